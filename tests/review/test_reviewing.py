@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -173,6 +173,8 @@ def expect(
 
 
 @settings(max_examples=examples(60), deadline=None)
+@example(versions=[([], [ONE, ONE])], steps=[("accept", 0)], is_killed=True)
+@example(versions=[([], [ONE])], steps=[("accept", 0), ("skip", 0)], is_killed=True)
 @given(versions=st.lists(st.tuples(VERSION, VERSION), min_size=1, max_size=2), steps=STEPS, is_killed=st.booleans())
 def test_any_decisions_with_undo_and_kills_between_them_make_the_cassette_that_they_say(
     versions: list[tuple[list[Interaction], list[Interaction]]], steps: list[tuple[str, int]], is_killed: bool
@@ -202,7 +204,8 @@ def test_any_decisions_with_undo_and_kills_between_them_make_the_cassette_that_t
         expected = [Expected.after(review, decided, row) for row in files]
         if is_killed:
             apply_and_be_killed(review, patch)
-            review = open_review(*[row for row in files if row[1].exists()])
+            review = open_review(*files)
+            review.begin()
         assert [outcome.problem for outcome in review.apply() if outcome.problem] == []
         for each in expected:
             each.check()

@@ -1,7 +1,6 @@
 """Writes what was decided into a cassette, and what is still open into its pending file; and takes the last one back.
 
-The cassette is written before its pending file. Who is killed between the two finds what was accepted in the cassette,
-where it is no question any more, and the rest decided as it was.
+The cassette is written before its pending file, and a note of both before either (see ``unfinished``).
 """
 
 from __future__ import annotations
@@ -25,7 +24,9 @@ from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock, work_folder
 from aquila.errors import AquilaError, CassetteError
 from aquila.review.alignment import choose_versions
+from aquila.review.decisions import DecisionFile
 from aquila.review.proposals import Comparison, compare_versions
+from aquila.review.unfinished import forget_note, write_note
 
 _BEFORE = ".before.json"
 
@@ -65,17 +66,19 @@ def apply_choices(
     def change(stored: Cassette) -> Cassette:
         found = compare_versions(stored, waiting, key_of, rules, name=name)
         after, later, applied = _decide(found, stored, waiting, choices, key_of)
+        write_note(pending, root, after, waiting, later)
         result.append((later, applied))
         return after
 
     def change_pending(now: Cassette) -> Cassette:
         if now != waiting:  # a run has recorded meanwhile; what was accepted is none of its questions any more
             raise ChangedMeanwhile(f"{pending} was recorded again")
-        later, applied = result[0]
-        return later if applied.left else Cassette()
+        return result[0][0]
 
     cassette_files.update_cassette(path, change, root=root, advise=_advise(path, pending, root))
     cassette_files.update_cassette(pending, change_pending, root=root)
+    DecisionFile(pending, root).write([])
+    forget_note(pending, root)
     applied = result[0][1]
     if applied.left:
         with contextlib.suppress(OSError):
@@ -98,10 +101,9 @@ def _decide(
     takes_new |= {each.row: choices.get(each.id) for each in found.proposals}
     after, later = choose_versions(stored, waiting, found.rows, takes_new, key_of)
     accepted = sum(choices.values())
-    if not accepted:
-        after = stored  # an order that differs is none of the questions
     applied = Applied(accepted, len(choices) - accepted, len(known) - len(choices))
-    return after, later, applied
+    # An order that differs is none of the questions. What waits for none of them waits no longer.
+    return after if accepted else stored, later if applied.left else Cassette(), applied
 
 
 def _load(pending: Path) -> Cassette:

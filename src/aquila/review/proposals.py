@@ -29,7 +29,7 @@ _NEW_EACH_TIME = re.compile(
     r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
 )
 """Fields of answers that differ whenever the same is said again."""
-_SAID_BY_EACH_EVENT = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status) text$")
+_SAID_BY_EACH_EVENT = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status)$")
 """Every event of a stream names these: so often or once is the same."""
 _DEEPEST = 40
 
@@ -143,6 +143,16 @@ def says_the_same(one: Interaction, other: Interaction) -> bool:
     return _leaves_of(values) == _leaves_of(others)
 
 
+def answer_fields(interaction: Interaction) -> dict[str, str]:
+    """Return the fields of an answer by their paths, without those that are new each time."""
+    frames = frames_of(interaction)
+    if frames is not None:
+        values = list(_values_said(frames, by_client=False))
+    else:
+        values = read_values(interaction.response.body)[1]
+    return {path.lstrip("."): text for path, text in _leaves_of(values).items()}
+
+
 def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
     """Return what was said in a conversation over a WebSocket; None for what is none, or cannot be read."""
     if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
@@ -180,13 +190,13 @@ def _leaves_of(values: Any) -> dict[str, str]:
             for inner in value:
                 walk(inner, f"{path}[*]", depth + 1)
         elif isinstance(value, str):
-            found.setdefault(f"{path} text", []).append(value)
+            found.setdefault(path, []).append(value)
         elif value is not None:
             # How often a stream repeats that its choice is number 0 says nothing.
-            known = found.setdefault(path, [])
-            text = json.dumps(value, default=str)
-            if not known or known[-1] != f"{text},":
-                known.append(f"{text},")
+            known = found.setdefault(f"{path} (number)", [])
+            text = f"{json.dumps(value, default=str)} "
+            if not known or known[-1] != text:
+                known.append(text)
 
     for value in values:
         walk(value, "", 0)

@@ -17,6 +17,7 @@ from aquila.errors import AquilaError, CassetteError, reason_of
 from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before
 from aquila.review.decisions import Choice, Decision, DecisionFile, forget_gone
 from aquila.review.proposals import Kind, Proposal, compare_versions
+from aquila.review.unfinished import finish_interrupted
 
 
 @dataclass(slots=True)
@@ -160,7 +161,6 @@ class Review:
                 outcomes.append(Outcome(cassette.name, problem=reason_of(error)))
             else:
                 outcomes.append(Outcome(cassette.name, applied))
-                self._keep(cassette, [])
             self._read(cassette)
         return outcomes
 
@@ -169,10 +169,17 @@ class Review:
         return {proposal: choice == "accept" for proposal, choice in last.items() if choice != "skip"}
 
     def begin(self) -> None:
-        """Let what was skipped wait for an answer again, and forget decisions about files that are gone."""
-        forget_gone(each.root for each in self.cassettes)
+        """Finish what a killed review was about to write, and let what was skipped wait for an answer again.
+
+        Whoever calls it holds the lock of ``hold_reviews``.
+        """
+        roots = {each.root for each in self.cassettes}
+        finish_interrupted(roots)
+        forget_gone(roots)
         for cassette in self.cassettes:
-            kept = [row for row in cassette.decisions if row.choice != "skip"]
+            self._read(cassette)
+            last = {row.proposal: row.choice for row in cassette.decisions}
+            kept = [row for row in cassette.decisions if last[row.proposal] != "skip"]
             if kept != cassette.decisions:
                 self._keep(cassette, kept)
 

@@ -1,0 +1,86 @@
+"""What requests and answers say, as texts that people compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from aquila.cassettes.codecs.transcript import text_said, write_transcript
+from aquila.cassettes.frames.frame import Frame
+from aquila.cassettes.matching.body_lines import render_body
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.model import Interaction
+from aquila.review.proposals import frames_of
+from aquila.verifying.answers import read_said, read_values
+from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
+from aquila.wire_forms.table import read_sent
+
+_MOST_SHOWN = 20_000
+"""Characters of an answer of no known form."""
+
+
+def tell_prompt(interaction: Interaction) -> str:
+    """Return what a request asks: its messages, each after its role; of one in no known form, its body in lines."""
+    said = frames_of(interaction)
+    if said is not None:
+        return "\n".join(write_transcript(each for each in said if isinstance(each, Frame) and each.sent))
+    sent = read_sent(interaction.request)
+    if has_messages(sent):
+        return "\n\n".join(_tell_message(each) for each in sent.messages)
+    return "\n".join(render_body(canonical_request(interaction.request, MatchRules().without_placeholders())))
+
+
+def has_messages(sent: SentRequest) -> bool:
+    """Whether a request is in a form whose messages are known."""
+    return any(each.text or each.tool_calls or each.parts for each in sent.messages)
+
+
+def _tell_message(message: SentMessage) -> str:
+    lines = [message.text] if message.text else []
+    lines += [_tell_call(each) for each in message.tool_calls]
+    lines += [f"({part})" for part in message.parts]
+    return f"{message.role}: " + "\n".join(lines)
+
+
+def _tell_call(call: SentToolCall) -> str:
+    arguments = call.arguments if isinstance(call.arguments, str) else _write_json(call.arguments or {})
+    return f"{call.name}({arguments})"
+
+
+def tell_answer(interaction: Interaction) -> str:
+    """Return what an answer says: its text and tool calls, else its error, else its body."""
+    said = frames_of(interaction)
+    response = interaction.response
+    if said is not None:
+        return text_said(said) or response.error
+    body = response.body
+    form, values = read_values(body)
+    told = read_said(form, values, body)
+    lines = [told.text] if told.text else []
+    lines += [f"{name}({arguments})" for name, arguments in told.calls]
+    if lines:
+        return "\n".join(lines)
+    if response.error or not body:
+        return response.error
+    return _tell_body(interaction, values)
+
+
+def _tell_body(interaction: Interaction, values: Iterable[Any]) -> str:
+    text = "\n".join(_write_json(each, indent=2) for each in values)
+    body = interaction.response.body
+    if not text:
+        kind = interaction.response.first_header("content-type").partition(";")[0] or "no type"
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return f"({len(body):,} bytes of {kind})"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}\n… and {len(text) - _MOST_SHOWN:,} characters"
+
+
+def _write_json(value: Any, *, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    except (ValueError, RecursionError):
+        return repr(value)[:_MOST_SHOWN]

@@ -1,0 +1,82 @@
+"""A note of what becomes of two files, written before either is: who is killed between them is finished by the next.
+
+Recordings may be equal, so which of them were decided cannot be told from the cassette that is half way there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.work_folder import work_folder
+from aquila.errors import AquilaError
+from aquila.review.alignment import digest_interaction
+from aquila.review.decisions import DecisionFile
+
+_SUFFIX = ".review-note.json"
+
+
+def write_note(pending: Path, root: Path, after: Cassette, waiting: Cassette, later: Cassette) -> None:
+    """Note that a cassette becomes ``after``, and what waits beside it, now ``waiting``, becomes ``later``.
+
+    All of ``later`` is in one of the others. Raises ``OSError`` and ``CassetteWriteError``.
+    """
+    places = {id(one): ["after", number] for number, one in enumerate(after.interactions)}
+    places |= {id(one): ["waiting", number] for number, one in enumerate(waiting.interactions)}
+    note = {
+        "pending": pending.relative_to(root).as_posix(),
+        "after": digest_cassette(after),
+        "waiting": digest_cassette(waiting),
+        "later": [places[id(one)] for one in later.interactions],
+        "digest": digest_cassette(later),
+    }
+    work_folder(root)
+    cassette_files.replace_file(_note_of(pending, root), json.dumps(note).encode())
+
+
+def forget_note(pending: Path, root: Path) -> None:
+    """Say that both files are written."""
+    with contextlib.suppress(OSError):
+        _note_of(pending, root).unlink(missing_ok=True)
+
+
+def _note_of(pending: Path, root: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(pending.relative_to(root))).hexdigest()[:16]
+    return root / WORK_FOLDER / f"{name}{_SUFFIX}"
+
+
+def digest_cassette(cassette: Cassette) -> str:
+    """Return what is equal for cassettes with the same recordings in the same order."""
+    return hashlib.sha256(" ".join(map(digest_interaction, cassette.interactions)).encode()).hexdigest()
+
+
+def finish_interrupted(roots: Iterable[Path]) -> None:
+    """Finish what killed reviews have begun in some cassette folders, if nobody has changed the files since."""
+    for root in set(roots):
+        for place in sorted((root / WORK_FOLDER).glob(f"*{_SUFFIX}")):
+            with contextlib.suppress(AquilaError, OSError, ValueError, TypeError, LookupError):
+                _finish(root, json.loads(read_regular(place)))
+            with contextlib.suppress(OSError):
+                place.unlink()
+
+
+def _finish(root: Path, note: dict[str, Any]) -> None:
+    pending = root / note["pending"]
+    after = cassette_files.load_cassette_or_empty(cassette_files.cassette_of_pending(pending))
+    waiting = cassette_files.load_cassette_or_empty(pending)
+    if digest_cassette(after) != note["after"] or digest_cassette(waiting) not in (note["waiting"], note["digest"]):
+        return  # the cassette was not written, or somebody has recorded since: the questions are asked again
+    if digest_cassette(waiting) != note["digest"]:
+        sides = {"after": after.interactions, "waiting": waiting.interactions}
+        later = Cassette.from_interactions(sides[side][number] for side, number in note["later"])
+        cassette_files.update_cassette(pending, lambda now: later if now == waiting else now, root=root)
+    DecisionFile(pending, root).write([])

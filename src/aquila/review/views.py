@@ -1,0 +1,172 @@
+"""What is shown of a proposal, without secrets: facts, fields, and the words of prompt and answer that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.matching.difference import ABSENT, dump_json
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Headers, Interaction
+from aquila.recording.played_answers import count_tokens
+from aquila.review.proposals import Kind, Proposal, answer_fields, differences_of, frames_of
+from aquila.review.texts import has_messages, tell_answer, tell_prompt
+from aquila.run_report.word_diff import Change, word_changes
+from aquila.wire_forms.table import read_sent
+
+TITLES: dict[Kind, str] = {
+    "new": "new recording",
+    "prompt": "changed prompt",
+    "answer": "changed answer",
+    "details": "only times, ids or headers changed",
+    "gone": "would vanish",
+}
+"""What kinds are called."""
+
+_MOST_FIELDS = 50
+_IN_MESSAGES = ("messages", "input", "contents", "prompt", "system", "instructions", "systemInstruction")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field that differs. A side that lacks it is None."""
+
+    path: str
+    was: str | None
+    now: str | None
+
+    def compare_words(self) -> list[Change]:
+        """Return the words that changed."""
+        return word_changes(self.was or "", self.now or "")
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalView:
+    """What is shown. ``prompt`` and ``answer`` are words that are the same, removed or added.
+
+    ``facts`` are lines about the recordings, as name, before, now; ``fields`` what else differs in the request, and in
+    an answer whose text is the same. ``left_out`` more of them are not shown.
+    """
+
+    kind: Kind
+    request: str
+    facts: list[tuple[str, str, str]] = field(default_factory=list)
+    fields: list[FieldChange] = field(default_factory=list)
+    left_out: int = 0
+    prompt: list[Change] = field(default_factory=list)
+    answer: list[Change] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What kind of a change it is, in words."""
+        return TITLES[self.kind]
+
+
+def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction], rules: MatchRules) -> ProposalView:
+    """Return what is shown of a proposal. ``clean`` returns a recording without secrets."""
+    was = clean(proposal.was) if proposal.was is not None else None
+    now = clean(proposal.now) if proposal.now is not None else None
+    shown = now or was
+    if shown is None:
+        raise ValueError("a proposal has a recording")
+    prompts = _compare_texts(was, now, tell_prompt)
+    answers = _compare_texts(was, now, tell_answer)
+    fields: list[FieldChange] = []
+    if was is not None and now is not None:
+        fields = [*_request_fields(was, now, rules, prompts), *_answer_fields(was, now, answers)]
+        fields += _header_fields("request", was.request.headers, now.request.headers)
+        fields += _header_fields("answer", was.response.headers, now.response.headers)
+    parts = urlsplit(shown.request.url)
+    return ProposalView(
+        proposal.kind,
+        f"{shown.request.method} {parts.hostname or ''}{parts.path}",
+        list(_facts(was, now)),
+        fields[:_MOST_FIELDS],
+        max(0, len(fields) - _MOST_FIELDS),
+        prompts,
+        answers,
+    )
+
+
+def _compare_texts(
+    was: Interaction | None, now: Interaction | None, tell: Callable[[Interaction], str]
+) -> list[Change]:
+    if was is None or now is None:
+        text = tell(now or was) if (now or was) is not None else ""  # type: ignore[arg-type]
+        return [("added" if was is None else "removed", text)] if text else []
+    return word_changes(tell(was), tell(now))
+
+
+def _facts(was: Interaction | None, now: Interaction | None) -> Iterator[tuple[str, str, str]]:
+    for name, tell in _FACTS:
+        before, after = (tell(each) if each is not None else "" for each in (was, now))
+        if before or after:
+            yield name, before, after
+
+
+def _model_asked(interaction: Interaction) -> str:
+    return read_sent(interaction.request).model
+
+
+def _model_answering(interaction: Interaction) -> str:
+    model = interaction.model or model_of_answer(interaction.response.body)
+    return " ".join(filter(None, (interaction.upstream, model)))
+
+
+def _status(interaction: Interaction) -> str:
+    response = interaction.response
+    status = str(response.status) if response.has_begun else "no answer,"
+    return status if response.end == "complete" else f"{status} {response.end}"
+
+
+def _tokens(interaction: Interaction) -> str:
+    return f"{count_tokens(interaction):,}" if count_tokens(interaction) else ""
+
+
+_FACTS: tuple[tuple[str, Callable[[Interaction], str]], ...] = (
+    ("model", _model_asked),
+    ("answered by", _model_answering),
+    ("status", _status),
+    ("tokens", _tokens),
+    ("took", lambda one: f"{one.response.ended / 1000:.1f} s" if one.response.ended else ""),
+    ("recorded", lambda one: one.recorded),
+)
+
+
+def _request_fields(
+    was: Interaction, now: Interaction, rules: MatchRules, prompt: list[Change]
+) -> Iterator[FieldChange]:
+    """Yield what differs in the request, without what the words of the prompt show."""
+    is_told = any(kind != "same" for kind, _ in prompt) and (
+        frames_of(was) is not None or (has_messages(read_sent(was.request)) and has_messages(read_sent(now.request)))
+    )
+    for each in differences_of(was, now, rules.without_placeholders()):
+        root = each.path.partition(".")[0].partition("[")[0]
+        if not (is_told and each.in_body and root in _IN_MESSAGES):
+            yield FieldChange(each.path, _show(each.recorded), _show(each.now))
+
+
+def _show(value: Any) -> str | None:
+    if value is ABSENT:
+        return None
+    return value if isinstance(value, str) else dump_json(value)
+
+
+def _answer_fields(was: Interaction, now: Interaction, answer: list[Change]) -> Iterator[FieldChange]:
+    """Yield what differs in answers that say the same."""
+    if any(kind != "same" for kind, _ in answer):
+        return
+    one, other = answer_fields(was), answer_fields(now)
+    for path in dict.fromkeys((*one, *other)):
+        if one.get(path) != other.get(path):
+            yield FieldChange(f"answer {path}", one.get(path), other.get(path))
+
+
+def _header_fields(side: str, was: Headers, now: Headers) -> Iterator[FieldChange]:
+    one, other = dict(was), dict(now)
+    for name in dict.fromkeys((*one, *other)):
+        if one.get(name) != other.get(name):
+            yield FieldChange(f"{side} header {name}", one.get(name), other.get(name))
