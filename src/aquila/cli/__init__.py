@@ -81,6 +81,13 @@ COMMANDS = (
         found="something waits, and nobody could be asked",
     ),
     Command(
+        "cassettes review",
+        "cassettes_review",
+        "review what waits beside cassettes, recording by recording",
+        ("", "jobs/summary", "--list", "--accept jobs/summary:2 --reject jobs/title"),
+        found="something waits, and nobody was asked",
+    ),
+    Command(
         "cassettes prune",
         "cassettes_prune",
         "remove files that nothing uses any more",

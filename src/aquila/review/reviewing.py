@@ -144,12 +144,30 @@ class Review:
 
         A cassette that has changed since it was read, so that it is asked something else, is left alone.
         """
-        outcomes = []
         chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
         # What waits and proposes nothing, in a review of everything, has nothing to wait for.
-        deciding = [(each, choices) for each, choices in chosen if choices or not each.proposals]
-        if deciding:
+        return self._write([(each, choices) for each, choices in chosen if choices or not each.proposals])
+
+    def apply_only(self, items: Iterable[Item], choice: Choice) -> list[Outcome]:
+        """Accept or reject some questions at once. What was decided of others is kept, and not written."""
+        chosen: dict[int, dict[str, bool]] = {}
+        for item in items:
+            chosen.setdefault(self.cassettes.index(item.cassette), {})[item.id] = choice == "accept"
+        outcomes: list[Outcome] = []
+        for which, choices in sorted(chosen.items()):
+            cassette = self.cassettes[which]
+            kept = [row for row in cassette.decisions if row.proposal not in choices]
+            outcomes += self._write([(cassette, choices)], forgets=not outcomes)
+            if kept:
+                self._keep(cassette, kept)
+        return outcomes
+
+    def _write(
+        self, deciding: list[tuple[ReviewedCassette, dict[str, bool]]], *, forgets: bool = True
+    ) -> list[Outcome]:
+        if deciding and forgets:
             forget_before([each.root for each in self.cassettes])
+        outcomes = []
         for cassette, choices in deciding:
             try:
                 applied = apply_choices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aquila.cassettes.codecs.transcript import text_said, write_transcript
@@ -77,6 +77,21 @@ def _tell_body(interaction: Interaction, values: Iterable[Any]) -> str:
         except UnicodeDecodeError:
             return f"({len(body):,} bytes of {kind})"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}\n… and {len(text) - _MOST_SHOWN:,} characters"
+
+
+def tell_details(interaction: Interaction) -> Iterator[str]:
+    """Yield a recording as it is, in lines: the request, its header fields and its body; the answer, and its own."""
+    request, response = interaction.request, interaction.response
+    yield f"{request.method} {request.url}"
+    yield from (f"  {name}: {value}" for name, value in request.headers)
+    yield from render_body(canonical_request(request, MatchRules().without_placeholders()))
+    yield ""
+    yield f"{response.status or 'no answer'} {response.end} {response.error}".rstrip()
+    yield from (f"  {name}: {value}" for name, value in response.headers)
+    body = b"".join(chunk.data for chunk in response.chunks)
+    yield from body[:_MOST_SHOWN].decode("utf-8", "backslashreplace").split("\n")
+    if len(body) > _MOST_SHOWN:
+        yield f"… and {len(body) - _MOST_SHOWN:,} more bytes"
 
 
 def _write_json(value: Any, *, indent: int | None = None) -> str:

@@ -145,7 +145,8 @@ def _request_fields(
     )
     for each in differences_of(was, now, rules.without_placeholders()):
         root = each.path.partition(".")[0].partition("[")[0]
-        if not (is_told and each.in_body and root in _IN_MESSAGES):
+        is_fact = each.in_body and each.path == "model"
+        if not is_fact and not (is_told and each.in_body and root in _IN_MESSAGES):
             yield FieldChange(each.path, _show(each.recorded), _show(each.now))
 
 

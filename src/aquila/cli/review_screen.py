@@ -1,0 +1,170 @@
+"""What ``aquila cassettes review`` shows in a terminal: one question, as lines of any width."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from aquila.cli.output import escape_controls, format_count
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import outgoing
+from aquila.review.reviewing import Item
+from aquila.review.tested_by import TestPlace
+from aquila.review.views import ProposalView
+from aquila.run_report.word_diff import Change
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import text as rich_text
+else:
+    lazy_modules(globals(), rich_console="rich.console", rich_text="rich.text")
+
+_AROUND = 90
+"""Characters of what is the same that are shown before and behind a change."""
+_LONGEST = 1_500
+"""Characters of a text that is wholly new, or of one that says the same, before the rest is folded."""
+_MOST_FIELDS = 12
+_MOST_TESTS = 3
+_STYLES = {"same": "", "removed": "red strike", "added": "green"}
+_SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
+
+
+class Screen:
+    """Prints questions. In a terminal without colours, words that changed stand in signs, as those of git."""
+
+    def __init__(self) -> None:
+        self._console = rich_console.Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+        self._has_colours = self._console.color_system is not None and not self._console.no_color
+
+    def show_question(
+        self,
+        item: Item,
+        view: ProposalView,
+        tests: Sequence[TestPlace],
+        *,
+        place: str,
+        group: int,
+        expanded: bool,
+    ) -> None:
+        """Print a question. ``place`` is such as ``3 of 17``, ``group`` how many have the same difference."""
+        print_text = self._print
+        self._console.rule(_clean(f"{place} · {view.title}"), characters="─", align="left", style="bold")
+        print_text(f"{item.cassette.name}  #{item.proposal.number}", "bold")
+        print_text(view.request)
+        for test in tests[:_MOST_TESTS]:
+            print_text(f"test {test.id}")
+        if len(tests) > _MOST_TESTS:
+            print_text(f"and {format_count(len(tests) - _MOST_TESTS, 'more test')}")
+        if group > 1:
+            print_text(describe_group(item, group), "bold")
+        if item.cassette.is_newer and item.proposal.kind == "gone":
+            print_text("the cassette has changed since: this may be newer than what waits", "yellow")
+        self._print_facts(view)
+        self._print_words("prompt", view.prompt, expanded)
+        self._print_words("answer", view.answer, expanded)
+        self._print_fields(view, expanded)
+
+    def _print_facts(self, view: ProposalView) -> None:
+        self._console.print()
+        for name, was, now in view.facts:
+            if was == now or not (was and now):
+                self._print(f"{name:<12} {now or was}")
+            else:
+                self._console.print(self._join([("same", f"{name:<12} "), ("removed", was), ("added", now)]))
+
+    def _print_words(self, name: str, pieces: Sequence[Change], expanded: bool) -> None:
+        if not pieces:
+            return
+        self._console.print()
+        is_same = all(kind == "same" for kind, _ in pieces)
+        self._print(f"{name} (the same)" if is_same else name, "bold")
+        self._console.print(self._join(pieces if expanded else fold_pieces(pieces)))
+
+    def _print_fields(self, view: ProposalView, expanded: bool) -> None:
+        shown = view.fields if expanded else view.fields[:_MOST_FIELDS]
+        if shown:
+            self._console.print()
+            self._print("also different", "bold")
+        for each in shown:
+            pieces = each.compare_words()
+            self._console.print(
+                self._join([("same", f"{each.path}: "), *(pieces if expanded else fold_pieces(pieces))])
+            )
+        left = len(view.fields) - len(shown) + view.left_out
+        if left:
+            self._print(f"… and {format_count(left, 'more field')}", "dim")
+
+    def _join(self, pieces: Iterable[Change]) -> rich_text.Text:
+        joined = rich_text.Text()
+        for kind, text in pieces:
+            before, after = ("", "") if self._has_colours else _SIGNS[kind]
+            joined.append(f"{before}{_clean_text(text)}{after}", _STYLES[kind] if self._has_colours else "")
+        return joined
+
+    def print_raw(self, title: str, lines: Iterable[str]) -> None:
+        """Print lines as they are, each wrapped, below a title."""
+        self._print(title, "bold")
+        for line in lines:
+            self._print(line)
+        self._console.print()
+
+    def print_line(self, text: str = "", style: str = "") -> None:
+        """Print a line of Aquila's own."""
+        self._print(text, style)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(rich_text.Text(_clean(text), style))
+
+
+def describe_group(item: Item, count: int) -> str:
+    """Say with how many others a question would be decided together, and what they have in common."""
+    others = {
+        "prompt": f"group of {count} with the same change of the prompt, whatever the answers",
+        "answer": f"group of {count} with the same change of the answer",
+        "new": f"one of {count} that are new in this cassette",
+        "gone": f"one of {count} that would vanish from this cassette",
+        "details": f"one of {count} of which only times, ids or headers changed",
+    }
+    return others[item.proposal.kind]
+
+
+def fold_pieces(pieces: Sequence[Change]) -> Iterator[Change]:
+    """Shorten what is the same between changes, and what is long."""
+    for at, (kind, text) in enumerate(pieces):
+        if kind != "same":
+            yield kind, _cut(text, _LONGEST)
+            continue
+        if len(pieces) == 1:
+            yield kind, _cut(text, _LONGEST // 3)
+            continue
+        head = 0 if at == 0 else _end_of_word(text, _AROUND)
+        tail = 0 if at == len(pieces) - 1 else _end_of_word(text[::-1], _AROUND)
+        hidden = len(text) - head - tail
+        if hidden <= 60:
+            yield kind, text
+        else:
+            yield kind, f"{text[:head]}{_describe_same(hidden)}{text[len(text) - tail :]}"
+
+
+def _end_of_word(text: str, around: int) -> int:
+    """Return a place near ``around`` behind which a word begins."""
+    found = re.compile(r"\s").search(text, around, around + 30)
+    return found.start() if found is not None else around
+
+
+def _describe_same(count: int) -> str:
+    return f" … {count:,} characters are the same … "
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most + 60 else f"{text[:most]} … {len(text) - most:,} more characters"
+
+
+def _clean(text: str) -> str:
+    return escape_controls(outgoing.redact_outgoing(text))
+
+
+def _clean_text(text: str) -> str:
+    """Escape what could change the terminal, and keep line ends."""
+    return "\n".join(map(escape_controls, re.split(r"\n", outgoing.redact_outgoing(text))))

@@ -1,0 +1,325 @@
+"""``aquila cassettes review``: in a terminal, with real keys; and without one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.recorded_uses import update_uses
+from aquila.review.decisions import hold_reviews
+from tests.cli.conftest import Cassettes, conversation
+
+AQUILA = str(Path(sys.executable).with_name("aquila"))
+PATIENCE = 20.0
+SYSTEM = "You are the assistant of a library, answer in one short sentence and never make up a book. " * 3
+
+
+def ask(question: str, answer: str, manner: str = "Be kind.", **more: object) -> Interaction:
+    """A conversation with a long prompt."""
+    return conversation(f"{SYSTEM}\n{question}\n{manner}", answer, **more)  # type: ignore[arg-type]
+
+
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, *words: str, columns: int = 80, environment: dict[str, str] | None = None) -> None:
+        self.output = ""
+        self._read_to = 0
+        self.pid, self._descriptor = pty.fork()
+        if self.pid == 0:  # pragma: no cover - another process
+            size = struct.pack("HHHH", 50, columns, 0, 0)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
+            os.environ.pop("COLUMNS", None)
+            os.environ.update({"TERM": "xterm-256color", "NO_COLOR": "1"} | (environment or {}))
+            os.execv(AQUILA, [AQUILA, "cassettes", "review", *words])
+
+    def wait_for(self, text: str) -> str:
+        """Read until a text comes; return what came up to it, since the last call."""
+        while text not in self.output[self._read_to :]:
+            if not self._read():
+                raise AssertionError(f"{text!r} did not come: {self.output[self._read_to :]}")
+        end = self.output.index(text, self._read_to) + len(text)
+        part, self._read_to = self.output[self._read_to : end], end
+        return part
+
+    def _read(self) -> bool:
+        if not select.select([self._descriptor], [], [], PATIENCE)[0]:
+            return False
+        try:
+            data = os.read(self._descriptor, 65536)
+        except OSError:  # the terminal is closed
+            return False
+        self.output += re.sub(r"\x1b\[[0-9;]*m", "", data.decode()).replace("\r\n", "\n")
+        return bool(data)
+
+    def press(self, keys: str, then: str = "help\n") -> str:
+        """Press keys, one after another, and wait for a text after each."""
+        seen = ""
+        for key in keys:
+            os.write(self._descriptor, key.encode())
+            seen += self.wait_for(then)
+        return seen
+
+    def send(self, keys: str) -> None:
+        os.write(self._descriptor, keys.encode())
+
+    @property
+    def mode(self) -> list[object]:
+        """The mode of the terminal."""
+        return termios.tcgetattr(self._descriptor)
+
+    def end(self) -> int:
+        """Read to the end, and return the exit code; what a signal ended has a negative one."""
+        while self._read():
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def terminal(cassettes: Cassettes) -> Iterator[Callable[..., Terminal]]:
+    """Opens terminals in the project. What still runs in one is killed in the end."""
+    opened: list[Terminal] = []
+
+    def open_terminal(*words: str, **more: object) -> Terminal:
+        opened.append(Terminal(*words, **more))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_terminal
+    for each in opened:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(each.pid, signal.SIGKILL)
+            os.waitpid(each.pid, 0)
+
+
+@pytest.fixture
+def waiting(cassettes: Cassettes) -> Cassettes:
+    """A project in which two prompts have the same edit, one answer is new, and one recording would vanish."""
+    cassettes.write("a.yaml", ask("When?", "At nine."), ask("Emma?", "Yes."), conversation("old", "gone"))
+    cassettes.write(
+        "a.pending.yaml", ask("When?", "At half past nine.", "Be brief."), ask("Emma?", "Two.", "Be brief.")
+    )
+    cassettes.write("b.yaml", conversation("name it", "A"))
+    cassettes.write("b.pending.yaml", conversation("name it", "B"), conversation("and \x1b]0;owned\x07 this", "C"))
+    return cassettes
+
+
+def answers(cassettes: Cassettes, name: str) -> list[str]:
+    """What the answers of a cassette say."""
+    return [
+        json.loads(one.response.body)["choices"][0]["message"]["content"] for one in cassettes.read(name).interactions
+    ]
+
+
+def test_keys_accept_reject_skip_undo_and_write(waiting: Cassettes, terminal: Callable[..., Terminal]) -> None:
+    place = terminal()
+    first = place.wait_for("help\n")
+    assert "1 of 5 · changed prompt" in first
+    assert "a  #1" in first
+    assert "Be [-kind-]{+brief+}" in first
+    assert "At {+half past +}nine." in first
+    assert "group of 2 with the same change of the prompt" in first
+    assert "characters are the same" in first
+    assert "would vanish" in place.press("A")
+    second = place.press("r")
+    assert "rejected a #3; u undoes" in second
+    assert "[-A-]{+B+}" in second
+    assert "undone: a #3" in place.press("u")
+    place.press("r")
+    last = place.press("a")
+    assert r"{+user: and \x1b]0;owned\x07 this+}" in last
+    assert "\x1b]" not in place.output
+    assert "\x07" not in place.output
+    place.press("s", "w write")
+    assert answers(waiting, "a.yaml") == ["At nine.", "Yes.", "gone"]
+    place.send("w")
+    assert place.end() == 0
+    assert "a: 2 accepted, 1 rejected\nb: 1 accepted, 1 still waits\n" in place.output
+    assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
+    assert answers(waiting, "b.yaml") == ["B"]
+    assert not (waiting.folder / "a.pending.yaml").exists()
+    assert answers(waiting, "b.pending.yaml") == ["B", "C"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["q", "\x03", "\x04", signal.SIGTERM, signal.SIGKILL])
+def test_a_review_that_is_left_in_any_way_goes_on_where_it_was(
+    how: str | signal.Signals, waiting: Cassettes, terminal: Callable[..., Terminal]
+) -> None:
+    place = terminal()
+    before = place.mode
+    place.wait_for("help\n")
+    assert place.mode != before
+    place.press("A")
+    if isinstance(how, str):
+        place.send(how)
+    else:
+        os.kill(place.pid, how)
+    if how != signal.SIGKILL:
+        place.wait_for("Nothing was written; aquila cassettes review goes on with it")
+        assert place.mode == before
+        assert place.end() == 0
+    else:
+        place.end()
+    assert answers(waiting, "a.yaml") == ["At nine.", "Yes.", "gone"]
+    again = terminal()
+    assert "3 of 5 · would vanish" in again.wait_for("help\n")
+    again.send("w")
+    assert again.end() == 0
+    assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
+
+
+@pytest.mark.slow
+def test_the_test_opens_in_the_editor_at_its_line(
+    waiting: Cassettes, terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    (tmp_path / "test_it.py").write_text("def test_other(): ...\n\n\ndef test_a(): ...\n")
+    update_uses(waiting.folder, {"test_it.py::test_a": ["a"]}, whole=())
+    editor = tmp_path / "vi"
+    editor.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/opened\nstty -a | grep -o " icanon" >> {tmp_path}/opened\n')
+    editor.chmod(0o755)
+    place = terminal(environment={"VISUAL": str(editor)})
+    assert "test test_it.py::test_a" in place.wait_for("help\n")
+    place.press("o")
+    assert (tmp_path / "opened").read_text() == f"+4 {tmp_path}/test_it.py\n icanon\n"
+    place.send("q")
+    assert place.end() == 0
+
+
+@pytest.mark.slow
+def test_details_expanding_help_and_unknown_keys(waiting: Cassettes, terminal: Callable[..., Terminal]) -> None:
+    place = terminal("b", columns=40)
+    place.wait_for("help\n")
+    assert '"total_tokens": 7' in place.press("d")
+    place.press("e")
+    assert "reject all with the same" in place.press("?", "this help")
+    assert "z is none of the keys" in place.press("z", "lists them")
+    place.send("\x1b[A")  # an arrow
+    assert "none of" not in place.press("a")
+    assert max(map(len, place.output.splitlines())) <= 40
+    place.send("q")
+    assert place.end() == 0
+
+
+@pytest.mark.slow
+def test_what_a_run_records_meanwhile_is_noticed(waiting: Cassettes, terminal: Callable[..., Terminal]) -> None:
+    place = terminal("b")
+    place.wait_for("help\n")
+    waiting.write("b.pending.yaml", conversation("name it", "Z"))
+    os.utime(waiting.folder / "b.pending.yaml", (time.time() + 5, time.time() + 5))
+    place.send("a")
+    assert "b has changed on disk" in place.wait_for("help\n")
+    assert "{+Z+}" in place.output
+    place.send("q")
+    assert place.end() == 0
+
+
+@pytest.mark.slow
+def test_the_second_review_says_who_holds_the_first(waiting: Cassettes, terminal: Callable[..., Terminal]) -> None:
+    place = terminal()
+    place.wait_for("help\n")
+    done = waiting.run("review", "--accept", "a")
+    assert done.code == 2
+    assert f"process {place.pid} on" in done.err
+
+
+def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes) -> None:
+    done = waiting.run("review")
+    assert done.code == 1
+    assert re.search(r"^a +1  [0-9a-f]{8}  changed prompt +-kind \+brief$", done.out, re.MULTILINE)
+    assert "this is no terminal, so nothing was asked" in done.err
+    assert "aquila cassettes review --accept a:1" in done.err
+    found = waiting.run("review", "--list", "--json").json
+    assert [(one["cassette"], one["number"], one["kind"]) for one in found] == [
+        ("a", 1, "prompt"),
+        ("a", 2, "prompt"),
+        ("a", 3, "gone"),
+        ("b", 1, "answer"),
+        ("b", 2, "new"),
+    ]
+    assert found[0]["group"] == found[1]["group"]
+    assert ["added", "half past "] in found[0]["answer"]
+
+
+def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiting: Cassettes) -> None:
+    done = waiting.run("review", "--accept", "a", "--reject", "b:2")
+    assert done.code == 0
+    assert "a: 2 accepted, 1 still waits\nb: 1 rejected, 1 still waits\n" in done.out
+    assert "1 recording would vanish, and stay: --kind gone means them" in done.out
+    assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
+    identifier = waiting.run("review", "b", "--list", "--json").json[0]["id"]
+    assert waiting.run("review", "--accept", f"b:{identifier[:8]}").code == 0
+    assert waiting.run("review", "--accept", "a", "--kind", "gone").code == 0
+    assert (answers(waiting, "a.yaml"), answers(waiting, "b.yaml")) == (["At half past nine.", "Two."], ["B"])
+    assert [path.name for path in waiting.folder.glob("*.pending.yaml")] == []
+    assert waiting.run("review", "--list").code == 0
+
+
+def test_the_last_review_is_taken_back(waiting: Cassettes) -> None:
+    before = {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")}
+    waiting.run("review", "--accept", "b")
+    assert waiting.run("review", "--undo").code == 0
+    assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
+    assert waiting.run("review", "--undo").code == 2
+
+
+def test_what_was_decided_in_a_terminal_is_not_written_by_a_script(waiting: Cassettes) -> None:
+    waiting.run("review", "--accept", "b:2")
+    assert len(waiting.run("review", "--list", "--json").json) == 4
+    with hold_reviews([waiting.folder]):
+        assert waiting.run("review", "--accept", "a").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--accept", "c"), "nothing waits for 'c'"),
+        (("--accept", "a:9"), "a: 9 is none of its questions; they are: 1 ("),
+        (("--accept", "a:1", "--reject", "a"), "a:1 is both accepted and rejected"),
+        (("c",), "nothing waits for 'c'"),
+        (("--kind", "other"), "invalid choice"),
+    ],
+)
+def test_a_wrong_argument_changes_nothing(words: tuple[str, ...], message: str, waiting: Cassettes) -> None:
+    before = {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")}
+    done = waiting.run("review", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
+
+
+def test_secrets_are_shown_nowhere(cassettes: Cassettes) -> None:
+    key = "sk-proj-" + "a1B2c3D4e5" * 4
+    cassettes.write("a.pending.yaml", conversation(f"use {key}", f"used {key}"))
+    for words in (("--list",), ("--list", "--json"), ()):
+        done = cassettes.run("review", *words)
+        assert done.code == 1
+        assert key not in done.out + done.err
+
+
+def test_only_a_moment_that_differs_is_asked_last_and_together(cassettes: Cassettes) -> None:
+    later = "2027-01-01T00:00:00Z"
+    for name in ("a", "b"):
+        cassettes.write(f"{name}.yaml", conversation("one", name), conversation("two", name))
+        cassettes.write(
+            f"{name}.pending.yaml", replace(conversation("one", name), recorded=later), conversation("two", "x")
+        )
+    found = cassettes.run("review", "--list", "--json").json
+    assert [one["kind"] for one in found] == ["answer", "answer", "details", "details"]
+    assert found[2]["group"] == found[3]["group"]
