@@ -32,12 +32,22 @@ def test_the_plan_names_what_exists() -> None:
     paths = list(planned_paths())
     assert len(paths) > 80
     assert [str(path) for path in paths if not path.exists()] == []
+    assert [str(path) for path in paths if paths.count(path) > 1] == []
 
 
 def test_every_package_is_in_the_plan() -> None:
     packages = {path.parent for path in SOURCE.rglob("__init__.py")} - {SOURCE / "aquila"}
     described = set(planned_paths())
     assert {str(package) for package in packages - described} == set()
+
+
+def test_every_folder_of_tests_is_in_the_plan_or_named_after_what_it_tests() -> None:
+    plan = PAGE.read_text(encoding="utf-8").split("```\ntests/\n")[1].split("```")[0]
+    planned = set(re.findall(r"^  (\w+)/ ", plan, re.M))
+    tests = REPOSITORY / "tests"
+    folders = {path.name for path in tests.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
+    tested = {path.name for path in (SOURCE / "aquila").iterdir() if path.is_dir()}
+    assert (folders - tested - planned, planned - folders) == (set(), set())
 
 
 def test_the_journeys_name_what_exists() -> None:
