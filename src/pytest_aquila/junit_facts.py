@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.recording import outgoing
+from pytest_aquila import test_scopes
 
 if TYPE_CHECKING:
     from aquila.recording.reports import ScopeReport
 
 PREFIX = "aquila."
-_facts: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 
 
 def is_wanted(config: pytest.Config) -> bool:
@@ -22,8 +22,8 @@ def is_wanted(config: pytest.Config) -> bool:
 
 def forget_facts(item: pytest.Item) -> None:
     """Forget what an earlier attempt at a test has asked."""
-    if item.stash.get(_facts, None) is not None:
-        del item.stash[_facts]
+    if item.stash.get(test_scopes.FACTS, None) is not None:
+        del item.stash[test_scopes.FACTS]
         item.user_properties[:] = [row for row in item.user_properties if not row[0].startswith(PREFIX)]
 
 
@@ -38,7 +38,7 @@ def add_report(item: pytest.Item, report: ScopeReport) -> None:
         "tokens": report.tokens,
         "seconds_saved": round(report.seconds, 3),
     }
-    facts = item.stash.setdefault(_facts, {})
+    facts = item.stash.setdefault(test_scopes.FACTS, {})
     for name, count in counts.items():
         if count:
             facts[name] = facts.get(name, 0) + count
@@ -47,7 +47,7 @@ def add_report(item: pytest.Item, report: ScopeReport) -> None:
 
 def add_facts(item: pytest.Item, more: dict[str, Any]) -> None:
     """Add what a report of the run knows of a test."""
-    facts = item.stash.setdefault(_facts, {})
+    facts = item.stash.setdefault(test_scopes.FACTS, {})
     facts.update({name: value for name, value in more.items() if value})
     _write(item, facts)
 

@@ -46,6 +46,8 @@ RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
 REASON: pytest.StashKey[str] = pytest.StashKey()
 """Of such a test: why it runs once more, in one sentence. It is not in the module that uses it: a run of pytester
 forgets what it has imported, and a key that is made anew is another one."""
+FACTS: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+"""Of a test: what its entry in the XML of junit tells of this attempt."""
 PREPARE_SCOPE: pytest.StashKey[Callable[[Scope], None]] = pytest.StashKey()
 """Of a test that runs under faults: what is done with its scope before anything uses it."""
 RERUN = "rerun"

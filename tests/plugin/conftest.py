@@ -13,7 +13,9 @@ import aquila.cassettes.codecs.yaml.codec
 import aquila.engine.calls.call_plan
 import aquila.intercept.use_cassette
 import aquila.recording.recorder
-import aquila.transports.clients  # noqa: F401
+import aquila.run_report.collecting
+import aquila.transports.clients
+import aquila.transports.watched_exchanges  # noqa: F401
 from tests.support.stateful_project import stateful  # noqa: F401
 
 _numbers = itertools.count()

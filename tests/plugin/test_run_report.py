@@ -9,8 +9,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-# Loaded here: runs within this process forget what they have loaded, and what is loaded for good holds it.
-import aquila.transports.watched_exchanges  # noqa: F401
 from aquila.run_report.json_schema import make_json_schema
 from tests.plugin.conftest import Project
 

@@ -187,7 +187,8 @@ class ExchangeCollector:
             response = None if noted.response is None else redactor.redact_response(noted.response)
             exchange = self._reader.read(request, response, self._next_id(), asked=self._since(noted.asked))
         source: _Answered = "scripted" if noted.source == SCRIPT else "live"
-        exchange["source"], exchange["states"] = source, [source]
+        if noted.source:
+            exchange["source"], exchange["states"] = source, [source]
         if noted.error and "error" not in exchange:
             exchange["error"] = redactor.redact_text(noted.error)
         return exchange

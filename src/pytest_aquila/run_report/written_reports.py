@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -67,7 +68,7 @@ class RunReports:
         if self._config.option.collectonly:
             return
         if self._input is None:
-            self._take_away_old()
+            self._put_old_aside()
         if self._input is not None or self._config.getoption("dist", "no") == "no":
             path, worker = self._partial_of_process()
             try:
@@ -84,9 +85,20 @@ class RunReports:
         worker = str(self._input["workerid"])
         return Path(f"{self._input[_SENT]}.{worker}"), worker
 
-    def _take_away_old(self) -> None:
-        for part in find_parts(self._partial):
-            part.unlink(missing_ok=True)
+    def _put_old_aside(self) -> None:
+        """Keep what a run has left that was killed, as one file beside the report, and say so."""
+        parts = find_parts(self._partial)
+        if not parts:
+            return
+        kept = self._targets[0].with_name(self._targets[0].name + ".killed")
+        with contextlib.suppress(OSError):
+            kept.write_bytes(b"".join([part.read_bytes() for part in parts]))
+            for part in parts:
+                part.unlink()
+            self._lines.append(
+                f"{os.path.relpath(kept, _folder_of(self._config))} has what an earlier run had collected when it was "
+                "killed: a line of JSON for each of its tests"
+            )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

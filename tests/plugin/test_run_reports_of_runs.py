@@ -1,0 +1,180 @@
+"""Reports of runs that are not simple: workers, attempts, interruptions, targets that cannot be."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+import jsonschema
+import pytest
+
+from aquila.run_report.json_schema import make_json_schema
+from tests.plugin.conftest import Project
+
+REPORT = "--aquila-report=run.json"
+
+
+def read(project: Project, name: str = "run.json") -> Any:
+    """Read a report, and compare it with its schema."""
+    report = json.loads((project.pytester.path / name).read_text())
+    jsonschema.validate(report, make_json_schema())
+    return report
+
+
+def outcomes_of(report: Any) -> list[tuple[str, int, str]]:
+    """The tests with their attempts and outcomes."""
+    return [(test["id"].rpartition("::")[2], test["attempt"], test["outcome"]) for test in report["tests"]]
+
+
+@pytest.mark.slow
+def test_workers_write_into_one_report(project: Project) -> None:
+    tests = """
+        import os
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(aquila_cassette, number):
+            post(f"prompt {number}")
+            post("the same, which is longer than what stands in its place. " * 5)
+            if number == 3 and "CRASH" in os.environ:
+                os._exit(3)
+        """
+    project.record(tests=tests).assert_outcomes(passed=6)
+    arguments = ("-n2", "-p", "no:cacheprovider", REPORT)
+    project.pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=6)
+    report = read(project)
+    assert {test["worker"] for test in report["tests"]} == {"gw0", "gw1"}
+    assert (report["totals"]["replayed"], report["totals"]["requests"]) == (6, 12)
+    assert len(report["bodies"]) == 1
+    assert len({exchange["id"] for test in report["tests"] for exchange in test["exchanges"]}) == 12
+
+    project.pytester.path.joinpath("run.json").unlink()
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as context:
+        context.setenv("CRASH", "1")
+        project.pytester.runpytest_subprocess(*arguments)
+    report = read(project)
+    assert ("test_it[3]", 1, "interrupted") in outcomes_of(report)
+    assert "crashed" in report["interrupted"]
+    assert not list(project.pytester.path.glob("run.json.partial*"))
+
+
+@pytest.mark.parametrize("how", ["interrupt", "exit", "stop"])
+def test_an_interrupted_run_has_what_was_done_and_says_why(project: Project, how: str) -> None:
+    tests = """
+        def test_one(aquila_script):
+            aquila_script.embed([1.0])
+            import httpx2
+            httpx2.post("https://api.openai.com/v1/embeddings", json={{"model": "m", "input": "x"}})
+
+        def test_two():
+            {}
+
+        def test_three():
+            pass
+        """
+    act = {"interrupt": "raise KeyboardInterrupt", "exit": "pytest.exit('enough')", "stop": "assert 0"}[how]
+    project.pytester.makepyfile(test_app="import pytest\n" + textwrap.dedent(tests.format(act)))
+    project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-x", REPORT)
+    report = read(project)
+    ends = {"interrupt": "interrupted", "exit": "interrupted", "stop": "failed"}
+    assert outcomes_of(report) == [("test_one", 1, "passed"), ("test_two", 1, ends[how])]
+    told = {"interrupt": "Ctrl-C", "exit": "enough", "stop": "stopping after 1 failures"}[how]
+    assert told in report["interrupted"]
+    assert report["tests"][0]["states"] == ["scripted"]
+
+
+def test_a_killed_run_leaves_what_was_done(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="""
+        import os, signal
+        def test_one():
+            pass
+        def test_two():
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", REPORT)
+    left = project.pytester.path / "run.json.partial"
+    kinds = [json.loads(line)[0] for line in left.read_text().splitlines()]
+    assert kinds == ["begins", "test", "begins"]
+    assert not (project.pytester.path / "run.json").exists()
+    result = project.run(REPORT, tests="def test_three(): pass")
+    assert outcomes_of(read(project)) == [("test_three", 1, "passed")]
+    result.stdout.fnmatch_lines(["aquila: run.json.killed has what an earlier run had collected*"])
+    assert "test_one" in (project.pytester.path / "run.json.killed").read_text()
+
+
+def test_the_attempts_of_a_test_are_told_apart(project: Project) -> None:
+    project.pytester.makepyfile(
+        conftest="""
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):  # as plugins do that run tests again
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            for report in runtestprotocol(item, nextitem=nextitem, log=False)[:2]:
+                report.outcome = "rerun" if report.when == "call" else report.outcome
+                item.ihook.pytest_runtest_logreport(report=report)
+            item._initrequest()
+            runtestprotocol(item, nextitem=nextitem)
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            return True
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_report_teststatus(report):
+            if report.outcome == "rerun":
+                return "rerun", "R", "RERUN"
+        """
+    )
+    tests = """
+        tried = []
+
+        def test_it(aquila_script):
+            import httpx2
+            tried.append(1)
+            aquila_script.reply(f"answer {len(tried)}")
+            body = {"model": "m", "messages": []}
+            text = httpx2.post("https://api.openai.com/v1/chat/completions", json=body).text
+            assert "answer 2" in text
+        """
+    project.run(REPORT, "--junitxml=junit.xml", tests=tests)
+    report = read(project)
+    assert outcomes_of(report) == [("test_it", 1, "rerun"), ("test_it", 2, "passed")]
+    said = [test["exchanges"][0]["answer"][0]["text"] for test in report["tests"]]
+    assert said == ["answer 1", "answer 2"]
+    assert "answer 2" in report["bodies"][report["tests"][0]["failure"]["key"]]["text"]
+    assert report["totals"]["requests"] == 1
+    junit = (project.pytester.path / "junit.xml").read_text()
+    assert junit.count('name="aquila.scripted" value="1"') == 1
+
+
+def test_where_reports_go_is_checked_before_any_test(project: Project) -> None:
+    project.pytester.makepyfile(test_app="def test_it(): pass")
+    for given, told in (
+        ("run.txt", "ends with .html or .json"),
+        ("run", "ends with .html or .json"),
+        ("test_app.py/run.json", "test_app.py/run.json cannot be written"),
+        (".json", "ends with .html or .json"),
+        ("folder.json", "it is a folder"),
+        ("", "ends with .html or .json"),
+    ):
+        project.pytester.path.joinpath("folder.json").mkdir(exist_ok=True)
+        result = project.run(f"--aquila-report={given}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR, given
+        result.stderr.fnmatch_lines([f"*{told}*"])
+    assert not list(project.pytester.path.rglob("*.partial*"))
+
+
+def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
+    both = ("--aquila-report=new/folder/run.html", "--aquila-report=run.json", "--aquila-report=run.json")
+    result = project.run(*both, tests="def test_it(): pass")
+    assert [line for line in result.outlines if "report in" in line] == [
+        "aquila: report in new/folder/run.html",
+        "aquila: report in run.json",
+    ]
+    assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
+    assert "<html" in (project.pytester.path / "new/folder/run.html").read_text()
+    assert not project.run("--aquila-report=other.json", "--collect-only").ret
+    assert not (project.pytester.path / "other.json").exists()
