@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -217,3 +219,76 @@ def test_a_worker_of_xdist_shows_no_key(machine: Project, tmp_path: Path) -> Non
     )
     result.assert_outcomes(failed=1)
     assert KEY not in everything(machine, result)
+
+
+REPORTED = (
+    f"""
+    import json
+    import httpx2
+
+    KEYS = [{KEY!r}, {OTHER!r}]
+    SECRET = KEYS[0]
+"""
+    + """
+    CHAT = "https://api.openai.com/v1/chat/completions"
+    SHAPED = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+
+
+    def chat(text, **more):
+        fields = {"authorization": f"Bearer {KEYS[1]}", "x-secret": KEYS[0]}
+        body = {"model": "m", "messages": [{"role": "user", "content": text}], "key": KEYS[0], **more}
+        return httpx2.post(CHAT + "?api_key=" + KEYS[1], json=body, headers=fields)
+
+
+    @pytest.mark.parametrize("key", KEYS, ids=str)
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_script(aquila_script, key, stream):
+        text = f"my key is {key} and {SHAPED}"
+        aquila_script.reply(text).tool_call("use", key=key, shaped=SHAPED)
+        said = chat(text, stream=stream).text
+        chat(f"{text} " * 20, stream=stream)
+        raise RuntimeError(f"{said} {key}")
+
+    def test_replayed(aquila_cassette):
+        post("my key is " + KEYS[0], other=SHAPED)
+
+    def test_missed(aquila_cassette):
+        post("another " + KEYS[0] + SHAPED)
+
+    def test_refused():
+        chat("refused " + KEYS[0])
+
+    @pytest.mark.aquila(transport="MODULE:transport")
+    def test_live():
+        post("live " + KEYS[0] + SHAPED, authorization=KEYS[1])
+
+    def test_socket(aquila_script):
+        from websockets.sync.client import connect
+        aquila_script.reply("over a socket " + KEYS[0] + SHAPED)
+        with connect("wss://api.openai.com/v1/responses?api_key=" + KEYS[1]) as connection:
+            connection.send(json.dumps({"type": "response.create", "model": "m", "input": "Hi " + KEYS[1]}))
+            while json.loads(connection.recv())["type"] != "response.completed":
+                pass
+    """
+)
+SHAPED = "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+
+
+def test_no_report_of_a_run_shows_a_key(machine: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    tests = REPORTED.replace("MODULE", machine.module)
+    machine.record("-k", "replayed", tests=tests).assert_outcomes(passed=1)
+    names = ("run.json", "run.html", "junit.xml")
+    reports = ("--aquila-report=run.json", "--aquila-report=run.html", "--junitxml=junit.xml")
+    machine.run(*reports, "--tb=long", "--showlocals", KEY)  # no such test: an error that names it
+    machine.run(*reports, "--tb=long", "--showlocals", "-o", "junit_logging=all", tests=tests)
+    texts = {name: (machine.pytester.path / name).read_text() for name in names} | {"summary": summary.read_text()}
+    told = json.loads(texts["run.json"])["tests"]
+    assert {state for test in told for state in test["states"]} == {"scripted", "replayed", "missed", "refused", "live"}
+    assert [test["attempt"] for test in told] == [1] * len(told)  # although ids without their keys are equal
+    # An id that a test gives itself is the test's own in what pytest writes.
+    texts["junit.xml"] = re.sub(r"<testcase [^>]*>", "", texts["junit.xml"])
+    for name, text in texts.items():
+        for key in (KEY, OTHER, SHAPED):
+            assert key not in text, f"{name}: {text[text.index(key) - 300 : text.index(key) + 100]}"

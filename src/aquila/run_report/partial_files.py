@@ -7,7 +7,7 @@ file of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -56,17 +56,17 @@ def _escape(name: str) -> str:
 
 def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
     """Fill a report with what the files hold. ``head`` has all but the tests and their bodies, and is changed."""
-    rows: list[tuple[float, Test]] = []
+    rows: list[tuple[float, str, Test]] = []
     bodies, notes, prices = head["bodies"], dict.fromkeys(head["notes"]), {}
     left = MOST_BODIES
     for part in parts:
-        begun: dict[str, tuple[float, Test]] = {}
+        begun: dict[str, tuple[float, str, Test]] = {}
         for kind, value, *more in _read_rows(part):
             if kind == "begins":
-                begun[value["test"]["id"]] = value["at"], value["test"]
+                begun[value["identity"]] = value["at"], value["identity"], value["test"]
             elif kind == "test":
-                at, _ = begun.pop(value["id"], (0.0, None))
-                rows.append((at, value))
+                at, _, _ = begun.pop(value["identity"], (0.0, "", None))
+                rows.append((at, value["identity"], value["test"]))
                 for key, body in (more[0] if more else {}).items():
                     if key not in bodies:
                         bodies[key], left = _within(body, left)
@@ -76,7 +76,8 @@ def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
                 prices.update(value)
         rows += begun.values()  # they have not ended
     rows.sort(key=lambda row: row[0])
-    head["tests"] = _number_attempts([test for _, test in rows])
+    _number_attempts([(identity, test) for _, identity, test in rows])
+    head["tests"] = [test for _, _, test in rows]
     head["notes"] = list(notes)
     if prices:
         head["prices"] = list(prices.values())
@@ -102,13 +103,11 @@ def _read_rows(part: Path) -> Iterator[Any]:
                 continue
 
 
-def _number_attempts(tests: list[Test]) -> list[Test]:
-    counts: dict[str, int] = {}
+def _number_attempts(tests: Sequence[tuple[str, Test]]) -> None:
     last: dict[str, Test] = {}
-    for test in tests:
-        name = test["id"]
-        if name in last:
-            last[name]["outcome"] = "rerun"
-        counts[name] = test["attempt"] = counts.get(name, 0) + 1
-        last[name] = test
-    return tests
+    for identity, test in tests:
+        before = last.get(identity)
+        if before is not None:
+            before["outcome"] = "rerun"
+            test["attempt"] = before["attempt"] + 1
+        last[identity] = test

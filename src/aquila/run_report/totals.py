@@ -10,7 +10,7 @@ from aquila.run_report.schema import Exchange, HostTotals, Test, Totals
 def last_attempts(tests: Sequence[Test]) -> list[Test]:
     """Return the last attempt of each test, in order."""
     last = {test["id"]: test for test in tests}
-    return [test for test in tests if last[test["id"]] is test]
+    return [test for test in tests if test["outcome"] != "rerun" or last[test["id"]] is test]
 
 
 def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:

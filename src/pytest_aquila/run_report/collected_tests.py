@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 from collections.abc import Generator
@@ -31,6 +32,7 @@ class CollectedTests:
         self._file = file
         self._worker = worker
         self._test: Test | None = None
+        self._identity = ""
         self._failures: list[str] = []
         self._watch = run.exchange_watch = ExchangeWatch(collector.take_in, collector.take_job)
 
@@ -65,7 +67,8 @@ class CollectedTests:
             self._test["line"] = line + 1
         if self._worker:
             self._test["worker"] = self._worker
-        self._file.write("begins", {"test": self._test, "at": time.time()})
+        self._identity = _identify(item.nodeid, name)
+        self._file.write("begins", {"test": self._test, "at": time.time(), "identity": self._identity})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -108,7 +111,7 @@ class CollectedTests:
             test["unplayed"] = facts.unplayed
         if self._failures:
             test["failure"] = bodies.add_text(outgoing.redact_outgoing("\n".join(self._failures)))
-        self._file.write("test", test, bodies.take_new())
+        self._file.write("test", {"test": test, "identity": self._identity}, bodies.take_new())
         self._collector.begin_test(time.perf_counter())
 
     def close(self) -> None:
@@ -121,6 +124,13 @@ class CollectedTests:
             self._file.write("note", f"{outgoing.redact_label(model)} has no price in the table of prices")
         self._run.exchange_watch = None
         self._file.close()
+
+
+def _identify(node: str, shown: str) -> str:
+    """What tells a test from others, whose ids may be the same without their secrets."""
+    return (
+        shown if shown.endswith(node) else hashlib.blake2b(node.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    )
 
 
 def _sum_up(facts: TestFacts) -> dict[str, Any]:
