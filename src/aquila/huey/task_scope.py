@@ -43,14 +43,15 @@ def may_need_scope(task: Any) -> bool:
 def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
     """Put the scope of a task that came over the wire in force in this context, which is the task's own.
 
-    Returns the arguments for ``leave_task_scope``: the scope and how many misses it has. None where no scope is needed.
+    Returns the arguments for ``leave_task_scope``: the scope and how many misses it has, if another process owns it.
+    None where no scope is needed.
     """
     reference = task._aquila_scope
     scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference)
     if scope is None:
         return None
     scopes.bind_scope(scope)
-    return scope, len(scope.misses)
+    return scope, 0 if scope.is_owner else len(scope.misses)  # those that its owner has are nobody's to tell of
 
 
 def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:

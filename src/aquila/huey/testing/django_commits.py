@@ -24,6 +24,11 @@ def find_task_wrapper(task: Any) -> Any:
     return held if isinstance(held, TaskWrapper) else task
 
 
+def may_commit() -> bool:
+    """Whether ``commit_at_end`` may do anything: Django is there."""
+    return "django.db" in sys.modules
+
+
 def commit_at_end() -> contextlib.AbstractContextManager[Any]:
     """Do at the end of the block what a commit would, for each connection whose transaction a test case keeps open."""
     connections, testing = _open_connections(), sys.modules.get("django.test")

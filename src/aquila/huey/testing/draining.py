@@ -14,7 +14,7 @@ from huey.utils import normalize_time
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.performing import execution_moment, raise_task_error
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun
@@ -110,7 +110,7 @@ def drain_queue(
     clock = SkippingClock(move_clock) if with_time_skipping else None
     runs: list[TaskRun[Any]] = []
     aside: list[Task] = []
-    with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
+    with _in_test_queue(huey, clock):
         until = _last_due_moment(huey, with_time_skipping or with_scheduled)
         expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
         try:
@@ -128,7 +128,7 @@ def drain_queue(
                     )
                 if clock is not None:
                     clock.skip_to(task.eta, utc=huey.utc)
-                run = run_task(huey, task, timestamp=execution_moment(huey, task))
+                run = run_task(huey, task, timestamp=None if task.eta is None else execution_moment(huey, task))
                 runs.append(run)
                 if raise_errors and run.retry is None:
                     raise_task_error(run)
@@ -136,6 +136,16 @@ def drain_queue(
             for task in aside:
                 huey.storage.enqueue(huey.serialize_task(task), task.priority)
         return Drained(runs, huey.scheduled_count(), clock.skipped if clock is not None else timedelta())
+
+
+def _in_test_queue(huey: Any, clock: SkippingClock | None) -> contextlib.AbstractContextManager[Any]:
+    if clock is None:
+        return contextlib.nullcontext() if innermost_test_queue(huey) is not None else ensure_test_queue(huey)
+    stack = contextlib.ExitStack()
+    with stack:
+        stack.enter_context(ensure_test_queue(huey))
+        stack.enter_context(use_clock(clock))
+        return stack.pop_all()
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:

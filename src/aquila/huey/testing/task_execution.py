@@ -19,9 +19,9 @@ from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.limits.rescheduling import ReschedulesTask
+from aquila.huey.limits.rescheduling import reschedule_after
 from aquila.huey.testing.attribute_patches import replace_attributes
-from aquila.huey.testing.django_commits import commit_at_end
+from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference
@@ -103,7 +103,7 @@ class ObservedHuey(AquilaHuey):
     def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
         """Enclose the code of the task, and nothing else."""
         seen = _observation.get()
-        return super()._timeout_context(task) if seen is None else _observe_code(self, seen, task)
+        return super()._timeout_context(task) if seen is None else _ObservedCode(self, seen, task)
 
     def put_result(self, key: str, data: Any) -> Any:
         try:
@@ -134,25 +134,63 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-@contextlib.contextmanager
-def _observe_code(huey: Any, seen: _Observation, task: Any) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        with ReschedulesTask(huey, task), _enclose_code(seen, task.timeout), commit_at_end():
-            yield
-        seen.returned = True
-    except BaseException as error:
-        seen.exception = error
-        raise
-    finally:
-        seen.duration = time.perf_counter() - started
+class _ObservedCode:
+    """Encloses the code of a task that is observed. What encloses it further is made only where it does something."""
 
+    __slots__ = ("_huey", "_inner", "_seen", "_started", "_task")
 
-def _enclose_code(seen: _Observation, timeout: float | None) -> contextlib.AbstractContextManager[Any]:
-    """Keep the code of a task within its time limit, and let a miss leave it as an exception."""
-    if timeout:
-        return _limit_code(seen, timeout)
-    return outcome_boundary() if needs_boundary() else contextlib.nullcontext()
+    def __init__(self, huey: Any, seen: _Observation, task: Any) -> None:
+        self._huey = huey
+        self._seen = seen
+        self._task = task
+        self._inner: contextlib.ExitStack | None = None
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+        try:
+            self._inner = self._enclose_code()
+        except BaseException as error:
+            self._seen.exception = error
+            raise
+
+    def _enclose_code(self) -> contextlib.ExitStack | None:
+        """Keep the code within its time limit, let a miss leave it as an exception, and commit what it leaves to it."""
+        timeout, commits = self._task.timeout, may_commit()
+        if not (timeout or commits or needs_boundary()):
+            return None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_limit_code(self._seen, timeout) if timeout else outcome_boundary())
+            if commits:
+                stack.enter_context(commit_at_end())
+            return stack.pop_all()
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
+        seen, left = self._seen, error
+        try:
+            if self._inner is not None:
+                left = self._leave_inner(kind, error, traceback)
+            if left is not None:
+                reschedule_after(self._huey, self._task, left)
+                if left is not error:
+                    raise left
+        except BaseException as other:
+            seen.exception = other
+            raise
+        else:
+            seen.exception, seen.returned = error, error is None
+        finally:
+            seen.duration = time.perf_counter() - self._started
+
+    def _leave_inner(self, kind: Any, error: Any, traceback: Any) -> BaseException | None:
+        """Return what leaves the code then: its own exception, another in its place, or none."""
+        try:
+            if self._inner is not None:
+                self._inner.__exit__(kind, error, traceback)
+        except BaseException as other:  # noqa: BLE001 -- raised by the caller
+            return other
+        left: BaseException | None = error
+        return left
 
 
 @contextlib.contextmanager
@@ -199,9 +237,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     _check_contract(huey, task, seen)
     if seen.returned and _is_stored(huey, task, seen.value):
         _check_result(huey, task, seen.value, stored)
-    added = [huey.deserialize_task(data) for data in _find_added(before, _raw_messages(huey))]
-    for other in added:
-        other._aquila_huey = huey  # So that it can be performed on its own.
+    added = _read_added(huey, before)
     return TaskRun(
         task=task,
         value=seen.value,
@@ -211,15 +247,26 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
         signals=tuple(seen.signals),
         hooks=tuple(seen.hooks),
         retry=ScheduledRetry(task.eta, seen.retry_delay, task.retries) if "retrying" in seen.signals else None,
-        enqueued=tuple(other for other in added if other.id != task.id),
+        enqueued=tuple([other for other in added if other.id != task.id]) if added else (),
         duration=seen.duration,
         stored=None if stored is EmptyData else stored,
     )
 
 
+def _read_added(huey: Any, before: list[bytes]) -> list[Any]:
+    """Return the tasks that are in the queue or the schedule now and were not before."""
+    messages = _find_added(before, _raw_messages(huey))
+    if not messages:
+        return []
+    added = [huey.deserialize_task(data) for data in messages]
+    for other in added:
+        other._aquila_huey = huey  # So that it can be performed on its own.
+    return added
+
+
 def _raw_messages(huey: Any) -> list[bytes]:
-    found = (*huey.storage.enqueued_items(), *huey.storage.scheduled_items())
-    return [data if type(data) is bytes else bytes(data) for data in found]
+    found = [*huey.storage.enqueued_items(), *huey.storage.scheduled_items()]
+    return found and [data if type(data) is bytes else bytes(data) for data in found]
 
 
 def _find_added(before: list[bytes], after: list[bytes]) -> list[bytes]:
@@ -280,7 +327,11 @@ def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_
 
 
 def _final_state(seen: _Observation) -> State:
-    outcome: Any = next((name for name in seen.signals if name in _OUTCOMES), "retry")
+    outcome: Any = "retry"
+    for name in seen.signals:
+        if name in _OUTCOMES:
+            outcome = name
+            break
     state: State = outcome
     return state
 
