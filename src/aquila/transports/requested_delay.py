@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 LONGEST_DELAY = 120.0
 """Seconds. The openai SDK does not try again if it is asked to wait longer, and neither do we."""
@@ -34,15 +36,65 @@ def read_requested_delay(headers: Mapping[str, str]) -> float | None:
     return when - (time.time() if answered is None else answered)
 
 
-def read_providers_delay(headers: Mapping[str, str]) -> float | None:
+TOO_MANY = 429
+"""The status of an answer that refuses what is too much."""
+
+
+def read_providers_delay(headers: Mapping[str, str], status: int | None) -> float | None:
     """Return the seconds that the provider itself asks for, or None: in a replay too, which asks for none. Never less
-    than 0.
+    than 0. ``status`` is that of the answer.
+
+    An answer that refuses what is too much, and does not say ``retry-after``, may say when its limits are full again:
+    OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with ``anthropic-ratelimit-tokens-reset`` and a time. Of
+    the limits that are used up the last counts, and the first where none says that it is.
     """
-    name, value = NO_DELAY
-    if headers.get(name) == value and "retry-after" in headers:
-        headers = {each: given for each, given in headers.items() if each != name}
-    seconds = read_requested_delay(headers)
+    name, _ = NO_DELAY
+    own = {each: given for each, given in headers.items() if (each, given) != NO_DELAY}
+    resets = list(_read_resets(own)) if status == TOO_MANY and not own.keys() & {name, "retry-after"} else []
+    if resets:
+        used_up = [seconds for seconds, is_used_up in resets if is_used_up]
+        return max(0.0, max(used_up) if used_up else min(seconds for seconds, _ in resets))
+    seconds = read_requested_delay(own if "retry-after" in own else headers)
     return None if seconds is None or math.isinf(seconds) else max(0.0, seconds)
+
+
+_OPENAI_RESET = re.compile(r"x-ratelimit-reset-(.+)")
+_ANTHROPIC_RESET = re.compile(r"anthropic-ratelimit-(.+)-reset")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+_UNITS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
+_LONGEST_FIELD = 64
+
+
+def _read_resets(headers: Mapping[str, str]) -> Iterator[tuple[float, bool]]:
+    """Yield in how many seconds each limit is full again, and whether it is used up now."""
+    for name, value in headers.items():
+        if len(value) > _LONGEST_FIELD:
+            continue
+        if found := _OPENAI_RESET.fullmatch(name):
+            seconds, left = _read_duration(value), headers.get(f"x-ratelimit-remaining-{found[1]}")
+        elif found := _ANTHROPIC_RESET.fullmatch(name):
+            seconds, left = _read_moment(value, headers), headers.get(f"anthropic-ratelimit-{found[1]}-remaining")
+        else:
+            continue
+        if seconds is not None:
+            yield seconds, left is not None and left.strip() == "0"
+
+
+def _read_duration(text: str) -> float | None:
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        return None
+    return sum(float(number) * unit for number, unit in zip(found.groups(), _UNITS, strict=True) if number)
+
+
+def _read_moment(text: str, headers: Mapping[str, str]) -> float | None:
+    try:
+        when = datetime.datetime.fromisoformat(text.strip())
+        seconds = when.timestamp() if when.tzinfo is not None else math.nan
+    except (ValueError, OverflowError):
+        return None
+    answered = _read_date(headers, "date")
+    return None if math.isnan(seconds) else seconds - (time.time() if answered is None else answered)
 
 
 def _read_date(headers: Mapping[str, str], name: str) -> float | None:

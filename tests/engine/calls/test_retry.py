@@ -12,8 +12,17 @@ from aquila.engine.calls.retry import delay_before_retry
 from aquila.engine.calls.stored_answers import plan_deletion
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Sleep
-from aquila.errors import BadRequest, ConnectionFailed, ProviderError, ProviderUnavailable, RequestTimeout, StreamBroken
+from aquila.errors import (
+    BadRequest,
+    ConnectionFailed,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+    RequestTimeout,
+    StreamBroken,
+)
 from aquila.hookspecs import CallInfo
+from aquila.transports.requested_delay import read_providers_delay
 
 UNAVAILABLE = ProviderUnavailable("503", status=503)
 NO_HEADERS: Mapping[str, str] = {}
@@ -56,6 +65,40 @@ def test_delay_that_the_provider_cannot_mean_is_not_taken(value: str) -> None:
 def test_delay_until_a_date_is_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aquila.transports.requested_delay.time.time", lambda: 1000.0)
     assert delay_before_retry(1, UNAVAILABLE, {"retry-after": formatdate(1030, usegmt=True)}, limit=2) == 30.0
+
+
+OPENAI, ANTHROPIC = "x-ratelimit", "anthropic-ratelimit"
+NOON = {"date": "Thu, 26 Nov 2026 12:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "delay"),
+    [
+        ({f"{OPENAI}-reset-requests": "1s", f"{OPENAI}-reset-tokens": "6m0s"}, 1.0),
+        (
+            {f"{OPENAI}-reset-requests": "1s", f"{OPENAI}-reset-tokens": "6m0s", f"{OPENAI}-remaining-tokens": "0"},
+            360.0,
+        ),
+        ({f"{OPENAI}-reset-requests": "8.64s", f"{OPENAI}-reset-tokens": "20ms"}, 0.02),
+        ({f"{OPENAI}-reset-tokens": "1d2h3m4.5s"}, 93_784.5),
+        ({f"{ANTHROPIC}-requests-reset": "2026-11-26T12:00:30Z", **NOON}, 30.0),
+        ({f"{ANTHROPIC}-tokens-reset": "2026-11-26T14:00:30+02:00", **NOON}, 30.0),
+        ({f"{ANTHROPIC}-tokens-reset": "2026-11-26T11:00:00Z", **NOON}, 0.0),
+        ({f"{OPENAI}-reset-tokens": "6m0s", "retry-after": "7"}, 7.0),
+        ({f"{OPENAI}-reset-tokens": "6m0s", "retry-after-ms": "1"}, 360.0),  # the latter is what a replay adds
+        *(({f"{OPENAI}-reset-tokens": text}, None) for text in ("", "soon", "12", "-1s", "1s1m", "9" * 100 + "s")),
+        *(({f"{ANTHROPIC}-tokens-reset": text}, None) for text in ("", "soon", "2026-11-26T12:00:30")),
+    ],
+)
+def test_a_refusal_without_a_delay_is_read_for_when_a_limit_is_full_again(
+    headers: Mapping[str, str], delay: float | None
+) -> None:
+    assert read_providers_delay(headers, 429) == delay
+    if "retry-after" not in headers:
+        assert read_providers_delay(headers, 503) in (None, 0.001)
+    error = RateLimited("busy", status=429, retry_after=read_providers_delay(headers, 429))
+    if delay is not None and delay > 120:
+        assert (delay_before_retry(1, error, headers, limit=2) is None) is ("retry-after-ms" not in headers)
 
 
 @pytest.mark.parametrize(

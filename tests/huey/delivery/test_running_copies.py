@@ -10,6 +10,7 @@ from huey.storage import BlackHoleStorage
 from aquila import huey as classes
 from aquila.errors import ConfigError
 from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.state import state_of
 from tests.support.slow import slow_but
 
 KINDS = {
@@ -111,6 +112,33 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
         thread.join()
     assert sorted(moved) == [False, False, False, True]
     assert huey.storage.queue_size() == 1
+
+
+def test_what_a_folder_refuses_to_store_and_who_is_killed_in_between_loses_nothing(make, monkeypatch):
+    huey = make("file")
+    copies, state = copies_of(huey), state_of(huey)
+    huey.storage.enqueue(b"first")
+    copy = copies.take("one", ())
+
+    def strike(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.storage, "enqueue", strike)
+        with pytest.raises(KeyboardInterrupt):
+            copies.move_to_queue(copy, b"again", None)
+    assert copies.list_copies("one") == [copy]
+    with monkeypatch.context() as patch:  # as if killed, when it is stored already
+        patch.setattr(state, "delete", strike)
+        with pytest.raises(KeyboardInterrupt):
+            copies.move_to_queue(copy, b"again", None)
+    assert copies.list_copies("one") == [copy]
+    assert not copies.move_to_queue(copy, b"again", None)  # it may still be about to forget it
+    now = state.now()
+    monkeypatch.setattr(state, "now", lambda: now + 61)
+    assert copies.move_to_queue(copy, b"again", None)
+    assert copies.list_copies("one") == []
+    assert huey.storage.queue_size() == 2
 
 
 @pytest.mark.parametrize("kind", slow_but(["redis"], ["redis", "priorities", "postgres"]))

@@ -170,6 +170,17 @@ def test_what_a_queue_has_spent_is_never_forgotten():
         reserve(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
 
 
+def test_what_a_task_has_spent_is_known_until_it_can_run_no_more():
+    state, task, day = state_of(MemoryHuey("x")), parse_budget("10 tokens per task"), parse_budget("10 tokens per day")
+    days = 86_400.0
+    reserve(state, task, None, Usage(input_tokens=8), task_id="short", now=NOON)
+    reserve(state, task, None, Usage(input_tokens=8), task_id="long", now=NOON, comes_back_within=3 * days)
+    for later, left in ((1.9, {"task:short", "task:long"}), (2.1, {"task:long"}), (4.9, {"task:long"}), (5.1, set())):
+        reserve(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * days)
+        keys = {entry.key for entry in state.entries(budgets.TABLE)}
+        assert {key for key in keys if key.startswith("task:")} == left
+
+
 def test_who_is_refused_by_one_budget_takes_nothing_of_the_others():
     state, caps = state_of(MemoryHuey("x")), parse_budget("100 tokens per day, 10 tokens per task, 50 tokens per queue")
     with pytest.raises(errors.BudgetExceeded, match="10 tokens per task"):

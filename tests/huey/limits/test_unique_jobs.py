@@ -284,6 +284,23 @@ def test_a_job_that_is_handed_back_keeps_others_out(make_huey, keeps):
     assert huey.pending_count() == 1
 
 
+def test_a_job_whose_task_no_worker_knows_keeps_nobody_out(make_huey):
+    huey = make_huey("sqlite", classes=CLASSES)
+    summarise = declare(huey)
+    first, other = summarise(1), summarise(2)
+    known = huey._registry._registry.copy()
+    huey._registry._registry.clear()  # as in a consumer that does not import the tasks
+    assert huey.dequeue() is None
+    huey._registry._registry.update(known)
+    assert {letter.task_id for letter in dead_letters(huey)} == {first.id, other.id}
+    again = summarise(1)
+    assert not is_conflict(again)
+    with pytest.raises(errors.TaskError, match=f"an identical job, {again.id}, is queued or runs"):
+        dead_letters(huey).retry(first.id)
+    dead_letters(huey).retry(other.id)
+    assert is_conflict(summarise(2))
+
+
 def test_a_dead_letter_is_not_retried_beside_an_identical_job(make_huey):
     huey = make_huey("sqlite", classes=CLASSES)
 

@@ -483,6 +483,28 @@ def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypa
     assert f"what happened to job {first.id} cannot be published" in caplog.text
 
 
+def test_a_bug_in_the_thread_that_publishes_is_told_once_and_stops_nothing(published, monkeypatch, caplog):
+    huey = published()
+
+    @huey.task()
+    def write():
+        pass
+
+    store, failures = huey.publisher.store, iter(range(2))
+    flush = store.flush
+
+    def fail_twice():
+        if next(failures, None) is not None:
+            raise ZeroDivisionError("a bug")
+        flush()
+
+    monkeypatch.setattr(store, "flush", fail_twice)
+    result = write()
+    huey.execute(huey.dequeue())
+    assert events_of(huey, result)[-1].kind == "done"
+    assert caplog.text.count("ZeroDivisionError: a bug") == 1
+
+
 def test_what_publish_jobs_cannot_use_is_refused():
     import huey as plain
 

@@ -29,6 +29,8 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
     if attempt > limit or not isinstance(error, AquilaError) or not _is_retryable(error, headers):
         return None
     asked = read_requested_delay(headers)
+    if asked is None and isinstance(error, ProviderError):
+        asked = error.retry_after
     if asked is not None and asked > LONGEST_DELAY:
         return None
     if asked is not None and asked > 0:

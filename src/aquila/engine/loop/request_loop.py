@@ -60,7 +60,7 @@ class RequestLoop:
                 return outcome
             translated = self._translate_error(error, begun=outcome.begun)
             if isinstance(translated, ProviderError) and not outcome.begun:
-                translated.retry_after = read_providers_delay(outcome.headers)
+                translated.retry_after = read_providers_delay(outcome.headers, translated.status)
             self._telemetry.report_request_stop(error=translated)
             delay = None
             if not outcome.begun:

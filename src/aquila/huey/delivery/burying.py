@@ -14,6 +14,7 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
+from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.running_task import FLOW_CONTROL
 
 logger = logging.getLogger("huey.aquila")
@@ -49,6 +50,7 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if message is not None:
+        release_unknown_claim(huey, message.id, message.name)
         if (publisher := getattr(huey, "publisher", None)) is not None:
             publisher.give_up(message.id, message.name, TaskError(reason))
         _tell_waiting(huey, message, reason)

@@ -7,9 +7,10 @@ two steps, and two that take over the same copy do not both succeed.
 
 from __future__ import annotations
 
+import struct
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aquila.huey.state import SharedState
@@ -72,6 +73,11 @@ class RunningCopies(ABC):
         """Store a result in the place of a copy."""
 
 
+_MARK = b"\xc1aquila.moving"  # No message of a serializer begins so.
+_MARK_LASTS = 60.0
+"""Seconds for which nobody else moves a copy that somebody has begun to move."""
+
+
 def new_key() -> str:
     """Return a key for a copy."""
     return uuid.uuid4().hex
@@ -102,7 +108,7 @@ class LooseCopies(RunningCopies):
 
     def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
         found = self._state.entries(TABLE + owner, limit=limit)
-        return [Copy(owner, entry.key, entry.value) for entry in found]
+        return [Copy(owner, entry.key, _split_mark(entry.value)[1]) for entry in found]
 
     def has(self, copy: Copy) -> bool:
         return self._state.get(TABLE + copy.owner, copy.key) is not None
@@ -114,19 +120,39 @@ class LooseCopies(RunningCopies):
         return sum(self._state.delete(TABLE + copy.owner, copy.key) for copy in copies)
 
     def move_to_queue(self, copy: Copy, data: bytes, priority: float | None) -> bool:
-        if self.forget(copy):
-            self._storage.enqueue(data, priority)
-            return True
-        return False
+        return self._move(copy, lambda: self._storage.enqueue(data, priority))
 
     def move_to_schedule(self, copy: Copy, data: bytes, eta: Any) -> bool:
-        if self.forget(copy):
-            self._storage.add_to_schedule(data, eta)
-            return True
-        return False
+        return self._move(copy, lambda: self._storage.add_to_schedule(data, eta))
 
     def move_to_results(self, copy: Copy, task_id: str, value: bytes) -> bool:
-        if self.forget(copy):
-            self._storage.put_data(task_id, value, is_result=True)
-            return True
-        return False
+        return self._move(copy, lambda: self._storage.put_data(task_id, value, is_result=True))
+
+    def _move(self, copy: Copy, store: Callable[[], object]) -> bool:
+        """Store first, and forget the copy then: who is killed in between does it twice, and loses nothing.
+
+        Of several who would move a copy one does, which marks it before. The mark of one that was killed loses force.
+        """
+        table, now = TABLE + copy.owner, self._state.now()
+        present = self._state.get(table, copy.key)
+        if present is None:
+            return False
+        marked_at, data = _split_mark(present)
+        mark = _MARK + struct.pack(">d", now)
+        if now - marked_at < _MARK_LASTS or not self._state.replace(table, copy.key, present, mark + data):
+            return False
+        try:
+            store()
+        except BaseException:
+            self._state.replace(table, copy.key, mark + data, data)
+            raise
+        self._state.delete(table, copy.key)
+        return True
+
+
+def _split_mark(value: bytes) -> tuple[float, bytes]:
+    """Return when somebody began to move a copy, 0 for never, and the message."""
+    if not value.startswith(_MARK):
+        return 0.0, value
+    at = len(_MARK) + 8
+    return struct.unpack(">d", value[len(_MARK) : at])[0], value[at:]

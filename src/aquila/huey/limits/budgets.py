@@ -24,7 +24,9 @@ EXAMPLE = "200k tokens per task, 20 USD per day"
 TOKENS = "tokens"
 _SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
 _KEPT = 40 * 86_400.0
-"""Seconds for which it is known what a task, or a day, has spent."""
+"""Seconds for which it is known what an hour, a day or a month has spent."""
+_KEPT_OF_TASK = 2 * 86_400.0
+"""The same of a task, from its last request on, and for as long as its next retry may be away."""
 _WITHOUT_END = 1e12
 """The order of what a queue has spent: later than any moment, so it is never forgotten."""
 
@@ -164,10 +166,18 @@ def find_price(caps: Sequence[Cap], prices: PriceTable | None, model: str) -> Pr
 
 
 def reserve(
-    state: SharedState, caps: Sequence[Cap], price: Price | None, usage: Usage, *, task_id: str | None, now: float
+    state: SharedState,
+    caps: Sequence[Cap],
+    price: Price | None,
+    usage: Usage,
+    *,
+    task_id: str | None,
+    now: float,
+    comes_back_within: float = 0.0,
 ) -> Reservation:
     """Reserve what a request may take, which ``usage`` estimates.
 
+    ``comes_back_within``: in how many seconds its task may run again, at the latest.
     Raises ``BudgetExceeded`` where a cap has no room for it. Nothing is reserved then.
     """
     reservation, amounts = Reservation(state, price), amounts_of(usage, price)
@@ -186,13 +196,23 @@ def reserve(
             ]
             return None if over else _write(_add(spent, amounts))
 
-        state.update(TABLE, key, change, order=_WITHOUT_END if held[0].scope == "queue" else now)
+        state.update(TABLE, key, change, order=_order_of(held[0], now, comes_back_within))
         if over:
             reservation.give_back()
             raise _budget_error(*over[0], amounts, now)
         reservation.add(key, amounts)
     state.delete_below(TABLE, now - _KEPT, limit=10)
     return reservation
+
+
+def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
+    """Return the order under which what is spent is kept: what is older than ``_KEPT`` is forgotten."""
+    match cap.scope:
+        case "queue":
+            return _WITHOUT_END
+        case "task":
+            return now - _KEPT + _KEPT_OF_TASK + comes_back_within
+    return now
 
 
 def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:

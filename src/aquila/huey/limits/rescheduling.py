@@ -120,7 +120,7 @@ def delay_until_return(error: BaseException) -> float | None:
     status, headers = _read_answer(getattr(error, "response", None))
     if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
         return None
-    return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()})
+    return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()}, status)
 
 
 def _read_answer(answer: Any) -> tuple[Any, Any]:

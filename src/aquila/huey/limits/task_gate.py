@@ -119,8 +119,10 @@ class TaskGate:
         price = budgets.find_price(caps, limits.prices, request.model)
         # How long an answer will be is known only where it is bounded; what comes beyond that is counted afterwards.
         usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
-        task_id = self._task.id if self._task is not None else None
-        return budgets.reserve(state, caps, price, usage, task_id=task_id, now=now)
+        if self._task is None:
+            return budgets.reserve(state, caps, price, usage, task_id=None, now=now)
+        away = float(self._task.retry_delay or 0) if self._task.retries else 0.0
+        return budgets.reserve(state, caps, price, usage, task_id=self._task.id, now=now, comes_back_within=away)
 
     def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
         if self._task is None or not request.call:

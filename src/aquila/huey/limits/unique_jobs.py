@@ -39,6 +39,7 @@ ENQUEUING, LEASE = 30.0, 60.0
 """Seconds that a claim lasts of who is about to enqueue, and of a worker that does not renew it."""
 
 _MOST_COPIES = 10_000
+_MOST_CLAIMS, _PAGE = 10_000, 1000
 
 Stage = Literal["enqueuing", "queued", "running", "over"]
 
@@ -285,6 +286,27 @@ def release_claim(huey: Any, task: Any) -> None:
         _end_claim(state_of(huey), key, task.id)
     except Exception:
         logger.warning("the claim of %s could not be ended, and ends by itself", task.id, exc_info=True)
+
+
+def release_unknown_claim(huey: Any, id: str, name: str) -> None:
+    """End the claim of a job that no worker will execute, and whose task this process does not know. Never raises.
+
+    ``name`` is that of the task with its module. The claim is looked for among those of the task: the arguments under
+    which it is kept are known to nobody here.
+    """
+    try:
+        state = state_of(huey)
+        for offset in range(0, _MOST_CLAIMS, _PAGE):
+            page = state.entries(TABLE, limit=_PAGE, offset=offset)
+            for entry in page:
+                holder = Claim.read(entry.value) if entry.key.startswith(f"{name}:") else None
+                if holder is not None and holder.id == id:
+                    _end_claim(state, entry.key, id)
+                    return
+            if len(page) < _PAGE:
+                return
+    except Exception:
+        logger.warning("the claim of %s could not be ended, and ends by itself", id, exc_info=True)
 
 
 def _end_claim(state: SharedState, key: str, id: str) -> None:

@@ -137,15 +137,24 @@ class RecordStore:
 
     def _run(self) -> None:
         """Store what is new, again and again, while there is a worker or something to store."""
+        is_well = True
         while not self._is_idle():
             due = min(self._beats.values(), default=time.monotonic() + self._heartbeat)
             self._woken.wait(max(0.01, due - time.monotonic()))
-            if self._woken.is_set():
-                time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
-                self._woken.clear()
-                self.flush()
-            self._beat()
-            self._forget_old_jobs()
+            try:
+                if self._woken.is_set():
+                    time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
+                    self._woken.clear()
+                    self.flush()
+                self._beat()
+                self._forget_old_jobs()
+                is_well = True
+            except Exception:
+                self.wake()  # What was to be stored still is.
+                self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
+                if is_well:
+                    logger.exception("what happens to jobs could not be published; it is tried again")
+                is_well = False
         for place in list(self._beats):
             self._take_leave(place)
 
