@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         option_values,
         outcomes,
         recording_plan,
+        recording_progress,
         report_redaction,
         reporting,
         sealed_run,
@@ -77,6 +78,7 @@ else:
         outgoing="aquila.recording.outgoing",
         recovery="aquila.recording.recovery",
         recording_plan="pytest_aquila.recording_plan",
+        recording_progress="pytest_aquila.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
         reporting="pytest_aquila.reporting",
         second_attempts="pytest_aquila.second_attempts",
@@ -142,6 +144,7 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
         if now.transport == "record":
             recording_plan.watch_recording(config, run, now)
+            config.pluginmanager.register(recording_progress.RecordingProgress(config))
         if now.transport == "record" and not _is_worker(config):
             found = recovery.recover_journals(now.cassette_root())
             totals = totals_of(config)
@@ -361,10 +364,12 @@ def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, i
         if row not in totals_of(item.config).anew:
             totals_of(item.config).anew.append(row)
         return
-    totals_of(item.config).add_report(report, settings, test_scopes.id_to_type(item))
+    test = test_scopes.id_to_type(item)
+    totals_of(item.config).add_report(report, settings, test)
     if getattr(item.config.option, "xmlpath", None) is not None:
         junit_facts.add_report(item, report)
     if settings.transport == "record":
+        recording_progress.note_recording(item, test, report)
         totals_of(item.config).uses += noted_uses.uses_in(item, report, is_whole=is_whole)
 
 

@@ -96,19 +96,29 @@ class CleanTerminal:
 
     def __init__(self, terminal: pytest.TerminalReporter) -> None:
         self._terminal = terminal
-        writer = terminal.config.get_terminal_writer()
-        self.width: int = writer.fullwidth
-        self._encoding: str = getattr(getattr(writer, "_file", None), "encoding", None) or "utf-8"
+        self._writer = terminal.config.get_terminal_writer()
+        self.width: int = self._writer.fullwidth
+        self._encoding: str = getattr(getattr(self._writer, "_file", None), "encoding", None) or "utf-8"
 
     def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
         """Write a line, in a colour if that is wanted."""
-        text = outgoing.redact_label(text)
-        if not text.isascii():
-            text = self._encode(text)
-        self._terminal.write_line(text, yellow=yellow, red=red)
+        self._terminal.write_line(self._clean(text), yellow=yellow, red=red)
 
-    def _encode(self, text: str) -> str:
+    def write_between(self, text: str) -> None:
+        """Write a line between the results of tests."""
+        # Other reporters draw over the line in which the cursor is.
+        is_of_pytest = type(self._terminal).__module__ == "_pytest.terminal"
+        if is_of_pytest and (self._terminal.showfspath or self._terminal.verbosity > 0):
+            # Pytest ends it, when it has added how far it is: its next result begins with a name.
+            self._terminal.write_ensure_prefix(self._clean(text))
+            return
+        if self._writer.width_of_current_line:
+            self._writer.line()
+        self._terminal.write_line(self._clean(text))
+
+    def _clean(self, text: str) -> str:
         """Return a text that can be written. Pytest would escape the whole line, and the codes of its colour too."""
+        text = outgoing.redact_label(text)
         try:
             text.encode(self._encoding)
         except UnicodeEncodeError:

@@ -86,15 +86,16 @@ class News:
         """Return it without secrets and control characters. Of the names only the first ``most_names`` are shown."""
         return replace(
             self,
-            text=_as_shown(self.text),
-            names=[*map(_as_shown, self.names[:most_names]), *self.names[most_names:]],
-            command=_as_shown(self.command),
-            lead=_as_shown(self.lead),
-            details=list(map(_as_shown, self.details)),
+            text=clean_text(self.text),
+            names=[*map(clean_text, self.names[:most_names]), *self.names[most_names:]],
+            command=clean_text(self.command),
+            lead=clean_text(self.lead),
+            details=list(map(clean_text, self.details)),
         )
 
 
-def _as_shown(text: str) -> str:
+def clean_text(text: str) -> str:
+    """Return a text without secrets, and with the escapes of control characters in their place."""
     lines = outgoing.redact_label(text).split("\n")
     return "\n".join([line if line.isprintable() else _escape(line) for line in lines])
 

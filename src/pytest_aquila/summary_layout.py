@@ -18,6 +18,7 @@ MOST_LINES = 8
 """Lines of a terminal that the summary of a run takes, its last one included."""
 
 _INDENT = "  "
+_GAP = "  "
 _CUT = "…"
 MOST_NAMES = 5
 """Of a kind of news that are shown."""
@@ -80,6 +81,12 @@ def lay_out_all(row: News, width: int) -> Iterator[Line]:
 def wrap(parts: Iterable[str], width: int, *, begin: str = "") -> list[str]:
     """Return prose as lines of at most ``width`` characters. A word that is longer has a line for itself."""
     return _wrap_words([word for part in parts for word in part.split()], width, begin, _INDENT)
+
+
+def lay_out_parts(head: str, parts: Sequence[str], width: int) -> list[str]:
+    """Return a name and what belongs to it as one line, or what belongs to it in a line of its own."""
+    line = _GAP.join([f"{_INDENT}{head}", *parts])
+    return [line] if _width_of(line) <= width else [f"{_INDENT}{head}", f"{2 * _INDENT}{_GAP.join(parts)}"]
 
 
 def _wrap_words(words: Sequence[str], width: int, begin: str, later: str) -> list[str]:

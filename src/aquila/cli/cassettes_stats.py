@@ -121,7 +121,7 @@ def _print_sums(sums: dict[str, Any], output: Output) -> None:
             ("of them conversations", f"{sums['conversations']:,}"),
             ("chunks", f"{sums['chunks']:,}"),
             ("on disk", format_size(sums["bytes"])),
-            ("tokens in the answers", f"{sums['tokens']:,}"),
+            ("tokens in the answers", f"{sums['tokens']:,}" if sums["tokens"] else "none told"),
             ("time the answers took", f"{sums['milliseconds'] / 1000:,.1f} s"),
             ("recorded", f"{day_of(sums['oldest'] or '')} to {day_of(sums['newest'] or '')}"),
             ("age of the oldest", format_age(sums["oldest"] or "")),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
@@ -35,6 +36,26 @@ class PlayedAnswer:
     seconds: float
     tokens: int
     recorded: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """An answer that was recorded: who gave it, and the seconds and tokens that it took, 0 where it told none.
+
+    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be empty.
+    """
+
+    host: str
+    model: str
+    seconds: float
+    tokens: int
+
+
+def describe_recorded(interaction: Interaction) -> RecordedAnswer:
+    """Sum up a recording that was made."""
+    is_elsewhere = interaction.upstream not in ("", "live") and ":" not in interaction.upstream
+    host = interaction.upstream if is_elsewhere else urlsplit(interaction.request.url).hostname or ""
+    return RecordedAnswer(host, interaction.model, interaction.response.ended / 1000, count_tokens(interaction))
 
 
 def describe_played(interaction: Interaction) -> PlayedAnswer:

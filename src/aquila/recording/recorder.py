@@ -35,7 +35,7 @@ from aquila.recording.journal_merging import (
     store_changes,
 )
 from aquila.recording.large_answer import LargeAnswer
-from aquila.recording.played_answers import count_tokens
+from aquila.recording.played_answers import count_tokens, describe_recorded
 from aquila.recording.record_budget import RecordBudget, describe_budget
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.session import Session
@@ -230,6 +230,9 @@ class ScopeRecording:
             if put_aside and name not in changes:  # only other processes have used the cassette
                 rows[0] = replace(rows[0][0], drop_keys=put_aside), rows[0][1]
             changes[name] += rows
+        # Before it is stored, for the files of large bodies are moved then.
+        made = [row for rows in changes.values() for change, _ in rows for row in change.recorded]
+        answers = tuple(describe_recorded(row.interaction) for row in made)
         if adds_only:
             stored, failed = store_additions(changes, self._root, owned=owned)
         else:
@@ -244,7 +247,7 @@ class ScopeRecording:
                     journal.discard_journal(path)
             self._journal.remove_file()
         raise_failures([*unread, *failed], self._root)
-        return replace(stored, cassettes=tuple(changes))
+        return replace(stored, cassettes=tuple(changes), answers=answers)
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
-from aquila.recording.played_answers import plays_of
+from aquila.recording.played_answers import RecordedAnswer, plays_of
 from aquila.recording.played_conversations import describe_unplayed
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ else:
 class StoredRecordings:
     """What became of a scope's recordings: how many were recorded, which files were written.
 
-    ``cassettes`` are the names of all that were used, by whichever process.
+    ``cassettes`` are the names of all that were used, by whichever process. ``answers`` are what was recorded.
     """
 
     recorded: int = 0
     written: tuple[Path, ...] = ()
     pending: tuple[Path, ...] = ()
     cassettes: tuple[str, ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class ScopeReport:
     ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used, each after
     the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
-    fields that differ. ``drifted`` are requests as ``aquila.recording.drift_watch`` describes them.
+    fields that differ. ``drifted`` are requests as ``aquila.recording.drift_watch`` describes them. ``answers`` are
+    those that were recorded.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ScopeReport:
     oldest: str = ""
     changes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     drifted: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    answers: tuple[RecordedAnswer, ...] = field(default=(), repr=False)
 
 
 def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
@@ -85,6 +88,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         oldest=min((answer.recorded for answer in played if answer.recorded), default=""),
         changes=tuple((one.group, one.difference or "") for one in misses if one.group is not None),
         drifted=_drifted_requests(scope),
+        answers=stored.answers,
     )
     return _with_blocks(own, blocks) if blocks else own
 
@@ -111,6 +115,7 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
         cassettes=tuple(sorted({row for report in reports for row in report.cassettes})),
         oldest=min((report.oldest for report in reports if report.oldest), default=""),
         drifted=tuple(row for report in reports for row in report.drifted),
+        answers=tuple(row for report in reports for row in report.answers),
     )
 
 

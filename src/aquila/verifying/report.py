@@ -96,7 +96,11 @@ def _last_line(verification: Verification) -> Line:
         text += f"; answers: {told}"
     if answered:
         (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
-        text += f"; {then:,} tokens and {then_ms / 1000:.1f} s then, {now:,} and {now_ms / 1000:.1f} s now"
+        seconds = f"{then_ms / 1000:.1f} s then", f"{now_ms / 1000:.1f} s now"
+        if then or now:  # an answer need not tell any
+            text += f"; {then:,} tokens and {seconds[0]}, {now:,} and {seconds[1]}"
+        else:
+            text += f"; {', '.join(seconds)}"
     bad = verification.is_critical or verification.asked_in_vain
     return Line(text, "red" if bad else "" if verification.count_of("not asked") else "green")
 

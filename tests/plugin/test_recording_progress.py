@@ -1,0 +1,82 @@
+"""A run that records says after each test what it has recorded: of which model, how long it took, and its tokens."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pytest_aquila.recording_progress import describe_recording
+from tests.plugin.conftest import Project
+
+TESTS = """
+    import subprocess, sys
+
+    def test_one(aquila_cassette):
+        post("one")
+
+    def test_replays(aquila_cassette):
+        pass
+
+    def test_two(aquila_cassette):
+        post("two")
+        with aquila.use_cassette("block"):
+            post("three")
+        subprocess.run([sys.executable, "-c", "import app; app.post('child')"], check=True)
+
+    def test_fails(aquila_cassette):
+        post("fails")
+        assert 0
+"""
+
+RECORDED = [
+    "  test_app.py::test_one  provider.example  0.0 s  7 tokens",
+    "  test_app.py::test_two  3 answers  provider.example  0.0 s  21 tokens",
+    "  test_app.py::test_fails  provider.example  0.0 s  7 tokens  pending",
+]
+
+
+def progress_in(result: pytest.RunResult) -> list[str]:
+    """The lines of progress, without what pytest adds to them, and with no time."""
+    lines = [re.sub(r"\s*(\x1b| \[).*", "", line) for line in result.outlines if " provider.example " in line]
+    return [re.sub(r"\d\.\d s", "0.0 s", line) for line in lines]
+
+
+@pytest.mark.parametrize("arguments", [(), ("-v",), ("-s",), ("-p", "no:cacheprovider", "--color=yes")])
+def test_each_test_says_what_it_has_recorded(project: Project, arguments: tuple[str, ...]) -> None:
+    assert progress_in(project.record(*arguments, tests=TESTS)) == RECORDED
+    assert progress_in(project.run(*arguments)) == []
+
+
+def test_a_quiet_run_says_nothing_and_one_without_a_terminal_neither(project: Project) -> None:
+    assert progress_in(project.record("-q", tests=TESTS)) == []
+    result = project.record("-p", "no:terminal")
+    assert progress_in(result) == []
+    assert "aquila" not in result.stdout.str()
+
+
+@pytest.mark.slow
+def test_workers_send_it_to_the_terminal(project: Project) -> None:
+    project.record("--co", tests=TESTS)
+    upstream = f"--aquila-upstream={project.module}:transport"
+    result = project.pytester.runpytest_subprocess("-n2", "-p", "no:cacheprovider", "--aquila-record", upstream)
+    assert sorted(progress_in(result)) == sorted(RECORDED)
+    assert all(line.startswith("  ") for line in result.outlines if " provider.example " in line)
+
+
+ROW = {"test": "t.py::test_it", "answers": 1, "models": ["h m"], "seconds": 2.345, "tokens": 1412, "is_pending": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "width", "lines"),
+    [
+        ({}, 80, ["  t.py::test_it  h m  2.3 s  1,412 tokens"]),
+        ({}, 30, ["  t.py::test_it", "    h m  2.3 s  1,412 tokens"]),
+        ({"tokens": 0}, 80, ["  t.py::test_it  h m  2.3 s"]),
+        ({"models": ["h m", "i n"], "tokens": 0}, 80, ["  t.py::test_it  h m  and 1 more  2.3 s"]),
+        ({"models": ["h \x1b[2J\n"]}, 80, ["  t.py::test_it  h \\x1b[2J  2.3 s  1,412 tokens"]),
+        ({"test": "ü" * 300}, 80, ["  " + "ü" * 300, "    h m  2.3 s  1,412 tokens"]),
+    ],
+)
+def test_a_line_has_what_is_known(changes: dict[str, object], width: int, lines: list[str]) -> None:
+    assert describe_recording({**ROW, **changes}, width) == lines
