@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aquila.run_report.word_diff import word_changes
+from aquila.run_report.word_diff import Steps, word_changes
 
 WORDS = st.lists(st.sampled_from(["a", "b", "cat", " ", " ", "\n", ".", "猫", "\ud83d", "\x00"])).map("".join)
 TEXTS = WORDS | st.text(st.characters(exclude_categories=()))
@@ -68,6 +68,16 @@ def test_of_long_texts_only_what_changed_is_a_change():
     assert ("removed", "a long ") in changes
     assert ("added", "another ") in changes
     assert sum(len(text) for kind, text in changes if kind != "same") < 100
+
+
+def test_comparisons_that_share_their_work_stop_when_none_is_left():
+    steps = Steps(9000)
+    was, now = " ".join(map(str, range(60))), " ".join(map(str, range(0, 120, 2)))
+    assert len(word_changes(was, now, steps)) > 10
+    while steps.left > 0:
+        word_changes(was, now, steps)
+    assert word_changes(was, now, steps) == [("same", "0 "), ("removed", was[2:]), ("added", now[2:])]
+    assert word_changes("a b c", "a d c", steps) == [("same", "a "), ("removed", "b"), ("added", "d"), ("same", " c")]
 
 
 def test_many_changed_lines_of_long_texts_are_told_apart_from_the_rest():

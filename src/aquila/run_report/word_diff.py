@@ -7,14 +7,16 @@ next to nothing in common, what lies between their common beginning and end is o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["same", "removed", "added"]
 Change: TypeAlias = tuple[Kind, str]
 
 _MOST_EDITS = 700
-"""A search for more edits would take more than about half a second: its time grows with their square."""
+"""Of edits that are sought in one comparison. Its time grows with their square."""
 
 _MOST_STEPS = 1_000_000
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -24,41 +26,58 @@ _WORDS = re.compile(rf"\d{{1,20}}(?:[.,:]\d{{1,20}}){{1,8}}(?!\w)|[^\W{_UNSPACED
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 
-def word_changes(was: str, now: str) -> list[Change]:
+@dataclass
+class Steps:
+    """How much work is left for comparisons that share it. A million steps take about a second."""
+
+    left: int = _MOST_STEPS
+
+
+def word_changes(was: str, now: str, steps: Steps | None = None) -> list[Change]:
     """Say which words of a text were removed, and which were added.
 
     Args:
         was: The text before. Any characters, also halves of surrogate pairs.
         now: The text after.
+        steps: The work that this comparison may do, and takes away. When none is left, what lies between the common
+            beginning and end of two texts is one change.
 
     Returns:
         Pieces in their order, none of them empty: ``("same", text)``, ``("removed", text)`` or ``("added", text)``,
         the removed before the added. Those that are the same or removed make ``was``, the same and the added ``now``.
         Texts of a megabyte take about a second at most.
     """
-    changes = _compare(_WORDS.findall(was), _WORDS.findall(now))
+    steps = steps or Steps()
+    words = _WORDS.findall(was), _WORDS.findall(now)
+    changes = _compare(*words, steps)
     if changes is None:
-        changes = _compare_lines(_LINES.findall(was), _LINES.findall(now))
+        changes = _compare_lines(_LINES.findall(was), _LINES.findall(now), steps)
+    if changes is None:
+        changes = _compare_ends(*words)
     return list(_join_over_spaces(_join(changes)))
 
 
-def _compare_lines(was: list[str], now: list[str]) -> list[Change]:
-    changes = _compare(was, now)
+def _compare_ends(was: list[str], now: list[str]) -> list[Change]:
+    begin, end = _count_common_ends(was, now)
+    return [
+        ("same", "".join(was[:begin])),
+        ("removed", "".join(was[begin : len(was) - end])),
+        ("added", "".join(now[begin : len(now) - end])),
+        ("same", "".join(was[len(was) - end :])),
+    ]
+
+
+def _compare_lines(was: list[str], now: list[str], steps: Steps) -> list[Change] | None:
+    changes = _compare(was, now, steps)
     if changes is None:
-        begin, end = _count_common_ends(was, now)
-        return [
-            ("same", "".join(was[:begin])),
-            ("removed", "".join(was[begin : len(was) - end])),
-            ("added", "".join(now[begin : len(now) - end])),
-            ("same", "".join(was[len(was) - end :])),
-        ]
+        return None
     joined = list(_join(changes))
     refined: list[Change] = []
     budget = _MOST_EDITS
     for at, (kind, text) in enumerate(joined):
         before = joined[at - 1] if at else None
         if kind == "added" and before is not None and before[0] == "removed":
-            inner = _compare(_WORDS.findall(before[1]), _WORDS.findall(text), budget)
+            inner = _compare(_WORDS.findall(before[1]), _WORDS.findall(text), steps, budget)
             if inner is not None:
                 refined[-1:] = inner
                 budget -= sum(kind != "same" for kind, _ in inner)
@@ -79,17 +98,17 @@ def _count_common_ends(was: Sequence[str], now: Sequence[str]) -> tuple[int, int
     return begin, end
 
 
-def _compare(was: list[str], now: list[str], most: int = _MOST_EDITS) -> list[Change] | None:
+def _compare(was: list[str], now: list[str], steps: Steps, most: int = _MOST_EDITS) -> list[Change] | None:
     """Compare tokens, or return None if they differ in too many."""
     begin, end = _count_common_ends(was, now)
-    middle = _find_edits(was[begin : len(was) - end], now[begin : len(now) - end], most)
+    middle = _find_edits(was[begin : len(was) - end], now[begin : len(now) - end], steps, most)
     if middle is None:
         return None
     same = [("same", "".join(was[:begin]))], [("same", "".join(was[len(was) - end :]))]
     return [*same[0], *middle, *same[1]]  # type: ignore[list-item]
 
 
-def _find_edits(was: list[str], now: list[str], most: int) -> list[Change] | None:
+def _find_edits(was: list[str], now: list[str], steps: Steps, most: int) -> list[Change] | None:
     """Find the fewest edits that turn one list into the other, after E. W. Myers.
 
     ``reached[k]`` is how far in ``was`` a number of edits can lead on the diagonal ``k``, which is the place in ``was``
@@ -97,11 +116,12 @@ def _find_edits(was: list[str], now: list[str], most: int) -> list[Change] | Non
     """
     if not was or not now:
         return [*(("removed", token) for token in was), *(("added", token) for token in now)]
-    if abs(len(was) - len(now)) > most:
+    counts = Counter(was), Counter(now)
+    fewest = (counts[0] - counts[1]).total() + (counts[1] - counts[0]).total()
+    if fewest > most or steps.left <= 0:
         return None
     reached = {1: 0}
     history: list[dict[int, int]] = []
-    steps = 0
     for edits in range(min(most, len(was) + len(now)) + 1):
         history.append(dict(reached))
         for diagonal in range(-edits, edits + 1, 2):
@@ -110,10 +130,10 @@ def _find_edits(was: list[str], now: list[str], most: int) -> list[Change] | Non
             while at < len(was) and 0 <= at - diagonal < len(now) and was[at] == now[at - diagonal]:
                 at += 1
             reached[diagonal] = at
-            steps += 1 + at - first
+            steps.left -= 1 + at - first
             if at >= len(was) and at - diagonal >= len(now):
                 return list(_walk_back(was, now, history))[::-1]
-        if steps > _MOST_STEPS:
+        if steps.left <= 0:
             return None
     return None
 

@@ -10,6 +10,10 @@ from aquila.run_report.page.drift_words import add_words
 from aquila.run_report.page.embedding import join_scripts, policy_for, read_parts, write_json
 from aquila.run_report.page.overview import sum_up
 from aquila.run_report.schema import Body, RunReport, Test, Text
+from aquila.run_report.word_diff import Steps
+
+_MOST_STEPS = 4_000_000
+"""Of work for all words that are compared in a report: a few seconds."""
 
 STYLES = ("base.css", "drift.css", "report.css")
 SCRIPTS = (
@@ -27,14 +31,15 @@ def render_page(report: RunReport) -> str:
     Returns:
         The file. It loads nothing, runs nothing but its own script, and can be written as UTF-8 whatever texts it has.
     """
+    drifts = _Drifts(report)
     script, style = join_scripts(*SCRIPTS), read_parts(*STYLES)
     values = {
         "policy": escape(policy_for(script, style)),
         "title": escape(_describe(report)),
         "style": style,
         "script": script,
-        "index": write_json(_make_index(report)),
-        "data": "\n".join(_write_data(report)),
+        "index": write_json(_make_index(report, drifts)),
+        "data": "\n".join(_write_data(report, drifts)),
     }
     pieces = read_parts("report.html").split("@@")
     return "".join(values[piece] if number % 2 else piece for number, piece in enumerate(pieces))
@@ -46,29 +51,41 @@ def _describe(report: RunReport) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
-def _make_index(report: RunReport) -> dict[str, Any]:
+class _Drifts:
+    """Adds words to the drifts of a report, to each once, and together in bounded time."""
+
+    def __init__(self, report: RunReport) -> None:
+        self._bodies = report["bodies"]
+        self._steps = Steps(_MOST_STEPS)
+        self._done: dict[int, dict[str, Any]] = {}
+
+    def add_words(self, drift: Any) -> dict[str, Any]:
+        """Return a drift of the report with its words."""
+        if id(drift) not in self._done:
+            self._done[id(drift)] = add_words(drift, self._read, self._steps)
+        return self._done[id(drift)]
+
+    def _read(self, text: Text) -> str | None:
+        return text if isinstance(text, str) else self._bodies.get(text["key"], {}).get("text")
+
+
+def _make_index(report: RunReport, drifts: _Drifts) -> dict[str, Any]:
     run = {key: value for key, value in report.items() if key not in ("tests", "bodies")}
-    return {"run": run, **sum_up(report, lambda drift: add_words(drift, lambda text: _read(report, text)))}
+    return {"run": run, **sum_up(report, drifts.add_words)}
 
 
-def _read(report: RunReport, text: Text) -> str | None:
-    return text if isinstance(text, str) else report["bodies"].get(text["key"], {}).get("text")
-
-
-def _write_data(report: RunReport) -> Iterator[str]:
+def _write_data(report: RunReport, drifts: _Drifts) -> Iterator[str]:
     for number, test in enumerate(report["tests"]):
-        yield _write_block(f"test-{number}", _add_words(report, test))
+        yield _write_block(f"test-{number}", _add_words(drifts, test))
     for key, body in report["bodies"].items():
         yield _write_block(f"body-{key}", body.get("text", body.get("base64", "")), _describe_body(body))
 
 
-def _add_words(report: RunReport, test: Test) -> Test:
+def _add_words(drifts: _Drifts, test: Test) -> Test:
     if not any("drift" in exchange for exchange in test["exchanges"]):
         return test
     exchanges = [
-        {**exchange, "drift": add_words(cast(dict[str, Any], exchange["drift"]), lambda text: _read(report, text))}
-        if "drift" in exchange
-        else exchange
+        {**exchange, "drift": drifts.add_words(exchange["drift"])} if "drift" in exchange else exchange
         for exchange in test["exchanges"]
     ]
     return cast(Test, {**test, "exchanges": exchanges})
