@@ -39,17 +39,27 @@ if ! usable; then
     "$python" -m venv "$folder"
 fi
 
-# Run pip with its output in the log, one dot for each package it looks at.
+# What pip says of the index and its certificates holds for uv, too, which reads other settings.
+export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$("$folder/bin/python" -m pip config get global.index-url 2>/dev/null || true)}}"
+[ -n "$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX
+[ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
+
+# Install with uv, which takes a fifth of the time, or with pip where uv cannot: it is not built for every platform, and
+# pip may know of more indexes. pip's output goes to the log, one dot for each package that it looks at.
 install() {
     printf '%s ' "$1"
     shift
+    if [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
+        echo
+        return
+    fi
     rm -f "$folder/.failed"
     { "$folder/bin/python" -m pip install "$@" 2>&1 || touch "$folder/.failed"; } | tee -a "$log" |
         awk '/^ *(Collecting|Obtaining) / { printf "."; fflush() }'
     if [ -e "$folder/.failed" ]; then
         printf ' failed.\n' >&2
         tail -n 20 "$log" >&2
-        echo "pip could not install it; its whole output is in $log. Setting up needs a network, or pip's own cache." >&2
+        echo "Neither uv nor pip could install it; their whole output is in $log. Setting up needs a network, or a cache of packages." >&2
         exit 1
     fi
     echo
@@ -57,7 +67,8 @@ install() {
 
 rm -f "$stamp"
 : >"$log"
-install "Installing pip" --upgrade "pip>=25.1"
+install "Installing pip and uv" --upgrade "pip>=25.1"
+"$folder/bin/python" -m pip install uv >>"$log" 2>&1 || true
 install "Installing Aquila and what its '$group' group needs" --editable . --group "$group"
 if [ "$model" = with-model ]; then
     # Its package depends on a compiler's worth of things that are not needed: only its file is.
