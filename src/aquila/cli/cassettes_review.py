@@ -12,9 +12,11 @@ Without one they mean all of the cassette but recordings that would vanish, unle
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import re
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +45,15 @@ from aquila.review.views import ProposalView, view_proposal
 
 if TYPE_CHECKING:
     from aquila.cli import review_keys, review_loop, review_screen
+    from aquila.server import admission, background_server
+    from aquila.server.review_page import application, contents
 else:
     lazy_modules(
         globals(),
+        admission="aquila.server.admission",
+        application="aquila.server.review_page.application",
+        background_server="aquila.server.background_server",
+        contents="aquila.server.review_page.contents",
         review_keys="aquila.cli.review_keys",
         review_loop="aquila.cli.review_loop",
         review_screen="aquila.cli.review_screen",
@@ -73,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", action="append", default=[], choices=KINDS, help="only such questions; can be given several times"
     )
+    parser.add_argument("--web", action="store_true", help="ask on a page of the browser, on this machine only")
+    parser.add_argument("--port", type=int, default=0, help="the port of that page (default: any)")
     parser.add_argument("--undo", action="store_true", help="put back what the last review has written")
 
 
@@ -84,6 +94,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             return _undo(desk, output)
         if options.accept or options.reject:
             return _decide_unasked(desk, options, output)
+        if options.web:
+            return _ask_on_page(desk, output)
         if options.list or output.as_json or not review_keys.can_read_keys():
             return _list_questions(desk, output)
         return _ask(desk, output)
@@ -169,6 +181,31 @@ def _ask(desk: Desk, output: Output) -> int:
             _say_what_is_next(review, outcomes, output)
         desk.tell_what_else(review, output)
     return FAILED if outcomes is not None and any(each.problem for each in outcomes) else 0
+
+
+def _ask_on_page(desk: Desk, output: Output) -> int:
+    """Serve a page until somebody is done with it."""
+    for module in ("starlette", "uvicorn", "httptools"):
+        import_optional(module, "serve", purpose="aquila cassettes review --web")
+    with hold_reviews(desk.roots):
+        review = desk.open_review()
+        review.begin()
+        token = admission.make_token()
+        reading = contents.Reading(desk.view, desk.find_tests)
+        app = application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
+        server = background_server.make_server(app)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            background_server.open_listening_socket("127.0.0.1", desk.options.port) as bound,
+        ):
+            output.print_line(f"{format_count(len(review.waiting), 'question')} to answer. Open in a browser:")
+            print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # the token is what is to be shown
+            server.run([bound])
+        if review.items:
+            waits = format_count(len(review.items), "recording")
+            output.print_line(f"{waits} left; what was decided and not written is kept: aquila cassettes review")
+    return 0
 
 
 def _write_outcomes(outcomes: Sequence[Outcome], output: Output) -> None:

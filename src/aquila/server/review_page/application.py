@@ -1,0 +1,183 @@
+"""The routes of the page of a review, and whom they answer.
+
+The page itself tells nothing, and whoever reaches it may have it. Its data and its buttons need the token of this run,
+in a header field that no page of another site can send; such pages are refused besides, as by ``aquila serve``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aquila.errors import AquilaError, reason_of
+from aquila.review.reviewing import Outcome, Review
+from aquila.server.admission import Admission
+from aquila.server.failures import TOKEN_HEADER, WITHOUT_TOKEN
+from aquila.server.review_page.contents import Reading, describe_item, describe_review, write_page
+
+_LARGEST = 65_536
+_CHOICES = ("accept", "reject", "skip")
+_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
+    """Return the page of a review. ``finish`` is called when somebody is done with it."""
+    desk = _Endpoints(review, reading, finish)
+    application = Starlette(
+        routes=[
+            Route("/", desk.show_page, methods=["GET"]),
+            Route("/review", desk.tell_review, methods=["GET"]),
+            Route("/item", desk.tell_item, methods=["GET"]),
+            Route("/decide", desk.decide, methods=["POST"]),
+            Route("/undo", desk.undo, methods=["POST"]),
+            Route("/write", desk.write, methods=["POST"]),
+            Route("/done", desk.end, methods=["POST"]),
+        ],
+        middleware=[Middleware(_Gate, Admission(token, needs_token=True), token)],
+    )
+    application.state.find_web_sockets = lambda: None
+    return application
+
+
+class _Gate:
+    """Refuses whom the page does not answer, and gives each response the header fields that keep a page alone."""
+
+    def __init__(self, app: ASGIApp, admission: Admission, token: str) -> None:
+        self._app, self._admission, self._token = app, admission, token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        failure = self._admission.find_rejection(request.headers)
+        shown = request.headers.get(TOKEN_HEADER, "").encode()
+        if failure is None and request.url.path != "/" and not hmac.compare_digest(shown, self._token):
+            failure = WITHOUT_TOKEN
+        answer: ASGIApp = self._app if failure is None else failure.make_response()
+        await answer(scope, receive, send_with_headers)
+
+
+class _Endpoints:
+    """What the page asks for. A review is for one thread at a time."""
+
+    def __init__(self, review: Review, reading: Reading, finish: Callable[[], None]) -> None:
+        self._review, self._reading, self._finish = review, reading, finish
+        self._lock = threading.Lock()
+        self._outcomes: list[Outcome] = []
+
+    async def show_page(self, request: Request) -> Response:
+        """Return the page, without data."""
+        page = write_page()
+        return HTMLResponse(page.html, headers={"content-security-policy": page.policy})
+
+    async def tell_review(self, request: Request) -> Response:
+        """Tell all questions in short."""
+        return await self._do(lambda: None)
+
+    async def tell_item(self, request: Request) -> Response:
+        """Tell one question."""
+
+        def read() -> Response:
+            item = self._review.find(request.query_params.get("id", ""))
+            if item is None:
+                return JSONResponse({"problem": "this is no question any more"}, 404)
+            return JSONResponse(describe_item(item, self._reading))
+
+        return await self._run(read)
+
+    async def decide(self, request: Request) -> Response:
+        """Decide a question, or all with its difference; unless another tab has decided it meanwhile."""
+        given = await _read_body(request)
+        choice, was = given.get("choice"), given.get("was")
+
+        def act() -> str | None:
+            item = self._review.find(str(given.get("id")))
+            if item is None or choice not in _CHOICES:
+                return "this is no question any more"
+            if self._review.choice_of(item) != was:
+                return "this was decided in another window"
+            items = [item]
+            if given.get("group") is True:
+                others = self._review.group_of(item)
+                items = [
+                    each for each in others if each.id == item.id or self._review.choice_of(each) in (None, "skip")
+                ]
+            self._review.decide(items, choice)
+            return None
+
+        return await self._do(act)
+
+    async def undo(self, request: Request) -> Response:
+        """Take back what was decided last."""
+        return await self._do(lambda: None if self._review.undo() else "there is nothing to undo")
+
+    async def write(self, request: Request) -> Response:
+        """Write what was decided into the cassettes."""
+
+        def act() -> None:
+            self._outcomes = self._review.apply()
+
+        return await self._do(act)
+
+    async def end(self, request: Request) -> Response:
+        """End the command that serves this page."""
+        self._finish()
+        return JSONResponse({"done": True})
+
+    async def _do(self, act: Callable[[], str | None]) -> Response:
+        def run() -> Response:
+            self._review.refresh()
+            problem = act()
+            told = describe_review(self._review, self._outcomes)
+            return JSONResponse({**told, "problem": problem}, 409 if problem else 200)
+
+        return await self._run(run)
+
+    async def _run(self, make: Callable[[], Response]) -> Response:
+        def run() -> Response:
+            with self._lock:
+                try:
+                    return make()
+                except (AquilaError, OSError) as error:
+                    return JSONResponse({"problem": reason_of(error)}, 500)
+
+        return await anyio.to_thread.run_sync(run)
+
+
+async def _read_body(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a request, or an empty one."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST:
+            return {}
+    try:
+        value = json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,101 @@
+"""What the page of a review shows, as JSON values without secrets; and the page itself, which holds none of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aquila.recording import outgoing
+from aquila.review.reviewing import Item, Outcome, Review
+from aquila.review.tested_by import TestPlace
+from aquila.review.views import TITLES, ProposalView
+from aquila.run_report.page import join_scripts, policy_for, read_parts
+
+PARTS = Path(__file__).parent / "parts"
+
+
+class Reading(NamedTuple):
+    """How questions are shown: ``view`` without secrets, and the tests of a cassette."""
+
+    view: Callable[[Item], ProposalView]
+    find_tests: Callable[[Item], Sequence[TestPlace]]
+
+
+class Page(NamedTuple):
+    """The page, and the Content-Security-Policy under which it runs."""
+
+    html: str
+    policy: str
+
+
+@functools.cache
+def write_page() -> Page:
+    """Return the page of any review. It asks for what it shows, with the token that is in its address."""
+    parts = {name: (PARTS / name).read_text("utf-8") for name in ("review.html", "review.css", "review.js")}
+    style = f"{read_parts('base.css', 'drift.css')}\n{parts['review.css']}"
+    script = join_scripts("elements.js", "drift.js", more=parts["review.js"])
+    policy = policy_for(script, style, more="connect-src 'self'")
+    html = parts["review.html"].replace("@@policy@@", escape(policy)).replace("@@style@@", style)
+    return Page(html.replace("@@script@@", script), f"{policy}; frame-ancestors 'none'")
+
+
+def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return all questions in short, what was decided of them, and what was written last."""
+    items = review.items
+    sizes: dict[str, int] = {}
+    for item in items:
+        sizes[item.proposal.group] = sizes.get(item.proposal.group, 0) + 1
+    found: dict[str, Any] = {
+        "items": [
+            {
+                "id": item.id,
+                "cassette": item.cassette.name,
+                "number": item.proposal.number,
+                "kind": item.proposal.kind,
+                "title": TITLES[item.proposal.kind],
+                "group": item.proposal.group,
+                "size": sizes[item.proposal.group],
+                "choice": review.choice_of(item),
+            }
+            for item in items
+        ],
+        "problems": [f"{each.name}: {each.problem}" for each in review.cassettes if each.problem],
+        "outcomes": [
+            {
+                "cassette": each.name,
+                "problem": each.problem,
+                "accepted": each.applied.accepted,
+                "rejected": each.applied.rejected,
+                "left": each.applied.left,
+            }
+            for each in outcomes
+        ],
+    }
+    clean: dict[str, Any] = outgoing.redact_outgoing_value(found)
+    for shown, item in zip(clean["items"], items, strict=True):
+        shown["id"], shown["group"] = item.id, item.proposal.group  # hashes look like secrets
+    return clean
+
+
+def describe_item(item: Item, reading: Reading) -> dict[str, Any]:
+    """Return what is shown of one question."""
+    view = reading.view(item)
+    found: dict[str, Any] = outgoing.redact_outgoing_value(
+        {
+            "request": view.request,
+            "tests": [test.id for test in reading.find_tests(item)],
+            "facts": view.facts,
+            "prompt": view.prompt,
+            "answer": view.answer,
+            "fields": [
+                {"path": each.path, "was": each.was, "now": each.now, "words": each.compare_words()}
+                for each in view.fields
+            ],
+            "left_out": view.left_out,
+            "newer": item.cassette.is_newer and item.proposal.kind == "gone",
+        }
+    )
+    return {"id": item.id, **found}

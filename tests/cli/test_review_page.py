@@ -1,0 +1,163 @@
+"""``aquila cassettes review --web``: the page, whom it answers, and what its buttons do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.intercept.policy import own_servers
+from tests.cli.conftest import Cassettes, conversation
+from tests.cli.test_review import answers, ask
+from tests.huey.live.browser import Watched, chromium
+
+AQUILA = str(Path(sys.executable).with_name("aquila"))
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></script> \x1b[31m"
+
+
+class Served:
+    """The command, and requests to its page."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [AQUILA, "cassettes", "review", "--web"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        self.first = self.process.stdout.readline()
+        self.url = self.process.stdout.readline().strip()
+        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/#(aquila-token-\w+)", self.url)
+        assert found, self.first + self.url
+        self.port, self.token = int(found[1]), found[2]
+        own_servers().add(("127.0.0.1", self.port))
+
+    def send(
+        self, path: str, body: object = None, *, token: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Send a request, and return the status and the JSON of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        shown = {"x-aquila-token": self.token if token is None else token} | (headers or {})
+        data = None if body is None else json.dumps(body)
+        connection.request("GET" if body is None else "POST", path, data, shown)
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        return response.status, json.loads(text) if text.startswith("{") else text
+
+    def end(self) -> str:
+        """Wait for its end, and return what it printed last."""
+        out, _ = self.process.communicate(timeout=60)
+        own_servers().discard(("127.0.0.1", self.port))
+        return out
+
+
+@pytest.fixture
+def served(cassettes: Cassettes) -> Iterator[Served]:
+    """The page of a review of two cassettes."""
+    cassettes.write("a.yaml", ask("When?", "At nine."), ask("Emma?", "Yes."))
+    cassettes.write(
+        "a.pending.yaml", ask("When?", "At half past nine.", "Be brief."), ask("Emma?", "Two.", "Be brief.")
+    )
+    cassettes.write("b.pending.yaml", conversation(HOSTILE, HOSTILE))
+    page = Served()
+    yield page
+    if page.process.poll() is None:
+        page.process.kill()
+        page.end()
+
+
+def test_the_page_answers_nobody_without_its_token_and_no_page_of_another_site(served: Served) -> None:
+    status, page = served.send("/", token="")
+    assert status == 200
+    assert "When?" not in page
+    for path, body in (("/review", None), ("/item?id=x", None), ("/decide", {}), ("/write", {}), ("/done", {})):
+        assert served.send(path, body, token="")[0] == 401
+        assert served.send(path, body, token="aquila-token-00")[0] == 401
+        assert served.send(path, body, headers={"host": "evil.example"})[0] == 403
+        assert served.send(path, body, headers={"origin": "https://evil.example"})[0] == 403
+        assert served.send(path, body, headers={"sec-fetch-site": "cross-site"})[0] == 403
+    assert served.send("/review")[0] == 200
+
+
+def test_its_requests_decide_undo_and_write_and_two_windows_do_not_overwrite_each_other(
+    served: Served, cassettes: Cassettes
+) -> None:
+    items = served.send("/review")[1]["items"]
+    assert [(one["cassette"], one["kind"], one["size"], one["choice"]) for one in items] == [
+        ("a", "prompt", 2, None),
+        ("a", "prompt", 2, None),
+        ("b", "new", 1, None),
+    ]
+    shown = served.send(f"/item?id={items[0]['id']}")[1]
+    assert ["added", "brief"] in shown["prompt"]
+    first = {"id": items[0]["id"], "choice": "accept", "was": None}
+    assert served.send("/decide", {**first, "group": True})[0] == 200
+    status, told = served.send("/decide", {**first, "choice": "reject"})
+    assert (status, told["problem"]) == (409, "this was decided in another window")
+    assert [one["choice"] for one in told["items"]] == ["accept", "accept", None]
+    assert [one["choice"] for one in served.send("/undo", {})[1]["items"]] == [None, None, None]
+    assert served.send("/undo", {})[0] == 409
+    for body in ({}, {**first, "id": "x"}, {**first, "choice": "x"}, [], "x" * 100_000):
+        assert served.send("/decide", body)[0] == 409
+    assert served.send("/decide", first)[0] == 200
+    told = served.send("/write", {})[1]
+    assert told["outcomes"] == [{"cassette": "a", "problem": "", "accepted": 1, "rejected": 0, "left": 1}]
+    assert answers(cassettes, "a.yaml") == ["At half past nine.", "Yes."]
+    assert served.send("/done", {})[0] == 200
+    assert "2 recordings left" in served.end()
+    assert served.process.returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_page_that_is_ended_keeps_what_was_decided(number: signal.Signals, served: Served) -> None:
+    item = served.send("/review")[1]["items"][0]
+    served.send("/decide", {"id": item["id"], "choice": "accept", "was": None})
+    os.kill(served.process.pid, number)
+    assert "3 recordings left" in served.end()
+    again = Served()
+    assert [one["choice"] for one in again.send("/review")[1]["items"]] == ["accept", None, None]
+    again.process.kill()
+    again.end()
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Served, cassettes: Cassettes) -> None:
+    with chromium() as browser:
+        tab, other = Watched(browser), Watched(browser)
+        page = tab.page
+        page.set_default_timeout(20_000)
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        assert "brief" in page.inner_text("main ins")
+        assert "0 of 3 decided" in page.inner_text("#count")
+        other.page.goto(served.url)
+        other.page.wait_for_selector("main ins")
+        page.keyboard.press("A")
+        page.wait_for_selector("text=2 of 3 decided")
+        page.wait_for_selector("main h1:has-text('new recording: b #1')")
+        assert "<script>alert(2)</script>" in page.inner_text("main")
+        other.page.wait_for_selector("text=2 of 3 decided")  # it looks by itself
+        page.reload()
+        page.wait_for_selector("text=2 of 3 decided")
+        page.click("main .actions button:has-text('Reject')")
+        page.wait_for_selector("text=All is decided")
+        page.keyboard.press("u")
+        page.wait_for_selector("text=2 of 3 decided")
+        page.keyboard.press("s")
+        page.wait_for_selector("text=3 of 3 decided")
+        page.click("#write")
+        page.wait_for_selector("text=a: 2 accepted, 0 rejected, 0 still wait")
+        assert answers(cassettes, "a.yaml") == ["At half past nine.", "Two."]
+        page.keyboard.press("q")
+        page.wait_for_selector("text=this window can be closed")
+        tab.assert_quiet()
+    assert "1 recording left" in served.end()
