@@ -475,6 +475,14 @@ def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypa
             raise OverflowError("a number is too large")
         return update(table, key, *args, **options)
 
+    change_many = state_of(huey).change_many
+
+    def refuse_together(changes):
+        if any(change.key == first.id for change in changes):
+            raise OverflowError("a number is too large")
+        return change_many(changes)
+
+    monkeypatch.setattr(state_of(huey), "change_many", refuse_together)
     monkeypatch.setattr(state_of(huey), "update", refuse)
     with consumer(huey):
         assert events_of(huey, second)[-1].kind == "done"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aquila.huey.live.events import batch_key, events_table
-from aquila.huey.state import SharedState
+from aquila.huey.state import Change, SharedState
 
 
 def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) -> int:
@@ -21,3 +21,8 @@ def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) ->
         if state.add(table, key, batch, order=number) or state.get(table, key) == batch:
             return number
         number = 0
+
+
+def change_for(job: str, batch: bytes, number: int) -> Change:
+    """Return what stores a batch under a number that is probably free."""
+    return Change(events_table(job), batch_key(number), None, batch, number)

@@ -13,19 +13,19 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aquila.huey.live import events
-from aquila.huey.live.appending import append_batch
+from aquila.huey.live.appending import append_batch, change_for
 from aquila.huey.live.job_record import JobRecord, Pending, Place, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
-from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
-from aquila.huey.state import SharedState, state_of
+from aquila.huey.state import Change, SharedState, state_of
 
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
@@ -40,6 +40,41 @@ _SUMMARY_EVERY = 1.0
 _LONGEST_PAUSE = 5.0
 _MOST_FAILURES = 5
 _PRUNE_EVERY = 60.0
+_ODD = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
+"""What is raised where something cannot be stored, and seldom where a storage is away."""
+_TOGETHER = 100  # Executions that are stored in one step.
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryUpdate:
+    """What the summary of a job is to become: ``at`` by the clock of the storage, ``began`` by that of this process."""
+
+    record: JobRecord
+    run: JobRun | None
+    at: float
+    began: float
+
+    def merge(self, present: bytes | None) -> bytes:
+        """Return the summary with what is new of this execution."""
+        record = self.record
+        known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
+        known.changed = self.at
+        known.name = known.name or record.summary.name
+        known.arguments = known.arguments or record.summary.arguments
+        known.ended_as = record.summary.ended_as
+        if known.ended_as == "failed":
+            known.fail_last_run(self.at, record.error)
+        if self.run is not None:
+            known.put_run(self.run)
+        return known.encode()
+
+
+def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[Place, list[JobRecord]]]:
+    """Return the records of each place, one for each job: what two executions say of it goes in their order."""
+    found: dict[Place, dict[str, JobRecord]] = {}
+    for _, record in waiting:
+        found.setdefault(record.place, {}).setdefault(record.summary.id, record)
+    return [(place, list(records.values())) for place, records in found.items()]
 
 
 class RecordStore:
@@ -170,24 +205,75 @@ class RecordStore:
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
-            stored: dict[Place, list[str]] = {}
+            stored: dict[Place, dict[str, None]] = {}
             with self._unless_away():
+                for place, records in _group_by_place(waiting):
+                    with contextlib.suppress(*_ODD):  # whose it is turns out below
+                        stored[place] = dict.fromkeys(self._store_together(state_of(place), records))
                 for key, record in waiting:
                     if self._flush_unless_odd(key, record):
-                        stored.setdefault(record.place, []).append(record.summary.id)
+                        stored.setdefault(record.place, {})[record.summary.id] = None
                     with self._publisher.lock:
                         if record.is_over and not record.has_more:
                             self._publisher.records.pop(key, None)
                 for place, jobs in stored.items():
-                    wake_subscribers(place, jobs)
+                    wake_subscribers(place, list(jobs))
             if any(record.must_be_stored for _, record in waiting):
                 self.wake()
+
+    def _store_together(self, state: SharedState, records: list[JobRecord]) -> list[str]:
+        """Store what is new of many executions in few steps, and return of which jobs that was.
+
+        What is not stored here, for whatever reason but a storage that is away, is left to ``_flush_record``.
+        """
+        done: list[str] = []
+        for at in range(0, len(records), _TOGETHER):
+            some = records[at : at + _TOGETHER]
+            with_batch = [record for record in some if record.number and self._has_batch(record)]
+            changes = [change_for(record.summary.id, record.batch or b"", record.number) for record in with_batch]
+            for record, is_stored in zip(with_batch, state.change_many(changes), strict=True):
+                if is_stored:
+                    record.number, record.batch = record.number + 1, None
+                    done.append(record.summary.id)
+            # The summary follows the events, and never comes before them.
+            done += self._store_summaries(state, [record for record in some if record.number and record.batch is None])
+        return done
+
+    def _store_summaries(self, state: SharedState, records: list[JobRecord]) -> list[str]:
+        updates = [(record, update) for record in records if (update := self._update_summary(record)) is not None]
+        try:
+            present = state.get_many(JOBS_TABLE, [record.summary.id for record, _ in updates])
+            changes = [
+                Change(JOBS_TABLE, record.summary.id, old, update.merge(old), update.at)
+                for (record, update), old in zip(updates, present, strict=True)
+            ]
+            done = state.change_many(changes)
+        except BaseException:
+            for record, _ in updates:
+                record.is_changed = True
+            raise
+        for (record, update), is_stored in zip(updates, done, strict=True):
+            if is_stored:
+                record.stored_at = update.began
+            else:
+                record.is_changed = True
+        return [record.summary.id for (record, _), is_stored in zip(updates, done, strict=True) if is_stored]
+
+    def _has_batch(self, record: JobRecord) -> bool:
+        """Take out what is new of an execution, to be stored. Returns whether that is anything."""
+        if record.batch is None:
+            with self._publisher.lock:
+                pending = record.take_batch()
+            if not pending:
+                return False
+            record.batch = record.encode([self._clean(record, event) for event in pending])
+        return True
 
     def _flush_unless_odd(self, key: str, record: JobRecord) -> bool:
         """Store what is new of an execution. One that can never be stored is given up, and holds up no other."""
         try:
             return self._flush_record(record)
-        except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError) as error:
+        except _ODD as error:
             # Seldom a storage raises these where a connection breaks, so once is not enough.
             record.failures += 1
             if record.failures >= _MOST_FAILURES:
@@ -199,14 +285,9 @@ class RecordStore:
     def _flush_record(self, record: JobRecord) -> bool:
         """Store what is new of an execution. Returns whether that was anything. Raises what the storage raises."""
         is_stored = False
-        while True:
-            if record.batch is None:
-                with self._publisher.lock:
-                    pending = record.take_batch()
-                if not pending:
-                    break
-                record.batch = record.encode([self._clean(record, event) for event in pending])
-            record.number = append_batch(state_of(record.place), record.summary.id, record.batch, record.number) + 1
+        while self._has_batch(record):
+            batch = record.batch or b""
+            record.number = append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
             record.batch = None
             is_stored = True
         return self._store_summary(record) or is_stored
@@ -221,33 +302,26 @@ class RecordStore:
         return kind, at, data
 
     def _store_summary(self, record: JobRecord) -> bool:
-        now = time.monotonic()
-        with self._publisher.lock:
-            if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
-                return False
-            record.is_changed = False
-            run = None if record.run is None else replace(record.run, tail=clean_tail(record.run.tail))
-        at = self._publisher.clock.now()
-
-        def merge(present: bytes | None) -> bytes:
-            known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
-            known.changed = at
-            known.name = known.name or record.summary.name
-            known.arguments = known.arguments or record.summary.arguments
-            known.ended_as = record.summary.ended_as
-            if known.ended_as == "failed":
-                known.fail_last_run(at, record.error)
-            if run is not None:
-                known.put_run(run)
-            return known.encode()
-
+        update = self._update_summary(record)
+        if update is None:
+            return False
         try:
-            state_of(record.place).update(JOBS_TABLE, record.summary.id, merge, order=at)
+            state_of(record.place).update(JOBS_TABLE, record.summary.id, update.merge, order=update.at)
         except BaseException:
             record.is_changed = True
             raise
-        record.stored_at = now
+        record.stored_at = update.began
         return True
+
+    def _update_summary(self, record: JobRecord) -> SummaryUpdate | None:
+        """Return what is to change in the summary of a job, or None for nothing yet."""
+        now = time.monotonic()
+        with self._publisher.lock:
+            if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
+                return None
+            record.is_changed = False
+            run = None if record.run is None else replace(record.run, tail=clean_tail(record.run.tail))
+        return SummaryUpdate(record, run, self._publisher.clock.now(), now)
 
     def _beat(self) -> None:
         """Say that this process lives, wherever it has workers or executes a job."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 JOBS_TABLE = "live.jobs"
@@ -120,8 +120,8 @@ class JobSummary:
 
     def encode(self) -> bytes:
         """Return the summary as it is stored: without what is empty."""
-        plain = {name: value for name, value in asdict(self).items() if value}
-        plain["runs"] = [{name: value for name, value in run.items() if value} for run in plain.get("runs", [])]
+        plain = _without_empty(self)
+        plain["runs"] = [_without_empty(run) for run in self.runs]
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
 
 
@@ -145,6 +145,14 @@ _KINDS = {
     for kind in (JobSummary, JobRun)
 }
 """Of each record its fields, with the types of their values."""
+
+
+def _without_empty(record: JobSummary | JobRun) -> dict[str, Any]:
+    """Return what a record says, by its fields. Not by ``asdict``, which copies each value: each job comes here."""
+    return {name: value for name in _NAMES[type(record)] if (value := getattr(record, name))}
+
+
+_NAMES = {kind: tuple(each.name for each in fields(kind) if each.name != "runs") for kind in (JobSummary, JobRun)}
 
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:

@@ -8,6 +8,6 @@ Heartbeats, copies of running tasks, dead letters, limits and the events of jobs
 from __future__ import annotations
 
 from aquila.huey.state.choosing import state_of
-from aquila.huey.state.shared_tables import Entry, SharedState
+from aquila.huey.state.shared_tables import Change, Entry, SharedState
 
-__all__ = ["Entry", "SharedState", "state_of"]
+__all__ = ["Change", "Entry", "SharedState", "state_of"]

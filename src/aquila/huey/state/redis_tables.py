@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
+from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Change, Entry, SharedState
 
 # KEYS: the hash and the sorted set. What a pipeline cannot decide is decided by the server. Numbers of Lua lose digits
 # on their way back, so orders go both ways as text.
@@ -103,6 +103,18 @@ class RedisState(SharedState):
     def get(self, table: str, key: str) -> bytes | None:
         value: bytes | None = self._redis.hget(self.keys_of(table)[0], key)
         return value
+
+    def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
+        return list(self._redis.hmget(self.keys_of(table)[0], keys)) if keys else []
+
+    def change_many(self, changes: Sequence[Change]) -> list[bool]:
+        if not changes:
+            return []
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for table, key, old, new, order in changes:
+                script, args = (self._add, (key, new)) if old is None else (self._replace, (key, old, new))
+                script(keys=self.keys_of(table), args=(*args, repr(order)), client=pipeline)
+            return [bool(done) for done in pipeline.execute()]
 
     def take(self, table: str, key: str) -> Entry | None:
         values, orders = self.keys_of(table)

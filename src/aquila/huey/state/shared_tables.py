@@ -17,6 +17,16 @@ class Entry(NamedTuple):
     order: float
 
 
+class Change(NamedTuple):
+    """An entry to be stored: where there is none if ``old`` is None, else in the place of this value."""
+
+    table: str
+    key: str
+    old: bytes | None
+    new: bytes
+    order: float
+
+
 class SharedState(ABC):
     """Tables by name, within one queue. All processes that have the queue see the same.
 
@@ -92,6 +102,21 @@ class SharedState(ABC):
     @abstractmethod
     def clear(self) -> None:
         """Remove all tables of this queue."""
+
+    # Each of many, in order and atomic by itself, not all together: in one round trip where the storage can.
+
+    def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values of some keys, None for each that has none."""
+        return [self.get(table, key) for key in keys]
+
+    def change_many(self, changes: Sequence[Change]) -> list[bool]:
+        """Add and replace entries. Returns for each whether it was done, as ``add`` and ``replace`` do."""
+        return [
+            self.add(change.table, change.key, change.new, order=change.order)
+            if change.old is None
+            else self.replace(change.table, change.key, change.old, change.new, order=change.order)
+            for change in changes
+        ]
 
     def update(
         self, table: str, key: str, function: Callable[[bytes | None], bytes | None], *, order: float | None = None
