@@ -30,6 +30,7 @@ def _model() -> Iterator[None]:
     stop_servers()
 
 
+@pytest.mark.slow
 def test_the_same_question_gets_the_same_answer_asked_or_streamed(endpoint: str) -> None:
     reply = aquila.ask("Name a bird.", endpoint=endpoint, **LOCAL)
     with aquila.stream("Name a bird.", endpoint=endpoint, **LOCAL) as stream:

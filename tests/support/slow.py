@@ -23,6 +23,14 @@ def slow_but(tried: Collection[Any], rows: Iterable[Any], *, of_several_names: b
     ]
 
 
+def nightly_but(tried: Collection[Any], rows: Iterable[Any]) -> list[Any]:
+    """``rows`` for ``pytest.mark.parametrize``, all slow. Those that are not ``tried`` are left to the nights."""
+    return [
+        pytest.param(row, marks=[pytest.mark.slow] if row in tried else [pytest.mark.slow, pytest.mark.nightly])
+        for row in rows
+    ]
+
+
 def product_of(rows: Iterable[Any], columns: Iterable[Any], *, tried_one_in: int = 3) -> list[Any]:
     """Each of ``rows`` with each of ``columns``, as values of two parameters.
 

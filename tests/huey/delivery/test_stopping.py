@@ -4,6 +4,7 @@ Each consumer is ``huey_consumer``, a program of its own, as in a container.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from aquila import huey as classes
 from aquila.huey import list_consumers
 from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.state import state_of
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but, slow_but
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="signals and forks")
 
@@ -111,9 +112,11 @@ WORKERS = ["thread", "process", "greenlet"]
 STORAGES = ["sqlite", "redis", "priorities", "postgres"]
 QUICK = ("sqlite", "thread", False)
 WAYS = [(storage, kind, keep) for storage in STORAGES for kind in WORKERS for keep in (False, True)]
+# Each storage, each kind of worker, and both with and without `keep_running`.
+BY_DAY = [("redis", "process", True), ("priorities", "greenlet", False), ("postgres", "thread", True)]
 
 
-@pytest.mark.parametrize("way", slow_but([QUICK], WAYS), ids=str)
+@pytest.mark.parametrize("way", [QUICK, *nightly_but(BY_DAY, [way for way in WAYS if way != QUICK])], ids=str)
 def test_sigterm_hands_running_tasks_back_and_they_are_enqueued_once(app, way):
     storage, worker_type, keep = way
     app = app(storage, keep_running=keep)
@@ -146,10 +149,16 @@ def test_sigint_lets_running_tasks_end(app, way):
     assert app.huey.pending_count() == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("worker_type", WORKERS)
-@pytest.mark.parametrize("storage", STORAGES)
-def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, storage, worker_type):
+@pytest.mark.parametrize(
+    "way",
+    nightly_but(
+        [("sqlite", "process"), ("redis", "thread"), ("priorities", "process"), ("postgres", "greenlet")],
+        list(itertools.product(STORAGES, WORKERS)),
+    ),
+    ids=str,
+)
+def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, way):
+    storage, worker_type = way
     app = app(storage, keep_running=True)
     results = [app.job(f"job {number}", 600) for number in range(2)]
     process = app.start(worker_type, workers=2)

@@ -245,7 +245,8 @@ def end(racers):
         racer.stdout.close()
 
 
-@pytest.mark.parametrize("kind", ["redis", pytest.param("sqlite", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
 def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey, kind):
     huey = make_huey(kind, classes=CLASSES)
     huey.storage.name = "raced"

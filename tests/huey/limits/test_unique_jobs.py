@@ -448,6 +448,7 @@ print(sum(not is_conflict(summarise(number)) for number in range(40)), flush=Tru
 """
 
 
+@pytest.mark.slow
 def test_of_processes_that_race_one_is_let_in(redis_url):
     code = RACER.format(url=redis_url)
     racers = [

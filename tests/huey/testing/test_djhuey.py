@@ -88,6 +88,7 @@ class TestOrders(TestCase):
 """
 
 
+@pytest.mark.slow
 def test_tasks_that_are_enqueued_on_commit(pytester, monkeypatch):
     pytester.makepyfile(shop_settings=SETTINGS, shop=APP, test_orders=TESTS)
     pytester.makeini("[pytest]\npythonpath = .\naquila_huey = shop_settings:HUEY\n")

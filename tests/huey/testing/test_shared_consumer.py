@@ -50,6 +50,7 @@ def project(pytester):
     return run
 
 
+@pytest.mark.slow
 def test_one_consumer_serves_each_test_with_its_own_answers_and_errors(project):
     result = project(
         """

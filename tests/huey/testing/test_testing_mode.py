@@ -287,6 +287,7 @@ def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
     )
 
 
+@pytest.mark.slow
 def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_name_is_imported(project):
     project.pytester.makepyfile(
         made=APP.format(filename="q.db") + "\nif __import__('os').environ.get('EARLY'):\n    greet('early')\n",
@@ -300,6 +301,7 @@ def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_nam
     result.stdout.fnmatch_lines(["*The ini key aquila_huey names app:huey, which is still being imported.*"])
 
 
+@pytest.mark.slow
 def test_an_overridden_fixture_puts_every_test_that_can_ask_it_into_testing_mode(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(

@@ -208,6 +208,7 @@ with aquila.use_cassette("x", transport=sys.argv[2]), connect(sys.argv[1]) as co
 """
 
 
+@pytest.mark.slow
 def test_a_replay_that_is_killed_leaves_nothing_and_can_be_had_again(root: Path) -> None:
     def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
         surroundings = {name: value for name, value in os.environ.items() if name != "AQUILA_SESSION"}
