@@ -323,6 +323,7 @@ def make_sample_run():
         make_test(
             "test_scripted_refusal",
             [make_exchange(1, states=["scripted"], source="scripted", script="refusals.yaml", cassette=None)],
+            cassettes=[],
         ),
         make_test("test_needs_no_model", took=1),
         make_test("test_on_windows", outcome="skipped", took=0),

@@ -47,7 +47,7 @@ class Tab:
     def open(self, path, address=""):
         self.page.goto("about:blank")
         self.page.goto(f"file://{path}{address}")
-        self.page.wait_for_function("document.readyState === 'complete'")
+        self.page.wait_for_function("() => document.readyState === 'complete'")
 
     def text(self, selector="main"):
         return self.page.inner_text(selector)
@@ -93,6 +93,7 @@ def test_the_overview_leads_to_a_test_and_back(browser, sample):
     changed = tab.page.locator(".drift .words").first
     assert "−one sentence" in changed.inner_text().replace("removed: ", "")
     assert [one.inner_text() for one in changed.locator("ins > b").all()] == ["+", "+"]
+    assert tab.page.locator(".again").is_visible()
     tab.page.go_back()
     tab.wait_for("By model and host")
     tab.assert_quiet()
@@ -156,7 +157,7 @@ def test_everything_is_reached_by_keys(browser, sample):
     assert tab.page.evaluate(f"{active}.querySelector('.row-name').textContent") == "test_comes_again_when_busy"
     press("Escape")
     tab.wait_for("By model and host")
-    tab.page.wait_for_function(f"{active}.matches('.row')")
+    tab.page.wait_for_function(f"() => {active}.matches('.row')")
     assert tab.page.evaluate("location.hash") == "#q=planning"
     tab.assert_quiet()
 
@@ -180,6 +181,14 @@ def test_every_test_fits_on_every_screen(browser, sample, scheme, size):
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"], test and test["id"]
     ground = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (scheme == "dark")
+    tab.assert_quiet()
+
+
+def test_what_a_script_answers_is_not_said_to_be_recorded(browser, sample):
+    tab = Tab(browser)
+    tab.open(sample, "#test=tests/test_notes.py::test_scripted_refusal")
+    assert "refusals.yaml" in tab.text()
+    assert tab.page.locator(".again").count() == 0
     tab.assert_quiet()
 
 
@@ -213,6 +222,8 @@ def test_calls_of_tools_have_their_results_beside_them(browser, sample):
     assert tab.page.locator(".events li").count() == 13
     tab.page.locator(".lane").nth(1).focus()
     assert "first token after 190 ms" in tab.text(".readout")
+    tab.page.keyboard.press("Enter")
+    assert tab.page.evaluate("document.activeElement.getAttribute('aria-label')") == "Request 2"
     tab.page.click("text=As a table")
     assert "820 ms" in tab.text(".timeline table")
     tab.assert_quiet()
@@ -221,10 +232,10 @@ def test_calls_of_tools_have_their_results_beside_them(browser, sample):
 def test_images_are_shown_sounds_play_and_frames_go_both_ways(browser, sample):
     tab = Tab(browser)
     tab.open(sample, "#test=tests/test_images.py::test_reads_a_whiteboard")
-    tab.page.wait_for_function("document.querySelector('.part img').naturalWidth === 240")
+    tab.page.wait_for_function("() => document.querySelector('.part img').naturalWidth === 240")
     assert "below a **blue** sky.\n\n- no text" in tab.page.text_content(".answer")
     tab.open(sample, "#test=tests/test_voice.py::test_listens")
-    tab.page.wait_for_function("document.querySelector('audio').duration === 1")
+    tab.page.wait_for_function("() => document.querySelector('audio').duration === 1")
     frames = tab.page.locator(".frames > li")
     assert [one.split("\n")[0] for one in frames.all_inner_texts()[:2]] == ["↓ received", "↑ sent"]
     frames.first.locator("summary").click()
@@ -245,7 +256,7 @@ def test_the_command_is_copied_or_selected(browser, sample):
     copied = Tab(browser, permissions=["clipboard-read", "clipboard-write"])
     copied.open(sample, address)
     copied.page.click(".command button")
-    copied.page.wait_for_function("document.querySelector('.command button').textContent === 'Copied'")
+    copied.page.wait_for_function("() => document.querySelector('.command button').textContent === 'Copied'")
     copied.assert_quiet()
     tab.assert_quiet()
 
@@ -348,7 +359,9 @@ def test_a_run_of_two_thousand_tests_is_drawn_as_it_is_opened(browser, write):
     tab.page.click("#tests a.row")
     tab.wait_for("unique-1777")
     tab.page.click("#clear")
-    tab.page.wait_for_function("document.querySelectorAll('#tests .row').length > 1777")  # the open one is among them
+    tab.page.wait_for_function(
+        "() => document.querySelectorAll('#tests .row').length > 1777"
+    )  # the open one is among them
     assert tab.page.locator(".row[aria-current] .row-name").inner_text() == "test_number[1777]"
     tab.assert_quiet()
 

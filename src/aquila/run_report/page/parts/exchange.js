@@ -106,7 +106,7 @@ function drawExchange(exchange, number, context) {
     exchange.response_headers || exchange.response_body !== undefined
       ? fold("Raw answer", () => [make("p", { class: "quiet" }, `Status ${exchange.status ?? "unknown"}`), drawHeaders(exchange.response_headers), drawBody(exchange.response_body, data)])
       : null);
-  return make("section", { class: "card exchange", "aria-label": `Request ${number}` }, head, drawFacts(exchange, run),
+  return make("section", { class: "card exchange", tabindex: "-1", "aria-label": `Request ${number}` }, head, drawFacts(exchange, run),
     exchange.problem && drawProblem(exchange.problem), exchange.error && isHttp && exchange.answer && make("p", { class: "problem" }, exchange.error),
     exchange.drift && drawDrift(exchange.drift, data.text),
     isTold && hasTalk ? fold("The request as a conversation", () => box) : hasTalk || (isHttp && !exchange.problem) ? box : null,

@@ -30,14 +30,20 @@ function drawAttempt(test, context, isOnly, why) {
     place.append(make("section", { class: "card failure", "aria-label": "Failure" },
       explained ? fold([make("b", null, "Failure"), make("span", { class: "grow one-line" }, why || "")], draw) : [make("h3", null, "Failure"), draw()]));
   }
-  place.append(make("section", { class: "card again", "aria-label": "Command" },
+  // What a script answers, or nobody was asked, cannot be recorded.
+  if (explained || (test.cassettes || []).length || exchanges.some((one) => one.source !== "scripted")) place.append(make("section", { class: "card again", "aria-label": "Command" },
     make("h3", null, "Record it again"), makeCommand(test.command),
     (test.cassettes || []).length ? make("p", { class: "quiet cassettes" }, "Cassettes: ", test.cassettes.map((one, at) => [at ? ", " : "", make("code", null, one)])) : null,
     (test.unplayed || []).length ? fold(`${tellCount(test.unplayed.length, "recording")} not played`, () => make("ul", { class: "plain" }, test.unplayed.map((one) => make("li", null, make("code", null, one))))) : null));
-  if (hasTimes(test)) place.append(drawTimeline(test));
+  const list = make("div", { class: "exchanges" });
+  const goTo = (at) => {
+    while (list.children.length <= at && list.nextElementSibling?.matches(".more:not([hidden])")) list.nextElementSibling.click();
+    list.children[at]?.focus({ preventScroll: true });
+    list.children[at]?.scrollIntoView();
+  };
+  if (hasTimes(test)) place.append(drawTimeline(test, goTo));
   if ((test.jobs || []).length) place.append(drawJobs(test, data));
   const inner = { ...context, earlier: [], results: findResults(exchanges) };
-  const list = make("div", { class: "exchanges" });
   place.append(...makeList(list, exchanges, (exchange, at) => drawExchange(exchange, at + 1, inner), 20));
   if (!exchanges.length) place.append(make("p", { class: "empty" }, "This test asked nothing."));
   return place;

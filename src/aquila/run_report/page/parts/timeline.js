@@ -48,9 +48,11 @@ function drawBar(one, scale, begin) {
   const wide = (from, to) => Math.max(1.5, (to - from) * scale).toFixed(2);
   const svg = make("svg", { viewBox: `0 0 ${WIDTH} 24`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const streams = timing.first_token !== undefined ? timing.first_token : timing.first_byte;
-  svg.append(make("rect", { class: "waiting", x: x(one.start), y: 6, width: wide(one.start, one.end), height: 12 }));
+  const ended = timing.ended === undefined ? one.length : timing.ended;
+  svg.append(make("rect", { class: "waiting", x: x(one.start), y: 6, width: wide(0, streams === undefined ? ended : streams), height: 12 }));
+  if (one.length > ended) svg.append(make("rect", { class: "after", x: x(one.start + ended), y: 11, width: wide(ended, one.length), height: 2 }));
   if (streams !== undefined && one.length > 0) {
-    svg.append(make("rect", { class: "streaming", x: x(one.start + streams), y: 6, width: wide(streams, Math.max(streams, timing.ended || streams)), height: 12 }));
+    svg.append(make("rect", { class: "streaming", x: x(one.start + streams), y: 6, width: wide(streams, Math.max(streams, ended)), height: 12 }));
     svg.append(make("path", { class: "first", d: `M${x(one.start + streams)} 3V21` }));
   }
   const ticks = (timing.chunks || []).map((at) => `M${x(one.start + at)} 9V15`).join("");
@@ -84,13 +86,14 @@ function drawTable(placed, jobs) {
 }
 
 // Marks at round times.
-function drawScale(last) {
-  const power = 10 ** Math.floor(Math.log10(last / 4));
-  const step = Math.max(1, [1, 2, 5, 10].map((one) => one * power).find((one) => last / one <= 5.5));
+function drawScale(begin, last) {
+  const all = Math.max(1, last - begin);
+  const power = 10 ** Math.floor(Math.log10(all / 4));
+  const step = Math.max(1, [1, 2, 5, 10].map((one) => one * power).find((one) => all / one <= 5.5));
   const scale = make("div", { class: "scale", "aria-hidden": "true" });
-  for (let at = 0; at <= last * 0.9; at += step) {
+  for (let at = Math.ceil(begin / step) * step; at <= begin + all * 0.9; at += step) {
     const mark = make("span", null, at ? tellTime(at) : "0");
-    mark.style.left = `${(at / last) * 100}%`;
+    mark.style.left = `${((at - begin) / all) * 100}%`;
     scale.append(mark);
   }
   return scale;
@@ -99,18 +102,22 @@ function drawScale(last) {
 const hasTimes = (test) =>
   (test.jobs || []).length > 0 || (test.exchanges || []).length > 1 || (test.exchanges || []).some((one) => (one.timing || {}).first_byte !== undefined);
 
-function drawTimeline(test) {
+function drawTimeline(test, goTo) {
   const exchanges = test.exchanges || [], jobs = test.jobs || [];
   const placed = placeOnClock(exchanges);
-  const begin = 0;
   const ends = [...placed.map((one) => one.end), ...jobs.flatMap((job) => job.attempts.map((one) => one.at + (one.took || 0)))];
   const last = Math.max(1, ...ends.slice(0, 5000));
-  const scale = WIDTH / last;
-  const readout = make("p", { class: "readout quiet", "aria-hidden": "true" }, "Point at a request, or go to it with Tab, to read its times.");
+  // What a test does before its first request is left out where it would take most of the room.
+  const first = Math.min(last, ...placed.slice(0, 5000).map((one) => one.start), ...jobs.flatMap((job) => job.attempts.map((one) => one.at)));
+  const begin = first > last * 0.3 ? first : 0;
+  const scale = WIDTH / Math.max(1, last - begin);
+  const readout = make("p", { class: "readout quiet", "aria-hidden": "true" }, "Point at a request, or go to it with Tab, to read its times; a click leads to it.");
   const tell = (text) => () => { readout.textContent = text; };
-  const addRow = (label, text, bar, kind) => {
+  const addRow = (label, text, bar, kind, act) => {
     const show = tell(text);
-    return make("li", { class: `lane ${kind || ""}`, tabindex: "0", "aria-label": text, onfocus: show, onmouseenter: show }, make("span", { class: "lane-label" }, label), bar);
+    const attributes = { class: `lane ${kind || ""}`, "aria-label": text, onfocus: show, onmouseenter: show };
+    const parts = [make("span", { class: "lane-label" }, label), bar];
+    return make("li", null, act ? make("button", { ...attributes, type: "button", onclick: act }, parts) : make("div", { ...attributes, tabindex: "0", role: "img" }, parts));
   };
   const rows = placed.map((one, index) => {
     const bars = [drawBar(one, scale, begin)];
@@ -120,12 +127,12 @@ function drawTimeline(test) {
     }
     const state = (one.exchange.states || [])[0] || "other";
     return addRow([`${index + 1} `, make("span", { class: "quiet" }, one.exchange.attempt > 1 ? `try ${one.exchange.attempt}` : one.exchange.model || one.exchange.host)],
-      tellRequest(one, index + 1), make("span", { class: "lane-bars" }, bars), state);
+      tellRequest(one, index + 1), make("span", { class: "lane-bars" }, bars), state, () => goTo(index));
   });
   for (const job of jobs) {
     job.attempts.forEach((attempt, index) => {
       const svg = make("svg", { viewBox: `0 0 ${WIDTH} 24`, preserveAspectRatio: "none", "aria-hidden": "true" },
-        make("rect", { class: "job", x: (attempt.at * scale).toFixed(2), y: 9, width: Math.max(1.5, (attempt.took || 0) * scale).toFixed(2), height: 6 }));
+        make("rect", { class: "job", x: ((attempt.at - begin) * scale).toFixed(2), y: 9, width: Math.max(1.5, (attempt.took || 0) * scale).toFixed(2), height: 6 }));
       const bars = [svg], before = job.attempts[index - 1];
       if (before) bars.unshift(drawWait(before.at + (before.took || 0), attempt.at, scale, begin, "the job waited to run again"));
       const text = [`job ${job.name}, attempt ${attempt.number}: ${attempt.outcome}`, `at ${tellTime(attempt.at)}`, attempt.took !== undefined && `took ${tellTime(attempt.took)}`, attempt.delay && `waits ${attempt.delay} s`].filter(Boolean).join(" \u00b7 ");
@@ -136,8 +143,10 @@ function drawTimeline(test) {
   const list = make("ol", { class: "lanes" });
   return make("section", { class: "card timeline", "aria-label": "Timeline" },
     make("h3", null, "Timeline", isReplayed && make("span", { class: "quiet" }, "at the pace of the recording")),
-    drawScale(last),
+    drawScale(begin, last),
     makeList(list, rows, (row) => row, 60), readout,
-    make("p", { class: "legend quiet", "aria-hidden": "true" }, make("span", { class: "key waiting" }), "waiting", make("span", { class: "key streaming" }), "answering", make("span", { class: "key tick" }), "a chunk"),
+    make("p", { class: "legend quiet", "aria-hidden": "true" }, make("span", { class: "key waiting" }), "waiting", make("span", { class: "key streaming" }), "answering",
+      placed.some((one) => one.exchange.timing?.ended < one.length) && [make("span", { class: "key after" }), "until the test went on"],
+      placed.some((one) => one.exchange.timing?.chunks?.length) && [make("span", { class: "key tick" }), "a chunk"]),
     fold("As a table", () => drawTable(placed, jobs)));
 }
