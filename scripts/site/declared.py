@@ -128,4 +128,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_escape_bars(cell.replace("\n", " ")) for cell in cells) + " |"
+
+
+def _escape_bars(cell: str) -> str:
+    """Escape the bars of a cell, but those in code: there the site needs none, and would show it."""
+    return "`".join(part if in_code % 2 else part.replace("|", "\\|") for in_code, part in enumerate(cell.split("`")))

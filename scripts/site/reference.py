@@ -34,7 +34,8 @@ def _describe_in_text(name: str) -> str:
     found = _find(name)
     if isinstance(found, str):
         return f"## {name}\n\n`{found}`, under another name.{_show_example(name)}"
-    parts = [f"## {name}", _signature_of(found), found.docstring.value if found.docstring else ""]
+    text = found.docstring.value if found.docstring else ""
+    parts = [f"## {name}", _signature_of(found), text + _list_keys(found)]
     for member in found.members.values() if isinstance(found, griffe.Class) else ():
         if not member.is_alias and member.docstring and not member.name.startswith("_"):
             first = member.docstring.value.partition("\n\n")[0].replace("\n", " ")
@@ -67,8 +68,36 @@ def _describe(name: str) -> str:
     found = _find(name)
     if isinstance(found, str):
         return f"## `{name}` {{#{name}}}\n\n`{found}`, under another name."
-    # The members of a module that are public have entries of their own.
-    return f"::: {name}" + ("\n    options:\n      members: false" if found.is_module else "")
+    if found.is_module or _is_typed_dict(found):
+        # The public members of a module have entries of their own, and keys need no headings.
+        return f"::: {name}\n    options:\n      members: false{_list_keys(found)}"
+    if "dataclass" in found.labels:  # its fields are what it is made of
+        return f"::: {name}\n    options:\n      merge_init_into_class: true"
+    return f"::: {name}"
+
+
+def _is_typed_dict(found: griffe.Object) -> bool:
+    if not isinstance(found, griffe.Class):
+        return False
+    bases = [*found.bases, *(base for parent in found.mro() for base in parent.bases)]
+    return any(str(base).endswith("TypedDict") for base in bases)
+
+
+def _list_keys(found: griffe.Object) -> str:
+    """Return the keys of a typed dictionary with their types, as a table."""
+    if not _is_typed_dict(found):
+        return ""
+    keys = {key: _type_of(member) for key, member in found.all_members.items() if member.is_attribute}
+    rows = [f"| `{key}` | `{kind.removesuffix(' | None')}` |" for key, kind in keys.items()]
+    return "\n\n" + "\n".join(["| key | type |", "|---|---|", *rows])
+
+
+def _type_of(member: griffe.Object | griffe.Alias) -> str:
+    """Return an annotation without what ``Annotated`` adds to it."""
+    annotation = member.annotation
+    if isinstance(annotation, griffe.ExprSubscript) and str(annotation.left).endswith("Annotated"):
+        annotation = annotation.slice.elements[0]
+    return str(annotation)
 
 
 def _find(name: str) -> griffe.Object | str:
