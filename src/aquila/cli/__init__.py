@@ -51,7 +51,7 @@ COMMANDS = (
         "cassettes diff",
         "cassettes_diff",
         "compare two cassettes, request by request",
-        ("jobs/summary jobs/summary.pending", "HEAD~3 jobs/summary", "main"),
+        ("jobs/summary jobs/summary.pending", "HEAD~3 jobs/summary", "main...HEAD --markdown comment.md"),
         found="they differ",
     ),
     Command(

@@ -3,16 +3,22 @@
 A and B are names of cassettes, files, or two folders of cassettes. If A is a revision of git (HEAD~3, main), the
 cassettes that B names, or all, are compared with what they were there. The project's settings (match_on, ignore) decide
 which requests are the same. Times are not compared. The exit code is 0 if both hold the same, and 1 if they differ.
+
+A range of git (main...HEAD) shows what a branch has changed in cassettes, recording by recording, with the words of
+prompts and answers that differ. --staged shows that of what is staged. --markdown writes it for a pull request, and
+ends with 0 unless --exit-code is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.matching.body_lines import render_body
@@ -21,13 +27,20 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import FOUND, arguments, conversation_summary, frame_differences, project
-from aquila.cli.compared_files import choose_pairs
+from aquila.cli import FAILED, FOUND, arguments, conversation_summary, frame_differences, git_versions, project
+from aquila.cli.compared_files import bases_of, choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
+from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of, request_identifier
+
+if TYPE_CHECKING:
+    from aquila.cli import branch_diff, diff_markdown
+else:
+    lazy_modules(globals(), branch_diff="aquila.cli.branch_diff", diff_markdown="aquila.cli.diff_markdown")
 
 _WIDTH = 70
 _CANDIDATES = 4
@@ -52,15 +65,29 @@ class Comparison:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    a = parser.add_argument("a", metavar="A", help="a cassette, a file, a folder, or a revision of git")
+    a = parser.add_argument(
+        "a", metavar="A", nargs="?", help="a cassette, a file, a folder, a revision or range of git"
+    )
     b = parser.add_argument("b", metavar="B", nargs="?", help="what A is compared with (default: all, for a revision)")
     for side in (a, b):
         arguments.complete_with(side, arguments.complete_cassettes)
+    parser.add_argument("--staged", action="store_true", help="compare what is staged with the last commit")
+    parser.add_argument(
+        "--markdown",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write Markdown, for a pull request (default: to stdout)",
+    )
+    parser.add_argument("--exit-code", action="store_true", help="with --markdown: end with 1 if something differs")
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Compare the cassettes and print how they differ."""
     with project.open_project(options) as here:
+        versions = _choose_versions(here, options)
+        if versions is not None:
+            return _compare_in_git(here, versions, options, output)
         settings = runtime.current_settings()
         rules = match_rules_of(settings)
         clean = redactor_for(rules, settings.keep_headers).redact_interaction
@@ -81,6 +108,43 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             output.print_line(f"{format_count(len(pairs), 'cassette')} compared, {differing} differ")
         output.print_json(results if len(pairs) > 1 else results[0])
     return FOUND if differing else 0
+
+
+def _choose_versions(here: project.Project, options: argparse.Namespace) -> git_versions.Versions | None:
+    """Return the two versions of git that the arguments mean, or None for two cassettes. Raises ``ConfigError``."""
+    base = bases_of(here)[0]
+    if options.staged:
+        if options.b is not None:
+            raise ConfigError("--staged compares with the last commit; name at most one cassette")
+        options.b = options.a
+        return git_versions.staged_versions(base)
+    if options.a is None and options.markdown not in (None, "-"):  # --markdown main...HEAD
+        options.a, options.markdown = options.markdown, "-"
+    if options.a is None:
+        raise ConfigError("what shall be compared? Give two cassettes, a range of git such as main...HEAD, or --staged")
+    versions = None if here.names_a_cassette(options.a) else git_versions.read_versions(base, options.a)
+    if versions is None and (options.markdown or options.exit_code):
+        raise ConfigError("--markdown and --exit-code are for a range of git, such as main...HEAD, and for --staged")
+    return versions
+
+
+def _compare_in_git(
+    here: project.Project, versions: git_versions.Versions, options: argparse.Namespace, output: Output
+) -> int:
+    found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b)
+    if options.markdown is None:
+        branch_diff.print_changes(found, versions, output)
+    else:
+        text = diff_markdown.write_markdown(found, versions.title)
+        if options.markdown == "-" and not output.as_json:
+            sys.stdout.write(text)
+        elif options.markdown != "-":
+            Path(options.markdown).write_text(text, encoding="utf-8")
+            output.print_line(f"{options.markdown}: {format_count(len(found), 'cassette')}")
+    output.print_json(branch_diff.as_json(found))
+    if any(each.problem for each in found):
+        return FAILED
+    return FOUND if found and (options.markdown is None or options.exit_code) else 0
 
 
 def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:

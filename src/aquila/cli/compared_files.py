@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.cli.cassette_folders import USUAL_NAMES
+from aquila.cli.git_versions import run_git
 from aquila.errors import CassetteError
 
 
@@ -29,7 +29,7 @@ def choose_pairs(here: project.Project, a: str, b: str | None) -> list[Pair]:
     their versions in that revision.
     """
     known = here.names_a_cassette(a)
-    if not known and _is_revision(_base_of(here)[0], a):
+    if not known and _is_revision(bases_of(here)[0], a):
         return _pairs_with_revision(here, a, b)
     if b is None:
         if not known and here.has_folder:
@@ -70,11 +70,11 @@ def _loader(path: Path | None) -> Callable[[], Cassette]:
 
 def _pairs_with_revision(here: project.Project, revision: str, name: str | None) -> list[Pair]:
     then: dict[Path, Path] = {}
-    for base in _base_of(here):
-        listed = _git(base, "ls-tree", "-r", "-z", "--name-only", revision, "--", ".").decode(errors="replace")
+    for base in bases_of(here):
+        listed = run_git(base, "ls-tree", "-r", "-z", "--name-only", revision, "--", ".").decode(errors="replace")
         then.update(dict.fromkeys((base / inside for inside in listed.split("\0") if inside), base))
     now = here.list_cassettes() if here.has_folder else []
-    paths = {path for path in {*then, *now} if _is_cassette(path, here)}
+    paths = {path for path in {*then, *now} if is_cassette(path, here)}
     chosen = sorted(path for path in paths if name is None or here.is_named(path, name))
     if not chosen:
         wanted = "no cassette" if name is None else f"no cassette {name!r}"
@@ -89,13 +89,13 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None)
     ]
 
 
-def _base_of(here: project.Project) -> list[Path]:
+def bases_of(here: project.Project) -> list[Path]:
     """Return the folders of which git is asked: that of the project, and cassette folders outside it."""
     outside = [folder for folder in here.folders if folder.is_dir() and not folder.is_relative_to(here.root)]
     return outside if len(outside) == len(here.folders) else [here.root, *outside]
 
 
-def _is_cassette(path: Path, here: project.Project) -> bool:
+def is_cassette(path: Path, here: project.Project) -> bool:
     """Say whether a file that is, or was, in the project is a cassette. A folder of cassettes may be gone."""
     folder = here.folder_of(path) or next((up for up in path.parents if up.name in USUAL_NAMES), None)
     return folder is not None and cassette_files.is_cassette_name(path, folder)
@@ -104,7 +104,7 @@ def _is_cassette(path: Path, here: project.Project) -> bool:
 def _version_loader(folder: Path, revision: str, path: Path) -> Callable[[], Cassette]:
     def load() -> Cassette:
         inside = path.relative_to(folder).as_posix()
-        data = _git(folder, "show", f"{revision}:./{inside}")
+        data = run_git(folder, "show", f"{revision}:./{inside}")
         return cassette_files.read_version(data, path, source=f"{revision}:{inside}")
 
     return load
@@ -114,16 +114,7 @@ def _is_revision(folder: Path, name: str) -> bool:
     if name.startswith("-"):
         return False
     try:
-        _git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        run_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     except CassetteError:
         return False
     return True
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    try:
-        return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True).stdout
-    except OSError as error:
-        raise CassetteError(f"git cannot be run in {folder}: {error.strerror}") from error
-    except subprocess.CalledProcessError as error:
-        raise CassetteError(f"git {arguments[0]} failed: {error.stderr.decode(errors='replace').strip()}") from error
