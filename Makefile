@@ -30,8 +30,6 @@ environment:
 
 demo: environment
 	@$(bin)/python examples/summaries/demo.py
-	@echo
-	@echo 'To watch jobs in a browser while the model writes: make jobs-demo'
 
 # JOBS_PORT=8000 chooses the port of the page.
 jobs-demo: environment

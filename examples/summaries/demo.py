@@ -6,6 +6,7 @@ the end was checked by looking at what is really there: database rows, cassettes
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -58,13 +59,35 @@ def require(claim: bool, otherwise: str) -> None:
         raise NotSo(otherwise)
 
 
-def say(text: str = "", *, style: str = "") -> None:
-    """Print a line now."""
-    coloured = style and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(f"\x1b[{style}m{text}\x1b[0m" if coloured else text, flush=True)
+def say(text: str = "", *, style: str = "", whole: bool = False) -> None:
+    """Print a line now, cut to the width of the terminal unless it is to be ``whole``."""
+    width = shutil.get_terminal_size().columns
+    plain = without_colours(text)
+    if not whole and len(plain) > width:
+        text = f"{plain[: width - 1]}…"
+    text = text.encode(sys.stdout.encoding, "replace").decode(sys.stdout.encoding)
+    print(f"\x1b[{style}m{text}\x1b[0m" if style and is_coloured() else text, flush=True)
+
+
+def without_colours(text: str) -> str:
+    """Return a line without the codes of its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def is_coloured() -> bool:
+    """Whether what is printed has colours."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 BOLD, DIM, GREEN, RED = "1", "2", "32", "31"
+
+ALL = re.compile("")
+
+ABOUT_PYTEST = re.compile(r"aquila: .* replayed, |  tests/|    \S+ \S+  [\d.]+ s|=+ .*(passed|failed)")
+"""The lines of a run of pytest that the demo shows: what was recorded, and what it comes to."""
+
+ABOUT_MISS = re.compile(r"E +(CassetteMiss|recorded |now )|=+ .*(passed|failed)")
+"""Those of a run in which a test misses: what differs."""
 
 
 @dataclass
@@ -75,6 +98,7 @@ class Demo:
     rows: dict[str, list[Row]] = field(default_factory=dict)
     cassettes: dict[str, str] = field(default_factory=dict)
     model_ports: set[int] = field(default_factory=set)
+    has_git: bool = False
 
     @property
     def app(self) -> Path:
@@ -91,6 +115,7 @@ class Demo:
             "PYTHONUNBUFFERED": "1",
             "DEMO_LOG": str(self.folder / "log"),
             "DEMO_OFFLINE": "1" if offline else "0",
+            "COLUMNS": str(shutil.get_terminal_size().columns - len("  ")),
             **extra,
         }
 
@@ -101,7 +126,7 @@ class Demo:
         """A running command of this Python, in the copy of the example. It has ended when the block has."""
         if not quiet:
             variables = "".join(f"{name}={value} " for name, value in extra.items())
-            say(f"$ {variables}{as_typed(arguments)}", style=BOLD)
+            say(f"$ {variables}{as_typed(arguments)}", style=BOLD, whole=True)
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.app,
@@ -121,8 +146,10 @@ class Demo:
             watchdog.cancel()
             end(process)
 
-    def run(self, *arguments: str, stdin: str = "", show: bool = True, **options: Any) -> tuple[int, str]:
-        """Run a command to its end, its output shown as it comes. Returns its exit status and output."""
+    def run(
+        self, *arguments: str, stdin: str = "", shown: re.Pattern[str] | None = ALL, **options: Any
+    ) -> tuple[int, str]:
+        """Run a command to its end. Lines that begin as ``shown`` are shown as they come. Returns status and output."""
         with self.started(arguments, **options) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -131,17 +158,23 @@ class Demo:
             lines = []
             for line in process.stdout:
                 lines.append(line)
-                if show:
-                    say(f"  {line.rstrip()}")
+                if shown is not None and shown.match(without_colours(line)):
+                    say(f"  {re.sub('^E +', '', line.rstrip())}")
             return process.wait(), "".join(lines)
 
-    def pytest(self, name: str, *options: str, **settings: Any) -> Tests:
-        """Run the example's tests. Their temporary folders, with the databases, stay in the folder ``name``."""
-        colour = "yes" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "no"
-        quiet = ("-p", "no:cacheprovider", f"--color={colour}", f"--basetemp=../{name}", f"--junitxml=../{name}.xml")
+    def pytest(
+        self, name: str, *options: str, shown: re.Pattern[str] = ABOUT_PYTEST, also: Sequence[str] = (), **settings: Any
+    ) -> Tests:
+        """Run the example's tests. Their temporary folders, with the databases, stay in the folder ``name``.
+
+        ``also`` are options that change nothing but what is printed.
+        """
+        colour = f"--color={'yes' if is_coloured() else 'no'}"
+        quiet = (*also, "-p", "no:cacheprovider", colour, f"--basetemp=../{name}", f"--junitxml=../{name}.xml")
         variables = "".join(f"{name}={value} " for name, value in settings.items())
-        say(f"$ {variables}{shlex.join(['pytest', *options])}", style=BOLD)
-        status, output = self.run("-m", "pytest", *options, *quiet, quiet=True, **settings)
+        say(f"$ {variables}{shlex.join(['pytest', *options])}", style=BOLD, whole=True)
+        status, output = self.run("-m", "pytest", *options, *quiet, quiet=True, shown=shown, **settings)
+        output = without_colours(output)
         report = self.folder / f"{name}.xml"
         require(report.exists(), f"pytest ended with status {status} before it had run the tests")
         return Tests.of(report, status, output)
@@ -234,10 +267,10 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def model_answers(demo: Demo) -> str:
-    """A real model, small and embedded, answers"""
+    """A real model answers, small and embedded: no key, no network"""
     call = "aquila.ask('What is an eagle?', transport='local', temperature=0, max_output_tokens=24)"
-    program = f"import aquila; print({call})"
-    status, output = demo.run("-c", program)
+    say("$ python -c \"aquila.ask('What is an eagle?', transport='local', ...)\"", style=BOLD)
+    status, output = demo.run("-c", f"import aquila; print({call})", quiet=True)
     require(status == 0, "the local model did not answer: " + (output.strip().splitlines() or ["no output"])[-1])
     require(bool(output.strip()), "the local model gave an empty answer")
     demo.noted()
@@ -245,8 +278,8 @@ def model_answers(demo: Demo) -> str:
 
 
 def record(demo: Demo) -> str:
-    """(a) The tests run against the model, and its answers are recorded"""
-    tests = demo.pytest("record", "--aquila-record", "-v", AQUILA_UPSTREAM="local")
+    """Tests run against the model, and its answers are recorded in cassettes"""
+    tests = demo.pytest("record", "--aquila-record", AQUILA_UPSTREAM="local")
     tests.require_all_passed()
     notes = demo.noted()
     demo.model_ports = {note["address"][1] for note in notes if note["event"] == "socket.connect" and note["local"]}
@@ -258,21 +291,34 @@ def record(demo: Demo) -> str:
     require(models == {"smollm2-135m-instruct"}, f"the answers are from {models}, not from the embedded model")
     require(bool(demo.cassettes), "no cassette was written")
     require(len(chunks_in(demo.rows)) > 20, "the streams came in too few chunks to show anything")
-    say(f"  written: {', '.join(f'cassettes/{name}' for name in demo.cassettes)}", style=DIM)
-    return f"{tests.total} tests, {len(demo.cassettes)} cassettes, {len(chunks_in(demo.rows))} chunks stored"
+    written = sum(name.endswith(".yaml") for name in demo.cassettes)
+    demo.has_git = bool(git(demo, "init", "--quiet", ".") and git(demo, "add", "cassettes"))
+    return f"{tests.total} tests, {written} cassettes, {len(chunks_in(demo.rows))} chunks stored"
+
+
+def git(demo: Demo, *arguments: str) -> list[str] | None:
+    """Run git in the copy of the example. Returns an empty line and those it prints, or None where it does not work."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-pager", "-c", "core.autocrlf=false", *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=demo.app, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
+    except OSError:  # it is not installed
+        return None
+    return ["", *done.stdout.splitlines()] if done.returncode == 0 else None
 
 
 def replay(demo: Demo) -> str:
-    """(b) They replay: model stopped, network refused, same texts and chunks"""
+    """They replay: the model is stopped, the network refused, the answers the same"""
     ports = ", ".join(map(str, sorted(demo.model_ports)))
     deadline = time.monotonic() + 30
     while any(map(is_open, demo.model_ports)):  # its process ends just after the one that started it
         require(time.monotonic() < deadline, f"the model's server still listens on port {ports}")
         time.sleep(0.05)
-    say(f"  the model has stopped: nothing listens on port {ports} any more", style=DIM)
     check_guard(demo)
-
-    tests = demo.pytest("replay", "-v")
+    say(f"  nothing listens on the model's port {ports} any more; the network is refused", style=DIM)
+    tests = demo.pytest("replay")
     tests.require_all_passed()
     demo.require_alone("the tests")
     require(demo.digests() == demo.cassettes, "a replay changed the cassettes")
@@ -286,36 +332,33 @@ def replay(demo: Demo) -> str:
 def check_guard(demo: Demo) -> None:
     """See that the guard does refuse the network, or its silence would prove nothing."""
     program = f"import socket; socket.create_connection(({UNREACHABLE!r}, 443), timeout=1)"
-    _, output = demo.run("-c", program, show=False, quiet=True)
+    _, output = demo.run("-c", program, shown=None, quiet=True)
     notes = demo.noted()
     require("the demo is offline" in output, "a connection to the network was not refused")
     require(any(note.get("refused") for note in notes), "the guard did not note what it refused")
-    say(f"  the network is refused: {output.strip().splitlines()[-1]}", style=DIM)
 
 
 def work(demo: Demo) -> str:
-    """(c) A huey_consumer process does a job from the queue, in replay"""
+    """A worker of Huey does jobs from a queue, in replay"""
     recorded = {row[:2]: row for rows in demo.rows.values() for row in rows if row[2] == "done"}
     document, prompt = (next(prompt for name, prompt in recorded if name == task) for task in TASKS)
     jobs = []
     for arguments, stdin in ((("summarize", "-"), document), (("stream", prompt), "")):
-        status, output = demo.run("-m", "summaries", *arguments, stdin=stdin)
+        status, output = demo.run("-m", "summaries", *arguments, stdin=stdin, shown=None)
         require(status == 0, f"the command ended with status {status}")
         jobs.append(re.sub(r".* as job ", "", output.strip()))
     database = demo.app / "data" / "summaries.db"
     require([row[2] for row in rows_of(database)] == ["queued", "queued"], "the jobs are not in the queue")
 
-    consumer = ("-m", "huey.bin.huey_consumer", "summaries.tasks.huey", "--workers=2", "--delay=0.1", "--no-periodic")
+    consumer = ("-m", "huey.bin.huey_consumer", "summaries.tasks.huey", "--workers=2")
     with demo.started(consumer, AQUILA_TRANSPORT="replay") as process:
         wait_for_jobs(process, database)
         process.send_signal(signal.SIGINT)  # it finishes what it has begun
         output, _ = process.communicate(timeout=60)
-    say(f"  process {process.pid} has done both jobs and ended with status {process.returncode}", style=DIM)
     require(process.returncode == 0, f"the worker ended with status {process.returncode}: {output}")
     demo.require_alone("the worker")
 
-    for job in jobs:
-        demo.run("-m", "summaries", "show", job)
+    demo.run("-m", "summaries", "show", jobs[0], shown=re.compile("text"))
     done = rows_of(database)
     require(len(done) == 2, f"there are {len(done)} rows, not 2")
     for row in done:
@@ -339,13 +382,13 @@ def wait_for_jobs(process: subprocess.Popen[str], database: Path) -> None:
 
 
 def survive(demo: Demo) -> str:
-    """(d) A stream breaks after five events: the job fails, is tried again, and stores the whole answer"""
+    """A stream breaks after five events; the job is tried again, and stores it all"""
     test = "tests/test_tasks.py::test_a_job_survives_a_stream_that_is_cut"
     source = (demo.app / "tests" / "test_tasks.py").read_text(encoding="utf-8")
     marker = '@pytest.mark.aquila(faults="cut_stream(after=5)")'
     require(marker in source, f"the test does not bear {marker}")
-    say(f"  {marker}", style=DIM)
-    tests = demo.pytest("survive", test, "-v", "--log-level=ERROR", "-o", "log_cli=true")
+    logged = ("--log-level=ERROR", "-o", "log_cli=true")
+    tests = demo.pytest("survive", test, shown=re.compile("aquila.errors|=+ .*passed"), also=logged)
     tests.require_all_passed()
     require("StreamBroken" in tests.output, "no stream broke")
     demo.require_alone("the test")
@@ -357,15 +400,15 @@ def survive(demo: Demo) -> str:
 
 
 def drift(demo: Demo) -> str:
-    """(e) A prompt changes, and the test that was green fails"""
+    """A prompt changes: its test fails, records anew, and git shows what changed"""
     source = demo.app / "summaries" / "tasks.py"
     text = source.read_text(encoding="utf-8")
     require(text.count(PROMPT) == 1, f"tasks.py does not hold the prompt {PROMPT!r} once")
     source.write_text(text.replace(PROMPT, CHANGED_PROMPT), encoding="utf-8")
-    say(f"  summaries/tasks.py: {PROMPT!r} becomes {CHANGED_PROMPT!r}", style=DIM)
 
     test = "tests/test_tasks.py::test_a_summary_and_the_raw_answer_are_stored"
-    tests = demo.pytest("drift", test, "--show-capture=no")  # what Huey logs is the same once more
+    # What Huey logs is the same once more.
+    tests = demo.pytest("drift", test, shown=ABOUT_MISS, also=("--show-capture=no",))
     require(tests.status == 1, f"pytest ended with status {tests.status}; a test that fails gives 1")
     require(tests.total == len(tests.failures) == 1, f"{len(tests.failures)} of {tests.total} tests failed")
     [message] = tests.failures
@@ -373,7 +416,32 @@ def drift(demo: Demo) -> str:
         require(part in message, f"the error does not say {part!r}")
     require(demo.digests() == demo.cassettes, "the failing test changed the cassettes")
     demo.require_alone("the failing test")
-    return "CassetteMiss, with the difference and the command"
+    return record_anew(demo)
+
+
+def record_anew(demo: Demo) -> str:
+    """Record what drifted, show what that changed in the cassettes, and replay everything."""
+    cassette = demo.app / "cassettes" / "jobs" / "generate_summary.yaml"
+    before = cassette.read_text(encoding="utf-8").splitlines()
+    demo.pytest("again", "--aquila-record", AQUILA_UPSTREAM="local").require_all_passed()
+    changed = {name for name, digest in demo.digests().items() if demo.cassettes.get(name) != digest}
+    require("jobs/generate_summary.yaml" in changed, "the cassette of the changed prompt is as it was")
+    require("jobs/stream_prompt.yaml" not in changed, "a cassette changed whose prompt did not")
+
+    diff = git(demo, "diff", "cassettes") if demo.has_git else None
+    say("$ git diff cassettes" if diff else "  what has changed in the cassette", style=BOLD)
+    lines = diff or difflib.unified_diff(before, cassette.read_text(encoding="utf-8").splitlines(), lineterm="", n=0)
+    added = [line for line in lines if line.startswith(("+", "-")) and not line.startswith(("+++", "---"))]
+    telling = [line for line in added if re.match(r"[+-] +(content: Write|model: smol|text: )", line)]
+    require(any(CHANGED_PROMPT in line for line in telling), f"the difference does not show the prompt: {added}")
+    for line in telling:
+        say(f"  {line}", style=GREEN if line.startswith("+") else RED)
+    say(f"  … and {len(added) - len(telling)} more lines", style=DIM)
+
+    demo.noted()
+    demo.pytest("replay-again", shown=re.compile("=+ .*(passed|failed)")).require_all_passed()
+    demo.require_alone("the tests")
+    return "CassetteMiss, recorded anew, and green again"
 
 
 STEPS: tuple[Callable[[Demo], str], ...] = (model_answers, record, replay, work, survive, drift)
@@ -401,14 +469,16 @@ def prepare(folder: Path) -> Demo:
 
 def perform(demo: Demo) -> bool:
     """Do the steps and print the table. Returns whether all of it happened."""
+    say("Aquila at work on a small application, with a real model, in a minute or two:", style=BOLD)
+    titles = [f"{number} {(step.__doc__ or '').strip()}" for number, step in enumerate(STEPS, 1)]
+    for title in titles:
+        say(f"  {title}")
     lines: list[tuple[str, str, float | None]] = []
     failed = ""
-    for step in STEPS:
-        title = (step.__doc__ or "").strip()
+    for title, step in zip(titles, STEPS, strict=True):
         if failed:
             lines.append((title, "not reached", None))
             continue
-        say()
         say(title, style=BOLD)
         began = time.monotonic()
         try:
@@ -417,16 +487,18 @@ def perform(demo: Demo) -> bool:
             failed = found = str(error) if isinstance(error, NotSo) else f"{type(error).__name__}: {error}"
         lines.append((title, f"FAILED: {found}" if failed else found, time.monotonic() - began))
 
-    say()
-    width = max(len(title) for title, _, _ in lines)
     say("What happened, in seconds", style=BOLD)
     for title, found, seconds in lines:
         time_taken = "" if seconds is None else f"{seconds:.1f}"
         style = RED if found.startswith("FAILED") else DIM if seconds is None else GREEN
-        say(f"  {title:<{width}}  {time_taken:>6}  {found}", style=style)
-    say()
-    say(f"{'It did not work' if failed else 'All of it worked'}. See for yourself: {demo.app}")
+        say(f"  {title.partition(' ')[0]}  {time_taken:>6}  {found}", style=style, whole=found.startswith("FAILED"))
+    say(f"{'It did not work' if failed else 'All of it worked'}. See for yourself: {shown(demo.app)}", whole=True)
     return not failed
+
+
+def shown(path: Path) -> Path:
+    """A path as it is shown: relative to where the demo was started, if it is in there."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def interrupted(number: int, frame: object) -> NoReturn:

@@ -101,6 +101,7 @@ def test_a_step_that_fails_ends_the_demo_with_what_is_so(
     monkeypatch.setattr(demo, "STEPS", (good, bad, later))
     assert demo.perform(demo.Demo(tmp_path)) is False
     output = capsys.readouterr().out
+    assert output.index("  3 The third\n") < output.index("\n1 The first\n")  # it opens with what it will show
     assert "as it should be" in output
     assert "FAILED: one and one is not three" in output
     assert "not reached" in output
@@ -119,6 +120,46 @@ def test_a_step_fails_when_its_claim_is_false(demo: ModuleType, tmp_path: Path) 
         demo.Tests(status=0, total=0, failures=[], output="").require_all_passed()
     with pytest.raises(demo.NotSo, match="1 of 4 tests did not pass"):
         demo.Tests(status=1, total=4, failures=["assert 0"], output="").require_all_passed()
+
+
+def test_a_line_that_is_too_long_is_cut_unless_it_is_a_command_or_a_failure(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    demo.say("x" * 21)
+    demo.say("x" * 21, whole=True)
+    assert capsys.readouterr().out.split() == ["x" * 19 + "…", "x" * 21]
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_the_difference_is_shown_with_git_and_without(
+    demo: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    has_git: bool,
+) -> None:
+    state = demo.Demo(tmp_path)
+    cassette = state.app / "cassettes" / "jobs" / "generate_summary.yaml"
+    cassette.parent.mkdir(parents=True)
+    cassette.write_text(f"    content: {demo.PROMPT}\n    text: old\n")
+    state.cassettes = state.digests()
+    monkeypatch.setenv("GIT_DIR", "nowhere")  # as in a hook of git
+    if not has_git:
+        monkeypatch.setenv("PATH", "")
+    assert (demo.git(state, "init", "--quiet", ".") is not None) == has_git
+    state.has_git = bool(demo.git(state, "add", "cassettes"))
+
+    def run(name: str, *options: str, **settings: object) -> object:
+        cassette.write_text(f"    content: {demo.CHANGED_PROMPT}\n    text: new\n")
+        return demo.Tests(status=0, total=1, failures=[], output="")
+
+    monkeypatch.setattr(state, "pytest", run)
+    assert demo.record_anew(state)
+    output = capsys.readouterr().out
+    assert ("$ git diff cassettes" in output) == has_git
+    for line in (f"  -    content: {demo.PROMPT}\n", f"  +    content: {demo.CHANGED_PROMPT}\n", "  +    text: new\n"):
+        assert line in output
 
 
 def test_rows_are_compared_by_content_and_not_by_their_random_ids(demo: ModuleType, tmp_path: Path) -> None:
