@@ -173,7 +173,12 @@ _TOKENS = {
 }
 
 
+_HOLDERS_OF_USAGE = frozenset(("usage", "usageMetadata", *_TOKENS))
+
+
 def _read_usage(holder: _Event, usage: dict[str, int]) -> None:
+    if _HOLDERS_OF_USAGE.isdisjoint(holder):
+        return
     found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
     for name, kind in _TOKENS.items():
         value = found.get(name)

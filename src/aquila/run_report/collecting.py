@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.merging import is_failure
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
-from aquila.recording import outgoing
+from aquila.recording import outgoing, runtime
 from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.exchange_watch import WatchedExchange
+from aquila.recording.redactors import RedactorCache
 from aquila.recording.reports import ScopeReport
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
@@ -148,7 +150,10 @@ class ExchangeCollector:
     ) -> Exchange:
         played = decision.interaction
         request = _clean_request(noted, redactor) or played.request
-        answer = redactor.redact_response(noted.response or played.response)  # what was said over a WebSocket is noted
+        # What was said over a WebSocket is noted.
+        answer = noted.response or played.response
+        if noted.response is not None or noted.session is None or not _was_redacted(played):
+            answer = redactor.redact_response(answer)
         shown = Interaction(request, answer, played.recorded, played.upstream, played.model)
         exchange = self._read_recording(noted, shown)
         if noted.session is not None:
@@ -350,6 +355,18 @@ def _clean_request(noted: WatchedExchange, redactor: Redactor) -> RecordedReques
         return None
     asked = noted.request if noted.session is None else noted.session.filter_request(noted.request)
     return None if asked is None else redactor.redact_request(asked)
+
+
+def _was_redacted(recording: Interaction) -> bool:
+    """Whether a recording was redacted when it was made, and holds nothing of what is secret on this machine now.
+
+    That takes a search for what is known. Recordings of other tools do not say what they were recorded from.
+    """
+    if not recording.upstream or isinstance(recording.response.chunks, StoredChunks):
+        return bool(recording.upstream)
+    body = recording.response.body
+    secrets = runtime.current_run().state_of(RedactorCache).find_secrets()
+    return not any(secret.encode("utf-8", "replace") in body for secret in secrets)
 
 
 def _add_problem(exchange: Exchange, problem: UnansweredRequest | None) -> None:
