@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -162,6 +164,10 @@ def shared():
 
 def test_fixture(shared):
     pass
+
+
+def test_fixture_again(shared):
+    pass
 """
 
 
@@ -169,10 +175,10 @@ def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
     project: Project, read: Callable[[], Any]
 ) -> None:
     project.pytester.makepyfile(test_everything=EVERYTHING)
-    project.record("-k", "child or block or fixture").assert_outcomes(passed=3)
+    project.record("-k", "child or block or fixture").assert_outcomes(passed=4)
     # In a process of its own: Huey's classes are made once.
     result = project.pytester.runpytest_subprocess(REPORT, "-p", "no:cacheprovider", "-p", "no:xdist")
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=9)
     report = read()
     told = exchanges_of(report)
     streamed, asked, answered = told["test_script"]
@@ -207,4 +213,75 @@ def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
         (exchange,) = told[f"test_{name}"]
         assert (exchange["states"], exchange["number"]) == (["replayed"], 1)
     assert "in a fixture" in told["test_fixture"][0]["request_body"]
+    assert told["test_fixture_again"] == []
     assert report["totals"]["scripted"] == 5
+
+
+@pytest.mark.slow
+def test_a_run_without_a_report_loads_nothing_of_it(project: Project) -> None:
+    project.pytester.makeconftest(
+        """
+        import sys
+
+        def pytest_unconfigure():
+            print("LOADED", sorted(name for name in sys.modules if "report" in name or "exchange" in name))
+        """
+    )
+    project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
+    for arguments in ((), ("--aquila-report=run.json",)):
+        done = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+        (loaded,) = [line for line in done.outlines if line.startswith("LOADED")]
+        assert ("aquila.run_report" in loaded) == bool(arguments)
+        assert ("exchange_watch" in loaded) == bool(arguments)
+
+
+def test_a_job_on_github_is_told_what_needs_action(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    tests = """
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_it(aquila_cassette, number):
+            post("{} <b>`code`</b>", number=number)
+        """
+    project.record(tests=tests.format("one"))
+    assert not summary.exists()
+    project.run()
+    assert not summary.exists()  # nothing needs action
+    project.run(tests=tests.format("two"))
+    short = summary.read_text()
+    assert "#### 1 change without a recording" in short
+    assert "pytest 'test_app.py::test_it[1]' --aquila-record" in short
+    summary.unlink()
+    project.run(REPORT)
+    whole = summary.read_text()
+    assert "2 tests: 2 missed." in whole
+    assert "| provider.example |  | 2 | 0 | 0 |  |" in whole
+    assert "``two <b>`code`</b>``" in whole
+
+
+def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project, read: Callable[[], Any]) -> None:
+    tests = """
+        @pytest.fixture(scope="module")
+        def shared():
+            post("for all")
+
+        def test_it(aquila_cassette, shared):
+            post("x")
+
+        def test_without(shared):
+            pass
+        """
+    project.record(tests=tests).assert_outcomes(passed=2)
+    for arguments in ((), (REPORT,)):
+        project.run("--junitxml=junit.xml", *arguments).assert_outcomes(passed=2)
+        junit = ElementTree.parse(project.pytester.path / "junit.xml")
+        told = {
+            case.get("name"): {each.get("name"): each.get("value") for each in case.iter("property")}
+            for case in junit.iter("testcase")
+        }
+        assert told["test_without"] == {}, arguments
+        assert told["test_it"]["aquila.replayed"] == "1"  # the fixture ends after the last test
+        assert told["test_it"]["aquila.tokens"] == "7"
+        assert told["test_it"].get("aquila.requests") == ("2" if arguments else None)

@@ -121,11 +121,16 @@ class ExchangeWatch:
         self._take_in(self._take(lambda each: each.scope is scope), scope, report)
 
     def end_test(self) -> None:
-        """Hand on what was noted in no scope that will end."""
-        self._take_in(self._take(lambda each: each.scope is None or each.scope.closed), None, None)
+        """Hand on what was noted in no scope that ends with the test: in none, or in that of a shared fixture."""
+        self._take_in(self._take(_ends_with_no_test), None, None)
 
     def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
         with self._lock:
             taken = [each for each in self._open if belongs(each)]
             self._open = [each for each in self._open if not belongs(each)]
         return taken
+
+
+def _ends_with_no_test(exchange: WatchedExchange) -> bool:
+    scope = exchange.scope
+    return scope is None or scope.closed or scope.kind == "fixture"

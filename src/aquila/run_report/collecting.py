@@ -90,6 +90,8 @@ class ExchangeCollector:
                 if report is not None and report.pending and "recorded" in exchange["states"]:
                     exchange["states"].append("pending")
                 self.facts.exchanges.append(exchange)
+                if "number" in exchange:
+                    self.facts.cassettes[exchange["cassette"]] = None
         if scope is None or report is None:
             return
         told = {id(problem) for each in noted for problem in (each.problem, *each.repeats) if problem is not None}
@@ -97,7 +99,8 @@ class ExchangeCollector:
             if id(miss) not in told and scope.kind != "call":
                 self._take_miss_elsewhere(miss, scope)
         self.facts.pending = self.facts.pending or bool(report.pending)
-        for folder, name in report.cassettes:
+        # What a fixture used is a matter of the test in which it was set up.
+        for folder, name in report.cassettes if scope.kind != "fixture" else ():
             self._note_cassette(Path(folder), name)
         self.facts.unplayed += [f"{what} of {cassette}" for cassette, what in report.unplayed]
         self._take_unplayed(scope)

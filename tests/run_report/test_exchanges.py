@@ -1,0 +1,196 @@
+"""What an exchange says of a request and its answer, in the form of each provider."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.prices import read_prices
+from aquila.run_report.answers import read_answer
+from aquila.run_report.bodies import LONGEST, Bodies
+from aquila.run_report.costs import Costs
+from aquila.run_report.exchanges import ExchangeReader
+from aquila.wire_forms.answer import Answer, AnsweredCall, Usage
+from aquila.wire_forms.table import read_request
+from tests.support.examples import examples
+from tests.wire_forms import samples
+
+FORMS: dict[str, Callable[[bool], RecordedRequest]] = {
+    "chat completions": samples.chat_completion,
+    "responses": samples.response,
+    "anthropic": samples.anthropic_message,
+    "gemini": samples.gemini_content,
+    "ollama": samples.ollama_chat,
+    "bedrock": samples.bedrock_converse,
+    "anthropic at bedrock": samples.anthropic_at_bedrock,
+}
+
+
+def read(request: RecordedRequest, response: RecordedResponse | None, costs: Costs | None = None) -> Any:
+    """The exchange of a request and its answer, and the bodies beside it."""
+    bodies = Bodies()
+    return ExchangeReader(bodies, costs).read(request, response, "1"), bodies.take_new()
+
+
+def answered(request: RecordedRequest, answer: Answer) -> RecordedResponse:
+    """The answer of a script in the form of a request."""
+    form, sent = read_request(request)
+    assert form is not None
+    return form.answer(answer, sent, 1)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_answer_is_told_in_one_way_for_all_providers(form: str, streamed: bool) -> None:
+    request = FORMS[form](streamed)
+    answer = Answer(
+        texts=("It ", "rains 🌧."),
+        reasoning=("I ", "think."),
+        calls=(AnsweredCall("weather", '{"city": "Ulm"}', "call_7"), AnsweredCall("weather", '{"city": "Rome"}')),
+        usage=Usage(20, 5),
+        first=0.25,
+        pace=0.1,
+    )
+    exchange, _ = read(request, answered(request, answer))
+    (message,) = exchange["answer"]
+    assert (message["role"], message["text"]) == ("assistant", "It rains 🌧.")
+    assert message["reasoning"] == "I think."
+    calls = [(call["name"], json.loads(call["arguments"])) for call in message["tool_calls"]]
+    assert calls == [("weather", {"city": "Ulm"}), ("weather", {"city": "Rome"})]
+    if (form, streamed) != ("chat completions", True):  # that tells none if it is not asked to
+        usage = exchange["usage"]
+        assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (20, 5, 25)
+    assert exchange["messages"][0] == {"role": "user", "text": "hi"}
+    assert exchange["tools"] == ["weather"]
+    if streamed:
+        assert exchange["timing"]["first_token"] == 250
+        assert len(exchange["timing"]["chunks"]) > 3
+
+
+def test_tool_calls_stand_beside_their_results() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Ulm"}'}}
+    messages = [
+        {"role": "user", "content": "Ulm?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+    ]
+    request = samples.post("https://api.openai.com/v1/chat/completions", {"model": "m", "messages": messages})
+    exchange, _ = read(request, None)
+    (told,) = exchange["messages"][1]["tool_calls"]
+    assert told == {"name": "weather", "id": "c1", "arguments": '{"city": "Ulm"}', "result": "rain"}
+
+
+DOT = base64.b64encode(b"\x89PNG dot").decode()
+IMAGES: dict[str, tuple[str, Any]] = {
+    "chat completions": (
+        "https://api.openai.com/v1/chat/completions",
+        {"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DOT}"}}]}]},
+    ),
+    "responses": (
+        "https://api.openai.com/v1/responses",
+        {"input": [{"role": "user", "content": [
+            {"type": "input_image", "image_url": f"data:image/png;base64,{DOT}"}]}]},
+    ),
+    "anthropic": (
+        "https://api.anthropic.com/v1/messages",
+        {"messages": [{"role": "user", "content": [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DOT}}]}]},
+    ),
+    "gemini": (
+        f"{samples.GOOGLE}/gemini:generateContent",
+        {"contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": DOT}}]}]},
+    ),
+    "ollama": (
+        "http://localhost:11434/api/chat", {"messages": [{"role": "user", "content": "", "images": [DOT]}]}
+    ),
+    "bedrock": (
+        "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/converse",
+        {"messages": [{"role": "user", "content": [{"image": {"format": "png", "source": {"bytes": DOT}}}]}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", IMAGES)
+def test_images_of_a_request_are_kept_with_their_bytes(form: str) -> None:
+    url, body = IMAGES[form]
+    exchange, bodies = read(samples.post(url, {"model": "m", **body}, samples.VERSION), None)
+    parts = [part for message in exchange["messages"] for part in message.get("parts", ())]
+    assert [part["kind"] for part in parts] == ["image"]
+    assert bodies[parts[0]["body"]["key"]]["base64"] == DOT
+
+
+def test_what_says_the_same_stands_once_and_what_is_large_is_cut() -> None:
+    bodies = Bodies(most=LONGEST + 100)
+    first, second = bodies.add_text("x" * 300), bodies.add_text("x" * 300)
+    assert first == second
+    large = bodies.add_long_text("é" * LONGEST)
+    assert isinstance(first, dict)
+    kept = bodies.take_new()
+    assert kept[first["key"]] == {"text": "x" * 300}
+    assert large["size"] == 2 * LONGEST
+    assert kept[large["key"]] == {"text": "", "cut": 2 * LONGEST}  # there is no room for it
+    assert bodies.add_text("x" * 300) == first
+    assert bodies.take_new() == {}
+    assert bodies.add_text("short") == "short"
+
+
+def test_costs_follow_the_table_of_the_run() -> None:
+    price = {
+        "model": "gpt*",
+        "input": 2.0,
+        "output": 8.0,
+        "as_of": datetime.date(2026, 1, 1),
+        "source": "s",
+    }
+    costs = Costs(read_prices({"price": [price]}))
+    request = samples.chat_completion(False)
+    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=Usage(1_000_000, 500_000))), costs)
+    assert (exchange["usage"]["cost"], exchange["usage"]["currency"]) == (6.0, "USD")
+    assert list(costs.used) == ["gpt*"]
+    request = samples.anthropic_message(False)
+    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=Usage(1, 1))), costs)
+    assert "cost" not in exchange["usage"]
+    assert list(costs.unpriced) == ["claude-sonnet-5"]
+
+
+KEYS = (
+    *("choices", "message", "delta", "content", "output", "type", "usage", "index", "tool_calls", "function"),
+    *("arguments", "item", "candidates", "parts", "contentBlockIndex", "start", "toolUse", "response", "error"),
+    *("text", "images", "source", "inlineData", "messages", "role", "image_url", "input_audio", "data"),
+)
+
+
+@settings(max_examples=examples(200))
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(
+                    st.sampled_from(KEYS),
+                    inner,
+                    max_size=4,
+                )
+            ),
+            max_leaves=20,
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_no_answer_and_no_request_is_too_odd(body: bytes) -> None:
+    for data in (body, b"data: " + body + b"\n\n"):
+        read_answer(data)
+        response = RecordedResponse(200, (), (RecordedChunk(data, 5),))
+        for url in ("https://api.openai.com/v1/chat/completions", "https://api.anthropic.com/v1/messages"):
+            exchange, _ = read(RecordedRequest("POST", url, samples.VERSION, data), response)
+            json.dumps(exchange)
