@@ -143,8 +143,33 @@ const pageTitle = document.title;
 const show = () => {
   const changed = showMain();
   showList();
+  markFound();
   return changed;
 };
+
+// What was searched for is marked in what is open, also in what is unfolded later.
+const MOST_MARKS = 1000;
+const markFound = () => {
+  if (!window.Highlight || !CSS.highlights) return;
+  CSS.highlights.delete("found");
+  const asked = place.q.toLowerCase();
+  if (!asked || !place.test) return;
+  const marks = new Highlight();
+  const walker = document.createTreeWalker(byId("main"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode() && marks.size < MOST_MARKS) {
+    const node = walker.currentNode, text = node.data.toLowerCase();
+    if (text.length !== node.data.length) continue; // letters that have two in small: their places are not the same
+    for (let at = text.indexOf(asked); at >= 0 && marks.size < MOST_MARKS; at = text.indexOf(asked, at + asked.length)) {
+      const range = new Range();
+      range.setStart(node, at);
+      range.setEnd(node, at + asked.length);
+      marks.add(range);
+    }
+  }
+  CSS.highlights.set("found", marks);
+};
+byId("main").addEventListener("toggle", () => setTimeout(markFound, 0), true);
+byId("main").addEventListener("click", (event) => { if (event.target.closest(".more, .words-fold")) setTimeout(markFound, 0); });
 
 addEventListener("hashchange", () => {
   if (location.hash === "#main") return;
