@@ -160,7 +160,10 @@ class StoredChunks(Sequence[RecordedChunk]):
 
     def sizes(self) -> list[int]:
         """Return the sizes of the chunks, in bytes."""
-        return [end - start for start, end in zip((0, *self._ends), self._ends)]  # noqa: B905 - one start too many
+        return list(self._read_sizes())
+
+    def _read_sizes(self) -> Iterator[int]:
+        return (end - start for start, end in zip(itertools.chain((0,), self._ends), self._ends))  # noqa: B905 - one start too many
 
     def times(self) -> list[int]:
         """Return the times of the chunks, in milliseconds since the request."""
@@ -174,7 +177,7 @@ class StoredChunks(Sequence[RecordedChunk]):
         return len(self._ends)
 
     def __iter__(self) -> Iterator[RecordedChunk]:
-        return map(RecordedChunk, self.file.cut_into(self.sizes()), self._times)
+        return map(RecordedChunk, self.file.cut_into(self._read_sizes()), self._times)
 
     @overload
     def __getitem__(self, index: int) -> RecordedChunk: ...

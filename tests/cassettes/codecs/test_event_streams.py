@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, write_chunk_list
+from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, read_sizes, write_chunk_list
 from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, EventTable, TableError, build_stream
 from aquila.cassettes.codecs.event_streams.table_writer import write_table
 from aquila.cassettes.model import RecordedChunk
@@ -272,3 +272,23 @@ def test_real_streams_get_as_short_as_they_can(name: str) -> None:
         assert size <= max(len(exchange.body) / 3, 5 * dense)
         if len(chunks) >= 50 and dense < len(exchange.body) / 10:
             assert size <= len(exchange.body) / 4
+
+
+def test_the_list_of_very_many_chunks_is_read_without_keeping_more_than_its_numbers() -> None:
+    count = 20_000
+    chunk_list = " ".join(f"{at}:17" for at in range(count))
+    read_sizes("1:17 2:17", 34)  # what is made once
+    tracemalloc.start()
+    try:
+        sizes, times = read_sizes(chunk_list, count * 17)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(sizes), len(times)) == (count, count)
+    assert most < 40 * count
+
+
+@pytest.mark.parametrize("chunk_list", [" ", "1", "1:2 ", " 1:2", "1:2  3:4", "1:2 3", "1:2 3:x", "²:1", f"{10**15}:2"])
+def test_a_list_of_sizes_that_is_none_is_refused(chunk_list: str) -> None:
+    with pytest.raises(ChunkListError):
+        read_sizes(chunk_list, 2)

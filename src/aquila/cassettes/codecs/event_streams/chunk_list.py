@@ -20,7 +20,7 @@ _ITEM = re.compile(r"([0-9]{1,15})(?:x([0-9]{1,9})|:([0-9]{1,15}))?", re.ASCII)
 
 _SIZE = re.compile(r"([0-9]+):([0-9]+)", re.ASCII)
 _AT_ONCE = 10_000
-_SIZES = re.compile(r"[0-9]{1,15}:[0-9]{1,15}(?: [0-9]{1,15}:[0-9]{1,15})*", re.ASCII)
+_SIZES = re.compile(r"[0-9]{1,15}+:[0-9]{1,15}+(?: [0-9]{1,15}+:[0-9]{1,15}+)*+", re.ASCII)
 
 
 class ChunkListError(ValueError):
