@@ -95,6 +95,11 @@ _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
 """What came of a test before its teardown. There is none while nothing but passing is known."""
 
 
+def __dir__() -> list[str]:
+    """Name hooks and fixtures alone: pytest looks closely at whatever ``dir`` names of a plugin."""
+    return [name for name in globals() if name.startswith(("pytest_", "aquila_"))]
+
+
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare options and ini keys. A run that is to be sealed begins anew here, before anything else of it."""
     options.add_options(parser)
