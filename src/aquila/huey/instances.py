@@ -255,6 +255,12 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             return None
         return self.tasks_in_hand.take_next()
 
+    def notify_interrupted_tasks(self) -> None:
+        """Hand back what this process has taken and not finished, and publish what has: its consumer ends."""
+        super().notify_interrupted_tasks()
+        if self.publisher is not None:
+            self.publisher.store.leave()
+
     def execute(self, task: Task, timestamp: Any = None) -> Any:
         """Execute a task in a context of its own, with its scope in force."""
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)

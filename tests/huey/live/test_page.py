@@ -6,6 +6,7 @@ import pytest
 from huey.exceptions import HueyException
 from huey.signals import SIGNAL_ERROR
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
@@ -337,6 +338,27 @@ def test_it_can_be_mounted_under_any_path(huey, write):
     assert all(link.startswith(("/intern/jobs/", "#")) for link in links)
     for link in {link.replace("&amp;", "&") for link in links if link[0] == "/" and not link.endswith("/live")}:
         assert client.get(link).status_code == 200
+    assert client.get("/intern/jobs" + page_of(huey, result)).status_code == 200
+
+
+def test_it_can_stand_beside_an_application_that_mounts_nothing(huey, write):
+    result, jobs = write("eagles"), app(huey, token=TOKEN, reading_needs_token=True)
+
+    async def django(scope, receive, send):
+        await PlainTextResponse("shop")(scope, receive, send)
+
+    async def application(scope, receive, send):  # as the documentation has it
+        if scope["type"] == "http" and scope["path"].startswith("/intern/jobs/"):
+            await jobs({**scope, "root_path": "/intern/jobs"}, receive, send)
+        else:
+            await django(scope, receive, send)
+
+    client = TestClient(application, base_url=HOST)
+    assert client.get("/").text == "shop"
+    assert client.get("/intern/jobs/").status_code == 401
+    form = re.search(r'name="form" value="([^"]*)"', client.get("/intern/jobs/sign-in").text)[1]
+    answer = client.post("/intern/jobs/sign-in", data={"form": form, "token": TOKEN}, headers=own_page())
+    assert answer.url.path == "/intern/jobs/"
     assert client.get("/intern/jobs" + page_of(huey, result)).status_code == 200
 
 

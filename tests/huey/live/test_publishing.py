@@ -513,6 +513,26 @@ def test_a_bug_in_the_thread_that_publishes_is_told_once_and_stops_nothing(publi
     assert caplog.text.count("ZeroDivisionError: a bug") == 1
 
 
+def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(published):
+    huey = published(every=0.3)  # The thread stores nothing before that.
+
+    @huey.task()
+    def write():
+        pass
+
+    result = write()
+    huey.publisher.store.begin_worker()
+    huey.execute(huey.dequeue())
+    huey.publisher.store._beat()
+    assert state_of(huey).count(WORKERS_TABLE) == 1
+    huey.notify_interrupted_tasks()  # as at SIGTERM; no hook of a worker may run any more
+    assert summary_of(huey, result).state == "done"
+    assert state_of(huey).count(WORKERS_TABLE) == 0
+    huey.publisher.store._beat()
+    assert state_of(huey).count(WORKERS_TABLE) == 0
+    huey.publisher.store.end_worker()
+
+
 def test_what_publish_jobs_cannot_use_is_refused():
     import huey as plain
 

@@ -105,6 +105,7 @@ class RecordStore:
         self._runs = 0
         self._workers: list[Place] = []
         self._beats: dict[Place, float] = {}
+        self._has_left = False
         self._thread: threading.Thread | None = None
         self._next_prune = 0.0
         self._began = time.time()
@@ -136,6 +137,7 @@ class RecordStore:
         """Count a worker of this process that begins."""
         with self._publisher.lock:
             self._forget_parent()
+            self._has_left = False
             self._workers.append(Place(self._publisher.huey.storage))
         self._start_thread()
         self.wake()
@@ -151,6 +153,14 @@ class RecordStore:
         if thread is not None:
             self.wake()
             thread.join(self._every + _LONGEST_PAUSE)  # the consumer closes the storage next
+
+    def leave(self) -> None:
+        """Store everything and take leave: this process ends, and its threads with it, before their hooks have run."""
+        with self._publisher.lock:
+            self._has_left = True
+        self.flush()
+        for place in list(self._beats):
+            self._take_leave(place)
 
     def wake(self) -> None:
         """Have the thread store what is new, soon."""
@@ -326,6 +336,8 @@ class RecordStore:
     def _beat(self) -> None:
         """Say that this process lives, wherever it has workers or executes a job."""
         with self._publisher.lock:
+            if self._has_left:
+                return
             running: dict[Place, list[str]] = {place: [] for place in self._workers}
             workers = Counter(self._workers)
             for record in self._publisher.records.values():
@@ -351,7 +363,7 @@ class RecordStore:
                 state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=self._publisher.clock.now())
 
     def _take_leave(self, place: Place) -> None:
-        del self._beats[place]
+        self._beats.pop(place, None)
         with self._unless_away():
             state_of(place).delete(WORKERS_TABLE, self.worker)
 
