@@ -13,6 +13,7 @@ from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, follow
 from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.storing import WORKERS_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
@@ -531,6 +532,20 @@ def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(pub
     huey.publisher.store._beat()
     assert state_of(huey).count(WORKERS_TABLE) == 0
     huey.publisher.store.end_worker()
+
+
+def test_nobody_gets_a_wrong_time_while_another_asks_the_storage_for_it():
+    times, seen = iter([5000.0, 5001.0]), []
+
+    def ask():
+        found = next(times)
+        if found == 5000.0:  # Another worker comes before the answer does.
+            seen.append(clock.now())
+        return found
+
+    clock = SharedClock(ask)
+    assert round(clock.now()) == 5000
+    assert round(seen[0]) == 5001
 
 
 def test_what_publish_jobs_cannot_use_is_refused():

@@ -14,17 +14,20 @@ class SharedClock:
 
     def __init__(self, ask: Callable[[], float]) -> None:
         self._ask = ask
-        self._offset = 0.0
+        self._offset: float | None = None
         self._until = float("-inf")
 
     def now(self) -> float:
         """Return the time of the storage; where it does not answer, as it was last known, or of this host."""
-        here = time.monotonic()
-        if here >= self._until:
-            self._until = here + _AGREED_FOR
+        here, offset = time.monotonic(), self._offset
+        if offset is None or here >= self._until:
+            if offset is not None:
+                self._until = here + _AGREED_FOR  # Meanwhile others go on with what is known. At first all ask.
             try:
-                self._offset = self._ask() - time.monotonic()
+                offset = self._ask() - time.monotonic()
+                self._until = here + _AGREED_FOR
             except Exception:  # noqa: BLE001 -- the storage is away: whoever writes next will notice
-                self._offset = self._offset or time.time() - here
+                offset = time.time() - here if offset is None else offset
                 self._until = here + 1
-        return time.monotonic() + self._offset
+            self._offset = offset
+        return time.monotonic() + offset
