@@ -65,6 +65,8 @@ def find_snippet(name: str) -> Snippet | None:
 
 def _uses(code: str, name: str) -> bool:
     module, _, short = name.rpartition(".")
+    if short not in code:
+        return False
     imported = re.search(rf"^ *from {re.escape(module)} import (?:\([^)]*\b|.*\b){short}\b", code, re.M)
     is_imported = imported is not None and len(re.findall(rf"\b{short}\b", code)) > 1
     is_hook = module == "aquila.hookspecs" and re.search(rf"^ *def {short}\(", code, re.M) is not None

@@ -23,11 +23,19 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
+def is_built() -> bool:
+    """Whether the site is there, and no older than what it is made of."""
+    built = SITE / "llms.txt"
+    folders = [REPOSITORY / folder for folder in ("docs", "scripts/site", "src")]
+    sources = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".md", ".py", ".css")]
+    return built.exists() and built.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """The address of the site."""
-    if not (SITE / "index.html").exists():
-        pytest.skip("the site is not built: run `make docs`")
+    if not is_built():
+        pytest.skip("the site is not built, or older than its sources: run `make docs`")
     handler = functools.partial(_Quiet, directory=str(SITE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
