@@ -52,7 +52,9 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
 
 
 def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
-    """Name some files, and what accepts them."""
-    one = files[0]
-    command = accept_command(one.path, one.root, usual_root=usual) if len(files) == 1 else "aquila cassettes accept"
+    """Name some files, and what accepts them, or shows them one after another."""
+    one, verb = files[0], "review" if kind is Kind.FOR_REVIEW else "accept"
+    command = f"aquila cassettes {verb}"
+    if len(files) == 1:
+        command = accept_command(one.path, one.root, usual_root=usual, verb=verb)
     return News(kind, text, [str(shown_path(each.path)) for each in files], command)

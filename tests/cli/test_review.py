@@ -242,7 +242,7 @@ def test_the_second_review_says_who_holds_the_first(waiting: Cassettes, terminal
 def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes) -> None:
     done = waiting.run("review")
     assert done.code == 1
-    assert re.search(r"^a +1  [0-9a-f]{8}  changed prompt +-kind \+brief$", done.out, re.MULTILINE)
+    assert re.search(r"^a +1  [0-9a-f]{8}  prompt +-kind \+brief$", done.out, re.MULTILINE)
     assert "this is no terminal, so nothing was asked" in done.err
     assert "aquila cassettes review --accept a:1" in done.err
     found = waiting.run("review", "--list", "--json").json
@@ -273,7 +273,7 @@ def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiti
 
 def test_the_last_review_is_taken_back(waiting: Cassettes) -> None:
     before = {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")}
-    waiting.run("review", "--accept", "b")
+    waiting.run("review", "--accept", "b", "--reject", "a:1", "--accept", "a:2")
     assert waiting.run("review", "--undo").code == 0
     assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
     assert waiting.run("review", "--undo").code == 2

@@ -113,7 +113,13 @@ def test_the_index_leads_to_every_page() -> None:
 
 
 def test_every_page_with_code_is_executed() -> None:
-    executors = ("engine/test_guides.py", "huey/test_docs.py", "docs/test_cli_page.py", "docs/test_server_page.py")
+    executors = (
+        "engine/test_guides.py",
+        "huey/test_docs.py",
+        "docs/test_cli_page.py",
+        "docs/test_server_page.py",
+        "docs/test_reviewing_page.py",
+    )
     elsewhere = "".join((REPOSITORY / "tests" / name).read_text(encoding="utf-8") for name in executors)
     for page in sorted((REPOSITORY / "docs").glob("*.md")):
         if any(block.language in ("python", "console") for block in blocks(page)):

@@ -107,7 +107,7 @@ def test_a_run_for_a_review_records_everything_beside_the_cassettes_and_replaces
     changed = tests.replace(', post("two")', "") + new
     for first in (5, 9):  # the second run replaces what the first has left
         result = project.run("--aquila-record=pending", tests=changed)
-        result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *: aquila cassettes accept"])
+        result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *: aquila cassettes review"])
         result.stdout.fnmatch_lines(["aquila: 0 replayed, 4 recorded, 0 missed, 3 pending"])
         answers = [f'{{"answer":{first + n}'.encode()[:11] for n in range(4)]
         assert contents(project) == stored | {

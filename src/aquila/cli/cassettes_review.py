@@ -26,7 +26,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.output import Output, format_count, print_error
+from aquila.cli.output import Output, format_count, print_error, shorten_path
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -59,7 +59,7 @@ else:
         review_screen="aquila.cli.review_screen",
     )
 
-_COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("WHAT", "end", 12), Column("DIFFERENCE", "end", 20))
+_COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))
 _NOT_UNASKED: Kind = "gone"
 
 
@@ -235,9 +235,7 @@ def _list_questions(desk: Desk, output: Output) -> int:
     rows, found = [], []
     for item in review.items:
         view = desk.view(item)
-        rows.append(
-            (item.cassette.name, item.proposal.number, item.id[:8], view.title, _summarize(view, desk.options.list))
-        )
+        rows.append((item.cassette.name, item.proposal.number, item.id[:8], item.proposal.kind, _summarize(view)))
         if output.as_json:
             found.append(_as_json(desk, review, item, view))
     output.print_table(_COLUMNS, rows)
@@ -256,7 +254,7 @@ def _list_questions(desk: Desk, output: Output) -> int:
     return FOUND
 
 
-def _summarize(view: ProposalView, whole: bool) -> str:
+def _summarize(view: ProposalView) -> str:
     """Return the first change of a question, on one line."""
     for pieces in (view.prompt, view.answer):
         changed = [(kind, " ".join(text.split())) for kind, text in pieces if kind != "same"]
@@ -292,10 +290,7 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
                         f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
                     )
                 decided[item.id] = item, choice  # type: ignore[assignment]
-        outcomes: list[Outcome] = []
-        for choice in ("accept", "reject"):
-            items = [item for item, chosen in decided.values() if chosen == choice]
-            outcomes += review.apply_only(items, choice)  # type: ignore[arg-type]
+        outcomes = review.apply_only(decided.values())
         _write_outcomes(outcomes, output)
         if not decided:
             output.print_line("nothing was decided: no such question")
@@ -326,9 +321,9 @@ def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) ->
 def _undo(desk: Desk, output: Output) -> int:
     roots = desk.here.folders_with_journals
     with hold_reviews(roots):
-        paths = [path for root in roots for path in take_back(root)]
+        paths = sorted(path for root in roots for path in take_back(root))
     for path in paths:
-        output.print_line(f"{path} is as it was")
+        output.print_line(f"{shorten_path(path)} is as it was")
     if not paths:
         output.print_line("there is no review to take back")
     output.print_json([str(path) for path in paths])

@@ -20,14 +20,14 @@ def find_pending_files(root: Path, cassette: str) -> list[Path]:
     return [path for path in beside if os.path.exists(path)]
 
 
-def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None) -> str:
-    """Return what to type to take a pending file over.
+def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None, verb: str = "accept") -> str:
+    """Return what to type to take a pending file over; with the ``verb`` ``review``, to look at it first.
 
     ``root`` is its cassette folder, and ``usual_root`` the one that the command looks into by itself.
     """
     name = name_of_file(root, cassette_files.cassette_of_pending(pending))
     elsewhere = "" if usual_root in (None, root) else f" --dir {shlex.quote(str(shown_path(root)))}"
-    return f"aquila cassettes accept {shlex.quote(name)}{elsewhere}"
+    return f"aquila cassettes {verb} {shlex.quote(name)}{elsewhere}"
 
 
 def shown_path(path: Path) -> Path:

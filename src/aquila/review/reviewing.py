@@ -148,10 +148,10 @@ class Review:
         # What waits and proposes nothing, in a review of everything, has nothing to wait for.
         return self._write([(each, choices) for each, choices in chosen if choices or not each.proposals])
 
-    def apply_only(self, items: Iterable[Item], choice: Choice) -> list[Outcome]:
+    def apply_only(self, decided: Iterable[tuple[Item, Choice]]) -> list[Outcome]:
         """Accept or reject some questions at once. What was decided of others is kept, and not written."""
         chosen: dict[int, dict[str, bool]] = {}
-        for item in items:
+        for item, choice in decided:
             chosen.setdefault(self.cassettes.index(item.cassette), {})[item.id] = choice == "accept"
         outcomes: list[Outcome] = []
         for which, choices in sorted(chosen.items()):
