@@ -285,3 +285,48 @@ def test_the_xml_of_junit_has_the_facts_of_each_test(project: Project, read: Cal
         assert told["test_it"]["aquila.replayed"] == "1"  # the fixture ends after the last test
         assert told["test_it"]["aquila.tokens"] == "7"
         assert told["test_it"].get("aquila.requests") == ("2" if arguments else None)
+
+
+def test_a_whole_run_names_what_waits_and_what_no_test_uses(project: Project, read: Callable[[], Any]) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            post("x")
+            assert {}
+
+        def test_other(aquila_cassette):
+            post("y")
+        """
+    project.record(tests=tests.format(1)).assert_outcomes(passed=2)
+    project.record("--aquila-record=all", REPORT, tests=tests.format(0)).assert_outcomes(passed=1, failed=1)
+    report = read()
+    assert report["pending"] == ["cassettes/test_app/test_it.pending.yaml"]
+    assert [test["states"] for test in report["tests"]] == [["recorded", "pending"], ["recorded"]]
+    exchange = report["tests"][1]["exchanges"][0]
+    assert (exchange["source"], exchange["number"], exchange["line"]) == ("recorded", 1, 3)
+    project.run(REPORT, tests="def test_it(aquila_cassette):\n    post('x')\n")
+    assert read()["orphans"] == ["cassettes/test_app/test_other.yaml"]
+    project.run(REPORT, "-k", "test_it")
+    assert read()["orphans"] == []
+
+
+def test_a_live_run_is_told_whole(project: Project, read: Callable[[], Any]) -> None:
+    tests = """
+        def test_it(aquila_cassette):
+            assert post("live now") == 1
+
+        def test_unreachable():
+            import httpx
+            try:
+                httpx.post("http://127.0.0.1:9/v1/chat/completions", json={"model": "m", "messages": []})
+            except httpx.ConnectError:
+                pass
+        """
+    project.run(REPORT, f"--aquila-transport={project.module}:transport", "-k", "test_it", tests=tests)
+    (exchange,) = read()["tests"][0]["exchanges"]
+    assert (exchange["source"], exchange["states"], exchange["status"]) == ("live", ["live"], 200)
+    assert exchange["response_body"] == '{"answer":1,"usage":{"total_tokens":7}}'
+    assert "live now" in exchange["request_body"]
+    project.run(REPORT, "--aquila-transport=live", "-o", "aquila_providers=127.0.0.1:9", "-k", "unreachable")
+    (exchange,) = read()["tests"][0]["exchanges"]
+    assert exchange["error"].startswith("ConnectError")
+    assert "status" not in exchange

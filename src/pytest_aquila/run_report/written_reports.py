@@ -25,9 +25,10 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
-from pytest_aquila import pending_report, reporting
+from pytest_aquila import pending_report, reporting, unused_cassettes
 from pytest_aquila.reporting import Totals
 from pytest_aquila.root_folder import RUN, root_of
+from pytest_aquila.run_extent import RunExtent
 from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
 from pytest_aquila.run_report.targets import partial_of, read_targets
@@ -52,6 +53,8 @@ class RunReports:
         self._input = getattr(config, "workerinput", None)
         self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
         self._prices = prices_of(runtime.current_settings())  # before any test, if it is wrong
+        self._extent = RunExtent(config)
+        config.pluginmanager.register(self._extent)
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
@@ -128,7 +131,9 @@ class RunReports:
         result = yield
         if self._tests is not None:
             self._tests.close()
-        if self._input is None and not self._config.option.collectonly:
+        if self._input is not None:
+            session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
+        elif not self._config.option.collectonly:
             if not self._interrupted and session.shouldstop:
                 self._interrupted = str(session.shouldstop)
             elif not self._interrupted and session.shouldfail:
@@ -165,7 +170,7 @@ class RunReports:
                 part.unlink(missing_ok=True)
 
     def _make_head(self) -> RunReport:
-        settings, facts = runtime.current_settings(), _find_facts(self._config, self._find_totals())
+        settings, facts = runtime.current_settings(), _find_facts(self._config, self._find_totals(), self._extent)
         root = root_of(self._config)
         mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
         words = ("pytest", *map(str, self._config.invocation_params.args))
@@ -211,12 +216,19 @@ def _write_report(target: Path, report: RunReport) -> None:
         new.unlink(missing_ok=True)
 
 
-def _find_facts(config: pytest.Config, totals: Totals | None) -> dict[str, list[str]]:
-    """What the sums of a run know: pending files, and what was told."""
+def _find_orphans(extent: RunExtent, totals: Totals | None, root: Path) -> list[str]:
+    used = sorted(set(totals.cassettes)) if totals is not None else []
+    folders = {runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)}
+    unused = unused_cassettes.find_unused(extent, used, folders, root)
+    return [outgoing.redact_label(os.path.relpath(one.path, root)) for one in unused if not one.kept_because]
+
+
+def _find_facts(config: pytest.Config, totals: Totals | None, extent: RunExtent) -> dict[str, list[str]]:
+    """What a run knows as a whole: pending files, unused cassettes if it was one of all tests, and what was told."""
     root = root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []
     return {
         "pending": [os.path.relpath(each.path, root) for each in waiting],
-        "orphans": [],
+        "orphans": [] if extent.why_partial() else _find_orphans(extent, totals, root),
         "notes": [outgoing.redact_outgoing(each) for each in (totals.told if totals is not None else ())],
     }
