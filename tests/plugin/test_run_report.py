@@ -330,3 +330,16 @@ def test_a_live_run_is_told_whole(project: Project, read: Callable[[], Any]) -> 
     (exchange,) = read()["tests"][0]["exchanges"]
     assert exchange["error"].startswith("ConnectError")
     assert "status" not in exchange
+
+
+def test_no_test_fails_because_what_it_asked_cannot_be_told(
+    project: Project, read: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("aquila.run_report.exchanges.ExchangeReader.read", fail)
+    project.run(REPORT).assert_outcomes(passed=1)
+    assert read()["tests"][0]["exchanges"][0]["error"] == "what was asked cannot be told: RuntimeError"

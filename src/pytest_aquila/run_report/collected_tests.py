@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import shlex
 import time
 from collections.abc import Generator
@@ -70,12 +71,24 @@ class CollectedTests:
         self._identity = _identify(item.nodeid, name)
         self._file.write("begins", {"test": self._test, "at": time.time(), "identity": self._identity})
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Tell the XML of junit more of the test, when its scopes have ended and its last report is still to come."""
-        if call.when == "teardown" and junit_facts.is_wanted(item.config):
-            self._watch.end_test()
-            junit_facts.add_facts(item, _sum_up(self._collector.facts))
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell junit and pytest-html of the test, when its scopes have ended and its last report is still to come."""
+        shows = item.config.getoption("htmlpath", None) is not None
+        if call.when != "teardown" or not (shows or junit_facts.is_wanted(item.config)):
+            return (yield)
+        self._watch.end_test()
+        facts = _sum_up(self._collector.facts)
+        junit_facts.add_facts(item, facts)
+        report = yield
+        told = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value)
+        if shows and told:
+            content = f"<p>aquila: {html.escape(told)}</p>"
+            extra = {"name": "aquila", "format_type": "html", "content": content, "mime_type": None, "extension": None}
+            report.extras = [*getattr(report, "extras", ()), extra]  # type: ignore[attr-defined]
+        return report
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

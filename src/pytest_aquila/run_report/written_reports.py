@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import html
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -147,6 +149,14 @@ class RunReports:
         terminal = reporting.CleanTerminal(terminalreporter)
         for line in self._lines:
             terminal.write_line(f"aquila: {line}", red="not written" in line)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        """Link the reports from that of pytest-html."""
+        folder = (_folder_of(self._config) / self._config.getoption("htmlpath", "")).parent
+        for target in self._targets:
+            link = html.escape(quote(os.path.relpath(target, folder).replace(os.sep, "/")))
+            prefix.append(f'<p>aquila: <a href="{link}">what the tests asked</a> ({html.escape(target.name)})</p>')
 
     def _write(self) -> None:
         parts = find_parts(self._partial)
