@@ -327,6 +327,9 @@ def test_what_is_hostile_in_a_report_stays_text(browser, write):
     tab.wait_for("This browser cannot show the image.")
     tab.wait_for("Its bytes cannot be read.")
     tab.page.wait_for_function("() => document.querySelector('.part img').naturalWidth === 9")
+    for size in (PHONE, WIDE):
+        tab.page.set_viewport_size(size)
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     tab.page.fill("#search", "'><a href=\"javascript")
     tab.wait_for("1 test", "#count")
     assert tab.page.evaluate("window.hit") is None

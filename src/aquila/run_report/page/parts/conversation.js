@@ -39,7 +39,7 @@ function drawPart(part, data) {
   let shown = null;
   try {
     if (body && body.kind === "base64" && part.kind === "image") {
-      shown = make("img", { src: blobOf(bytesOf(body.value), media || "image/png"), alt: part.name || "an image of the conversation", loading: "lazy" });
+      shown = make("img", { src: blobOf(bytesOf(body.value), media || "image/png"), alt: part.name || "an image of the conversation", decoding: "async" });
       shown.addEventListener("error", () => shown.replaceWith(make("p", { class: "quiet" }, "This browser cannot show the image.")));
     } else if (body && body.kind === "base64" && part.kind === "audio") {
       shown = make("audio", { controls: true, preload: "metadata", src: blobOf(...asWave(bytesOf(body.value), media)) });
