@@ -36,7 +36,8 @@ _takers = itertools.count()
 _processes = itertools.count()
 _process = [next(_processes)]
 """A number for this process, which a fork of it does not have: told more quickly than its id."""
-os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, next(_processes)))
+if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
+    os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, next(_processes)))
 
 _HAS_ENDED = object()
 """What ``_aquila_end`` of a task says once what its code returned or raised counts: it is not handed back any more."""
