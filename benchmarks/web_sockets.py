@@ -184,8 +184,19 @@ def replays(report: Report, folder: Path) -> None:
                         report.aim(f"{title}, {what}", times.ratio("aquila", "floor"), at_most=1.1, unit="x the floor")
 
 
-_TALK = """
-import contextlib, json, resource, sys, time
+_PEAK = """
+import resource, sys
+
+def peak():
+    if sys.platform == "linux":  # what getrusage tells there begins with the memory of the parent process
+        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
+"""
+
+_TALK = (
+    _PEAK
+    + """
+import contextlib, json, time
 import openai
 from benchmarks.web_sockets import Conversation
 mode, url, turns, frames, folder = sys.argv[1:6]
@@ -197,15 +208,13 @@ else:
     within = aquila.use_cassette("talk", transport=mode, cassette_dir=folder, loopback="all")
 client = openai.OpenAI(api_key="no-key", websocket_base_url=url, max_retries=0)
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
 with within:
     start = time.process_time()
     seen = conversation.talk(client)
     taken, during = time.process_time() - start, peak()
 print(json.dumps([taken, during, peak(), seen]))
 """
+)
 
 
 @contextlib.contextmanager
@@ -261,12 +270,67 @@ def memory(report: Report, folder: Path) -> None:
         report.aim(f"{mode}, memory above the client alone", value, at_most=100, unit="MB")
 
 
+_LISTEN = (
+    _PEAK
+    + """
+import contextlib, json
+from websockets.sync.client import connect
+mode, url, count, folder = sys.argv[1:5]
+if mode == "plain":
+    within = contextlib.nullcontext()
+else:
+    import aquila
+    within = aquila.use_cassette("many", transport=mode, cassette_dir=folder, loopback="all")
+
+with within:
+    with connect(url, compression=None) as connection:
+        for turn in range(int(count) // 500):
+            connection.send(f"question {turn}")
+            for _ in range(499):
+                connection.recv()
+    during = peak()
+print(json.dumps([during, peak()]))
+"""
+)
+
+
+def list_of_messages(report: Report, folder: Path) -> None:
+    """What is kept of each message, however short: where it lies, and when it came."""
+    report.heading("Most memory above that of the client alone, messages of 20 bytes")
+    counts = (10_000, 20_000) if QUICK else (200_000, 400_000)
+    rows = []
+    with provider() as (url, told):
+        for count in counts:
+            told[:] = [[[b'{"type": "x", "n":1}'] * 499] * (count // 500)]
+            taken: dict[str, Any] = {
+                mode: in_process(_LISTEN, mode, url, str(count), str(folder / f"many-{count}"))
+                for mode in ("plain", "record", "replay")
+            }
+            rows.append([high - taken["plain"][1] for mode in ("record", "replay") for high in taken[mode]])
+    columns = ("", "recording", "and stored", "replaying", "and closed")
+    more = [(high - low) / (counts[1] - counts[0]) * 1024 * 1024 for low, high in zip(*rows, strict=True)]
+    report.rows(
+        columns,
+        [
+            *(
+                [f"{count:,} messages", *(f"{each:.1f} MB" for each in row)]
+                for count, row in zip(counts, rows, strict=True)
+            ),
+            ["one more", *(f"{each:.0f} B" for each in more)],
+        ],
+    )
+    if not QUICK:  # fewer are kept in memory
+        report.aim("a message more in a recording that is stored", more[1], at_most=200, unit="B")
+        report.aim("a message more in a replay", more[2], at_most=60, unit="B")
+
+
 def run(report: Report) -> None:
     """Measure."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["AQUILA_CASSETTE_DIR"] = name
         replays(report, Path(name))
         memory(report, Path(name))
+        list_of_messages(report, Path(name))
 
 
 if __name__ == "__main__":
