@@ -21,7 +21,7 @@ from tests.cli.test_review import answers, ask
 from tests.huey.live.browser import Watched, chromium
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></script> \x1b[31m"
+HOSTILE = "\ud800<img src=x onerror=alert(1)><script>alert(2)</script></script> \x1b[31m"
 
 
 class Served:

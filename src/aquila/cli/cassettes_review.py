@@ -27,6 +27,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, format_count, print_error, shorten_path
+from aquila.cli.progress import track
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -133,7 +134,8 @@ class Desk:
     def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
         """Read all that waits."""
         key_of = stored_key(self._rules, self._keep_headers)
-        return Review(self.files, key_of, self._rules, kinds=kinds or self.options.kind)
+        files = track(self.files, "reading", quiet=self.options.json)
+        return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
 
     def view(self, item: Item) -> ProposalView:
         """Return what is shown of a question."""

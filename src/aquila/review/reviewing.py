@@ -83,9 +83,10 @@ class Review:
     ) -> None:
         """``files`` are names of cassettes, their pending files, and their folders. ``kinds`` are the only ones."""
         self._key_of, self._rules, self._kinds = key_of, rules, frozenset(kinds)
-        self.cassettes = [ReviewedCassette(*row) for row in files]
-        for cassette in self.cassettes:
-            self._read(cassette)
+        self.cassettes: list[ReviewedCassette] = []
+        for row in files:
+            self.cassettes.append(ReviewedCassette(*row))
+            self._read(self.cassettes[-1])
 
     @property
     def items(self) -> list[Item]:
@@ -193,9 +194,10 @@ class Review:
         """
         roots = {each.root for each in self.cassettes}
         finish_interrupted(roots)
+        self.refresh()
         forget_gone(roots)
         for cassette in self.cassettes:
-            self._read(cassette)
+            self._read_decisions(cassette)
             last = {row.proposal: row.choice for row in cassette.decisions}
             kept = [row for row in cassette.decisions if last[row.proposal] != "skip"]
             if kept != cassette.decisions:
@@ -220,6 +222,10 @@ class Review:
         except (AquilaError, OSError) as error:
             cassette.problem = reason_of(error)
             return
+        self._read_decisions(cassette)
+
+    def _read_decisions(self, cassette: ReviewedCassette) -> None:
+        """Take over the kept decisions that are about what is proposed."""
         known = {each.id for each in cassette.proposals}
         cassette.decisions = [row for row in cassette.file.read() if row.proposal in known]
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -105,8 +105,8 @@ class _Endpoints:
         def read() -> Response:
             item = self._review.find(request.query_params.get("id", ""))
             if item is None:
-                return JSONResponse({"problem": "this is no question any more"}, 404)
-            return JSONResponse(describe_item(item, self._reading))
+                return _answer_json({"problem": "this is no question any more"}, 404)
+            return _answer_json(describe_item(item, self._reading))
 
         return await self._run(read)
 
@@ -147,14 +147,14 @@ class _Endpoints:
     async def end(self, request: Request) -> Response:
         """End the command that serves this page."""
         self._finish()
-        return JSONResponse({"done": True})
+        return _answer_json({"done": True})
 
     async def _do(self, act: Callable[[], str | None]) -> Response:
         def run() -> Response:
             self._review.refresh()
             problem = act()
             told = describe_review(self._review, self._outcomes)
-            return JSONResponse({**told, "problem": problem}, 409 if problem else 200)
+            return _answer_json({**told, "problem": problem}, 409 if problem else 200)
 
         return await self._run(run)
 
@@ -164,9 +164,14 @@ class _Endpoints:
                 try:
                     return make()
                 except (AquilaError, OSError) as error:
-                    return JSONResponse({"problem": reason_of(error)}, 500)
+                    return _answer_json({"problem": reason_of(error)}, 500)
 
         return await anyio.to_thread.run_sync(run)
+
+
+def _answer_json(value: Any, status: int = 200) -> Response:
+    # Escaped: a recording may hold half a character, which UTF-8 cannot.
+    return Response(json.dumps(value), status, media_type="application/json")
 
 
 async def _read_body(request: Request) -> dict[str, Any]:

@@ -48,11 +48,12 @@ def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, An
     sizes: dict[str, int] = {}
     for item in items:
         sizes[item.proposal.group] = sizes.get(item.proposal.group, 0) + 1
-    found: dict[str, Any] = {
+    clean, redact = outgoing.redact_label, outgoing.redact_outgoing
+    return {
         "items": [
             {
                 "id": item.id,
-                "cassette": item.cassette.name,
+                "cassette": clean(item.cassette.name),
                 "number": item.proposal.number,
                 "kind": item.proposal.kind,
                 "title": TITLES[item.proposal.kind],
@@ -62,11 +63,11 @@ def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, An
             }
             for item in items
         ],
-        "problems": [f"{each.name}: {each.problem}" for each in review.cassettes if each.problem],
+        "problems": [redact(f"{each.name}: {each.problem}") for each in review.cassettes if each.problem],
         "outcomes": [
             {
-                "cassette": each.name,
-                "problem": each.problem,
+                "cassette": clean(each.name),
+                "problem": redact(each.problem),
                 "accepted": each.applied.accepted,
                 "rejected": each.applied.rejected,
                 "left": each.applied.left,
@@ -74,10 +75,6 @@ def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, An
             for each in outcomes
         ],
     }
-    clean: dict[str, Any] = outgoing.redact_outgoing_value(found)
-    for shown, item in zip(clean["items"], items, strict=True):
-        shown["id"], shown["group"] = item.id, item.proposal.group  # hashes look like secrets
-    return clean
 
 
 def describe_item(item: Item, reading: Reading) -> dict[str, Any]:
