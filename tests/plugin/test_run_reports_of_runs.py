@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from typing import Any
 
@@ -178,3 +179,20 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
     assert "<html" in (project.pytester.path / "new/folder/run.html").read_text()
     assert not project.run("--aquila-report=other.json", "--collect-only").ret
     assert not (project.pytester.path / "other.json").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> None:
+    tests = """
+        import os
+
+        def test_it(aquila_script):
+            import httpx2
+            aquila_script.reply("hi")
+            body = {"model": "m", "messages": []}
+            assert httpx2.post("https://api.openai.com/v1/chat/completions", json=body).status_code
+        """
+    project.pytester.makepyfile(test_app="import pytest\n" + textwrap.dedent(tests))
+    arguments = ("-p", "no:cacheprovider", "-p", "no:xdist", REPORT, "--aquila-faults=overloaded")
+    project.pytester.runpytest_subprocess(*arguments)
+    assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
