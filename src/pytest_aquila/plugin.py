@@ -256,7 +256,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
-    simplifies = call.excinfo is not None and not item.config.getoption("fulltrace")
+    simplifies = call.excinfo is not None and not item.config.getoption("fulltrace", False)
     if simplifies:
         unanswered.simplify_failure(item, call)
     report = yield

@@ -299,7 +299,7 @@ def test_after_ctrl_c_the_last_lines_say_what_waits_and_what_takes_it_over(
     project.goes_on.set()
     lines = [line for line in output.splitlines() if line.startswith("aquila: ")]
     assert lines[-1] == (
-        f"aquila: 1 recording waits in {project.folder / 'cassettes' / '.journal'}: test_x/test_a_stream (1). The next "
+        "aquila: 1 recording waits in cassettes/.journal: test_x/test_a_stream (1). The next "
         "recording run (pytest --aquila-record) takes them over; to do it now: aquila cassettes accept"
     ), output
     again = project.run("--aquila-record")

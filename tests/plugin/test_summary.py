@@ -185,3 +185,9 @@ def test_workers_tell_the_same_once_and_an_ascii_terminal_is_served(
     assert sorted(summary(alone)) == sorted(summary(shared))
     assert all(line.isascii() for line in summary(alone))
     assert "\\u2026" not in "\n".join(summary(alone))
+
+
+def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Project) -> None:
+    result = project.run("-p", "no:terminal", "--junitxml=report.xml", tests="def test_it(aquila_cassette): post('x')")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "CassetteMiss" in (project.pytester.path / "report.xml").read_text()

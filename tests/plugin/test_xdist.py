@@ -56,4 +56,4 @@ def test_what_workers_kept_beside_or_left_unused_is_reported_once(project: Proje
     result = run(project, "--aquila-record", "--aquila-orphans")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["aquila: the test failed*test_it.pending.yaml*"])
-    result.stdout.fnmatch_lines(["aquila: no test used old.yaml, and it is kept*"])
+    result.stdout.fnmatch_lines(["aquila: no test used this cassette, and it is kept: old.yaml: *"])
