@@ -303,7 +303,7 @@ def make_sample_run():
     job = {
         "id": "4f0c1d7e", "name": "summarize_later", "queue": "notes", "arguments": '{"note": 7}',
         "attempts": [
-            {"number": 1, "at": 8, "took": 120, "outcome": "failed", "error": "TimeoutError: idle", "delay": 0.5},
+            {"number": 1, "at": 8, "took": 120, "outcome": "failed", "error": "idle " * 60, "delay": 0.5},
             {"number": 2, "at": 640, "took": 310, "outcome": "done"},
         ],
     }  # fmt: skip

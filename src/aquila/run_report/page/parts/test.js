@@ -1,5 +1,9 @@
 // One test: why it failed, what types it again, when things happened, and each request. Attempts stand side by side.
 
+// An error: the first words of a long one, and all of it where it is unfolded.
+const drawError = (text) => text.length <= 200 ? make("span", { class: "wrong" }, text)
+  : fold(make("span", { class: "wrong" }, `${text.slice(0, 190).replace(/\S*$/, "")}\u2026`), () => makeText(text, { class: "data" }));
+
 function drawJobs(test, data) {
   const draw = (job) => make("li", null,
     make("p", { class: "job-name" }, make("b", null, job.name), " ", make("code", { class: "quiet" }, job.id), job.queue && make("span", { class: "quiet" }, ` queue ${job.queue}`)),
@@ -7,7 +11,7 @@ function drawJobs(test, data) {
     make("ol", { class: "attempts" }, job.attempts.map((attempt) => make("li", null,
       make("span", { class: "number" }, attempt.number), make("span", { class: /fail|error|raise|dead/i.test(attempt.outcome) ? "wrong" : null }, attempt.outcome),
       make("span", { class: "number quiet" }, `at ${tellTime(attempt.at)}`, attempt.took !== undefined ? `, took ${tellTime(attempt.took)}` : "", attempt.delay ? `, again after ${attempt.delay} s` : ""),
-      attempt.error ? make("span", { class: "wrong" }, attempt.error) : null))));
+      attempt.error ? drawError(attempt.error) : null))));
   return make("section", { class: "card", "aria-label": "Jobs" }, make("h3", null, "Jobs"), makeList(make("ul", { class: "jobs" }), test.jobs, draw, 30));
 }
 
@@ -41,10 +45,11 @@ function drawAttempt(test, context, isOnly, why) {
     list.children[at]?.focus({ preventScroll: true });
     list.children[at]?.scrollIntoView();
   };
-  if (hasTimes(test)) place.append(drawTimeline(test, goTo));
-  if ((test.jobs || []).length) place.append(drawJobs(test, data));
+  const times = [hasTimes(test) && drawTimeline(test, goTo), (test.jobs || []).length > 0 && drawJobs(test, data)].filter(Boolean);
+  if (!explained) place.append(...times);
   const inner = { ...context, earlier: [], results: findResults(exchanges) };
   place.append(...makeList(list, exchanges, (exchange, at) => drawExchange(exchange, at + 1, inner), 20));
+  if (explained) place.append(...times); // what differs comes first
   if (!exchanges.length) place.append(make("p", { class: "empty" }, "This test asked nothing."));
   return place;
 }
