@@ -304,6 +304,18 @@ def test_a_wrong_argument_changes_nothing(words: tuple[str, ...], message: str, 
     assert {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")} == before
 
 
+def test_what_waits_and_proposes_nothing_is_removed_and_what_cannot_be_read_is_named(cassettes: Cassettes) -> None:
+    cassettes.write("same.yaml", conversation("one", "1"))
+    cassettes.write("same.pending.yaml", conversation("one", "1"))
+    assert "same: what waited is what the cassette has; removed" in cassettes.run("review", "--accept", "same").out
+    assert not (cassettes.folder / "same.pending.yaml").exists()
+    (cassettes.folder / "bad.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
+    done = cassettes.run("review", "--accept", "bad")
+    assert done.code == 2
+    assert "bad cannot be reviewed: " in done.err
+    assert (cassettes.folder / "bad.pending.yaml").exists()
+
+
 def test_secrets_are_shown_nowhere(cassettes: Cassettes) -> None:
     key = "sk-proj-" + "a1B2c3D4e5" * 4
     cassettes.write("a.pending.yaml", conversation(f"use {key}", f"used {key}"))

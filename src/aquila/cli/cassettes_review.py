@@ -292,21 +292,34 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
                         f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
                     )
                 decided[item.id] = item, choice  # type: ignore[assignment]
-        outcomes = review.apply_only(decided.values())
+        named = {path for name in options.accept + options.reject for path in _find_cassettes(desk, review, name)[0]}
+        idle = [each for each in review.cassettes if each.path in named and not each.proposals]
+        outcomes = review.apply_only(decided.values(), idle)
         _write_outcomes(outcomes, output)
-        if not decided:
+        if not outcomes:
             output.print_line("nothing was decided: no such question")
         gone = [item for item in review.items if item.proposal.kind == _NOT_UNASKED]
         if gone and not options.kind:
             output.print_line(f"{format_count(len(gone), 'recording')} would vanish, and stay: --kind gone means them")
     output.print_json([dataclasses.asdict(each) for each in outcomes])
-    return FAILED if not decided or any(each.problem for each in outcomes) else 0
+    return FAILED if not outcomes or any(each.problem for each in outcomes) else 0
 
 
 def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:
     """Return the questions that a name means, with or without a number."""
+    named, numbers = _find_cassettes(desk, review, word)
+    for each in review.cassettes:
+        if each.path in named and each.problem:
+            raise CassetteError(f"{each.name} cannot be reviewed: {each.problem}")
+    names = dict.fromkeys(each.name for each in review.cassettes if each.path in named)
+    return [item for name in names for item in choose_proposals(review, name, numbers, kinds)]
+
+
+def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], list[str]]:
+    """Return the cassettes that a name means, and the number or id behind it. Raises ``CassetteError`` for none."""
     paths = {each.path: each.name for each in review.cassettes}
-    name, numbers = word, []
+    name: str = word
+    numbers: list[str] = []
     named = desk.here.choose_among(paths, name)
     match = re.fullmatch(r"(.+):([0-9a-f][0-9a-f-]*)", word)
     if not named and match is not None:
@@ -317,7 +330,7 @@ def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) ->
         raise CassetteError(f"nothing waits for {name!r}{hint}")
     if numbers and len(named) > 1:
         raise CassetteError(f"{name!r} means {len(named)} cassettes, and a number is of one")
-    return [item for path in named for item in choose_proposals(review, paths[path], numbers, kinds)]
+    return named, numbers
 
 
 def _undo(desk: Desk, output: Output) -> int:

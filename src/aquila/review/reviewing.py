@@ -149,9 +149,16 @@ class Review:
         # What waits and proposes nothing, in a review of everything, has nothing to wait for.
         return self._write([(each, choices) for each, choices in chosen if choices or not each.proposals])
 
-    def apply_only(self, decided: Iterable[tuple[Item, Choice]]) -> list[Outcome]:
-        """Accept or reject some questions at once. What was decided of others is kept, and not written."""
-        chosen: dict[int, dict[str, bool]] = {}
+    def apply_only(
+        self, decided: Iterable[tuple[Item, Choice]], idle: Iterable[ReviewedCassette] = ()
+    ) -> list[Outcome]:
+        """Accept or reject some questions at once. What was decided of others is kept, and not written.
+
+        ``idle`` are cassettes for which nothing is proposed: what waits beside them is removed.
+        """
+        chosen: dict[int, dict[str, bool]] = {
+            self.cassettes.index(each): {} for each in idle if not (each.proposals or each.problem)
+        }
         for item, choice in decided:
             chosen.setdefault(self.cassettes.index(item.cassette), {})[item.id] = choice == "accept"
         outcomes: list[Outcome] = []
