@@ -17,9 +17,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from aquila.cassettes.frames.frame import Frame, store_frame
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files
 from aquila.errors import CassetteError
 from aquila.review.alignment import digest_interaction
@@ -27,6 +28,8 @@ from aquila.review.applying import take_back
 from aquila.review.decisions import hold_reviews
 from aquila.review.proposals import Comparison, compare_versions
 from aquila.review.reviewing import Review, choose_proposals
+from aquila.review.texts import tell_details
+from aquila.review.views import view_proposal
 from tests.cli.conftest import conversation
 from tests.support.examples import examples
 
@@ -361,3 +364,42 @@ def test_a_pending_file_that_cannot_be_read_keeps_no_other_from_being_reviewed(t
     review.decide(review.items, "accept")
     assert [each.name for each in review.apply()] == ["b"]
     assert rows[0][1].exists()
+
+
+def socket(question: str, words: list[str], *, at: int = 0, event: str = "a") -> Interaction:
+    """A conversation over a WebSocket: one question, and the words of its answer."""
+    asked = {"type": "response.create", "response": {"input": question}}
+    said = [{"type": "response.output_text.delta", "delta": word, "event_id": event + word} for word in words]
+    frames = [Frame(json.dumps(asked).encode(), True, at=at)]
+    frames += [Frame(json.dumps(one).encode(), False, at=at + number) for number, one in enumerate(said)]
+    request = RecordedRequest("GET", "wss://api.openai.com/v1/realtime?model=gpt-realtime")
+    return Interaction(request, RecordedResponse(101, (), tuple(map(store_frame, frames))), kind="websocket")
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        (socket("What?", ["An ", "owl."], at=7, event="b"), "details"),
+        (socket("What?", ["An o", "wl."]), "details"),
+        (socket("What?", ["An ", "eagle."]), "answer"),
+        (socket("Who?", ["An ", "owl."]), "prompt"),
+    ],
+)
+def test_conversations_over_web_sockets_are_compared_by_what_each_side_said(other: Interaction, kind: str) -> None:
+    (found,) = compare([socket("What?", ["An ", "owl."])], [other]).proposals
+    assert found.kind == kind
+    view = view_proposal(found, lambda one: one, RULES)
+    changed = {"prompt": view.prompt, "answer": view.answer}
+    assert {name for name, pieces in changed.items() if any(way != "same" for way, _ in pieces)} == {kind} - {"details"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"{", b"\xff\xfe", b'{"messages": 5}', b'{"choices": [null]}', b"\0\0\0\x10"]
+)
+def test_what_no_provider_would_say_is_shown_too(body: bytes) -> None:
+    chunk = replace(ONE.response.chunks[0], data=body)
+    odd = replace(ONE, request=replace(ONE.request, body=body), response=replace(ONE.response, chunks=(chunk,)))
+    for was, now in (([ONE], [odd]), ([odd], [ONE]), ([], [odd]), ([odd], [])):
+        for each in compare(was, now).proposals:
+            assert view_proposal(each, lambda one: one, RULES).request == "POST api.openai.com/v1/chat/completions"
+            assert list(tell_details(each.shown))
