@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from aquila.run_report.json_schema import make_json_schema
+from aquila.run_report.partial_files import PartialFile
 from tests.plugin.conftest import Project
 
 REPORT = "--aquila-report=run.json"
@@ -196,3 +197,14 @@ def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> 
     arguments = ("-p", "no:cacheprovider", "-p", "no:xdist", REPORT, "--aquila-faults=overloaded")
     project.pytester.runpytest_subprocess(*arguments)
     assert outcomes_of(read(project)) == [("test_it", 1, "passed")]
+
+
+def test_two_runs_at_once_into_one_report_keep_apart(project: Project) -> None:
+    with_other = PartialFile(project.pytester.path / "run.json.partial")
+    with_other.write("note", "of the other run")
+    project.run(REPORT, tests="def test_it(): pass")
+    report = read(project)
+    assert (outcomes_of(report), report["notes"]) == ([("test_it", 1, "passed")], [])
+    with_other.close()
+    assert "of the other run" in with_other.path.read_text()
+    assert len(list(project.pytester.path.glob("run.json.*"))) == 1

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
+import filelock
+
 from aquila.run_report.schema import Body, RunReport, Test
 from aquila.run_report.totals import sum_up
 
@@ -31,6 +33,7 @@ class PartialFile:
         self.path = path
         self._process = os.getpid()
         self._file: IO[str] | None = path.open("w", encoding="utf-8")
+        _lock(self._file)
 
     def write(self, kind: Kind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
         """Write a line, to the disk's cache at once. A forked child writes none: its parent tells of the test."""
@@ -44,6 +47,20 @@ class PartialFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process that lives is collecting into a file."""
+    with path.open("a", encoding="utf-8") as file:
+        return not _lock(file)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed, where that can be done. Return False if another process has locked it."""
+    try:
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
+    except OSError:  # a file system without locks
+        return True
 
 
 def find_parts(path: Path) -> list[Path]:

@@ -30,9 +30,9 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
     return targets
 
 
-def partial_of(target: Path) -> Path:
-    """Where a report is collected: beside it."""
-    return target.with_name(target.name + SUFFIX)
+def partial_of(target: Path, mark: str = "") -> Path:
+    """Where a report is collected: beside it. ``mark`` is behind the name where another run has that one."""
+    return target.with_name(target.name + SUFFIX + mark)
 
 
 def _check_target(target: Path) -> None:

@@ -24,7 +24,7 @@ from aquila.recording import outgoing, runtime
 from aquila.run_report import markdown
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.costs import Costs
-from aquila.run_report.partial_files import PartialFile, find_parts, join_parts
+from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
 from pytest_aquila import pending_report, reporting, unused_cassettes
@@ -60,12 +60,13 @@ class RunReports:
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
+        self._mark = ""
         self._lines: list[str] = []
         """What the summary says of the reports."""
 
     @property
     def _partial(self) -> Path:
-        return partial_of(self._targets[0])
+        return partial_of(self._targets[0], self._mark)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -94,6 +95,9 @@ class RunReports:
         """Keep what a run has left that was killed, as one file beside the report, and say so."""
         parts = find_parts(self._partial)
         if not parts:
+            return
+        if any(map(is_in_use, parts)):  # by another run, into the same report: the last one to end has it
+            self._mark = f"-{os.getpid()}"
             return
         kept = self._targets[0].with_name(self._targets[0].name + ".killed")
         with contextlib.suppress(OSError):
