@@ -64,7 +64,7 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
 
 def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
     """Sentences of one kind: a single one as it is, or the first and how many more there are."""
-    counted = collections.Counter(sentences)
+    counted = collections.Counter(iter(sentences))  # a dict would be taken for counts
     told = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
     if len(told) == 1:
         yield News(kind, lead + told[0])

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_aquila import record_commands
+from pytest_aquila.reporting import Totals
 from pytest_aquila.run_news import Kind, News, lay_out_news
 from pytest_aquila.summary_layout import MOST_LINES, Line
+from pytest_aquila.totals_news import describe_totals
 from tests.plugin.conftest import Project
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=12)
@@ -191,3 +193,13 @@ def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Pro
     result = project.run("-p", "no:terminal", "--junitxml=report.xml", tests="def test_it(aquila_cassette): post('x')")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "CassetteMiss" in (project.pytester.path / "report.xml").read_text()
+
+
+def test_what_several_processes_tell_alike_is_told_once() -> None:
+    totals = Totals(told=["the same", "the same"], refused=["a job for another queue"], unstored=["disk full"] * 2)
+    news = list(describe_totals(totals, [], 80, just_failed=False))
+    assert [(one.kind, one.text) for one in news] == [
+        (Kind.NOT_STORED, "not stored: disk full (2 processes)"),
+        (Kind.REFUSED, "a job for another queue"),
+        (Kind.TOLD, "the same"),
+    ]
