@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -134,3 +135,28 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
     assert {name: text for name, text in contents(project).items() if "pending" not in name} == before
     kept = load_cassette(project.cassettes / "test_app" / "test_it.pending.yaml").interactions
     assert [each.response.status for each in kept] == [201, 201]
+
+
+@pytest.mark.slow
+def test_what_a_review_accepts_is_replayed_and_what_it_rejects_is_not(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = """
+    def test_a(aquila_cassette):
+        assert post("one") and post("two")
+
+    def test_b(aquila_cassette):
+        assert post("three")
+    """
+    project.record("-p", "no:randomly", tests=tests)
+    result = project.run("--aquila-record=pending", "-p", "no:randomly", tests=tests.replace('"two"', '"second"'))
+    result.stdout.fnmatch_lines(["aquila: recorded for a review, beside the cassettes: *"])
+    monkeypatch.chdir(project.pytester.path)
+    capsys.readouterr()
+    assert main(["cassettes", "review", "--list", "--json"]) == 1
+    found = {(one["cassette"], one["number"]): one for one in json.loads(capsys.readouterr().out)}
+    assert found["test_app/test_a", 2]["kind"] == "prompt"
+    assert found["test_app/test_a", 2]["tests"] == ["test_app.py::test_a"]
+    assert main(["cassettes", "review", "--accept", "test_app/test_a:2", "--reject", "test_app/test_b"]) == 0
+    project.run(tests=tests.replace('"two"', '"second"')).assert_outcomes(passed=2)
+    assert [path.name for path in project.cassettes.rglob("*.pending.yaml")] == ["test_a.pending.yaml"]
