@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import shutil
 import threading
@@ -16,6 +17,8 @@ import pytest
 import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording import runtime
+from aquila.recording.exchange_watch import ExchangeWatch, WatchedExchange
 from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, Upstream
 
@@ -180,3 +183,22 @@ def test_answers_without_a_body_are_complete(server: Upstream, root: Path) -> No
     recorded, replayed = in_both(use)
     assert recorded == replayed
     assert [response.end for response in stored_responses(root)] == ["complete"] * 2
+
+
+def test_a_report_changes_nothing_of_a_live_answer(server: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {"content-type": "application/json", "content-encoding": "gzip"}
+    server.script = lambda path, body: Answer(200, fields, chunks=[gzip.compress(b'{"said": "hello"}')])
+    noted: list[WatchedExchange] = []
+    watch = ExchangeWatch(lambda several, *_: noted.extend(several), lambda told: None)
+    monkeypatch.setattr(runtime.current_run(), "exchange_watch", watch)
+
+    async def go() -> Any:
+        async with aiohttp.ClientSession() as session, session.post(server.url + PATH) as answer:
+            return await answer.json()
+
+    with aquila.use_cassette("x", transport="live", providers=server.url.partition("//")[2]):
+        assert asyncio.run(go()) == {"said": "hello"}
+    watch.end_test()
+    (exchange,) = noted
+    assert exchange.response is not None
+    assert exchange.response.body == b'{"said": "hello"}'

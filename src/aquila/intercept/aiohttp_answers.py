@@ -17,12 +17,13 @@ import aiohttp
 import httpx2
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aquila.cassettes.content_codings import DamagedBody, decoder_for
+from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.intercept.policy import find_answering_scope
 from aquila.transports.http_client_answers import is_disconnection, os_error_from_text, own_error
 from aquila.transports.intercepted_requests import route_for_async
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
+from aquila.transports.wire import innermost_stream
 
 _Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
@@ -70,12 +71,16 @@ async def _answer_request(
     if failure is not None:
         raise failure  # out here, so that it keeps the context that it has
     real: aiohttp.ClientResponse | None = answer.extensions.get(_REAL)
-    if real is not None and isinstance(answer.stream, _AiohttpBody):  # neither recorded nor replayed
-        return _decode(real)
-    has_arrived = real is not None and real.content.is_eof()
-    response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
     stream: Any = answer.stream
-    reader = _AnswerReader(aiter(stream), getattr(stream, "abandon", None))
+    has_arrived = real is not None and real.content.is_eof()
+    if real is not None and isinstance(innermost_stream(answer), _AiohttpBody):  # neither recorded nor replayed
+        if isinstance(stream, _AiohttpBody):
+            return _decode(real)
+        response, pieces = real, _decode_pieces(real, aiter(stream))  # it is watched how it is read
+    else:
+        response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
+        pieces = aiter(stream)
+    reader = _AnswerReader(pieces, getattr(stream, "abandon", None))
     if real is None:
         reader.on_eof(response._response_eof)
     response.content = reader
@@ -253,21 +258,29 @@ def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> ai
 
 def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     """A real answer that no scope has to do with, decoded as aiohttp would have done."""
-    decoder = decoder_for(", ".join(real.headers.getall("Content-Encoding", ())))
-    if decoder is None:
-        return real
-    arriving = real.content
-
-    async def decode() -> AsyncIterator[bytes]:
-        try:
-            while data := await arriving.readany():
-                yield decoder.decode(data)
-            yield decoder.finish()
-        except DamagedBody as error:
-            raise httpx2.DecodingError(str(error)) from error
-
-    real.content = _AnswerReader(decode(), None)
+    if _decoder_of(real) is not None:
+        real.content = _AnswerReader(_decode_pieces(real, _read_pieces(real.content)), None)
     return real
+
+
+def _decoder_of(real: aiohttp.ClientResponse) -> Decoder | None:
+    return decoder_for(", ".join(real.headers.getall("Content-Encoding", ())))
+
+
+async def _read_pieces(arriving: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    while data := await arriving.readany():
+        yield data
+
+
+async def _decode_pieces(real: aiohttp.ClientResponse, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    decoder = _decoder_of(real)
+    try:
+        async for piece in pieces:
+            yield piece if decoder is None else decoder.decode(piece)
+        if decoder is not None:
+            yield decoder.finish()
+    except DamagedBody as error:
+        raise httpx2.DecodingError(str(error)) from error
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:

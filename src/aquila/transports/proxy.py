@@ -23,6 +23,7 @@ from aquila.transports.replay import AsyncReplayStream
 from aquila.transports.routes import Route
 from aquila.transports.scope_routes import open_route_async
 from aquila.transports.upstreams import Upstream, find_upstream
+from aquila.transports.wire import innermost_stream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
@@ -206,9 +207,10 @@ def _put_into_query(key: str, target: str) -> str:
 
 
 def _origin_of(response: httpx2.Response) -> str:
-    if isinstance(response.stream, AsyncReplayStream):
+    stream = innermost_stream(response)
+    if isinstance(stream, AsyncReplayStream):
         return "replayed"
-    return "recorded" if isinstance(response.stream, AsyncRecordedStream) else "passed on"
+    return "recorded" if isinstance(stream, AsyncRecordedStream) else "passed on"
 
 
 async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:

@@ -55,13 +55,13 @@ class WatchedStream(httpx2.SyncByteStream):
     after_close: Callable[[], None] | None = None
 
     def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
-        self._stream = stream
+        self.watched_stream = stream
         self._size = size
         self._end = end
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for number, chunk in enumerate(self._stream, 1):
+            for number, chunk in enumerate(self.watched_stream, 1):
                 if number == self._size:
                     self._end("read")
                 yield chunk
@@ -74,7 +74,7 @@ class WatchedStream(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._end("left")
-        self._stream.close()
+        self.watched_stream.close()
         if self.after_close is not None:
             self.after_close()
 
@@ -85,14 +85,14 @@ class AsyncWatchedStream(httpx2.AsyncByteStream):
     after_close: Callable[[], Awaitable[None]] | None = None
 
     def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
-        self._stream = stream
+        self.watched_stream = stream
         self._size = size
         self._end = end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             number = 0
-            async for chunk in self._stream:
+            async for chunk in self.watched_stream:
                 number += 1
                 if number == self._size:
                     self._end("read")
@@ -106,7 +106,7 @@ class AsyncWatchedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._end("left")
-        await self._stream.aclose()
+        await self.watched_stream.aclose()
         if self.after_close is not None:
             await self.after_close()
 

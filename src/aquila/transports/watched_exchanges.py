@@ -152,13 +152,13 @@ class FollowedStream(httpx2.SyncByteStream):
     """The body of an answer that is followed."""
 
     def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
-        self._stream = stream
+        self.watched_stream = stream
         self._kept = _Kept(exchange)
         self.after_close: Callable[[], Any] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in self._stream:
+            for chunk in self.watched_stream:
                 self._kept.add(chunk)
                 yield chunk
         except GeneratorExit:
@@ -171,7 +171,7 @@ class FollowedStream(httpx2.SyncByteStream):
     def close(self) -> None:
         self._kept.end("left")
         try:
-            self._stream.close()
+            self.watched_stream.close()
         finally:
             if self.after_close is not None:
                 self.after_close()
@@ -181,13 +181,13 @@ class AsyncFollowedStream(httpx2.AsyncByteStream):
     """The async twin of ``FollowedStream``."""
 
     def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
-        self._stream = stream
+        self.watched_stream = stream
         self._kept = _Kept(exchange)
         self.after_close: Callable[[], Awaitable[None]] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._stream:
+            async for chunk in self.watched_stream:
                 self._kept.add(chunk)
                 yield chunk
         except GeneratorExit:
@@ -200,7 +200,7 @@ class AsyncFollowedStream(httpx2.AsyncByteStream):
     async def aclose(self) -> None:
         self._kept.end("left")
         try:
-            await self._stream.aclose()
+            await self.watched_stream.aclose()
         finally:
             if self.after_close is not None:
                 await self.after_close()
@@ -210,6 +210,7 @@ class EitherFollowedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that can be read in both ways."""
 
     def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
+        self.watched_stream = stream
         self._sync = FollowedStream(stream, exchange)
         self._async = AsyncFollowedStream(stream, exchange)
 

@@ -52,6 +52,14 @@ class UploadedFile(httpx2.SyncByteStream, httpx2.AsyncByteStream):
             yield piece
 
 
+def innermost_stream(response: httpx2.Response) -> Any:
+    """Return the body of an answer as its route gave it, below those that only watch how it is read."""
+    stream: Any = response.stream
+    while (inner := getattr(stream, "watched_stream", None)) is not None:
+        stream = inner
+    return stream
+
+
 def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
     """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece.
 
