@@ -7,7 +7,7 @@ import gc
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,7 +18,9 @@ import uvloop
 from anyio import lowlevel
 
 import aquila
+from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.recording import runtime
+from aquila.recording.exchange_watch import ExchangeWatch, WatchedExchange
 from aquila.transports.live import AsyncLiveTransport
 from tests.support.upstream import Answer, Upstream, upstream
 
@@ -154,3 +156,28 @@ def refusing_url() -> Iterator[str]:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # and does not listen
         yield f"http://127.0.0.1:{silent.getsockname()[1]}/"
+
+
+def test_a_large_upload_that_a_report_tells_stays_out_of_memory(
+    server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[WatchedExchange] = []
+    watch = ExchangeWatch(lambda several, *_: noted.extend(several), lambda told: None)
+    monkeypatch.setattr(runtime.current_run(), "exchange_watch", watch)
+    pieces = [b"x" * LARGE, b"end"]
+    size = {"content-length": str(LARGE + 3)}
+
+    async def come() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async def ask() -> bytes:
+        async with aquila.async_http_client(transport="live") as http:
+            return (await http.post(f"{server.url}/v1/x", content=come(), headers=size)).content
+
+    with aquila.http_client(transport="live") as http:
+        assert http.post(f"{server.url}/v1/x", content=iter(pieces), headers=size).content == b"live"
+    assert asyncio.run(ask()) == b"live"
+    watch.end_test()
+    assert [body for _, body in server.requests] == [b"".join(pieces)] * 2
+    assert [type(each.request) for each in noted] == [StoredRequest] * 2

@@ -12,7 +12,7 @@ from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.recording import runtime
 from aquila.recording.exchange_watch import WatchedExchange, current_exchange
-from aquila.transports.wire import decode_headers, to_recorded_request
+from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -33,7 +33,7 @@ def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live:
     mark = current_exchange.set(exchange)
     try:
         if live:
-            request.read()
+            read_request(request)
         response = send(request)
     except BaseException as error:
         _note_error(exchange, error)
@@ -55,7 +55,7 @@ async def send_watched_async(
     mark = current_exchange.set(exchange)
     try:
         if live:
-            await request.aread()
+            await read_request_async(request)
         response = await send(request)
     except BaseException as error:
         _note_error(exchange, error)
