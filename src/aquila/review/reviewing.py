@@ -24,8 +24,9 @@ from aquila.review.unfinished import finish_interrupted
 class ReviewedCassette:
     """A cassette, and what waits beside it. ``name`` is what it is called, ``root`` its cassette folder.
 
-    ``problem`` says why it cannot be reviewed. ``is_newer`` says that the cassette has changed since the recording, so
-    what would vanish may be newer than what waits.
+    ``choices`` are the last of the ``decisions`` about each proposal. ``problem`` says why it cannot be reviewed.
+    ``is_newer`` says that the cassette has changed since the recording, so what would vanish may be newer than what
+    waits.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ReviewedCassette:
     root: Path
     proposals: tuple[Proposal, ...] = ()
     decisions: list[Decision] = field(default_factory=list)
+    choices: dict[str, Choice] = field(default_factory=dict)
     state: tuple[object, ...] = ()
     problem: str = ""
     is_newer: bool = False
@@ -102,8 +104,7 @@ class Review:
 
     def choice_of(self, item: Item) -> Choice | None:
         """Return what was decided of a question last, or None."""
-        chosen = [row.choice for row in item.cassette.decisions if row.proposal == item.id]
-        return chosen[-1] if chosen else None
+        return item.cassette.choices.get(item.id)
 
     def group_of(self, item: Item) -> list[Item]:
         """Return the questions with the same difference, this one among them."""
@@ -191,8 +192,7 @@ class Review:
         return outcomes
 
     def _choices(self, cassette: ReviewedCassette) -> dict[str, bool]:
-        last = {row.proposal: row.choice for row in cassette.decisions}
-        return {proposal: choice == "accept" for proposal, choice in last.items() if choice != "skip"}
+        return {proposal: choice == "accept" for proposal, choice in cassette.choices.items() if choice != "skip"}
 
     def begin(self) -> None:
         """Finish what a killed review was about to write, and let what was skipped wait for an answer again.
@@ -205,14 +205,13 @@ class Review:
         forget_gone(roots)
         for cassette in self.cassettes:
             self._read_decisions(cassette)
-            last = {row.proposal: row.choice for row in cassette.decisions}
-            kept = [row for row in cassette.decisions if last[row.proposal] != "skip"]
+            kept = [row for row in cassette.decisions if cassette.choices[row.proposal] != "skip"]
             if kept != cassette.decisions:
                 self._keep(cassette, kept)
 
     def _keep(self, cassette: ReviewedCassette, decisions: list[Decision]) -> None:
         cassette.file.write(decisions)
-        cassette.decisions = decisions
+        _set_decisions(cassette, decisions)
 
     def _read(self, cassette: ReviewedCassette) -> None:
         """Read what a cassette's pending file proposes, and those of the decisions that are still about it."""
@@ -234,7 +233,12 @@ class Review:
     def _read_decisions(self, cassette: ReviewedCassette) -> None:
         """Take over the kept decisions that are about what is proposed."""
         known = {each.id for each in cassette.proposals}
-        cassette.decisions = [row for row in cassette.file.read() if row.proposal in known]
+        _set_decisions(cassette, [row for row in cassette.file.read() if row.proposal in known])
+
+
+def _set_decisions(cassette: ReviewedCassette, decisions: list[Decision]) -> None:
+    cassette.decisions = decisions
+    cassette.choices = {row.proposal: row.choice for row in decisions}
 
 
 _CHANGED = "it has changed since it was read, so nothing was written; look at it again"
