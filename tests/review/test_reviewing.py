@@ -150,7 +150,7 @@ class Killed(BaseException):
 
 def apply_and_be_killed(review: Review, patch: pytest.MonkeyPatch) -> None:
     """Apply what was decided, and end between the files of the first cassette that is written."""
-    whole = cassette_files.update_cassette
+    whole = cassette_files.change_held_cassette
     writes: list[Path] = []
 
     def update(path: Path, *arguments: Any, **named: Any) -> Cassette:
@@ -160,7 +160,7 @@ def apply_and_be_killed(review: Review, patch: pytest.MonkeyPatch) -> None:
         return whole(path, *arguments, **named)
 
     with patch.context() as inside, contextlib.suppress(Killed):
-        inside.setattr(cassette_files, "update_cassette", update)
+        inside.setattr(cassette_files, "change_held_cassette", update)
         review.apply()
 
 

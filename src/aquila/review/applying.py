@@ -21,8 +21,8 @@ from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock, work_folder
-from aquila.errors import AquilaError, CassetteError
+from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_locks, work_folder
+from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
 from aquila.review.alignment import choose_versions
 from aquila.review.decisions import DecisionFile
 from aquila.review.proposals import Comparison, compare_versions
@@ -59,7 +59,23 @@ def apply_choices(
     read or written. All files are then as they were.
     """
     path = cassette_files.cassette_of_pending(pending)
-    before = {file: _read(file) for file in (path, pending)}
+    with hold_cassette_locks((path, pending), root):
+        before = {file: _read(file) for file in (path, pending)}
+        applied = _apply_held(path, pending, root, choices, key_of, rules, name, before[path])
+        _keep_before(root, pending, before)
+    return applied
+
+
+def _apply_held(
+    path: Path,
+    pending: Path,
+    root: Path,
+    choices: Mapping[str, bool],
+    key_of: Callable[[RecordedRequest], str],
+    rules: MatchRules,
+    name: str,
+    before: bytes | None,
+) -> Applied:
     waiting = _load(pending)
     result: list[tuple[Cassette, Applied]] = []
 
@@ -71,20 +87,37 @@ def apply_choices(
         return after
 
     def change_pending(now: Cassette) -> Cassette:
-        if now != waiting:  # a run has recorded meanwhile; what was accepted is none of its questions any more
+        if now != waiting:  # somebody wrote it without its lock; what was accepted is none of its questions any more
             raise ChangedMeanwhile(f"{pending} was recorded again")
         return result[0][0]
 
-    cassette_files.update_cassette(path, change, root=root, advise=_advise(path, pending, root))
-    cassette_files.update_cassette(pending, change_pending, root=root)
-    DecisionFile(pending, root).write([])
+    try:
+        cassette_files.change_held_cassette(path, change, root=root, advise=_advise(path, pending, root))
+        cassette_files.change_held_cassette(pending, change_pending, root=root)
+    except Exception as error:
+        _revert(path, pending, before, error)
+        forget_note(pending, root)
+        raise
+    with contextlib.suppress(AquilaError):  # what was decided of questions that are gone decides nothing
+        DecisionFile(pending, root).write([])
     forget_note(pending, root)
     applied = result[0][1]
     if applied.left:
         with contextlib.suppress(OSError):
             os.utime(pending)  # what is older than its cassette counts as out of date
-    _keep_before(pending, root, before)
     return applied
+
+
+def _revert(path: Path, pending: Path, before: bytes | None, error: Exception) -> None:
+    """Let a cassette be as it was before its pending file could not be written. The note stays if that fails too."""
+    try:
+        if _read(path) != before:
+            _put_back(path, before)
+    except OSError:
+        raise CassetteWriteError(
+            f"{path} was written, and what waits beside it, {pending}, was not: {reason_of(error)}. "
+            "aquila cassettes review finishes it when both can be written again"
+        ) from error
 
 
 def _decide(
@@ -145,7 +178,7 @@ def forget_before(roots: Sequence[Path]) -> None:
                 place.unlink()
 
 
-def _keep_before(pending: Path, root: Path, before: Mapping[Path, bytes | None]) -> None:
+def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None]) -> None:
     """Keep what files were before, to be put back. On a disk that is full nothing can be taken back."""
     rows = []
     for path, data in before.items():
@@ -155,6 +188,14 @@ def _keep_before(pending: Path, root: Path, before: Mapping[Path, bytes | None])
     name = hashlib.sha256(os.fsencode(pending)).hexdigest()[:16]
     with contextlib.suppress(OSError):
         cassette_files.replace_file(work_folder(root) / f"{name}{_BEFORE}", json.dumps(rows).encode())
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    """Let a file have a content again, or be gone. Raises ``OSError``."""
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        cassette_files.replace_file(path.resolve(), before)
 
 
 def _digest(data: bytes | None) -> str | None:
@@ -186,25 +227,35 @@ def _read_before(root: Path) -> dict[Path, list[_Kept]]:
 def take_back(root: Path) -> list[Path]:
     """Put back what files were before the last review of a cassette folder, and return them.
 
-    Raises ``CassetteError`` if one of them has changed since: nothing is put back then.
+    Raises ``CassetteError`` if one of them has changed since: nothing is put back then, unless it changes just now.
     """
     kept = _read_before(root)
-    rows = [row for each in kept.values() for row in each]
-    for row in rows:
-        if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
-            raise CassetteError(f"{row.path} has changed since the last review, so nothing was taken back")
+    for row in [row for rows in kept.values() for row in rows]:
+        _check_unchanged(row)
         _check_bodies(row.path, row.before)
-    for row in rows:
-        with hold_cassette_lock(row.path, root):
-            try:
-                if row.before is None:
-                    row.path.unlink(missing_ok=True)
-                else:
-                    cassette_files.replace_file(row.path, row.before)
-            except OSError as error:
-                raise cassette_write_error(row.path, error) from error
+    returned: list[Path] = []
+    for place, rows in kept.items():
+        with hold_cassette_locks([row.path for row in rows], root):
+            for row in rows:  # looked at again, now that no run writes either
+                _check_unchanged(row, returned)
+            for row in rows:
+                try:
+                    _put_back(row.path, row.before)
+                except OSError as error:
+                    raise cassette_write_error(row.path, error) from error
+            with contextlib.suppress(OSError):
+                place.unlink()
+        returned += [row.path for row in rows]
     forget_before([root])
-    return [row.path for row in rows]
+    return returned
+
+
+def _check_unchanged(row: _Kept, returned: Sequence[Path] = ()) -> None:
+    """Raise ``CassetteError`` for a file that is not what the review made of it, and not what it was before."""
+    if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
+        others = ", ".join(map(str, returned))
+        so = f"it was not taken back, as these were: {others}" if returned else "nothing was taken back"
+        raise CassetteError(f"{row.path} has changed since the last review, so {so}")
 
 
 def _check_bodies(path: Path, before: bytes | None) -> None:

@@ -142,24 +142,40 @@ def update_cassette(
     """
     _refuse_what_leads_out(path, root)
     with hold_cassette_lock(path, root, tell):
-        before = load_cassette_or_empty(path)
-        after = change(before)
-        if after.interactions:
-            if after != before or not path.exists():
-                save_cassette(path, after, advise=advise)
-        elif before.interactions:
-            remove_cassette(path)
-        return after
+        return change_held_cassette(path, change, root=root, advise=advise)
+
+
+def change_held_cassette(
+    path: Path,
+    change: Callable[[Cassette], Cassette],
+    *,
+    root: Path,
+    advise: Callable[[Path], str] | None = None,
+) -> Cassette:
+    """Like ``update_cassette``, for a caller that holds the lock of the cassette already."""
+    _refuse_what_leads_out(path, root)
+    before = load_cassette_or_empty(path)
+    after = change(before)
+    if after.interactions:
+        if after != before or not path.exists():
+            save_cassette(path, after, advise=advise)
+    elif before.interactions:
+        remove_cassette(path)
+    return after
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Say whether a path, or a link on its way, leads out of a folder."""
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        return True
 
 
 def _refuse_what_leads_out(path: Path, root: Path) -> None:
     """Raise ``CassetteWriteError`` where a link would lead a recording out of the cassette folder."""
     for place in (path, large_bodies.bodies_folder(path)):
-        try:
-            inside = place.resolve().is_relative_to(root.resolve())
-        except (OSError, RuntimeError):  # a link to itself
-            inside = False
-        if not inside:
+        if leads_out(place, root):
             raise CassetteWriteError(
                 f"cannot record: {place} leads out of the cassette folder {root}, over a link. Remove the link, or let "
                 "aquila_cassette_dir name the folder where the cassettes are"

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,16 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
         with contextlib.suppress(OSError):
             owner.unlink()
         lock.release()
+
+
+@contextlib.contextmanager
+def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
+    """Hold the locks of several cassettes within the block. Raises ``CassetteWriteError``."""
+    with contextlib.ExitStack() as stack:
+        # In one order, so that two processes never wait for each other; and one lock for what is one file.
+        for path in sorted({path.resolve(): path for path in paths}.values()):
+            stack.enter_context(hold_cassette_lock(path, root))
+        yield
 
 
 def _acquire_lock(lock: Any, path: Path, owner: Path, tell: Callable[[str], None] | None) -> None:

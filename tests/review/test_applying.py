@@ -1,0 +1,80 @@
+"""Writing what was decided, while runs record and disks are full."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import CassetteError, CassetteWriteError
+from aquila.review import applying
+from aquila.review.applying import take_back
+from tests.cli.conftest import conversation
+from tests.review.test_reviewing import ONE, TWO, load, open_review, write
+
+
+@contextlib.contextmanager
+def run_before_the_locks(run: Callable[[], object], patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within the block, a test run writes just before a review holds the locks of a cassette."""
+    hold = applying.hold_cassette_locks
+
+    def run_and_hold(*arguments: Any) -> contextlib.AbstractContextManager[None]:
+        run()
+        return hold(*arguments)
+
+    with patch.context() as inside:
+        inside.setattr(applying, "hold_cassette_locks", run_and_hold)
+        yield
+
+
+def test_what_a_run_records_while_a_review_begins_to_write_is_not_taken_back_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.yaml"
+    review = open_review(write(tmp_path, "a", [ONE], [conversation("one", "x")]))
+    review.decide(review.items, "accept")
+    with run_before_the_locks(lambda: cassette_files.save_cassette(path, Cassette((ONE, TWO))), monkeypatch):
+        assert [each.problem for each in review.apply()] == [""]
+    with (
+        run_before_the_locks(lambda: cassette_files.save_cassette(path, Cassette((ONE, ONE))), monkeypatch),
+        pytest.raises(CassetteError, match="has changed since the last review, so nothing was taken back"),
+    ):
+        take_back(tmp_path)
+    assert load(tmp_path, "a") == (ONE, ONE)
+    cassette_files.save_cassette(path, Cassette((conversation("one", "x"), TWO)))
+    assert take_back(tmp_path)
+    assert load(tmp_path, "a") == (ONE, TWO)
+
+
+@pytest.mark.parametrize("was", [[ONE], []])
+@pytest.mark.parametrize("what", ["the disk is full", "somebody records"])
+def test_a_cassette_is_as_it_was_if_what_waits_cannot_be_written(
+    was: list[Interaction], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = write(tmp_path, "a", was, [TWO])
+    review = open_review(row)
+    review.decide(review.items, "accept")
+    save = cassette_files.save_cassette
+
+    def save_and_record(path: Path, *arguments: Any, **named: Any) -> None:
+        save(path, *arguments, **named)
+        save(row[1], Cassette((conversation("two", "newer"),)))
+
+    def fail(path: Path) -> None:
+        raise CassetteWriteError("no space left")
+
+    name, broken = ("remove_cassette", fail) if what == "the disk is full" else ("save_cassette", save_and_record)
+    with monkeypatch.context() as inside:
+        inside.setattr(cassette_files, name, broken)
+        (outcome,) = review.apply()
+    assert outcome.problem
+    assert load(tmp_path, "a") == tuple(was)
+    review = open_review(row)
+    review.begin()  # nothing is left to be finished
+    assert load(tmp_path, "a") == tuple(was)
+    assert len(review.items) == 1
