@@ -178,6 +178,16 @@ def expect(
 @settings(max_examples=examples(60), deadline=None)
 @example(versions=[([], [ONE, ONE])], steps=[("accept", 0)], is_killed=True)
 @example(versions=[([], [ONE])], steps=[("accept", 0), ("skip", 0)], is_killed=True)
+@example(
+    versions=[
+        (
+            [conversation("one", "a"), conversation("three", "c"), conversation("one", "a")],
+            [conversation("two", "a"), conversation("three", "a"), conversation("three", "c")],
+        )
+    ],
+    steps=[("accept", 1)],
+    is_killed=False,
+)
 @given(versions=st.lists(st.tuples(VERSION, VERSION), min_size=1, max_size=2), steps=STEPS, is_killed=st.booleans())
 def test_any_decisions_with_undo_and_kills_between_them_make_the_cassette_that_they_say(
     versions: list[tuple[list[Interaction], list[Interaction]]], steps: list[tuple[str, int]], is_killed: bool

@@ -163,14 +163,15 @@ class _Side:
 
 
 def _order_rows(base: _Side, other: _Side, takes_new: Mapping[Row, bool]) -> list[Row]:
-    """Put the rows that only ``other`` has, and that are wanted, into those of ``base``.
+    """Put rows of ``other`` into those of ``base``: those that only it has, or that have another key there.
 
-    Each comes behind the row that it follows there. Those of one key stay in the order of ``other`` among each other,
-    whatever else stands between them.
+    Each that is wanted comes behind the row that it follows there. Those of one key stay in the order of ``other``
+    among each other, whatever else stands between them.
     """
-    known = set(base.rows)
+    # A request that changed may have the key of others: it takes its place among these, and not where it was.
+    ordered = [row for row in base.rows if row.same_request or takes_new[row] != other.is_pending]
+    known = set(ordered)
     wanted = {row for row in other.rows if row not in known and takes_new[row] == other.is_pending}
-    ordered = list(base.rows)
     before: Row | None = None
     if not wanted:
         return ordered
