@@ -17,12 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aquila.cassettes.model import Interaction
+from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.recorded_uses import update_uses
+from aquila.cli import review_keys, review_loop
 from aquila.review.decisions import hold_reviews
+from aquila.review.reviewing import Outcome
 from tests.cli.conftest import Cassettes, conversation
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))
@@ -183,6 +187,34 @@ def test_a_review_that_is_left_in_any_way_goes_on_where_it_was(
     again.send("w")
     assert again.end() == 0
     assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
+
+
+def test_who_stops_it_while_it_writes_is_told_what_was_written(
+    waiting: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cassette_files.change_held_cassette
+    writes: list[object] = []
+
+    def change(path: Path, *arguments: Any, **named: Any) -> Cassette:
+        writes.append(path)
+        if len(writes) == 4:  # between the files of the second cassette
+            raise KeyboardInterrupt
+        return whole(path, *arguments, **named)
+
+    def decide_and_write(loop: review_loop.Loop) -> list[Outcome]:
+        loop._review.decide(loop._review.items, "accept")
+        return loop._review.apply()
+
+    monkeypatch.setattr(review_keys, "can_read_keys", lambda: True)
+    monkeypatch.setattr(review_loop.Loop, "run", decide_and_write)
+    with monkeypatch.context() as inside:
+        inside.setattr(cassette_files, "change_held_cassette", change)
+        out = waiting.run("review").out
+    assert "a: 3 accepted\nstopped while it wrote; aquila cassettes review goes on with the rest" in out
+    assert "Nothing was written" not in out
+    waiting.run("review")
+    assert answers(waiting, "b.yaml") == ["B", "C"]
+    assert list(waiting.folder.glob("*.pending.yaml")) == []
 
 
 @pytest.mark.slow

@@ -176,7 +176,10 @@ def _ask(desk: Desk, output: Output) -> int:
             outcomes = None
             output.print_line()
         decided = review_loop.count_choices(review)
-        if outcomes is None:
+        if outcomes is None and review.outcomes is not None:
+            _write_outcomes(review.outcomes, output)
+            output.print_line("stopped while it wrote; aquila cassettes review goes on with the rest")
+        elif outcomes is None:
             output.print_line(f"{decided}. Nothing was written; aquila cassettes review goes on with it")
         else:
             _write_outcomes(outcomes, output)

@@ -85,6 +85,8 @@ class Review:
     ) -> None:
         """``files`` are names of cassettes, their pending files, and their folders. ``kinds`` are the only ones."""
         self._key_of, self._rules, self._kinds = key_of, rules, frozenset(kinds)
+        self.outcomes: list[Outcome] | None = None
+        """What became of each cassette since ``apply`` began to write, also if it was stopped; None before."""
         self.cassettes: list[ReviewedCassette] = []
         for row in files:
             self.cassettes.append(ReviewedCassette(*row))
@@ -148,7 +150,9 @@ class Review:
         """
         chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
         # What waits and proposes nothing, in a review of everything, has nothing to wait for.
-        return self._write([(each, choices) for each, choices in chosen if choices or not each.proposals])
+        writing = [(each, choices) for each, choices in chosen if choices or not each.proposals]
+        self._begin_to_write([each for each, _ in writing])
+        return [self._write(each, choices) for each, choices in writing]
 
     def apply_only(
         self, decided: Iterable[tuple[Item, Choice]], idle: Iterable[ReviewedCassette] = ()
@@ -162,34 +166,35 @@ class Review:
         }
         for item, choice in decided:
             chosen.setdefault(self.cassettes.index(item.cassette), {})[item.id] = choice == "accept"
+        self._begin_to_write([self.cassettes[which] for which in chosen])
         outcomes: list[Outcome] = []
         for which, choices in sorted(chosen.items()):
             cassette = self.cassettes[which]
             kept = [row for row in cassette.decisions if row.proposal not in choices]
-            outcomes += self._write([(cassette, choices)], forgets=not outcomes)
+            outcomes.append(self._write(cassette, choices))
             if kept:
                 self._keep(cassette, kept)
         return outcomes
 
-    def _write(
-        self, deciding: list[tuple[ReviewedCassette, dict[str, bool]]], *, forgets: bool = True
-    ) -> list[Outcome]:
-        if deciding and forgets:
+    def _begin_to_write(self, cassettes: Sequence[ReviewedCassette]) -> None:
+        self.outcomes = []
+        if cassettes:
             forget_before([each.root for each in self.cassettes])
-        outcomes = []
-        for cassette, choices in deciding:
-            try:
-                applied = apply_choices(
-                    cassette.pending, cassette.root, choices, self._key_of, self._rules, name=cassette.name
-                )
-            except ChangedMeanwhile:
-                outcomes.append(Outcome(cassette.name, problem=_CHANGED))
-            except (AquilaError, OSError) as error:
-                outcomes.append(Outcome(cassette.name, problem=reason_of(error)))
-            else:
-                outcomes.append(Outcome(cassette.name, applied))
-            self._read(cassette)
-        return outcomes
+
+    def _write(self, cassette: ReviewedCassette, choices: dict[str, bool]) -> Outcome:
+        try:
+            applied = apply_choices(
+                cassette.pending, cassette.root, choices, self._key_of, self._rules, name=cassette.name
+            )
+        except ChangedMeanwhile:
+            outcome = Outcome(cassette.name, problem=_CHANGED)
+        except (AquilaError, OSError) as error:
+            outcome = Outcome(cassette.name, problem=reason_of(error))
+        else:
+            outcome = Outcome(cassette.name, applied)
+        self.outcomes = [*(self.outcomes or ()), outcome]
+        self._read(cassette)
+        return outcome
 
     def _choices(self, cassette: ReviewedCassette) -> dict[str, bool]:
         return {proposal: choice == "accept" for proposal, choice in cassette.choices.items() if choice != "skip"}
