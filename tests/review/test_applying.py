@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import WORK_FOLDER
+from aquila.cassettes.storage.work_folder import work_folder
 from aquila.errors import CassetteError, CassetteWriteError
 from aquila.review import applying
 from aquila.review.applying import take_back
@@ -78,3 +83,22 @@ def test_a_cassette_is_as_it_was_if_what_waits_cannot_be_written(
     review.begin()  # nothing is left to be finished
     assert load(tmp_path, "a") == tuple(was)
     assert len(review.items) == 1
+
+
+@pytest.mark.parametrize("file", ["../outside.yaml", "{outside}/outside.yaml", "link/outside.yaml", "conftest.py"])
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_somebody_put_among_the_state_files_leads_to_no_other_file(
+    file: str, was_there: bool, tmp_path: Path
+) -> None:
+    root = tmp_path / "cassettes"
+    work_folder(root)
+    (root / "link").symlink_to(tmp_path)
+    path = root / file.format(outside=tmp_path)
+    path.write_text("mine")
+    cassette = cassette_files.encode_cassette(tmp_path / "a.yaml", Cassette((ONE,)))
+    before = base64.b64encode(cassette).decode() if was_there else None
+    row = {"file": str(path), "before": before, "now": hashlib.sha256(b"mine").hexdigest()}
+    (root / WORK_FOLDER / "0.before.json").write_text(json.dumps([row]))
+    with contextlib.suppress(CassetteError):
+        take_back(root)
+    assert path.read_text() == "mine"

@@ -211,16 +211,21 @@ class _Kept(NamedTuple):
 
 
 def _read_before(root: Path) -> dict[Path, list[_Kept]]:
-    """Return what is kept, by the files that keep it. What cannot be read cannot be put back."""
+    """Return what is kept, by the files that keep it.
+
+    What cannot be read cannot be put back, and what is no cassette of the folder was put there by somebody else.
+    """
     found: dict[Path, list[_Kept]] = {}
     for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found[place] = [
+            rows = [
                 _Kept(
                     root / row["file"], None if row["before"] is None else base64.b64decode(row["before"]), row["now"]
                 )
                 for row in json.loads(read_regular(place))
             ]
+            if all(cassette_files.can_be_cassette(row.path, root) for row in rows):
+                found[place] = rows
     return found
 
 

@@ -172,6 +172,11 @@ def leads_out(path: Path, root: Path) -> bool:
         return True
 
 
+def can_be_cassette(path: Path, root: Path) -> bool:
+    """Say whether a path is that of a cassette of a folder, or of what waits beside one."""
+    return path.suffix in cassette_suffixes() and not is_script(path) and not leads_out(path, root)
+
+
 def _refuse_what_leads_out(path: Path, root: Path) -> None:
     """Raise ``CassetteWriteError`` where a link would lead a recording out of the cassette folder."""
     for place in (path, large_bodies.bodies_folder(path)):
