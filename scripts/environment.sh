@@ -39,17 +39,28 @@ if ! usable; then
     "$python" -m venv "$folder"
 fi
 
-# What pip says of the index and its certificates holds for uv, too, which reads other settings.
-export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$("$folder/bin/python" -m pip config get global.index-url 2>/dev/null || true)}}"
-[ -n "$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX
-[ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$PIP_CERT}"
+# What pip was told holds for uv, too, which reads other settings. Where it was told what uv has no like for, pip installs.
+configured=$("$folder/bin/python" -m pip config list 2>/dev/null) || configured=
+told() { # by the environment or in a file
+    eval "value=\${PIP_$(echo "$1" | tr a-z- A-Z_):-}"
+    [ -n "$value" ] || value=$(printf '%s\n' "$configured" | sed -n "s/^[a-z]*\.$1='\(.*\)'\$/\1/p" | tail -n 1)
+    printf '%s' "$value"
+}
+give_uv() { # the variable of uv, the value
+    [ -z "$2" ] || eval "export $1=\"\${$1:-\$2}\""
+}
+give_uv UV_DEFAULT_INDEX "$(told index-url)"
+give_uv UV_CONSTRAINT "$(told constraint)"
+give_uv UV_FIND_LINKS "$(told find-links)"
+give_uv SSL_CERT_FILE "$(told cert)"
+only_pip=$(told no-index)$(told extra-index-url)$(told no-binary)$(told only-binary)
 
 # Install with uv, which takes a fifth of the time, or with pip where uv cannot: it is not built for every platform, and
 # pip may know of more indexes. pip's output goes to the log, one dot for each package that it looks at.
 install() {
     printf '%s ' "$1"
     shift
-    if [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
+    if [ -z "$only_pip" ] && [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
         echo
         return
     fi

@@ -299,6 +299,8 @@ def record(demo: Demo) -> str:
 def git(demo: Demo, *arguments: str) -> list[str] | None:
     """Run git in the copy of the example. Returns an empty line and those it prints, or None where it does not work."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # A configuration may colour what is read here, or show differences by another program.
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     command = ["git", "--no-pager", "-c", "core.autocrlf=false", *arguments]
     try:
         done = subprocess.run(

@@ -22,6 +22,8 @@ _GAP = "  "
 _CUT = "…"
 MOST_NAMES = 5
 """Of a kind of news that are shown."""
+_MOST_OF_AN_ERROR = 4
+"""Lines of a terminal that the text of an error takes before less important news get their first."""
 
 Colour = Literal["red", "yellow", ""]
 
@@ -39,26 +41,27 @@ def lay_out(rows: Sequence[News], width: int, room: int) -> list[Line]:
     ``width`` is that of the terminal in characters. Each kind gets the lines it needs at least, then the first ones
     get what is left. Kinds without room are counted in a last line.
     """
-    least: list[list[str]] = []
+    least: list[tuple[News, list[str]]] = []
+    left_out: list[News] = []
     free = room
-    for row in rows:
+    for at, row in enumerate(rows):
         form = _least_form(row, width)
         taken = _rows_of(form, width)
-        if taken > free - (len(least) + 1 < len(rows)):  # the last line is for what is left
-            break
-        least.append(form)
-        free -= taken
-    left = len(rows) - len(least)
-    free -= bool(left)
+        if taken > free - bool(left_out or at + 1 < len(rows)):  # the last line is for what is left
+            left_out.append(row)  # what follows may be shorter
+        else:
+            least.append((row, form))
+            free -= taken
+    free -= bool(left_out)
     lines: list[Line] = []
-    for row, form in zip(rows, least, strict=False):
+    for row, form in least:
         taken = _rows_of(form, width)
         better = _form_within(row, width, taken + free) or form
         free -= _rows_of(better, width) - taken
         lines += [Line(text, row.colour) for text in better]
-    if left:
-        colour: Colour = next((row.colour for row in rows[len(least) :] if row.colour), "")
-        lines.append(Line(f"aquila: {'and ' if least else ''}{left:,} more: pytest -v", colour))
+    if left_out:
+        colour: Colour = next((row.colour for row in left_out if row.colour), "")
+        lines.append(Line(f"aquila: {'and ' if least else ''}{len(left_out):,} more: pytest -v", colour))
     return lines
 
 
@@ -109,13 +112,19 @@ def _rows_of(lines: Iterable[str], width: int) -> int:
 
 
 def _least_form(row: News, width: int) -> list[str]:
-    """The shortest form of a kind of news that still says what happened and what to type."""
+    """The shortest form of a kind of news that still says what happened and what to type.
+
+    Of an error that is all of its text, for the reason often stands behind a long path.
+    """
+    room = 1
+    if row.colour == "red":
+        room = min(_rows_of(wrap([f"aquila: {row.text}"], width), width), _MOST_OF_AN_ERROR)
     if not row.command:
-        return _fit_text(row, width, 1)
+        return _fit_text(row, width, room)
     one = f"aquila: {row.text}: {row.command}"
     if _width_of(one) <= width:
         return [one]
-    return [*_fit_text(row, width, 1), f"{_INDENT}{row.command}"]
+    return [*_fit_text(row, width, room), f"{_INDENT}{row.command}"]
 
 
 def _form_within(row: News, width: int, room: int) -> list[str] | None:

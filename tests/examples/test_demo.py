@@ -145,6 +145,10 @@ def test_the_difference_is_shown_with_git_and_without(
     cassette.write_text(f"    content: {demo.PROMPT}\n    text: old\n")
     state.cassettes = state.digests()
     monkeypatch.setenv("GIT_DIR", "nowhere")  # as in a hook of git
+    configuration = tmp_path / "gitconfig"
+    configuration.write_text("[color]\n\tui = always\n[diff]\n\texternal = echo\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    configuration.rename(tmp_path / ".gitconfig")
     if not has_git:
         monkeypatch.setenv("PATH", "")
     assert (demo.git(state, "init", "--quiet", ".") is not None) == has_git

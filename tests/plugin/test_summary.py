@@ -60,6 +60,25 @@ def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
     ]
 
 
+def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no_short_ones() -> None:
+    path = "/home/runner/" + "application/" * 8 + "test_answers_in_german.yaml"
+    news = [
+        News(Kind.NOT_STORED, f"not stored: {path}: [Errno 28] No space left on device"),
+        News(Kind.RENAMED, "renamed", command="aquila " + "x " * 300),
+        News(Kind.REFUSED, "refused", ["a"]),
+        News(Kind.KEPT_BESIDE, "kept", ["b"]),
+    ]
+    assert [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)] == [
+        "aquila: not stored:",
+        f"  {path}:",
+        "  [Errno 28] No space left on device",
+        "aquila: refused: a",
+        "aquila: kept: b",
+        "aquila: and 1 more: pytest -v",
+        LAST.text,
+    ]
+
+
 def test_quiet_runs_tell_what_is_to_be_done_and_very_quiet_ones_what_went_wrong() -> None:
     news = [News(Kind.TOOK_OVER, "took over"), News(Kind.UNPLAYED, "unplayed"), News(Kind.NOT_STORED, "not stored")]
 
