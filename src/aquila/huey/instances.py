@@ -277,8 +277,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         try:
             value = execute_watched(self, task, timestamp, super().execute)
             if "_aquila_struck" in task.__dict__:
-                del task._aquila_struck
-                in_hand.interrupt(task)
+                in_hand.hand_back_struck(task)
             return value
         except BaseException as error:
             in_hand.drop(task, error)

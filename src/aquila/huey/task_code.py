@@ -36,8 +36,5 @@ class TaskCode:
                 reschedule_after(self._huey, task, error)
             return None
         finally:
-            if kind is KeyboardInterrupt:
-                task._aquila_struck = True
-            elif not task._aquila_in_hand.may_end(task):
-                task._aquila_struck = True
+            if kind is not KeyboardInterrupt and not task._aquila_in_hand.may_end(task):
                 raise KeyboardInterrupt

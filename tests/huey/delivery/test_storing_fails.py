@@ -228,3 +228,67 @@ def test_what_is_finished_is_forgotten_though_no_next_task_is_taken(kept):
         kept.tasks_in_hand._taking.discard(-1)
         kept.publisher = None
         assert count_copies(kept) == 0
+
+
+class Struck(set):
+    """The tasks that Huey has in flight. Once a signal strikes as one is added, or as it is taken out."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def strike(self, step):
+        if self.step == step:
+            self.step = None
+            raise KeyboardInterrupt
+
+    def add(self, task):
+        self.strike("add")
+        super().add(task)
+
+    def discard(self, task):
+        super().discard(task)
+        self.strike("discard")
+
+
+@pytest.mark.parametrize("keep_running", [False, True])
+@pytest.mark.parametrize("step", ["is_revoked", "add", "enter", "code", "discard"])
+def test_an_interrupt_loses_no_task_wherever_it_strikes(make, step, keep_running, monkeypatch):  # noqa: F811
+    huey = make("sqlite", keep_running=keep_running)
+
+    @huey.task(timeout=600)
+    def job():
+        in_flight.strike("code")
+        return "done"
+
+    huey._tasks_in_flight = in_flight = Struck(step)
+    for name, method in (("enter", "_enclose_code"), ("is_revoked", "is_revoked")):
+        original = getattr(huey, method)
+        monkeypatch.setattr(
+            huey, method, lambda *args, name=name, original=original: (in_flight.strike(name), original(*args))[1]
+        )
+    result = job()
+    task = huey.dequeue()
+    if step == "is_revoked":
+        with pytest.raises(KeyboardInterrupt):
+            huey.execute(task)
+    else:
+        assert huey.execute(task) is None
+    huey.notify_interrupted_tasks()
+    assert (huey.pending_count(), huey.tasks_in_hand.has_any) == (1, False)
+    huey.execute(huey.dequeue())
+    assert (result.get(), huey.pending_count()) == ("done", 0)
+
+
+def test_an_interrupted_task_that_was_taken_over_is_not_handed_back(kept):
+    @kept.task()
+    def job():
+        """Executes elsewhere meanwhile."""
+        copies, life = kept.tasks_in_hand.kept.storage, kept.tasks_in_hand.kept.life
+        copies.forget(*copies.list_copies(life.id))
+        life._last_beat = float("-inf")
+
+    enqueued = []
+    job()
+    kept.signal("enqueued")(lambda *about: enqueued.append(about))
+    kept.execute(kept.dequeue())
+    assert (kept.pending_count(), enqueued) == (0, [])

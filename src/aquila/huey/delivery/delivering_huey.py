@@ -9,7 +9,7 @@ from typing import Any
 
 import huey as _huey
 from huey.api import Task
-from huey.signals import SIGNAL_ENQUEUED, SIGNAL_SCHEDULED
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED
 from huey.utils import Error
 
 from aquila.huey.delivery.burying import bury_failed
@@ -101,6 +101,18 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         self.tasks_in_hand.move_to_schedule(task, self.serialize_task(task), task.eta)
         logger.info("Added task %s to schedule, eta %s", task.id, task.eta)
         self._emit(SIGNAL_SCHEDULED, task)
+
+    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
+        if signal == SIGNAL_INTERRUPTED:
+            self.note_interruption(task)
+        super()._emit(signal, task, *args, **kwargs)
+
+    def note_interruption(self, task: Task) -> None:
+        """Note that Huey breaks off the execution of a task, wherever the interrupt has struck: nothing is stored."""
+        current = current_task_or_none()
+        # Huey says so too of tasks that execute in other threads, and are still to end: `notify_interrupted_tasks`.
+        if current is not None and current.task is task:
+            task._aquila_struck = True
 
     def _holds(self, task: Any) -> bool:
         return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)

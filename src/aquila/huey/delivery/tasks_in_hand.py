@@ -42,6 +42,9 @@ if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
 _HAS_ENDED = object()
 """What ``_aquila_end`` of a task says once what its code returned or raised counts: it is not handed back any more."""
 
+_IS_LOST = object()
+"""What it says once another consumer has taken the task over."""
+
 _PATIENCE = 5.0
 """Seconds that a process which ends waits for its threads: to stop taking, and to store what they have finished."""
 
@@ -190,7 +193,10 @@ class TasksInHand:
         if self.kept is None:
             return True
         copy = getattr(task, "_aquila_copy", None)
-        return copy is None or self.kept.is_ours(copy)
+        if copy is None or self.kept.is_ours(copy):
+            return True
+        task._aquila_end = _IS_LOST
+        return False
 
     def let_go(self, task: Task) -> None:
         """Forget a task whose execution is over, in whatever way, unless it waits to be handed back."""
@@ -207,6 +213,9 @@ class TasksInHand:
         if isinstance(error, NotSerializable):  # To execute it again would not help.
             return
         if getattr(task, "_aquila_interrupted", False):
+            return
+        if isinstance(error, KeyboardInterrupt) and id(task) in self._taken and "_aquila_end" not in task.__dict__:
+            self.interrupt(task)  # Its code has not begun, or did not end.
             return
         self._discard(task)
         if self.kept is not None and (copy := _take_copy(task)) is not None:
@@ -275,6 +284,16 @@ class TasksInHand:
             )
 
     # Handing back
+
+    def hand_back_struck(self, task: Task) -> None:
+        """Hand back a task whose execution Huey has broken off: nothing of it is stored, though its code has ended."""
+        about = task.__dict__
+        del about["_aquila_struck"]
+        end = about.get("_aquila_end")
+        if end is _HAS_ENDED:
+            del about["_aquila_end"]
+        if end is not _IS_LOST:
+            self.interrupt(task)
 
     def interrupt(self, task: Task) -> None:
         """Hand back a task whose worker must end: at once, or when the process has stopped taking tasks."""

@@ -16,6 +16,7 @@ from typing import Any
 from huey.api import PeriodicTask
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from huey.signals import SIGNAL_INTERRUPTED
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
@@ -78,6 +79,8 @@ class ObservedHuey(AquilaHuey):
         if seen is None:
             super()._emit(signal, task, *args, **kwargs)
             return
+        if signal == SIGNAL_INTERRUPTED:
+            self.note_interruption(task)
         if task.id == seen.task_id:
             seen.signals.append(signal)
         receivers = self._signal.receivers
