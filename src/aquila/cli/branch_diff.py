@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -136,7 +135,7 @@ def _print_change(proposal: Proposal, view: ProposalView, output: Output) -> Non
             output.print_text(write_words(pieces), "      ")
     for each in view.fields:
         if " header " not in each.path:
-            output.print_line(f"    {each.path}: {write_words(each.compare_words())}")
+            output.print_line(f"    {each.path}: {write_words(each.compare_words(view.steps))}")
 
 
 def write_words(pieces: list[Change]) -> str:
@@ -156,7 +155,7 @@ def as_json(found: list[ChangedCassette]) -> list[dict[str, Any]]:
                     "kind": proposal.kind,
                     "before": None if proposal.row.was is None else proposal.row.was + 1,
                     "after": None if proposal.row.now is None else proposal.row.now + 1,
-                    **{name: value for name, value in dataclasses.asdict(view).items() if name != "kind"},
+                    **view.as_json(),
                 }
                 for proposal, view in each.changes
             ],

@@ -277,7 +277,7 @@ def _as_json(desk: Desk, review: Review, item: Item, view: ProposalView) -> dict
         "group": item.proposal.group,
         "decided": review.choice_of(item),
         "tests": [test.id for test in desk.find_tests(item)],
-        **{name: value for name, value in dataclasses.asdict(view).items() if name != "kind"},
+        **view.as_json(),
     }
 
 

@@ -96,7 +96,7 @@ def _write_change(proposal: Proposal, view: ProposalView) -> str:
             lines += [f"<p>{name}</p>", f"<pre>{_words(pieces)}</pre>"]
     fields = [each for each in view.fields if " header " not in each.path]
     for each in fields[:_MOST_FIELDS]:
-        lines.append(f"<p>{_code(each.path)}</p>\n\n<pre>{_words(each.compare_words())}</pre>")
+        lines.append(f"<p>{_code(each.path)}</p>\n\n<pre>{_words(each.compare_words(view.steps))}</pre>")
     if len(fields) > _MOST_FIELDS:
         lines.append(f"<p>and {format_count(len(fields) - _MOST_FIELDS, 'more field')}</p>")
     return "\n\n".join(lines) + "\n\n"

@@ -87,7 +87,7 @@ class Screen:
             self._console.print()
             self._print("also different", "bold")
         for each in shown:
-            pieces = each.compare_words()
+            pieces = each.compare_words(view.steps)
             self._console.print(
                 self._join([("same", f"{each.path}: "), *(pieces if expanded else fold_pieces(pieces))])
             )

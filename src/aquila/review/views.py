@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from aquila.cassettes.model import Headers, Interaction
 from aquila.recording.played_answers import count_tokens
 from aquila.review.proposals import Kind, Proposal, answer_fields, differences_of, frames_of
 from aquila.review.texts import has_messages, tell_answer, tell_prompt
-from aquila.run_report.word_diff import Change, word_changes
+from aquila.run_report.word_diff import Change, Steps, word_changes
 from aquila.wire_forms.table import read_sent
 
 TITLES: dict[Kind, str] = {
@@ -38,9 +39,9 @@ class FieldChange:
     was: str | None
     now: str | None
 
-    def compare_words(self) -> list[Change]:
-        """Return the words that changed."""
-        return word_changes(self.was or "", self.now or "")
+    def compare_words(self, steps: Steps | None = None) -> list[Change]:
+        """Return the words that changed. ``steps`` is the work that is left for all that is compared with it."""
+        return word_changes(self.was or "", self.now or "", steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class ProposalView:
     """What is shown. ``prompt`` and ``answer`` are words that are the same, removed or added.
 
     ``facts`` are lines about the recordings, as name, before, now; ``fields`` what else differs in the request, and in
-    an answer whose text is the same. ``left_out`` more of them are not shown.
+    an answer whose text is the same. ``left_out`` more of them are not shown. ``steps`` is the work that is left for
+    comparing the words of all of it.
     """
 
     kind: Kind
@@ -58,11 +60,16 @@ class ProposalView:
     left_out: int = 0
     prompt: list[Change] = field(default_factory=list)
     answer: list[Change] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
 
     @property
     def title(self) -> str:
         """What kind of a change it is, in words."""
         return TITLES[self.kind]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is shown beside the kind, as JSON values."""
+        return {name: each for name, each in dataclasses.asdict(self).items() if name not in ("kind", "steps")}
 
 
 def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction], rules: MatchRules) -> ProposalView:
@@ -72,8 +79,9 @@ def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction
     shown = now or was
     if shown is None:
         raise ValueError("a proposal has a recording")
-    prompts = _compare_texts(was, now, tell_prompt)
-    answers = _compare_texts(was, now, tell_answer)
+    steps = Steps()
+    prompts = _compare_texts(was, now, tell_prompt, steps)
+    answers = _compare_texts(was, now, tell_answer, steps)
     fields: list[FieldChange] = []
     if was is not None and now is not None:
         fields = [*_request_fields(was, now, rules, prompts), *_answer_fields(was, now, answers)]
@@ -88,16 +96,17 @@ def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction
         max(0, len(fields) - _MOST_FIELDS),
         prompts,
         answers,
+        steps,
     )
 
 
 def _compare_texts(
-    was: Interaction | None, now: Interaction | None, tell: Callable[[Interaction], str]
+    was: Interaction | None, now: Interaction | None, tell: Callable[[Interaction], str], steps: Steps
 ) -> list[Change]:
     if was is None or now is None:
         text = tell(now or was) if (now or was) is not None else ""  # type: ignore[arg-type]
         return [("added" if was is None else "removed", text)] if text else []
-    return word_changes(tell(was), tell(now))
+    return word_changes(tell(was), tell(now), steps)
 
 
 def _facts(was: Interaction | None, now: Interaction | None) -> Iterator[tuple[str, str, str]]:

@@ -20,7 +20,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aquila.errors import AquilaError, reason_of
+from aquila.errors import reason_of
+from aquila.recording import outgoing
 from aquila.review.reviewing import Outcome, Review
 from aquila.server.admission import Admission
 from aquila.server.failures import TOKEN_HEADER, WITHOUT_TOKEN
@@ -163,8 +164,8 @@ class _Endpoints:
             with self._lock:
                 try:
                     return make()
-                except (AquilaError, OSError) as error:
-                    return _answer_json({"problem": reason_of(error)}, 500)
+                except Exception as error:  # noqa: BLE001 - a browser can tell it only as JSON
+                    return _answer_json({"problem": outgoing.redact_outgoing(reason_of(error))}, 500)
 
         return await anyio.to_thread.run_sync(run)
 

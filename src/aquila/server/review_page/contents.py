@@ -88,7 +88,7 @@ def describe_item(item: Item, reading: Reading) -> dict[str, Any]:
             "prompt": view.prompt,
             "answer": view.answer,
             "fields": [
-                {"path": each.path, "was": each.was, "now": each.now, "words": each.compare_words()}
+                {"path": each.path, "was": each.was, "now": each.now, "words": each.compare_words(view.steps)}
                 for each in view.fields
             ],
             "left_out": view.left_out,
