@@ -120,9 +120,12 @@ class ExchangeWatch:
         """Hand on what was noted in a scope, which has ended."""
         self._take_in(self._take(lambda each: each.scope is scope), scope, report)
 
-    def end_test(self) -> None:
-        """Hand on what was noted in no scope that ends with the test: in none, or in that of a shared fixture."""
-        self._take_in(self._take(_ends_with_no_test), None, None)
+    def end_test(self, *, cuts: bool = False) -> None:
+        """Hand on what was noted while a test ran, in no scope that ends with it: in none, or in a shared one.
+
+        ``cuts`` says that the test was interrupted, so that its own scope has not ended.
+        """
+        self._take_in(self._take(lambda each: cuts or _ends_with_no_test(each)), None, None)
 
     def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
         with self._lock:
@@ -133,4 +136,7 @@ class ExchangeWatch:
 
 def _ends_with_no_test(exchange: WatchedExchange) -> bool:
     scope = exchange.scope
-    return scope is None or scope.closed or scope.kind == "fixture"
+    if scope is None or scope.closed or scope.kind == "fixture":
+        return True
+    # That of a block which a shared fixture keeps open over several tests.
+    return scope.kind == "block" and exchange.ended is not None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cassettes.storage.merging import is_failure
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from aquila.recording import outgoing, runtime
@@ -29,8 +27,8 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift
 from aquila.run_report.exchanges import ExchangeReader
 from aquila.run_report.recording_lines import RecordingLines
-from aquila.run_report.requests import pair_results
-from aquila.run_report.schema import Exchange, Job, Message, State
+from aquila.run_report.related_requests import count_attempts, pair_across
+from aquila.run_report.schema import Exchange, Job, State
 
 SCRIPT = "script"
 _Answered = Literal["replayed", "scripted", "live"]
@@ -67,6 +65,8 @@ class ExchangeCollector:
         self._lines = RecordingLines(root)
         self._prefix = prefix
         self._count = 0
+        self._told: dict[int, UnansweredRequest] = {}
+        """Misses, by what tells them apart: a scope may go on over several tests, and those around it hear of them."""
         self.facts = TestFacts(0.0)
 
     def begin_test(self, began: float) -> None:
@@ -77,8 +77,8 @@ class ExchangeCollector:
         """Return what the test has done, its exchanges in the order in which they were asked."""
         facts = self.facts
         facts.exchanges.sort(key=lambda each: ("unplayed" in each["states"], each["timing"]["asked"]))
-        _count_attempts(facts.exchanges)
-        _pair_across(facts.exchanges)
+        count_attempts(facts.exchanges)
+        pair_across(facts.exchanges)
         return facts
 
     def take_in(self, noted: Sequence[WatchedExchange], scope: Scope | None, report: ScopeReport | None) -> None:
@@ -96,11 +96,11 @@ class ExchangeCollector:
                 self.facts.exchanges.append(exchange)
                 if "number" in exchange:
                     self.facts.cassettes[exchange["cassette"]] = None
+        self._told |= {id(problem): problem for each in noted for problem in (each.problem, *each.repeats) if problem}
         if scope is None or report is None:
             return
-        told = {id(problem) for each in noted for problem in (each.problem, *each.repeats) if problem is not None}
         for miss in scope.misses:
-            if id(miss) not in told and scope.kind != "call":
+            if id(miss) not in self._told and scope.kind != "call":
                 self._take_miss_elsewhere(miss, scope)
         self.facts.pending = self.facts.pending or bool(report.pending)
         # What a fixture used is a matter of the test in which it was set up.
@@ -136,7 +136,7 @@ class ExchangeCollector:
             return None  # filters keep it out of cassettes, and so out of here
         redactor = noted.session.redactor if noted.session is not None else outgoing.run_redactor()
         if noted.interaction is not None and noted.scope is not None:
-            exchange = self._read_recording(noted, redactor.redact_interaction(noted.interaction))
+            exchange = self._read_recording(noted, _clean_recording(noted.interaction, redactor))
             exchange["cassette"], exchange["source"], exchange["states"] = noted.cassette, "replayed", ["replayed"]
             self._place(exchange, noted.scope, noted.cassette, noted.interaction, places)
         elif noted.problem is not None:
@@ -244,8 +244,12 @@ class ExchangeCollector:
         for session in scope.sessions.opened_for(scope.default_cassette):
             unplayed = session.unplayed_recordings if session.mode == "replay" else ()
             for number, interaction in unplayed[:_MOST_UNPLAYED]:
-                clean = session.redactor.redact_interaction(interaction)
-                exchange = self._reader.read_interaction(clean, self._next_id())
+                try:
+                    clean = _clean_recording(interaction, session.redactor)
+                    exchange = self._reader.read_interaction(clean, self._next_id())
+                except (AquilaError, OSError) as error:
+                    exchange = self._read_address(f"{interaction.request.method} {interaction.request.url}", 0.0)
+                    exchange["error"] = f"this recording could not be read: {type(error).__name__}"
                 exchange["states"], exchange["number"] = ["unplayed"], number
                 self._locate(exchange, scope, session.name)
                 self.facts.exchanges.append(exchange)
@@ -365,6 +369,16 @@ def _clean_request(noted: WatchedExchange, redactor: Redactor) -> RecordedReques
     return None if asked is None else redactor.redact_request(asked)
 
 
+def _clean_recording(recording: Interaction, redactor: Redactor) -> Interaction:
+    """A recording as it may be shown. What is large was redacted when it was recorded, and most of it is not shown."""
+    request, response = recording.request, recording.response
+    if not (isinstance(request, StoredRequest) and recording.upstream):
+        request = redactor.redact_request(request)
+    if not _was_redacted(recording):
+        response = redactor.redact_response(response)
+    return replace(recording, request=request, response=response)
+
+
 def _was_redacted(recording: Interaction) -> bool:
     """Whether a recording was redacted when it was made, and holds nothing of what is secret on this machine now.
 
@@ -381,58 +395,3 @@ def _add_problem(exchange: Exchange, problem: UnansweredRequest | None) -> None:
     refused = isinstance(problem, LiveCallRefused | BudgetSpent)
     exchange["states"].append("refused" if refused else "missed")
     exchange["problem"] = outgoing.redact_outgoing(str(problem))
-
-
-def _count_attempts(exchanges: Iterable[Exchange]) -> None:
-    """Number the attempts at one request: an equal one that follows a failure."""
-    last: dict[tuple[object, ...], Exchange] = {}
-    for exchange in exchanges:
-        if "unplayed" in exchange["states"]:
-            continue
-        body = exchange.get("request_body", "")
-        said = body if isinstance(body, str) else body["key"]
-        key = (exchange["method"], exchange["host"], exchange["path"], said)
-        before = last.get(key)
-        if before is not None and _has_failed(before):
-            before.setdefault("attempt", 1)
-            exchange["attempt"] = before["attempt"] + 1
-        last[key] = exchange
-
-
-def _has_failed(exchange: Exchange) -> bool:
-    if "status" not in exchange:
-        return True
-    end = exchange.get("end", "complete")
-    return (
-        end == "broken"
-        or is_failure(RecordedResponse(exchange["status"], end="complete"))
-        or "faulted" in exchange["states"]
-    )
-
-
-def _pair_across(exchanges: Sequence[Exchange]) -> None:
-    """Give the tool calls of each answer the results that a later request tells."""
-    calls = {
-        call["id"]: call
-        for exchange in exchanges
-        for message in exchange.get("answer", ())
-        for call in message.get("tool_calls", ())
-        if "id" in call
-    }
-    for before, exchange in itertools.pairwise(exchanges):
-        results = [message for message in exchange["messages"] if message["role"] == "tool"]
-        for message in results:
-            call = calls.get(message.get("tool_call_id", ""))
-            if call is not None:
-                call.setdefault("result", message.get("text", ""))
-        if results and not any("tool_call_id" in message for message in results):
-            answered: list[Message] = [*before.get("answer", ()), *_last_results(exchange["messages"])]
-            pair_results(answered)
-
-
-def _last_results(messages: Sequence[Message]) -> list[Message]:
-    """The results at the end of a conversation."""
-    at = len(messages)
-    while at and messages[at - 1]["role"] == "tool":
-        at -= 1
-    return list(messages[at:])

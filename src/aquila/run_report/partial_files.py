@@ -43,10 +43,10 @@ class PartialFile:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the file. Raises ``OSError`` if something of it was not written."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def is_in_use(path: Path) -> bool:

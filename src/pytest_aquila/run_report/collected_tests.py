@@ -17,11 +17,14 @@ from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from pytest_aquila import junit_facts, test_scopes
+from pytest_aquila.run_report.report_guard import ReportGuard
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run
 
 PLUGIN = "aquila-collected-tests"
+_WORST: tuple[Outcome, ...] = ("interrupted", "passed", "skipped", "xfailed", "xpassed", "failed", "error", "rerun")
+"""Outcomes of the parts of a test: of two the later one here is that of the test."""
 
 
 class CollectedTests:
@@ -35,7 +38,12 @@ class CollectedTests:
         self._test: Test | None = None
         self._identity = ""
         self._failures: list[str] = []
-        self._watch = run.exchange_watch = ExchangeWatch(collector.take_in, collector.take_job)
+        self.guard = ReportGuard()
+        attempt = self.guard.attempt
+        self._watch = run.exchange_watch = ExchangeWatch(
+            lambda noted, scope, report: attempt(collector.take_in, noted, scope, report),
+            lambda told: attempt(collector.take_job, told),
+        )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -48,6 +56,9 @@ class CollectedTests:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin an attempt."""
+        self.guard.attempt(self._begin_test, item)
+
+    def _begin_test(self, item: pytest.Item) -> None:
         self.end_test()
         self._collector.begin_test(time.perf_counter())
         self._failures = []
@@ -79,27 +90,35 @@ class CollectedTests:
         shows = item.config.getoption("htmlpath", None) is not None
         if call.when != "teardown" or not (shows or junit_facts.is_wanted(item.config)):
             return (yield)
-        self._watch.end_test()
-        facts = _sum_up(self._collector.facts)
-        junit_facts.add_facts(item, facts)
+        told = self.guard.attempt(self._add_facts, item)
         report = yield
-        told = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value)
         if shows and told:
             content = f"<p>aquila: {html.escape(told)}</p>"
             extra = {"name": "aquila", "format_type": "html", "content": content, "mime_type": None, "extension": None}
             report.extras = [*getattr(report, "extras", ()), extra]  # type: ignore[attr-defined]
         return report
 
+    def _add_facts(self, item: pytest.Item) -> str:
+        self._watch.end_test()
+        facts = _sum_up(self._collector.facts)
+        junit_facts.add_facts(item, facts)
+        return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value)
+
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in what came of a part of the attempt."""
+        self.guard.attempt(self._take_report, report)
+
+    def _take_report(self, report: pytest.TestReport) -> None:
         test = self._test
         if test is None:
             return
-        test["took"] += round(report.duration * 1000)
+        is_part = hasattr(report, "context")  # a subtest, within the time of its test
+        test["took"] += 0 if is_part else round(report.duration * 1000)
         outcome = _outcome_of(report)
         if outcome is not None:
-            test["outcome"] = outcome
+            if not (is_part and outcome == "skipped"):
+                test["outcome"] = max(test["outcome"], outcome, key=_WORST.index)
         elif report.when == "teardown" and test["outcome"] == "interrupted":
             test["outcome"] = "passed"
         if report.longrepr is not None and (report.failed or outcome == "rerun"):
@@ -108,9 +127,11 @@ class CollectedTests:
     def end_test(self) -> None:
         """Write down the attempt that is open, if one is."""
         test, self._test = self._test, None
-        if test is None:
-            return
-        self._watch.end_test()
+        if test is not None:
+            self.guard.attempt(self._write_test, test)
+
+    def _write_test(self, test: Test) -> None:
+        self._watch.end_test(cuts=test["outcome"] == "interrupted")
         facts = self._collector.end_test()
         bodies = self._collector.bodies
         if test["outcome"] == "interrupted" and not self._failures:
@@ -130,13 +151,16 @@ class CollectedTests:
     def close(self) -> None:
         """End what is open, and the file."""
         self.end_test()
+        self._run.exchange_watch = None
+        self.guard.attempt(self._write_prices)
+        self.guard.attempt(self._file.close)
+
+    def _write_prices(self) -> None:
         costs = self._collector.costs
         if costs.used:
             self._file.write("prices", costs.used)
         for model in costs.unpriced:
             self._file.write("note", f"{outgoing.redact_label(model)} has no price in the table of prices")
-        self._run.exchange_watch = None
-        self._file.close()
 
 
 def _identify(node: str, shown: str) -> str:

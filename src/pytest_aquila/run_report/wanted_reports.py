@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,11 +45,8 @@ def append_to_step_summary(text: str) -> None:
     path = os.environ.get(STEP_SUMMARY)
     if not path:
         return
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
 
 
 class _ShortSummary:
@@ -60,6 +58,10 @@ class _ShortSummary:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
         """Write the summary."""
+        with contextlib.suppress(Exception):  # no run fails because of what a job shows of it
+            self._write()
+
+    def _write(self) -> None:
         totals = self._find_totals()
         if totals is None:
             return

@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shlex
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -33,6 +32,7 @@ from pytest_aquila.root_folder import RUN, root_of
 from pytest_aquila.run_extent import RunExtent
 from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
+from pytest_aquila.run_report.command_line import describe_command
 from pytest_aquila.run_report.targets import partial_of, read_targets
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ else:
 PLUGIN = "aquila-run-report"
 _SENT = "aquila_report"
 """What workers find in their input: where they collect."""
+
+_PROBLEM = "aquila_report_problem"
+"""What workers leave in their output: why a report has not all of theirs."""
 
 
 class RunReports:
@@ -61,6 +64,7 @@ class RunReports:
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
         self._mark = ""
+        self._notes: list[str] = []
         self._lines: list[str] = []
         """What the summary says of the reports."""
 
@@ -116,14 +120,27 @@ class RunReports:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Remember that a worker crashed."""
+        """Remember that a worker crashed, and what it could not collect. Another one runs the rest of its tests."""
         if error:
-            self._interrupted = f"the worker {node.gateway.id} crashed"
+            self._notes.append(f"the worker {node.gateway.id} crashed")
+        if problem := getattr(node, "workeroutput", {}).get(_PROBLEM):
+            self._note_problem(f"{node.gateway.id}: {problem}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember what could not be collected."""
+        if report.failed:
+            lines = [line.strip() for line in report.longreprtext.splitlines() if line.strip()]
+            marked = [line[1:].strip() for line in lines if line.startswith("E ")]
+            reason = (marked or lines or [""])[-1]
+            self._notes.append(f"{report.nodeid or 'the tests'} could not be collected: {reason}")
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ended."""
         if isinstance(excinfo.value, pytest.exit.Exception):
             self._interrupted = f"pytest.exit: {outgoing.redact_outgoing(str(excinfo.value))}"
+        elif isinstance(excinfo.value, pytest.Session.Interrupted):  # of pytest or a plugin
+            self._interrupted = outgoing.redact_outgoing(str(excinfo.value))
         else:
             self._interrupted = "interrupted by Ctrl-C"
 
@@ -137,14 +154,16 @@ class RunReports:
         result = yield
         if self._tests is not None:
             self._tests.close()
+            self._note_problem(self._tests.guard.problem)
         if self._input is not None:
+            session.config.workeroutput[_PROBLEM] = "; ".join(self._notes)  # type: ignore[attr-defined]
             session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
         elif not self._config.option.collectonly:
             if not self._interrupted and session.shouldstop:
                 self._interrupted = str(session.shouldstop)
             elif not self._interrupted and session.shouldfail:
                 self._interrupted = str(session.shouldfail)
-            self._write()
+            self._write_guarded()
         return result
 
     @pytest.hookimpl(trylast=True)
@@ -162,22 +181,38 @@ class RunReports:
             link = html.escape(quote(os.path.relpath(target, folder).replace(os.sep, "/")))
             prefix.append(f'<p>aquila: <a href="{link}">what the tests asked</a> ({html.escape(target.name)})</p>')
 
+    def _note_problem(self, problem: str) -> None:
+        if problem:
+            self._notes.append(problem)
+            self._lines.append(f"the report is not whole: {problem}")
+
+    def _write_guarded(self) -> None:
+        """Write the reports. A run is what it is, whether or not they can be made."""
+        try:
+            self._write()
+        except Exception as error:  # noqa: BLE001 - as said
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self._lines.append(self._describe_failure(self._targets[0], why))
+
+    def _describe_failure(self, target: Path, why: str) -> str:
+        folder = _folder_of(self._config)
+        return (
+            f"{os.path.relpath(target, folder)}: the report was not written: {outgoing.redact_outgoing(why)}; what was "
+            f"collected is in {os.path.relpath(self._partial, folder)}"
+        )
+
     def _write(self) -> None:
         parts = find_parts(self._partial)
         report = join_parts(parts, self._make_head())
         failed = False
         for target in self._targets:
-            shown = os.path.relpath(target, _folder_of(self._config))
             try:
                 _write_report(target, report)
             except OSError as error:
                 failed = True
-                self._lines.append(
-                    f"{shown}: the report was not written: {error.strerror}; what was collected is in "
-                    f"{os.path.relpath(self._partial, _folder_of(self._config))}"
-                )
+                self._lines.append(self._describe_failure(target, error.strerror or str(error)))
             else:
-                self._lines.append(f"report in {shown}")
+                self._lines.append(f"report in {os.path.relpath(target, _folder_of(self._config))}")
         wanted_reports.append_to_step_summary(markdown.write_markdown(report))
         if not failed:
             for part in parts:
@@ -187,7 +222,6 @@ class RunReports:
         settings, facts = runtime.current_settings(), _find_facts(self._config, self._find_totals(), self._extent)
         root = root_of(self._config)
         mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
-        words = ("pytest", *map(str, self._config.invocation_params.args))
         head: RunReport = {
             "schema": SCHEMA_VERSION,
             "aquila": importlib.metadata.version("pytest-aquila"),
@@ -195,7 +229,7 @@ class RunReports:
             "pytest": pytest.__version__,
             "platform": f"{platform.system()} {platform.machine()}".strip(),
             "root": outgoing.redact_label(root.name),
-            "command": outgoing.redact_outgoing(shlex.join(words)),
+            "command": describe_command([*map(str, self._config.invocation_params.args)]),
             "started": self._began.isoformat(timespec="seconds").replace("+00:00", "Z"),
             "took": round((time.monotonic() - self._clock) * 1000),
             "mode": mode,
@@ -203,7 +237,7 @@ class RunReports:
             "tests": [],
             "pending": facts["pending"],
             "orphans": facts["orphans"],
-            "notes": facts["notes"],
+            "notes": [*facts["notes"], *dict.fromkeys(map(outgoing.redact_outgoing, self._notes))],
             "bodies": {},
         }
         if self._interrupted:
@@ -219,7 +253,8 @@ def _write_report(target: Path, report: RunReport) -> None:
     """Write a report in one step: who reads it meanwhile sees the one before."""
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        with new.open("w", encoding="utf-8") as file:
+        # Half a surrogate pair, as in the name of a file or in what a model says, cannot be encoded.
+        with new.open("w", encoding="utf-8", errors="replace") as file:
             if target.suffix.lower() == ".json":
                 json.dump(report, file, ensure_ascii=False, indent=1)
                 file.write("\n")

@@ -1,0 +1,66 @@
+"""What the requests of one test have to do with each other: attempts at the same, and results of tools."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.storage.merging import is_failure
+from aquila.run_report.requests import pair_results
+from aquila.run_report.schema import Exchange, Message
+
+
+def count_attempts(exchanges: Iterable[Exchange]) -> None:
+    """Number the attempts at one request: an equal one that follows a failure."""
+    last: dict[tuple[object, ...], Exchange] = {}
+    for exchange in exchanges:
+        if "unplayed" in exchange["states"]:
+            continue
+        body = exchange.get("request_body", "")
+        said = body if isinstance(body, str) else body["key"]
+        key = (exchange["method"], exchange["host"], exchange["path"], said)
+        before = last.get(key)
+        if before is not None and _has_failed(before):
+            before.setdefault("attempt", 1)
+            exchange["attempt"] = before["attempt"] + 1
+        last[key] = exchange
+
+
+def _has_failed(exchange: Exchange) -> bool:
+    if "status" not in exchange:
+        return True
+    end = exchange.get("end", "complete")
+    return (
+        end == "broken"
+        or is_failure(RecordedResponse(exchange["status"], end="complete"))
+        or "faulted" in exchange["states"]
+    )
+
+
+def pair_across(exchanges: Sequence[Exchange]) -> None:
+    """Give the tool calls of each answer the results that a later request tells."""
+    calls = {
+        call["id"]: call
+        for exchange in exchanges
+        for message in exchange.get("answer", ())
+        for call in message.get("tool_calls", ())
+        if "id" in call
+    }
+    for before, exchange in itertools.pairwise(exchanges):
+        results = [message for message in exchange["messages"] if message["role"] == "tool"]
+        for message in results:
+            call = calls.get(message.get("tool_call_id", ""))
+            if call is not None:
+                call.setdefault("result", message.get("text", ""))
+        if results and not any("tool_call_id" in message for message in results):
+            answered: list[Message] = [*before.get("answer", ()), *_last_results(exchange["messages"])]
+            pair_results(answered)
+
+
+def _last_results(messages: Sequence[Message]) -> list[Message]:
+    """The results at the end of a conversation."""
+    at = len(messages)
+    while at and messages[at - 1]["role"] == "tool":
+        at -= 1
+    return list(messages[at:])

@@ -1,0 +1,29 @@
+"""The command of a run as its report shows it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+from aquila.recording import outgoing
+
+_NAME = r"-{0,2}[\w.-]*(?:key|token|secret|password|passwd|credential)[\w.-]*"
+_WITH_VALUE = re.compile(rf"({_NAME}=).+", re.IGNORECASE | re.DOTALL)
+_OPTION = re.compile(rf"--?(?!-){_NAME}", re.IGNORECASE)
+_MASK = "[redacted]"
+
+
+def describe_command(arguments: Sequence[str]) -> str:
+    """Return a call of pytest without secrets: of options and settings whose names say so the values are left out."""
+    return outgoing.redact_outgoing(shlex.join(["pytest", *_mask(arguments)]))
+
+
+def _mask(arguments: Sequence[str]) -> Iterator[str]:
+    is_value = False
+    for argument in arguments:
+        if is_value and not argument.startswith("-"):
+            yield _MASK
+        else:
+            yield _WITH_VALUE.sub(rf"\1{_MASK}", argument) if _WITH_VALUE.fullmatch(argument) else argument
+        is_value = argument.startswith("-") and _OPTION.fullmatch(argument) is not None

@@ -1,0 +1,41 @@
+"""Keeps what goes wrong with a report away from the run that it tells of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from aquila.recording import outgoing
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+class ReportGuard:
+    """Does what a report needs, at the places where pytest or a test would meet its errors.
+
+    ``problem`` is the first of them. ``is_over`` says that nothing more is collected: the file cannot be written.
+    """
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self.is_over = False
+
+    def attempt(self, do: Callable[_Given, _Result], *args: _Given.args, **more: _Given.kwargs) -> _Result | None:
+        """Return what ``do`` returns; None if it raises, which is noted."""
+        if self.is_over:
+            return None
+        try:
+            return do(*args, **more)
+        except OSError as error:
+            self.is_over = True
+            self._note(f"nothing more could be collected: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 - no test and no run fails because of its report
+            self._note(f"something could not be told: {type(error).__name__}: {error}")
+        return None
+
+    def _note(self, problem: str) -> None:
+        try:
+            self.problem = self.problem or outgoing.redact_outgoing(problem)
+        except Exception:  # noqa: BLE001 - as above
+            self.problem = "something could not be told"

@@ -1,0 +1,182 @@
+"""A report changes nothing of the run that it tells of, and tells what there is where something goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from aquila.cassettes.model import Cassette, RecordedChunk
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.run_report.json_schema import make_json_schema
+from aquila.run_report.partial_files import PartialFile
+from pytest_aquila.run_report.command_line import describe_command
+from tests.plugin.conftest import Project
+
+REPORT = "--aquila-report=run.json"
+ASK = """
+        import httpx2
+        def ask(text):
+            content = b'{"model": "' + text + b'", "messages": []}'
+            return httpx2.post("https://api.openai.com/v1/chat/completions", content=content)
+"""
+
+
+def read(project: Project) -> Any:
+    report = json.loads((project.pytester.path / "run.json").read_text())
+    jsonschema.validate(report, make_json_schema())
+    return report
+
+
+def test_half_a_surrogate_pair_ends_no_run(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    tests = (
+        ASK
+        + """
+        def test_it(aquila_script):
+            aquila_script.reply("x")
+            ask(rb"\\ud800-model")
+        """
+    )
+    result = project.run(REPORT, "--aquila-report=run.html", tests=tests)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert read(project)["tests"][0]["exchanges"][0]["model"] == "?-model"
+    assert "?\\-model" in (tmp_path / "summary.md").read_text()
+    assert (project.pytester.path / "run.html").exists()
+
+
+def test_a_full_disk_fails_no_test(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = 0
+    write = PartialFile.write
+
+    def fill(*args: Any) -> None:
+        nonlocal lines
+        lines += 1
+        if lines > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*args)
+
+    monkeypatch.setattr(PartialFile, "write", fill)
+    result = project.run(REPORT, tests="def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass")
+    result.assert_outcomes(passed=3)
+    assert result.ret == 0
+    assert lines == 3  # it was not tried again
+    report = read(project)
+    assert [test["id"] for test in report["tests"]] == ["test_app.py::test_one"]
+    assert report["notes"] == ["nothing more could be collected: No space left on device"]
+    result.stdout.fnmatch_lines(["aquila: the report is not whole: nothing more could be collected: No space left*"])
+
+
+def test_an_error_of_the_report_fails_no_test_and_no_run(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise RuntimeError("of the report")
+
+    with monkeypatch.context() as context:
+        context.setattr("aquila.run_report.collecting.ExchangeCollector.take_in", fail)
+        result = project.run(REPORT, tests="def test_it(aquila_script): pass")
+    result.assert_outcomes(passed=1)
+    assert read(project)["notes"] == ["something could not be told: RuntimeError: of the report"]
+    monkeypatch.setattr("pytest_aquila.run_report.written_reports.join_parts", fail)
+    result = project.run(REPORT)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["aquila: run.json: the report was not written: RuntimeError: of the report;*"])
+
+
+def test_a_recording_without_its_body_is_told_as_one(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
+    (path,) = project.cassettes.rglob("*.yaml")
+    recorded = load_cassette(path).interactions[0]
+    others = [replace(recorded, request=replace(recorded.request, body=b'{"prompt": "%d"}' % each)) for each in (1, 2)]
+    large = replace(recorded.response, chunks=(RecordedChunk(b"y" * 300_000, 1),))
+    others[0] = replace(others[0], response=large, upstream="")
+    save_cassette(path, Cassette.from_interactions([recorded, *others]))
+    (bodies,) = project.cassettes.rglob("@bodies")
+    shutil.rmtree(bodies)
+    project.run(REPORT).assert_outcomes(passed=1)
+    _, broken, whole = read(project)["tests"][0]["exchanges"]
+    assert (broken["states"], broken["number"], broken["host"]) == (["unplayed"], 2, "provider.example")
+    assert "could not be read" in broken["error"]
+    assert whole["request_body"] == '{"prompt":"2"}'
+
+
+def test_what_an_interrupted_test_had_asked_is_told(project: Project) -> None:
+    tests = (
+        ASK
+        + """
+        def test_it(aquila_script):
+            aquila_script.reply("x")
+            ask(b"m")
+            raise KeyboardInterrupt
+        """
+    )
+    project.pytester.makepyfile(test_app=tests)
+    project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", REPORT)
+    report = read(project)
+    assert report["interrupted"] == "interrupted by Ctrl-C"
+    assert [exchange["states"] for exchange in report["tests"][0]["exchanges"]] == [["scripted"]]
+
+
+def test_an_error_while_tests_are_collected_is_told(project: Project) -> None:
+    project.run(REPORT, tests="raise ValueError('too early')")
+    report = read(project)
+    assert report["interrupted"] == "1 error during collection"
+    assert report["notes"] == ["test_app.py could not be collected: ValueError: too early"]
+
+
+def test_a_request_in_a_shared_block_is_told_of_the_test_that_made_it(project: Project) -> None:
+    tests = """
+        @pytest.fixture(scope="module", autouse=True)
+        def block():
+            with aquila.use_cassette("block"):
+                yield
+
+        def test_one():
+            post("one")
+
+        def test_two():
+            with pytest.raises(BaseException):
+                post("{}")
+
+        def test_three():
+            pass
+        """
+    project.record(tests=tests.format("two").replace("with pytest.raises(BaseException):", "if True:"))
+    project.run(REPORT, tests=tests.format("other"))
+    told = [[exchange["states"][0] for exchange in test["exchanges"]] for test in read(project)["tests"]]
+    assert [states for each in told if (states := [one for one in each if one != "unplayed"])] == [
+        ["replayed"],
+        ["missed"],
+    ]
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="older ones have no subtests")
+def test_a_skipped_part_of_a_test_skips_it_not(project: Project) -> None:
+    tests = """
+        def test_it(subtests):
+            with subtests.test("one"):
+                pytest.skip("not here")
+        """
+    project.run(REPORT, tests=tests)
+    assert read(project)["tests"][0]["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["--api-key", "abc", "tests"], "pytest --api-key [redacted] tests"),
+        (["--token=a b"], "pytest '--token=[redacted]'"),
+        (["-o", "openai_api_key=abc", "-oPASSWORD=x"], "pytest -o 'openai_api_key=[redacted]' '-oPASSWORD=[redacted]'"),
+        (["-k", "key", "test_key.py::test_it[a=b]", "--aquila-record"], None),
+    ],
+)
+def test_a_command_is_shown_without_its_secrets(given: list[str], shown: str | None) -> None:
+    told = describe_command(given).replace("'[redacted]'", "[redacted]")
+    assert told == (shown or "pytest -k key 'test_key.py::test_it[a=b]' --aquila-record")
