@@ -214,7 +214,7 @@ def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
         assert (exchange["states"], exchange["number"]) == (["replayed"], 1)
     assert "in a fixture" in told["test_fixture"][0]["request_body"]
     assert told["test_fixture_again"] == []
-    assert report["totals"]["scripted"] == 5
+    assert report["totals"]["scripted"] == 8
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_a_job_on_github_is_told_what_needs_action(
     summary.unlink()
     project.run(REPORT)
     whole = summary.read_text()
-    assert "2 tests: 2 missed." in whole
+    assert "2 tests, 2 requests: 2 missed." in whole
     assert "| provider.example |  | 2 | 0 | 0 |  |" in whole
     assert "``two <b>`code`</b>``" in whole
 

@@ -46,7 +46,7 @@ def test_workers_write_into_one_report(project: Project) -> None:
     project.pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=6)
     report = read(project)
     assert {test["worker"] for test in report["tests"]} == {"gw0", "gw1"}
-    assert (report["totals"]["replayed"], report["totals"]["requests"]) == (6, 12)
+    assert (report["totals"]["replayed"], report["totals"]["requests"]) == (12, 12)
     assert len(report["bodies"]) == 1
     assert len({exchange["id"] for test in report["tests"] for exchange in test["exchanges"]}) == 12
 

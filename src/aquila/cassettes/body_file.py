@@ -84,6 +84,12 @@ class BodyFile:
         with self.open() as file:
             return file.read(size)
 
+    def last_bytes(self, size: int) -> bytes:
+        """Return the end of the content. Raises ``CassetteCorrupt``."""
+        with self.open() as file:
+            file.seek(max(0, self.size - size))
+            return file.read(size)
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the content. Raises ``CassetteCorrupt``, before the last piece if the content is not what it was."""
         yield from self.cut_into(itertools.chain(itertools.repeat(PIECE, self.size // PIECE), (self.size % PIECE,)))

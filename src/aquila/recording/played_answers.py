@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.session import Session
 
-_TOTAL = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
-_PARTS = re.compile(rb'"(?:input|output)_tokens"\s*:\s*(\d{1,12})')
 _number = itertools.count()  # Of the plays that this process tells of: no two of its rows are equal.
 
 
@@ -108,19 +106,7 @@ def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -
 
 
 def count_tokens(interaction: Interaction) -> int:
-    """The tokens that an answer reports as used, or 0. Only the end of the body is read: usage comes last.
-
-    In a conversation each answer reports its own.
-    """
-    chunks = interaction.response.chunks
+    """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
     with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asked for the body was told
-        if interaction.kind == "websocket":
-            return sum(_last_number(_TOTAL.findall(chunk.data)) for chunk in chunks)
-        tail = b"".join([chunk.data for chunk in chunks[-8:]])[-20_000:]
-        total = _last_number(_TOTAL.findall(tail))
-        return total or sum(map(int, _PARTS.findall(tail)[-2:]))
+        return total_of(usage_of_response(interaction.response))
     return 0
-
-
-def _last_number(found: Sequence[bytes]) -> int:
-    return int(found[-1]) if found else 0

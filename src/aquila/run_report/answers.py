@@ -1,4 +1,4 @@
-"""What an answer says, in the messages of a report: text, reasoning, tool calls, images, and the tokens that it took.
+"""What an answer says, in the messages of a report: text, reasoning, tool calls, and images.
 
 Knows what ``answer_summary`` knows. Whatever an answer lacks or holds in an odd form is left out.
 """
@@ -47,7 +47,6 @@ class AnswerFacts:
     """What an answer says. ``first_at`` is the place in the body, in bytes, behind its first token."""
 
     choices: dict[Any, AnswerChoice] = field(default_factory=dict)
-    usage: dict[str, int] = field(default_factory=dict)
     error: str = ""
     first_at: int | None = None
     is_stream: bool = False
@@ -71,8 +70,8 @@ def read_answer(body: bytes) -> AnswerFacts:
 
 
 def read_said(messages: Iterable[bytes]) -> AnswerFacts:
-    """Return what a provider says over a WebSocket, with the tokens of all its answers."""
-    facts, total = AnswerFacts(is_stream=True), dict[str, int]()
+    """Return what a provider says over a WebSocket."""
+    facts = AnswerFacts(is_stream=True)
     for message in messages:
         event = _parse(message) if message[:1] == b"{" else None
         if event is None:
@@ -81,10 +80,6 @@ def read_said(messages: Iterable[bytes]) -> AnswerFacts:
             _read_event(event, facts)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
-        for name, count in facts.usage.items():
-            total[name] = total.get(name, 0) + count
-        facts.usage.clear()
-    facts.usage = total
     return facts
 
 
@@ -142,8 +137,6 @@ def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
 
 
 def _read_event(event: _Event, facts: AnswerFacts) -> None:
-    for holder in (event, mapping(event.get("response")), mapping(event.get("message"))):
-        _read_usage(holder, facts.usage)
     error = event.get("error") or mapping(event.get("response")).get("error")
     if error:
         text = error if isinstance(error, str) else string(mapping(error).get("message"))
@@ -151,50 +144,6 @@ def _read_event(event: _Event, facts: AnswerFacts) -> None:
     reader = next((reader for fits, reader in _READERS if fits(event)), None)
     if reader is not None:
         reader(event, facts)
-
-
-_TOKENS = {
-    "input_tokens": "input_tokens",
-    "prompt_tokens": "input_tokens",
-    "promptTokenCount": "input_tokens",
-    "prompt_eval_count": "input_tokens",
-    "inputTokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "completion_tokens": "output_tokens",
-    "candidatesTokenCount": "output_tokens",
-    "eval_count": "output_tokens",
-    "outputTokens": "output_tokens",
-    "total_tokens": "total_tokens",
-    "totalTokenCount": "total_tokens",
-    "totalTokens": "total_tokens",
-    "cachedContentTokenCount": "cached_tokens",
-    "cacheReadInputTokens": "cached_tokens",
-    "cache_read_input_tokens": "cached_tokens",
-}
-
-
-_HOLDERS_OF_USAGE = frozenset(("usage", "usageMetadata", *_TOKENS))
-
-
-def _read_usage(holder: _Event, usage: dict[str, int]) -> None:
-    if _HOLDERS_OF_USAGE.isdisjoint(holder):
-        return
-    found = mapping(holder.get("usage")) or mapping(holder.get("usageMetadata")) or holder
-    for name, kind in _TOKENS.items():
-        value = found.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            usage[kind] = value
-    for details in ("prompt_tokens_details", "input_tokens_details"):
-        cached = mapping(found.get(details)).get("cached_tokens")
-        if isinstance(cached, int) and cached >= 0:
-            usage["cached_tokens"] = cached
-    thought = found.get("thoughtsTokenCount")
-    if isinstance(thought, int) and "candidatesTokenCount" in found:
-        usage["output_tokens"] = usage.get("output_tokens", 0) + thought
-    # Of Anthropic: what was read from its cache, or written to it, is no part of the input there.
-    if isinstance(found.get("input_tokens"), int) and "cache_read_input_tokens" in found:
-        parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
-        usage["input_tokens"] += sum(part for part in parts if isinstance(part, int) and part > 0)
 
 
 # --- each kind of event

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.codecs.answer_usage import usage_of_response
 from aquila.cassettes.frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
@@ -107,6 +108,7 @@ class ExchangeReader:
                 self._add_frames(exchange, response)
             else:
                 self._add_body(exchange, response)
+            self._add_usage(exchange, response)
         except CassetteCorrupt:  # the file of a large body is missing: whoever asked for it was told
             exchange["error"] = "the file of this body is missing"
 
@@ -136,7 +138,10 @@ class ExchangeReader:
         answer = answer_messages(facts, self.bodies)
         if answer:
             exchange["answer"] = answer
-        usage = self.costs.usage_of(facts.usage, exchange.get("model", ""), exchange.get("answered_by", ""))
+
+    def _add_usage(self, exchange: Exchange, response: RecordedResponse) -> None:
+        tokens = usage_of_response(response)
+        usage = self.costs.usage_of(tokens, exchange.get("model", ""), exchange.get("answered_by", ""))
         if usage is not None:
             exchange["usage"] = usage
 

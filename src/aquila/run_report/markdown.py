@@ -56,7 +56,8 @@ def _write(report: RunReport) -> Iterator[str]:
         yield ""
     counted = [f"{totals[name]} {name}" for name in _COUNTED if totals[name]]  # type: ignore[literal-required]
     counted += [f"{totals[name]} {name}" for name in ("pending", "orphaned") if totals[name]]
-    yield f"{_many(totals['tests'], 'test')}: {', '.join(counted) or 'nothing was asked'}."
+    asked = _many(totals["requests"], "request")
+    yield f"{_many(totals['tests'], 'test')}, {asked}: {', '.join(counted) or 'nothing was asked'}."
     yield ""
     if totals["hosts"]:
         yield from _write_hosts(report)

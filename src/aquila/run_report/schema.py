@@ -204,9 +204,14 @@ class Job(TypedDict):
 
 
 class Test(TypedDict):
-    """One attempt of a test. ``id`` is how to type it; ``attempt`` counts from 1 where a test ran again."""
+    """One attempt of a test. ``id`` is how to type it; ``attempt`` counts from 1 where a test ran again.
+
+    ``identity`` is there where ``id`` is not enough to tell a test from all others: of two tests whose ids are the same
+    without a secret, and of one that several workers ran with ``--dist each``.
+    """
 
     id: str
+    identity: NotRequired[str]
     file: str
     line: NotRequired[int]
     outcome: Outcome
@@ -236,9 +241,10 @@ class HostTotals(TypedDict):
 class Totals(TypedDict):
     """Sums over the last attempt of each test.
 
-    ``replayed`` to ``refused`` count the tests in which such a request was, ``pending`` the files that wait for a
-    review, and ``orphaned`` the cassettes that no test used. ``saved`` is milliseconds. ``cost`` is what was asked of a
-    provider now, and ``cost_saved`` what replayed answers have cost when they were recorded, both by currency.
+    ``replayed`` to ``refused`` count requests, ``pending`` the files that wait for a review, and ``orphaned`` the
+    cassettes that no test used. ``saved`` is the milliseconds that replayed answers took when they were recorded.
+    ``cost`` is what was asked of a provider now, and ``cost_saved`` what replayed answers have cost when they were
+    recorded, both by currency. Answers that were faults count as requests, and not with their tokens.
     """
 
     tests: int

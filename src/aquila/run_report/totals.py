@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aquila.run_report.schema import Exchange, HostTotals, Test, Totals
+from aquila.run_report.schema import Exchange, HostTotals, Test, Totals, Usage
+
+
+def identity_of(test: Test) -> str:
+    """Return what all attempts of a test have in common, and no other test."""
+    return test.get("identity", test["id"])
 
 
 def last_attempts(tests: Sequence[Test]) -> list[Test]:
     """Return the last attempt of each test, in order."""
-    last = {test["id"]: test for test in tests}
-    return [test for test in tests if test["outcome"] != "rerun" or last[test["id"]] is test]
+    last = {identity_of(test): test for test in tests}
+    return [test for test in tests if test["outcome"] != "rerun" or last[identity_of(test)] is test]
+
+
+def is_asked(exchange: Exchange) -> bool:
+    """Whether a test asked this, and it is no recording that was left over."""
+    return "unplayed" not in exchange["states"]
+
+
+def model_of(exchange: Exchange) -> str:
+    """Return the model that a request asked for, or else the one that answered."""
+    return exchange.get("model") or exchange.get("answered_by", "")
+
+
+def usage_of(exchange: Exchange) -> Usage:
+    """Return the tokens of an answer, as far as somebody paid for them: a fault is made of an answer, and free."""
+    return {} if "faulted" in exchange["states"] or not is_asked(exchange) else exchange.get("usage", {})
 
 
 def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
@@ -36,30 +56,29 @@ def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
     }
     hosts: dict[tuple[str, str], HostTotals] = {}
     for exchange in (each for test in counted for each in test["exchanges"]):
-        if "unplayed" not in exchange["states"]:
+        if is_asked(exchange):
             _add(totals, hosts, exchange)
     totals["hosts"] = sorted(hosts.values(), key=lambda each: (-each["requests"], each["host"], each["model"]))
     return totals
 
 
 def _count(tests: Sequence[Test], state: str) -> int:
-    return sum(state in test["states"] for test in tests)
+    return sum(state in exchange["states"] for test in tests for exchange in test["exchanges"])
 
 
 def _add(totals: Totals, hosts: dict[tuple[str, str], HostTotals], exchange: Exchange) -> None:
-    host, model = exchange["host"], exchange.get("model") or exchange.get("answered_by", "")
+    host, model = exchange["host"], model_of(exchange)
     of_host = hosts.setdefault(
         (host, model), {"host": host, "model": model, "requests": 0, "input_tokens": 0, "output_tokens": 0, "cost": {}}
     )
-    usage = exchange.get("usage", {})
+    usage = usage_of(exchange)
     for sums in (totals, of_host):
         sums["requests"] += 1
         sums["input_tokens"] += usage.get("input_tokens", 0)
         sums["output_tokens"] += usage.get("output_tokens", 0)
     was_paid = exchange["source"] in ("recorded", "live")
     if "replayed" in exchange["states"]:
-        timing = exchange["timing"]
-        totals["saved"] += max(0, timing.get("ended", 0) - timing.get("took", 0))
+        totals["saved"] += exchange["timing"].get("ended", 0)
     if "cost" in usage:
         currency = usage.get("currency", "USD")
         costs = totals["cost"] if was_paid else totals["cost_saved"] if exchange["source"] == "replayed" else {}

@@ -28,9 +28,13 @@ _WORST: tuple[Outcome, ...] = ("interrupted", "passed", "skipped", "xfailed", "x
 
 
 class CollectedTests:
-    """A plugin of a process that runs tests. ``file`` gets a line for each, ``worker`` is the name of the process."""
+    """A plugin of a process that runs tests. ``file`` gets a line for each, ``worker`` is the name of the process.
 
-    def __init__(self, run: Run, collector: ExchangeCollector, file: PartialFile, worker: str) -> None:
+    ``each`` says that every worker runs all tests.
+    """
+
+    def __init__(self, run: Run, collector: ExchangeCollector, file: PartialFile, worker: str, *, each: bool) -> None:
+        self._each = each
         self._run = run
         self._collector = collector
         self._file = file
@@ -80,6 +84,10 @@ class CollectedTests:
         if self._worker:
             self._test["worker"] = self._worker
         self._identity = _identify(item.nodeid, name)
+        if self._each:
+            self._identity += f" {self._worker}"
+        if self._identity != name:
+            self._test["identity"] = self._identity
         self._file.write("begins", {"test": self._test, "at": time.time(), "identity": self._identity})
 
     @pytest.hookimpl(wrapper=True)
@@ -165,9 +173,9 @@ class CollectedTests:
 
 def _identify(node: str, shown: str) -> str:
     """What tells a test from others, whose ids may be the same without their secrets."""
-    return (
-        shown if shown.endswith(node) else hashlib.blake2b(node.encode("utf-8", "replace"), digest_size=8).hexdigest()
-    )
+    if shown.endswith(node):
+        return shown
+    return f"{shown} #{hashlib.blake2b(node.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
 
 
 def _sum_up(facts: TestFacts) -> dict[str, Any]:

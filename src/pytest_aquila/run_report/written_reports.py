@@ -44,6 +44,9 @@ PLUGIN = "aquila-run-report"
 _SENT = "aquila_report"
 """What workers find in their input: where they collect."""
 
+_EACH = "aquila_report_each"
+"""And whether each of them runs all tests."""
+
 _PROBLEM = "aquila_report_problem"
 """What workers leave in their output: why a report has not all of theirs."""
 
@@ -86,7 +89,8 @@ class RunReports:
             except OSError as error:
                 raise pytest.UsageError(f"--aquila-report: {path} cannot be written: {error.strerror}") from None
             collector = ExchangeCollector(root_of(self._config), Costs(self._prices), f"{worker}-" if worker else "")
-            self._tests = CollectedTests(self._config.stash[RUN], collector, file, worker)
+            each = self._input is not None and bool(self._input[_EACH])
+            self._tests = CollectedTests(self._config.stash[RUN], collector, file, worker, each=each)
             self._config.pluginmanager.register(self._tests)
 
     def _partial_of_process(self) -> tuple[Path, str]:
@@ -117,6 +121,7 @@ class RunReports:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker where to collect."""
         node.workerinput[_SENT] = str(self._partial)
+        node.workerinput[_EACH] = self._config.getoption("dist", "no") == "each"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
 from aquila.run_report.schema import Exchange, RunReport, Test, Text
+from aquila.run_report.totals import identity_of, is_asked, model_of, usage_of
 
 LONGEST_LIST = 5
 _LONGEST_REASON = 160
@@ -85,8 +86,9 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     tests = report["tests"]
     attempts: dict[str, list[int]] = {}
     for number, test in enumerate(tests):
-        attempts.setdefault(test["id"], []).append(number)
+        attempts.setdefault(identity_of(test), []).append(number)
     rows = [_make_row(tests[numbers[-1]], numbers) for numbers in attempts.values()]
+    _tell_apart(rows)
     for row in rows:
         failure = _read(report, tests[row["number"]].get("failure", ""))
         if row["outcome"] in WRONG and failure.strip():
@@ -96,13 +98,24 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     return {
         "rows": rows,
         "states": dict(Counter(state for test in last for one in test["exchanges"] for state in one["states"])),
-        "traffic": _sum_traffic(exchange for test in last for exchange in test["exchanges"]),
+        "traffic": _sum_traffic(one for test in last for one in test["exchanges"] if is_asked(one)),
         "causes": _find_causes(tests, [row["number"] for row in rows], add),
         "slowest": _first(rows, lambda row: -row["took"]),
         "largest": _first([row for row in rows if row["size"]], lambda row: -row["size"]),
         "oldest": _first(dated, lambda row: row["recorded"]),
         "failed": [row["number"] for row in rows if row["outcome"] in WRONG],
     }
+
+
+def _tell_apart(rows: list[Row]) -> None:
+    """Number the tests with an id that others have, too: links lead to ids."""
+    known: set[str] = set()
+    for row in rows:
+        name, number = row["id"], 1
+        while row["id"] in known:
+            number += 1
+            row["id"] = f"{name} ({number})"
+        known.add(row["id"])
 
 
 def _read(report: RunReport, text: Text) -> str:
@@ -121,7 +134,7 @@ def _first(rows: list[Row], key: Callable[[Row], Any]) -> list[int]:
 
 
 def _make_row(test: Test, numbers: list[int]) -> Row:
-    exchanges = test["exchanges"]
+    exchanges = [exchange for exchange in test["exchanges"] if is_asked(exchange)]
     row: Row = {
         "number": numbers[-1],
         "id": test["id"],
@@ -131,7 +144,7 @@ def _make_row(test: Test, numbers: list[int]) -> Row:
         "took": test["took"],
         "states": list(test["states"]),
         "hosts": _distinct(exchange["host"] for exchange in exchanges),
-        "models": _distinct(exchange.get("model", "") for exchange in exchanges),
+        "models": _distinct(model_of(exchange) for exchange in exchanges),
         "requests": len(exchanges),
         "tokens": sum(count_tokens(exchange) for exchange in exchanges),
         "size": sum(_measure(exchange) for exchange in exchanges),
@@ -152,7 +165,7 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 
 def count_tokens(exchange: Exchange) -> int:
     """Count the tokens that an answer reports."""
-    usage = exchange.get("usage", {})
+    usage = usage_of(exchange)
     return usage.get("total_tokens") or usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
 
 
@@ -170,7 +183,7 @@ def measure_text(text: Text) -> int:
 def _sum_traffic(exchanges: Iterable[Exchange]) -> list[Traffic]:
     found: dict[tuple[str, str], Traffic] = {}
     for exchange in exchanges:
-        place = exchange["host"], exchange.get("model", "")
+        place = exchange["host"], model_of(exchange)
         one = found.setdefault(
             place,
             {
@@ -178,7 +191,7 @@ def _sum_traffic(exchanges: Iterable[Exchange]) -> list[Traffic]:
                 "cost": {}, "time": 0,
             },
         )  # fmt: skip
-        usage = exchange.get("usage", {})
+        usage = usage_of(exchange)
         one["requests"] += 1
         one["input_tokens"] += usage.get("input_tokens", 0)
         one["output_tokens"] += usage.get("output_tokens", 0)

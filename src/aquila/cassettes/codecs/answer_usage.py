@@ -1,0 +1,171 @@
+"""The tokens that answers report, of every kind of provider: for the terminal, for reports, and for the XML of junit.
+
+Usage stands in events of its own or in the last ones, so that only these are read as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.codecs.answer_summary import read_aws_frames
+from aquila.cassettes.frames.frame import SWITCHED, Frame, NotAFrame, read_event
+from aquila.cassettes.model import RecordedChunk, RecordedResponse
+
+_TOKENS = {
+    "input_tokens": "input_tokens",
+    "prompt_tokens": "input_tokens",
+    "promptTokenCount": "input_tokens",
+    "prompt_eval_count": "input_tokens",
+    "inputTokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "completion_tokens": "output_tokens",
+    "candidatesTokenCount": "output_tokens",
+    "eval_count": "output_tokens",
+    "outputTokens": "output_tokens",
+    "total_tokens": "total_tokens",
+    "totalTokenCount": "total_tokens",
+    "totalTokens": "total_tokens",
+    "cachedContentTokenCount": "cached_tokens",
+    "cacheReadInputTokens": "cached_tokens",
+    "cache_read_input_tokens": "cached_tokens",
+}
+_HOLDERS = frozenset(("usage", "usageMetadata", *_TOKENS))
+_MAY_HAVE = re.compile(rb"oken|eval_count")
+_HOLDER = re.compile(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
+_LONGEST_USAGE = 20_000
+_BEGINNING, _END = 64 * 1024, 256 * 1024
+"""Bytes of a large answer that are read. Anthropic says at the beginning what it read, all others say it at the end."""
+
+_Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def usage_of_response(response: RecordedResponse) -> dict[str, int]:
+    """Return the tokens that an answer reports, or those of all answers in a conversation over a WebSocket.
+
+    Of a large one the beginning and the end are read. Raises ``CassetteCorrupt`` if its file is missing.
+    """
+    chunks = response.chunks
+    if response.status == SWITCHED:
+        return usage_of_messages(_received(chunks))
+    if isinstance(chunks, StoredChunks) and chunks.file.size > _END + _BEGINNING:
+        return usage_of_ends(chunks.file.first_bytes(_BEGINNING), chunks.file.last_bytes(_END))
+    return usage_of_answer(response.body)
+
+
+def usage_of_answer(body: bytes) -> dict[str, int]:
+    """Return the tokens that an answer reports, streamed or not: ``input_tokens``, ``output_tokens`` and the like."""
+    usage: dict[str, int] = {}
+    try:
+        for event in _events_of(body):
+            read_event_usage(event, usage)
+    except _Unknown:
+        pass  # what came before it counts
+    return usage
+
+
+def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
+    """Return the tokens that an answer reports of which only the beginning and the end are known."""
+    usage = usage_of_answer(beginning)
+    for found in _HOLDER.finditer(end):
+        text = end[found.end() : found.end() + _LONGEST_USAGE].decode("utf-8", "replace")
+        try:
+            _read_usage({"usage": json.JSONDecoder().raw_decode(text)[0]}, usage)
+        except _Unknown:
+            continue
+    for line in end.splitlines()[-2:]:  # of Ollama, which has them beside everything else
+        _read_usage(_parse(line) or {}, usage)
+    return usage
+
+
+def usage_of_messages(messages: Iterable[bytes]) -> dict[str, int]:
+    """Return the tokens of all answers in what a provider says over a WebSocket."""
+    total: dict[str, int] = {}
+    for message in messages:
+        if message[:1] != b"{" or _MAY_HAVE.search(message) is None:
+            continue
+        usage: dict[str, int] = {}
+        read_event_usage(_parse(message) or {}, usage)
+        for name, count in usage.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def total_of(usage: dict[str, int]) -> int:
+    """Return how many tokens an answer took in all."""
+    return usage.get("total_tokens") or usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+
+
+def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
+    """Add the tokens that one event of an answer reports, or an answer as a whole. A later event knows better."""
+    for holder in (event, _mapping(event.get("response")), _mapping(event.get("message"))):
+        _read_usage(holder, usage)
+
+
+def _received(chunks: Iterable[RecordedChunk]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if _MAY_HAVE.search(chunk.data) is None:
+            continue
+        try:
+            said = read_event(chunk)
+        except NotAFrame:
+            continue
+        if isinstance(said, Frame) and not said.sent:
+            yield said.data
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _parse(data: bytes) -> dict[str, Any] | None:
+    try:
+        value: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
+    if body[:1] == b"\0":
+        yield from read_aws_frames(body)
+        return
+    if _MAY_HAVE.search(body) is None:
+        return
+    if body.lstrip()[:1] in (b"{", b"["):
+        try:
+            whole: Any = json.loads(body)
+        except ValueError:  # one object after the other, or cut
+            pass
+        else:
+            yield from (each for each in (whole if isinstance(whole, list) else [whole]) if isinstance(each, dict))
+            return
+    for line in body.splitlines():
+        if _MAY_HAVE.search(line) is not None:
+            event = _parse(line.removeprefix(b"data:"))
+            if event is not None:
+                yield event
+
+
+def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
+    if _HOLDERS.isdisjoint(holder):
+        return
+    found = _mapping(holder.get("usage")) or _mapping(holder.get("usageMetadata")) or holder
+    for name, kind in _TOKENS.items():
+        value = found.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            usage[kind] = value
+    for details in ("prompt_tokens_details", "input_tokens_details"):
+        cached = _mapping(found.get(details)).get("cached_tokens")
+        if isinstance(cached, int) and cached >= 0:
+            usage["cached_tokens"] = cached
+    thought = found.get("thoughtsTokenCount")
+    if isinstance(thought, int) and "candidatesTokenCount" in found:
+        usage["output_tokens"] = usage.get("output_tokens", 0) + thought
+    # Of Anthropic: what was read from its cache, or written to it, is no part of the input there.
+    if isinstance(found.get("input_tokens"), int) and "cache_read_input_tokens" in found:
+        parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+        usage["input_tokens"] += sum(part for part in parts if isinstance(part, int) and part > 0)

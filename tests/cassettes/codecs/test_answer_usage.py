@@ -1,0 +1,102 @@
+"""The tokens of an answer are found in every provider's form, and at the end of large answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.cassettes.storage.body_writer import write_body
+from aquila.run_report.exchanges import MOST_FRAMES
+from aquila.run_report.page import overview
+from aquila.run_report.totals import sum_up
+from tests.run_report.sample_runs import make_exchange, make_test
+
+
+def answer(*pieces: bytes, status: int = 200) -> RecordedResponse:
+    return RecordedResponse(status, (), tuple(RecordedChunk(each, 1) for each in pieces), "complete")
+
+
+def events(*values: Any) -> list[bytes]:
+    return [b"data: " + json.dumps(each).encode() + b"\n\n" for each in values]
+
+
+def frame_of_aws(value: Any) -> bytes:
+    payload = json.dumps(value).encode()
+    length = 16 + len(payload)
+    return length.to_bytes(4) + (0).to_bytes(4) + bytes(4) + payload + bytes(4)
+
+
+GEMINI = {"promptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 9}
+START = {"type": "message_start", "message": {"usage": {"input_tokens": 100, "output_tokens": 1}}}
+OLLAMA = {"message": {"content": "x"}, "prompt_eval_count": 5, "eval_count": 6}
+
+
+@pytest.mark.parametrize(
+    ("response", "total"),
+    [
+        (answer(json.dumps({"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}).encode()), 7),
+        (answer(json.dumps({"candidates": [], "usageMetadata": GEMINI}).encode()), 9),
+        (answer(*events({"candidates": []}, {"usageMetadata": GEMINI})), 9),
+        (answer(*events(START, {"type": "message_delta", "usage": {"output_tokens": 20}})), 120),
+        (answer(b'{"message": {"content": "x"}}\n', json.dumps(OLLAMA).encode()), 11),
+        (answer(frame_of_aws({"usage": {"inputTokens": 5, "outputTokens": 6, "totalTokens": 11}})), 11),
+        (answer(b'{"text": "tokens: \\"total_tokens\\": 5"}'), 0),
+        (answer(b'{"usage": {"total_tokens": 7'), 0),
+    ],
+    ids=["openai", "gemini", "gemini streamed", "anthropic streamed", "ollama", "bedrock", "only said", "cut"],
+)
+def test_tokens_are_found_in_every_form(response: RecordedResponse, total: int) -> None:
+    assert total_of(usage_of_response(response)) == total
+
+
+def test_tokens_at_the_end_of_a_large_answer_are_found(tmp_path: Path) -> None:
+    for end in (b'"}], "usage": {"input_tokens": 2, "output_tokens": 3}}', b'"}\n\n' + events(START)[0]):
+        body = b'{"content": [{"text": "' + b"y" * 5_000_000 + end
+        chunks = StoredChunks.from_sizes(write_body(tmp_path, [body]), [len(body)], [1])
+        assert total_of(usage_of_response(RecordedResponse(200, (), chunks, "complete"))) in (5, 101)
+
+
+def test_tokens_of_all_answers_in_a_long_conversation_are_summed() -> None:
+    said = events(*[{"type": "response.done", "response": {"usage": {"total_tokens": 2}}}] * (MOST_FRAMES + 10))
+    sent = [b"event: sent\n" + each for each in said]
+    assert total_of(usage_of_response(answer(*said, *sent, status=SWITCHED))) == 2 * (MOST_FRAMES + 10)
+
+
+def test_all_sums_of_a_report_count_what_was_asked_and_paid() -> None:
+    exchanges = [
+        make_exchange(1),
+        make_exchange(2, states=["faulted"]),
+        make_exchange(3, states=["unplayed"], source="none"),
+        make_exchange(4, model=None, answered_by="other"),
+    ]
+    test = make_test("test_it", exchanges)
+    totals = sum_up([test], pending=0, orphans=0)
+    assert (totals["replayed"], totals["requests"], totals["input_tokens"], totals["saved"]) == (2, 3, 24, 1280)
+    report: Any = {"tests": [test], "bodies": {}}
+    seen = overview.sum_up(report)
+    assert [(each["model"], each["requests"], each["input_tokens"]) for each in seen["traffic"]] == [
+        ("gpt-5-mini", 2, 12),
+        ("other", 1, 12),
+    ]
+    assert [(each["model"], each["requests"], each["input_tokens"]) for each in totals["hosts"]] == [
+        ("gpt-5-mini", 2, 12),
+        ("other", 1, 12),
+    ]
+    assert (seen["rows"][0]["requests"], seen["rows"][0]["tokens"]) == (3, 32)
+
+
+def test_tests_with_one_id_are_all_shown() -> None:
+    failed = make_test("test_it[****]", outcome="failed", identity="test_it[****] #1")
+    passed = make_test("test_it[****]", identity="test_it[****] #2")
+    report: Any = {"tests": [failed, passed], "bodies": {}}
+    seen = overview.sum_up(report)
+    assert seen["failed"] == [0]
+    assert len({row["id"] for row in seen["rows"]}) == 2
+    assert sum_up([failed, passed], pending=0, orphans=0)["tests"] == 2
