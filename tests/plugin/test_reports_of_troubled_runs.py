@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import jsonschema
 import pytest
 
+from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Cassette, RecordedChunk
+from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.run_report.json_schema import make_json_schema
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.run_report.command_line import describe_command
+from pytest_aquila.run_report.report_guard import ReportGuard
 from tests.plugin.conftest import Project
 
 REPORT = "--aquila-report=run.json"
@@ -107,6 +111,27 @@ def test_a_recording_without_its_body_is_told_as_one(project: Project) -> None:
     assert whole["request_body"] == '{"prompt":"2"}'
 
 
+def test_a_large_recording_is_not_searched_again_for_secrets(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.record(tests="def test_it(aquila_cassette): post('x')").assert_outcomes(passed=1)
+    (path,) = project.cassettes.rglob("*.yaml")
+    recorded = load_cassette(path).interactions[0]
+    large = replace(recorded.response, chunks=(RecordedChunk(b"y" * 300_000, 1),))
+    other = replace(recorded, request=replace(recorded.request, body=b'{"prompt":"z"}'), response=large)
+    save_cassette(path, Cassette.from_interactions([recorded, other]))
+    searched: list[type] = []
+    redact = Redactor.redact_response
+    monkeypatch.setattr(
+        Redactor,
+        "redact_response",
+        lambda self, response, *more, **named: (
+            searched.append(type(response.chunks)) or redact(self, response, *more, **named)  # type: ignore[func-returns-value]
+        ),
+    )
+    project.run(REPORT).assert_outcomes(passed=1)
+    assert read(project)["tests"][0]["exchanges"][1]["response_body"]["size"] == 300_000
+    assert StoredChunks not in searched
+
+
 def test_what_an_interrupted_test_had_asked_is_told(project: Project) -> None:
     tests = (
         ASK
@@ -180,3 +205,25 @@ def test_a_skipped_part_of_a_test_skips_it_not(project: Project) -> None:
 def test_a_command_is_shown_without_its_secrets(given: list[str], shown: str | None) -> None:
     told = describe_command(given).replace("'[redacted]'", "[redacted]")
     assert told == (shown or "pytest -k key 'test_key.py::test_it[a=b]' --aquila-record")
+
+
+def test_one_thread_at_a_time_collects() -> None:
+    guard, begun, goes_on = ReportGuard(), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def collect() -> None:
+        seen.append("begins")
+        begun.set()
+        goes_on.wait(60)
+        seen.append("ends")
+
+    first = threading.Thread(target=guard.attempt, args=(collect,))
+    first.start()
+    begun.wait(60)
+    second = threading.Thread(target=guard.attempt, args=(lambda: seen.append("second"),))
+    second.start()
+    second.join(0.1)  # without a lock it would have ended
+    goes_on.set()
+    first.join()
+    second.join()
+    assert seen == ["begins", "ends", "second"]

@@ -16,6 +16,7 @@ from aquila.recording.exchange_watch import ExchangeWatch
 from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
+from aquila.run_report.totals import is_asked, usage_of
 from pytest_aquila import junit_facts, test_scopes
 from pytest_aquila.run_report.report_guard import ReportGuard
 
@@ -180,8 +181,8 @@ def _identify(node: str, shown: str) -> str:
 
 def _sum_up(facts: TestFacts) -> dict[str, Any]:
     """What the XML of junit tells of a test."""
-    exchanges = [each for each in facts.exchanges if "unplayed" not in each["states"]]
-    usages = [each["usage"] for each in exchanges if "usage" in each]
+    exchanges = [each for each in facts.exchanges if is_asked(each)]
+    usages = [usage_of(each) for each in exchanges]
     return {
         "requests": len(exchanges),
         "refused": sum("refused" in each["states"] for each in exchanges),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -14,19 +17,26 @@ _Result = TypeVar("_Result")
 class ReportGuard:
     """Does what a report needs, at the places where pytest or a test would meet its errors.
 
-    ``problem`` is the first of them. ``is_over`` says that nothing more is collected: the file cannot be written.
+    One thread at a time does so: a scope may end in any. ``problem`` is the first error. ``is_over`` says that nothing
+    more is collected: the file cannot be written.
     """
 
     def __init__(self) -> None:
         self.problem = ""
         self.is_over = False
+        self._lock = threading.RLock()
+        self._process = os.getpid()
 
     def attempt(self, do: Callable[_Given, _Result], *args: _Given.args, **more: _Given.kwargs) -> _Result | None:
         """Return what ``do`` returns; None if it raises, which is noted."""
-        if self.is_over:
-            return None
+        if os.getpid() != self._process:
+            return None  # what a forked child collects is told by its parent, if at all; the lock may be held for ever
+        with self._lock:
+            return None if self.is_over else self._attempt(functools.partial(do, *args, **more))
+
+    def _attempt(self, do: Callable[[], _Result]) -> _Result | None:
         try:
-            return do(*args, **more)
+            return do()
         except OSError as error:
             self.is_over = True
             self._note(f"nothing more could be collected: {error.strerror or error}")
