@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import shlex
@@ -162,7 +163,8 @@ class CollectedTests:
         self.end_test()
         self._run.exchange_watch = None
         self.guard.attempt(self._write_prices)
-        self.guard.attempt(self._file.close)
+        with contextlib.suppress(OSError):  # of a full disk, which was told
+            self._file.close()
 
     def _write_prices(self) -> None:
         costs = self._collector.costs
