@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aquila.cassettes.storage.names import module_of_folder
-from aquila.cassettes.storage.recorded_uses import read_uses
+from aquila.cassettes.storage.recorded_uses import USES_FILE, read_uses
 
 _LARGEST_MODULE = 4 * 1024 * 1024
 
@@ -28,10 +30,27 @@ def find_tests(name: str, cassettes: Path, root: Path) -> list[TestPlace]:
 
     ``root`` is the folder to which the ids of tests are relative.
     """
-    told = sorted(test for cassette, test in read_uses(cassettes) if cassette == name)
+    told = _tests_by_cassette(cassettes, _state_of(cassettes / USES_FILE)).get(name)
     if told:
         return [_locate(test, root) for test in told]
     return list(_find_by_name(name, root))
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what is another value when a file was written; None for one that is not there."""
+    try:
+        known = path.stat()
+    except OSError:
+        return None
+    return known.st_mtime_ns, known.st_size, known.st_ino
+
+
+@functools.lru_cache(maxsize=8)
+def _tests_by_cassette(cassettes: Path, _: tuple[int, ...] | None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for cassette, test in sorted(read_uses(cassettes)):
+        found.setdefault(cassette, []).append(test)
+    return found
 
 
 def _locate(test: str, root: Path) -> TestPlace:
@@ -59,17 +78,26 @@ def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
 
 def _line_of(path: Path, names: list[str], *, missing: int = 1) -> int:
     """Return the line of a class, or of a function in it; that of the last that is found. Else ``missing``."""
-    try:
-        if path.stat().st_size > _LARGEST_MODULE:
-            return missing
-        body: list[ast.stmt] = ast.parse(path.read_bytes()).body
-    except (OSError, SyntaxError, ValueError, RecursionError):
-        return missing
-    line = missing
-    for name in names:
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        found = next((each for each in body if isinstance(each, kinds) and each.name == name), None)
-        if found is None:
-            break
-        line, body = found.lineno, found.body
-    return line
+    places = _places_in(path, _state_of(path))
+    found = [places[tuple(names[:end])] for end in range(1, len(names) + 1) if tuple(names[:end]) in places]
+    return found[-1] if found else missing
+
+
+@functools.lru_cache(maxsize=64)
+def _places_in(path: Path, state: tuple[int, ...] | None) -> dict[tuple[str, ...], int]:
+    """Return the lines of the classes and functions of a module, by their names; nothing of one that is no Python."""
+    places: dict[tuple[str, ...], int] = {}
+    if state is None or state[1] > _LARGEST_MODULE:
+        return places
+
+    def add(body: list[ast.stmt], outer: tuple[str, ...]) -> None:
+        for each in body:
+            if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                names = (*outer, each.name)
+                if names not in places:  # the first of a name, with what is in it
+                    places[names] = each.lineno
+                    add(each.body, names)
+
+    with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
+        add(ast.parse(path.read_bytes()).body, ())
+    return places
