@@ -156,6 +156,24 @@ def test_an_error_while_tests_are_collected_is_told(project: Project) -> None:
     assert report["notes"] == ["test_app.py could not be collected: ValueError: too early"]
 
 
+@pytest.mark.slow
+def test_workers_tell_apart_what_each_of_them_ran(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="""
+        import os
+        def test_it():
+            assert os.environ["PYTEST_XDIST_WORKER"] == "gw0"
+        """,
+        test_other="raise ValueError('too early')",
+    )
+    arguments = ("-p", "no:cacheprovider", "--dist=each", "--tx=2*popen", REPORT)
+    project.pytester.runpytest_subprocess(*arguments, "--continue-on-collection-errors")
+    report = read(project)
+    assert sorted(test["outcome"] for test in report["tests"]) == ["failed", "passed"]
+    assert len({test["identity"] for test in report["tests"]}) == 2
+    assert report["notes"] == ["test_other.py could not be collected: ValueError: too early"]
+
+
 def test_a_request_in_a_shared_block_is_told_of_the_test_that_made_it(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="module", autouse=True)

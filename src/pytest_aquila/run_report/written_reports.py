@@ -81,7 +81,8 @@ class RunReports:
         if self._config.option.collectonly:
             return
         if self._input is None:
-            self._put_old_aside()
+            with contextlib.suppress(OSError):  # what cannot be opened cannot be written either, which is said below
+                self._put_old_aside()
         if self._input is not None or self._config.getoption("dist", "no") == "no":
             path, worker = self._partial_of_process()
             try:
@@ -161,7 +162,7 @@ class RunReports:
             self._tests.close()
             self._note_problem(self._tests.guard.problem)
         if self._input is not None:
-            session.config.workeroutput[_PROBLEM] = "; ".join(self._notes)  # type: ignore[attr-defined]
+            session.config.workeroutput[_PROBLEM] = self._tests.guard.problem if self._tests else ""  # type: ignore[attr-defined]
             session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
         elif not self._config.option.collectonly:
             if not self._interrupted and session.shouldstop:
