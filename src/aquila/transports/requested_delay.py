@@ -46,14 +46,14 @@ def read_providers_delay(headers: Mapping[str, str], status: int | None) -> floa
 
     An answer that refuses what is too much, and does not say ``retry-after``, may say when its limits are full again:
     OpenAI with ``x-ratelimit-reset-requests: 1s``, Anthropic with ``anthropic-ratelimit-tokens-reset`` and a time. Of
-    the limits that are used up the last counts, and the first where none says that it is.
+    the limits that are used up the last counts. Where none is, too little is left of one of them, so the last of all.
     """
     name, _ = NO_DELAY
     own = {each: given for each, given in headers.items() if (each, given) != NO_DELAY}
     resets = list(_read_resets(own)) if status == TOO_MANY and not own.keys() & {name, "retry-after"} else []
     if resets:
         used_up = [seconds for seconds, is_used_up in resets if is_used_up]
-        return max(0.0, max(used_up) if used_up else min(seconds for seconds, _ in resets))
+        return max(0.0, *(used_up or [seconds for seconds, _ in resets]))
     seconds = read_requested_delay(own if "retry-after" in own else headers)
     return None if seconds is None or math.isinf(seconds) else max(0.0, seconds)
 

@@ -74,12 +74,20 @@ NOON = {"date": "Thu, 26 Nov 2026 12:00:00 GMT"}
 @pytest.mark.parametrize(
     ("headers", "delay"),
     [
-        ({f"{OPENAI}-reset-requests": "1s", f"{OPENAI}-reset-tokens": "6m0s"}, 1.0),
+        ({f"{OPENAI}-reset-requests": "1s", f"{OPENAI}-reset-tokens": "6m0s"}, 360.0),
         (
             {f"{OPENAI}-reset-requests": "1s", f"{OPENAI}-reset-tokens": "6m0s", f"{OPENAI}-remaining-tokens": "0"},
             360.0,
         ),
-        ({f"{OPENAI}-reset-requests": "8.64s", f"{OPENAI}-reset-tokens": "20ms"}, 0.02),
+        ({f"{OPENAI}-reset-requests": "8.64s", f"{OPENAI}-reset-tokens": "20ms"}, 8.64),
+        (
+            # The request was larger than what was left of the tokens.
+            {
+                f"{OPENAI}-reset-requests": "8ms", f"{OPENAI}-remaining-requests": "4999",
+                f"{OPENAI}-reset-tokens": "45s", f"{OPENAI}-remaining-tokens": "1200",
+            },
+            45.0,
+        ),
         ({f"{OPENAI}-reset-tokens": "1d2h3m4.5s"}, 93_784.5),
         ({f"{ANTHROPIC}-requests-reset": "2026-11-26T12:00:30Z", **NOON}, 30.0),
         ({f"{ANTHROPIC}-tokens-reset": "2026-11-26T14:00:30+02:00", **NOON}, 30.0),
