@@ -83,8 +83,10 @@ NOON = {"date": "Thu, 26 Nov 2026 12:00:00 GMT"}
         (
             # The request was larger than what was left of the tokens.
             {
-                f"{OPENAI}-reset-requests": "8ms", f"{OPENAI}-remaining-requests": "4999",
-                f"{OPENAI}-reset-tokens": "45s", f"{OPENAI}-remaining-tokens": "1200",
+                f"{OPENAI}-reset-requests": "8ms",
+                f"{OPENAI}-remaining-requests": "4999",
+                f"{OPENAI}-reset-tokens": "45s",
+                f"{OPENAI}-remaining-tokens": "1200",
             },
             45.0,
         ),

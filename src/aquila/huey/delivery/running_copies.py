@@ -7,7 +7,11 @@ two steps, and two that take over the same copy do not both succeed.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import struct
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -73,9 +77,14 @@ class RunningCopies(ABC):
         """Store a result in the place of a copy."""
 
 
+class CopyBeingMoved(Exception):
+    """Somebody else has begun to move a copy: ask again whether it is gone."""
+
+
 _MARK = b"\xc1aquila.moving"  # No message of a serializer begins so.
 _MARK_LASTS = 60.0
 """Seconds for which nobody else moves a copy that somebody has begun to move."""
+_MOVER_SIZE = 16
 
 
 def new_key() -> str:
@@ -92,6 +101,9 @@ class LooseCopies(RunningCopies):
     def __init__(self, storage: Any, state: SharedState) -> None:
         self._storage = storage
         self._state = state
+        self._id = uuid.uuid4().hex
+        self._stored: set[str] = set()
+        """The keys of copies in whose place something is stored, and that the storage did not let go yet."""
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
         self.forget(*finished)
@@ -108,7 +120,7 @@ class LooseCopies(RunningCopies):
 
     def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
         found = self._state.entries(TABLE + owner, limit=limit)
-        return [Copy(owner, entry.key, _split_mark(entry.value)[1]) for entry in found]
+        return [Copy(owner, entry.key, _split_mark(entry.value).data) for entry in found]
 
     def has(self, copy: Copy) -> bool:
         return self._state.get(TABLE + copy.owner, copy.key) is not None
@@ -131,28 +143,52 @@ class LooseCopies(RunningCopies):
     def _move(self, copy: Copy, store: Callable[[], object]) -> bool:
         """Store first, and forget the copy then: who is killed in between does it twice, and loses nothing.
 
-        Of several who would move a copy one does, which marks it before. The mark of one that was killed loses force.
+        Of several who would move a copy one does, which marks it before: the others get ``CopyBeingMoved``, for it may
+        still fail. The mark of one that was killed loses force, and one's own has none.
         """
-        table, now = TABLE + copy.owner, self._state.now()
-        present = self._state.get(table, copy.key)
-        if present is None:
-            return False
-        marked_at, data = _split_mark(present)
-        mark = _MARK + struct.pack(">d", now)
-        if now - marked_at < _MARK_LASTS or not self._state.replace(table, copy.key, present, mark + data):
-            return False
-        try:
-            store()
-        except BaseException:
-            self._state.replace(table, copy.key, mark + data, data)
-            raise
+        table = TABLE + copy.owner
+        if copy.key not in self._stored:
+            marked = self._mark(table, copy.key)
+            if marked is None:
+                return False
+            try:
+                store()
+            except BaseException:
+                with contextlib.suppress(Exception):  # Who stored nothing may well fail at this too.
+                    self._state.replace(table, copy.key, marked, _split_mark(marked).data)
+                raise
+            self._stored.add(copy.key)
         self._state.delete(table, copy.key)
+        self._stored.discard(copy.key)
         return True
 
+    def _mark(self, table: str, key: str) -> bytes | None:
+        """Mark a copy as being moved. Returns what it is then, or None where it is gone."""
+        # Of a thread: it moves one copy at a time.
+        mover = hashlib.blake2b(
+            f"{self._id}:{os.getpid()}:{threading.get_ident()}".encode(), digest_size=_MOVER_SIZE
+        ).digest()
+        while (present := self._state.get(table, key)) is not None:
+            found, now = _split_mark(present), self._state.now()
+            if found.mover != mover and now - found.at < _MARK_LASTS:
+                raise CopyBeingMoved("another consumer is moving this task: what it came to here is not stored yet")
+            marked = _MARK + struct.pack(">d", now) + mover + found.data
+            if self._state.replace(table, key, present, marked):
+                return marked
+        return None
 
-def _split_mark(value: bytes) -> tuple[float, bytes]:
-    """Return when somebody began to move a copy, 0 for never, and the message."""
+
+class _Marked(NamedTuple):
+    """When somebody began to move a copy, 0 for never; who, and the message."""
+
+    at: float
+    mover: bytes
+    data: bytes
+
+
+def _split_mark(value: bytes) -> _Marked:
     if not value.startswith(_MARK):
-        return 0.0, value
-    at = len(_MARK) + 8
-    return struct.unpack(">d", value[len(_MARK) : at])[0], value[at:]
+        return _Marked(0.0, b"", value)
+    begin = len(_MARK) + 8
+    end = begin + _MOVER_SIZE
+    return _Marked(struct.unpack(">d", value[len(_MARK) : begin])[0], value[begin:end], value[end:])

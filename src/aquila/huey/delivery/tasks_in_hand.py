@@ -21,7 +21,7 @@ from aquila.errors import NotSerializable
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.kept_copies import KeptCopies
-from aquila.huey.delivery.running_copies import Copy
+from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.progress.storage_patience import ask_until_answered
 
@@ -175,7 +175,10 @@ class TasksInHand:
             with contextlib.suppress(Exception):  # A message that nobody can read has no priority.
                 priority = self._huey.deserialize_task(data).priority
         if copy is not None and self.kept is not None:
-            return self.kept.storage.move_to_queue(copy, data, priority)
+            try:
+                return self.kept.storage.move_to_queue(copy, data, priority)
+            except CopyBeingMoved:
+                return False
         self.storage.enqueue(data, priority)
         return True
 
