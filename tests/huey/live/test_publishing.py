@@ -11,9 +11,10 @@ from huey.exceptions import CancelExecution
 import aquila
 from aquila import tool
 from aquila.errors import ConfigError
-from aquila.huey import MemoryHuey, follow
+from aquila.huey import MemoryHuey, current_task, follow
 from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.clock import SharedClock
+from aquila.huey.live.events import events_table
 from aquila.huey.live.storing import WORKERS_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
@@ -368,6 +369,35 @@ def test_a_batch_whose_confirmation_was_lost_is_stored_once(published, monkeypat
     with consumer(huey):
         assert [event.kind for event in events_of(huey, result)] == ["queued", "started", "done"]
     assert failures
+
+
+def test_a_job_is_done_only_when_all_its_events_are_stored(published, monkeypatch):
+    huey = published()
+    state, batches = state_of(huey), []
+
+    @huey.task()
+    def write():
+        for number in range(300):  # More than one batch holds.
+            huey.publisher.note_event(current_task(), "tool", lambda run: None, name=str(number))
+
+    def count_when_done(store):
+        def store_and_count(*args, **options):
+            answer = store(*args, **options)
+            if summary_of(huey, result).state == "done":
+                batches.append(state.count(events_table(result.id)))
+            return answer
+
+        return store_and_count
+
+    with huey.publisher.store._flushing:  # Its thread waits.
+        result = write()
+        task = huey.dequeue()
+        huey.publisher.store.flush()
+        huey.execute(task)
+        for name in ("update", "change_many"):
+            monkeypatch.setattr(state, name, count_when_done(getattr(state, name)))
+        huey.publisher.store.flush()
+        assert batches[0] == state.count(events_table(result.id)) >= 2
 
 
 def test_the_oldest_jobs_are_forgotten_with_their_events(published):

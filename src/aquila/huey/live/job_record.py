@@ -111,6 +111,11 @@ class JobRecord:
         return encode_batch(self._writer, self.run.key if self.run else "", events)
 
     @property
+    def has_events(self) -> bool:
+        """Whether there are events to store."""
+        return bool(self._pending) or self.batch is not None
+
+    @property
     def must_be_stored(self) -> bool:
         """Whether something waits that is more than the last word of a text."""
         return self.is_changed or self.batch is not None or (self.is_over and bool(self._pending))

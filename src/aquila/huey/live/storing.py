@@ -327,6 +327,8 @@ class RecordStore:
         """Return what is to change in the summary of a job, or None for nothing yet."""
         now = time.monotonic()
         with self._publisher.lock:
+            if record.is_over and record.has_events:
+                return None  # Whoever reads that a job is done looks for no more events.
             if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
                 return None
             record.is_changed = False
