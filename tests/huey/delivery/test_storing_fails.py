@@ -3,8 +3,9 @@
 import datetime as dt
 
 import pytest
+from huey import MemoryHuey as PlainHuey
 
-from aquila.huey import current_task, dead_letters
+from aquila.huey import MsgpackSerializer, current_task, dead_letters, instrument
 from aquila.huey.delivery import tasks_in_hand
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
@@ -353,3 +354,25 @@ def test_a_copy_that_another_begins_to_move_is_not_taken_for_gone(make):  # noqa
     huey.storage.put_data = put_data
     assert two.move_to_queue(copy, b"again", None)
     assert not one.move_to_results(copy, "id", b"result")
+
+
+@pytest.mark.parametrize("method", ["is_revoked", "_revoke_keys"])
+def test_a_huey_that_revokes_tasks_in_its_own_way_is_asked(method):
+    class OwnWay(PlainHuey):
+        """Revokes every task."""
+
+    if method == "is_revoked":
+        OwnWay.is_revoked = lambda *args: True
+    else:
+        OwnWay._revoke_keys = lambda *args: ["all"]
+    own = instrument(OwnWay("own", serializer=MsgpackSerializer()))
+    executed = []
+
+    @own.task()
+    def job():
+        executed.append(1)
+
+    own.put("all", (None, False))
+    job()
+    own.execute(own.dequeue())
+    assert executed == []

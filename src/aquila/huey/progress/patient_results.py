@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from huey.api import PeriodicTask, Task
+from huey.api import Huey, PeriodicTask, Task
 
 from aquila.huey.progress.storage_patience import ask_again
 
@@ -14,6 +14,17 @@ _OF_TASKS = (Task, PeriodicTask)
 
 PATIENCE = 30.0
 """Seconds for which the storage is asked again."""
+
+
+def _compare_with_huey(kind: Any) -> bool:
+    """Whether a class asks for revoked tasks as Huey itself does, behind ``PatientResults``."""
+    bases = kind.__mro__[kind.__mro__.index(PatientResults) + 1 :]
+    following = next((base for base in bases if "is_revoked" in base.__dict__), None)
+    return kind._revoke_keys is Huey._revoke_keys and following is Huey
+
+
+_asks_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
+"""The same, found once for each class."""
 
 
 class PatientResults:
@@ -29,7 +40,9 @@ class PatientResults:
     def is_revoked(self, task: Any, timestamp: Any = None, peek: bool = True) -> bool:
         """Whether a task is revoked. Before a task begins, Huey asks without ``peek``: the task is in no queue then."""
         try:
-            if not peek and type(task).__base__ in _OF_TASKS:  # As what a worker is about to begin: mostly not revoked.
+            if (
+                not peek and type(task).__base__ in _OF_TASKS and _asks_as_huey(type(self))
+            ):  # As what a worker is about to begin: mostly not revoked.
                 keys = [task.revoke_id, self._task_key(type(task), "rt")]
                 if not self.storage.peek_many(keys):
                     return False
