@@ -25,8 +25,9 @@ TOKENS = "tokens"
 _SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
 _KEPT = 40 * 86_400.0
 """Seconds for which it is known what an hour, a day or a month has spent."""
-_KEPT_OF_TASK = 2 * 86_400.0
-"""The same of a task, from its last request on, and for as long as its next retry may be away."""
+_KEPT_OF_TASK = 31 * 86_400.0
+"""The same of a task, from its last request on, and for as long as its next retry may be away: a dead letter is kept
+for 30 days, and may be enqueued again."""
 _WITHOUT_END = 1e12
 """The order of what a queue has spent: later than any moment, so it is never forgotten."""
 
