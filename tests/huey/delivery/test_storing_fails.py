@@ -376,3 +376,40 @@ def test_a_huey_that_revokes_tasks_in_its_own_way_is_asked(method):
     job()
     own.execute(own.dequeue())
     assert executed == []
+
+
+@pytest.mark.parametrize("delay", [0, 60])
+def test_a_retry_that_the_storage_refused_is_stored_when_the_process_stops(make, delay, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task(retries=2, retry_delay=delay)
+    def job():
+        raise ValueError
+
+    job()
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.storage, "enqueue", fail)
+        patch.setattr(huey.storage, "add_to_schedule", fail)
+        with pytest.raises(Away):
+            huey.execute(huey.dequeue())
+    for _ in range(2):
+        huey.notify_interrupted_tasks()
+        (task,) = huey.scheduled() if delay else huey.pending()
+        assert task.retries == 1
+
+
+def test_what_was_due_and_refused_is_handed_back_once(make, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task()
+    def job():
+        return 1
+
+    huey.add_schedule(job.task_class(eta=dt.datetime(2020, 1, 1)))
+    (task,) = read_due(huey)
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.storage, "enqueue", fail)
+        with pytest.raises(Away):
+            huey.enqueue(task)
+    huey.notify_interrupted_tasks()
+    assert huey.pending_count() == 1

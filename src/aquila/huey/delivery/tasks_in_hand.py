@@ -317,16 +317,33 @@ class TasksInHand:
 
     def hand_back_rest(self) -> None:
         """Hand back what is left after ``stop_taking``, and wait until what has ended is stored."""
+        self._store_refused()
         left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not _HAS_ENDED]
         for task in left:
             task._aquila_interrupted = False
             self._hand_back(task)
         with self._changed:
             self._wait_until(lambda: not self._taken)
+        self._store_refused()  # What has ended may have been refused meanwhile.
         if self.kept is not None:
             self.kept.end_life()
         with self._changed:
             self._is_closed = False
+
+    def _store_refused(self) -> None:
+        """Ask the storage once more to take what it has refused: nobody reads the schedule here any more."""
+        with self._lock:
+            refused, self._refused = self._refused, []
+        for task in refused:
+            self._taken.pop(id(task), None)
+            try:
+                data = self._huey.serialize_task(task)
+                if self._huey.ready_to_run(task):
+                    self.storage.enqueue(data, task.priority)
+                else:
+                    self.storage.add_to_schedule(data, task.eta)
+            except Exception:
+                logger.exception("task %s is due again and could not be enqueued", task.id)
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
