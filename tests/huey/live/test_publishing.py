@@ -12,7 +12,7 @@ import aquila
 from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, current_task, follow
-from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live import publish_jobs, storing, subscribe
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.events import events_table
 from aquila.huey.live.storing import WORKERS_TABLE
@@ -562,6 +562,56 @@ def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(pub
     huey.publisher.store._beat()
     assert state_of(huey).count(WORKERS_TABLE) == 0
     huey.publisher.store.end_worker()
+
+
+def test_a_worker_that_takes_leave_while_it_says_that_it_lives_is_gone(published, monkeypatch):
+    huey = published()
+    state, store = state_of(huey), huey.publisher.store
+    put, saying, has_left, leavers = state.put, threading.Event(), threading.Event(), []
+
+    def leave():
+        store.leave()
+        has_left.set()
+
+    def put_late(table, *args, **options):
+        if table == WORKERS_TABLE and not leavers:
+            leavers.append(threading.Thread(target=leave))
+            leavers[0].start()
+            has_left.wait(0.2)  # It is not to leave before this is stored.
+            put(table, *args, **options)
+            saying.set()
+        else:
+            put(table, *args, **options)
+
+    monkeypatch.setattr(state, "put", put_late)
+    store.begin_worker()
+    assert saying.wait(60)
+    leavers[0].join()
+    assert (state.count(WORKERS_TABLE), store._beats) == (0, {})
+    store.end_worker()
+
+
+def test_who_waits_for_what_is_stored_is_woken_though_a_later_step_fails(published, monkeypatch):
+    huey = published()
+    state, woken = state_of(huey), []
+    update = state.update
+    monkeypatch.setattr(storing, "wake_subscribers", lambda place, jobs: woken.extend(jobs))
+
+    @huey.task()
+    def write():
+        pass
+
+    with huey.publisher.store._flushing, monkeypatch.context() as patch:  # Its thread waits.
+        result = write()
+        huey.execute(huey.dequeue())
+        patch.setattr(
+            state,
+            "update",
+            lambda table, *args, **more: (_broken if table == JOBS_TABLE else update)(table, *args, **more),
+        )  # The summary comes after the events.
+        huey.publisher.store.flush()
+        assert state.count(events_table(result.id)) > 0
+        assert woken == [result.id]
 
 
 def test_nobody_gets_a_wrong_time_while_another_asks_the_storage_for_it():

@@ -92,7 +92,6 @@ class RecordStore:
         self._keep = keep
         self._older_than = older_than.total_seconds()
         self._heartbeat = heartbeat
-        self._flushing = threading.RLock()
         self._woken = threading.Event()
         self._is_away = False
         self._pause = 0.0
@@ -102,6 +101,7 @@ class RecordStore:
     def _enter_process(self) -> None:
         """Begin anew, in a process that was forked too."""
         self._pid = os.getpid()
+        self._flushing = threading.RLock()  # Where the fork was made it may be held.
         self._runs = 0
         self._workers: list[Place] = []
         self._beats: dict[Place, float] = {}
@@ -156,11 +156,12 @@ class RecordStore:
 
     def leave(self) -> None:
         """Store everything and take leave: this process ends, and its threads with it, before their hooks have run."""
-        with self._publisher.lock:
-            self._has_left = True
-        self.flush()
-        for place in list(self._beats):
-            self._take_leave(place)
+        with self._flushing:  # Whoever says now that this process lives has said it before.
+            with self._publisher.lock:
+                self._has_left = True
+            self.flush()
+            for place in list(self._beats):
+                self._take_leave(place)
 
     def wake(self) -> None:
         """Have the thread store what is new, soon."""
@@ -191,7 +192,8 @@ class RecordStore:
                     time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
                     self._woken.clear()
                     self.flush()
-                self._beat()
+                with self._flushing:
+                    self._beat()
                 self._forget_old_jobs()
                 is_well = True
             except Exception:
@@ -217,26 +219,31 @@ class RecordStore:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
             stored: dict[Place, dict[str, None]] = {}
             with self._unless_away():
-                for place, records in _group_by_place(waiting):
-                    with contextlib.suppress(*_ODD):  # whose it is turns out below
-                        stored[place] = dict.fromkeys(self._store_together(state_of(place), records))
-                for key, record in waiting:
-                    if self._flush_unless_odd(key, record):
-                        stored.setdefault(record.place, {})[record.summary.id] = None
-                    with self._publisher.lock:
-                        if record.is_over and not record.has_more:
-                            self._publisher.records.pop(key, None)
-                for place, jobs in stored.items():
-                    wake_subscribers(place, list(jobs))
+                try:
+                    self._store_all(waiting, stored)
+                finally:  # Whatever ended it, what is stored has its readers.
+                    for place, jobs in stored.items():
+                        if jobs:
+                            wake_subscribers(place, list(jobs))
             if any(record.must_be_stored for _, record in waiting):
                 self.wake()
 
-    def _store_together(self, state: SharedState, records: list[JobRecord]) -> list[str]:
-        """Store what is new of many executions in few steps, and return of which jobs that was.
+    def _store_all(self, waiting: list[tuple[str, JobRecord]], stored: dict[Place, dict[str, None]]) -> None:
+        """Store what is new of executions. Fills ``stored`` with the jobs of which something is stored, by place."""
+        for place, records in _group_by_place(waiting):
+            with contextlib.suppress(*_ODD):  # whose it is turns out below
+                self._store_together(state_of(place), records, stored.setdefault(place, {}))
+        for key, record in waiting:
+            self._flush_unless_odd(key, record, stored.setdefault(record.place, {}))
+            with self._publisher.lock:
+                if record.is_over and not record.has_more:
+                    self._publisher.records.pop(key, None)
+
+    def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:
+        """Store what is new of many executions in few steps, and add to ``done`` of which jobs that was.
 
         What is not stored here, for whatever reason but a storage that is away, is left to ``_flush_record``.
         """
-        done: list[str] = []
         for at in range(0, len(records), _TOGETHER):
             some = records[at : at + _TOGETHER]
             with_batch = [record for record in some if record.number and self._has_batch(record)]
@@ -244,10 +251,10 @@ class RecordStore:
             for record, is_stored in zip(with_batch, state.change_many(changes), strict=True):
                 if is_stored:
                     record.number, record.batch = record.number + 1, None
-                    done.append(record.summary.id)
+                    done[record.summary.id] = None
             # The summary follows the events, and never comes before them.
-            done += self._store_summaries(state, [record for record in some if record.number and record.batch is None])
-        return done
+            summaries = self._store_summaries(state, [each for each in some if each.number and each.batch is None])
+            done.update(dict.fromkeys(summaries))
 
     def _store_summaries(self, state: SharedState, records: list[JobRecord]) -> list[str]:
         updates = [(record, update) for record in records if (update := self._update_summary(record)) is not None]
@@ -279,10 +286,10 @@ class RecordStore:
             record.batch = record.encode([self._clean(record, event) for event in pending])
         return True
 
-    def _flush_unless_odd(self, key: str, record: JobRecord) -> bool:
+    def _flush_unless_odd(self, key: str, record: JobRecord, done: dict[str, None]) -> None:
         """Store what is new of an execution. One that can never be stored is given up, and holds up no other."""
         try:
-            return self._flush_record(record)
+            self._flush_record(record, done)
         except _ODD as error:
             # Seldom a storage raises these where a connection breaks, so once is not enough.
             record.failures += 1
@@ -290,17 +297,16 @@ class RecordStore:
                 logger.error("what happened to job %s cannot be published: %s", record.summary.id, type(error).__name__)
                 with self._publisher.lock:
                     self._publisher.records.pop(key, None)
-            return False
 
-    def _flush_record(self, record: JobRecord) -> bool:
-        """Store what is new of an execution. Returns whether that was anything. Raises what the storage raises."""
-        is_stored = False
+    def _flush_record(self, record: JobRecord, done: dict[str, None]) -> None:
+        """Store what is new of an execution. Raises what the storage raises."""
         while self._has_batch(record):
             batch = record.batch or b""
             record.number = append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
             record.batch = None
-            is_stored = True
-        return self._store_summary(record) or is_stored
+            done[record.summary.id] = None
+        if self._store_summary(record):
+            done[record.summary.id] = None
 
     def _clean(self, record: JobRecord, event: Pending) -> Pending:
         kind, at, data = event
