@@ -161,3 +161,22 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
         page.wait_for_selector("text=this window can be closed")
         tab.assert_quiet()
     assert "1 recording left" in served.end()
+
+
+@pytest.mark.slow
+def test_the_page_looks_again_only_when_it_has_seen_the_last_look(served: Served) -> None:
+    with chromium() as browser:
+        page = Watched(browser).page
+        page.set_default_timeout(20_000)
+        page.clock.install()
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        held: list[Any] = []
+        page.route("**/review", lambda route: held.extend([route]))
+        page.clock.run_for(20_000)
+        page.evaluate("fetch('x')")  # whatever was asked before is known now
+        assert len(held) == 1
+        with page.expect_response("**/review"):
+            held[0].continue_()
+        with page.expect_request("**/review"):
+            pass  # the next look

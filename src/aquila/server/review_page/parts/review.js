@@ -9,7 +9,7 @@ const GROUPS = {
 };
 const token = location.hash.slice(1);
 const at = (id) => document.getElementById(id);
-let review = null, current = null, ended = false, busy = false;
+let review = null, current = null, ended = false, busy = false, acts = 0;
 
 async function ask(path, body) {
   const options = { headers: { "x-aquila-token": token }, cache: "no-store" };
@@ -105,6 +105,7 @@ function open(id) {
 async function act(path, body, goesOn) {
   if (busy || ended) return;
   busy = true;
+  acts += 1;
   try { take(await ask(path, body), goesOn, path === "write"); }
   catch (error) { tell(error.message); }
   finally { busy = false; }
@@ -139,9 +140,16 @@ at("write").addEventListener("click", () => press("w"));
 at("done").addEventListener("click", () => press("q"));
 
 // Another window may decide, and a test may record: whoever comes back sees it.
-const look = () => review && !busy && !ended && !document.hidden && ask("review").then((value) => {
-  if (!busy && JSON.stringify(value) !== JSON.stringify(review)) take(value, false);
-}).catch((error) => tell(`The command does not answer: ${error.message}`));
+let looking = false;  // a long review may take longer to tell than the pause between two looks
+async function look() {
+  if (looking || !review || busy || ended || document.hidden) return;
+  looking = true;
+  try {
+    const before = acts, value = await ask("review");
+    if (!busy && acts === before && JSON.stringify(value) !== JSON.stringify(review)) take(value, false);
+  } catch (error) { tell(`The command does not answer: ${error.message}`); }
+  finally { looking = false; }
+}
 addEventListener("focus", look);
 setInterval(look, 2000);
 ask("review").then((value) => take(value, true)).catch((error) => tell(error.message));
