@@ -585,32 +585,36 @@ def test_a_worker_that_takes_leave_while_it_says_that_it_lives_is_gone(published
 
     monkeypatch.setattr(state, "put", put_late)
     store.begin_worker()
-    assert saying.wait(60)
-    leavers[0].join()
-    assert (state.count(WORKERS_TABLE), store._beats) == (0, {})
-    store.end_worker()
+    try:
+        assert saying.wait(60)
+        leavers[0].join()
+        assert (state.count(WORKERS_TABLE), store._beats) == (0, {})
+    finally:
+        store.end_worker()
 
 
 def test_who_waits_for_what_is_stored_is_woken_though_a_later_step_fails(published, monkeypatch):
     huey = published()
-    state, woken = state_of(huey), []
-    update = state.update
-    monkeypatch.setattr(storing, "wake_subscribers", lambda place, jobs: woken.extend(jobs))
+    state, store, woken = state_of(huey), huey.publisher.store, []
+    change_many = state.change_many
+
+    def refuse_summaries(changes):
+        return _broken() if any(change.table == JOBS_TABLE for change in changes) else change_many(changes)
 
     @huey.task()
     def write():
         pass
 
-    with huey.publisher.store._flushing, monkeypatch.context() as patch:  # Its thread waits.
+    with store._flushing, monkeypatch.context() as patch:  # Its thread waits.
         result = write()
-        huey.execute(huey.dequeue())
-        patch.setattr(
-            state,
-            "update",
-            lambda table, *args, **more: (_broken if table == JOBS_TABLE else update)(table, *args, **more),
-        )  # The summary comes after the events.
-        huey.publisher.store.flush()
-        assert state.count(events_table(result.id)) > 0
+        task = huey.dequeue()
+        store.flush()
+        huey.execute(task)
+        known = state.count(events_table(result.id))
+        patch.setattr(storing, "wake_subscribers", lambda place, jobs: woken.extend(jobs))
+        patch.setattr(state, "change_many", refuse_summaries)
+        store.flush()
+        assert state.count(events_table(result.id)) == known + 1
         assert woken == [result.id]
 
 

@@ -94,11 +94,13 @@ def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, work
     result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines(
         [
-            "aquila: 0 replayed, 0 recorded, 2 missed",
             "FAILED test_app.py::test_retried - CassetteMiss: nothing is *",
             "FAILED test_app.py::test_swallowed - CassetteMiss: nothing is *",
             "FAILED test_app.py::test_refused - LiveCallRefused: GET https://api.*",
             f"FAILED test_app.py::test_failed - {failed}",
+            "aquila: 2 tests miss, for what they ask is not recorded:",
+            "  test_app.py::test_retried, test_app.py::test_swallowed. To record:",
+            "aquila: 0 replayed, 0 recorded, 2 missed",
         ]
     )
 
