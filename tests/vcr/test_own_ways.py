@@ -144,7 +144,7 @@ def test_what_means_nothing_is_named_once(server: Upstream, caplog: pytest.LogCa
         "vcr: allow_everything has no effect: neither vcrpy nor Aquila knows it",
         f"vcr: the serializer lines has no effect beyond reading: {formats}",
     ]
-    assert list(runtime.current_run().notes) == told
+    assert [text for text, _ in runtime.current_run().notes] == told
     assert [record.getMessage() for record in caplog.records if record.name == "aquila"] == told
 
 

@@ -159,7 +159,10 @@ class LooseCopies(RunningCopies):
                 raise
             self._stored.add(copy.key)
         self._state.delete(table, copy.key)
-        self._stored.discard(copy.key)
+        try:
+            self._stored.remove(copy.key)
+        except KeyError:  # Another thread has seen that it is stored, and was faster.
+            return False
         return True
 
     def _mark(self, table: str, key: str) -> bytes | None:
