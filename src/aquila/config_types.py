@@ -42,6 +42,7 @@ class CassetteOptions(TypedDict, total=False):
     faults: str | Sequence[str] | None
     max_age: str | float | None
     outdated: Literal["warn", "fail"] | None
+    prices: str | PathLike[str] | None
     guard: Literal["providers", "all", "off"] | None
     sealed_ports: Words | int | Sequence[int] | None
     ignore_hosts: Words | None
