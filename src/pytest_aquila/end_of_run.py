@@ -36,6 +36,8 @@ _ERRORS_ONLY = -2
 
 def write_end(reporter: pytest.TerminalReporter, config: pytest.Config, exitstatus: int, totals: Totals | None) -> None:
     """Write everything that Aquila has to say of a run. ``totals`` are its sums, if there are any."""
+    if totals is not None:
+        totals.sort_tests()
     if options.wants_drift(config):
         drift_report.write_report(reporter, totals or Totals(), config.getoption("aquila_drift"))
     if options.wants_verification(config):

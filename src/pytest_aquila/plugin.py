@@ -408,7 +408,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         totals_of(session.config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):
-        session.config.workeroutput["aquila"] = totals.as_plain_data()  # type: ignore[attr-defined]
+        tests = map(test_scopes.id_to_type, session.items)
+        session.config.workeroutput["aquila"] = totals.as_plain_data(tests)  # type: ignore[attr-defined]
     elif totals is not None and totals.uses:
         totals.unstored += noted_uses.store_uses(itertools.starmap(noted_uses.NotedUse, totals.uses))
     if options.wants_verification(session.config):
@@ -446,5 +447,4 @@ def _starts_workers(config: pytest.Config) -> bool:
 
 
 def _used_cassettes(config: pytest.Config) -> list[tuple[str, str]]:
-    totals = config.stash.get(_totals, None)
-    return totals.cassettes if totals is not None else []
+    return totals.cassettes if (totals := config.stash.get(_totals, None)) is not None else []

@@ -9,6 +9,8 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pytest
 
     from aquila.config import Settings
@@ -49,6 +51,8 @@ class Totals:
     missing: list[str] = dataclasses.field(default_factory=list)
     changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
     anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    places: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Of the tests of workers, as they are typed: the place of each among those that were collected."""
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Take in what one test did. ``test`` is how to type it."""
@@ -78,11 +82,30 @@ class Totals:
                 setattr(self, name, mine or value)
             elif isinstance(mine, list):
                 mine.extend(map(_as_tuple, value))
+            elif isinstance(mine, dict):
+                mine.update(value)
             else:
                 setattr(self, name, mine + value)
 
-    def as_plain_data(self) -> dict[str, Any]:
-        """What a worker sends."""
+    def sort_tests(self) -> None:
+        """Order what workers told of tests as the tests were collected, whichever worker was faster."""
+        if not self.places:
+            return
+        self.missing.sort(key=self._place_of)
+        self.changed.sort(key=lambda row: self._place_of(row[-1]))
+        self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
+        self.stale.sort(key=lambda row: self._place_of(row[-1]))
+        self.anew.sort(key=lambda row: self._place_of(row[0]))
+
+    def _place_of(self, test: str) -> int:
+        return self.places.get(test, len(self.places))
+
+    def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
+        """What a worker sends. ``collected`` are all tests, as they are typed."""
+        rows = (*self.changed, *self.unplayed, *self.stale)
+        told = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
+        if told:
+            self.places = {test: place for place, test in enumerate(collected) if test in told}
         # A worker can send a tuple, and no record that is one.
         return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
 

@@ -208,6 +208,21 @@ def test_workers_tell_the_same_once_and_an_ascii_terminal_is_served(
     assert "\\u2026" not in "\n".join(summary(alone))
 
 
+def test_the_order_in_which_workers_end_changes_nothing_that_is_told() -> None:
+    tests = [f"test_app.py::test_{name}" for name in "cab"]
+
+    def told(order: list[str]) -> list[News]:
+        totals = Totals()
+        for test in order:
+            worker = Totals(missing=[test], changed=[("same", f"prompt of {test}", test)])
+            totals.merge_worker(worker.as_plain_data(tests))
+        totals.sort_tests()
+        return list(describe_totals(totals, [], 80, just_failed=False))
+
+    assert told(tests) == told(tests[::-1]) == told(sorted(tests))
+    assert told(tests[::-1])[0].names == tests
+
+
 def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Project) -> None:
     result = project.run("-p", "no:terminal", "--junitxml=report.xml", tests="def test_it(aquila_cassette): post('x')")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
