@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.codecs.transcript import write_transcript
+from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import FAILED, FOUND, arguments, conversation_summary, frame_differences, git_versions, project
+from aquila.cli import FAILED, FOUND, arguments, frame_differences, git_versions, project
 from aquila.cli.compared_files import bases_of, choose_pairs
 from aquila.cli.interaction_summary import readable_text_of, status_of
 from aquila.cli.output import Output, format_count
@@ -238,7 +239,7 @@ def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchR
 
 def _describe_hidden(first: Interaction, second: Interaction) -> str:
     """Say how two answers differ of which people read the same."""
-    one, other = conversation_summary.frames_of(first), conversation_summary.frames_of(second)
+    one, other = frames_of(first), frames_of(second)
     if first.response.body == second.response.body:
         ends = [f"{each.response.end} {each.response.error}".rstrip() for each in (first, second)]
         return f"it ended otherwise: {ends[0]} -> {ends[1]}"
@@ -248,7 +249,7 @@ def _describe_hidden(first: Interaction, second: Interaction) -> str:
 
 
 def _lines_of(interaction: Interaction) -> list[str]:
-    said = conversation_summary.frames_of(interaction)
+    said = frames_of(interaction)
     if said is not None:
         return list(write_transcript(said))
     return readable_text_of(interaction).split("\n")

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
+from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import arguments, conversation_summary, project
+from aquila.cli import arguments, project
 from aquila.cli.interaction_summary import (
     answered_by,
     day_of,
@@ -127,7 +128,7 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
     for line in render_body(canonical_request(request, rules)):
         output.print_line(f"  {line}")
     output.print_line()
-    said = conversation_summary.frames_of(interaction)
+    said = frames_of(interaction)
     kind = "chunk" if said is None else "message"
     pieces = f"{format_count(len(response.chunks if said is None else said), kind)}, {format_size(len(response.body))}"
     output.print_line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")

@@ -8,18 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.codecs.transcript import parse_object
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, read_frames
+from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import Interaction
-
-
-def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
-    """Return what was said in a conversation; None for what is none, was refused, or cannot be read."""
-    if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
-        return None
-    try:
-        return list(read_frames(interaction.response.chunks))
-    except NotAFrame:
-        return None
 
 
 def describe_frames(said: Sequence[Frame | Close]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
 from aquila.cassettes.codecs.transcript import text_said
+from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import conversation_summary
@@ -29,7 +30,7 @@ def status_of(interaction: Interaction) -> str:
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
     if interaction.kind == "websocket":
-        return conversation_summary.model_named(interaction, conversation_summary.frames_of(interaction) or ())
+        return conversation_summary.model_named(interaction, frames_of(interaction) or ())
     body = _body_of(interaction)
     model = body.get("model") if isinstance(body, dict) else None
     return model if isinstance(model, str) else ""
@@ -37,7 +38,7 @@ def model_of(interaction: Interaction) -> str:
 
 def prompt_of(interaction: Interaction) -> str:
     """Return what a request asks a model: the text of its last message. Empty for any other request."""
-    said = conversation_summary.frames_of(interaction)
+    said = frames_of(interaction)
     if said is not None:
         return next(filter(None, map(_text_of, conversation_summary.asked_last(said))), "")
     body = _body_of(interaction)
@@ -130,7 +131,7 @@ def format_age(recorded: str) -> str:
 
 def readable_text_of(interaction: Interaction) -> str:
     """Return the text of an answer, else the error that ended it, else an empty string."""
-    said = conversation_summary.frames_of(interaction)
+    said = frames_of(interaction)
     if said is not None:
         return text_said(said) or interaction.response.error
     return text_of_answer(interaction.response.body) or interaction.response.error
@@ -168,7 +169,7 @@ def describe_interaction(interaction: Interaction, number: int, *, full: bool = 
 
 
 def _describe_content(interaction: Interaction) -> dict[str, Any]:
-    said = conversation_summary.frames_of(interaction)
+    said = frames_of(interaction)
     if said is not None:
         return {"frames": conversation_summary.describe_frames(said)}
     chunks = interaction.response.chunks

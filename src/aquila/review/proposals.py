@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, read_frames
+from aquila.cassettes.frames.frame import Close, Frame, frames_of
 from aquila.cassettes.matching.cures import find_fresh_fields
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -151,16 +151,6 @@ def answer_fields(interaction: Interaction) -> dict[str, str]:
     else:
         values = read_values(interaction.response.body)[1]
     return {path.lstrip("."): text for path, text in _leaves_of(values).items()}
-
-
-def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
-    """Return what was said in a conversation over a WebSocket; None for what is none, or cannot be read."""
-    if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
-        return None
-    try:
-        return list(read_frames(interaction.response.chunks))
-    except NotAFrame:
-        return None
 
 
 def _client_said(interaction: Interaction) -> object:

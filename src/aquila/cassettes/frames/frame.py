@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from aquila.cassettes.model import RecordedChunk, RecordedRequest
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest
 
 SWITCHED = 101
 """The status of a handshake that was accepted. No answer of plain HTTP is stored with it."""
@@ -134,6 +134,16 @@ def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
     """
     for chunk in chunks:
         yield read_event(chunk)
+
+
+def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
+    """Return what was said in a conversation; None for what is none, was refused, or cannot be read."""
+    if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
+        return None
+    try:
+        return list(read_frames(interaction.response.chunks))
+    except NotAFrame:
+        return None
 
 
 def is_from_provider(chunk: RecordedChunk) -> bool:
