@@ -18,25 +18,17 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aquila.errors import reason_of
 from aquila.recording import outgoing
 from aquila.review.reviewing import Outcome, Review
 from aquila.server.admission import Admission
-from aquila.server.failures import TOKEN_HEADER, WITHOUT_TOKEN
+from aquila.server.failures import TOKEN_HEADER, WITHOUT_TOKEN, Failure
+from aquila.server.page_gate import PageGate
 from aquila.server.review_page.contents import Reading, describe_item, describe_review, write_page
 
 _LARGEST = 65_536
 _CHOICES = ("accept", "reject", "skip")
-_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 
 
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
@@ -52,35 +44,24 @@ def make_application(review: Review, reading: Reading, token: str, finish: Calla
             Route("/write", desk.write, methods=["POST"]),
             Route("/done", desk.end, methods=["POST"]),
         ],
-        middleware=[Middleware(_Gate, Admission(token, needs_token=True), token)],
+        middleware=[Middleware(PageGate, _letting_in(token), {"referrer-policy": "no-referrer"})],
     )
     application.state.find_web_sockets = lambda: None
     return application
 
 
-class _Gate:
-    """Refuses whom the page does not answer, and gives each response the header fields that keep a page alone."""
+def _letting_in(token: str) -> Callable[[Request], Failure | None]:
+    """Return what refuses requests of other pages, and all but the page itself without the token."""
+    admission, expected = Admission(token, needs_token=True), token.encode()
 
-    def __init__(self, app: ASGIApp, admission: Admission, token: str) -> None:
-        self._app, self._admission, self._token = app, admission, token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        request = Request(scope)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-                message["headers"] = [*message["headers"], *own]
-            await send(message)
-
-        failure = self._admission.find_rejection(request.headers)
+    def find_rejection(request: Request) -> Failure | None:
+        failure = admission.find_rejection(request.headers)
         shown = request.headers.get(TOKEN_HEADER, "").encode()
-        if failure is None and request.url.path != "/" and not hmac.compare_digest(shown, self._token):
-            failure = WITHOUT_TOKEN
-        answer: ASGIApp = self._app if failure is None else failure.make_response()
-        await answer(scope, receive, send_with_headers)
+        if failure is None and request.url.path != "/" and not hmac.compare_digest(shown, expected):
+            return WITHOUT_TOKEN
+        return failure
+
+    return find_rejection
 
 
 class _Endpoints:

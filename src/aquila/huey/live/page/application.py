@@ -24,7 +24,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
@@ -35,6 +34,7 @@ from aquila.huey.live.page.rendering import HERE, render
 from aquila.huey.live.subscription import reading_limiter
 from aquila.optional import import_optional
 from aquila.server.admission import Admission, check_token, make_token, read_host_names
+from aquila.server.page_gate import PageGate
 
 _LARGEST_FORM = 4_096
 _HEADERS = {
@@ -42,11 +42,7 @@ _HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
 }
 
 
@@ -97,37 +93,11 @@ def app(
             Route("/sign-in", page.sign_in, methods=["POST"]),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
-        middleware=[Middleware(_Gate, access)],
+        middleware=[Middleware(PageGate, access.find_rejection, _HEADERS)],
         exception_handlers={404: page.show_not_found, 405: page.show_not_found},
     )
     application.state.find_web_sockets = lambda: None
     return application
-
-
-class _Gate:
-    """Refuses whom the page does not answer, and gives each response the header fields that keep a page alone."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        request = Request(scope)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message["headers"]}
-                own = _HEADERS if b"cache-control" in present else {**_HEADERS, "cache-control": "no-store"}
-                message["headers"] = [*message["headers"], *((n.encode(), v.encode()) for n, v in own.items())]
-            await send(message)
-
-        failure = self._access.find_rejection(request)
-        if failure is None:
-            await self._app(scope, receive, send_with_headers)
-        else:
-            await failure.make_response()(scope, receive, send_with_headers)
 
 
 class _Endpoints:

@@ -1,0 +1,47 @@
+"""What stands before each page of Aquila: who is let in, and the header fields that keep a page alone in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from aquila.server.failures import Failure
+
+_ALONE = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class PageGate:
+    """Refuses whom a page does not answer, and gives each response the header fields that keep the page alone.
+
+    ``find_rejection`` says why a request is not let in, if it is not. ``headers`` are those of this page besides.
+    Nothing may be kept by a browser unless a response says so itself.
+    """
+
+    def __init__(
+        self, app: ASGIApp, find_rejection: Callable[[Request], Failure | None], headers: Mapping[str, str]
+    ) -> None:
+        self._app = app
+        self._find_rejection = find_rejection
+        self._headers = [(name.encode(), value.encode()) for name, value in {**headers, **_ALONE}.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                kept = [] if b"cache-control" in present else [(b"cache-control", b"no-store")]
+                message["headers"] = [*message["headers"], *self._headers, *kept]
+            await send(message)
+
+        failure = self._find_rejection(Request(scope))
+        answer: ASGIApp = self._app if failure is None else failure.make_response()
+        await answer(scope, receive, send_with_headers)
