@@ -59,52 +59,38 @@ def apply_choices(
     read or written. All files are then as they were.
     """
     path = cassette_files.cassette_of_pending(pending)
-    with hold_cassette_locks((path, pending), root):
-        before = {file: _read(file) for file in (path, pending)}
-        applied = _apply_held(path, pending, root, choices, key_of, rules, name, before[path])
-        _keep_before(root, pending, before)
-    return applied
-
-
-def _apply_held(
-    path: Path,
-    pending: Path,
-    root: Path,
-    choices: Mapping[str, bool],
-    key_of: Callable[[RecordedRequest], str],
-    rules: MatchRules,
-    name: str,
-    before: bytes | None,
-) -> Applied:
-    waiting = _load(pending)
-    result: list[tuple[Cassette, Applied]] = []
+    decided: list[tuple[Cassette, Applied]] = []
 
     def change(stored: Cassette) -> Cassette:
         found = compare_versions(stored, waiting, key_of, rules, name=name)
         after, later, applied = _decide(found, stored, waiting, choices, key_of)
         write_note(pending, root, after, waiting, later)
-        result.append((later, applied))
+        decided.append((later, applied))
         return after
 
     def change_pending(now: Cassette) -> Cassette:
         if now != waiting:  # somebody wrote it without its lock; what was accepted is none of its questions any more
             raise ChangedMeanwhile(f"{pending} was recorded again")
-        return result[0][0]
+        return decided[0][0]
 
-    try:
-        cassette_files.change_held_cassette(path, change, root=root, advise=_advise(path, pending, root))
-        cassette_files.change_held_cassette(pending, change_pending, root=root)
-    except Exception as error:
-        _revert(path, pending, before, error)
+    with hold_cassette_locks((path, pending), root):
+        before = {file: _read(file) for file in (path, pending)}
+        waiting = _load(pending)
+        try:
+            cassette_files.change_held_cassette(path, change, root=root, advise=_advise(path, pending, root))
+            cassette_files.change_held_cassette(pending, change_pending, root=root)
+        except Exception as error:
+            _revert(path, pending, before[path], error)
+            forget_note(pending, root)
+            raise
+        with contextlib.suppress(AquilaError):  # what was decided of questions that are gone decides nothing
+            DecisionFile(pending, root).write([])
         forget_note(pending, root)
-        raise
-    with contextlib.suppress(AquilaError):  # what was decided of questions that are gone decides nothing
-        DecisionFile(pending, root).write([])
-    forget_note(pending, root)
-    applied = result[0][1]
-    if applied.left:
-        with contextlib.suppress(OSError):
-            os.utime(pending)  # what is older than its cassette counts as out of date
+        applied = decided[0][1]
+        if applied.left:
+            with contextlib.suppress(OSError):
+                os.utime(pending)  # what is older than its cassette counts as out of date
+        _keep_before(root, pending, before)
     return applied
 
 

@@ -10,16 +10,15 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 from aquila.cassettes.storage.cassette_files import replace_file
 from aquila.cassettes.storage.names import WORK_FOLDER
-from aquila.cassettes.storage.regular_files import read_regular, write_new_file
-from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
+from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.work_folder import cassette_write_error, hold_named_lock, work_folder
 from aquila.errors import CassetteError
 from aquila.lazy_imports import lazy_modules
 
@@ -102,31 +101,14 @@ def hold_reviews(roots: Sequence[Path]) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _hold_review(root: Path) -> Iterator[None]:
-    folder = work_folder(root)
-    lock = filelock.FileLock(folder / _LOCK)
-    owner = folder / "review.owner"
-    try:
-        lock.acquire(blocking=False)
-        write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
-    except filelock.Timeout:
-        raise CassetteError(
-            f"{_name_holder(owner)} reviews the cassettes in {root}. Finish there first, or end it: what was decided "
-            "there is kept, and aquila cassettes review goes on with it"
-        ) from None
-    except OSError as error:
-        raise cassette_write_error(folder, error) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            owner.unlink()
-        lock.release()
+def _hold_review(root: Path) -> contextlib.AbstractContextManager[None]:
+    def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise CassetteError(
+                f"{name_holder()} reviews the cassettes in {root}. Finish there first, or end it: what was decided "
+                "there is kept, and aquila cassettes review goes on with it"
+            ) from None
 
-
-def _name_holder(owner: Path) -> str:
-    try:
-        return read_regular(owner, most=200).decode(errors="replace")
-    except OSError:
-        return "another process"
+    return hold_named_lock(work_folder(root) / _LOCK, acquire)

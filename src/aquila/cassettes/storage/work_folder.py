@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular, write_new_file
@@ -89,13 +89,42 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
     ``CassetteWriteError``.
     """
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    lock = filelock.FileLock(work_folder(root) / f"{name}.lock")
-    owner = Path(lock.lock_file).with_suffix(".owner")
+
+    def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
+        # After a while, say who holds it: a process that hangs would be a riddle.
+        try:
+            lock.acquire(timeout=_SAID_AFTER)
+        except filelock.Timeout:
+            sentence = f"{path}: waiting to write it; {name_holder()} is writing it now (lock {lock.lock_file})"
+            logging.getLogger("aquila").warning("%s", sentence)
+            if tell is not None:
+                tell(sentence)
+            lock.acquire()
+
+    with hold_named_lock(work_folder(root) / f"{name}.lock", acquire):
+        yield
+
+
+@contextlib.contextmanager
+def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[], str]], None]) -> Iterator[None]:
+    """Hold a lock within the block, with the name of this process beside it.
+
+    ``acquire`` is given the lock, and what names the process that holds it. What it raises is raised; an ``OSError``
+    becomes ``CassetteWriteError``.
+    """
+    lock, owner = filelock.FileLock(file), file.with_suffix(".owner")
+
+    def name_holder() -> str:
+        try:
+            return read_regular(owner, most=200).decode(errors="replace")
+        except OSError:
+            return "another process"
+
     try:
-        _acquire_lock(lock, path, owner, tell)
+        acquire(lock, name_holder)
         write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
     except OSError as error:
-        raise cassette_write_error(Path(lock.lock_file), error) from error
+        raise cassette_write_error(file, error) from error
     try:
         yield
     finally:
@@ -112,22 +141,6 @@ def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
         for path in sorted({path.resolve(): path for path in paths}.values()):
             stack.enter_context(hold_cassette_lock(path, root))
         yield
-
-
-def _acquire_lock(lock: Any, path: Path, owner: Path, tell: Callable[[str], None] | None) -> None:
-    """Wait for the lock of a cassette. After a while, say who holds it: a process that hangs would be a riddle."""
-    try:
-        lock.acquire(timeout=_SAID_AFTER)
-    except filelock.Timeout:
-        try:
-            holder = read_regular(owner, most=200).decode(errors="replace")
-        except OSError:
-            holder = "another process"
-        sentence = f"{path}: waiting to write it; {holder} is writing it now (lock {lock.lock_file})"
-        logging.getLogger("aquila").warning("%s", sentence)
-        if tell is not None:
-            tell(sentence)
-        lock.acquire()
 
 
 def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
