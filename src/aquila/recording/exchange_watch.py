@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
     from aquila.errors import UnansweredRequest
-    from aquila.recording.decisions import Decision
+    from aquila.recording.decisions import Decision, ReplayDecision
     from aquila.recording.reports import ScopeReport
     from aquila.recording.scope import Scope
     from aquila.recording.session import Session
@@ -26,6 +27,10 @@ current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchan
 
 current_job: ContextVar[str] = ContextVar("aquila_watched_job", default="")
 """The id of the job that runs in this context, for whoever watches."""
+
+
+MOST_ELSEWHERE = 16 * 1024 * 1024
+"""Bytes of requests and answers of other processes that are held for a scope until it ends."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +77,8 @@ class ExchangeWatch:
         self._take_in = take_in
         self.take_job = take_job
         self._open: list[WatchedExchange] = []
+        self._held: dict[Scope, int] = {}
+        """Bytes that are held of what other processes were answered in a scope."""
         self._lock = threading.Lock()
 
     def begin(
@@ -116,8 +123,32 @@ class ExchangeWatch:
         exchange = self.begin(scope, None)
         exchange.cassette, exchange.interaction = cassette, interaction
 
+    def note_answer_elsewhere(self, scope: Scope, decision: ReplayDecision, job: str = "") -> None:
+        """Note what another process was answered in a scope of this one, for a ``job`` if one has asked.
+
+        What would make it more than ``MOST_ELSEWHERE`` bytes in the scope is kept as its address alone.
+        """
+        request, response = decision.interaction.request, decision.interaction.response
+        exchange = self.begin(scope, None)
+        exchange.job = job
+        with self._lock:
+            held = self._held.get(scope, 0) + request.size + sum(len(each.data) for each in response.chunks)
+            if held <= MOST_ELSEWHERE:
+                self._held[scope] = held
+        if held <= MOST_ELSEWHERE:
+            exchange.request, exchange.decision = request, decision
+        else:
+            exchange.source = decision.interaction.upstream
+            parts = urlsplit(request.url)
+            exchange.address = f"{request.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+            exchange.error = (
+                f"not kept: other processes were answered more than {MOST_ELSEWHERE >> 20} MiB in this test before"
+            )
+
     def end_scope(self, scope: Scope, report: ScopeReport) -> None:
         """Hand on what was noted in a scope, which has ended."""
+        with self._lock:
+            self._held.pop(scope, None)
         self._take_in(self._take(lambda each: each.scope is scope), scope, report)
 
     def end_test(self, *, cuts: bool = False) -> None:

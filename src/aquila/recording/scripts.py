@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
+from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 
 if TYPE_CHECKING:
+    from aquila.recording import exchange_watch
     from aquila.scripting import script_file, shared_script
-    from aquila.scripting.shared_script import AnswersRequests, ScriptServer
+    from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, ToldAnswer
 else:
     lazy_modules(
         globals(),
+        exchange_watch="aquila.recording.exchange_watch",
         script_file="aquila.scripting.script_file",
         shared_script="aquila.scripting.shared_script",
     )
@@ -46,7 +51,9 @@ def token_for_children(scope: Scope) -> str:
     run = scope.run
     shared = run.state_of(SharedScripts)
     if shared.server is None:
-        server = shared_script.ScriptServer(under_test.run_key().key, lambda *asked: _find_script(run, *asked))
+        server = shared_script.ScriptServer(
+            under_test.run_key().key, lambda *asked: _find_script(run, *asked), lambda told: _note_answer(run, told)
+        )
         shared.server = run.hold(contextlib.closing(server))
     return shared.server.token
 
@@ -61,6 +68,15 @@ def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> Answe
     return open_script(scope, cassette, cassette_path(scope.settings.cassette_root(), cassette))
 
 
+def _note_answer(run: runtime.Run, told: ToldAnswer) -> None:
+    """Let the report of a run know what its script has answered another process."""
+    scope = run.scopes.find(told.scope)
+    if run.exchange_watch is not None and scope is not None:
+        interaction = replace(told.interaction, upstream="script")
+        decision = ReplayDecision(interaction, RecordingPlayed("script", 0, 0), told.last, told.fault)
+        run.exchange_watch.note_answer_elsewhere(scope, decision, told.job)
+
+
 def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
     """Return the script in the file of a cassette: the same for all that asks within a scope.
 
@@ -68,7 +84,7 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
     """
     token = None if scope.is_owner else _token_of_parent(scope)
     if token is not None:
-        return shared_script.RemoteScript(under_test.run_key().key, token, scope.id, cassette)
+        return _remote_script(token, scope, cassette)
     known = scope.file_scripts.get(cassette)
     return known if known is not None else scope.file_scripts.setdefault(cassette, script_file.load_script(path))
 
@@ -76,12 +92,16 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
 def join_script(scope: Scope, token: str) -> None:
     """Let a scope that was joined ask the process that wrote its script."""
     scope.script_token = token
-    scope.use_script(shared_script.RemoteScript(under_test.run_key().key, token, scope.id))
+    scope.use_script(_remote_script(token, scope))
 
 
 def script_of_parent(scope: Scope) -> AnswersRequests:
     """Return the script of a scope in a process that was forked within it: its parent decides."""
-    return shared_script.RemoteScript(under_test.run_key().key, _token_of_parent(scope) or "", scope.id)
+    return _remote_script(_token_of_parent(scope) or "", scope)
+
+
+def _remote_script(token: str, scope: Scope, cassette: str | None = None) -> RemoteScript:
+    return shared_script.RemoteScript(under_test.run_key().key, token, scope.id, cassette, find_job=_find_job)
 
 
 def _token_of_parent(scope: Scope) -> str | None:
@@ -89,3 +109,9 @@ def _token_of_parent(scope: Scope) -> str | None:
         return scope.script_token
     server = scope.run.state_of(SharedScripts).server  # what a fork has of it
     return server.token if server is not None else None
+
+
+def _find_job() -> str:
+    """Return the id of the job that runs in this context, in a run that reports; else the empty text."""
+    run = runtime.current_run()
+    return exchange_watch.current_job.get() if run.tells_jobs or run.exchange_watch is not None else ""

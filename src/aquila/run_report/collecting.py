@@ -77,6 +77,8 @@ class ExchangeCollector:
         """Return what the test has done, its exchanges in the order in which they were asked."""
         facts = self.facts
         facts.exchanges.sort(key=lambda each: ("unplayed" in each["states"], each["timing"]["asked"]))
+        for job in facts.jobs.values():  # a worker may tell of the second attempt while another still ends the first
+            job["attempts"].sort(key=lambda each: each["at"])
         count_attempts(facts.exchanges)
         pair_across(facts.exchanges)
         return facts

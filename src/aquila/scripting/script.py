@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.scripting.conditions import Conditions, Wanted
 from aquila.scripting.replies import Replies, describe_answer
 from aquila.wire_forms.answer import Answer
@@ -198,7 +198,9 @@ class Script(Replies):
         answer, first = self._kept[number]
         return form.answer_again(answer, first, sent, number)
 
-    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
+    def note_fault(
+        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+    ) -> None:
         """Take note of a request that met a fault. Its answer was asked for, and is still to be given.
 
         ``is_answer`` says that a program may have taken what came for an answer, and go on. The good one is then kept

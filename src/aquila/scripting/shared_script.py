@@ -13,9 +13,9 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError, connection
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
@@ -46,8 +46,26 @@ class AnswersRequests(Protocol):
     def may_answer(self, request: RecordedRequest) -> bool:
         """Whether it has an answer that a request in this form can take, whatever the request says."""
 
-    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
-        """Take note of a request that met a fault, which a program may take for an answer if it ``is_answer``."""
+    def note_fault(
+        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+    ) -> None:
+        """Take note of a request that met a fault, which a program may take for an answer if it ``is_answer``.
+
+        ``met`` is what came in the place of the answer, and ``fault`` names what it met.
+        """
+
+
+class ToldAnswer(NamedTuple):
+    """What another process got from the script of a scope of this one, or with which ``fault`` it met its answer.
+
+    ``job`` is the id of the job that asked, if there is one.
+    """
+
+    scope: str
+    interaction: Interaction
+    last: bool
+    fault: str
+    job: str
 
 
 class ScriptUnreachable(AquilaError):
@@ -64,11 +82,18 @@ class ScriptServer:
 
     ``find_script`` finds the script of a scope by the scope's id, or that of a cassette by its name too; it raises
     ``LookupError`` for a scope that is unknown. ``key`` is that of the run. Others need ``token`` besides.
+    ``note_answer`` takes down what they got.
     """
 
-    def __init__(self, key: str, find_script: Callable[[str, str | None], AnswersRequests | None]) -> None:
+    def __init__(
+        self,
+        key: str,
+        find_script: Callable[[str, str | None], AnswersRequests | None],
+        note_answer: Callable[[ToldAnswer], None] | None = None,
+    ) -> None:
         self.token = os.urandom(8).hex()
         self._find_script = find_script
+        self._note_answer = note_answer
         self._listener = connection.Listener(_address_of(key, self.token), authkey=key.encode(), backlog=64)
         threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
 
@@ -100,11 +125,14 @@ class ScriptServer:
                 return _FAILED + b"the test that wrote it has ended"
             if script is None:
                 return _NOTHING
-            request = _unpack(packed).request
+            sent, *met = _unpack(packed)
+            request = sent.request
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
             if asked["wants"] in (_FAILURE, _ANSWER):
                 script.note_fault(request, is_answer=asked["wants"] == _ANSWER)
+                for each in met:
+                    self._note(asked, each)
                 return _NOTHING
             if asked["wants"] == "offer":
                 return _YES if script.may_answer(request) else _NOTHING
@@ -112,18 +140,31 @@ class ScriptServer:
                 response = script.peek(request)
                 return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
             answer = script.decide(request)
+            if answer is not None:
+                self._note(asked, Interaction(request, answer.response), last=answer.last)
         except Exception as error:  # noqa: BLE001  of a function of the test's, or a message that is none
             return _FAILED + reason_of(error).encode()
         if answer is None:
             return _NOTHING
         return (_ANSWERED_LAST if answer.last else _ANSWERED) + _pack(Interaction(request, answer.response))
 
+    def _note(self, asked: dict[str, Any], interaction: Interaction, *, last: bool = False) -> None:
+        if self._note_answer is not None:
+            fault, job = str(asked.get("fault", "")), str(asked.get("job", ""))
+            self._note_answer(ToldAnswer(asked["scope"], interaction, last, fault, job))
+
 
 class RemoteScript:
-    """The script of a scope of another process, or of a cassette there. ``token`` is that of its server."""
+    """The script of a scope of another process, or of a cassette there. ``token`` is that of its server.
 
-    def __init__(self, key: str, token: str, scope: str, cassette: str | None = None) -> None:
+    ``find_job`` says for which job this context asks; the empty text for none.
+    """
+
+    def __init__(
+        self, key: str, token: str, scope: str, cassette: str | None = None, *, find_job: Callable[[], str] = str
+    ) -> None:
         self._cassette = cassette
+        self._find_job = find_job
         self._key = key
         self._address = _address_of(key, token)
         self._scope = scope
@@ -133,7 +174,7 @@ class RemoteScript:
         kind, content = self._ask("answer", request)
         if kind == _NOTHING:
             return None
-        return ScriptedAnswer(_unpack(content).response, kind == _ANSWERED_LAST)
+        return ScriptedAnswer(_unpack_one(content).response, kind == _ANSWERED_LAST)
 
     def explain(self, request: RecordedRequest) -> str:
         """Say for people why nothing answers a request. Raises ``ScriptUnreachable``."""
@@ -142,21 +183,24 @@ class RemoteScript:
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, and give none. Raises ``ScriptUnreachable``."""
         kind, content = self._ask("preview", request)
-        return None if kind == _NOTHING else _unpack(content).response
+        return None if kind == _NOTHING else _unpack_one(content).response
 
     def may_answer(self, request: RecordedRequest) -> bool:
         """Whether it has an answer that a request in this form can take. Raises ``ScriptUnreachable``."""
         return self._ask("offer", request)[0] == _YES
 
-    def note_fault(self, request: RecordedRequest, *, is_answer: bool) -> None:
+    def note_fault(
+        self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
+    ) -> None:
         """Take note of a request that met a fault. Raises ``ScriptUnreachable``."""
-        self._ask(_ANSWER if is_answer else _FAILURE, request)
+        self._ask(_ANSWER if is_answer else _FAILURE, request, *(() if met is None else (met,)), fault=fault)
 
-    def _ask(self, wants: str, request: RecordedRequest) -> tuple[bytes, bytes]:
-        head = json.dumps({"scope": self._scope, "cassette": self._cassette, "wants": wants}).encode()
+    def _ask(self, wants: str, request: RecordedRequest, *met: Interaction, fault: str = "") -> tuple[bytes, bytes]:
+        told = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault}
+        head = json.dumps(told | {"job": self._find_job()}).encode()
         try:
             with connection.Client(self._address, authkey=self._key.encode()) as asked:
-                asked.send_bytes(head + b"\n" + _pack(Interaction(request, RecordedResponse(200))))
+                asked.send_bytes(head + b"\n" + _pack(Interaction(request, RecordedResponse(200)), *met))
                 reply = asked.recv_bytes()
         except (OSError, EOFError, AuthenticationError) as error:
             raise ScriptUnreachable(
@@ -168,10 +212,14 @@ class RemoteScript:
         return reply[:1], reply[1:]
 
 
-def _pack(interaction: Interaction) -> bytes:
-    return _CODEC.dumps(Cassette((interaction,)))
+def _pack(*interactions: Interaction) -> bytes:
+    return _CODEC.dumps(Cassette(interactions))
 
 
-def _unpack(packed: bytes) -> Interaction:
-    (interaction,) = _CODEC.loads(packed, source="a message about a script").interactions
+def _unpack(packed: bytes) -> Sequence[Interaction]:
+    return _CODEC.loads(packed, source="a message about a script").interactions
+
+
+def _unpack_one(packed: bytes) -> Interaction:
+    (interaction,) = _unpack(packed)
     return interaction

@@ -79,7 +79,7 @@ class ScriptRoute(ScopeRoute):
             good = self._ask(self._script.peek, asked)
             met = self._meet_fault(self.key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
             if met is not None:
-                self._script.note_fault(asked, is_answer=met.gives_answer)
+                self._script.note_fault(asked, is_answer=met.gives_answer, met=met.interaction, fault=met.fault)
                 return met
         answer = self._ask(self._script.decide, asked)
         return None if answer is None else as_decision(asked, answer)
