@@ -15,7 +15,7 @@ from aquila.huey import MemoryHuey, current_task, follow
 from aquila.huey.live import publish_jobs, storing, subscribe
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.events import events_table
-from aquila.huey.live.storing import WORKERS_TABLE
+from aquila.huey.live.heartbeats import WORKERS_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer, settle
@@ -554,12 +554,12 @@ def test_a_consumer_that_is_stopped_publishes_what_has_ended_and_takes_leave(pub
     result = write()
     huey.publisher.store.begin_worker()
     huey.execute(huey.dequeue())
-    huey.publisher.store._beat()
+    huey.publisher.store.heartbeats.beat()
     assert state_of(huey).count(WORKERS_TABLE) == 1
     huey.notify_interrupted_tasks()  # as at SIGTERM; no hook of a worker may run any more
     assert summary_of(huey, result).state == "done"
     assert state_of(huey).count(WORKERS_TABLE) == 0
-    huey.publisher.store._beat()
+    huey.publisher.store.heartbeats.beat()
     assert state_of(huey).count(WORKERS_TABLE) == 0
     huey.publisher.store.end_worker()
 
@@ -588,7 +588,7 @@ def test_a_worker_that_takes_leave_while_it_says_that_it_lives_is_gone(published
     try:
         assert saying.wait(60)
         leavers[0].join()
-        assert (state.count(WORKERS_TABLE), store._beats) == (0, {})
+        assert (state.count(WORKERS_TABLE), store.heartbeats._due) == (0, {})
     finally:
         store.end_worker()
 

@@ -89,18 +89,27 @@ class ConsumerLife:
     """The life of this process as a consumer, from its first task to its end.
 
     A thread of its own shows the heartbeat and calls ``look_around`` between two beats. ``lost_after`` is the time
-    without one, in seconds, after which other consumers take over its tasks.
+    without one, in seconds, after which other consumers take over its tasks. ``describe`` returns what else a heartbeat
+    says of this process, for the page of jobs.
     """
 
-    def __init__(self, state: SharedState, look_around: Callable[[], object], lost_after: float = LOST_AFTER) -> None:
+    def __init__(
+        self,
+        state: SharedState,
+        look_around: Callable[[], object],
+        lost_after: float = LOST_AFTER,
+        describe: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self.id = secrets.token_hex(8)
         self.lost_after = lost_after
         self._state = state
         self._look_around = look_around
+        self._describe = describe
         self._every = lost_after / _BEATS
         self._started: float | None = None
         self._last_beat = float("-inf")
         self._lock = threading.Lock()
+        self._beating = threading.Lock()  # What is forgotten is not shown any more.
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -121,11 +130,16 @@ class ConsumerLife:
                 self._thread.start()
 
     def beat(self) -> None:
-        """Show a heartbeat."""
+        """Show a heartbeat, unless this life has ended."""
+        with self._beating:
+            if not self._ended.is_set():
+                self._show()
+
+    def _show(self) -> None:
         begun, now = time.monotonic(), self._state.now()
         if self._started is None:
             self._started = now
-        value = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
+        value = {**self._describe(), "host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
         self._state.put(CONSUMERS, self.id, json.dumps(value).encode(), order=now)
         self._last_beat = begun
 
@@ -136,8 +150,13 @@ class ConsumerLife:
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._every)
         if forget:
-            with contextlib.suppress(Exception):  # The storage is away: the entry is removed when it has grown old.
-                self._state.delete(CONSUMERS, self.id)
+            is_free = self._beating.acquire(timeout=self._every)
+            try:
+                with contextlib.suppress(Exception):  # The storage is away: the entry is removed when it has grown old.
+                    self._state.delete(CONSUMERS, self.id)
+            finally:
+                if is_free:
+                    self._beating.release()
 
     def _live(self) -> None:
         # What goes wrong is said once, until it goes well again.

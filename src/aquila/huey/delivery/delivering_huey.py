@@ -14,7 +14,7 @@ from huey.utils import Error
 
 from aquila.huey.delivery.burying import bury_failed
 from aquila.huey.delivery.consumer import AquilaConsumer
-from aquila.huey.delivery.consumer_life import LOST_AFTER
+from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.running_task import current_task_or_none
 
@@ -49,6 +49,11 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if found is None or not found.is_of(self):
             return None
         return found
+
+    def find_life_at(self, storage: Any) -> ConsumerLife | None:
+        """Return the life by which this process shows itself at a storage, where it has one: with ``keep_running``."""
+        found: TasksInHand | None = storage.__dict__.get(_ATTRIBUTE)
+        return None if found is None or found.kept is None or not found.is_of(self) else found.kept.life
 
     def start_keeping(self) -> None:
         """Keep copies of tasks while they execute, from now on."""

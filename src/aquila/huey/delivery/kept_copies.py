@@ -46,7 +46,11 @@ class KeptCopies:
         """Copies that no worker has, as seen last, and who was about to take one then."""
 
     def _begin_life(self) -> ConsumerLife:
-        return ConsumerLife(state_of(self._huey), self.look_around, self._huey.lost_after)
+        return ConsumerLife(state_of(self._huey), self.look_around, self._huey.lost_after, self._describe_worker)
+
+    def _describe_worker(self) -> dict[str, Any]:
+        publisher = self._huey.publisher
+        return {} if publisher is None else publisher.store.describe_consumer(self._in_hand.storage)
 
     # Taking, and letting go
 

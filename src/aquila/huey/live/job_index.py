@@ -113,7 +113,7 @@ class JobIndex:
                 self._reading = threading.Thread(target=self._read_older, name="aquila-index", daemon=True)
                 self._reading.start()
             self._forget_what_is_gone()
-            self.workers = read_workers(self._state)
+            self.workers = read_workers(self._huey)
             self._look_after_running()
             self._looked = time.monotonic()
 

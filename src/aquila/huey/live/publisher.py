@@ -63,7 +63,7 @@ def publish_jobs(
     - ``every``: how often a worker stores what is new, in seconds. Text that arrives in between is one event.
     - ``keep``, ``older_than``: how many jobs are remembered, and for how long after their last change.
     - ``price``: what a request has cost, from the name of the model and its ``Usage``.
-    - ``heartbeat``: how often a worker says that it lives, in seconds.
+    - ``heartbeat``: how often a worker says that it lives, in seconds. Not with ``keep_running``, which says it.
 
     Call it where the Huey is made, so that producers and workers both do it. Secrets are removed first. Raises
     ``ConfigError`` for a Huey that is not of ``aquila.huey`` and was not given to ``instrument``.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import random
-import socket
 import threading
 import time
-import uuid
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch, change_for
+from aquila.huey.live.heartbeats import WORKERS_TABLE, Heartbeats
 from aquila.huey.live.job_record import JobRecord, Pending, Place, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
 
 logger = logging.getLogger("huey.aquila")
-
-WORKERS_TABLE = "live.workers"
-"""By worker: what it says of itself, ordered by when it last said it."""
 
 _SUMMARY_EVERY = 1.0
 """While text arrives the summary is stored no more often than this, in seconds."""
@@ -103,13 +97,10 @@ class RecordStore:
         self._pid = os.getpid()
         self._flushing = threading.RLock()  # Where the fork was made it may be held.
         self._runs = 0
-        self._workers: list[Place] = []
-        self._beats: dict[Place, float] = {}
-        self._has_left = False
         self._thread: threading.Thread | None = None
         self._next_prune = 0.0
-        self._began = time.time()
-        self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
+        self.heartbeats = Heartbeats(self._publisher, self._heartbeat, self._unless_away)
+        self.worker = self.heartbeats.worker
 
     @property
     def _state(self) -> SharedState:
@@ -137,8 +128,7 @@ class RecordStore:
         """Count a worker of this process that begins."""
         with self._publisher.lock:
             self._forget_parent()
-            self._has_left = False
-            self._workers.append(Place(self._publisher.huey.storage))
+            self.heartbeats.add_worker(Place(self._publisher.huey.storage))
         self._start_thread()
         self.wake()
 
@@ -147,9 +137,8 @@ class RecordStore:
         self.flush()
         place = Place(self._publisher.huey.storage)
         with self._publisher.lock:
-            if place in self._workers:
-                self._workers.remove(place)
-            thread = None if self._workers or self._publisher.records else self._thread
+            self.heartbeats.remove_worker(place)
+            thread = None if self.heartbeats.workers or self._publisher.records else self._thread
         if thread is not None:
             self.wake()
             thread.join(self._every + _LONGEST_PAUSE)  # the consumer closes the storage next
@@ -157,11 +146,9 @@ class RecordStore:
     def leave(self) -> None:
         """Store everything and take leave: this process ends, and its threads with it, before their hooks have run."""
         with self._flushing:  # Whoever says now that this process lives has said it before.
-            with self._publisher.lock:
-                self._has_left = True
+            self.heartbeats.has_left = True
             self.flush()
-            for place in list(self._beats):
-                self._take_leave(place)
+            self.heartbeats.take_leave()
 
     def wake(self) -> None:
         """Have the thread store what is new, soon."""
@@ -185,15 +172,14 @@ class RecordStore:
         """Store what is new, again and again, while there is a worker or something to store."""
         is_well = True
         while not self._is_idle():
-            due = min(self._beats.values(), default=time.monotonic() + self._heartbeat)
-            self._woken.wait(max(0.01, due - time.monotonic()))
+            self._woken.wait(max(0.01, self.heartbeats.next_due() - time.monotonic()))
             try:
                 if self._woken.is_set():
                     time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
                     self._woken.clear()
                     self.flush()
                 with self._flushing:
-                    self._beat()
+                    self.heartbeats.beat()
                 self._forget_old_jobs()
                 is_well = True
             except Exception:
@@ -202,12 +188,11 @@ class RecordStore:
                 if is_well:
                     logger.exception("what happens to jobs could not be published; it is tried again")
                 is_well = False
-        for place in list(self._beats):
-            self._take_leave(place)
+        self.heartbeats.take_leave()
 
     def _is_idle(self) -> bool:
         with self._publisher.lock:
-            if self._workers or self._publisher.records or self._woken.is_set():
+            if self.heartbeats.workers or self._publisher.records or self._woken.is_set():
                 return False
             self._thread = None
             return True
@@ -341,39 +326,11 @@ class RecordStore:
             run = None if record.run is None else replace(record.run, tail=clean_tail(record.run.tail))
         return SummaryUpdate(record, run, self._publisher.clock.now(), now)
 
-    def _beat(self) -> None:
-        """Say that this process lives, wherever it has workers or executes a job."""
+    def describe_consumer(self, storage: Any) -> dict[str, Any]:
+        """Return what the heartbeat of ``keep_running`` at a storage says of this process: nothing without a worker."""
         with self._publisher.lock:
-            if self._has_left:
-                return
-            running: dict[Place, list[str]] = {place: [] for place in self._workers}
-            workers = Counter(self._workers)
-            for record in self._publisher.records.values():
-                if record.run and not record.is_over:
-                    running.setdefault(record.place, []).append(record.summary.id)
-        now = time.monotonic()
-        due = [place for place in {**self._beats, **running} if self._beats.get(place, 0.0) <= now]
-        for place in due:
-            if place not in running:
-                self._take_leave(place)
-                continue
-            self._beats[place] = now + self._heartbeat
-            about: dict[str, Any] = {
-                "host": socket.gethostname(),
-                "pid": self._pid,
-                "began": self._began,
-                "workers": workers[place],
-                "running": running[place][:100],
-                "every": self._heartbeat,
-            }
-            with self._unless_away():
-                state = state_of(place)
-                state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=self._publisher.clock.now())
-
-    def _take_leave(self, place: Place) -> None:
-        self._beats.pop(place, None)
-        with self._unless_away():
-            state_of(place).delete(WORKERS_TABLE, self.worker)
+            self._forget_parent()
+            return self.heartbeats.describe_consumer(Place(storage))
 
     def _forget_old_jobs(self) -> None:
         now = time.monotonic()
@@ -384,7 +341,7 @@ class RecordStore:
         if is_first:
             return
         with self._publisher.lock:
-            places = set(self._workers)
+            places = set(self.heartbeats.workers)
         for place in places:
             with self._unless_away():
                 clock, state = self._publisher.clock.now(), state_of(place)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from aquila.huey.live.storing import WORKERS_TABLE
-from aquila.huey.state import SharedState
+from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.live.heartbeats import WORKERS_TABLE
+from aquila.huey.state import Entry, state_of
 
 _MISSED = 3
-"""A worker that is silent for so many times its interval is gone."""
+"""A worker that is silent for so many times its interval is gone. With ``keep_running`` the rescuer decides."""
 
 _MOST = 500
+
+_ODD = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+"""What is raised where an entry is not what it should be: anybody may have written it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +33,36 @@ class WorkerRow:
     is_alive: bool
 
 
-def read_workers(state: SharedState) -> list[WorkerRow]:
-    """Return the workers that were seen within the last hour, those that live first."""
+def read_workers(huey: Any) -> list[WorkerRow]:
+    """Return the workers that were seen within the last hour, those that live first.
+
+    Where a Huey has ``keep_running`` its workers are consumers that show a heartbeat, and one is gone when the others
+    may take over its jobs, no sooner and no later.
+    """
+    state = state_of(huey)
     now = state.now()
-    rows = []
+    found: dict[str, WorkerRow] = {}
     for entry in state.entries(WORKERS_TABLE, limit=_MOST, newest_first=True):
         try:
             about = json.loads(entry.value)
-            every = min(max(float(about["every"]), 0.05), 3600.0)
-            rows.append(
-                WorkerRow(
-                    entry.key,
-                    str(about["host"]),
-                    int(about["pid"]),
-                    float(about["began"]),
-                    entry.order,
-                    int(about["workers"]),
-                    tuple(map(str, about["running"])),
-                    now - entry.order < every * _MISSED + 1,
-                )
-            )
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            lasts = min(max(float(about["every"]), 0.05), 3600.0) * _MISSED + 1
+            found[entry.key] = _make_row(entry, entry.key, about, about["began"], is_alive=now - entry.order < lasts)
+        except _ODD:
             continue
-    return sorted(rows, key=lambda row: (not row.is_alive, row.host, row.pid))
+    for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):  # The last one counts.
+        try:
+            about = json.loads(entry.value)
+            if "worker" not in about:  # It executes nothing, or publishes nothing.
+                continue
+            key = str(about["worker"])
+            found[key] = _make_row(entry, key, about, about["started"], is_alive=entry.order >= now - huey.lost_after)
+        except _ODD:
+            continue
+    return sorted(found.values(), key=lambda row: (not row.is_alive, row.host, row.pid))
+
+
+def _make_row(entry: Entry, key: str, about: Any, began: Any, *, is_alive: bool) -> WorkerRow:
+    running = tuple(map(str, about["running"]))
+    return WorkerRow(
+        key, str(about["host"]), int(about["pid"]), float(began), entry.order, int(about["workers"]), running, is_alive
+    )

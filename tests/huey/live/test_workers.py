@@ -1,0 +1,98 @@
+"""The workers that the page shows. With ``keep_running`` it goes by the heartbeats that the rescuer goes by."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from aquila.huey import list_consumers, requeue_lost_tasks
+from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.live.heartbeats import WORKERS_TABLE
+from aquila.huey.live.job_index import JobIndex
+from aquila.huey.live.workers import read_workers
+from aquila.huey.state import state_of
+from tests.huey.live.conftest import consumer, settle
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def kept(published):
+    huey = published("sqlite", every=0.01)
+    huey.start_keeping()
+    return huey
+
+
+def state_on_page(huey, result):
+    index = JobIndex(huey)
+    index.refresh()
+    (summary,) = index.load([result.id])
+    return index.state_of_job(summary)
+
+
+def test_a_worker_with_keep_running_is_shown_by_that_heartbeat_alone(kept):
+    went_on = threading.Event()
+
+    @kept.task()
+    def job():
+        went_on.wait(60)
+        return 1
+
+    with consumer(kept, workers=2):
+        result = job()
+        wait_until(lambda: [row.workers for row in read_workers(kept)] == [2])
+        wait_until(lambda: state_on_page(kept, result) == "running")
+        (shown,) = list_consumers(kept)
+        (row,) = read_workers(kept)
+        assert (row.host, row.pid, row.is_alive) == (shown.host, shown.pid, True)
+        kept.tasks_in_hand.kept.life.beat()
+        assert read_workers(kept)[0].running == (result.id,)
+        assert state_of(kept).count(WORKERS_TABLE) == 0
+        went_on.set()
+        assert result.get(blocking=True, timeout=60) == 1
+    settle(kept)
+    assert read_workers(kept) == list_consumers(kept) == []
+
+
+def test_the_page_says_that_a_worker_is_gone_when_its_jobs_are_taken_over_and_not_before(kept):
+    @kept.task()
+    def job():
+        return 1
+
+    result = job()
+    copies_of(kept).take("other", ())
+    about = {"host": "h", "pid": 1, "started": 1.0, "worker": "h:1:a", "workers": 1, "running": [result.id]}
+    state = state_of(kept)
+    for silent_for, is_alive, taken_over in ((25.0, True, []), (35.0, False, [result.id])):
+        state.put(CONSUMERS, "other", json.dumps(about).encode(), order=state.now() - silent_for)
+        assert [(row.key, row.is_alive) for row in read_workers(kept)] == [("h:1:a", is_alive)]
+        assert requeue_lost_tasks(kept) == taken_over
+    assert read_workers(kept) == []
+
+
+@pytest.mark.parametrize("written", [b"5", b"[", b'{"worker": 1}', b'{"worker": "a", "host": 1, "pid": "b"}', b"\xff"])
+def test_what_strangers_write_among_the_consumers_is_left_out(kept, written):
+    state = state_of(kept)
+    state.put(CONSUMERS, "odd", written, order=state.now())
+    state.put(CONSUMERS, "plain", json.dumps({"host": "h", "pid": 1, "started": 1.0}).encode(), order=state.now())
+    assert read_workers(kept) == []
+
+
+def test_a_process_that_has_no_worker_shows_itself_as_without_keep_running(kept):
+    seen = []
+
+    @kept.task()
+    def job():
+        wait_until(lambda: state_of(kept).count(WORKERS_TABLE))
+        seen.extend(read_workers(kept))
+
+    job()
+    kept.execute(kept.dequeue())
+    assert [(row.workers, row.is_alive) for row in seen] == [(0, True)]
