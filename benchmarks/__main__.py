@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -39,25 +40,44 @@ def main() -> int:
         changes["AQUILA_BENCH_STRICT"] = "1"
     written = [_about()]
     print(written[0], flush=True)
+    signal.signal(signal.SIGTERM, _end_by_signal)
     failed = False
     for name in options.names or names():
-        process = subprocess.Popen(
+        written.append(f"\n# {name}\n")
+        print(written[-1], flush=True)
+        with subprocess.Popen(
             [sys.executable, "-m", f"benchmarks.{name}"],
             cwd=HERE.parent,
             env=environment(**changes),
             stdout=subprocess.PIPE,
             text=True,
-        )
-        assert process.stdout is not None
-        written.append(f"\n# {name}\n")
-        print(written[-1], flush=True)
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            written.append(line)
-        failed |= process.wait() != 0
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    written.append(line)
+            except BaseException:
+                process.kill()  # What would go on would disturb whatever is measured next.
+                raise
+        if process.returncode:
+            failed = True
+            written.append(f"\n{name} {_ending(process.returncode)}\n")
+            print(written[-1], flush=True)
     if options.write:
         options.write.write_text("".join(written))
     return int(failed)
+
+
+def _end_by_signal(number: int, frame: object) -> None:
+    """End with a word about it: what is cut off by a time limit looks complete otherwise."""
+    sys.exit(f"\nended by {signal.Signals(number).name} before everything was measured")
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}: what it has printed is not all"
+    return f"ended with exit status {code}"
 
 
 def _about() -> str:
