@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.prices import read_prices
-from aquila.run_report.answers import read_answer
-from aquila.run_report.bodies import LONGEST, Bodies
+from aquila.run_report.answers import read_answer, read_both_ends
+from aquila.run_report.bodies import LONGEST, Bodies, read_body
 from aquila.run_report.costs import Costs
 from aquila.run_report.exchanges import ExchangeReader
+from aquila.run_report.large_answers import MOST_READ
 from aquila.wire_forms.answer import Answer, AnsweredCall, Usage
 from aquila.wire_forms.table import read_request
 from tests.support.examples import examples
@@ -141,6 +142,67 @@ def test_what_says_the_same_stands_once_and_what_is_large_is_cut() -> None:
     assert bodies.add_text("x" * 300) == first
     assert bodies.take_new() == {}
     assert bodies.add_text("short") == "short"
+
+
+@settings(max_examples=examples(100))
+@given(st.integers(0, 3), st.sampled_from(["a", "é", "🌧", "\x80"]), st.integers(LONGEST - 5, LONGEST + 5))
+def test_of_a_long_body_the_beginning_and_the_end_are_kept(lead: int, filler: str, size: int) -> None:
+    one = filler.encode("latin-1" if filler == "\x80" else "utf-8")
+    data = b"x" * lead + one * (size // len(one)) + b"end"
+    bodies = Bodies()
+    reference = bodies.add_bytes(data)
+    (body,) = bodies.take_new().values()
+    assert reference["size"] == len(data)
+    if "base64" in body:
+        kept = base64.b64decode(body["base64"])
+        assert data.startswith(kept)
+    else:
+        kept = body["text"].encode() + body.get("end", "").encode()
+        assert data.startswith(body["text"].encode())
+        assert data.endswith(body.get("end", "").encode() or data)
+        assert read_body(body) == data.decode() if len(data) <= LONGEST else "left out here" in (read_body(body) or "")
+    assert 0 <= len(data) - len(kept) - body.get("cut", 0) <= 6  # a character that would be cut is left out, too
+
+
+def make_large_stream(text: str) -> bytes:
+    """Events of which the first, one in the middle and the last say something: together more than is read."""
+    filler = b": " + b"-" * 998 + b"\n"
+    events = [json.dumps({"choices": [{"index": 0, "delta": {"content": said}}]}) for said in text.split("|")]
+    first, middle, last = [b"data: " + event.encode() + b"\n\n" for event in events]
+    many = filler * (MOST_READ // 1000)
+    return first + many + middle + many + last
+
+
+def test_of_a_large_answer_the_beginning_and_the_end_are_read() -> None:
+    body = make_large_stream("It begins|, goes on|, and ends.")
+    request = samples.chat_completion(True)
+    exchange, bodies = read(request, RecordedResponse(200, (), (RecordedChunk(body, 5),)))
+    (message,) = exchange["answer"]
+    assert exchange["answer_left_out"] == len(body) - MOST_READ
+    assert message["text"] == "It begins\n\n⋯ 4.2 MB are left out here ⋯\n\n, and ends."
+    assert exchange["response_body"]["size"] == len(body)
+    kept = bodies[exchange["response_body"]["key"]]
+    assert kept["text"].startswith("data: ")
+    assert kept["end"].endswith(', and ends."}}]}\n\n')
+    assert kept["cut"] == len(body) - LONGEST
+
+
+def test_an_answer_that_is_one_value_is_read_whole() -> None:
+    said = "x" * (MOST_READ + 1)
+    body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]}).encode()
+    exchange, bodies = read(samples.chat_completion(False), RecordedResponse(200, (), (RecordedChunk(body, 5),)))
+    assert "answer_left_out" not in exchange
+    assert bodies[exchange["answer"][0]["text"]["key"]]["cut"] == len(said) - LONGEST
+
+
+def test_calls_of_tools_that_end_behind_what_is_read_are_not_taken_for_whole() -> None:
+    def event(**call: Any) -> bytes:
+        delta = {"tool_calls": [{"index": 0, "function": call}]}
+        return b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n"
+
+    facts = read_both_ends(event(name="weather", arguments='{"city'), b"half of one\n\n" + event(arguments='":1}'), "~")
+    (call,) = facts.choice().calls.values()
+    assert (call.name, call.arguments) == ("weather", ['{"city', "~", '":1}'])
 
 
 def test_costs_follow_the_table_of_the_run() -> None:

@@ -357,6 +357,29 @@ def test_a_megabyte_without_spaces_is_shown_in_pieces(browser, write):
     tab.assert_quiet()
 
 
+def test_of_a_large_answer_the_page_says_what_is_missing_and_where_it_is_whole(browser, write):
+    bodies = {"large": {"text": "data: begin\n\n", "end": "data: end\n\n", "cut": 6_000_000}}
+    body = {"response_body": {"key": "large", "size": 6_500_000}, "answer_left_out": 2_300_000}
+    tests = [
+        make_test("test_stored", [make_exchange(**body)]),
+        make_test("test_live", [make_exchange(source="live", states=["live"], cassette=None, number=None, **body)]),
+        make_test("test_small", [make_exchange()]),
+    ]
+    tab = Tab(browser)
+    path = write(make_report(tests, bodies))
+    tab.open(path, "#test=tests/test_notes.py::test_stored")
+    told = "This answer has 6.5 MB. 2.3 MB of it were not read, so that what they say is missing here. "
+    assert tab.text(".left-out") == f"{told}The whole stands in cassettes/test_notes.yaml:4 number 1."
+    tab.page.locator("summary", has_text="Raw answer").click()
+    assert "6.0 MB are left out here" in tab.text(".events li:nth-child(2)")
+    assert "end" in tab.text(".events li:nth-child(3)")
+    tab.open(path, "#test=tests/test_notes.py::test_live")
+    assert tab.text(".left-out") == f"{told}Nothing has stored the whole."
+    tab.open(path, "#test=tests/test_notes.py::test_small")
+    assert tab.page.locator(".left-out").count() == 0
+    tab.assert_quiet()
+
+
 def test_a_run_of_two_thousand_tests_is_drawn_as_it_is_opened(browser, write):
     tab = Tab(browser)
     tab.open(write(make_long_run(2000, 11_000_000)))

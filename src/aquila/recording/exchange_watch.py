@@ -58,6 +58,8 @@ class WatchedExchange:
     address: str = ""
     error: str = ""
     job: str = ""
+    left_out: int = 0
+    """Bytes of a live answer, or messages of a conversation, that came behind what was kept."""
     repeats: list[UnansweredRequest] = field(default_factory=list)
     """Further misses of the same request: a client that tries again."""
 

@@ -69,6 +69,29 @@ def read_answer(body: bytes) -> AnswerFacts:
     return facts
 
 
+def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
+    """Return what the beginning and the end of the body of an answer say. ``gap`` is said in between.
+
+    ``end`` may begin within an event. Of frames of AWS only the beginning is read.
+    """
+    facts = read_answer(begin)
+    rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerFacts()
+    for index, said in rest.choices.items():
+        choice = facts.choice(index)
+        for pieces, more in ((choice.text, said.text), (choice.reasoning, said.reasoning)):
+            if more:
+                pieces += [f"\n\n{gap}\n\n", *more]
+        for name, call in said.calls.items():
+            begun = None if call.name else choice.calls.get(name)
+            if begun is None:
+                choice.calls["end", name] = call
+            else:
+                begun.arguments += [gap, *call.arguments]
+        choice.media += said.media
+    facts.error = facts.error or rest.error
+    return facts
+
+
 def read_said(messages: Iterable[bytes]) -> AnswerFacts:
     """Return what a provider says over a WebSocket."""
     facts = AnswerFacts(is_stream=True)

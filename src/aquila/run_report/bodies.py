@@ -8,10 +8,16 @@ import hashlib
 from aquila.run_report.schema import LONGEST_IN_PLACE, Body, BodyReference, Text
 
 LONGEST = 256 * 1024
-"""Bytes of a body that are kept. Of a longer one its beginning is."""
+"""Bytes of a body that are kept. Of a longer one its beginning and its end are."""
+
+LONGEST_END = 64 * 1024
+"""Bytes of the end of a longer one, among these."""
 
 MOST = 64 * 1024 * 1024
 """Bytes of all bodies together, in one process. Of those that come after nothing is kept but their size."""
+
+_CONTINUING = bytes(range(0x80, 0xC0))
+"""What a character of UTF-8 never begins with."""
 
 
 class Bodies:
@@ -30,65 +36,90 @@ class Bodies:
 
     def add_long_text(self, text: str, media_type: str = "") -> BodyReference:
         """Take in a text of any length."""
-        data = text.encode("utf-8", "replace")
-        body: Body = {}
-        if media_type:
-            body["media_type"] = media_type
-        kept = self._shorten(data, body)
-        body["text"] = kept.decode("utf-8", "ignore" if "cut" in body else "replace")
-        return self._keep(data, body, len(kept))
+        return self.add_bytes(text.encode("utf-8", "replace"), media_type)
 
-    def add_bytes(self, data: bytes, media_type: str = "") -> BodyReference:
-        """Take in a body: as text if it is one."""
+    def add_bytes(
+        self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None
+    ) -> BodyReference:
+        """Take in a body: as text if it is one.
+
+        Where ``data`` is only its beginning, ``end`` is its end, and ``size`` the bytes of the whole.
+        """
+        size = len(data) if size is None else size
+        body: Body = {"media_type": media_type} if media_type else {}
+        mark = data + end + (b"" if size == len(data) else str(size).encode())
+        begin = data
+        if size > LONGEST:
+            begin, end = data[: LONGEST - LONGEST_END], (end or data)[-LONGEST_END:]
+            body["cut"] = size - len(begin) - len(end)
         try:
-            return self.add_long_text(data.decode(), media_type)
-        except UnicodeDecodeError:
-            body: Body = {"media_type": media_type} if media_type else {}
-            kept = self._shorten(data, body)
-            body["base64"] = base64.b64encode(kept).decode()
-            return self._keep(data, body, len(kept))
+            body["text"] = begin.decode()
+        except UnicodeDecodeError as error:
+            if "cut" in body and error.start > len(begin) - 4:
+                body["text"] = begin[: error.start].decode()
+        if "text" not in body:
+            body["base64"] = base64.b64encode(begin).decode()
+            if "cut" in body:
+                body["cut"] += len(end)
+            return self._keep(mark, body, len(begin), size)
+        if "cut" in body:
+            body["end"] = end.lstrip(_CONTINUING).decode("utf-8", "replace")
+        return self._keep(mark, body, len(begin) + len(end), size)
 
-    def add_body(self, data: bytes, media_type: str = "") -> Text:
-        """Return a body as it stands in a report."""
+    def add_body(self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None) -> Text:
+        """Return a body as it stands in a report. ``end`` and ``size`` are those of ``add_bytes``."""
         if len(data) <= LONGEST_IN_PLACE:
             try:
                 return _clean(data.decode())
             except UnicodeDecodeError:
                 pass
-        return self.add_bytes(data, media_type)
+        return self.add_bytes(data, media_type, end=end, size=size)
 
-    def add_image(self, data: bytes, media_type: str) -> BodyReference:
-        """Take in an image, a sound or a file, as base64. A part of one is none: one that is too large is left out."""
+    def add_image(self, data: bytes, media_type: str, size: int | None = None) -> BodyReference:
+        """Take in an image, a sound or a file, as base64. A part of one is none: one that is too large is left out.
+
+        ``data`` may be the beginning of one that has ``size`` bytes.
+        """
         body: Body = {"media_type": media_type} if media_type else {}
-        if len(data) > 4 * LONGEST:
-            body |= {"base64": "", "cut": len(data)}
-            return self._keep(data, body, 0)
+        size = len(data) if size is None else size
+        if size > 4 * LONGEST:
+            body |= {"base64": "", "cut": size}
+            return self._keep(data, body, 0, size)
         body["base64"] = base64.b64encode(data).decode()
-        return self._keep(data, body, len(data))
+        return self._keep(data, body, len(data), len(data))
 
     def take_new(self) -> dict[str, Body]:
         """Return what came since this was called last."""
         new, self._new = self._new, {}
         return new
 
-    def _shorten(self, data: bytes, body: Body) -> bytes:
-        if len(data) <= LONGEST:
-            return data
-        body["cut"] = len(data) - LONGEST
-        return data[:LONGEST]
-
-    def _keep(self, data: bytes, body: Body, size: int) -> BodyReference:
-        key = hashlib.blake2b(data + b"\0" + body.get("media_type", "").encode(), digest_size=12).hexdigest()
+    def _keep(self, mark: bytes, body: Body, kept: int, size: int) -> BodyReference:
+        key = hashlib.blake2b(mark + b"\0" + body.get("media_type", "").encode(), digest_size=12).hexdigest()
         if key not in self._known:
             self._known.add(key)
-            if size > self._left:
+            if kept > self._left:
                 name = "base64" if "base64" in body else "text"
                 body[name] = ""  # type: ignore[literal-required]
-                body["cut"] = len(data)
+                body["cut"] = size
+                body.pop("end", None)
             else:
-                self._left -= size
+                self._left -= kept
             self._new[key] = body
-        return {"key": key, "size": len(data)}
+        return {"key": key, "size": size}
+
+
+def read_body(body: Body) -> str | None:
+    """Return the text of a body, with a line in its middle that says what is left out there. None if it is no text."""
+    text = body.get("text")
+    if text is None or "end" not in body:
+        return text
+    return f"{text}\n\n{tell_left_out(body.get('cut', 0))}\n\n{body['end']}"
+
+
+def tell_left_out(size: int) -> str:
+    """Return the line that stands for ``size`` bytes which are left out."""
+    told = f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{size:,} bytes"
+    return f"⋯ {told} are left out here ⋯"
 
 
 def _clean(text: str) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.frames.sound_chunks import SoundChunks
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from aquila.recording import outgoing, runtime
@@ -153,6 +155,10 @@ class ExchangeCollector:
             exchange["timing"]["took"] = max(0, round((noted.ended - noted.asked) * 1000))
         if noted.job:
             exchange["job"] = noted.job
+        if noted.left_out and exchange["kind"] == "websocket":
+            exchange["frames_left_out"] = exchange.get("frames_left_out", 0) + noted.left_out
+        elif noted.left_out:
+            exchange["answer_left_out"] = exchange.get("answer_left_out", 0) + noted.left_out
         return exchange
 
     def _read_replay(
@@ -188,7 +194,8 @@ class ExchangeCollector:
             exchange["states"] = ["recorded"] if not noted.error else []
             exchange["error"] = redactor.redact_text(noted.error) or "nothing of it was stored"
             return exchange
-        exchange = self._read_recording(noted, row.interaction)
+        path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
+        exchange = self._read_recording(noted, _with_stored_bodies(row.interaction, path))
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:
             self._place(exchange, noted.scope, noted.session.name, row.interaction, places)
@@ -379,6 +386,16 @@ def _clean_recording(recording: Interaction, redactor: Redactor) -> Interaction:
     if not _was_redacted(recording):
         response = redactor.redact_response(response)
     return replace(recording, request=request, response=response)
+
+
+def _with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
+    """A recording that was just made: a large body of it has moved from the journal to beside its cassette."""
+    request, chunks = recording.request, recording.response.chunks
+    files = chunks.files() if isinstance(chunks, SoundChunks) else []
+    files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]
+    if path is None or all(file.path.exists() for file in files):
+        return recording
+    return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
 
 
 def _was_redacted(recording: Interaction) -> bool:

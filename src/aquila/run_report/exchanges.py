@@ -13,9 +13,10 @@ from aquila.cassettes.codecs.answer_usage import usage_of_response
 from aquila.cassettes.frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
-from aquila.run_report.answers import AnswerFacts, read_answer, read_said
-from aquila.run_report.bodies import LONGEST, Bodies
+from aquila.run_report.answers import AnswerFacts, read_said
+from aquila.run_report.bodies import LONGEST, LONGEST_END, Bodies
 from aquila.run_report.costs import Costs
+from aquila.run_report.large_answers import read_body_of
 from aquila.run_report.requests import answer_messages, read_messages, read_parameters
 from aquila.run_report.schema import Exchange, Frame, Text, Timing
 from aquila.wire_forms.sent import SentRequest
@@ -29,9 +30,6 @@ MOST_CHUNKS = 1000
 
 MOST_FRAMES = 500
 """Messages of a conversation that an exchange tells: those at its beginning, and the last ones."""
-
-_MOST_READ = 4 * 1024 * 1024
-"""Bytes of an answer that are read for what it says."""
 
 
 class ExchangeReader:
@@ -92,7 +90,8 @@ class ExchangeReader:
     def _request_body(self, request: RecordedRequest) -> Text:
         media_type = request.first_header("content-type")
         if isinstance(request, StoredRequest):
-            return {**self.bodies.add_bytes(request.file.first_bytes(LONGEST), media_type), "size": request.size}
+            begin, end = request.file.first_bytes(LONGEST), request.file.last_bytes(LONGEST_END)
+            return self.bodies.add_bytes(begin, media_type, end=end, size=request.size)
         return self.bodies.add_body(request.body, media_type)
 
     def _add_response(self, exchange: Exchange, response: RecordedResponse) -> None:
@@ -116,19 +115,20 @@ class ExchangeReader:
         media_type = response.first_header("content-type")
         timing, chunks = exchange["timing"], response.chunks
         if isinstance(chunks, StoredChunks):
-            body, size = chunks.file.first_bytes(_MOST_READ), chunks.file.size
             sizes, times = chunks.sizes(), chunks.times()
         else:
-            body = response.body
-            size, sizes, times = len(body), [len(each.data) for each in chunks], [each.at for each in chunks]
-        if not size:
+            sizes, times = [len(each.data) for each in chunks], [each.at for each in chunks]
+        body = read_body_of(response)
+        if not body.size:
             return
         if media_type.startswith(("audio/", "image/", "video/")):
-            exchange["response_body"] = self.bodies.add_image(body, media_type)
+            exchange["response_body"] = self.bodies.add_image(body.begin, media_type, body.size)
+            facts = AnswerFacts()
         else:
-            whole = self.bodies.add_body(body, media_type)
-            exchange["response_body"] = whole if isinstance(whole, str) else {**whole, "size": size}
-        facts = read_answer(body[:_MOST_READ])
+            exchange["response_body"] = self.bodies.add_body(body.begin, media_type, end=body.end, size=body.size)
+            facts = body.read()
+            if body.left_out:
+                exchange["answer_left_out"] = body.left_out
         self._add_answer(exchange, facts)
         _add_times(timing, sizes, times, facts)
         if response.status >= 400 and facts.error:

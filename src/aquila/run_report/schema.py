@@ -39,9 +39,13 @@ Text: TypeAlias = str | BodyReference
 
 
 class Body(TypedDict):
-    """A body: as ``text``, or as ``base64``. ``cut`` is how many bytes of it were left out for its size."""
+    """A body: as ``text``, or as ``base64``. ``cut`` is how many bytes of it were left out for its size.
+
+    They were left out behind ``text`` or ``base64``. Of a long text the last bytes follow, as ``end``.
+    """
 
     text: NotRequired[str]
+    end: NotRequired[str]
     base64: NotRequired[str]
     media_type: NotRequired[str]
     cut: NotRequired[int]
@@ -142,6 +146,7 @@ class Exchange(TypedDict):
     ``messages`` is the conversation as the request tells it, ``answer`` what came back. ``problem`` is the text of a
     miss or a refusal. ``cassette`` is the file of the recording, ``number`` its place there from 1, and ``line``
     where it begins. ``attempt`` counts the requests that say the same, where one follows another that failed.
+    ``answer_left_out`` is how many bytes in the middle of a large answer were not read: ``answer`` lacks what they say.
     """
 
     id: str
@@ -162,6 +167,7 @@ class Exchange(TypedDict):
     messages: list[Message]
     tools: NotRequired[list[str]]
     answer: NotRequired[list[Message]]
+    answer_left_out: NotRequired[int]
     usage: NotRequired[Usage]
     timing: Timing
     attempt: NotRequired[int]

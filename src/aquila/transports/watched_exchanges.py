@@ -115,7 +115,9 @@ class _Kept:
         self._is_kept = exchange.response is not None
 
     def add(self, data: bytes) -> None:
-        if self._is_kept and self._size < MOST_KEPT:
+        if self._is_kept and self._size >= MOST_KEPT:
+            self._exchange.left_out += len(data)
+        elif self._is_kept:
             at = round((time.perf_counter() - self._exchange.asked) * 1000)
             self._chunks.append(RecordedChunk(data, at))
             self._size += len(data)

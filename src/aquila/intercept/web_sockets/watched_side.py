@@ -57,6 +57,8 @@ class WatchedSide:
         if self._size < MOST_NOTED:
             self._chunks.append(chunk)
             self._size += len(chunk.data)
+        else:
+            self._noted.left_out += 1
         self._noted.ended = time.perf_counter()
 
     def _now(self) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
+from aquila.run_report.bodies import read_body
 from aquila.run_report.schema import Exchange, RunReport, Test, Text
 from aquila.run_report.totals import identity_of, is_asked, model_of, usage_of
 
@@ -119,7 +120,7 @@ def _tell_apart(rows: list[Row]) -> None:
 
 
 def _read(report: RunReport, text: Text) -> str:
-    return text if isinstance(text, str) else report["bodies"].get(text["key"], {}).get("text", "")
+    return text if isinstance(text, str) else read_body(report["bodies"].get(text["key"], {})) or ""
 
 
 def find_reason(failure: str) -> str:

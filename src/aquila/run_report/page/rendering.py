@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, cast
 
+from aquila.run_report.bodies import read_body
 from aquila.run_report.page.drift_words import add_words
 from aquila.run_report.page.embedding import join_scripts, policy_for, read_parts, write_json
 from aquila.run_report.page.overview import sum_up
@@ -66,7 +67,7 @@ class _Drifts:
         return self._done[id(drift)]
 
     def _read(self, text: Text) -> str | None:
-        return text if isinstance(text, str) else self._bodies.get(text["key"], {}).get("text")
+        return text if isinstance(text, str) else read_body(self._bodies.get(text["key"], {}))
 
 
 def _make_index(report: RunReport, drifts: _Drifts) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def _write_data(report: RunReport, drifts: _Drifts) -> Iterator[str]:
     for number, test in enumerate(report["tests"]):
         yield _write_block(f"test-{number}", _add_words(drifts, test))
     for key, body in report["bodies"].items():
-        yield _write_block(f"body-{key}", body.get("text", body.get("base64", "")), _describe_body(body))
+        text = read_body(body)
+        yield _write_block(f"body-{key}", body.get("base64", "") if text is None else text, _describe_body(body))
 
 
 def _add_words(drifts: _Drifts, test: Test) -> Test:

@@ -78,6 +78,18 @@ function drawFacts(exchange, run) {
   return facts.length ? make("dl", { class: "facts" }, facts.map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, value)))) : null;
 }
 
+// What of a large answer is missing here, and where it is whole.
+function drawLeftOut(exchange, data) {
+  const size = typeof exchange.response_body === "object" ? exchange.response_body.size : 0;
+  const unread = exchange.answer_left_out || 0;
+  if (!unread && !(size && data.find(exchange.response_body).cut)) return null;
+  const isStored = exchange.cassette && ["replayed", "recorded"].includes(exchange.source);
+  const place = isStored && [make("code", null, [exchange.cassette, exchange.line && `:${exchange.line}`].filter(Boolean).join("")), exchange.number !== undefined && ` number ${exchange.number}`];
+  return make("p", { class: "left-out" }, size ? `This answer has ${tellSize(size)}. ` : "",
+    unread ? `${tellSize(unread)} of it were not read, so that what they say is missing here. ` : "Raw, it is shown without its middle. ",
+    place ? ["The whole stands in ", place, "."] : exchange.script ? null : "Nothing has stored the whole.");
+}
+
 function drawProblem(text) {
   const [first, ...rest] = text.split("\n");
   return make("div", { class: "problem" }, make("p", null, cutText(first, 600)),
@@ -107,6 +119,7 @@ function drawExchange(exchange, number, context) {
       ? fold("Raw answer", () => [make("p", { class: "quiet" }, `Status ${exchange.status ?? "unknown"}`), drawHeaders(exchange.response_headers), drawBody(exchange.response_body, data)])
       : null);
   return make("section", { class: "card exchange", tabindex: "-1", "aria-label": `Request ${number}` }, head, drawFacts(exchange, run),
+    drawLeftOut(exchange, data),
     exchange.problem && drawProblem(exchange.problem), exchange.error && isHttp && exchange.answer && make("p", { class: "problem" }, exchange.error),
     exchange.drift && drawDrift(exchange.drift, data.text),
     isTold && hasTalk ? fold("The request as a conversation", () => box) : hasTalk || (isHttp && !exchange.problem) ? box : null,
