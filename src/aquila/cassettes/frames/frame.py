@@ -41,7 +41,7 @@ _SENT, _RECEIVED = "sent", "received"
 _PLAIN, _BINARY, _BINARY_TEXT, _ESCAPED = "", "-binary", "-binary-text", "-escaped"
 _IN_BASE64 = (_BINARY, _ESCAPED)
 _HEADS_OF_BASE64 = tuple([f"event: {side}{form}\n".encode() for side in (_SENT, _RECEIVED) for form in _IN_BASE64])
-_ONE_LINE = b"data: "
+_ONE_LINE, _SENT_LINE = b"data: ", b"event: sent\ndata: "
 
 
 class NotAFrame(ValueError):
@@ -128,12 +128,11 @@ def store_close(close: Close) -> RecordedChunk:
 
 
 def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
-    """Yield the frames that chunks were stored from, and how the conversation was closed, if it was.
+    """Return, one by one, the frames that chunks were stored from, and how the conversation was closed, if it was.
 
-    Raises ``NotAFrame``.
+    Raises ``NotAFrame`` when it comes to one that is none.
     """
-    for chunk in chunks:
-        yield read_event(chunk)
+    return map(read_event, chunks)
 
 
 def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
@@ -164,8 +163,12 @@ def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
 def read_event(chunk: RecordedChunk) -> Frame | Close:
     """Return the frame that a chunk was stored from, or how the conversation was closed. Raises ``NotAFrame``."""
     stored = chunk.data
-    if stored.startswith(_ONE_LINE) and stored.find(b"\n") == len(stored) - 2 and stored.endswith(b"\n"):
-        return Frame(stored[len(_ONE_LINE) : -2], False, True, chunk.at)  # as most are
+    if stored[-2:] == b"\n\n":  # most are text in one line
+        count = stored.count(b"\n")
+        if count == 2 and stored.startswith(_ONE_LINE):
+            return Frame(stored[len(_ONE_LINE) : -2], False, True, chunk.at)
+        if count == 3 and stored.startswith(_SENT_LINE):
+            return Frame(stored[len(_SENT_LINE) : -2], True, True, chunk.at)
     lines = chunk.data.removesuffix(b"\n\n").split(b"\n")
     name = _RECEIVED
     if lines[0].startswith(b"event: "):

@@ -8,7 +8,9 @@ for those of its own lane, and for those that are in none. Frames that are in no
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
+import operator
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -71,12 +73,15 @@ class Lanes:
         """The frames that name no stream."""
         # A stream that only the provider names is no lane: nothing says which frames it waits for.
         self._by_name = {name: Lane(name) for place, name in streams.items() if by_client[place]}
-        for place, is_sent in enumerate(by_client):
-            lane = self.without_name
-            if self._by_name and place in streams:
-                lane = self._by_name.get(streams[place], lane)
-            (lane.sent if is_sent else lane.received).append(place)
-        self._sent = array("Q", sorted(place for lane in self.all() for place in lane.sent))
+        self._sent = array("Q", itertools.compress(range(self._end), by_client))
+        if self._by_name:
+            for place, is_sent in enumerate(by_client):
+                lane = self._by_name.get(streams.get(place, ""), self.without_name)
+                (lane.sent if is_sent else lane.received).append(place)
+        else:
+            self.without_name.sent.extend(self._sent)
+            is_received = map(operator.not_, by_client)
+            self.without_name.received.extend(itertools.compress(range(self._end), is_received))
         self._was_taken = bytearray(self._end)
         self._first_untaken = 0
         self.taken_count = 0
@@ -160,11 +165,10 @@ class Lanes:
             return []
         places: list[int] = []
         for lane in self._stirred:
-            gate = self._gate_of(lane)
-            while lane.given < len(lane.received) and lane.received[lane.given] < gate:
-                places.append(lane.received[lane.given])
-                lane.given += 1
-            if lane.given == len(lane.received):
+            until = bisect.bisect_left(lane.received, self._gate_of(lane), lane.given)
+            places += lane.received[lane.given : until]
+            lane.given = until
+            if until == len(lane.received):
                 self._unfinished.discard(lane)
         self._stirred.clear()
         return sorted(places)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -24,10 +24,10 @@ from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
 
-__all__ = ["ConversationReplay", "Ending", "FrameMiss"]
+__all__ = ["AT_ONCE", "ConversationReplay", "Ending", "FrameMiss"]
 
-_AT_ONCE = 1000
-"""So many frames are handed out at once."""
+AT_ONCE = 1000
+"""So many frames are handed out at once at most."""
 
 _WIDTH = 60
 """Characters of the line that says what a replay waits for."""
@@ -114,15 +114,17 @@ class ConversationReplay:
     def deliverable(self) -> list[Frame]:
         """Return the frames of the provider that may be delivered now, in order. Each is returned once.
 
-        Of many, some are returned, and the next ones when it is asked again.
+        Of many, ``AT_ONCE`` are returned, and the next ones when it is asked again.
         """
         if self._closed_by_client is not None:
             return []
-        self._due.extend(self._lanes.deliver())
-        if not self._due:
+        places: Sequence[int] = self._lanes.deliver()
+        if self._due or len(places) > AT_ONCE:
+            self._due.extend(places)
+            places = [self._due.popleft() for _ in range(min(len(self._due), AT_ONCE))]
+        if not places:  # as it is each second time
             return []
-        count = min(len(self._due), _AT_ONCE)
-        frames = [self._frames[self._due.popleft()] for _ in range(count)]
+        frames = [self._frames[place] for place in places]
         return list(map(self.with_ids_of_now, frames)) if self._ids.has_changes else frames
 
     def rename(self, ids: Mapping[str, str]) -> None:

@@ -14,7 +14,6 @@ from aquila.cassettes.frames.frame import (
     is_close,
     is_from_provider,
     read_event,
-    read_frames,
 )
 from aquila.cassettes.frames.lanes import Senders, read_senders, read_stream_id
 from aquila.cassettes.frames.sound_chunks import SoundChunks
@@ -32,7 +31,7 @@ def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close
             return _open_stored(chunks, chunks.templates)
     if isinstance(chunks, StoredChunks):
         return _open_stored(chunks, chunks)
-    events = list(read_frames(chunks))
+    events = list(map(read_event, chunks))
     close = next((event for event in reversed(events) if isinstance(event, Close)), None)
     return [event for event in events if isinstance(event, Frame)], close
 

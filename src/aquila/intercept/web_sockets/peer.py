@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from aquila.cassettes.frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
+from aquila.cassettes.frames.replay import AT_ONCE
 from aquila.intercept.web_sockets.handshakes import (
     OF_THE_CONNECTION,
     SILENT,
@@ -98,6 +99,7 @@ class _Peer:
         self._is_gone = False
         self._heard = 0  # messages of the client, all of which were compared when they were sent
         self._said: deque[tuple[float, Frame]] = deque()  # what may be said, and after how many seconds
+        self._has_more = False  # behind these
         self._out = bytearray()
         self._leaves = False  # once everything is out
         self._waits_since = 0.0
@@ -172,9 +174,11 @@ class _Peer:
 
     def _write(self) -> None:
         """Write as much as there is room for in the connection."""
-        with suppress(BlockingIOError):
+        try:
             while self._out:
                 del self._out[: self._end.send(self._out)]
+        except BlockingIOError:
+            return
 
     # In both, with the lock held.
 
@@ -232,7 +236,8 @@ class _Peer:
         if not self._is_open or self._has_closed:
             return None
         ready = len(self._out)
-        while self._said or self._take_deliverable():
+        self._take_deliverable()
+        while self._said:
             if ready >= at_once:
                 return 0.0
             pause, frame = self._said[0]
@@ -242,6 +247,8 @@ class _Peer:
             self._paused = self._quiet = 0.0
             (self._protocol.send_text if frame.is_text else self._protocol.send_binary)(frame.data)
             ready += len(frame.data)
+            if self._has_more and not self._said:
+                self._take_deliverable()
         ending = self._conversation.provider_ending(self._heard)
         if ending is None:
             self._paused = 0.0
@@ -254,9 +261,11 @@ class _Peer:
         self._end_it(close)
         return None
 
-    def _take_deliverable(self) -> bool:
-        self._said.extend(self._conversation.deliverable(self._heard))
-        return bool(self._said)
+    def _take_deliverable(self) -> None:
+        if not self._said:
+            frames = self._conversation.deliverable(self._heard)
+            self._has_more = len(frames) >= AT_ONCE
+            self._said.extend(frames)
 
     def _end_it(self, close: Close | None) -> None:
         self._has_closed = True

@@ -24,6 +24,7 @@ class Readings:
 
     def __init__(self, watch: WireWatch | None) -> None:
         self._watch = watch
+        self.is_watched = watch is not None
         self._open: list[_Open] = []
 
     def begin(self, decision: ReplayDecision, request: RecordedRequest, until: int | None) -> None:

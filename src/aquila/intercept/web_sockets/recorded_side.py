@@ -130,7 +130,7 @@ class RecordedSide:
 
     def _deciding(self) -> AbstractContextManager[object]:
         """Keep others from changing places with this one, as long as they may."""
-        return self._session.conversations.lock if self._holder.history.is_open else nullcontext()
+        return self._session.conversations.lock if self._holder.history.is_open else _FREELY
 
     @property
     def opening(self) -> RecordedResponse:
@@ -140,21 +140,22 @@ class RecordedSide:
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
         with self._deciding():
-            return self._take_or_explain(data, is_text, may_wait=may_wait)
+            miss = self._take(data, is_text, may_wait=may_wait)
+            error = None if miss is None or miss == "early" else self._explain_or_pass(miss, data, is_text, may_wait)
+            self._play.sent = self._replay.taken_count
+            return "early" if miss == "early" else error
 
-    def _take_or_explain(self, data: bytes, is_text: bool, *, may_wait: bool) -> CassetteMiss | Literal["early"] | None:
-        miss = self._take(data, is_text, may_wait=may_wait)
-        if miss == "early":
-            return "early"
-        if miss is not None and miss.played_out and self._decision.fault:
+    def _explain_or_pass(
+        self, miss: FrameMiss, data: bytes, is_text: bool, may_wait: bool
+    ) -> CassetteMiss | Literal["early"] | None:
+        if miss.played_out and self._decision.fault:
             return None  # what a program says when it has met a fault is its own affair
-        if miss is not None and may_wait and self._replay.comes_early(data, is_text):
+        if may_wait and self._replay.comes_early(data, is_text):
             return "early"
-        error = None if miss is None else self._make_miss(miss)
-        if miss is not None and error is None:
+        error = self._make_miss(miss)
+        if error is None:
             self._replay.pass_over()
             self._holder.history.close()
-        self._play.sent = self._replay.taken_count
         return error
 
     def take_close(self, code: int, reason: str) -> None:
@@ -163,6 +164,8 @@ class RecordedSide:
     def deliverable(self) -> list[tuple[float, Frame]]:
         with self._deciding():
             frames = self._replay.deliverable()
+            if not frames and not self._unsaid:
+                return []
             if self._unsaid:
                 frames, self._unsaid = [*self._unsaid, *frames], []
             if self._holder.history.is_open:
@@ -254,6 +257,9 @@ class RecordedSide:
         head = [title, "", f"  cassette   {path}", f"  requested  {self._address}"]
         body = ["", details] if details else []
         return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))
+
+
+_FREELY = nullcontext()
 
 
 def _count_messages(response: RecordedResponse) -> int:

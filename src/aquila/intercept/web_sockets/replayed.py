@@ -62,18 +62,24 @@ class ReplayedConversation:
 
     def send_in_turn(self, data: bytes, *, is_text: bool) -> None:
         """``send``, but one that was recorded behind others waits for a while until other threads have sent those."""
+        self._note_user()
+        if self._take(data, is_text, may_wait=True):
+            return
         for pause in self._pauses_of_turn():
+            time.sleep(pause)
             if self._take(data, is_text, may_wait=True):
                 return
-            time.sleep(pause)
         self.send(data, is_text=is_text)
 
     async def send_in_turn_async(self, data: bytes, *, is_text: bool) -> None:
         """``send_in_turn`` for tasks of an event loop."""
+        self._note_user()
+        if self._take(data, is_text, may_wait=True):
+            return
         for pause in self._pauses_of_turn():
+            await anyio.sleep(pause)
             if self._take(data, is_text, may_wait=True):
                 return
-            await anyio.sleep(pause)
         self.send(data, is_text=is_text)
 
     def on_its_way(self) -> AbstractContextManager[None]:
@@ -106,7 +112,6 @@ class ReplayedConversation:
 
     def _pauses_of_turn(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look whether it is a message's turn."""
-        self._note_user()
         yield from _AT_FIRST
         if len(self._users) > 1:
             yield from _WHILE_OTHERS_WORK
@@ -141,11 +146,13 @@ class ReplayedConversation:
         self._note_user()
         self._waiting.append(None)
 
-    def end_reading(self, error: BaseException | None) -> None:
+    def end_reading(self, error: BaseException | None = None) -> None:
         """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
         self._waiting.pop()
         if error is None:
-            self.note_read()
+            self._read_count += 1
+            if self._readings.is_watched:
+                self._readings.note_read(self._read_count)
             return
         self._readings.end("raised")
         if isinstance(error, Exception):  # it was not cancelled

@@ -14,11 +14,11 @@ from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.websockets_protocol import (
+    IN_ONE_PIECE,
     ProtocolTap,
     encode_message,
     handshake_of,
-    join_fragments,
-    read_fragments,
+    join_message_async,
 )
 from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
 from aquila.recording.frame_recorder import FrameRecorder
@@ -117,10 +117,17 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     stream: Any = getattr(connection, "recv_streaming", None)  # the legacy client has none
 
     async def recv(*args: Any, **kwargs: Any) -> Any:
-        with conversation.reading():
+        conversation.begin_reading()
+        try:
             if conversation.may_fall_silent:
-                return await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
-            return await receive(*args, **kwargs)
+                message = await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
+            else:
+                message = await receive(*args, **kwargs)
+        except BaseException as error:
+            conversation.end_reading(error)
+            raise
+        conversation.end_reading()
+        return message
 
     async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         fragments = stream(*args, **kwargs)
@@ -139,8 +146,9 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
         conversation.tell_failure()
 
     async def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
-        message = join_fragments(await read_fragments(message))
-        if isinstance(message, (str, bytes, bytearray, memoryview)):
+        if not isinstance(message, IN_ONE_PIECE):
+            message = await join_message_async(message)
+        if isinstance(message, IN_ONE_PIECE):
             data, is_text = encode_message(message, text)
             try:
                 await conversation.send_in_turn_async(data, is_text=is_text)

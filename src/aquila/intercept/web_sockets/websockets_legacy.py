@@ -18,10 +18,10 @@ from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.websockets_asyncio import converse
 from aquila.intercept.web_sockets.websockets_protocol import (
+    IN_ONE_PIECE,
     encode_message,
     find_close,
-    join_fragments,
-    read_fragments,
+    join_message_async,
     without_credentials,
 )
 from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
@@ -108,7 +108,8 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
         return message
 
     async def send_and_note(message: Any) -> None:
-        message = join_fragments(await read_fragments(message))
+        if not isinstance(message, IN_ONE_PIECE):
+            message = await join_message_async(message)
         if protocol.open:
             data, is_text = encode_message(message, None)
             recorder.add_sent(data, is_text=is_text)

@@ -35,6 +35,10 @@ def without_credentials(uri: str) -> str:
     return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("#")[0]
 
 
+IN_ONE_PIECE = (str, bytes, bytearray, memoryview)
+"""What a message is, unless a program sends it in fragments."""
+
+
 class ProtocolTap:
     """Notes what passes through a ``ClientProtocol`` of a connection that is recorded."""
 
@@ -113,21 +117,23 @@ def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
     return bytes(message), text is True
 
 
-async def read_fragments(message: Any) -> list[Any]:
-    """Return the fragments of a message that a program sends: one, or what an iterable gives."""
+async def join_message_async(message: Any) -> Any:
+    """Return a message that a program sends in one piece, of what it gave: that, or an iterable of fragments.
+
+    What is none is for the library to refuse.
+    """
     if isinstance(message, AsyncIterable):
-        return [fragment async for fragment in message]
-    return list_fragments(message)
+        return _join([fragment async for fragment in message])
+    return join_message(message)
 
 
-def list_fragments(message: Any) -> list[Any]:
-    """``read_fragments`` for clients in threads."""
-    is_whole = isinstance(message, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(message, Iterable)
-    return [message] if is_whole else list(message)
+def join_message(message: Any) -> Any:
+    """``join_message_async`` for clients in threads."""
+    is_whole = isinstance(message, (*IN_ONE_PIECE, Mapping)) or not isinstance(message, Iterable)
+    return message if is_whole else _join(list(message))
 
 
-def join_fragments(fragments: list[Any]) -> Any:
-    """Return the message that fragments make. What is none is for the library to refuse."""
+def _join(fragments: list[Any]) -> Any:
     if len(fragments) == 1:
         return fragments[0]
     return "".join(fragments) if fragments and isinstance(fragments[0], str) else b"".join(map(bytes, fragments))

@@ -14,11 +14,11 @@ from aquila.intercept.web_sockets.answering import answer_handshake
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within
 from aquila.intercept.web_sockets.websockets_protocol import (
+    IN_ONE_PIECE,
     ProtocolTap,
     encode_message,
     handshake_of,
-    join_fragments,
-    list_fragments,
+    join_message,
 )
 from aquila.intercept.web_sockets.writing import note_failure, then_write
 from aquila.recording.frame_recorder import FrameRecorder
@@ -164,10 +164,17 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
     receive, stream, send = connection.recv, connection.recv_streaming, connection.send
 
     def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
-        with conversation.reading():
+        conversation.begin_reading()
+        try:
             if conversation.may_fall_silent:
-                return receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
-            return receive(timeout, *args, **kwargs)
+                message = receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
+            else:
+                message = receive(timeout, *args, **kwargs)
+        except BaseException as error:
+            conversation.end_reading(error)
+            raise
+        conversation.end_reading()
+        return message
 
     def recv_streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
         fragments = stream(*args, **kwargs)
@@ -177,8 +184,9 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
         yield from fragments
 
     def send_compared(message: Any, text: bool | None = None, **kwargs: Any) -> None:
-        message = join_fragments(list_fragments(message))
-        if isinstance(message, (str, bytes, bytearray, memoryview)):
+        if not isinstance(message, IN_ONE_PIECE):
+            message = join_message(message)
+        if isinstance(message, IN_ONE_PIECE):
             data, is_text = encode_message(message, text)
             conversation.send_in_turn(data, is_text=is_text)
         with conversation.on_its_way():
