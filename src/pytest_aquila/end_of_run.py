@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     import pytest
 
     from aquila.recording import recovery
-    from pytest_aquila import drift_report, pending_report, run_news, summary_layout, totals_news, verify_run
+    from pytest_aquila import (
+        drift_report,
+        pending_report,
+        run_news,
+        summary_layout,
+        totals_news,
+        unrecorded_tests,
+        verify_run,
+    )
     from pytest_aquila.run_news import News
 else:
     lazy_modules(
@@ -26,6 +34,7 @@ else:
         run_news="pytest_aquila.run_news",
         summary_layout="pytest_aquila.summary_layout",
         totals_news="pytest_aquila.totals_news",
+        unrecorded_tests="pytest_aquila.unrecorded_tests",
         verify_run="pytest_aquila.verify_run",
     )
 
@@ -38,6 +47,8 @@ def write_end(reporter: pytest.TerminalReporter, config: pytest.Config, exitstat
     """Write everything that Aquila has to say of a run. ``totals`` are its sums, if there are any."""
     if totals is not None:
         totals.sort_tests()
+        if totals.unrecorded:
+            unrecorded_tests.remember(config, totals.unrecorded)
     if options.wants_drift(config):
         drift_report.write_report(reporter, totals or Totals(), config.getoption("aquila_drift"))
     if options.wants_verification(config):

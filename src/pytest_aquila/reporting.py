@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aquila.recording import recording_age
     from aquila.recording.reports import ScopeReport
     from pytest_aquila.miss_report import ChangedRequest
+    from pytest_aquila.unrecorded_tests import MissedCassette
 else:
     lazy_modules(
         globals(),
@@ -50,6 +51,7 @@ class Totals:
     unasked: list[str] = dataclasses.field(default_factory=list)
     missing: list[str] = dataclasses.field(default_factory=list)
     changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
+    unrecorded: list[MissedCassette] = dataclasses.field(default_factory=list)
     anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     places: dict[str, int] = dataclasses.field(default_factory=dict)
     """Of the tests of workers, as they are typed: the place of each among those that were collected."""
@@ -68,6 +70,9 @@ class Totals:
         self.drifted += [{"test": test, **one} for one in report.drifted]
         if report.missed:
             self.missing.append(test)
+            if settings.transport == "replay":
+                change = report.changes[0][1] if report.changes else ""
+                self.unrecorded += [(test, change, folder, name) for folder, name in report.cassettes]
         self.changed += [(group, difference, test) for group, difference in report.changes]
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, what, test) for cassette, what in report.unplayed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
+from aquila.recording.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
 from tests.cli.conftest import Cassettes, cassettes, conversation
 from tests.cli.test_review import Terminal, terminal
 from tests.docs.snippets import REPOSITORY, Block, Page, blocks
@@ -104,7 +106,7 @@ def test_the_terminal_shows_what_the_page_shows(
     cassettes: Cassettes,
     terminal: Callable[..., Terminal],
 ) -> None:
-    (shown,) = [block.text for block in blocks(PAGE) if block.language == "text"]
+    shown, _ = [block.text for block in blocks(PAGE) if block.language == "text"]
     place = cassettes.folder.parent
     shutil.rmtree(cassettes.folder)
     make_project(place)
@@ -113,3 +115,14 @@ def test_the_terminal_shows_what_the_page_shows(
     assert re.sub(r" +$", "", seen.strip(), flags=re.MULTILINE) == shown.strip()
     screen.send("q")
     assert screen.end() == 0
+
+
+def test_what_drifted_is_named_as_the_page_says(cassettes: Cassettes) -> None:
+    _, shown = [block.text for block in blocks(PAGE) if block.language == "text"]
+    test, name = "tests/test_library.py::test_emma", "tests/test_library/test_emma"
+    drifted = UnrecordedTest(test, (("cassettes", name),), "prompt: recorded 'Be kind.', now 'Be brief.'")
+    cache = cassettes.folder.parent / ".pytest_cache" / "v"
+    for key, value in ((CACHE_KEY, as_plain_data([drifted], {})), ("cache/lastfailed", {test: True})):
+        (cache / key).parent.mkdir(parents=True, exist_ok=True)
+        (cache / key).write_text(json.dumps(value))
+    assert shown in cassettes.run("review", "--list").out

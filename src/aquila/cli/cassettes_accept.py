@@ -27,6 +27,8 @@ from aquila.recording.journal_merging import add_missing, stored_key
 from aquila.recording.pending_recordings import compare_pending
 from aquila.recording.recovery import find_waiting_recordings, recover_journals
 from aquila.recording.session_factory import match_rules_of
+from aquila.review.decisions import hold_reviews
+from aquila.review.unfinished import finish_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,21 +50,27 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         chosen = _choose_pending(here, options.names)
         takes_journals = not options.names
         waiting = _find_waiting(here) if takes_journals else []
-        if not (options.names or options.yes or options.dry_run) and (chosen or waiting):
+        asks = not (options.names or options.yes or options.dry_run) and bool(chosen or waiting)
+        if asks:
             _list_what_waits(here, chosen, waiting, output)
             if output.as_json or not sys.stdin.isatty():
                 return _say_what_to_type(here, chosen, options)
-            takes_journals = bool(waiting) and _is_wanted_by_user("Store what interrupted runs have left?")
-            chosen = [(name, path) for name, path in chosen if _is_wanted_by_user(f"Accept {name}?")]
-            if not (chosen or takes_journals):
-                output.print_line("nothing was accepted")
-                return 0
-        if takes_journals:
-            for folder in here.folders_with_journals:
-                steps += _accept_journals(here, folder, dry_run=options.dry_run, new_as=f".{options.to}")
-        steps += [
-            _accept_file(name, path, here.recording_folder_of(path), dry_run=options.dry_run) for name, path in chosen
-        ]
+        roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
+        with hold_reviews(roots, intent="accepted"):
+            finish_interrupted(roots)
+            if asks:
+                takes_journals = bool(waiting) and _is_wanted_by_user("Store what interrupted runs have left?")
+                chosen = [(name, path) for name, path in chosen if _is_wanted_by_user(f"Accept {name}?")]
+                if not (chosen or takes_journals):
+                    output.print_line("nothing was accepted")
+                    return 0
+            if takes_journals:
+                for folder in here.folders_with_journals:
+                    steps += _accept_journals(here, folder, dry_run=options.dry_run, new_as=f".{options.to}")
+            steps += [
+                _accept_file(name, path, here.recording_folder_of(path), dry_run=options.dry_run)
+                for name, path in chosen
+            ]
     for step in steps:
         output.print_problem(step.line)
     if not steps:

@@ -30,6 +30,7 @@ from aquila.errors import CassetteError
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of
+from aquila.review.decisions import hold_reviews
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +49,16 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Convert each file. A file that fails does not stop the others."""
     done: list[dict[str, Any]] = []
     with project.open_project(options) as here:
-        for source in track(here.choose_files(options.files), "converting", quiet=options.quiet):
-            target = _target_path(source, here, options)
-            try:
-                done.append(_convert_file(source, target, options))
-            except project.UNREADABLE as error:
-                reason = project.describe_problem(source, error)
-                done.append({"from": str(source), "to": str(target), "error": reason})
+        sources = list(here.choose_files(options.files))
+        waiting = [source for source in sources if cassette_files.is_pending_file(source) and options.output is None]
+        with hold_reviews(map(here.recording_folder_of, waiting), intent="converted"):
+            for source in track(sources, "converting", quiet=options.quiet):
+                target = _target_path(source, here, options)
+                try:
+                    done.append(_convert_file(source, target, options))
+                except project.UNREADABLE as error:
+                    reason = project.describe_problem(source, error)
+                    done.append({"from": str(source), "to": str(target), "error": reason})
     converted = [one for one in done if "error" not in one]
     for one in done:
         if "error" in one:

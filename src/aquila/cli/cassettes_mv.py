@@ -16,12 +16,13 @@ import argparse
 import os
 from pathlib import Path
 
-from aquila.cassettes.storage import journal, renaming
+from aquila.cassettes.storage import cassette_files, journal, renaming
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.output import Output, format_count, print_error
 from aquila.errors import CassetteError
 from aquila.recording import runtime
 from aquila.recording.recovery import recover_journals
+from aquila.review.decisions import hold_reviews
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         if not found.files and not found.unclear:
             raise CassetteError(f"no cassette of {options.old!r} in {folder}")
         if not options.dry_run:
-            renaming.move_files(folder, found.files)
+            moves_pending = any(cassette_files.is_pending_file(Path(source)) for source, _ in found.files)
+            with hold_reviews([folder] if moves_pending else [], intent="moved"):
+                renaming.move_files(folder, found.files)
             renaming.rename_uses(folder, found.files, renaming.renamer_of_tests(old, new))
         rows = [[str(here.place_of(path) or path) for path in rename] for rename in found.files]
         unclear = [str(here.place_of(path) or path) for path in found.unclear]

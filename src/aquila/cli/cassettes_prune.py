@@ -26,6 +26,7 @@ from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project, unused_report
 from aquila.cli.output import Output, format_count, format_size, print_error
 from aquila.cli.progress import track
+from aquila.review.decisions import hold_reviews
 
 _HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
 _OLD = 3600.0
@@ -70,8 +71,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 return FAILED
             remove = _is_confirmed(unused)
         if remove:
-            for file in unused:
-                cassette_files.remove_cassette(file.path)
+            pending = [file.path for file in unused if cassette_files.is_pending_file(file.path)]
+            with hold_reviews(map(here.recording_folder_of, pending), intent="removed"):
+                for file in unused:
+                    cassette_files.remove_cassette(file.path)
             _forget_uses(here.folder, orphans)
             for folder in here.folders:
                 _remove_empty_folders(folder)

@@ -17,7 +17,7 @@ import dataclasses
 import re
 import shlex
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,11 @@ from aquila import config
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
-from aquila.cli import FAILED, FOUND, arguments, project
+from aquila.cli import FAILED, FOUND, arguments, project, unrecorded_tests
 from aquila.cli.output import Output, format_count, print_error, shorten_path
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
+from aquila.cli.unrecorded_tests import describe_unrecorded, find_unrecorded
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
@@ -37,6 +38,7 @@ from aquila.recording.journal_merging import stored_key
 from aquila.recording.recovery import find_waiting_recordings
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of
+from aquila.recording.unrecorded_tests import UnrecordedTest
 from aquila.review.applying import take_back
 from aquila.review.decisions import Choice, hold_reviews
 from aquila.review.proposals import KINDS, Kind
@@ -146,6 +148,10 @@ class Desk:
         root = item.cassette.root
         return find_tests(name_of_file(root, item.cassette.path), root, self.here.root)
 
+    def find_unrecorded(self) -> list[UnrecordedTest]:
+        """Return the tests that have drifted and for which nothing is recorded."""
+        return find_unrecorded(self.here, self.options.names)
+
     def tell_what_else(self, review: Review, output: Output) -> None:
         """Name what cannot be reviewed, and what interrupted runs have left."""
         for cassette in review.cassettes:
@@ -157,6 +163,8 @@ class Desk:
         if count:
             runs = format_count(count, "recording")
             output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
+        for line in describe_unrecorded(self.here, self.find_unrecorded()):
+            output.print_line(line)
 
 
 def _ask(desk: Desk, output: Output) -> int:
@@ -204,6 +212,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
             contextlib.suppress(KeyboardInterrupt),
             background_server.open_listening_socket("127.0.0.1", desk.options.port) as bound,
         ):
+            desk.tell_what_else(review, output)
             output.print_line(f"{format_count(len(review.waiting), 'question')} to answer. Open in a browser:")
             print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # the token is what is to be shown
             server.run([bound])
@@ -244,6 +253,8 @@ def _list_questions(desk: Desk, output: Output) -> int:
         if output.as_json:
             found.append(_as_json(desk, review, item, view))
     output.print_table(_COLUMNS, rows)
+    if output.as_json:
+        found += [unrecorded_tests.as_json(desk.here, each) for each in desk.find_unrecorded()]
     output.print_json(found)
     desk.tell_what_else(review, output)
     if not rows:
@@ -275,6 +286,7 @@ def _as_json(desk: Desk, review: Review, item: Item, view: ProposalView) -> dict
         "id": item.id,
         "kind": item.proposal.kind,
         "group": item.proposal.group,
+        "conversation": item.proposal.chain or None,
         "decided": review.choice_of(item),
         "tests": [test.id for test in desk.find_tests(item)],
         **view.as_json(),
@@ -297,15 +309,30 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
                 decided[item.id] = item, choice  # type: ignore[assignment]
         named = {path for name in options.accept + options.reject for path in _find_cassettes(desk, review, name)[0]}
         idle = [each for each in review.cassettes if each.path in named and not each.proposals]
+        conversations = [review.chain_of(item) for item, choice in decided.values() if choice == "accept"]
         outcomes = review.apply_only(decided.values(), idle)
         _write_outcomes(outcomes, output)
         if not outcomes:
             output.print_line("nothing was decided: no such question")
+        for line in _name_torn_apart(conversations, review):
+            output.print_line(line)
         gone = [item for item in review.items if item.proposal.kind == _NOT_UNASKED]
         if gone and not options.kind:
             output.print_line(f"{format_count(len(gone), 'recording')} would vanish, and stay: --kind gone means them")
     output.print_json([dataclasses.asdict(each) for each in outcomes])
     return FAILED if not outcomes or any(each.problem for each in outcomes) else 0
+
+
+def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) -> Iterator[str]:
+    """Yield a line for each cassette in which a part of a conversation was accepted, and a part still waits."""
+    members = {item.id for items in conversations for item in items}
+    left: dict[str, list[int]] = {}
+    for item in review.items:
+        if item.id in members:
+            left.setdefault(item.cassette.name, []).append(item.proposal.number)
+    for name, numbers in left.items():
+        places = ", ".join([f"{name}:{number}" for number in sorted(numbers)])
+        yield f"{name}: of the same conversation {places} still wait; requests in it name ids that others give"
 
 
 def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:

@@ -16,6 +16,7 @@ from aquila.option_table import OPTIONS
 SETTINGS_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files in which pytest looks for its settings, in the order in which it looks."""
 
+_CACHE = ".pytest_cache"
 _SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 
 
@@ -42,6 +43,16 @@ def _read_settings_in(folder: Path) -> dict[str, str] | None:
                 if key.startswith("aquila_") and _is_setting(key.removeprefix("aquila_"))
             }
     return None
+
+
+def find_cache(folder: Path) -> Path:
+    """Return the folder of pytest's cache of the project in ``folder``, whether it exists or not."""
+    for name in SETTINGS_FILES:
+        with contextlib.suppress(ConfigError):
+            found = _read_settings(folder / name)
+            if found is not None:
+                return folder / os.path.expandvars(found.get("cache_dir") or _CACHE)
+    return folder / _CACHE
 
 
 def configured_folder(folder: Path) -> Path | None:

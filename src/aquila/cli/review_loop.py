@@ -20,6 +20,7 @@ from aquila.review.views import ProposalView
 
 _CHOICES: dict[str, Choice] = {"a": "accept", "r": "reject", "s": "skip"}
 _GROUP_CHOICES: dict[str, Choice] = {"A": "accept", "R": "reject"}
+_CHAIN_CHOICES: dict[str, Choice] = {"C": "accept", "X": "reject"}
 _MOST_NAMED = 5
 _EDITORS_WITH_PLUS = ("vi", "vim", "nvim", "nano", "emacs", "emacsclient", "micro", "joe", "kak", "gedit", "ed")
 _EDITORS_WITH_PLACES: dict[str, tuple[str, ...]] = {
@@ -34,6 +35,8 @@ HELP = (
     "s  skip: it keeps waiting",
     "A  accept all with the same difference",
     "R  reject all with the same difference",
+    "C  accept all of this conversation",
+    "X  reject all of this conversation",
     "u  undo the last of these",
     "e  show all of it, also what is the same",
     "d  details: both recordings as they are",
@@ -90,6 +93,8 @@ class Loop:
             self._decide([item], _CHOICES[key])
         elif key in _GROUP_CHOICES:
             self._decide([each for each in self._review.group_of(item) if self._is_open(each)], _GROUP_CHOICES[key])
+        elif key in _CHAIN_CHOICES:
+            self._decide([each for each in self._review.chain_of(item) if self._is_open(each)], _CHAIN_CHOICES[key])
         elif key in self._actions:
             self._actions[key](item)
         elif key not in (QUIT, "w") and key.isprintable() and key:
@@ -114,7 +119,7 @@ class Loop:
             self._shown = ""
 
     def _show(self, item: Item) -> None:
-        items, group = self._review.items, self._review.group_of(item)
+        items, group, chain = self._review.items, self._review.group_of(item), self._review.chain_of(item)
         number = 1 + next(at for at, each in enumerate(items) if each.id == item.id)
         self._screen.print_line()
         self._screen.show_question(
@@ -123,10 +128,12 @@ class Loop:
             self._find_tests(item),
             place=f"{number} of {len(items)}",
             group=len(group),
+            chain=len(chain),
             expanded=self._expanded,
         )
         self._screen.print_line()
         every = f"  A all {len(group)}" if len(group) > 1 else ""
+        every += f"  C conversation of {len(chain)}" if len(chain) > 1 else ""
         self._screen.print_line(f"a accept  r reject  s skip{every}  u undo  e expand  o test  q quit  ? help", "cyan")
 
     def _is_open(self, item: Item) -> bool:

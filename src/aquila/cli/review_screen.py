@@ -45,9 +45,13 @@ class Screen:
         *,
         place: str,
         group: int,
+        chain: int,
         expanded: bool,
     ) -> None:
-        """Print a question. ``place`` is such as ``3 of 17``, ``group`` how many have the same difference."""
+        """Print a question. ``place`` is such as ``3 of 17``, ``group`` how many have the same difference.
+
+        ``chain`` is how many are of the same conversation.
+        """
         print_text = self._print
         self._console.rule(_clean(f"{place} · {view.title}"), characters="─", align="left", style="bold")
         print_text(f"{item.cassette.name}  #{item.proposal.number}", "bold")
@@ -58,6 +62,10 @@ class Screen:
             print_text(f"and {format_count(len(tests) - _MOST_TESTS, 'more test')}")
         if group > 1:
             print_text(describe_group(item, group), "bold")
+        if chain > 1:
+            print_text(
+                f"one of {chain} of a conversation: some name ids that others give, so decide them together", "bold"
+            )
         if item.cassette.is_newer and item.proposal.kind == "gone":
             print_text("the cassette has changed since: this may be newer than what waits", "yellow")
         self._print_facts(view)

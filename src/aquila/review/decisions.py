@@ -90,25 +90,26 @@ def forget_gone(roots: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def hold_reviews(roots: Sequence[Path]) -> Iterator[None]:
-    """Let nobody else review the cassettes of some folders within the block.
+def hold_reviews(roots: Iterable[Path], *, intent: str = "") -> Iterator[None]:
+    """Let nobody else review the cassettes of some folders within the block, or change what waits beside them.
 
-    Raises ``CassetteError`` that names who does, and ``CassetteWriteError`` for a folder that cannot be written.
+    ``intent`` says what is not done if somebody does, such as ``accepted``. Raises ``CassetteError`` that names who
+    does, and ``CassetteWriteError`` for a folder that cannot be written.
     """
     with contextlib.ExitStack() as stack:
         for root in sorted(set(roots)):
-            stack.enter_context(_hold_review(root))
+            stack.enter_context(_hold_review(root, f"nothing was {intent}: " if intent else ""))
         yield
 
 
-def _hold_review(root: Path) -> contextlib.AbstractContextManager[None]:
+def _hold_review(root: Path, lead: str) -> contextlib.AbstractContextManager[None]:
     def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise CassetteError(
-                f"{name_holder()} reviews the cassettes in {root}. Finish there first, or end it: what was decided "
-                "there is kept, and aquila cassettes review goes on with it"
+                f"{lead}{name_holder()} reviews the cassettes in {root}. Finish there first, or end it: what was "
+                "decided there is kept, and aquila cassettes review goes on with it"
             ) from None
 
     return hold_named_lock(work_folder(root) / _LOCK, acquire)

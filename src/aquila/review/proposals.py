@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from aquila.cassettes.frames.frame import Close, Frame, frames_of
@@ -16,6 +17,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.review.alignment import Row, align_recordings, digest_interaction
+from aquila.review.chains import find_chains
 from aquila.verifying.answers import read_said, read_values
 
 Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
@@ -39,7 +41,8 @@ class Proposal:
     """One recording that would change. ``was`` is missing if it is new, ``now`` if it would vanish.
 
     ``id`` is made of what they hold, so it is another one when either changes. ``group`` is equal for recordings with
-    the same difference. ``row`` says where both stand, from 0.
+    the same difference. ``row`` says where both stand, from 0. ``chain`` is equal for recordings of one conversation,
+    which name ids that others of it give; it is empty where no other proposal is of it.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Proposal:
     row: Row
     was: Interaction | None
     now: Interaction | None
+    chain: str = ""
 
     @property
     def number(self) -> int:
@@ -92,8 +96,21 @@ def compare_versions(
         own = base if seen[base] == 1 else f"{base}-{seen[base]}"
         group = hashlib.sha256(f"{kind}\n{_difference_of(kind, was, now, rules, name)}".encode()).hexdigest()[:16]
         found.append(Proposal(own, kind, group, row, was, now))
+    if len(found) > 1:
+        found = _with_chains(found, rows, find_chains(rows, stored, pending), name)
     found.sort(key=lambda one: one.kind == "details")
     return Comparison(tuple(rows), tuple(found))
+
+
+def _with_chains(found: list[Proposal], rows: list[Row], chains: list[int], name: str) -> list[Proposal]:
+    chain_of = {id(row): chain for row, chain in zip(rows, chains, strict=True)}
+    counts = Counter(chain_of[id(each.row)] for each in found)
+    names = {
+        chain: hashlib.sha256(f"{name}\nconversation {chain}".encode()).hexdigest()[:16]
+        for chain, count in counts.items()
+        if count > 1
+    }
+    return [replace(each, chain=names.get(chain_of[id(each.row)], "")) for each in found]
 
 
 def _in_order(rows: list[Row]) -> list[Row]:

@@ -113,6 +113,11 @@ class Review:
         group = item.proposal.group
         return [each for each in self.items if each.proposal.group == group]
 
+    def chain_of(self, item: Item) -> list[Item]:
+        """Return the questions of the same conversation, this one among them."""
+        chain = item.proposal.chain
+        return [each for each in self.items if each is item or (chain and each.proposal.chain == chain)] or [item]
+
     def find(self, identifier: str) -> Item | None:
         """Return the question with an id, or None."""
         return next((item for item in self.items if item.id == identifier), None)

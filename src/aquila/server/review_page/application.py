@@ -93,7 +93,10 @@ class _Endpoints:
         return await self._run(read)
 
     async def decide(self, request: Request) -> Response:
-        """Decide a question, or all with its difference; unless another tab has decided it meanwhile."""
+        """Decide a question, all with its difference (``group``), or all of its conversation (``chain``).
+
+        Unless another tab has decided it meanwhile.
+        """
         given = await _read_body(request)
         choice, was = given.get("choice"), given.get("was")
 
@@ -104,8 +107,8 @@ class _Endpoints:
             if self._review.choice_of(item) != was:
                 return "this was decided in another window"
             items = [item]
-            if given.get("group") is True:
-                others = self._review.group_of(item)
+            if given.get("group") is True or given.get("chain") is True:
+                others = self._review.group_of(item) if given.get("group") is True else self._review.chain_of(item)
                 items = [
                     each for each in others if each.id == item.id or self._review.choice_of(each) in (None, "skip")
                 ]

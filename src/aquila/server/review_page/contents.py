@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -45,9 +46,8 @@ def write_page() -> Page:
 def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return all questions in short, what was decided of them, and what was written last."""
     items = review.items
-    sizes: dict[str, int] = {}
-    for item in items:
-        sizes[item.proposal.group] = sizes.get(item.proposal.group, 0) + 1
+    sizes = Counter(item.proposal.group for item in items)
+    chains = Counter(item.proposal.chain for item in items)
     clean, redact = outgoing.redact_label, outgoing.redact_outgoing
     return {
         "items": [
@@ -59,6 +59,7 @@ def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, An
                 "title": TITLES[item.proposal.kind],
                 "group": item.proposal.group,
                 "size": sizes[item.proposal.group],
+                "chain": chains[item.proposal.chain] if item.proposal.chain else 1,
                 "choice": review.choice_of(item),
             }
             for item in items

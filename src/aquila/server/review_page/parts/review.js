@@ -67,7 +67,7 @@ async function drawItem() {
     const text = review.items.length ? "All is decided. Write the decisions, or take back the last." : "Nothing waits for a review.";
     return at("main").replaceChildren(make("section", { class: "card" }, make("h1", null, text)));
   }
-  const key = `${item.id} ${item.choice} ${item.size}`;
+  const key = `${item.id} ${item.choice} ${item.size} ${item.chain}`;
   if (drawn === key) return;
   const mine = ++asked;
   const view = await ask(`item?id=${encodeURIComponent(item.id)}`).catch((error) => ({ problem: error.message }));
@@ -86,13 +86,15 @@ async function drawItem() {
     view.tests.slice(0, 5).map((test) => make("p", { class: "meta" }, "test ", make("code", null, test))),
     view.newer && make("p", { class: "wrong" }, "The cassette has changed since: this may be newer than what waits."),
     item.size > 1 && make("p", { class: "group" }, GROUPS[item.kind](item.size)),
+    item.chain > 1 && make("p", { class: "group" }, `One of ${item.chain} of a conversation: some name ids that others give, so decide them together`),
     item.choice && make("p", { class: "group" }, `Decided: ${item.choice}`),
     make("dl", { class: "facts" }, view.facts.map(fact)),
     words("Prompt", view.prompt), words("Answer", view.answer), fields,
     view.left_out > 0 && make("p", { class: "quiet" }, `and ${tellCount(view.left_out, "more field")}`)),
   make("div", { class: "actions", role: "group", "aria-label": "Decide" },
     button("Accept", "a", "good"), button("Reject", "r", "bad"), button("Skip", "s", ""),
-    item.size > 1 && button(`Accept all ${item.size}`, "A", "good"), item.size > 1 && button(`Reject all ${item.size}`, "R", "bad")));
+    item.size > 1 && button(`Accept all ${item.size}`, "A", "good"), item.size > 1 && button(`Reject all ${item.size}`, "R", "bad"),
+    item.chain > 1 && button(`Accept the conversation (${item.chain})`, "C", "good"), item.chain > 1 && button(`Reject the conversation (${item.chain})`, "X", "bad")));
 }
 
 const button = (label, key, look) => make("button", { type: "button", class: `button ${look}`, onclick: () => press(key) }, label, make("kbd", null, key));
@@ -119,8 +121,8 @@ async function finish() {
 }
 
 function press(key) {
-  const item = find(current), choices = { a: "accept", r: "reject", s: "skip", A: "accept", R: "reject" };
-  if (key in choices && item) act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key !== key.toLowerCase() }, true);
+  const item = find(current), choices = { a: "accept", r: "reject", s: "skip", A: "accept", R: "reject", C: "accept", X: "reject" };
+  if (key in choices && item) act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key === "A" || key === "R", chain: key === "C" || key === "X" }, true);
   else if (key === "u") act("undo", {}, false).then(() => openItems()[0] && open(openItems()[0].id));
   else if (key === "w" && !at("write").disabled) act("write", {}, true);
   else if (key === "q") finish();

@@ -1,0 +1,78 @@
+"""What ``aquila cassettes review`` says of tests that have drifted and for which nothing is recorded yet."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aquila.cassettes.storage.names import cassette_path
+from aquila.cli import project
+from aquila.cli.output import format_count
+from aquila.cli.pytest_settings import find_cache
+from aquila.errors import AquilaError
+from aquila.recording.pending_files import find_pending_files
+from aquila.recording.unrecorded_tests import UnrecordedTest, read_unrecorded
+
+_MOST_NAMED = 10
+
+
+def find_unrecorded(here: project.Project, names: Collection[str]) -> list[UnrecordedTest]:
+    """Return the tests that missed in their last run, and beside whose cassettes nothing waits.
+
+    With ``names`` of cassettes, or patterns, only those that use such a cassette.
+    """
+    return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names)]
+
+
+def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[str]) -> bool:
+    paths = []
+    for folder, name in test.cassettes:
+        root = here.root / folder
+        with suppress(AquilaError, OSError):
+            if find_pending_files(root, name):
+                return False  # it is a question of the review
+            paths.append(cassette_path(root, name))
+    return not names or any(here.is_named(path, name) for path in paths for name in names)
+
+
+def describe_unrecorded(here: project.Project, tests: Sequence[UnrecordedTest]) -> Iterator[str]:
+    """Yield lines that name the tests, and what to type."""
+    if not tests:
+        return
+    yield f"{format_count(len(tests), 'test')} drifted, nothing recorded yet:"
+    for each in tests[:_MOST_NAMED]:
+        yield f"  {_as_typed(here, each)}" + (f"  {each.change}" if each.change else "")
+    if len(tests) > _MOST_NAMED:
+        yield f"  and {len(tests) - _MOST_NAMED:,} more"
+    yield f"run {command_for(here, tests)}"
+
+
+def command_for(here: project.Project, tests: Sequence[UnrecordedTest]) -> str:
+    """Return what records the tests for a review."""
+    if len(tests) > _MOST_NAMED:
+        return "pytest --lf --aquila-record=pending"
+    return f"pytest --aquila-record=pending {shlex.join([_as_typed(here, each) for each in tests])}"
+
+
+def as_json(here: project.Project, test: UnrecordedTest) -> dict[str, Any]:
+    """Return a test as a row among the questions: it has no number and no id, for nothing can be decided of it."""
+    return {
+        "cassette": test.cassettes[0][1] if test.cassettes else None,
+        "number": None,
+        "id": None,
+        "kind": "unrecorded",
+        "tests": [test.test],
+        "change": test.change,
+        "command": command_for(here, [test]),
+    }
+
+
+def _as_typed(here: project.Project, test: UnrecordedTest) -> str:
+    file, colons, inside = test.test.partition("::")
+    with suppress(ValueError, OSError):
+        file = Path(os.path.relpath(here.root / file, Path.cwd())).as_posix()
+    return f"{file}{colons}{inside}"

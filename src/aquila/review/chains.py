@@ -1,0 +1,41 @@
+"""Which proposals belong to one conversation: a request names an id that another recording of it has given.
+
+To accept one of them alone would leave a request in the cassette that names what nothing gives.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from aquila.cassettes.matching.linked_recordings import GivenIds
+from aquila.cassettes.model import Cassette
+from aquila.review.alignment import Row
+
+
+def find_chains(rows: Sequence[Row], stored: Cassette, pending: Cassette) -> list[int]:
+    """Return for each row a number that is equal for those of one conversation: the place of its first.
+
+    Links count on both sides: a recording that would vanish belongs to those that take the place of its companions.
+    """
+    links: dict[Hashable, list[int]] = defaultdict(list)
+    for side, cassette, places in (
+        ("was", stored, {row.was: at for at, row in enumerate(rows) if row.was is not None}),
+        ("now", pending, {row.now: at for at, row in enumerate(rows) if row.now is not None}),
+    ):
+        ids = GivenIds(cassette.interactions, ())
+        for number, link in ids.links_of(set(ids.values())):
+            if number in places:
+                links[side, link].append(places[number])
+    first = list(range(len(rows)))
+
+    def find(at: int) -> int:
+        while first[at] != at:
+            first[at] = at = first[first[at]]
+        return at
+
+    for linked in links.values():
+        for at in linked[1:]:
+            one, other = sorted((find(linked[0]), find(at)))
+            first[other] = one
+    return [find(at) for at in range(len(rows))]

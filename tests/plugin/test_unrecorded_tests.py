@@ -1,0 +1,94 @@
+"""Tests that drifted and for which nothing is recorded yet: a review names them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aquila.cli import main
+from aquila.recording.unrecorded_tests import MOST_KEPT, UnrecordedTest, as_plain_data
+from tests.plugin.conftest import Project
+
+TESTS = """
+def test_changed(aquila_cassette):
+    post("{word}")
+
+def test_same(aquila_cassette):
+    post("the same")
+"""
+
+
+def review(project: Project, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    capsys.readouterr()
+    code = main(["cassettes", "review", *words])
+    return code, capsys.readouterr().out
+
+
+def run(project: Project, word: str, *arguments: str) -> None:
+    project.pytester.makepyfile(test_app="from app import post\n" + TESTS.format(word=word))
+    options = ("-p", "no:xdist", f"--aquila-upstream={project.module}:transport", "-p", "no:randomly")
+    project.pytester.runpytest_inprocess(*options, *arguments)
+
+
+def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.pytester.makeini("[pytest]\n")
+    run(project, "one", "--aquila-record")
+    assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
+    run(project, "two")
+    told = (
+        "1 test drifted, nothing recorded yet:\n"
+        "  test_app.py::test_changed  prompt: recorded 'one', now 'two'\n"
+        "run pytest --aquila-record=pending test_app.py::test_changed\n"
+    )
+    assert told in review(project, capsys, "--list")[1]
+    assert told in review(project, capsys)[1]
+    assert review(project, capsys, "--list", "test_app/test_sa*")[1].count("drifted") == 0
+    (row,) = json.loads(review(project, capsys, "--list", "--json")[1])
+    assert (row["kind"], row["tests"], row["id"]) == ("unrecorded", ["test_app.py::test_changed"], None)
+    assert row["command"] == "pytest --aquila-record=pending test_app.py::test_changed"
+
+    run(project, "two", "--aquila-record=pending", "test_app.py::test_changed")
+    code, out = review(project, capsys, "--list")
+    assert (code, "drifted" in out) == (1, False)  # a question
+    review(project, capsys, "--accept", "test_app/test_changed")
+    run(project, "two")
+    assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
+
+
+def test_workers_remember_their_tests_too_and_the_cache_may_be_elsewhere(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.pytester.makeini("[pytest]\ncache_dir = elsewhere/cache\n")
+    run(project, "one", "--aquila-record")
+    project.pytester.makepyfile(test_app="from app import post\n" + TESTS.format(word="two"))
+    project.pytester.mkdir("below")
+    monkeypatch.chdir(project.pytester.path / "below")
+    project.pytester.runpytest_subprocess("-n1", "..")
+    assert "  ../test_app.py::test_changed  prompt: " in review(project, capsys, "--list")[1]
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", '{"test_app.py::test_x": 5}', '{"t": {"cassettes": [[1]], "change": 0}}']
+)
+def test_a_cache_that_is_damaged_says_nothing(
+    content: str, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.pytester.makeini("[pytest]\n")
+    run(project, "one", "--aquila-record")
+    folder = project.pytester.path / ".pytest_cache" / "v"
+    (folder / "aquila").mkdir(parents=True)
+    (folder / "aquila" / "unrecorded").write_text(content)
+    (folder / "cache" / "lastfailed").write_text('{"test_app.py::test_x": true, "t": true}')
+    assert review(project, capsys, "--list")[1] == "nothing waits for a review\n"
+
+
+def test_what_is_remembered_is_bounded_and_the_latest_count() -> None:
+    known: Any = {}
+    for number in range(MOST_KEPT + 5):
+        known = as_plain_data([UnrecordedTest(f"test_{number}", (), "")], known)
+    known = as_plain_data([UnrecordedTest("test_7", (("cassettes", "a"),), "x")], known)
+    assert (len(known), next(iter(known)), list(known)[-1]) == (MOST_KEPT, "test_5", "test_7")
