@@ -248,10 +248,15 @@ def test_replays(aquila_cassette):
 """
 NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.codecs.event_streams.table_reader",
+    "aquila.cassettes.frames.replay",
+    "aquila.cassettes.matching.miss_message",
+    "aquila.cassettes.matching.normalizing",
     "aquila.cassettes.redaction.known_secrets",
     "aquila.cassettes.redaction.scrubber",
     "aquila.cassettes.redaction.secret_patterns",
     "aquila.recording.drift_watch",
+    "aquila.transports.requested_delay",
+    "aquila.transports.silence",
 }
 
 

@@ -27,7 +27,7 @@ LARGE = 256 * 1024
 LARGE_STREAM = 4 * 1024 * 1024
 """The same for an event stream, because its table is much shorter than it is."""
 
-_STREAM = re.compile(rb"(?:data|event|id|retry|):")
+_STREAM = rb"(?:data|event|id|retry|):"
 PREFIX = "sha256-"
 SUFFIXES = (".wav", ".mp3", ".ogg", ".flac", ".webm", ".raw")
 """What the name of a file may end with that holds sound, so that it can be played."""
@@ -271,7 +271,7 @@ def find_large_requests(interactions: Iterable[Interaction]) -> Iterable[BodyFil
 
 def looks_like_event_stream(body: bytes) -> bool:
     """Say whether a body, or its beginning, may be a stream of server-sent events."""
-    return _STREAM.match(body) is not None
+    return re.match(_STREAM, body) is not None
 
 
 def is_named_by(name: str, digest: str) -> bool:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aquila.cassettes.frames.frame import SWITCHED, Frame, is_conversation, read_frames
-from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import Changes, NewRecording
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.frames import replay as conversation_replay
+else:
+    # With it come the modules that compare and explain messages, and every session loads this one.
+    lazy_modules(globals(), conversation_replay="aquila.cassettes.frames.replay")
 
 
 class PutAside:
@@ -61,7 +68,9 @@ class PutAside:
     def _begins_like(self, interaction: Interaction, rival: Interaction) -> bool:
         response = rival.response
         chunks = response.chunks if response.status == SWITCHED else ()
-        replay = ConversationReplay(chunks, response.end, rules=self._rules, redact=self._redactor.redact_message)
+        replay = conversation_replay.ConversationReplay(
+            chunks, response.end, rules=self._rules, redact=self._redactor.redact_message
+        )
         first = next(_sent(interaction), None)
         if first is None or not replay.sent_count:
             return first is None and not replay.sent_count

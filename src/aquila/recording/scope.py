@@ -47,7 +47,7 @@ else:
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 """The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
 
-_RECORD_OPTION = re.compile(r"(--(?:aquila-)?record)(?![\w=-])")
+_RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"
 
 Kind = Literal["test", "fixture", "block", "task", "call"]
 
@@ -152,7 +152,7 @@ class Scope(StandIns):
         if not command:
             more = " and AQUILA_RECORD=all" if everything else ""
             return f"run it once with AQUILA_TRANSPORT=record{more} in the environment"
-        return _RECORD_OPTION.sub(r"\1=all", command) if everything else command
+        return re.sub(_RECORD_OPTION, r"\1=all", command) if everything else command
 
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings from ``parent``, and let it hear of misses."""

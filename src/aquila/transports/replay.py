@@ -14,16 +14,21 @@ from aquila.cassettes.storage.merging import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import ReplayDecision
-from aquila.transports.requested_delay import LONGEST_DELAY, NO_DELAY, read_requested_delay
-from aquila.transports.silence import Silence
 from aquila.transports.wire import error_from_text
 
 if TYPE_CHECKING:
     import anyio
 
+    from aquila.transports import requested_delay
+    from aquila.transports.silence import Silence
     from aquila.wire_forms import table
 else:
-    lazy_modules(globals(), anyio="anyio", table="aquila.wire_forms.table")
+    lazy_modules(
+        globals(),
+        anyio="anyio",
+        requested_delay="aquila.transports.requested_delay",
+        table="aquila.wire_forms.table",
+    )
 
 
 class Pace:
@@ -121,7 +126,7 @@ def _response_headers(decision: ReplayDecision, advises: bool) -> list[tuple[str
         given = {name for name, _ in headers}
         if decision.fault and ("retry-after-ms" in given or _gives_up(decision)):
             return headers  # it is what the fault is about
-        advice = ("x-should-retry", "false") if decision.last else NO_DELAY
+        advice = ("x-should-retry", "false") if decision.last else requested_delay.NO_DELAY
         headers = [field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")]
         headers.append(advice)
     return headers
@@ -132,8 +137,8 @@ def _gives_up(decision: ReplayDecision) -> bool:
     form = table.find_wire_form(decision.interaction.request)
     if form is None or not form.name.startswith("OpenAI"):
         return False
-    delay = read_requested_delay(dict(decision.interaction.response.headers))
-    return delay is not None and delay > LONGEST_DELAY
+    delay = requested_delay.read_requested_delay(dict(decision.interaction.response.headers))
+    return delay is not None and delay > requested_delay.LONGEST_DELAY
 
 
 class Rest:

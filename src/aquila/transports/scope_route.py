@@ -20,19 +20,20 @@ from aquila.recording.scope import Scope
 from aquila.recording.time_limits import current_limits
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes import Route
-from aquila.transports.silence import Silence
 
 if TYPE_CHECKING:
     from aquila.faults import fault
     from aquila.faults.fault import Within
     from aquila.recording.session import Session
     from aquila.recording.wire_watch import WireWatch
+    from aquila.transports import silence as silences
     from aquila.transports import watched_answers, watched_exchanges
     from aquila.wire_forms import table as wire_forms
 else:
     lazy_modules(
         globals(),
         fault="aquila.faults.fault",
+        silences="aquila.transports.silence",
         watched_answers="aquila.transports.watched_answers",
         watched_exchanges="aquila.transports.watched_exchanges",
         wire_forms="aquila.wire_forms.table",
@@ -147,7 +148,7 @@ class ScopeRoute(Route):
 
         silence = None
         if response.end == "silent":
-            silence = Silence(
+            silence = silences.Silence(
                 response,
                 request,
                 seconds=self._silence,

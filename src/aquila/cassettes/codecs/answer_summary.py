@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 LONGEST = 2000
 """The characters of a text that are shown; a longer one is cut."""
 
-_DATA = re.compile(r"^data: ?(\{.*\})\s*$", re.M)
+_DATA = r"(?m)^data: ?(\{.*\})\s*$"
 _FRAME_HEAD = 12
 """The bytes of an AWS frame before its headers: its length, the length of its headers, and a checksum."""
 
@@ -100,7 +100,7 @@ def _read_events(body: bytes) -> Iterator[Event]:
         return iter(json.loads(body))
     if body.startswith(b"\0"):
         return read_aws_frames(body)
-    return map(json.loads, _DATA.findall(body.decode()))
+    return map(json.loads, re.findall(_DATA, body.decode()))
 
 
 def read_aws_frames(body: bytes) -> Iterator[Event]:

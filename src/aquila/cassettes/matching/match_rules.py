@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,10 +11,13 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    import difflib
+
     from aquila.cassettes.matching import json_path, normalizing
 else:
     lazy_modules(
         globals(),
+        difflib="difflib",
         json_path="aquila.cassettes.matching.json_path",
         normalizing="aquila.cassettes.matching.normalizing",
     )

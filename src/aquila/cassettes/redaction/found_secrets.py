@@ -9,9 +9,9 @@ from typing import NamedTuple
 PLACEHOLDER = b"[redacted]"
 """Stands in place of every secret, so that the requests of two developers stay equal."""
 
-_PLACEHOLDER = re.compile(rb"\[redacted(?:-[0-9]+)?\]")
+_PLACEHOLDER = rb"\[redacted(?:-[0-9]+)?\]"
 _LONGEST = len(PLACEHOLDER) + 20
-_IN_TEXT = re.compile(r"(\[|%5B)redacted(?:-[0-9]+)?(\]|%5D)")
+_IN_TEXT = r"(\[|%5B)redacted(?:-[0-9]+)?(\]|%5D)"
 
 
 class FoundSecret(NamedTuple):
@@ -75,12 +75,12 @@ def number_placeholders_anew(text: str) -> str:
         number = numbers.setdefault(match[0].replace("%5B", "[").replace("%5D", "]"), len(numbers) + 1)
         return f"{match[1]}redacted{f'-{number}' if number > 1 else ''}{match[2]}"
 
-    return _IN_TEXT.sub(renumber, text)
+    return re.sub(_IN_TEXT, renumber, text)
 
 
 def without_numbers(text: str) -> str:
     """Return a text whose placeholders are all the same."""
-    return _IN_TEXT.sub(r"\1redacted\2", text)
+    return re.sub(_IN_TEXT, r"\1redacted\2", text)
 
 
 def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
@@ -103,12 +103,12 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
 
 def escape_placeholders(data: bytes) -> bytes:
     """Write the brackets of placeholders with the escapes of URLs."""
-    return _PLACEHOLDER.sub(lambda match: b"%5B" + match[0][1:-1] + b"%5D", data)
+    return re.sub(_PLACEHOLDER, lambda match: b"%5B" + match[0][1:-1] + b"%5D", data)
 
 
 def is_in_placeholder(data: bytes, start: int, end: int) -> bool:
     """Say whether the bytes from ``start`` to ``end`` are part of a placeholder."""
-    places = _PLACEHOLDER.finditer(data, max(0, end - _LONGEST), start + _LONGEST)
+    places = re.compile(_PLACEHOLDER).finditer(data, max(0, end - _LONGEST), start + _LONGEST)
     return any(match.start() <= start and end <= match.end() for match in places)
 
 

@@ -20,18 +20,19 @@ REQUEST_HEADERS = frozenset(
 )
 """Request fields that are stored, and that ``match_on = headers`` compares."""
 
-_SECRET_NAME = re.compile(
+# Compiled by `re` when it is first used: most replays never do, and compiling takes longer than loading the module.
+_SECRET_NAME = (
     "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|creds|csrf|jwt|key"
     "|passcode|passphrase|passwd|password|pwd|secret|session|sig|signature|token|xsrf)(?:[-_]|$)|[-_]pass$"
 )
-_NOT_SECRET = re.compile("idempotency-key|mcp-session-id|.*-token-count")
+_NOT_SECRET = "idempotency-key|mcp-session-id|.*-token-count"
 
 
 @lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""
     name = name.lower()
-    return not _NOT_SECRET.fullmatch(name) and _SECRET_NAME.search(name) is not None
+    return not re.fullmatch(_NOT_SECRET, name) and re.search(_SECRET_NAME, name) is not None
 
 
 def is_credential_header(name: str) -> bool:

@@ -33,7 +33,7 @@ else:
     lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
-_HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
+_HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"
 _LEFT_AFTER = 2.0
 """Seconds after which a temporary file that nobody has locked was left by its writer."""
 _OLD = 3600.0
@@ -297,7 +297,7 @@ def is_cassette_name(path: Path, root: Path) -> bool:
 def remove_half_written_files(root: Path) -> None:
     """Remove the temporary files below a folder whose writers were killed. What is being written now is locked."""
     for path in root.rglob(".*.tmp"):
-        if _HALF_WRITTEN.fullmatch(path.name):
+        if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
                     path.unlink()

@@ -21,11 +21,11 @@ WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
 _NAME = re.compile(r"(?:\w+\.)*@?\w+")
 """The name of a test or a fixture within its module that a file can have as it is."""
-_PARAMETERS = re.compile(r"[a-z0-9_.-]*")
+_PARAMETERS = r"[a-z0-9_.-]*"
 """Parameters that a file can have as they are: without what a shell or a file system minds. Capitals are not among
 them, because not every file system tells them from small letters."""
-_PLACE = re.compile(r"(?:@[\w.@-]+)?")
-_UNSAFE = re.compile(r"[^\w.@-]+")
+_PLACE = r"@[\w.@-]+"
+_UNSAFE = r"[^\w.@-]+"
 _ENDS_OF_OTHER_FILES = (".pending",)
 _DIGITS = 12
 """Hexadecimal digits of a hash in a name: 48 bits, because all tests of a module may share the readable rest."""
@@ -199,8 +199,8 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
     is_plain = (
         not is_unsafe
         and _NAME.fullmatch(name)
-        and (not parameters or (parameters.endswith("]") and _PARAMETERS.fullmatch(inside)))
-        and _PLACE.fullmatch(place)
+        and (not parameters or (parameters.endswith("]") and re.fullmatch(_PARAMETERS, inside)))
+        and (not place or re.fullmatch(_PLACE, place))
         and not plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES))
         and (plain.isascii() or unicodedata.is_normalized("NFC", plain))
         and len(plain.encode()) <= _LONGEST
@@ -210,6 +210,6 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
 
 def _name_with_hash(text: str, original: str | None = None) -> str:
     """Return what is readable of a text, with a hash of its ``original`` after ``+``, so that no other has the name."""
-    readable = _UNSAFE.sub("-", text).strip("-.").encode()
+    readable = re.sub(_UNSAFE, "-", text).strip("-.").encode()
     digest = hashlib.sha256((original or text).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{readable[: _LONGEST - _DIGITS - 1].decode(errors='ignore')}+{digest}"
