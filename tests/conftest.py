@@ -1,7 +1,5 @@
 """The suite's own surroundings: what a developer's shell happens to hold must not decide a test."""
 
-import functools
-import importlib.metadata
 import os
 import signal
 from collections.abc import Iterator
@@ -9,8 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import _pytest.pytester
 import pytest
 
+from tests.support.inner_runs import ModulesOfTests, quick_inner_runs
 from tests.support.runs import separate_run
 
 for _name in list(os.environ):
@@ -59,28 +59,22 @@ def _runs_without_idle_plugins() -> Iterator[None]:
         yield
 
 
+# pytester takes one for each test, and one for each run.
+_pytest.pytester.SysModulesSnapshot = ModulesOfTests  # type: ignore[misc]
+
+
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """pytest's own, whose runs leave out the same plugins as all others.
-
-    Each run in this process would read the metadata of all that is installed twice, which is a fifth of a short run.
-    """
+    """pytest's own, whose runs leave out the same plugins as all others, and are quick in this process."""
     monkeypatch.setenv("PYTEST_ADDOPTS", _WITHOUT_IDLE_PLUGINS)
-    run, known = pytester.inline_run, _distributions_with_plugins()
+    run = pytester.inline_run
 
-    def run_with_known_plugins(*arguments: str, **options: Any) -> pytest.HookRecorder:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
+    def run_quickly(*arguments: str, **options: Any) -> pytest.HookRecorder:
+        with quick_inner_runs():
             return run(*arguments, **options)
 
-    monkeypatch.setattr(pytester, "inline_run", run_with_known_plugins)
+    monkeypatch.setattr(pytester, "inline_run", run_quickly)
     return pytester
-
-
-@functools.cache
-def _distributions_with_plugins() -> list[importlib.metadata.Distribution]:
-    found = importlib.metadata.distributions()
-    return [one for one in found if {"pytest11", "aquila"} & {point.group for point in one.entry_points}]
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""Makes the runs of pytest that tests start in their own process quick, of which the suite has hundreds.
+
+Most of a short run is what pytest does with plugins that are the same each time: it looks at every name of forty
+modules twice, and reads the metadata of their packages. That is found out once for each process. And a library that
+such a run was the first to load is not loaded again by the next.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import _pytest.fixtures
+import _pytest.pytester
+import pluggy._manager
+import pytest
+
+import aquila
+import pytest_aquila
+import tests
+
+_LASTING = ("_pytest", "xdist", "pytest_aquila")
+"""Packages whose modules and classes are the same in each run. A test's own plugins and conftest files are not."""
+
+_INSTALLED = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    *(str(Path(package).parent) for package in (aquila.__file__, pytest_aquila.__file__, tests.__file__)),
+)
+"""Where libraries are, and all that this repository has."""
+
+_CAN_BE_TOLD = hasattr(_pytest.fixtures, "FixtureFunctionDefinition") and hasattr(pluggy._manager, "_static_hook_attr")
+"""Older versions of pytest, in the environments of tests/wild, look in other ways."""
+
+
+class ModulesOfTests(_pytest.pytester.SysModulesSnapshot):
+    """What pytester forgets after a run: of the modules that were loaded since, those that are not installed.
+
+    A library that is loaded twice would have two registries, and two classes of one name.
+    """
+
+    def __init__(self, preserve: object = None) -> None:
+        self._before = dict(sys.modules)
+
+    def restore(self) -> None:
+        since = {name: module for name, module in sys.modules.items() if name not in self._before}
+        sys.modules.clear()
+        sys.modules.update(self._before)
+        sys.modules.update((name, module) for name, module in since.items() if _is_installed(module))
+
+
+def _is_installed(module: types.ModuleType) -> bool:
+    return (getattr(module, "__file__", None) or "").startswith(_INSTALLED)
+
+
+@contextmanager
+def quick_inner_runs() -> Iterator[None]:
+    """A run of pytest within this takes what an earlier one has found out about the plugins that are installed."""
+    known = _distributions_with_plugins()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "distributions", lambda: iter(known))
+        if not _CAN_BE_TOLD:
+            yield
+            return
+        # The names at which each of the two looks.
+        patch.setattr(pluggy._manager, "dir", _may_be_hooks, raising=False)
+        patch.setattr(_pytest.fixtures, "dir", _fixtures, raising=False)
+        patch.setattr(pluggy._manager, "_static_hook_attr", _hook)
+        yield
+
+
+def _kept_while_holder_lasts(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``ask`` once for each module or class of what lasts."""
+    kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def answer(plugin: Any) -> Any:
+        holder = plugin if isinstance(plugin, types.ModuleType | type) else type(plugin)
+        within = holder.__name__ if isinstance(holder, types.ModuleType) else holder.__module__
+        if within.partition(".")[0] not in _LASTING:
+            return dir(plugin)
+        if holder not in kept:
+            kept[holder] = ask(holder)
+        return kept[holder]
+
+    return answer
+
+
+@_kept_while_holder_lasts
+def _may_be_hooks(holder: Any) -> Iterable[str]:
+    return [name for name in dir(holder) if name.startswith("pytest_")]
+
+
+@_kept_while_holder_lasts
+def _fixtures(holder: Any) -> Iterable[str]:
+    fixture = _pytest.fixtures.FixtureFunctionDefinition
+    return [name for name in dir(holder) if isinstance(getattr(holder, name, None), fixture)]
+
+
+_find_hook: Any = getattr(pluggy._manager, "_static_hook_attr", None)
+_find_hook_once = functools.lru_cache(maxsize=2000)(_find_hook)
+
+
+def _hook(plugin: Any, name: str) -> Any:
+    lasts = isinstance(plugin, types.ModuleType) and plugin.__name__.partition(".")[0] in _LASTING
+    return (_find_hook_once if lasts else _find_hook)(plugin, name)
+
+
+class _ReadOnce(importlib.metadata.Distribution):
+    """A distribution whose files are read once."""
+
+    def __init__(self, found: importlib.metadata.Distribution) -> None:
+        self._found = found
+
+    @functools.cached_property
+    def metadata(self) -> Any:
+        return self._found.metadata
+
+    @functools.cached_property
+    def files(self) -> Any:
+        return self._found.files
+
+    @functools.cached_property
+    def entry_points(self) -> Any:
+        return self._found.entry_points
+
+    def read_text(self, filename: str) -> str | None:
+        return self._found.read_text(filename)
+
+    def locate_file(self, path: Any) -> Any:
+        return self._found.locate_file(path)
+
+
+@functools.cache
+def _distributions_with_plugins() -> list[importlib.metadata.Distribution]:
+    found = importlib.metadata.distributions()
+    return [_ReadOnce(one) for one in found if {"pytest11", "aquila"} & {point.group for point in one.entry_points}]
