@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aquila.cli import COMMANDS, FOUND
-from aquila.option_table import OPTIONS
+from aquila.option_table import OPTIONS, VARIABLES
 from pytest_aquila import options, plugin, short_names
 
 PAGE, TITLE = "reference/settings-and-commands.md", "Settings, options, fixtures, commands"
@@ -21,7 +21,8 @@ PAGE, TITLE = "reference/settings-and-commands.md", "Settings, options, fixtures
 
 def make_page() -> str:
     """Return the page, as Markdown."""
-    parts = [f"# {TITLE}", "This page is made of the declarations in the code.", *_settings(), *_options()]
+    parts = [f"# {TITLE}", "This page is made of the declarations in the code.", *_settings()]
+    parts += ["## Environment variables", make_variables_table().replace("[more](", "[more](../"), *_options()]
     return "\n\n".join([*parts, *_fixtures(), *_commands()]) + "\n"
 
 
@@ -51,6 +52,15 @@ def show_default(value: Any) -> str:
     if value is None:
         return ""
     return " ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def make_variables_table() -> str:
+    """Return the environment variables as a table: those of settings, then the others that users may set."""
+    rows = [(_code(option.env), option.help) for option in OPTIONS.values() if option.env]
+    for name, variable in VARIABLES.items():
+        if not variable.is_internal:
+            rows.append((_code(name), f"{variable.help} ([more]({variable.page}))"))
+    return _table(("variable", "what it sets"), rows)
 
 
 class _Declarations:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 def _parse_text(value: str) -> str:
@@ -118,6 +118,38 @@ class Option:
         self.ini = ini
         self.secret = secret
 
+
+class Variable(NamedTuple):
+    """An environment variable that is no setting. ``page`` of the documentation tells more.
+
+    ``is_internal`` says that Aquila sets it itself, for its own processes.
+    """
+
+    help: str
+    page: str
+    is_internal: bool = False
+
+
+VARIABLES: Mapping[str, Variable] = {
+    "AQUILA_JOBS_TOKEN": Variable(
+        "the token of `aquila jobs`, without which nothing is shown; otherwise one is made where it is needed",
+        "jobs.md",
+    ),
+    "AQUILA_SERVER_TOKEN": Variable(
+        "the token that clients of `aquila serve` must send; without it, one is made and needed only for the server's "
+        "own key",
+        "server.md",
+    ),
+    "AQUILA_UNDER_TEST": Variable(
+        "`1` tells a worker that takes part in tests and that no test has started", "huey.md"
+    ),
+    "AQUILA_SESSION": Variable(
+        "set by Aquila: tells a child process the settings of the run and the scope to join",
+        "any-client.md",
+        is_internal=True,
+    ),
+}
+"""Every variable of Aquila's that is not that of a setting."""
 
 OPTIONS: Mapping[str, Option] = {
     "transport": Option("live", "live, replay, record, local, script or module:factory", env="AQUILA_TRANSPORT"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_aquila import reporting, run_news, summary_layout
+from pytest_aquila import recording_status, reporting, run_news, summary_layout, test_scopes
 
 if TYPE_CHECKING:
     from aquila.recording.reports import ScopeReport
@@ -27,6 +27,7 @@ class RecordingProgress:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        recording_status.begin_status(config, config.stash[test_scopes.RUN])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -15,7 +15,9 @@ import pytest
 
 from aquila import config
 from aquila.cli import COMMANDS
+from aquila.option_table import VARIABLES
 from pytest_aquila import options, plugin, short_names
+from scripts.site.declared import make_variables_table
 from tests.docs.snippets import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "api.md"
@@ -37,9 +39,6 @@ MODULES = (
 
 NOT_FOR_USERS = {"kind_of", "reason_of"}
 """Names of modules without ``__all__`` that only this package uses."""
-
-INTERNAL_VARIABLES = {"AQUILA_SESSION"}
-"""Environment variables that one process of Aquila sets for another."""
 
 
 def public_names(module: ModuleType) -> list[str]:
@@ -96,9 +95,17 @@ def declared() -> DeclaredOptions:
 
 
 def variables_in_code() -> set[str]:
+    internal = {name for name, variable in VARIABLES.items() if variable.is_internal}
+    return (variables_named_in_code() | settings_from_environment()) - internal
+
+
+def variables_named_in_code() -> set[str]:
     source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "src").rglob("*.py"))
-    named = set(re.findall(r"\bAQUILA_[A-Z_]*[A-Z]\b", source))
-    return (named | {option.env for option in config.OPTIONS.values() if option.env}) - INTERNAL_VARIABLES
+    return set(re.findall(r"\bAQUILA_[A-Z_]*[A-Z]\b", source))
+
+
+def settings_from_environment() -> set[str]:
+    return {option.env for option in config.OPTIONS.values() if option.env}
 
 
 def fixtures_in_code() -> set[str]:
@@ -121,6 +128,15 @@ def assert_same(listed: Iterable[str], existing: set[str]) -> None:
     assert existing - set(listed) == set(), "public, but not on the page"
     assert set(listed) - existing == set(), "on the page, but it does not exist"
     assert len(listed) == len(set(listed)), "listed twice"
+
+
+def test_every_environment_variable_in_the_code_is_declared_and_in_the_table() -> None:
+    assert variables_named_in_code() - settings_from_environment() == set(VARIABLES)
+    page = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
+    assert make_variables_table() in page, (
+        "write it again: python -c 'from scripts.site.declared import *; print(make_variables_table())'"
+    )
+    assert all((REPOSITORY / "docs" / variable.page).exists() for variable in VARIABLES.values())
 
 
 @pytest.mark.parametrize("section", EXPECTED)

@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
@@ -99,6 +101,39 @@ def test_every_command_does_what_the_page_says(folder: Path) -> None:
     page = ReviewPage(PAGE, folder)
     page.execute()
     assert page.ran >= 4
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_workflow_write_the_comment_of_a_pull_request(folder: Path, tmp_path: Path) -> None:
+    (shown,) = [block.text for block in blocks(PAGE) if block.language == "yaml"]
+    checkout, *steps = yaml.safe_load(shown)
+    assert checkout["with"] == {"fetch-depth": 0}
+    make_project(folder)
+    make_branch(folder)
+    subprocess.run(["git", "clone", "-q", "--branch", "shorter", folder, tmp_path / "checkout"], check=True)
+    programs, asked = tmp_path / "programs", tmp_path / "asked.txt"
+    programs.mkdir()
+    (programs / "gh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$GH_TOKEN" "$@" > {asked}\ncat "$5" >> {asked}\n')
+    (programs / "gh").chmod(0o755)
+    values = {"${{ github.token }}": "token-of-the-job", "${{ github.event.number }}": "42"}
+    around = {**os.environ, "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    around |= {"GITHUB_BASE_REF": "main", "GITHUB_EVENT_NAME": "pull_request"}
+    for step in steps:
+        assert step["if"] == "github.event_name == 'pull_request'"
+        given = {name: values[value] for name, value in step.get("env", {}).items()}
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", step["run"]],
+            check=False,
+            cwd=tmp_path / "checkout",
+            env={**around, **given},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    token, *words = asked.read_text().splitlines()
+    assert token == "token-of-the-job"
+    assert words[:7] == ["pr", "comment", "42", "--body-file", "comment.md", "--edit-last", "--create-if-none"]
+    assert "test_emma" in "\n".join(words[7:])
 
 
 @pytest.mark.slow

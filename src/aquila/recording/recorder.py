@@ -42,6 +42,7 @@ from aquila.recording.session import Session
 from aquila.recording.storage_failures import raise_failures
 
 if TYPE_CHECKING:
+    from aquila.recording.answers_in_progress import AnswersInProgress
     from aquila.recording.scope import Scope
 
 MODEL_WITHIN = 64 * 1024
@@ -94,6 +95,11 @@ class ScopeRecording:
             f"({describe_budget(budget, spent)}). What was recorded so far is kept. To record more, raise "
             "aquila_record_budget, or AQUILA_RECORD_BUDGET"
         )
+
+    @property
+    def answers_in_progress(self) -> AnswersInProgress | None:
+        """Where answers that are being recorded are shown, if they are."""
+        return self._scope.run.answers_in_progress
 
     def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
         """Remember a recording in progress: its ``abandon`` ends it if the scope closes first."""

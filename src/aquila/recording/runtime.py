@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 
     from aquila.recording import outgoing
+    from aquila.recording.answers_in_progress import AnswersInProgress
     from aquila.recording.exchange_watch import ExchangeWatch
     from aquila.recording.play_log import PlayLog
     from aquila.recording.wire_watch import WireWatch
@@ -161,6 +162,8 @@ class Run:
         """What its programs do on the wire, in a process that judges it."""
         self.exchange_watch: ExchangeWatch | None = None
         """What it asked and what answered, in a run that reports it."""
+        self.answers_in_progress: AnswersInProgress | None = None
+        """The answers that it records at this moment, in a run that shows them."""
         self.tells_jobs = False
         """Whether the run of the parent process wants to know which tasks are executed here."""
         self.lock = threading.RLock()

@@ -13,7 +13,7 @@ import httpx2
 
 from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
-from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import RecordDecision
@@ -78,6 +78,23 @@ class AnswerRecorder:
         self._started = 0
         self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
+        if (shown := recording.answers_in_progress) is not None:
+            shown.begin(self)
+
+    @property
+    def asked(self) -> RecordedRequest:
+        """The request, redacted."""
+        return self._decision.request
+
+    @property
+    def began(self) -> float:
+        """When it was asked, as a moment of ``time.monotonic``."""
+        return self._clock
+
+    @property
+    def arrived(self) -> Sequence[RecordedChunk]:
+        """What has come so far; of an answer that is written to disk nothing."""
+        return self._chunks
 
     def record_response(self, response: httpx2.Response) -> httpx2.Response:
         """Return the answer for the caller. What the caller reads from it is recorded.
@@ -207,6 +224,8 @@ class AnswerRecorder:
                 self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
             finally:
                 self._recording.forget_unfinished(self)
+                if (shown := self._recording.answers_in_progress) is not None:
+                    shown.end(self)
 
     def _store_ended(self, end: End, error: str, left_open: bool) -> None:
         if self._failure is not None:

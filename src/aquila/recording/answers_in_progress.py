@@ -1,0 +1,60 @@
+"""Answers that are being recorded now, for whoever shows a person that something is going on.
+
+A run has them only where they are shown: on a terminal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aquila.cassettes.model import RecordedChunk, RecordedRequest
+
+
+class AnswerInProgress(Protocol):
+    """An answer that is being recorded."""
+
+    @property
+    def asked(self) -> RecordedRequest:
+        """The request, without its secrets."""
+
+    @property
+    def began(self) -> float:
+        """When it was asked, as a moment of ``time.monotonic``."""
+
+    @property
+    def arrived(self) -> Sequence[RecordedChunk]:
+        """What has come so far, as far as it is held in memory."""
+
+
+class AnswersInProgress:
+    """Those of one run, oldest first. Any thread may add one."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, AnswerInProgress] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, answer: AnswerInProgress) -> None:
+        """Add an answer."""
+        with self._lock:
+            self._open[id(answer)] = answer
+
+    def end(self, answer: AnswerInProgress) -> None:
+        """Forget an answer, which has ended."""
+        with self._lock:
+            self._open.pop(id(answer), None)
+
+    def clear(self) -> None:
+        """Forget all: their test has ended."""
+        with self._lock:
+            self._open.clear()
+
+    def find_slow(self, seconds: float) -> list[AnswerInProgress]:
+        """Return those that were asked at least so many seconds ago."""
+        with self._lock:
+            answers = list(self._open.values())
+        return [each for each in answers if time.monotonic() - each.began >= seconds]

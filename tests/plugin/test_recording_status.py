@@ -1,0 +1,212 @@
+"""While one answer takes long to record a terminal says so, until it has come. Nobody else sees anything of it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.model import RecordedChunk, RecordedRequest
+from aquila.recording.answers_in_progress import AnswersInProgress
+from pytest_aquila.recording_status import Count
+
+PATIENCE = 60
+
+PROVIDER = """
+import json
+import os
+import time
+
+import httpx2
+
+
+def event(text):
+    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\\n\\n"
+
+
+def pieces():
+    yield event("twelve chars")
+    while not os.path.exists("go-on"):
+        time.sleep(0.01)
+    yield event(" and the rest") + b"data: [DONE]\\n\\n"
+
+
+def handle(request):
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=pieces())
+
+
+def transport():
+    return httpx2.MockTransport(handle)
+"""
+
+TESTS = """
+import aquila
+
+def test_quick():
+    pass
+
+def test_long(aquila_cassette):
+    with aquila.http_client() as http:
+        body = {"model": "gpt-long", "stream": True, "messages": [{"role": "user", "content": "Go on"}]}
+        answer = http.post("https://api.openai.com/v1/chat/completions", json=body)
+    assert "rest" in answer.text
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    (tmp_path / "slow_provider.py").write_text(PROVIDER)
+    (tmp_path / "test_it.py").write_text(TESTS)
+    return tmp_path
+
+
+def start(project: Path, *arguments: str, output: int, **more: str) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER", "COLUMNS")}
+    command = [sys.executable, "-m", "pytest", "--aquila-record", "--aquila-upstream=slow_provider:transport"]
+    environment = {**kept, "TERM": "xterm", **more}
+    return subprocess.Popen([*command, *arguments], cwd=project, env=environment, stdout=output, stderr=output)
+
+
+def run_in_terminal(project: Path, *arguments: str, until: str, **more: str) -> str:
+    """Run pytest in a terminal, let the provider go on when a text was seen, and return all that was written."""
+    reading, writing = pty.openpty()
+    running = start(project, *arguments, output=writing, **more)
+    os.close(writing)
+    seen = ""
+    try:
+        while select.select([reading], [], [], PATIENCE)[0]:
+            try:
+                data = os.read(reading, 65536)
+            except OSError:
+                break
+            seen += data.decode(errors="replace")
+            if until in seen:
+                (project / "go-on").touch()
+            if not data:
+                break
+    finally:
+        running.kill() if running.poll() is None and until not in seen else None
+        running.wait(PATIENCE)
+        os.close(reading)
+    return seen
+
+
+def screen_of(written: str) -> list[str]:
+    """The lines of a terminal on which a text was written, as far as Aquila moves its cursor."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[^\x1b]", written):
+        if piece == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif piece == "\r":
+            column = 0
+        elif piece == "\x1b[K":
+            lines[row] = lines[row][:column]
+        elif piece == "\x1b[A":
+            row -= 1
+        elif found := re.fullmatch(r"\x1b\[(\d+)C", piece):
+            column += int(found[1])
+        elif not piece.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + piece + lines[row][column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.slow
+def test_a_long_answer_is_shown_while_it_comes_and_then_no_more(project: Path) -> None:
+    written = run_in_terminal(project, until=" s  12 characters")
+    assert "recording test_it.py::test_long  api.openai.com gpt-long  " in written
+    screen = screen_of(written)
+    assert not [line for line in screen if "recording test_it" in line]
+    assert any(line.startswith("test_it.py .") for line in screen)  # what pytest had written there stands
+    assert any("2 passed" in line for line in screen)
+    assert any(re.match(r"  test_it.py::test_long  api.openai.com", line) for line in screen)
+
+
+CONFTEST = """
+import pytest
+from aquila.recording import runtime
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        shown = runtime.current_run().answers_in_progress is not None
+        with open("shown.txt", "a") as file:
+            file.write(f"{shown} ")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "variables", "shown"),
+    [
+        ((), {}, "True True "),
+        ((), {"CI": "true"}, "False False "),
+        (("-s",), {}, "False False "),
+        (("-q",), {}, "False False "),
+        ((), {"TERM": "dumb"}, "False False "),
+        (("-p", "xdist", "-n1"), {}, "False False False False "),  # in the worker, and where it reports to
+        (("-p", "no:terminal"), {}, "False False "),
+    ],
+    ids=["a terminal", "CI", "-s", "-q", "a dumb terminal", "workers", "no reporter"],
+)
+def test_it_is_shown_at_a_terminal_alone(
+    arguments: tuple[str, ...], variables: dict[str, str], shown: str, project: Path
+) -> None:
+    (project / "conftest.py").write_text(CONFTEST)
+    (project / "go-on").touch()
+    run_in_terminal(project, *arguments, until="never", **variables)
+    assert (project / "shown.txt").read_text() == shown
+
+
+@pytest.mark.slow
+def test_a_pipe_gets_nothing(project: Path) -> None:
+    (project / "conftest.py").write_text(CONFTEST)
+    (project / "go-on").touch()
+    reading, writing = os.pipe()
+    running = start(project, output=writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        written = pipe.read().decode()
+    assert running.wait(PATIENCE) == 0
+    assert "2 passed" in written
+    assert "\x1b" not in written
+    assert (project / "shown.txt").read_text() == "False False "
+
+
+class Arriving:
+    """An answer in progress."""
+
+    asked = RecordedRequest("POST", "https://api.openai.com/v1/chat/completions", (), b"{}")
+    began = 0.0
+
+    def __init__(self) -> None:
+        self.arrived: list[RecordedChunk] = []
+
+
+def test_what_was_said_is_counted_wherever_chunks_end() -> None:
+    body = "".join(
+        f'data: {{"choices": [{{"index": 0, "delta": {{"content": "{word}"}}}}]}}\n\n' for word in ("ü", "ab")
+    )
+    count, answer = Count(), Arriving()
+    for byte in body.encode():
+        answer.arrived.append(RecordedChunk(bytes([byte]), 0))
+        count.update(answer)
+    assert count.update(answer) == 3
+
+
+def test_those_that_have_ended_are_shown_no_more() -> None:
+    answers, answer = AnswersInProgress(), Arriving()
+    answers.begin(answer)
+    assert answers.find_slow(0.0) == [answer]
+    assert answers.find_slow(float("inf")) == []
+    answers.end(answer)
+    answers.end(answer)
+    assert answers.find_slow(0.0) == []
