@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 from aquila.server.background_server import BackgroundServer
@@ -274,3 +277,30 @@ def test_the_oldest_makes_room_also_among_those_that_come_at_once() -> None:
         Narrow(config, state, {}, loop).connection_made(transport)
     loop.close()
     assert [transport.at for transport in transports] == [*range(12), *[None] * 8]
+
+
+class Late(BoundedConnection):
+    """A connection that was accepted when the others had been told that the server ends."""
+
+    made = threading.Event()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.made.set()
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_connection_that_came_too_late_is_closed_with_the_server() -> None:
+    running = BackgroundServer(Starlette(), connection=Late)
+    running._server.config.loop = "asyncio"  # uvloop closes them by itself
+    with running, socket.create_connection(running.address, timeout=60) as raw:
+        assert Late.made.wait(60)
+        running._server.should_exit = running._server.force_exit = True
+        assert read_to_end(raw) == b""
+    del running
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(one.message) for one in told] == []

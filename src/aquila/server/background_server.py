@@ -94,6 +94,9 @@ def make_server(
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
+        # What was accepted while the server told the others to end: the loop would leave its sockets open.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
         await upstreams.close_network()  # uvloop fails to end a loop in which a connection is open
 
 
