@@ -1,5 +1,6 @@
 """The suite's own surroundings: what a developer's shell happens to hold must not decide a test."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -27,9 +28,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
 """For runs of pytest that tests start: of the plugins of the environment these take longest, and have nothing to do."""
 
+_EXAMPLES = {"not slow": 15, "not nightly": 50}
+"""How many examples hypothesis tries of each test, by what a run leaves out. One that leaves nothing out: a hundred."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Let the garbage collector forget what lives as long as the process, at which it would look ever again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Be patient on a slow machine, and let hypothesis try fewer examples where the slow tests are left out."""
+    """Be patient on a slow machine, and let hypothesis try fewer examples where slow tests are left out."""
     if find_spec("hypothesis") is None:  # the environments of tests/wild have none
         return
     import httpx
@@ -39,11 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # Both give a request five seconds, which a busy machine may need.
     for limits in (httpx._config.DEFAULT_TIMEOUT_CONFIG, httpx2._config.DEFAULT_TIMEOUT_CONFIG):
         limits.connect = limits.read = limits.write = limits.pool = 60.0
-    fast = "not slow" in config.option.markexpr
+    examples = next((few for left_out, few in _EXAMPLES.items() if left_out in config.option.markexpr), 100)
     # How fast this machine is decides no test.
     settings.register_profile(
         "suite",
-        max_examples=25 if fast else 100,
+        max_examples=examples,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
         derandomize="AQUILA_FUZZ" not in os.environ,

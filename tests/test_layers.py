@@ -103,6 +103,12 @@ def modules() -> dict[str, Path]:
     return {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Each module as a tree, which takes a while to make."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+
+
 def is_type_checking(test: ast.expr) -> bool:
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
@@ -147,8 +153,7 @@ def imports_in(
 def imports() -> list[Import]:
     found: list[Import] = []
     for name, path in modules().items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found += imports_in(name, tree.body, is_package=path.name == "__init__.py")
+        found += imports_in(name, trees()[name].body, is_package=path.name == "__init__.py")
     return found
 
 
@@ -255,10 +260,8 @@ def test_docstrings_name_only_exceptions_that_exist() -> None:
     sources = [path.read_text(encoding="utf-8") for path in modules().values()]
     classes = {name for source in sources for name in re.findall(r"^ *class (\w+)", source, re.MULTILINE)}
     named: set[tuple[str, str]] = set()
-    for source in sources:
-        for text in (
-            ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, DOCUMENTED)
-        ):
+    for tree in trees().values():
+        for text in (ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, DOCUMENTED)):
             for sentence in re.findall(r"\bRaises? ([^.]*)", text):
                 named.update(re.findall(r"^`*([A-Z]\w+)|\b([A-Z][a-z]+(?:[A-Z][a-z]+)+)\b", sentence))
     names = {first or other for first, other in named}

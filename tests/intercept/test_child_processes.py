@@ -17,6 +17,7 @@ import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes, parent_run
 from tests.support.real_hosts import real_hosts
+from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
 
 ASK = """
@@ -171,10 +172,10 @@ def connect(*hosts: str, options: Sequence[str] = (), **variables: str) -> subpr
 LAYERS = {"root": "/", "defaults": {}, "ini": {}, "command_line": {}, "under_pytest": True, "finds_drift": False}
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini": 5}, "key": ""}), "cut off"],
-)
+DAMAGED = ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini": 5}, "key": ""}), "cut off"]
+
+
+@pytest.mark.parametrize("damaged", slow_but(["null", "cut off"], DAMAGED))
 def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
     stamp = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
     hosts = ("api.openai.com", "other.example", "localhost")
@@ -226,7 +227,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("how", OPTIONS)
+@pytest.mark.parametrize("how", slow_but(["nothing", "ignores the environment"], OPTIONS))
 def test_a_child_is_guarded_whatever_its_path_and_options_say(how: str, provider: Upstream) -> None:
     options, variables = OPTIONS[how]
     done = connect("api.openai.com", options=options, **variables)

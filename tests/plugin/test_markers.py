@@ -21,21 +21,21 @@ def test_a_test_cannot_be_both_live_and_answered_by_a_cassette(pytester: pytest.
     result.stdout.fnmatch_lines(["*::test_it: @pytest.mark.aquila and @pytest.mark.aquila_live contradict each other*"])
 
 
-@pytest.mark.parametrize(
-    ("marker", "expected"),
-    [
-        ("replay_timing='fast'", "*::test_it: @pytest.mark.aquila: replay_timing 'fast'*"),
-        ("timeout=-1", "*::test_it: @pytest.mark.aquila: timeout -1*"),
-        ("repeat='never'", "*::test_it: @pytest.mark.aquila: repeat 'never': must be one of error, last*"),
-        ("reapet='last'", "*::test_it: @pytest.mark.aquila: unknown option 'reapet'; did you mean 'repeat'?*"),
-        ("1", "*::test_it: @pytest.mark.aquila takes one cassette name*"),
-    ],
-)
-def test_a_wrong_value_names_test_and_marker(marker: str, expected: str, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(f"import pytest\n\n@pytest.mark.aquila({marker})\ndef test_it():\n    pass\n")
+WRONG_VALUES = {
+    "replay_timing='fast'": "@pytest.mark.aquila: replay_timing 'fast'*",
+    "timeout=-1": "@pytest.mark.aquila: timeout -1*",
+    "repeat='never'": "@pytest.mark.aquila: repeat 'never': must be one of error, last*",
+    "reapet='last'": "@pytest.mark.aquila: unknown option 'reapet'; did you mean 'repeat'?*",
+    "1": "@pytest.mark.aquila takes one cassette name*",
+}
+
+
+def test_a_wrong_value_names_test_and_marker(pytester: pytest.Pytester) -> None:
+    tests = [f"@pytest.mark.aquila({each})\ndef test_{at}():\n    pass\n" for at, each in enumerate(WRONG_VALUES)]
+    pytester.makepyfile("import pytest\n\n" + "\n".join(tests))
     result = pytester.runpytest_inprocess()
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([expected])
+    result.assert_outcomes(errors=len(tests))
+    result.stdout.fnmatch_lines([f"*::test_{at}: {expected}" for at, expected in enumerate(WRONG_VALUES.values())])
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_aquila.recording_progress import describe_recording
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 TESTS = """
     import subprocess, sys
@@ -42,15 +43,18 @@ def progress_in(result: pytest.RunResult) -> list[str]:
     return [re.sub(r"\d\.\d s", "0.0 s", line) for line in lines]
 
 
-@pytest.mark.parametrize("arguments", [(), ("-v",), ("-s",), ("-p", "no:cacheprovider", "--color=yes")])
+WITH_COLOUR = ("-p", "no:cacheprovider", "--color=yes")
+
+
+@pytest.mark.parametrize("arguments", slow_but([WITH_COLOUR], [(), ("-v",), ("-s",), WITH_COLOUR]))
 def test_each_test_says_what_it_has_recorded(project: Project, arguments: tuple[str, ...]) -> None:
     assert progress_in(project.record(*arguments, tests=TESTS)) == RECORDED
     assert progress_in(project.run(*arguments)) == []
 
 
 def test_a_quiet_run_says_nothing_and_one_without_a_terminal_neither(project: Project) -> None:
-    assert progress_in(project.record("-q", tests=TESTS)) == []
-    result = project.record("-p", "no:terminal")
+    assert progress_in(project.record("-q", "-k", "one", tests=TESTS)) == []
+    result = project.record("-p", "no:terminal", "-k", "one")
     assert progress_in(result) == []
     assert "aquila" not in result.stdout.str()
 

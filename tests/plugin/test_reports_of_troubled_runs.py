@@ -132,6 +132,7 @@ def test_a_large_recording_is_not_searched_again_for_secrets(project: Project, m
     assert StoredChunks not in searched
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_test_had_asked_is_told(project: Project) -> None:
     tests = (
         ASK

@@ -171,6 +171,7 @@ def test_fixture_again(shared):
 """
 
 
+@pytest.mark.slow
 def test_scripts_faults_sockets_jobs_blocks_fixtures_and_children_are_told(
     project: Project, read: Callable[[], Any]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aquila.run_report.json_schema import make_json_schema
 from aquila.run_report.partial_files import PartialFile
 from tests.plugin.conftest import Project
+from tests.support.slow import slow_but
 
 REPORT = "--aquila-report=run.json"
 
@@ -62,7 +63,7 @@ def test_workers_write_into_one_report(project: Project) -> None:
     assert not list(project.pytester.path.glob("run.json.partial*"))
 
 
-@pytest.mark.parametrize("how", ["interrupt", "exit", "stop"])
+@pytest.mark.parametrize("how", slow_but(["interrupt"], ["interrupt", "exit", "stop"]))
 def test_an_interrupted_run_has_what_was_done_and_says_why(project: Project, how: str) -> None:
     tests = """
         def test_one(aquila_script):
@@ -184,6 +185,7 @@ def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_a_forked_child_and_runs_under_faults_add_no_tests(project: Project) -> None:
     tests = """
         import os

@@ -58,7 +58,10 @@ def outcome_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter is written for two processors")
-@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), id="alone"), pytest.param(("-p", "xdist", "-n", "2"), id="xdist", marks=pytest.mark.slow)],
+)
 def test_a_container_that_refuses_namespaces(folder: Path, workers: tuple[str, ...]) -> None:
     write_tests(folder, TEST)
     done = run_pytest(folder, *workers, command=(sys.executable, "-c", WITHOUT_UNSHARE, COMMAND), env=SEALED)

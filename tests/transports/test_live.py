@@ -103,7 +103,9 @@ def _run_without_shutdown(function: Callable[[], Coroutine[Any, Any, None]]) -> 
         pytest.param(lambda function: uvloop.run(function()), id="uvloop", marks=pytest.mark.slow),
         pytest.param(trio.run, id="trio", marks=pytest.mark.slow),
         pytest.param(
-            _run_without_shutdown, id="closed only", marks=pytest.mark.filterwarnings("ignore::ResourceWarning")
+            _run_without_shutdown,
+            id="closed only",
+            marks=[pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.slow],
         ),
     ],
 )

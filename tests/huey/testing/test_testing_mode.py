@@ -202,6 +202,7 @@ def test_what_is_enqueued_while_modules_are_imported_reaches_no_real_queue(proje
     result.stdout.fnmatch_lines(["shared: the application a conftest a test module the session", "real: 0 0"])
 
 
+@pytest.mark.slow
 def test_what_aquila_notes_of_a_job_before_it_is_enqueued_reaches_no_real_storage_either(project):
     project.pytester.makepyfile(
         app="""

@@ -85,7 +85,10 @@ def killed_within(program: str, root: Path, how: signal.Signals) -> None:
             assert process.stdout.read().split() == [b"0", b"1", b"2"]
 
 
-@pytest.mark.parametrize("program", [IN_THREAD, IN_LOOP], ids=["in a thread", "in a loop"])
+@pytest.mark.parametrize(
+    "program",
+    [pytest.param(IN_THREAD, id="in a thread", marks=pytest.mark.slow), pytest.param(IN_LOOP, id="in a loop")],
+)
 def test_a_kill_loses_no_finished_turn(program: str, root: Path) -> None:
     killed_within(program, root, signal.SIGKILL)
     assert find_waiting_recordings(root) == [("x", 1)]
