@@ -74,6 +74,10 @@ def find_missing_variables(names: Iterable[str]) -> list[str]:
     return [name for name, own in zip(asked, raw, strict=True) if own not in variables]
 
 
+CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
+"""Variables that each test of a run changes. Neither holds a secret or a setting of a client."""
+
+
 def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
     """A copy of the environment without some variables, to tell whether it has changed. Nothing can be read from it."""
     copy = dict(_raw_environment())

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import urllib.request
+from types import FrameType
+from typing import Any
+
+import httpx
+import httpx2
 import pytest
 
+import aquila
 import tests.support.preloaded  # noqa: F401
 from tests.support.guarded import GuardedRun
 from tests.support.upstream import Upstream
@@ -104,3 +113,48 @@ def test_it(way):
     )
     result.assert_outcomes(passed=8)
     assert [path for path, _ in provider.requests] == 8 * ["http://api.openai.com/v1/chat/completions"]
+
+
+@pytest.fixture(params=[httpx2, httpx], ids=lambda library: library.__name__)
+def library(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_a_client_takes_the_proxy_that_the_environment_names_when_it_is_made(
+    library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def proxies_of_client() -> dict[str, Any]:
+        with library.Client(trust_env=True) as client:
+            return {pattern.pattern: transport for pattern, transport in client._mounts.items()}
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with aquila.use_cassette("none"):
+        assert proxies_of_client() == {}
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+        assert list(proxies_of_client()) == ["https://"]
+        monkeypatch.setenv("HTTPS_PROXY", "")
+        monkeypatch.setenv("no_proxy", "a.example")
+        assert list(proxies_of_client()) == ["all://*a.example"]
+        monkeypatch.setattr(os, "environ", {"ALL_PROXY": "http://proxy.example:3128"})
+        assert list(proxies_of_client()) == ["all://"]
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the system names proxies, too")
+def test_the_environment_is_read_for_the_first_of_two_clients(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[str] = []
+
+    def note_call(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code is urllib.request.getproxies_environment.__code__:
+            readings.append(event)
+
+    monkeypatch.setenv("ANOTHER_VARIABLE", "is new")
+    with aquila.use_cassette("none"):
+        before = sys.getprofile()
+        sys.setprofile(note_call)
+        try:
+            for _ in range(2):
+                library.Client().close()
+        finally:
+            sys.setprofile(before)
+    assert len(readings) == 1

@@ -12,10 +12,11 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.intercept.foreign_mocks import is_pool_replaced, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
@@ -55,6 +56,7 @@ class HttpxClients:
         catch_async = functools.partial(self._catch_async_requests, library)
         yield Patch(module.AsyncHTTPTransport, "handle_async_request", catch_async)
         yield Patch(module.AsyncHTTPTransport, "__init__", self._defer_pool)
+        yield from _patch_proxies(library)
 
     def _find_answering_scope(self, request: Any, library: str) -> AnsweringScope | None:
         url = request.url
@@ -120,6 +122,34 @@ class HttpxClients:
 
 def _is_own_request() -> bool:
     return own_requests.is_own_request()
+
+
+def _patch_proxies(library: str) -> Iterable[Undoable]:
+    """Let the clients of a library take the proxies of an environment that has not changed from the last reading.
+
+    Each client that is made decodes every variable twice for them, and half of the variables are dummies of Aquila's.
+    In a small test that takes longer than its two replayed requests.
+    """
+    utilities, urllib_request = sys.modules.get(f"{library}._utils"), sys.modules.get("urllib.request")
+    read = getattr(utilities, "getproxies", None)
+    # On macOS and Windows the system names proxies, too, and nothing tells when those change.
+    if read is not None and read is getattr(urllib_request, "getproxies_environment", None):
+        yield Patch(utilities, "getproxies", _remember_proxies)
+
+
+def _remember_proxies(read: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:
+    # What was read last, and from which variables. It goes with the patch.
+    known: tuple[Mapping[Any, Any], dict[str, str]] | None = None
+
+    @functools.wraps(read)
+    def getproxies() -> dict[str, str]:
+        nonlocal known
+        last, variables = known, copy_environment_without(CHANGED_BY_EVERY_TEST)
+        if last is None or last[0] != variables:
+            last = known = variables, read()
+        return dict(last[1])
+
+    return getproxies
 
 
 def patch_executors(module: ModuleType) -> Iterable[Undoable]:

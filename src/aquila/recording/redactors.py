@@ -11,12 +11,9 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.config import DUMMY_KEY, copy_environment_without
+from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
 from aquila.plugins import plugin_manager
 from aquila.recording import runtime
-
-_CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
-"""Variables that hold no secret."""
 
 
 class RedactorCache:
@@ -35,7 +32,7 @@ class RedactorCache:
         The dummy itself stands where a recording has a real key, so it is one of them.
         """
         keys = runtime.machine_keys()
-        basis = copy_environment_without(_CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
+        basis = copy_environment_without(CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
         known = self._secrets
         if known is None or known[0] != basis:
             now = dict(os.environ)
