@@ -256,14 +256,16 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     Raises ``UnknownOption`` or ``ConfigError`` for what is not a setting.
     """
     cassette: str | None = None
-    is_live = item.get_closest_marker(LIVE) is not None
-    if is_live and item.get_closest_marker(MARKER) is not None:
+    # In one pass: each test comes by here twice.
+    markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
+    is_live = any(marker.name == LIVE for marker in markers)
+    if is_live and any(marker.name == MARKER for marker in markers):
         raise errors.ConfigError(
             f"{item.nodeid}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
             "test that a cassette answers, the other for one that reaches the provider. Take one of them away"
         )
     options: dict[str, Any] = {"transport": "live"} if is_live else {}
-    for marker in reversed(list(item.iter_markers(MARKER))):
+    for marker in reversed([marker for marker in markers if marker.name == MARKER]):
         given = dict(marker.kwargs)
         cassette = given.pop("cassette", cassette)
         if marker.args:

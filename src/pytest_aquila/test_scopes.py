@@ -138,9 +138,9 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             item.stash[_scope], item.stash[_marked] = scope, (named, settings)
             with_cassette = (
                 with_cassette
-                or (item.get_closest_marker(options.MARKER) is not None and not uses_script_fixture(item))
                 # Known before it is set up: other fixtures, and their clients, may come first.
                 or uses_cassette_fixture(item)
+                or (not uses_script_fixture(item) and item.get_closest_marker(options.MARKER) is not None)
             )
             if with_cassette and named is None:
                 scope.use_cassette(own_cassette_name(item, test), owned=True)
@@ -190,11 +190,12 @@ def _follow_markers(item: pytest.Item, scope: Scope) -> None:
 
 def wants_cassette(item: pytest.Item) -> bool:
     """Whether a test says, by a marker or by the fixtures that it uses, that it has a cassette or settings."""
+    # The fixtures first: to look for a marker takes longer.
     return (
-        item.get_closest_marker(options.MARKER) is not None
-        or item.get_closest_marker(options.LIVE) is not None
-        or uses_cassette_fixture(item)
+        uses_cassette_fixture(item)
         or uses_script_fixture(item)
+        or item.get_closest_marker(options.MARKER) is not None
+        or item.get_closest_marker(options.LIVE) is not None
     )
 
 

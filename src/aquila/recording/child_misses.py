@@ -156,7 +156,7 @@ class ChildMisses:
     def _take_rows(self, name: str) -> Iterator[str]:
         if self.folder is None:
             return
-        path = os.path.join(self.folder, name)
+        path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
         if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
             return
         # The file stays where it is: a child that has opened it may be about to write.

@@ -110,6 +110,8 @@ class ClientUpstream(Upstream):
 
 def _library_of(thing: Any) -> Any:
     """The library, httpx2 or httpx, that an object of it comes from. It is loaded: it made the object."""
+    if isinstance(thing, httpx2.Request):  # nearly always, and told several times as fast
+        return httpx2
     for base in type(thing).__mro__:
         name = base.__module__.partition(".")[0]
         if name in HTTPX_FAMILY:

@@ -33,7 +33,10 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = F
 def read_regular(path: str | Path, *, most: int = -1, follow: bool = False) -> bytes:
     """Return the content of a file, or its first ``most`` bytes. Raises ``OSError`` like ``open_regular``."""
     with open(open_regular(path, follow=follow), "rb", buffering=0) as file:
-        return file.read(most)
+        if 0 <= most < os.fstat(file.fileno()).st_size:
+            return file.read(most)
+        data = file.read()  # asked for a number of bytes it would get memory for all of them first, and `most` is large
+        return data if most < 0 else data[:most]  # the file may grow meanwhile
 
 
 def write_new_file(path: Path, data: bytes) -> None:
