@@ -71,6 +71,24 @@ def test_workers_remember_their_tests_too_and_the_cache_may_be_elsewhere(
     assert "  ../test_app.py::test_changed  prompt: " in review(project, capsys, "--list")[1]
 
 
+def test_nothing_of_a_cache_becomes_an_option_of_the_command(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.pytester.makeini("[pytest]\n")
+    run(project, "one", "--aquila-record")
+    names = ["-pevil::x", "--rootdir=/", "test_app.py::test_x; rm \x1b[2J"]
+    folder = project.pytester.path / ".pytest_cache" / "v"
+    (folder / "aquila").mkdir(parents=True)
+    rows = {name: {"cassettes": [["/etc", "../passwd"]], "change": "\x1b]0;owned\x07"} for name in names}
+    (folder / "aquila" / "unrecorded").write_text(json.dumps(rows))
+    (folder / "cache" / "lastfailed").write_text(json.dumps(dict.fromkeys(names, True)))
+    _, out = review(project, capsys, "--list")
+    assert out.startswith("1 test drifted, nothing recorded yet:\n")
+    assert "run pytest --aquila-record=pending 'test_app.py::test_x; rm \\x1b[2J'\n" in out
+    assert "\x1b" not in out
+    assert "evil" not in out
+
+
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"test_app.py::test_x": 5}', '{"t": {"cassettes": [[1]], "change": 0}}']
 )

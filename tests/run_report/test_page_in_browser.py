@@ -402,6 +402,36 @@ def test_a_run_of_two_thousand_tests_is_drawn_as_it_is_opened(browser, write):
     tab.assert_quiet()
 
 
+def test_a_word_that_is_typed_finds_what_it_finds_at_once(browser, write):
+    path = write(make_long_run(60, 400_000))
+    tab, fresh = Tab(browser), Tab(browser)
+    tab.open(path)
+    for query in (
+        "u",
+        "uniq",
+        "unique-1",
+        "unique-17 ",
+        "unique-17",
+        "unique-1",
+        "test_number[4",
+        "nothing like it",
+        "",
+        "e-5",
+    ):
+        tab.page.fill("#search", query)
+        fresh.open(path)
+        fresh.page.fill("#search", query)
+        tab.page.wait_for_function(
+            "(query) => decodeURIComponent(location.hash).includes(query)", arg=f"q={query}" * bool(query)
+        )
+        fresh.page.wait_for_function(
+            "(query) => decodeURIComponent(location.hash).includes(query)", arg=f"q={query}" * bool(query)
+        )
+        assert tab.text("#count") == fresh.text("#count"), query
+        assert names(tab) == names(fresh), query
+    tab.assert_quiet()
+
+
 def test_the_drift_can_be_drawn_by_another_page(browser, tmp_path):
     start = """
       const drift = JSON.parse(document.getElementById("drift").textContent);

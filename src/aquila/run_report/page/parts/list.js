@@ -64,17 +64,22 @@ function makeSearch(data, rows) {
   const prepareLater = () => {
     if (!waiting) waiting = later((deadline) => { waiting = null; if (!prepare(deadline)) prepareLater(); });
   };
+  // Who types on looks only where the shorter word was found.
+  let last = { stored: "", bodies: null, rows };
   const find = (query) => {
     prepare(null);
     const stored = asStored(query);
-    const hits = new Set();
-    for (const [id, text] of bodies) if (text.includes(stored)) hits.add(id.slice(5));
-    return new Set(rows.filter((row) => {
+    const around = last.bodies && last.known === bodies.size && stored.includes(last.stored) ? last : { bodies, rows };
+    const hits = new Map();
+    for (const [id, text] of around.bodies) if (text.includes(stored)) hits.set(id, text);
+    const found = around.rows.filter((row) => {
       const { text, keys } = texts.get(row);
       if (text.includes(stored)) return true;
-      for (const key of keys) if (hits.has(key)) return true;
+      for (const key of keys) if (hits.has(`body-${key}`)) return true;
       return false;
-    }));
+    });
+    last = { stored, bodies: hits, rows: found, known: bodies.size };
+    return new Set(found);
   };
   return { find, prepareLater };
 }
