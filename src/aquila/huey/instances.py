@@ -12,6 +12,7 @@ import huey as _huey
 from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
+from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import scope_reference
 from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
@@ -19,16 +20,17 @@ from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
-from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim, unique_of
+from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
 from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
-from aquila.huey.running_task import CurrentTask, attempt_of, current_task, enter_current_task, settle_progress
+from aquila.huey.running_task import CurrentTask, attempt_of, current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_scope import enter_task_scope, execute_watched, leave_task_scope, may_need_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.recording.places import needs_boundary, outcome_boundary
+from aquila.recording.places import outcome_boundary
+from aquila.recording.runtime import current_run
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 if TYPE_CHECKING:
@@ -193,8 +195,10 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
-        check_arguments(task)
-        unique = unique_of(task)
+        kind = type(task)
+        if hasattr(kind, "_aquila_parameters"):
+            check_arguments(task)
+        unique = getattr(kind, "_aquila_unique", None)
         # What came over the wire was let in before: it is due, or retried.
         if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
@@ -266,17 +270,22 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
-        enter_current_task(self, task)
-        in_hand = task.__dict__.get("_aquila_in_hand")
+        # Part of every task's time. What few tasks need is asked for here, and called only for them.
+        about, run = task.__dict__, current_run()
+        set_gate_owner(CurrentTask(self, task))
+        in_hand = about.get("_aquila_in_hand")
         if in_hand is None:  # It was not taken out of the queue.
             in_hand = task._aquila_in_hand = self.tasks_in_hand
-        entered = enter_task_scope(self, task) if may_need_scope(task) else None
+        entered = enter_task_scope(self, task, run) if may_need_scope(task, run) else None
         unique = None
-        if unique_of(task) is not None and self.ready_to_run(task, timestamp):
+        if hasattr(type(task), "_aquila_unique") and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
-            value = execute_watched(self, task, timestamp, super().execute)
-            if "_aquila_struck" in task.__dict__:
+            if run.exchange_watch is None and not run.tells_jobs:
+                value = super().execute(task, timestamp)
+            else:
+                value = execute_watched(self, task, timestamp, super().execute)
+            if "_aquila_struck" in about:
                 in_hand.hand_back_struck(task)
             return value
         except BaseException as error:
@@ -294,7 +303,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
-        if task.timeout or needs_boundary():
+        if task.timeout or current_run().make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # All that most tasks in production need.
 
@@ -323,7 +332,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None and unique_of(task) is not None:
+        if exception is None and hasattr(type(task), "_aquila_unique"):
             release_claim(self, task)
         settle_progress(task, exception)
 

@@ -8,7 +8,7 @@ from typing import Any
 from huey.api import Task
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 
-from aquila.engine.calls.request_gate import gate_owner, set_gate_owner
+from aquila.engine.calls.request_gate import gate_owner
 from aquila.errors import ConfigError
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.progress.kept_progress import KeptProgress
@@ -69,11 +69,8 @@ class CurrentTask:
                         self._kept.delete()
         return self._kept
 
-    def settle(self, error: BaseException | None) -> None:
+    def _settle_kept(self, error: BaseException | None) -> None:
         """Remove what was kept because the task is complete, or see that it is stored."""
-        self._is_complete = error is None
-        if self._kept is None:  # Whoever makes it from now on sees that the task is complete.
-            return
         with _making:
             kept = self._kept
         if kept is not None:
@@ -139,13 +136,10 @@ def current_task_or_none() -> CurrentTask | None:
     return current
 
 
-def enter_current_task(huey: Any, task: Task) -> None:
-    """Make a task the one that is executing in this context, which is the task's own and ends with it."""
-    set_gate_owner(CurrentTask(huey, task))
-
-
 def settle_progress(task: Task, error: BaseException | None) -> None:
     """Remove what the task that is executing here kept for its retry, if it is this task, or see that it is stored."""
     current: CurrentTask | None = _current.get()
     if current is not None and current.task is task:
-        current.settle(error)
+        current._is_complete = error is None
+        if current._kept is not None:  # Whoever makes it from now on sees that the task is complete.
+            current._settle_kept(error)

@@ -57,8 +57,13 @@ def malformed_reference() -> MessageRejected:
 
 def reference_to_current_scope() -> str | None:
     """Return the reference to the scope in force here, or None where no scope is in force."""
-    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
-        return None  # No scope can be open, and a producer in production pays for no more than this.
+    run = runtime.current_run()
+    if (
+        not run.can_open_scope
+        and run.scopes.innermost() is None
+        and ("aquila.recording.scope" not in sys.modules or scopes.bound_scope.get() is None)
+    ):
+        return None  # No scope is open, and a producer in production pays for no more than this.
     try:
         scope = scopes.current_scope()
     except (SessionClosed, CassetteRequired) as error:

@@ -32,26 +32,28 @@ _IN_CALLERS_SCOPE = object()  # Without the attribute the task was never on the 
 _WITH_CASSETTE = ("replay", "record")
 
 
-def may_need_scope(task: Any) -> bool:
+def may_need_scope(task: Any, run: runtime.Run) -> bool:
     """Whether a task may execute in another scope than that of its caller. Told quickly: few tasks in production do."""
     reference = task.__dict__.get("_aquila_scope", _IN_CALLERS_SCOPE)
     if reference is None:
-        return runtime.current_run().layers.transport in _WITH_CASSETTE
+        return run.layers.transport in _WITH_CASSETTE
     return reference is not _IN_CALLERS_SCOPE
 
 
-def enter_task_scope(huey: Any, task: Any) -> tuple[Scope, int] | None:
+def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int] | None:
     """Put the scope of a task that came over the wire in force in this context, which is the task's own.
 
     Returns the arguments for ``leave_task_scope``: the scope and how many misses it has, if another process owns it.
-    None where no scope is needed.
+    None where no scope is needed, and where nothing is to be done at its end.
     """
     reference = task._aquila_scope
-    scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference)
+    scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference, run)
     if scope is None:
         return None
-    scopes.bind_scope(scope)
-    return scope, 0 if scope.is_owner else len(scope.misses)  # those that its owner has are nobody's to tell of
+    scopes.bound_scope.set(scope)
+    if not scope.is_owner:
+        return scope, len(scope.misses)  # those that its owner has are nobody's to tell of
+    return (scope, 0) if scope.kind == "task" else None
 
 
 def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
@@ -63,18 +65,14 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
 
 def execute_watched(huey: Any, task: Any, timestamp: Any, execute: Callable[[Any, Any], Any]) -> Any:
-    """Execute a task by ``execute``, and let the report of the run know of it, if one is wanted."""
-    run = runtime.current_run()
-    if run.exchange_watch is None and not run.tells_jobs:
-        return execute(task, timestamp)
+    """Execute a task by ``execute``, and let the report of the run know of it."""
     return watched_jobs.execute_noted(execute, huey, task, timestamp)
 
 
-def _find_scope(huey: Any, task: Any, reference: str) -> Scope:
+def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope:
     fields = parse_reference(reference)
     if "refused" in fields:
         return make_refusing_scope(task, fields["refused"])
-    run = runtime.current_run()
     scope = run.scopes.find(fields["scope"])
     if scope is not None and scope.is_owner:
         return scope

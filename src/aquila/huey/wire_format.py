@@ -22,7 +22,7 @@ from huey.utils import SKIPPED, Error
 
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
-from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, holds_more_objects, may_hold_unusual_keys
+from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
 from aquila.huey.sendable_values import describe_unsendable_datetime, find_unsendable, full_name, holds_mutable_bytes
 
 # Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
@@ -76,25 +76,28 @@ class WireFormat:
     def __init__(self, exceptions: Iterable[type[Exception]] = (), *, max_objects: int) -> None:
         self._exceptions = _known_exceptions(exceptions)
         self._max_objects = max_objects
+        self._small = min(SMALL, max_objects)
+        """Bytes of a message that holds no more objects than it may, and no more keys of any kind."""
         # One packer a thread: it is not thread-safe, and making one costs as much as packing a task.
         self._of_thread = threading.local()
 
-    def _packer_of_thread(self) -> Any:
-        packer = getattr(self._of_thread, "packer", None)
-        if packer is None:
-            packer = self._of_thread.packer = msgpack.Packer(strict_types=True, default=self._encode_object)
+    def _make_packer_of_thread(self) -> Any:
+        packer = self._of_thread.packer = msgpack.Packer(strict_types=True, default=self._encode_object)
         return packer
 
     def dumps(self, value: Any) -> bytes:
         """Return ``value`` as bytes. Raises ``NotSerializable`` with the place of what cannot be sent."""
         try:
             # In a list of one, taken off again: msgpack packs one level more than it unpacks.
-            data: bytes = self._packer_of_thread().pack([value])[1:]
+            packer = getattr(self._of_thread, "packer", None) or self._make_packer_of_thread()
+            data: bytes = packer.pack([value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
         if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and holds_mutable_bytes(value):
             raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
+        if len(data) <= self._small:
+            return data
         if excess := self._describe_excess(data):
             raise NotSerializable(f"the value has {excess}")
         if may_hold_unusual_keys(data):
@@ -115,7 +118,8 @@ class WireFormat:
 
     def loads(self, data: bytes | memoryview) -> Any:
         """Return the value that ``dumps`` made ``data`` of. Raises ``MessageRejected`` for any other data."""
-        if excess := self._describe_excess(data):
+        is_small = len(data) <= self._small
+        if not is_small and (excess := self._describe_excess(data)):
             raise MessageRejected(f"the message has {excess}")
         decoder = _Decoder(self._exceptions)
         try:
@@ -123,7 +127,7 @@ class WireFormat:
                 data,
                 ext_hook=decoder.decode_extension,
                 list_hook=decoder.decode_list,
-                object_pairs_hook=decoder.decode_pairs if may_hold_unusual_keys(data) else None,
+                object_pairs_hook=decoder.decode_pairs if not is_small and may_hold_unusual_keys(data) else None,
                 strict_map_key=False,
             )
         except MessageRejected:
@@ -262,7 +266,7 @@ class _Decoder:
         message = Message(*fields)
         if message.name is None:
             raise MessageRejected("not a message of this serializer: a task without a name")
-        if message.kwargs and any(type(key) is not str for key in message.kwargs):
+        if message.kwargs and {*map(type, message.kwargs)} != _TEXT_ALONE:
             raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
         chord = message.chord_config
         if chord is not None and [type(part) for part in chord] != [str, int, int, Message]:
@@ -277,6 +281,7 @@ _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
     _MESSAGE: _Decoder._build_message,
 }
 _NONE = type(None)
+_TEXT_ALONE = {str}
 # Not "args": Huey itself sends anything there when `schedule` is given something else than a tuple.
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),

@@ -294,11 +294,12 @@ left_threads: list[LeftThreads] = []
 
 def current_run() -> Run:
     """The run in force in this process. In a thread that has outlived its run it is that one."""
-    for left in tuple(left_threads):
-        if left.has_current():
-            return left.run
-        if left.end_with_last():
-            left_threads.remove(left)
+    if left_threads:
+        for left in tuple(left_threads):
+            if left.has_current():
+                return left.run
+            if left.end_with_last():
+                left_threads.remove(left)
     return _runs[-1]
 
 

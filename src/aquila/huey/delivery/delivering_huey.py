@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +38,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def tasks_in_hand(self) -> TasksInHand:
         """What this process has taken from the storage that this Huey has now."""
         found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
-        if found is None or not found.is_of(self):  # part of every task's time
+        if found is None or not found.is_of(self):  # Part of every task's time.
             with _making:
                 found = self._find_tasks_in_hand()
                 if found is None:
@@ -110,7 +112,10 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
         if signal == SIGNAL_INTERRUPTED:
             self.note_interruption(task)
-        super()._emit(signal, task, *args, **kwargs)
+        receivers = self._signal.receivers
+        # Mostly nobody listens. Then what sends signals is not gone through: that is part of every task's time.
+        if receivers["any"] or receivers.get(signal) or not _emits_as_huey(type(self)):
+            super()._emit(signal, task, *args, **kwargs)
 
     def note_interruption(self, task: Task) -> None:
         """Note that Huey breaks off the execution of a task, wherever the interrupt has struck: nothing is stored."""
@@ -124,7 +129,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
     def store_result(self, key: str, data: Any, message: bytes) -> None:
         """Store a result, which is ``message`` on its way. Where nothing follows it, it takes the place of a copy."""
-        current = current_task_or_none()
+        current = current_task_or_none() if self.keep_running else None
         if (
             current is None
             or key != current.task.id
@@ -154,6 +159,16 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         for task in interrupted:
             found.interrupt(task)
         found.hand_back_rest()
+
+
+def _compare_with_huey(kind: Any) -> bool:
+    """Whether a class sends signals as Huey itself does, behind ``DeliveringHuey``."""
+    bases = kind.__mro__[kind.__mro__.index(DeliveringHuey) + 1 :]
+    return next(base for base in bases if "_emit" in base.__dict__) is _huey.Huey
+
+
+_emits_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
+"""The same, found once for each class."""
 
 
 def _is_last_of(task: Task, data: Any) -> bool:

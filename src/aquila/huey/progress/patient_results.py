@@ -20,7 +20,7 @@ def _compare_with_huey(kind: Any) -> bool:
     """Whether a class asks for revoked tasks as Huey itself does, behind ``PatientResults``."""
     bases = kind.__mro__[kind.__mro__.index(PatientResults) + 1 :]
     following = next((base for base in bases if "is_revoked" in base.__dict__), None)
-    return kind._revoke_keys is Huey._revoke_keys and following is Huey
+    return kind._revoke_keys is Huey._revoke_keys and kind._task_key is Huey._task_key and following is Huey
 
 
 _asks_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
@@ -40,11 +40,15 @@ class PatientResults:
     def is_revoked(self, task: Any, timestamp: Any = None, peek: bool = True) -> bool:
         """Whether a task is revoked. Before a task begins, Huey asks without ``peek``: the task is in no queue then."""
         try:
+            kind: Any = type(task)
             if (
-                not peek and type(task).__base__ in _OF_TASKS and _asks_as_huey(type(self))
+                not peek and kind.__base__ in _OF_TASKS and _asks_as_huey(type(self))
             ):  # As what a worker is about to begin: mostly not revoked.
-                keys = [task.revoke_id, self._task_key(type(task), "rt")]
-                if not self.storage.peek_many(keys):
+                # The key of its class is kept there. No other class inherits it: see the condition.
+                of_class = kind.__dict__.get("_aquila_revoke_key")
+                if of_class is None:
+                    of_class = kind._aquila_revoke_key = self._task_key(kind, "rt")
+                if not self.storage.peek_many([task.revoke_id, of_class]):
                     return False
             return bool(super().is_revoked(task, timestamp, peek))  # type: ignore[misc]
         except Exception as error:

@@ -52,7 +52,7 @@ class Drained(dict[str, int]):
         self.runs = tuple(runs)
         self.skipped = skipped
         for run in runs:
-            self[run.state] = self[run.state] + 1
+            self[run.state] = self.get(run.state, 0) + 1
         if scheduled:
             self["scheduled"] = scheduled
 
@@ -106,50 +106,57 @@ def drain_queue(
         raise ConfigError("with_time_skipping executes what is scheduled, too: leave out with_scheduled")
     if move_clock is not None and not with_time_skipping:
         raise ConfigError("move_clock is called where time is skipped: give with_time_skipping, too")
-    huey = huey_under_test(huey, queue)
+    opened = innermost_test_queue(huey) if queue is None else None
+    huey = opened.huey if opened is not None else huey_under_test(huey, queue)
+    scheduled, how = with_time_skipping or with_scheduled, (with_recursion, raise_errors, with_limit)
+    if opened is not None and not with_time_skipping:  # As in most tests.
+        return _drain(huey, None, scheduled, *how)
     clock = SkippingClock(move_clock) if with_time_skipping else None
+    with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
+        return _drain(huey, clock, scheduled, *how)
+
+
+def _drain(
+    huey: Any,
+    clock: SkippingClock | None,
+    scheduled: bool | datetime | timedelta,
+    with_recursion: bool,
+    raise_errors: bool,
+    with_limit: int | None,
+) -> Drained:
+    """Do what ``drain_queue`` says, in the test queue of the Huey, which is open."""
+    __tracebackhide__ = True
     runs: list[TaskRun[Any]] = []
     aside: list[Task] = []
-    with _in_test_queue(huey, clock):
-        until = _last_due_moment(huey, with_time_skipping or with_scheduled)
-        expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
-        try:
-            while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
-                if expected is not None:
-                    expected[task.id] -= 1
-                    if expected[task.id] < 0:
-                        aside.append(task)
-                        continue
-                if with_limit is None and len(runs) >= _LIMIT:
+    until = None if scheduled is False else _last_due_moment(huey, scheduled)
+    expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
+    try:
+        while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
+            if expected is not None:
+                expected[task.id] -= 1
+                if expected[task.id] < 0:
                     aside.append(task)
-                    raise TaskError(
-                        f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
-                        "retried for ever; pass with_limit= or with_recursion=False"
-                    )
-                if clock is not None:
-                    clock.skip_to(task.eta, utc=huey.utc)
-                run = run_task(huey, task, timestamp=None if task.eta is None else execution_moment(huey, task))
-                runs.append(run)
-                if raise_errors and run.retry is None:
-                    raise_task_error(run)
-        finally:
-            for task in aside:
-                huey.storage.enqueue(huey.serialize_task(task), task.priority)
-        return Drained(runs, huey.scheduled_count(), clock.skipped if clock is not None else timedelta())
-
-
-def _in_test_queue(huey: Any, clock: SkippingClock | None) -> contextlib.AbstractContextManager[Any]:
-    if clock is None:
-        return contextlib.nullcontext() if innermost_test_queue(huey) is not None else ensure_test_queue(huey)
-    stack = contextlib.ExitStack()
-    with stack:
-        stack.enter_context(ensure_test_queue(huey))
-        stack.enter_context(use_clock(clock))
-        return stack.pop_all()
+                    continue
+            if with_limit is None and len(runs) >= _LIMIT:
+                aside.append(task)
+                raise TaskError(
+                    f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
+                    "retried for ever; pass with_limit= or with_recursion=False"
+                )
+            if clock is not None:
+                clock.skip_to(task.eta, utc=huey.utc)
+            run = run_task(huey, task, timestamp=None if task.eta is None else execution_moment(huey, task))
+            runs.append(run)
+            if raise_errors and run.exception is not None and run.retry is None:
+                raise_task_error(run)
+    finally:
+        for task in aside:
+            huey.storage.enqueue(huey.serialize_task(task), task.priority)
+    return Drained(runs, huey.storage.schedule_size(), timedelta() if clock is None else clock.skipped)
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
-    """Return the moment up to which scheduled tasks are executed, in the Huey's own time, or None."""
+    """Return the moment up to which scheduled tasks are executed, in the Huey's own time."""
     if scheduled is True:
         # A century: later than any schedule, and every storage can turn it into a timestamp.
         return huey._get_timestamp() + timedelta(days=36_525)
@@ -163,10 +170,14 @@ def _take_next_task(huey: Any, until: Any) -> Task | None:
 
     A task in the queue that is not due goes into the schedule, as a worker would move it.
     """
+    storage = huey.storage
     # The count first: a Redis storage waits for a second when there is nothing.
-    while huey.pending_count():
-        task = read_message(huey, huey.storage.dequeue(), "queue")
-        if huey.ready_to_run(task):
+    while not storage.blocking or storage.queue_size():
+        data = storage.dequeue()
+        if data is None:
+            break
+        task = read_message(huey, data, "queue")
+        if task.eta is None or huey.ready_to_run(task):
             return task
         huey.add_schedule(task)
     if until is None:

@@ -47,13 +47,11 @@ class SkippingClock:
                 self._move_clock(self._started + self.skipped)
 
 
-# The clock of the drain that runs in this context. Its tasks execute in copies of that context.
-_clock: ContextVar[SkippingClock | None] = ContextVar("aquila_skipping_clock", default=None)
+current_clock: ContextVar[SkippingClock | None] = ContextVar("aquila_skipping_clock", default=None)
+"""The clock that Huey is to ask here, of the drain that runs in this context; None for the real one.
 
-
-def current_clock() -> SkippingClock | None:
-    """Return the clock that Huey is to ask here, or None for the real one."""
-    return _clock.get()
+The tasks of the drain execute in copies of its context.
+"""
 
 
 @contextlib.contextmanager
@@ -63,19 +61,19 @@ def use_clock(clock: SkippingClock) -> Iterator[SkippingClock]:
     replaced = replace_attributes(
         api, normalize_time=_normalize_time, normalize_expire_time=_normalize_expire_time, time=_ClockModule()
     )
-    token = _clock.set(clock)
+    token = current_clock.set(clock)
     try:
         with replaced:
             yield clock
     finally:
-        _clock.reset(token)
+        current_clock.reset(token)
 
 
 class _ClockModule:
     """The module ``time`` as Huey sees it."""
 
     def time(self) -> float:
-        clock = _clock.get()
+        clock = current_clock.get()
         return time.time() if clock is None else clock.timestamp()
 
     def __getattr__(self, name: str) -> Any:
@@ -83,14 +81,14 @@ class _ClockModule:
 
 
 def _normalize_time(eta: Any = None, delay: Any = None, utc: bool = True) -> Any:
-    clock = _clock.get()
+    clock = current_clock.get()
     if clock is None or delay is None or eta is not None:
         return normalize_time(eta, delay, utc)
     return clock.now(utc=utc) + (delay if isinstance(delay, timedelta) else timedelta(seconds=delay))
 
 
 def _normalize_expire_time(expires: Any, utc: bool = True) -> Any:
-    clock = _clock.get()
+    clock = current_clock.get()
     if clock is None or isinstance(expires, datetime):
         return normalize_expire_time(expires, utc)
     return clock.now(utc=utc) + (expires if isinstance(expires, timedelta) else timedelta(seconds=expires))

@@ -16,7 +16,8 @@ from typing import Any
 from huey.api import PeriodicTask
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
-from huey.signals import SIGNAL_INTERRUPTED
+from huey.signals import SIGNAL_COMPLETE, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
+from huey.storage import MemoryStorage
 
 from aquila.errors import TaskContractBroken
 from aquila.huey.instances import AquilaHuey
@@ -25,20 +26,28 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
-from aquila.huey.testing.wire_comparison import find_difference
-from aquila.recording.places import needs_boundary, outcome_boundary
+from aquila.huey.testing.wire_comparison import find_difference, is_plainly_same
+from aquila.recording.places import outcome_boundary
+from aquila.recording.runtime import current_run
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
 )
+_SMOOTH = [SIGNAL_EXECUTING, SIGNAL_COMPLETE]
+"""The signals of most runs: nothing else happened."""
 _RAISED_INLINE = "_aquila_raised_inline"  # Set on an exception of a task that ran inline: its caller gets it as it is.
 
 
 @dataclass(slots=True)
 class _Observation:
-    """What is noticed while one task executes."""
+    """What is noticed while one task executes. It encloses the code of the task.
 
+    What encloses the code further is made only where it does something.
+    """
+
+    huey: Any
+    task: Any
     task_id: str
     signals: list[str] = field(default_factory=list)
     hooks: list[str] = field(default_factory=list)
@@ -50,6 +59,8 @@ class _Observation:
     duration: float = 0.0
     time_is_up: bool = False
     retry_delay: float = 0.0
+    inner: contextlib.ExitStack | None = None
+    started: float = 0.0
 
     @contextlib.contextmanager
     def keep_failure(self, what: str) -> Iterator[None]:
@@ -58,6 +69,52 @@ class _Observation:
             yield
         except Exception as error:  # noqa: BLE001 -- any hook of a user
             self.failures.append((what, error))
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+        # In most runs none of this does anything, and then it is not asked for one by one.
+        if self.task.timeout or current_run().make_outcome is not None or may_commit():
+            try:
+                self.inner = self._enclose_code()
+            except BaseException as error:
+                self.exception = error
+                raise
+
+    def _enclose_code(self) -> contextlib.ExitStack | None:
+        """Keep the code within its time limit, let a miss leave it as an exception, and commit what it leaves to it."""
+        timeout = self.task.timeout
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_limit_code(self, timeout) if timeout else outcome_boundary())
+            if may_commit():
+                stack.enter_context(commit_at_end())
+            return stack.pop_all()
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
+        left = error
+        try:
+            if self.inner is not None:
+                left = self._leave_inner(kind, error, traceback)
+            if left is not None:
+                reschedule_after(self.huey, self.task, left)
+                if left is not error:
+                    raise left
+        except BaseException as other:
+            self.exception = other
+            raise
+        else:
+            self.exception, self.returned = error, error is None
+        finally:
+            self.duration = time.perf_counter() - self.started
+
+    def _leave_inner(self, kind: Any, error: Any, traceback: Any) -> BaseException | None:
+        """Return what leaves the code then: its own exception, another in its place, or none."""
+        try:
+            if self.inner is not None:
+                self.inner.__exit__(kind, error, traceback)
+        except BaseException as other:  # noqa: BLE001 -- raised by the caller
+            return other
+        left: BaseException | None = error
+        return left
 
 
 # Set by run_task for the context of one execution. None where Huey's own methods run by themselves: in a consumer.
@@ -71,7 +128,7 @@ class ObservedHuey(AquilaHuey):
     """
 
     def _get_timestamp(self) -> Any:
-        clock = current_clock()
+        clock = current_clock.get()
         return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
@@ -84,6 +141,8 @@ class ObservedHuey(AquilaHuey):
         if task.id == seen.task_id:
             seen.signals.append(signal)
         receivers = self._signal.receivers
+        if not receivers["any"] and not receivers.get(signal):
+            return
         for receiver in (*receivers.get(signal, ()), *receivers["any"]):
             name = getattr(receiver, "__name__", repr(receiver))
             with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
@@ -106,7 +165,7 @@ class ObservedHuey(AquilaHuey):
     def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
         """Enclose the code of the task, and nothing else."""
         seen = _observation.get()
-        return super()._timeout_context(task) if seen is None else _ObservedCode(self, seen, task)
+        return super()._timeout_context(task) if seen is None or task is not seen.task else seen
 
     def put_result(self, key: str, data: Any) -> Any:
         try:
@@ -137,65 +196,6 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-class _ObservedCode:
-    """Encloses the code of a task that is observed. What encloses it further is made only where it does something."""
-
-    __slots__ = ("_huey", "_inner", "_seen", "_started", "_task")
-
-    def __init__(self, huey: Any, seen: _Observation, task: Any) -> None:
-        self._huey = huey
-        self._seen = seen
-        self._task = task
-        self._inner: contextlib.ExitStack | None = None
-        self._started = 0.0
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-        try:
-            self._inner = self._enclose_code()
-        except BaseException as error:
-            self._seen.exception = error
-            raise
-
-    def _enclose_code(self) -> contextlib.ExitStack | None:
-        """Keep the code within its time limit, let a miss leave it as an exception, and commit what it leaves to it."""
-        timeout, commits = self._task.timeout, may_commit()
-        if not (timeout or commits or needs_boundary()):
-            return None
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_limit_code(self._seen, timeout) if timeout else outcome_boundary())
-            if commits:
-                stack.enter_context(commit_at_end())
-            return stack.pop_all()
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
-        seen, left = self._seen, error
-        try:
-            if self._inner is not None:
-                left = self._leave_inner(kind, error, traceback)
-            if left is not None:
-                reschedule_after(self._huey, self._task, left)
-                if left is not error:
-                    raise left
-        except BaseException as other:
-            seen.exception = other
-            raise
-        else:
-            seen.exception, seen.returned = error, error is None
-        finally:
-            seen.duration = time.perf_counter() - self._started
-
-    def _leave_inner(self, kind: Any, error: Any, traceback: Any) -> BaseException | None:
-        """Return what leaves the code then: its own exception, another in its place, or none."""
-        try:
-            if self._inner is not None:
-                self._inner.__exit__(kind, error, traceback)
-        except BaseException as other:  # noqa: BLE001 -- raised by the caller
-            return other
-        left: BaseException | None = error
-        return left
-
-
 @contextlib.contextmanager
 def _limit_code(seen: _Observation, timeout: float) -> Iterator[None]:
     limit = time_limit(_make_replayed_limit(seen, timeout))
@@ -223,7 +223,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     Raises ``TaskContractBroken`` when the task broke a rule that a worker holds it to, with its own exception as the
     cause; and what Huey lets through, an exception that is no ``Exception``.
     """
-    seen, attempt = _Observation(task.id), getattr(task, "_aquila_attempt", 1)
+    seen, attempt = _Observation(huey, task, task.id), task.__dict__.get("_aquila_attempt", 1)
     before = _raw_messages(huey)
     token = _observation.set(seen)
     try:
@@ -236,31 +236,37 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
         _observation.reset(token)
     if isinstance(seen.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
         raise seen.exception
-    stored = _read_result(huey, task)
-    _check_contract(huey, task, seen)
+    data = huey.storage.peek_data(task.id)
+    stored = None if data is EmptyData else huey.serializer.deserialize(data)
+    state: State = "complete"
+    if seen.signals != _SMOOTH or seen.failures or seen.time_is_up:
+        _check_contract(huey, task, seen)
+        state = _final_state(seen)
     if seen.returned and _is_stored(huey, task, seen.value):
-        _check_result(huey, task, seen.value, stored)
-    added = _read_added(huey, before)
+        if data is EmptyData:  # A hook has read it, and reading removes it.
+            _check_result(task, seen.value, huey.serializer.deserialize(huey.serializer.serialize(seen.value)))
+        elif not is_plainly_same(seen.value, stored):
+            _check_result(task, seen.value, stored)
+    after = _raw_messages(huey)
+    added = _read_added(huey, before, after) if after and after != before else ()
     return TaskRun(
         task=task,
         value=seen.value,
         exception=seen.exception,
-        state=_final_state(seen),
+        state=state,
         attempt=attempt,
         signals=tuple(seen.signals),
         hooks=tuple(seen.hooks),
         retry=ScheduledRetry(task.eta, seen.retry_delay, task.retries) if "retrying" in seen.signals else None,
         enqueued=tuple([other for other in added if other.id != task.id]) if added else (),
         duration=seen.duration,
-        stored=None if stored is EmptyData else stored,
+        stored=stored,
     )
 
 
-def _read_added(huey: Any, before: list[bytes]) -> list[Any]:
-    """Return the tasks that are in the queue or the schedule now and were not before."""
-    messages = _find_added(before, _raw_messages(huey))
-    if not messages:
-        return []
+def _read_added(huey: Any, before: list[bytes], after: list[bytes]) -> list[Any]:
+    """Return the tasks of the messages that were not there before."""
+    messages = (Counter(after) - Counter(before)).elements() if before else after
     added = [huey.deserialize_task(data) for data in messages]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
@@ -268,15 +274,14 @@ def _read_added(huey: Any, before: list[bytes]) -> list[Any]:
 
 
 def _raw_messages(huey: Any) -> list[bytes]:
-    found = [*huey.storage.enqueued_items(), *huey.storage.scheduled_items()]
-    return found and [data if type(data) is bytes else bytes(data) for data in found]
-
-
-def _find_added(before: list[bytes], after: list[bytes]) -> list[bytes]:
-    """Return the messages that were not there before. Mostly none are added, and then none are counted."""
-    if not before or not after or before == after:
-        return after if not before else []
-    return list((Counter(after) - Counter(before)).elements())
+    """Return what is in the queue and in the schedule."""
+    storage = huey.storage
+    # Mostly nothing is in memory, and then it need not be sorted: this is asked twice for each task.
+    about = storage.__dict__
+    if type(storage) is MemoryStorage and not about.get("_queue", True) and not about.get("_schedule", True):
+        return []
+    found = [*storage.enqueued_items(), *storage.scheduled_items()]
+    return [data if type(data) is bytes else bytes(data) for data in found]
 
 
 @contextlib.contextmanager
@@ -361,14 +366,7 @@ def _is_stored(huey: Any, task: Any, value: Any) -> bool:
     return huey.results and not isinstance(task, PeriodicTask) and (value is not None or huey.store_none)
 
 
-def _read_result(huey: Any, task: Any) -> Any:
-    data = huey.storage.peek_data(task.id)
-    return EmptyData if data is EmptyData else huey.serializer.deserialize(data)
-
-
-def _check_result(huey: Any, task: Any, value: Any, stored: Any) -> None:
-    if stored is EmptyData:  # A hook has read it, and reading removes it.
-        stored = huey.serializer.deserialize(huey.serializer.serialize(value))
+def _check_result(task: Any, value: Any, stored: Any) -> None:
     if found := find_difference(value, stored, "the result"):
         raise TaskContractBroken(f"the result of {task_name(task)} changes on its way to the result store: {found}")
 

@@ -12,13 +12,13 @@ def find_argument_difference(sent: Any, arrived: Any) -> str | None:
 
 def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
     """Say where and how ``arrived`` is not what was ``sent``, or return None. ``where`` names the value."""
-    return None if _is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
+    return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
 
 
 _PLAIN = frozenset((str, int, bool, bytes, type(None)))
 
 
-def _is_plainly_same(sent: Any, arrived: Any) -> bool:
+def is_plainly_same(sent: Any, arrived: Any) -> bool:
     """Whether two values are the same plain data. The quick answer for almost all; False says nothing."""
     kind = type(sent)
     if kind is not type(arrived):
@@ -26,12 +26,20 @@ def _is_plainly_same(sent: Any, arrived: Any) -> bool:
     if kind in _PLAIN:
         return bool(sent == arrived)
     if kind is dict:
-        return (
-            len(sent) == len(arrived)
-            and all(map(_is_plainly_same, sent, arrived))
-            and all(map(_is_plainly_same, sent.values(), arrived.values()))
-        )
-    return kind in (list, tuple) and len(sent) == len(arrived) and all(map(_is_plainly_same, sent, arrived))
+        if len(sent) != len(arrived):
+            return False
+        pairs = zip([*sent, *sent.values()], [*arrived, *arrived.values()], strict=True)
+    elif kind in (list, tuple) and len(sent) == len(arrived):
+        pairs = zip(sent, arrived, strict=True)
+    else:
+        return False
+    for one, other in pairs:
+        if type(one) in _PLAIN:  # Most are, and a call for each would take longer than the comparison.
+            if type(one) is not type(other) or one != other:
+                return False
+        elif not is_plainly_same(one, other):
+            return False
+    return True
 
 
 def _locate_difference(sent: Any, arrived: Any, where: str) -> str | None:
