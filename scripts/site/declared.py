@@ -14,7 +14,7 @@ from typing import Any
 
 from aquila.cli import COMMANDS, FOUND
 from aquila.option_table import OPTIONS, VARIABLES
-from pytest_aquila import options, plugin, short_names
+from pytest_aquila import fixtures, options, short_names, task_fixtures
 
 PAGE, TITLE = "reference/settings-and-commands.md", "Settings, options, fixtures, commands"
 
@@ -99,7 +99,7 @@ def _usage(name: str, declared: dict[str, Any]) -> str:
 
 def _fixtures() -> Iterator[str]:
     yield "## Fixtures"
-    named = {**vars(plugin), **vars(short_names)}
+    named = {**vars(fixtures), **vars(task_fixtures), **vars(short_names)}
     for name, value in sorted(named.items()):
         if type(value).__name__ == "FixtureFunctionDefinition":
             yield f"### `{name}`"

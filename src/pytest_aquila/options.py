@@ -12,7 +12,6 @@ from aquila import config
 from aquila.lazy_imports import lazy_modules
 from aquila.option_table import OPTIONS
 from aquila.recording import runtime
-from pytest_aquila import task_fixtures
 
 if TYPE_CHECKING:
     from aquila import errors
@@ -40,6 +39,14 @@ IMPLIED_VALUES = {
     "--aquila-faults": "usual",
 }
 """The options whose value may be left out, each with the one that it has then; see ``option_values``."""
+
+
+HUEY_KEYS = (
+    ("aquila_huey", "the Hueys under test, as module:attribute; the first is that of the fixtures"),
+    ("aquila_huey_storage", "where tasks go in a test: memory (default), or own, which is emptied before each test"),
+    ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
+)
+"""The ini keys of the fixtures for Huey tasks, with their help."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -97,7 +104,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
     help = "understand the marks, fixtures and options of cassetter"
     parser.addini(CASSETTER_COMPAT, help, type="bool", default=False)
-    for name, help in task_fixtures.INI:
+    for name, help in HUEY_KEYS:
         parser.addini(name, help, default=None)
 
 

@@ -18,10 +18,8 @@ import pytest
 
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import fixture_cassettes, options, root_folder, run_life, task_fixtures, test_scopes
-from pytest_aquila.fixtures import *  # noqa: F403
-from pytest_aquila.short_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
-from pytest_aquila.task_fixtures import *  # noqa: F403
+from pytest_aquila import fixture_cassettes, fixture_names, options, root_folder, run_life, test_scopes
+from pytest_aquila.fixture_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
 if TYPE_CHECKING:
@@ -96,8 +94,8 @@ _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
 
 
 def __dir__() -> list[str]:
-    """Name hooks and fixtures alone: pytest looks closely at whatever ``dir`` names of a plugin."""
-    return [name for name in globals() if name.startswith(("pytest_", "aquila_"))]
+    """Name hooks alone: pytest looks closely at whatever ``dir`` names of a plugin."""
+    return [name for name in globals() if name.startswith("pytest_")]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -117,7 +115,7 @@ def pytest_load_initial_conftests(
         option_values.write_implied_values(args, early_config, parser)
     # The command line as it was read for plugins. What it says for conftests is not known yet.
     run_life.begin_run(early_config, early_config.known_args_namespace)
-    task_fixtures.begin_testing_mode_of_ini(early_config)  # a conftest may import what puts jobs into queues
+    fixture_names.begin_testing_mode_of_ini(early_config)  # a conftest may import what puts jobs into queues
     if options.replaces_recorder(early_config):  # its options must be known in time
         vcr_compat.turn_on(early_config, parser)
     return (yield)

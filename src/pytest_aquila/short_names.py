@@ -1,17 +1,16 @@
 """The short names of the fixtures for Huey tasks, for projects that have a Huey under test, and for no others.
 
 That is one whose ini key ``aquila_huey`` names a Huey, or that overrides the fixture ``aquila_huey``. A fixture of such
-a name that the project has itself, in whatever plugin, comes before the one here.
+a name that the project has itself, in whatever plugin, comes before the one here. ``fixture_names`` registers them.
 """
 
 from __future__ import annotations
 
-import types
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_aquila import task_fixtures
+from pytest_aquila import fixture_names
 
 if TYPE_CHECKING:
     from aquila.testing import (
@@ -45,50 +44,10 @@ NAMES = (
 )
 
 
-@pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let tests use the short names if the ini key names a Huey."""
-    if session.config.getini("aquila_huey"):
-        _register(session)
-        task_fixtures.begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
-    """Let tests use the short names if the fixture ``aquila_huey`` is overridden where tests are collected."""
-    _look_for_override(collector)
-
-
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Do the same before a module is imported, for what a conftest overrides: the import may put jobs into queues."""
-    if isinstance(collector, pytest.Module | pytest.Package):
-        _look_for_override(collector)
-
-
-def _look_for_override(collector: pytest.Collector) -> None:
-    if not config_has_them(collector.config) and task_fixtures.is_huey_overridden(collector):
-        _register(collector.session)
-        task_fixtures.begin_testing_mode(collector.config)
-
-
-def config_has_them(config: pytest.Config) -> bool:
-    """Whether tests may use the short names."""
-    return config.pluginmanager.has_plugin(__name__)
-
-
-def _register(session: pytest.Session) -> None:
-    """Register a plugin with the fixtures here, but for names of others: of two plugins the later one would win."""
-    fixtures = types.ModuleType(__name__)
-    for name in NAMES:
-        if not session._fixturemanager.getfixturedefs(name, session):
-            setattr(fixtures, name, globals()[name])
-    session.config.pluginmanager.register(fixtures, __name__)
-
-
 def advise_on_short_name(error: object, config: pytest.Config) -> str | None:
     """Say what to type where a test asks for a short name that it may not use."""
     name = getattr(error, "argname", None)
-    if name not in NAMES or config_has_them(config):
+    if name not in NAMES or fixture_names.has_short_names(config):
         return None
     return (
         f"{name} is the short name of aquila_{name}. To use it, name the Huey under test: aquila_huey = "

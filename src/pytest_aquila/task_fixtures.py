@@ -66,13 +66,6 @@ __all__ = [
     "aquila_use_test_queue",
 ]
 
-INI = (
-    ("aquila_huey", "the Hueys under test, as module:attribute; the first is that of the fixtures"),
-    ("aquila_huey_storage", "where tasks go in a test: memory (default), or own, which is emptied before each test"),
-    ("aquila_huey_leftover", "tasks that a passing test leaves in the queue: ignore (default), warn or fail"),
-)
-"""The ini keys of these fixtures, with their help."""
-
 
 def _config_error(message: str) -> Exception:
     return errors.ConfigError(message)
@@ -86,27 +79,6 @@ def _load_testing() -> Any:
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
     """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another."""
     return load_huey(next(iter(paths_of_hueys(pytestconfig)), ""))
-
-
-def begin_testing_mode_of_ini(config: pytest.Config) -> None:
-    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
-    if config.getini("aquila_huey"):
-        begin_testing_mode(config)
-
-
-def begin_testing_mode(config: pytest.Config) -> None:
-    """Put the whole run in testing mode, unless it is."""
-    name = "pytest_aquila.testing_mode"
-    if not config.pluginmanager.has_plugin(name):
-        config.pluginmanager.import_plugin(name)
-        # Of the very module whose hooks are registered: a run within a test may have forgotten another one.
-        plugin: Any = config.pluginmanager.get_plugin(name)
-        plugin.begin(config)
-
-
-def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
-    """Whether the fixture ``aquila_huey`` is another one than Aquila's for tests at a node."""
-    return len(node.session._fixturemanager.getfixturedefs("aquila_huey", node) or ()) > 1
 
 
 def paths_of_hueys(config: pytest.Config) -> list[str]:

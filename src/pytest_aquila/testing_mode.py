@@ -19,7 +19,7 @@ import pytest
 
 from aquila.huey.testing import real_queues
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import task_fixtures
+from pytest_aquila import fixture_names, task_fixtures
 
 if TYPE_CHECKING:
     from aquila.huey.testing import attribute_patches, queue_under_test
@@ -125,7 +125,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
     """Give each Huey under test a queue in memory for this test, whether it uses a fixture for tasks or not."""
     hueys = request.config.stash[_shared].open_all()
-    if task_fixtures.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
+    if fixture_names.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
         given = request.getfixturevalue("aquila_huey")
         if any(huey is given for huey in hueys) or queue_under_test.has_real_storage(given):
             hueys = [given, *(huey for huey in hueys if huey is not given)]

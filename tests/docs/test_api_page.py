@@ -16,7 +16,7 @@ import pytest
 from aquila import config
 from aquila.cli import COMMANDS
 from aquila.option_table import VARIABLES
-from pytest_aquila import options, plugin, short_names
+from pytest_aquila import fixtures, options, short_names, task_fixtures
 from scripts.site.declared import make_variables_table
 from tests.docs.snippets import REPOSITORY
 
@@ -109,7 +109,7 @@ def settings_from_environment() -> set[str]:
 
 
 def fixtures_in_code() -> set[str]:
-    named = {**vars(plugin), **vars(short_names)}
+    named = {**vars(fixtures), **vars(task_fixtures), **vars(short_names)}
     return {name for name, value in named.items() if type(value).__name__ == "FixtureFunctionDefinition"}
 
 

@@ -1,0 +1,139 @@
+"""The fixtures of Aquila, which pytest gets to know when something asks for the first of them.
+
+A fixture costs every run about as much as a module of Aquila's: pytest looks at its signature, whether a test uses it
+or not. So the modules that define them are registered late. What is asked of pytest is as if they had always been
+there: the fixtures of other plugins and of conftests come before them.
+
+``short_names`` are the names without the prefix of the fixtures for Huey tasks, for projects that have a Huey under
+test, and for no others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from pytest_aquila import short_names
+
+    Definitions = Sequence[pytest.FixtureDef[Any]] | None
+else:
+    lazy_modules(globals(), short_names="pytest_aquila.short_names")
+
+PREFIX = "aquila_"
+MODULES = ("pytest_aquila.fixtures", "pytest_aquila.task_fixtures")
+"""The modules with the fixtures that every project has."""
+
+SHORT_NAMES = "pytest_aquila.short_names"
+
+
+class _LateFixtures:
+    """Looks up fixtures in the place of a session's manager of fixtures, and registers Aquila's when that is needed."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._plugins = session.config.pluginmanager
+        self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
+        self._are_registered = False
+
+    def find(self, name: str, node: pytest.Item | pytest.Collector) -> Definitions:
+        """Return the definitions of a fixture that a node sees, the nearest last, as the manager does."""
+        if not name.startswith(PREFIX):
+            found = self._find(name, node)
+            if found is not None or self._are_registered or name == "request":
+                return found
+            self.register()  # pytest lists what there is, where a name is misspelt
+            return None
+        if not self._are_registered:
+            self.register()
+        found = self._find(name, node)
+        # Registered late, they stand behind those of other plugins.
+        return found and sorted(found, key=_is_foreign)
+
+    def is_overridden(self, name: str, node: pytest.Item | pytest.Collector) -> bool:
+        """Whether a node sees another definition of one of Aquila's fixtures than Aquila's own."""
+        return any(map(_is_foreign, self._find(name, node) or ()))
+
+    def register(self) -> None:
+        """Register the fixtures. They are asked for, or all that there are."""
+        self._are_registered = True
+        for module in MODULES:
+            if not self._plugins.has_plugin(module):
+                self._plugins.register(importlib.import_module(module), module)
+
+
+def _is_foreign(definition: pytest.FixtureDef[Any]) -> bool:
+    return definition.func.__module__ not in MODULES
+
+
+_late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
+
+
+@pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Look up fixtures here from now on, and let tests use the short names if the ini key names a Huey."""
+    late = session.config.stash[_late] = _LateFixtures(session)
+    vars(session._fixturemanager)["getfixturedefs"] = late.find
+    if session.config.getoption("showfixtures", False):
+        late.register()
+    if session.config.getini("aquila_huey"):
+        _register_short_names(session)
+        begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
+    """Let tests use the short names if the fixture ``aquila_huey`` is overridden where tests are collected."""
+    _look_for_override(collector)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Do the same before a module is imported, for what a conftest overrides: the import may put jobs into queues."""
+    if isinstance(collector, pytest.Module | pytest.Package):
+        _look_for_override(collector)
+
+
+def _look_for_override(collector: pytest.Collector) -> None:
+    if not has_short_names(collector.config) and is_huey_overridden(collector):
+        _register_short_names(collector.session)
+        begin_testing_mode(collector.config)
+
+
+def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
+    """Whether the fixture ``aquila_huey`` is another one than Aquila's for tests at a node."""
+    return node.config.stash[_late].is_overridden("aquila_huey", node)
+
+
+def begin_testing_mode_of_ini(config: pytest.Config) -> None:
+    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
+    if config.getini("aquila_huey"):
+        begin_testing_mode(config)
+
+
+def begin_testing_mode(config: pytest.Config) -> None:
+    """Put the whole run in testing mode, unless it is."""
+    name = "pytest_aquila.testing_mode"
+    if not config.pluginmanager.has_plugin(name):
+        config.pluginmanager.import_plugin(name)
+        # Of the very module whose hooks are registered: a run within a test may have forgotten another one.
+        plugin: Any = config.pluginmanager.get_plugin(name)
+        plugin.begin(config)
+
+
+def has_short_names(config: pytest.Config) -> bool:
+    """Whether tests may use the short names."""
+    return config.pluginmanager.has_plugin(SHORT_NAMES)
+
+
+def _register_short_names(session: pytest.Session) -> None:
+    """Register a plugin with these fixtures, but for names of others: of two plugins the later one would win."""
+    fixtures = types.ModuleType(SHORT_NAMES)
+    for name in short_names.NAMES:
+        if not session._fixturemanager.getfixturedefs(name, session):
+            setattr(fixtures, name, getattr(short_names, name))
+    session.config.pluginmanager.register(fixtures, SHORT_NAMES)

@@ -1,0 +1,45 @@
+"""Fixtures that pytest gets to know when they are asked for: as if they had been there from the start."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def run_tests(pytester: pytest.Pytester):
+    def run(test: str, *options: str, **files: str) -> pytest.RunResult:
+        pytester.makepyfile(test_one=test, **files)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+    return run
+
+
+def test_a_fixture_that_is_asked_for_by_name_while_a_test_runs_is_there(run_tests) -> None:
+    result = run_tests("def test_one(request): assert request.getfixturevalue('aquila_huey_storage') == 'memory'")
+    result.assert_outcomes(passed=1)
+
+
+def test_a_plugin_and_a_conftest_override_a_fixture_and_can_ask_for_what_they_override(run_tests) -> None:
+    override = """
+        import pytest
+
+        @pytest.fixture
+        def aquila_huey_storage(aquila_huey_storage):
+            return aquila_huey_storage + " of {name}"
+    """
+    result = run_tests(
+        "def test_one(aquila_huey_storage): assert aquila_huey_storage == 'memory of plugin of conftest'",
+        "-p",
+        "project_plugin",
+        project_plugin=override.format(name="plugin"),
+        conftest=override.format(name="conftest"),
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_fixtures_are_listed_and_offered_where_a_name_is_misspelt(run_tests) -> None:
+    listed = run_tests("", "--fixtures")
+    listed.stdout.fnmatch_lines(["aquila_cassette*", "aquila_perform_job*"])
+    misspelt = run_tests("def test_one(cassette): pass")
+    misspelt.assert_outcomes(errors=1)
+    misspelt.stdout.fnmatch_lines([">*available fixtures: *aquila_cassette*"])
