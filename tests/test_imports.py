@@ -83,7 +83,6 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.recording.under_test",
     "aquila.transports",
     "pytest_aquila",
-    "pytest_aquila.fixture_cassettes",
     "pytest_aquila.fixture_names",
     "pytest_aquila.options",
     "pytest_aquila.plugin",

@@ -18,7 +18,7 @@ import pytest
 
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import fixture_cassettes, fixture_names, options, root_folder, run_life, test_scopes
+from pytest_aquila import fixture_names, options, root_folder, run_life, test_scopes
 from pytest_aquila.fixture_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         environment_check,
         fault_check,
         fault_runs,
+        fixture_cassettes,
         junit_facts,
         noted_uses,
         option_values,
@@ -69,6 +70,7 @@ else:
         errors="aquila.errors",
         fault_check="pytest_aquila.fault_check",
         fault_runs="pytest_aquila.fault_runs",
+        fixture_cassettes="pytest_aquila.fixture_cassettes",
         junit_facts="pytest_aquila.junit_facts",
         noted_uses="pytest_aquila.noted_uses",
         option_values="pytest_aquila.option_values",

@@ -67,7 +67,9 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
         option_values.check_none_was_misread(config)
         begin_run(config, config.option)
     run = config.stash[RUN]
-    run.layers = _layers_of(config, config.option)
+    layers = _layers_of(config, config.option)
+    if not layers.says_the_same_as(run.layers):  # else what it has resolved and told is still right
+        run.layers = layers
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     return run
 

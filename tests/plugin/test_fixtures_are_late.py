@@ -8,6 +8,7 @@ import pytest
 @pytest.fixture
 def run_tests(pytester: pytest.Pytester):
     def run(test: str, *options: str, **files: str) -> pytest.RunResult:
+        pytester.syspathinsert()
         pytester.makepyfile(test_one=test, **files)
         return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
 

@@ -7,11 +7,11 @@ import pytest
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.redaction import fingerprints
+from aquila.cassettes.redaction import fingerprints, trivial_values
 from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
-from aquila.intercept import dummy_keys
+from aquila.intercept import child_processes, dummy_keys
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 
@@ -123,3 +123,7 @@ def test_what_a_shortened_text_leaves_of_a_key_is_found(kept: int) -> None:
     assert clean(f"'{SHAPELESS[:kept]}...{SHAPELESS[kept:]}'") == "'[redacted]...[redacted]'"
     assert clean(f"a {SHAPELESS} b ... c") == "a [redacted] b ... c"
     assert clean("nothing ... at all ... here") == "nothing ... at all ... here"
+
+
+def test_a_parent_tells_of_each_key_that_is_no_trivial_value() -> None:
+    assert child_processes._SHORTEST_KEY == trivial_values.MIN_LENGTH

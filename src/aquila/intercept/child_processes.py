@@ -33,6 +33,9 @@ else:
     )
 
 VARIABLE = "AQUILA_SESSION"
+_SHORTEST_KEY = 8
+"""Characters. A shorter one is no secret to ``trivial_values``, which need not be loaded to know that."""
+
 SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 """The folder with the ``sitecustomize`` for children."""
 
@@ -77,7 +80,8 @@ def _describe_layers(
     They are in memory already. ``key`` is that of ``under_test.RunKey``.
     """
     inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key}
-    found = [*known, *(fingerprints.fingerprints_of(hidden) if hidden else ())]
+    keys = [key for key in hidden if len(key) >= _SHORTEST_KEY]
+    found = [*known, *(fingerprints.fingerprints_of(keys) if keys else ())]
     if found:
         inherited["fingerprints"] = found
     return _encode_json(inherited)

@@ -14,7 +14,7 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from aquila.config import DUMMY_KEY, Settings, find_missing_variables
+from aquila.config import DUMMY_KEY, Settings, find_missing_variables, read_environment
 from aquila.intercept import provider_keys
 from aquila.recording import runtime
 
@@ -37,10 +37,10 @@ def remember_environment() -> Iterator[None]:
 def learn_environment() -> None:
     """Take what is set now for the machine's own."""
     keys = runtime.machine_keys()
+    environment = read_environment()
     # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
-    keys.environment = {
-        name: keys.hidden.get(name, value) if DUMMY_KEY in value else value for name, value in os.environ.items()
-    }
+    hidden = {name: value for name, value in keys.hidden.items() if DUMMY_KEY in environment.get(name, "")}
+    keys.environment = environment | hidden
 
 
 def needs_no_key(settings: Settings) -> bool:

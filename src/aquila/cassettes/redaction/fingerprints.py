@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), found_secrets="aquila.cassettes.redaction.found_secrets")
 
-_KINDS = (rb"[\w-]{8,}+", rb"[\w.~-]{8,}+", rb"[\w.~+/=-]{8,}+", rb"[^\s\"'`\\,;(){}<>\[\]\x7f-\xff\x00-\x1f]{8,}+")
-"""Words in which a key may stand; it is of the first kind that has all its characters."""
+_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+_KINDS = (
+    _WORD + b"-",
+    _WORD + b"-.~",
+    _WORD + b"-.~+/=",
+    bytes(each for each in range(0x21, 0x7F) if each not in b"\"'`\\,;(){}<>[]"),
+)
+"""The characters of words in which a key may stand; it is of the first kind that has all of its own."""
 
-_WORDS = tuple(re.compile(kind, re.ASCII) for kind in _KINDS)
 _EDGES = b".~+/=:-?!"
 _MOST_EDGES = 4
 _LONGEST = 256
@@ -40,13 +45,19 @@ def fingerprints_of(values: Iterable[str]) -> list[str]:
     found = []
     for value in values:
         data = value.encode("utf-8", "surrogatepass")
-        kind = next((kind for kind, word in enumerate(_WORDS) if word.fullmatch(data)), None)
+        kind = next((kind for kind, characters in enumerate(_KINDS) if not data.translate(None, characters)), None)
         if kind is not None and len(data) <= _LONGEST and not is_trivial(value):
             known = (
                 _hash(data, _SALT) if len(data) >= _LONG else f"{_hash(data, _SALT)[:4]}:{_hash_slowly(data, _SALT)}"
             )
             found.append(f"{len(data)}:{kind}:{_SALT}:{known}")
     return found
+
+
+@lru_cache
+def _words(kind: int) -> re.Pattern[bytes]:
+    """The pattern of words of a kind. Compiled when it is first searched for: few runs do."""
+    return re.compile(rb"[%s]{8,}+" % re.escape(_KINDS[kind]))
 
 
 @lru_cache(maxsize=4096)
@@ -80,7 +91,7 @@ class FingerprintRule:
     def find_in(self, data: bytes) -> Iterator[FoundSecret]:
         """Find every such word."""
         for kind, by_length in self._hashes.items():
-            for word in _WORDS[kind].finditer(data):
+            for word in _words(kind).finditer(data):
                 for start, end in _places_in_word(data, *word.span()):
                     hashes = by_length.get(end - start)
                     if hashes and _is_known(data[start:end], hashes):
