@@ -4,6 +4,7 @@ import datetime
 import threading
 
 import pytest
+from huey.exceptions import RetryTask
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from aquila.huey.state import state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from aquila.prices import Price, PriceTable
 from tests.huey.limits.providers import Provider
+from tests.support.slow import slow_but
 
 NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
 DAY = datetime.date(2026, 11, 1)
@@ -184,6 +186,29 @@ def test_what_a_task_has_spent_is_known_until_it_can_run_no_more():
         reserve(state, day, None, Usage(input_tokens=1), task_id=None, now=NOON + later * days)
         keys = {entry.key for entry in state.entries(budgets.TABLE)}
         assert {key for key in keys if key.startswith("task:")} == left
+
+
+@pytest.mark.parametrize("kind", slow_but(["sqlite"], CLASSES))
+def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, make_huey, provider):
+    huey, days = make_huey(kind, CLASSES), 86_400.0
+    away = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=60)
+    asked = []
+
+    @huey.task(budget="20 tokens per task")
+    def ask(question):
+        asked.append(aquila.ask(question, model="m", transport=provider, max_output_tokens=10))
+        if len(asked) == 1:
+            raise RetryTask(eta=away)
+
+    with use_test_queue(huey, storage="own"):
+        set_limits(huey, budget="1M tokens per queue", counts_in_tests=True)
+        assert perform_job(ask, "1").retry is not None
+        state = state_of(huey)
+        key = next(entry.key for entry in state.entries(budgets.TABLE) if entry.key.startswith("task:"))
+        day = parse_budget("10k tokens per day")
+        for later, is_known in ((60 + 30.9, True), (60 + 31.1, False)):
+            reserve(state, day, None, Usage(input_tokens=1), task_id=None, now=state.now() + later * days)
+            assert (state.get(budgets.TABLE, key) is not None) == is_known
 
 
 def test_who_is_refused_by_one_budget_takes_nothing_of_the_others():

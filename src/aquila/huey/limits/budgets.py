@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from typing import Any
 from aquila.errors import BudgetExceeded, ConfigError
 from aquila.events import Usage
 from aquila.huey.limits.rules import AMOUNT, parse_amount
-from aquila.huey.state import SharedState
+from aquila.huey.state import SharedState, state_of
 from aquila.prices import Price, PriceTable, explain_missing_price
+
+logger = logging.getLogger("huey.aquila")
 
 TABLE = "spent"
 EXAMPLE = "200k tokens per task, 20 USD per day"
@@ -26,8 +29,8 @@ _SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
 _KEPT = 40 * 86_400.0
 """Seconds for which it is known what an hour, a day or a month has spent."""
 _KEPT_OF_TASK = 31 * 86_400.0
-"""The same of a task, from its last request on, and for as long as its next retry may be away: a dead letter is kept
-for 30 days, and may be enqueued again."""
+"""The same of a task, from its last request on, and for as long as its next retry is away: a dead letter is kept for
+30 days, and may be enqueued again."""
 _WITHOUT_END = 1e12
 """The order of what a queue has spent: later than any moment, so it is never forgotten."""
 
@@ -214,6 +217,31 @@ def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
         case "task":
             return now - _KEPT + _KEPT_OF_TASK + comes_back_within
     return now
+
+
+def longest_absence(huey: Any, task: Any) -> float:
+    """Return in how many seconds a task may run again, at the latest, if nobody names a moment for that."""
+    rules = huey.rescheduling
+    return max(float(task.retry_delay or 0) if task.retries else 0.0, 0.0 if rules is None else float(rules.within))
+
+
+def keep_for_retry(huey: Any, task: Any, away: float) -> None:
+    """Keep what a task has spent until its retry, in ``away`` seconds, and for as long after that as of any task.
+
+    Otherwise one that is away for longer than a month would begin with a new budget. Never raises.
+    """
+    if away <= longest_absence(huey, task):
+        return  # For that long it is kept already.
+    if not any(cap.scope == "task" for cap in (*huey.limits.caps, *getattr(task, "_aquila_caps", ()))):
+        return
+    key = f"task:{task.id}"
+    try:
+        state = state_of(huey)
+        order = state.now() - _KEPT + _KEPT_OF_TASK + away
+        while (data := state.get(TABLE, key)) is not None and not state.replace(TABLE, key, data, data, order=order):
+            pass  # A request that is still under way has changed it meanwhile.
+    except Exception:
+        logger.warning("what task %s has spent may be forgotten before its retry", task.id, exc_info=True)
 
 
 def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:

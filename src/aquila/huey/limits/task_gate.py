@@ -121,11 +121,7 @@ class TaskGate:
         usage = Usage(input_tokens=estimate_input(request.body), output_tokens=request.longest_answer or 0)
         if self._task is None:
             return budgets.reserve(state, caps, price, usage, task_id=None, now=now)
-        rules = self._huey.rescheduling
-        away = max(
-            float(self._task.retry_delay or 0) if self._task.retries else 0.0,
-            0.0 if rules is None else float(rules.within),
-        )
+        away = budgets.longest_absence(self._huey, self._task)
         return budgets.reserve(state, caps, price, usage, task_id=self._task.id, now=now, comes_back_within=away)
 
     def _headers_for(self, request: OutgoingRequest) -> Mapping[str, str]:
