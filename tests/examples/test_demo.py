@@ -14,6 +14,9 @@ from types import ModuleType
 
 import pytest
 
+MOST_LINES = 60
+"""Of the demo: more would scroll past whoever watches it."""
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "summaries"
 
 
@@ -120,6 +123,26 @@ def test_a_step_fails_when_its_claim_is_false(demo: ModuleType, tmp_path: Path) 
         demo.Tests(status=0, total=0, failures=[], output="").require_all_passed()
     with pytest.raises(demo.NotSo, match="1 of 4 tests did not pass"):
         demo.Tests(status=1, total=4, failures=["assert 0"], output="").require_all_passed()
+
+
+@pytest.mark.slow
+@pytest.mark.local_model
+def test_the_whole_demo_works_and_fits_on_a_screen_or_two(tmp_path: Path) -> None:
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE / "demo.py")],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All of it worked." in done.stdout
+    lines = done.stdout.splitlines()
+    assert len(lines) <= MOST_LINES, done.stdout
+    assert done.stderr == ""
 
 
 def test_a_line_that_is_too_long_is_cut_unless_it_is_a_command_or_a_failure(

@@ -46,7 +46,14 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
     )
     assert told in review(project, capsys, "--list")[1]
     assert told in review(project, capsys)[1]
-    assert review(project, capsys, "--list", "test_app/test_sa*")[1].count("drifted") == 0
+    assert told in review(project, capsys, "--list", "test_app/test_changed")[1]
+    assert "drifted" not in review(project, capsys, "--list", "test_app/test_sa*")[1]
+    cassette = project.cassettes / "test_app" / "test_same.yaml"
+    waiting = cassette.with_name("test_same.pending.yaml")
+    waiting.write_bytes(cassette.read_bytes().replace(b"the same", b"another"))
+    assert told in review(project, capsys, "--list", "test_app/test_changed")[1]  # by its name, beside what waits
+    assert review(project, capsys, "--list", "test_app/test_other")[0] == 2
+    waiting.unlink()
     (row,) = json.loads(review(project, capsys, "--list", "--json")[1])
     assert (row["kind"], row["tests"], row["id"]) == ("unrecorded", ["test_app.py::test_changed"], None)
     assert row["command"] == "pytest --aquila-record=pending test_app.py::test_changed"

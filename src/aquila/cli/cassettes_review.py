@@ -29,7 +29,6 @@ from aquila.cli import FAILED, FOUND, arguments, project, unrecorded_tests
 from aquila.cli.output import Output, format_count, print_error, shorten_path
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
-from aquila.cli.unrecorded_tests import describe_unrecorded, find_unrecorded
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
@@ -127,7 +126,7 @@ class Desk:
         chosen: set[Path] = set()
         for name in names:
             named = self.here.choose_among(dict.fromkeys(cassettes), name)
-            if not named:
+            if not named and not unrecorded_tests.find_unrecorded(self.here, [name]):
                 hint = config.suggest_name(name, map(self.here.name_of, cassettes))
                 raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
             chosen.update(named)
@@ -150,7 +149,7 @@ class Desk:
 
     def find_unrecorded(self) -> list[UnrecordedTest]:
         """Return the tests that have drifted and for which nothing is recorded."""
-        return find_unrecorded(self.here, self.options.names)
+        return unrecorded_tests.find_unrecorded(self.here, self.options.names)
 
     def tell_what_else(self, review: Review, output: Output) -> None:
         """Name what cannot be reviewed, and what interrupted runs have left."""
@@ -163,7 +162,7 @@ class Desk:
         if count:
             runs = format_count(count, "recording")
             output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
-        for line in describe_unrecorded(self.here, self.find_unrecorded()):
+        for line in unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()):
             output.print_line(line)
 
 
