@@ -101,6 +101,21 @@ def test_the_page_decides_a_whole_conversation_at_once(linked: Cassettes) -> Non
     assert [(item["chain"], item["choice"]) for item in items] == [(3, "accept")] * 3 + [(1, None)]
 
 
+def test_the_page_tells_of_tests_for_which_nothing_is_recorded(linked: Cassettes) -> None:
+    review = open_review(("a", linked.folder / "a.pending.yaml", linked.folder))
+    reading = Reading(lambda item: None, lambda item: [], lambda: ["1 test drifted: \x1b sk-proj-" + "9zT4" * 12])  # type: ignore[arg-type,return-value]
+    page = make_application(review, reading, "aquila-token-0", lambda: None)
+
+    async def look() -> httpx.Response:
+        transport = httpx.ASGITransport(page, client=("127.0.0.1", 5))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get("/review", headers={"x-aquila-token": "aquila-token-0"})
+
+    (line,) = anyio.run(look).json()["besides"]
+    assert line.startswith("1 test drifted: ")
+    assert "9zT4" not in line
+
+
 def test_conversations_of_two_cassettes_are_two(linked: Cassettes) -> None:
     review = open_review(
         *(write(linked.folder, name, OLD, NEW[:2]) for name in ("one", "two")),

@@ -151,6 +151,10 @@ class Desk:
         """Return the tests that have drifted and for which nothing is recorded."""
         return unrecorded_tests.find_unrecorded(self.here, self.options.names)
 
+    def describe_unrecorded(self) -> list[str]:
+        """Return lines about these, and what to type."""
+        return list(unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()))
+
     def tell_what_else(self, review: Review, output: Output) -> None:
         """Name what cannot be reviewed, and what interrupted runs have left."""
         for cassette in review.cassettes:
@@ -162,7 +166,7 @@ class Desk:
         if count:
             runs = format_count(count, "recording")
             output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
-        for line in unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()):
+        for line in self.describe_unrecorded():
             output.print_line(line)
 
 
@@ -203,7 +207,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
         review = desk.open_review()
         review.begin()
         token = admission.make_token()
-        reading = contents.Reading(desk.view, desk.find_tests)
+        reading = contents.Reading(desk.view, desk.find_tests, desk.describe_unrecorded)
         app = application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
         server = background_server.make_server(app)
         signal.signal(signal.SIGTERM, signal.default_int_handler)

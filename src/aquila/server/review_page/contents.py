@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,14 @@ PARTS = Path(__file__).parent / "parts"
 
 
 class Reading(NamedTuple):
-    """How questions are shown: ``view`` without secrets, and the tests of a cassette."""
+    """How questions are shown: ``view`` without secrets, and the tests of a cassette.
+
+    ``tell_besides`` returns lines about what is no question, such as tests for which nothing is recorded yet.
+    """
 
     view: Callable[[Item], ProposalView]
     find_tests: Callable[[Item], Sequence[TestPlace]]
+    tell_besides: Callable[[], Iterable[str]] = tuple
 
 
 class Page(NamedTuple):
@@ -43,8 +47,8 @@ def write_page() -> Page:
     return Page(html.replace("@@script@@", script), f"{policy}; frame-ancestors 'none'")
 
 
-def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return all questions in short, what was decided of them, and what was written last."""
+def describe_review(review: Review, outcomes: Sequence[Outcome], besides: Iterable[str] = ()) -> dict[str, Any]:
+    """Return all questions in short, what was decided of them, what was written last, and lines about what is none."""
     items = review.items
     sizes = Counter(item.proposal.group for item in items)
     chains = Counter(item.proposal.chain for item in items)
@@ -64,6 +68,7 @@ def describe_review(review: Review, outcomes: Sequence[Outcome]) -> dict[str, An
             }
             for item in items
         ],
+        "besides": [redact(line) for line in besides],
         "problems": [redact(f"{each.name}: {each.problem}") for each in review.cassettes if each.problem],
         "outcomes": [
             {

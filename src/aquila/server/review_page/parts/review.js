@@ -55,7 +55,8 @@ function draw() {
     make("button", { type: "button", class: `question ${item.choice || ""}`, "aria-current": item.id === current && "true", onclick: () => open(item.id) },
       make("i", { "aria-hidden": "true" }, SIGNS[item.choice] || ""),
       make("b", null, `${item.cassette} #${item.number}`),
-      make("small", null, item.title, item.choice && make("span", { class: "unseen" }, `, decided: ${item.choice}`))), 300));
+      make("small", null, item.title, item.choice && make("span", { class: "unseen" }, `, decided: ${item.choice}`))), 300),
+    ...(review.besides || []).map((line) => make("p", { class: "besides quiet" }, line)));
   drawItem();
 }
 
