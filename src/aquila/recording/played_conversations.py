@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from aquila.cassettes.model import Interaction
 
 
-@dataclass(slots=True)
 class ConversationPlay:
     """One play of a conversation: of ``count`` recorded messages of the client, ``sent`` were sent."""
 
-    count: int
-    sent: int = 0
+    __slots__ = ("count", "sent")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.sent = 0
 
     @property
     def rest(self) -> int:

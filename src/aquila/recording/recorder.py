@@ -253,7 +253,7 @@ class ScopeRecording:
                     journal.discard_journal(path)
             self._journal.remove_file()
         raise_failures([*unread, *failed], self._root)
-        return replace(stored, cassettes=tuple(changes), answers=answers)
+        return stored._replace(cassettes=tuple(changes), answers=answers)
 
 
 def _now() -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -20,8 +19,10 @@ else:
     lazy_modules(globals(), drift_watch="aquila.recording.drift_watch")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecordings:
+# Tuples: every replay loads them and makes some, and a class of `dataclass` takes five times as long to make.
+
+
+class StoredRecordings(NamedTuple):
     """What became of a scope's recordings: how many were recorded, which files were written.
 
     ``cassettes`` are the names of all that were used, by whichever process. ``answers`` are what was recorded.
@@ -34,8 +35,7 @@ class StoredRecordings:
     answers: tuple[RecordedAnswer, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeReport:
+class ScopeReport(NamedTuple):
     """What one scope did, and the blocks within it.
 
     ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` says, for
@@ -58,9 +58,14 @@ class ScopeReport:
     pending: tuple[tuple[str, str], ...] = ()
     cassettes: tuple[tuple[str, str], ...] = ()
     oldest: str = ""
-    changes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    drifted: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
-    answers: tuple[RecordedAnswer, ...] = field(default=(), repr=False)
+    changes: tuple[tuple[str, str], ...] = ()
+    drifted: tuple[Mapping[str, Any], ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
+
+    def __repr__(self) -> str:
+        # Without what was asked and answered.
+        counts = f"{self.replayed} replayed, {self.recorded} recorded, {self.missed} missed, {self.scripted} scripted"
+        return f"<ScopeReport of {self.name}: {counts}>"
 
 
 def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
@@ -104,8 +109,7 @@ def _folder_of(scope: Scope) -> str:
 def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:
     """Add what the blocks within a scope did. Their misses are among its own."""
     reports = (own, *blocks)
-    return replace(
-        own,
+    return own._replace(
         replayed=sum(report.replayed for report in reports),
         recorded=sum(report.recorded for report in reports),
         scripted=sum(report.scripted for report in reports),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
@@ -138,8 +138,7 @@ def _hash_parts(*reduced: Any) -> str:
 # --- URLs and headers
 
 
-@dataclass(frozen=True, slots=True)
-class _Url:
+class _Url(NamedTuple):
     scheme: str
     host: str
     path: str

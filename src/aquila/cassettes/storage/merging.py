@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.matching.request_key import without_origin
@@ -63,8 +63,7 @@ class NewRecording:
         return self.key, self.position
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingPlayed:
+class RecordingPlayed(NamedTuple):
     """A recording that was played; the fields are those of :class:`NewRecording`."""
 
     key: str
