@@ -1,6 +1,8 @@
 """A storage that fails while it is told what became of a task loses no task, and takes no answer that has arrived."""
 
 import datetime as dt
+import multiprocessing
+import os
 
 import pytest
 from huey import MemoryHuey as PlainHuey
@@ -413,3 +415,36 @@ def test_what_was_due_and_refused_is_handed_back_once(make, monkeypatch):  # noq
             huey.enqueue(task)
     huey.notify_interrupted_tasks()
     assert huey.pending_count() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize("delay", [0, 60])
+def test_a_retry_that_the_storage_refused_is_handed_back_by_a_forked_worker(make, delay, goes_on, monkeypatch):  # noqa: F811
+    huey = make("sqlite")
+
+    @huey.task(retries=2, retry_delay=delay)
+    def job():
+        raise ValueError
+
+    def work():
+        worker = huey.create_consumer(worker_type="process")._create_worker()
+        worker.initialize()
+        with monkeypatch.context() as patch:
+            patch.setattr(huey.storage, "enqueue", fail)
+            patch.setattr(huey.storage, "add_to_schedule", fail)
+            for _ in range(3):
+                worker.loop()
+        if goes_on:
+            monkeypatch.setattr(huey.storage, "dequeue", lambda: None)
+            worker.loop()
+            os._exit(0)
+        worker.shutdown()
+
+    job()
+    huey.storage.close()
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    (task,) = huey.scheduled() if delay else huey.pending()
+    assert task.retries == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from huey.consumer import Consumer, Worker
+from huey.consumer import Consumer, Scheduler, Worker
 
 from aquila.huey.delivery.tasks_in_hand import stop_flag
 
@@ -18,8 +18,23 @@ class AquilaWorker(Worker):  # type: ignore[misc]
         stop_flag.set(self.stop_flag)
         super().initialize()
 
+    def shutdown(self) -> None:
+        """End. A process hands back what the storage has not taken; a thread leaves that to its consumer."""
+        self.huey.tasks_in_hand.leave_fork()
+        super().shutdown()
+
+
+class AquilaScheduler(Scheduler):  # type: ignore[misc]
+    """A scheduler that ends as ``AquilaWorker`` does."""
+
+    def shutdown(self) -> None:
+        """End."""
+        self.huey.tasks_in_hand.leave_fork()
+        super().shutdown()
+
 
 class AquilaConsumer(Consumer):  # type: ignore[misc]
     """The consumer that ``huey_consumer`` runs for a Huey of ``aquila.huey``."""
 
     worker_class = AquilaWorker
+    scheduler_class = AquilaScheduler

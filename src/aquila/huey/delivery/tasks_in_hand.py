@@ -97,6 +97,8 @@ class TasksInHand:
 
     def take_next(self) -> Task | None:
         """Take the next task out of the queue. What cannot be read becomes a dead letter, and the next is taken."""
+        if self._refused and multiprocessing.parent_process() is not None:
+            self._store_refused(again=True)  # Who reads the schedule is another process, and knows nothing of them.
         while True:
             taker, flag = next(_takers), stop_flag.get()
             task = copy = None
@@ -330,8 +332,16 @@ class TasksInHand:
         with self._changed:
             self._is_closed = False
 
-    def _store_refused(self) -> None:
-        """Ask the storage once more to take what it has refused: nobody reads the schedule here any more."""
+    def leave_fork(self) -> None:
+        """Hand back what the storage has refused, where a forked worker or scheduler ends: its consumer cannot."""
+        if multiprocessing.parent_process() is not None:
+            self._store_refused()
+
+    def _store_refused(self, *, again: bool = False) -> None:
+        """Ask the storage once more to take what it has refused: nobody reads the schedule here any more.
+
+        ``again``: what it refuses still is kept for the next time. Otherwise it is lost, and that is said.
+        """
         with self._lock:
             refused, self._refused = self._refused, []
         for task in refused:
@@ -343,7 +353,11 @@ class TasksInHand:
                 else:
                     self.storage.add_to_schedule(data, task.eta)
             except Exception:
-                logger.exception("task %s is due again and could not be enqueued", task.id)
+                if again:
+                    with self._lock:
+                        self._refused.append(task)
+                else:
+                    logger.exception("task %s is due again and could not be enqueued", task.id)
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
