@@ -53,6 +53,8 @@ give_uv UV_DEFAULT_INDEX "$(told index-url)"
 give_uv UV_CONSTRAINT "$(told constraint)"
 give_uv UV_FIND_LINKS "$(told find-links)"
 give_uv SSL_CERT_FILE "$(told cert)"
+uv=.venv/bin/uv # one serves all environments
+[ -x "$uv" ] || uv=$folder/bin/uv
 only_pip=$(told no-index)$(told extra-index-url)$(told no-binary)$(told only-binary)
 
 # Install with uv, which takes a fifth of the time, or with pip where uv cannot: it is not built for every platform, and
@@ -60,10 +62,11 @@ only_pip=$(told no-index)$(told extra-index-url)$(told no-binary)$(told only-bin
 install() {
     printf '%s ' "$1"
     shift
-    if [ -z "$only_pip" ] && [ -x "$folder/bin/uv" ] && "$folder/bin/uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
+    if [ -z "$only_pip" ] && [ -x "$uv" ] && "$uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1; then
         echo
         return
     fi
+    "$folder/bin/python" -m pip install --upgrade "pip>=25.1" >>"$log" 2>&1 || true # the first to know --group
     rm -f "$folder/.failed"
     { "$folder/bin/python" -m pip install "$@" 2>&1 || touch "$folder/.failed"; } | tee -a "$log" |
         awk '/^ *(Collecting|Obtaining) / { printf "."; fflush() }'
@@ -78,8 +81,11 @@ install() {
 
 rm -f "$stamp"
 : >"$log"
-install "Installing pip and uv" --upgrade "pip>=25.1"
-"$folder/bin/python" -m pip install uv >>"$log" 2>&1 || true
+if [ ! -x "$uv" ]; then
+    printf 'Installing uv\n'
+    "$folder/bin/python" -m pip install uv >>"$log" 2>&1 || true
+    uv=$folder/bin/uv
+fi
 install "Installing Aquila and what its '$group' group needs" --editable . --group "$group"
 if [ "$model" = with-model ]; then
     # Its package depends on a compiler's worth of things that are not needed: only its file is.
