@@ -13,7 +13,7 @@ from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
-from aquila.errors import ConfigError, MessageRejected
+from aquila.errors import ConfigError, MessageRejected, NotSerializable
 from aquila.huey import scope_reference
 from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
@@ -319,11 +319,24 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""
         if not self.around_tasks:
-            return super()._execute(task, timestamp)
+            return self._execute_once(task, timestamp)
         with contextlib.ExitStack() as stack:
             for around in self.around_tasks:
                 stack.enter_context(around(current_task()))
+            return self._execute_once(task, timestamp)
+
+    def _execute_once(self, task: Task, timestamp: Any) -> Any:
+        try:
             return super()._execute(task, timestamp)
+        except NotSerializable as error:
+            self.end_unsendable(task, error)
+            return None
+
+    def end_unsendable(self, task: Task, error: NotSerializable) -> None:
+        """End a task whose result, or what is to follow it, cannot be made a message. A test replaces this, to fail."""
+        from aquila.huey.delivery.unsendable import fail_for_good  # noqa: PLC0415 -- seldom needed
+
+        fail_for_good(self, task, error, is_result=task.__dict__.get("_aquila_unsendable") is error)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
         self.record_outcome(task, exception)

@@ -8,7 +8,9 @@ from typing import Any
 
 from huey.api import Huey, PeriodicTask, Task
 
+from aquila.errors import NotSerializable
 from aquila.huey.progress.storage_patience import ask_again
+from aquila.huey.running_task import current_task_or_none
 
 _OF_TASKS = (Task, PeriodicTask)
 
@@ -60,7 +62,13 @@ class PatientResults:
 
     def put_result(self, key: str, data: Any) -> Any:
         """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
-        message = self.serializer.serialize(data)
+        try:
+            message = self.serializer.serialize(data)
+        except NotSerializable as refusal:
+            current = current_task_or_none()
+            if current is not None and current.task.id == key:
+                current.task._aquila_unsendable = refusal
+            raise
         try:
             return self.store_result(key, data, message)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises

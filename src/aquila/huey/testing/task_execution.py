@@ -19,7 +19,7 @@ from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from huey.signals import SIGNAL_COMPLETE, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
 from huey.storage import MemoryStorage
 
-from aquila.errors import TaskContractBroken
+from aquila.errors import NotSerializable, TaskContractBroken
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.limits.rescheduling import reschedule_after
 from aquila.huey.testing.attribute_patches import replace_attributes
@@ -174,6 +174,11 @@ class ObservedHuey(AquilaHuey):
             if (seen := _observation.get()) is not None and key == seen.task_id:
                 seen.storing_failed = error
             raise
+
+    def end_unsendable(self, task: Any, error: NotSerializable) -> None:
+        if _observation.get() is not None:
+            raise error
+        super().end_unsendable(task, error)
 
     def _run_post_execute(self, task: Any, task_value: Any, exception: BaseException | None) -> None:
         seen = _observation.get()
@@ -376,8 +381,8 @@ def _explain_broken_end(task: Any, seen: _Observation, error: Exception) -> Task
     name = task_name(task)
     if seen.returned and seen.storing_failed is not None:
         return TaskContractBroken(
-            f"the result of {name} cannot be stored: {seen.storing_failed}. A worker would have run the task, lost the "
-            "result, and sent no signal of its end"
+            f"the result of {name} cannot be stored: {seen.storing_failed}. A worker would have run the task, and "
+            "stored this error in the place of its result"
         )
     if seen.exception is not None:
         return TaskContractBroken(

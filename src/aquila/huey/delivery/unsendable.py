@@ -1,0 +1,40 @@
+"""What becomes of a task whose result, or what is to follow it, cannot be made a message: it has failed for good."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+from huey.api import PeriodicTask, Task
+from huey.signals import SIGNAL_ERROR
+from huey.utils import Error
+
+from aquila.errors import NotSerializable
+
+logger = logging.getLogger("huey.aquila")
+
+
+def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: bool) -> None:
+    """Say of a task that it failed, to whoever waits for it or for what follows it, and keep it as a dead letter.
+
+    To execute it again would pay again, for the same. ``is_result``: what could not be stored is the value that the
+    task has returned. Else that is told already, and the task that follows, or the retry, cannot be enqueued.
+    """
+    logger.error("task %s has failed for good, for this cannot be stored: %s", task.id, error)
+    task.retries = 0
+    if is_result:
+        huey._emit(SIGNAL_ERROR, task, error)
+    told = Error(huey.build_error_result(task, error))
+    has_value = not is_result and task.__dict__.get("_aquila_error") is None
+    waited_for = task.on_complete if has_value else task
+    while waited_for is not None and huey.results and not isinstance(task, PeriodicTask):
+        huey.put_result(waited_for.id, told)
+        waited_for = waited_for.on_complete
+    if is_result:
+        huey._run_post_execute(task, None, error)
+        if task.on_error:
+            handler = copy.copy(task.on_error)
+            handler.extend_data(error)
+            huey.enqueue(handler)
+    huey._abort_chord_member(task, told)

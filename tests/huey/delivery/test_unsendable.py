@@ -1,0 +1,81 @@
+"""A task whose result cannot be stored has failed, and says so: nobody waits for it in vain, or pays again."""
+
+import pytest
+from huey.exceptions import TaskException
+
+from aquila.huey import dead_letters
+from aquila.huey.live import publish_jobs
+from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.state import state_of
+from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
+from tests.huey.live.conftest import settle
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "keep_running"])
+def huey(request, make):  # noqa: F811
+    return make("sqlite", keep_running=request.param)
+
+
+def drain(huey):
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+
+
+def test_whoever_waits_for_a_result_that_cannot_be_stored_is_told(huey):
+    executed, handled = [], []
+
+    @huey.task(retries=2)
+    def job():
+        executed.append(1)
+        return object()
+
+    @huey.task()
+    def follow(value):
+        executed.append(value)
+
+    @huey.task()
+    def handle(error):
+        handled.append(type(error).__name__)
+
+    first, second = huey.enqueue(job.s().error(handle).then(follow))
+    drain(huey)
+    assert executed == [1]
+    for result in (first, second):
+        with pytest.raises(TaskException, match="NotSerializable"):
+            result.get()
+    (letter,) = dead_letters(huey)
+    assert (letter.id, letter.kind) == (first.id, "failed")
+    assert handled == ["NotSerializable"]
+    assert not huey.tasks_in_hand.has_any
+
+
+def test_a_task_whose_successor_cannot_be_sent_keeps_its_value(huey):
+    @huey.task()
+    def job():
+        return 1
+
+    @huey.task()
+    def follow(odd, value):
+        return value
+
+    following = follow.s("x")
+    first, second = huey.enqueue(job.s().then(following))
+    task = huey.dequeue()
+    task.on_complete.args = (object(),)
+    huey.execute(task)
+    assert first.get() == 1
+    with pytest.raises(TaskException, match="NotSerializable"):
+        second.get()
+
+
+def test_its_page_says_that_it_failed(huey):
+    publish_jobs(huey, every=0.01)
+
+    @huey.task()
+    def job():
+        return object()
+
+    result = job()
+    drain(huey)
+    settle(huey)
+    assert decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id)).state == "failed"
