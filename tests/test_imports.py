@@ -81,7 +81,6 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.recording.open_scopes",
     "aquila.recording.runtime",
     "aquila.recording.under_test",
-    "aquila.transports",
     "pytest_aquila",
     "pytest_aquila.fixture_names",
     "pytest_aquila.options",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 
 def _parse_text(value: str) -> str:
@@ -119,15 +119,19 @@ class Option:
         self.secret = secret
 
 
-class Variable(NamedTuple):
+class Variable:
     """An environment variable that is no setting. ``page`` of the documentation tells more.
 
     ``is_internal`` says that Aquila sets it itself, for its own processes.
     """
 
-    help: str
-    page: str
-    is_internal: bool = False
+    # Written out, as `Option` is: every test run loads this, and generating a class takes longer than the whole table.
+    __slots__ = ("help", "is_internal", "page")
+
+    def __init__(self, help: str, page: str, *, is_internal: bool = False) -> None:
+        self.help = help
+        self.page = page
+        self.is_internal = is_internal
 
 
 VARIABLES: Mapping[str, Variable] = {

@@ -23,15 +23,8 @@ from pytest_aquila.fixture_names import pytest_collectstart, pytest_pycollect_ma
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
 if TYPE_CHECKING:
-    from typing import Literal
-
-    from aquila.config import Settings
-    from aquila.errors import UnansweredRequest
-    from aquila.recording.reports import ScopeReport
-    from pytest_aquila.reporting import Totals
-
-    Outcome = Literal["passed", "skipped", "xfailed", "failed"]
     from aquila import errors
+    from aquila.errors import UnansweredRequest
     from aquila.recording import child_misses, outgoing, recovery
     from pytest_aquila import (
         advice,
@@ -42,7 +35,6 @@ if TYPE_CHECKING:
         fault_check,
         fault_runs,
         fixture_cassettes,
-        junit_facts,
         noted_uses,
         option_values,
         outcomes,
@@ -50,6 +42,7 @@ if TYPE_CHECKING:
         recording_progress,
         report_redaction,
         reporting,
+        scope_ends,
         sealed_run,
         second_attempts,
         unanswered,
@@ -57,7 +50,9 @@ if TYPE_CHECKING:
         vcr_compat,
         verify_run,
     )
+    from pytest_aquila.reporting import Totals
     from pytest_aquila.run_report import wanted_reports
+    from pytest_aquila.scope_ends import Outcome
 else:
     lazy_modules(
         globals(),
@@ -71,7 +66,6 @@ else:
         fault_check="pytest_aquila.fault_check",
         fault_runs="pytest_aquila.fault_runs",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
-        junit_facts="pytest_aquila.junit_facts",
         noted_uses="pytest_aquila.noted_uses",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
@@ -81,6 +75,7 @@ else:
         recording_progress="pytest_aquila.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
         reporting="pytest_aquila.reporting",
+        scope_ends="pytest_aquila.scope_ends",
         second_attempts="pytest_aquila.second_attempts",
         sealed_run="pytest_aquila.sealed_run",
         unanswered="pytest_aquila.unanswered",
@@ -222,7 +217,9 @@ def pytest_fixture_setup(
     item = test_scopes.running_item(request.config)
     if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
         return (yield)
-    cassette = fixture_cassettes.FixtureCassette(fixturedef, request, item, functools.partial(_add_report, item))
+    cassette = fixture_cassettes.FixtureCassette(
+        fixturedef, request, item, functools.partial(scope_ends.add_report, item)
+    )
     request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
     try:
         with cassette.answer_setup():
@@ -338,44 +335,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
     scope = test_scopes.end_test(item)
-    if scope is None:
-        return
-    settings, misses = scope.settings, tuple(scope.misses)  # once: children tell of theirs through files
-    if misses:
-        second_attempts.plan(item, misses)
-    if misses or outcome != "passed":
-        test_scopes.redactors_of(item)  # its reports are still to come
-    else:
-        test_scopes.remember_redactors(item, scope)
-    report = test_scopes.close_scope(
-        item,
-        passed=outcome == "passed" and not misses,
-        # It ended where it meant to: a replay needs what led there. It may have asked less than another run would.
-        # One that fails for want of a fault has recorded the good answer of which it is made.
-        adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
-        and not misses,
-    )
-    if report is not None:
-        _add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
-
-
-def _add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:
-    """Add to the sums of the run what a scope did: that of a test, or of a fixture that the test set up.
-
-    ``is_whole`` says that it was a test, which ran to its end.
-    """
-    if test_scopes.runs_again(item):  # the next attempt counts
-        row = (test_scopes.id_to_type(item), second_attempts.reason_of(item))
-        if row not in totals_of(item.config).anew:
-            totals_of(item.config).anew.append(row)
-        return
-    test = test_scopes.id_to_type(item)
-    totals_of(item.config).add_report(report, settings, test)
-    if getattr(item.config.option, "xmlpath", None) is not None:
-        junit_facts.add_report(item, report)
-    if settings.transport == "record":
-        recording_progress.note_recording(item, test, report)
-        totals_of(item.config).uses += noted_uses.uses_in(item, report, is_whole=is_whole)
+    if scope is not None:
+        scope_ends.close_test_scope(item, scope, outcome)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from aquila import transports
+from aquila.intercept import activation
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet
 
@@ -116,3 +118,7 @@ def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: 
         for name in ("zipped_library", "zipped_other"):
             sys.modules.pop(name, None)
     assert library.Client().own() == "theirs"
+
+
+def test_the_names_of_the_httpx_family_are_those_of_transports() -> None:
+    assert activation._HTTPX_FAMILY == transports.HTTPX_FAMILY

@@ -23,7 +23,6 @@ from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.transports import HTTPX_FAMILY
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -46,6 +45,9 @@ else:
         web_socket_clients="aquila.intercept.web_sockets.clients",
     )
 
+
+_HTTPX_FAMILY = ("httpx2", "httpx")
+"""Those of ``aquila.transports``, whose package every run would load for these two names."""
 
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
 """The libraries that ``vcr_clients`` patches."""
@@ -70,7 +72,7 @@ class Interception:
         # Of each run that shows some, the innermost last; the first is that of the process, which shows none.
         self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
-            **dict.fromkeys(HTTPX_FAMILY, self._patch_httpx),
+            **dict.fromkeys(_HTTPX_FAMILY, self._patch_httpx),
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "concurrent.futures.thread": self._patch_executors,

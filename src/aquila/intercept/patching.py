@@ -9,18 +9,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.import_hooks import ImportHooks
 
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Undoable(Protocol):
+        """A change that can be taken back."""
+
+        def undo(self) -> None:
+            """Take the change back."""
+else:
+    Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
+
 _ABSENT = object()
-
-
-class Undoable(Protocol):
-    """A change that can be taken back."""
-
-    def undo(self) -> None:
-        """Take the change back."""
 
 
 class Patch:
