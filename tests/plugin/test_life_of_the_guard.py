@@ -14,7 +14,7 @@ import pytest
 
 from aquila.intercept.provider_keys import dummies_for_answers
 from tests.support.real_hosts import real_hosts
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but, slow_but
 from tests.support.upstream import Answer, Upstream
 
 KEY = "machines-own-key-1234567890"
@@ -171,8 +171,7 @@ WAYS_TO_END = {
 }
 
 
-@pytest.mark.parametrize("how", slow_but(["Ctrl-C"], WAYS_TO_END))
-@pytest.mark.slow
+@pytest.mark.parametrize("how", nightly_but(["passes", "Ctrl-C", "internal error", "conftest fails"], WAYS_TO_END))
 def test_however_a_run_ends_the_guard_stays(how: str, folder: Folder, provider: Upstream) -> None:
     test, code = WAYS_TO_END[how]
     conftest = "import asking, atexit\nasking.note('conftest')\natexit.register(asking.note, 'atexit')\n"

@@ -149,11 +149,11 @@ def pytest_runtest_logreport(report):
     [
         ((), {}, "True True "),
         ((), {"CI": "true"}, "False False "),
-        (("-s",), {}, "False False "),
+        pytest.param(("-s",), {}, "False False ", marks=pytest.mark.nightly),
         (("-q",), {}, "False False "),
-        ((), {"TERM": "dumb"}, "False False "),
+        pytest.param((), {"TERM": "dumb"}, "False False ", marks=pytest.mark.nightly),
         (("-p", "xdist", "-n1"), {}, "False False False False "),  # in the worker, and where it reports to
-        (("-p", "no:terminal"), {}, "False False "),
+        pytest.param(("-p", "no:terminal"), {}, "False False ", marks=pytest.mark.nightly),
     ],
     ids=["a terminal", "CI", "-s", "-q", "a dumb terminal", "workers", "no reporter"],
 )

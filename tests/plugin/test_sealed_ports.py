@@ -21,7 +21,7 @@ from tests.support.sealing import (
     start_sealed_pytest,
     write_tests,
 )
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but, slow_but
 
 pytestmark = needs_sealing()
 
@@ -276,8 +276,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("client", slow_but(["python"], REFUSED))
-@pytest.mark.slow
+@pytest.mark.parametrize("client", nightly_but(["python", "child"], REFUSED))
 def test_the_error_names_the_port_that_is_not_reached(folder: Path, client: str) -> None:
     port, answering = serve("127.0.0.1", answer_after_the_end)
     write_tests(folder, f"def test_it():\n    {REFUSED[client].format(port)}")

@@ -26,7 +26,7 @@ from tests.support.sealing import (
     start_sealed_pytest,
     write_tests,
 )
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but, slow_but
 
 pytestmark = needs_sealing()
 
@@ -260,8 +260,8 @@ sys.exit(getattr(config, "_console_main", config.console_main)())
 
 @pytest.mark.parametrize(
     "command",
-    slow_but(
-        [(sys.executable, "-m", "pytest")],
+    nightly_but(
+        [(sys.executable, "-m", "pytest"), (sys.executable, "-s", COMMAND, "-k", "test_it or not  é")],
         [
             (COMMAND, "-q"),
             (sys.executable, "-m", "pytest"),
@@ -275,7 +275,6 @@ sys.exit(getattr(config, "_console_main", config.console_main)())
     ),
     ids=["command", "module", "flags", "script", "text", "pdb", "profile", "name on the path"],
 )
-@pytest.mark.slow
 def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[str, ...]) -> None:
     write_tests(folder, SEEN)
     seen = []
@@ -297,8 +296,12 @@ def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[st
 
 @pytest.mark.parametrize(
     ("body", "arguments", "code"),
-    slow_but(
-        [("import os; os._exit(77)", (), 77)],
+    nightly_but(
+        [
+            ("import os; os._exit(77)", (), 77),
+            ("import os; os.kill(os.getpid(), 9)", (), -9),
+            ("pass", ("-k", "nothing"), 5),
+        ],
         [
             ("pass", (), 0),
             ("assert False", (), 1),
@@ -312,7 +315,6 @@ def test_a_sealed_run_is_started_as_it_was_typed(folder: Path, command: tuple[st
         of_several_names=True,
     ),
 )
-@pytest.mark.slow
 def test_the_exit_code_is_that_of_the_run(folder: Path, body: str, arguments: tuple[str, ...], code: int) -> None:
     write_tests(folder, f"def test_it(): {body}")
     assert run_pytest(folder, *arguments, env=SEALED).returncode == code
@@ -565,8 +567,8 @@ def test_a_socket_that_was_inherited_from_outside_is_closed(folder: Path, counte
 
 @pytest.mark.parametrize(
     ("arguments", "variables", "named"),
-    slow_but(
-        [((), {"AQUILA_RECORD": "all"}, "record")],
+    nightly_but(
+        [((), {"AQUILA_RECORD": "all"}, "record"), (("--aquila-transport=live",), {}, "live")],
         [
             (("--aquila-transport=live",), {}, "live"),
             (("--aquila-record",), {}, "record"),
@@ -577,7 +579,6 @@ def test_a_socket_that_was_inherited_from_outside_is_closed(folder: Path, counte
         of_several_names=True,
     ),
 )
-@pytest.mark.slow
 def test_what_needs_the_network_is_a_usage_error(
     folder: Path, arguments: tuple[str, ...], variables: dict[str, str], named: str
 ) -> None:

@@ -23,10 +23,20 @@ def slow_but(tried: Collection[Any], rows: Iterable[Any], *, of_several_names: b
     ]
 
 
-def nightly_but(tried: Collection[Any], rows: Iterable[Any]) -> list[Any]:
-    """``rows`` for ``pytest.mark.parametrize``, all slow. Those that are not ``tried`` are left to the nights."""
+def nightly_but(tried: Collection[Any], rows: Iterable[Any], *, of_several_names: bool = False) -> list[Any]:
+    """``rows`` for ``pytest.mark.parametrize``, all slow. Those that are not ``tried`` are left to the nights.
+
+    ``of_several_names``: each row is a tuple with the values of several parameters.
+    """
+    rows = list(rows)
+    unknown = [row for row in tried if row not in rows]
+    if unknown:
+        raise ValueError(f"not in the table: {unknown}")
     return [
-        pytest.param(row, marks=[pytest.mark.slow] if row in tried else [pytest.mark.slow, pytest.mark.nightly])
+        pytest.param(
+            *(row if of_several_names else [row]),
+            marks=[pytest.mark.slow] if row in tried else [pytest.mark.slow, pytest.mark.nightly],
+        )
         for row in rows
     ]
 
