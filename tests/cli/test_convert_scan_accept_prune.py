@@ -24,6 +24,7 @@ from aquila.cassettes.storage import cassette_files, journal, recorded_uses
 from aquila.cassettes.storage.journal import Journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording import recording_age
 from tests.cli.conftest import Cassettes, conversation
@@ -363,8 +364,9 @@ def littered(cassettes: Cassettes) -> Cassettes:
 
 
 def files(cassettes: Cassettes) -> list[str]:
-    """All files of the folder."""
-    return sorted(str(path.relative_to(cassettes.folder)) for path in cassettes.folder.rglob("*") if path.is_file())
+    """All files of the folder, but for the locks."""
+    names = [path.relative_to(cassettes.folder) for path in cassettes.folder.rglob("*") if path.is_file()]
+    return sorted(str(name) for name in names if WORK_FOLDER not in name.parts)
 
 
 SAFE = [".other.yaml.0123abcd.tmp", "old/orphan.yaml", "used.yaml", "waiting.pending.yaml"]

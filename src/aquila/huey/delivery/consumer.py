@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from huey.consumer import Consumer, Scheduler, Worker
 
-from aquila.huey.delivery.tasks_in_hand import stop_flag
+from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 
 
 class AquilaWorker(Worker):  # type: ignore[misc]
@@ -20,7 +22,7 @@ class AquilaWorker(Worker):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """End. A process hands back what the storage has not taken; a thread leaves that to its consumer."""
-        self.huey.tasks_in_hand.leave_fork()
+        _leave_fork(self.huey)
         super().shutdown()
 
 
@@ -29,8 +31,15 @@ class AquilaScheduler(Scheduler):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """End."""
-        self.huey.tasks_in_hand.leave_fork()
+        _leave_fork(self.huey)
         super().shutdown()
+
+
+def _leave_fork(huey: Any) -> None:
+    # In tests these workers run a project's plain Huey too, which takes nothing in hand.
+    in_hand: TasksInHand | None = getattr(huey, "tasks_in_hand", None)
+    if in_hand is not None:
+        in_hand.leave_fork()
 
 
 class AquilaConsumer(Consumer):  # type: ignore[misc]
