@@ -83,7 +83,7 @@ def read_environment() -> dict[str, str]:
 
     As ``dict(os.environ)``, which decodes each name and each value by itself, and takes ten times as long.
     """
-    variables = _raw_environment()
+    variables = dict(_raw_environment())  # in one step: another thread may change it
     if not isinstance(next(iter(variables), ""), bytes):
         return dict(os.environ)
     # No variable can hold the byte that stands between them here.

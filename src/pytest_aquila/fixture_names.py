@@ -41,17 +41,17 @@ class _LateFixtures:
         self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
         self._are_registered = False
 
-    def find(self, name: str, node: pytest.Item | pytest.Collector) -> Definitions:
+    def find(self, argname: str, node: pytest.Item | pytest.Collector) -> Definitions:
         """Return the definitions of a fixture that a node sees, the nearest last, as the manager does."""
-        if not name.startswith(PREFIX):
-            found = self._find(name, node)
-            if found is not None or self._are_registered or name == "request":
+        if not argname.startswith(PREFIX):
+            found = self._find(argname, node)
+            if found is not None or self._are_registered or argname == "request":
                 return found
             self.register()  # pytest lists what there is, where a name is misspelt
             return None
         if not self._are_registered:
             self.register()
-        found = self._find(name, node)
+        found = self._find(argname, node)
         # Registered late, they stand behind those of other plugins.
         return found and sorted(found, key=_is_foreign)
 
@@ -74,11 +74,19 @@ def _is_foreign(definition: pytest.FixtureDef[Any]) -> bool:
 _late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
 
 
+def _look_up_late(session: pytest.Session) -> _LateFixtures:
+    """Look up the fixtures of a session here from now on. A plugin may come when its start is over."""
+    late = session.config.stash.get(_late, None)
+    if late is None:
+        late = session.config.stash[_late] = _LateFixtures(session)
+        vars(session._fixturemanager)["getfixturedefs"] = late.find
+    return late
+
+
 @pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Look up fixtures here from now on, and let tests use the short names if the ini key names a Huey."""
-    late = session.config.stash[_late] = _LateFixtures(session)
-    vars(session._fixturemanager)["getfixturedefs"] = late.find
+    late = _look_up_late(session)
     if session.config.getoption("showfixtures", False):
         late.register()
     if session.config.getini("aquila_huey"):
@@ -106,7 +114,7 @@ def _look_for_override(collector: pytest.Collector) -> None:
 
 def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
     """Whether the fixture ``aquila_huey`` is another one than Aquila's for tests at a node."""
-    return node.config.stash[_late].is_overridden("aquila_huey", node)
+    return _look_up_late(node.session).is_overridden("aquila_huey", node)
 
 
 def begin_testing_mode_of_ini(config: pytest.Config) -> None:

@@ -169,14 +169,21 @@ def _layers_of(config: pytest.Config, chosen: argparse.Namespace) -> SettingsLay
         command_line=options.command_line_settings(chosen),
         under_pytest=True,
         finds_drift=chosen.aquila_drift is not None,
-        copies=functools.cache(lambda: _copies_folder(config)),  # once a run: pytest makes the folder at each call
+        copies=functools.partial(_copies_folder, config),
     )
+
+
+_copies: pytest.StashKey[Path | None] = pytest.StashKey()
 
 
 def _copies_folder(config: pytest.Config) -> Path | None:
     """Where compiled copies of cassettes are kept: pytest's cache, if there is one."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
-    try:
-        return cache.mkdir("aquila") if cache is not None else None
-    except OSError:
+    if cache is None:  # perhaps not yet: a conftest may ask while it is imported
         return None
+    if _copies not in config.stash:  # once a run: pytest makes the folder at each call
+        try:
+            config.stash[_copies] = cache.mkdir("aquila")
+        except OSError:
+            config.stash[_copies] = None
+    return config.stash[_copies]

@@ -55,3 +55,16 @@ def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, cop
     copies.write_text("a file where the folder should be")
     run(project).assert_outcomes(passed=1)
     run(project, "-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_a_replay_while_a_conftest_is_imported_keeps_no_copies_away(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
+    project.record(tests=LONG)
+    project.pytester.makeconftest(
+        """
+        from aquila.recording import runtime
+
+        assert runtime.current_run().layers.copies_folder() is None  # pytest has no cache yet
+        """
+    )
+    run(project).assert_outcomes(passed=1)
+    assert len(list(copies.glob("*.msgpack"))) == 1
