@@ -123,7 +123,48 @@ def test_what_a_script_answers_another_process_is_told_like_what_it_answers_here
     assert too_much["error"].startswith("not kept: other processes were answered more than")
 
 
+KEYS = """
+import os
+import subprocess
+import sys
+
+import pytest
+
+CHILD = '''
+import os, httpx2
+key, address = os.environ["ACME_API_KEY"], "https://api.openai.com/v1/"
+body = {"model": "gpt-x", "messages": [{"role": "user", "content": "say " + key}]}
+for path in ("chat/completions", f"chat/completions?q={key}", f"{key}/chat/completions"):
+    for _ in range(2):
+        httpx2.post(address + path, json=body)
+'''
+
+GRANDCHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+
+
+@pytest.mark.parametrize("program", [[CHILD], [GRANDCHILD, CHILD]], ids=["child", "grandchild"])
+@pytest.mark.aquila(faults="overloaded")
+def test_key_of(program, aquila_script):
+    for _ in range(3):
+        aquila_script.reply("you said Zq81LmPw04kVbTnD")
+    subprocess.run([sys.executable, "-c", *program], env={**os.environ, "ACME_API_KEY": "Zq81LmPw04kVbTnD"}, check=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_key_that_only_a_child_process_knows_is_in_no_report(project: Project) -> None:
+    project.pytester.makepyfile(test_keys=KEYS)
+    report, told = run_and_read(project, passed=2)
+    for exchanges in told.values():
+        assert [each["states"] for each in exchanges] == [["faulted"], ["scripted"]] * 3
+        assert [each["messages"][0]["text"] for each in exchanges] == ["say [redacted]"] * 6
+        assert [each["answer"][0]["text"] for each in exchanges[1::2]] == ["you said [redacted]"] * 3
+    assert "Zq81LmPw04kVbTnD" not in json.dumps(report)
+
+
 JOBS = """
+import os
+
 import httpx2
 import pytest
 from aquila.huey import SqliteHuey
@@ -142,7 +183,8 @@ def work(text):
     body = {"model": "gpt-x", "messages": [{"role": "user", "content": text}]}
     answer = httpx2.post("https://api.openai.com/v1/chat/completions", json=body)
     if answer.status_code != 200:
-        raise ValueError("no answer")
+        key = os.environ["WORK_API_KEY"] = f"Zq81LmPw04kVbTn{os.getpid()}"  # no other process knows it
+        raise ValueError(f"no answer for {key}")
     return answer.json()["choices"][0]["message"]["content"]
 
 
@@ -162,7 +204,7 @@ def test_jobs_of_a_real_consumer_are_told_with_their_attempts(project: Project) 
         (job,) = test["jobs"]
         attempts = [(attempt["number"], attempt["outcome"]) for attempt in job["attempts"]]
         assert attempts == [(1, "error"), (2, "complete")], test["id"]
-        assert "no answer" in job["attempts"][0]["error"]
+        assert job["attempts"][0]["error"] == "ValueError: no answer for [redacted]"
         failed, good = test["exchanges"]
         assert (failed["status"], good["answer"][0]["text"]) == (400, "done")
         assert {failed["job"], good["job"]} == {job["id"]}

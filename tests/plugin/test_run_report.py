@@ -344,3 +344,47 @@ def test_no_test_fails_because_what_it_asked_cannot_be_told(
     monkeypatch.setattr("aquila.run_report.exchanges.ExchangeReader.read", fail)
     project.run(REPORT).assert_outcomes(passed=1)
     assert read()["tests"][0]["exchanges"][0]["error"] == "what was asked cannot be told: RuntimeError"
+
+
+def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project, read: Callable[[], Any]) -> None:
+    tests = """
+        KEY = "Ww99EeRr33TtYyUu"
+
+        def ask(**options):
+            import httpx2
+            body = {"model": "m", "messages": [{"role": "user", "content": f"say {KEY}"}]}
+            httpx2.post(f"https://api.openai.com/v1/chat/completions?q={KEY}", json=body, **options)
+
+        @pytest.fixture
+        def key(monkeypatch):
+            with monkeypatch.context() as context:
+                context.setenv("ACME_API_KEY", KEY)
+                yield
+
+        def test_script(aquila_script, key):
+            aquila_script.reply(f"You said {KEY}")
+            ask()
+
+        def test_block(monkeypatch):
+            with aquila.use_cassette("block"):
+                with pytest.raises(BaseException):
+                    post("early")
+                monkeypatch.setenv("ACME_API_KEY", KEY)
+                with pytest.raises(BaseException):
+                    ask()
+                monkeypatch.delenv("ACME_API_KEY")
+
+        def test_refused(monkeypatch):
+            monkeypatch.setenv("ACME_API_KEY", KEY)
+            with pytest.raises(BaseException):
+                ask()
+            monkeypatch.delenv("ACME_API_KEY")
+        """
+    project.run(REPORT, tests=tests)
+    report = read()
+    (scripted,) = exchanges_of(report)["test_script"]
+    assert scripted["messages"][0]["text"] == "say [redacted]"
+    assert scripted["answer"][0]["text"] == "You said [redacted]"
+    assert [each["states"] for each in exchanges_of(report)["test_block"]] == [["missed"], ["missed"]]
+    assert [each["states"] for each in exchanges_of(report)["test_refused"]] == [["refused"]]
+    assert "Ww99EeRr33TtYyUu" not in json.dumps(report)

@@ -60,7 +60,7 @@ def describe_run(scope: Scope | None) -> str:
     }
     if runtime.current_run().play_log is not None:
         told["plays"] = True
-    if runtime.current_run().exchange_watch is not None:
+    if runtime.current_run().exchange_watch is not None or runtime.current_run().tells_jobs:
         told["jobs"] = True
     if scope.settings.record_budget is not None:
         told["budget"] = runtime.current_run().state_of(record_budget.RecordBudget).path

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from aquila.recording import outgoing
+
 if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+    from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import UnansweredRequest
     from aquila.recording.decisions import Decision, ReplayDecision
     from aquila.recording.reports import ScopeReport
@@ -62,6 +65,14 @@ class WatchedExchange:
     """Bytes of a live answer, or messages of a conversation, that came behind what was kept."""
     repeats: list[UnansweredRequest] = field(default_factory=list)
     """Further misses of the same request: a client that tries again."""
+    redactors: list[Redactor] = field(default_factory=list)
+    """What knows the secrets of the moments in which something was noted: later the environment may be another."""
+
+    def remember_secrets(self) -> None:
+        """Let what is noted be told without what is secret now."""
+        redactor = outgoing.run_redactor()
+        if not any(redactor is known for known in self.redactors):
+            self.redactors.append(redactor)
 
 
 class ExchangeWatch:
@@ -89,6 +100,7 @@ class ExchangeWatch:
         """Note a request that was just made."""
         asked = time.perf_counter()
         exchange = WatchedExchange(scope, request, asked, decision=decision, job=current_job.get())
+        exchange.remember_secrets()
         with self._lock:
             self._open.append(exchange)
         return exchange

@@ -11,11 +11,12 @@ from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime, under_test
+from aquila.recording import outgoing, runtime, under_test
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 
 if TYPE_CHECKING:
+    from aquila.cassettes.model import Interaction
     from aquila.recording import exchange_watch
     from aquila.scripting import script_file, shared_script
     from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, ToldAnswer
@@ -101,7 +102,9 @@ def script_of_parent(scope: Scope) -> AnswersRequests:
 
 
 def _remote_script(token: str, scope: Scope, cassette: str | None = None) -> RemoteScript:
-    return shared_script.RemoteScript(under_test.run_key().key, token, scope.id, cassette, find_job=_find_job)
+    return shared_script.RemoteScript(
+        under_test.run_key().key, token, scope.id, cassette, find_job=_find_job, make_note=_make_note
+    )
 
 
 def _token_of_parent(scope: Scope) -> str | None:
@@ -113,5 +116,14 @@ def _token_of_parent(scope: Scope) -> str | None:
 
 def _find_job() -> str:
     """Return the id of the job that runs in this context, in a run that reports; else the empty text."""
+    return exchange_watch.current_job.get() if _is_reported() else ""
+
+
+def _make_note(interaction: Interaction) -> Interaction | None:
+    """Return what a report may tell of an exchange of this process, whose secrets its parent may not know."""
+    return outgoing.run_redactor().redact_interaction(interaction) if _is_reported() else None
+
+
+def _is_reported() -> bool:
     run = runtime.current_run()
-    return exchange_watch.current_job.get() if run.tells_jobs or run.exchange_watch is not None else ""
+    return run.tells_jobs or run.exchange_watch is not None

@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.frames.sound_chunks import SoundChunks
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
-from aquila.recording import outgoing, runtime
+from aquila.recording import outgoing
 from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.exchange_watch import WatchedExchange
-from aquila.recording.redactors import RedactorCache
 from aquila.recording.reports import ScopeReport
 from aquila.recording.scope import Scope
 from aquila.recording.session import Session
@@ -29,6 +27,7 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift
 from aquila.run_report.exchanges import ExchangeReader
 from aquila.run_report.recording_lines import RecordingLines
+from aquila.run_report.redaction import ExchangeRedactor
 from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.run_report.schema import Exchange, Job, State
 
@@ -92,7 +91,10 @@ class ExchangeCollector:
             try:
                 exchange = self._read(each, places)
             except Exception as error:  # noqa: BLE001 - no test fails because what it asked cannot be told
-                exchange = self._read_address(each.address, each.asked)
+                address = ""
+                with suppress(Exception):
+                    address = ExchangeRedactor.of(each).redact_text(each.address)
+                exchange = self._read_address(address, each.asked)
                 exchange["error"] = f"what was asked cannot be told: {type(error).__name__}"
             if exchange is not None:
                 if report is not None and report.pending and "recorded" in exchange["states"]:
@@ -138,9 +140,9 @@ class ExchangeCollector:
     def _read(self, noted: WatchedExchange, places: _StoredPlaces) -> Exchange | None:
         if noted.decision is PASS_ON:
             return None  # filters keep it out of cassettes, and so out of here
-        redactor = noted.session.redactor if noted.session is not None else outgoing.run_redactor()
+        redactor = ExchangeRedactor.of(noted)
         if noted.interaction is not None and noted.scope is not None:
-            exchange = self._read_recording(noted, _clean_recording(noted.interaction, redactor))
+            exchange = self._read_recording(noted, redactor.clean_recording(noted.interaction))
             exchange["cassette"], exchange["source"], exchange["states"] = noted.cassette, "replayed", ["replayed"]
             self._place(exchange, noted.scope, noted.cassette, noted.interaction, places)
         elif noted.problem is not None:
@@ -162,13 +164,13 @@ class ExchangeCollector:
         return exchange
 
     def _read_replay(
-        self, noted: WatchedExchange, decision: ReplayDecision, redactor: Redactor, places: _StoredPlaces
+        self, noted: WatchedExchange, decision: ReplayDecision, redactor: ExchangeRedactor, places: _StoredPlaces
     ) -> Exchange:
         played = decision.interaction
-        request = _clean_request(noted, redactor) or played.request
+        request = redactor.clean_request(noted) or redactor.redact_request(played.request)
         # What was said over a WebSocket is noted.
         answer = noted.response or played.response
-        if noted.response is not None or noted.session is None or not _was_redacted(played):
+        if noted.response is not None or noted.session is None or not redactor.finds_clean(played):
             answer = redactor.redact_response(answer)
         shown = Interaction(request, answer, played.recorded, played.upstream, played.model)
         exchange = self._read_recording(noted, shown)
@@ -185,26 +187,27 @@ class ExchangeCollector:
         return exchange
 
     def _read_recorded(
-        self, noted: WatchedExchange, decision: RecordDecision, redactor: Redactor, places: _StoredPlaces
+        self, noted: WatchedExchange, decision: RecordDecision, redactor: ExchangeRedactor, places: _StoredPlaces
     ) -> Exchange:
         rows = noted.session.new_recordings if noted.session is not None else ()
         row = next((each for each in rows if each.order == decision.order), None)
         if row is None:
-            exchange = self._reader.read(decision.request, None, self._next_id(), asked=self._since(noted.asked))
+            asked = redactor.redact_request(decision.request)
+            exchange = self._reader.read(asked, None, self._next_id(), asked=self._since(noted.asked))
             exchange["states"] = ["recorded"] if not noted.error else []
             exchange["error"] = redactor.redact_text(noted.error) or "nothing of it was stored"
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
-        exchange = self._read_recording(noted, _with_stored_bodies(row.interaction, path))
+        exchange = self._read_recording(noted, redactor.clean_recording(_with_stored_bodies(row.interaction, path)))
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:
             self._place(exchange, noted.scope, noted.session.name, row.interaction, places)
         return exchange
 
-    def _read_live(self, noted: WatchedExchange, redactor: Redactor) -> Exchange:
-        request = _clean_request(noted, redactor)
+    def _read_live(self, noted: WatchedExchange, redactor: ExchangeRedactor) -> Exchange:
+        request = redactor.clean_request(noted)
         if request is None:
-            exchange = self._read_address(noted.address, noted.asked)
+            exchange = self._read_address(redactor.redact_text(noted.address), noted.asked)
         else:
             response = None if noted.response is None else redactor.redact_response(noted.response)
             exchange = self._reader.read(request, response, self._next_id(), asked=self._since(noted.asked))
@@ -215,16 +218,16 @@ class ExchangeCollector:
             exchange["error"] = redactor.redact_text(noted.error)
         return exchange
 
-    def _read_problem(self, noted: WatchedExchange, redactor: Redactor) -> Exchange:
+    def _read_problem(self, noted: WatchedExchange, redactor: ExchangeRedactor) -> Exchange:
         problem = noted.problem
-        request = _clean_request(noted, redactor)
+        request = redactor.clean_request(noted)
         if request is None:
-            exchange = self._read_address(noted.address or str(problem), noted.asked)
+            exchange = self._read_address(redactor.redact_text(noted.address or str(problem)), noted.asked)
         elif isinstance(noted.decision, ReplayDecision):  # the answer went on as it was not recorded
             exchange = self._read_replay(noted, noted.decision, redactor, _StoredPlaces())
         else:
             exchange = self._reader.read(request, None, self._next_id(), asked=self._since(noted.asked))
-        _add_problem(exchange, problem)
+        _add_problem(exchange, problem, redactor.redact_text(str(problem)))
         if noted.session is None or request is None:
             return exchange
         exchange["cassette"] = self._name_session(noted.scope, noted.session.name)
@@ -237,14 +240,15 @@ class ExchangeCollector:
 
     def _take_miss_elsewhere(self, miss: CassetteMiss, scope: Scope) -> None:
         """Take in a miss of another process, or of a conversation that had begun."""
-        address = _ASKED.search(str(miss))
+        told = outgoing.redact_outgoing(str(miss))
+        address = _ASKED.search(told)
         for exchange in self.facts.exchanges if address is not None else ():
             known = exchange["kind"] == "websocket" and "missed" not in exchange["states"]
             if address is not None and known and address[3] == exchange["host"]:
-                _add_problem(exchange, miss)
+                _add_problem(exchange, miss, told)
                 return
-        exchange = self._read_address(str(miss), self.facts.began)
-        _add_problem(exchange, miss)
+        exchange = self._read_address(told, self.facts.began)
+        _add_problem(exchange, miss, told)
         self.facts.exchanges.append(exchange)
 
     def _take_unplayed(self, scope: Scope) -> None:
@@ -254,10 +258,11 @@ class ExchangeCollector:
             unplayed = session.unplayed_recordings if session.mode == "replay" else ()
             for number, interaction in unplayed[:_MOST_UNPLAYED]:
                 try:
-                    clean = _clean_recording(interaction, session.redactor)
+                    clean = ExchangeRedactor((session.redactor, outgoing.run_redactor())).clean_recording(interaction)
                     exchange = self._reader.read_interaction(clean, self._next_id())
                 except (AquilaError, OSError) as error:
-                    exchange = self._read_address(f"{interaction.request.method} {interaction.request.url}", 0.0)
+                    address = outgoing.redact_outgoing(f"{interaction.request.method} {interaction.request.url}")
+                    exchange = self._read_address(address, 0.0)
                     exchange["error"] = f"this recording could not be read: {type(error).__name__}"
                 exchange["states"], exchange["number"] = ["unplayed"], number
                 self._locate(exchange, scope, session.name)
@@ -370,24 +375,6 @@ class _StoredPlaces:
         return None
 
 
-def _clean_request(noted: WatchedExchange, redactor: Redactor) -> RecordedRequest | None:
-    """A request as it may be shown: as its session would store it."""
-    if noted.request is None:
-        return None
-    asked = noted.request if noted.session is None else noted.session.filter_request(noted.request)
-    return None if asked is None else redactor.redact_request(asked)
-
-
-def _clean_recording(recording: Interaction, redactor: Redactor) -> Interaction:
-    """A recording as it may be shown. What is large was redacted when it was recorded, and most of it is not shown."""
-    request, response = recording.request, recording.response
-    if not (isinstance(request, StoredRequest) and recording.upstream):
-        request = redactor.redact_request(request)
-    if not _was_redacted(recording):
-        response = redactor.redact_response(response)
-    return replace(recording, request=request, response=response)
-
-
 def _with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
     """A recording that was just made: a large body of it has moved from the journal to beside its cassette."""
     request, chunks = recording.request, recording.response.chunks
@@ -398,19 +385,7 @@ def _with_stored_bodies(recording: Interaction, path: Path | None) -> Interactio
     return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
 
 
-def _was_redacted(recording: Interaction) -> bool:
-    """Whether a recording was redacted when it was made, and holds nothing of what is secret on this machine now.
-
-    That takes a search for what is known. Recordings of other tools do not say what they were recorded from.
-    """
-    if not recording.upstream or isinstance(recording.response.chunks, StoredChunks):
-        return bool(recording.upstream)
-    body = recording.response.body
-    secrets = runtime.current_run().state_of(RedactorCache).find_secrets()
-    return not any(secret.encode("utf-8", "replace") in body for secret in secrets)
-
-
-def _add_problem(exchange: Exchange, problem: UnansweredRequest | None) -> None:
+def _add_problem(exchange: Exchange, problem: UnansweredRequest | None, told: str) -> None:
     refused = isinstance(problem, LiveCallRefused | BudgetSpent)
     exchange["states"].append("refused" if refused else "missed")
-    exchange["problem"] = outgoing.redact_outgoing(str(problem))
+    exchange["problem"] = told

@@ -29,6 +29,8 @@ _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n
 
 _FAILURE, _ANSWER = "note of a failure", "note of an answer"
 """What a message wants that tells of a fault."""
+_GIVEN = "note of what was given"
+"""What a message wants that tells of an answer of the script."""
 
 
 class AnswersRequests(Protocol):
@@ -82,7 +84,7 @@ class ScriptServer:
 
     ``find_script`` finds the script of a scope by the scope's id, or that of a cassette by its name too; it raises
     ``LookupError`` for a scope that is unknown. ``key`` is that of the run. Others need ``token`` besides.
-    ``note_answer`` takes down what they got.
+    ``note_answer`` takes down what they say that they got: only they know which secrets are in it.
     """
 
     def __init__(
@@ -127,6 +129,9 @@ class ScriptServer:
                 return _NOTHING
             sent, *met = _unpack(packed)
             request = sent.request
+            if asked["wants"] == _GIVEN:
+                self._note(asked, sent)
+                return _NOTHING
             if asked["wants"] == "explanation":
                 return _EXPLAINED + script.explain(request).encode()
             if asked["wants"] in (_FAILURE, _ANSWER):
@@ -140,67 +145,81 @@ class ScriptServer:
                 response = script.peek(request)
                 return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
             answer = script.decide(request)
-            if answer is not None:
-                self._note(asked, Interaction(request, answer.response), last=answer.last)
         except Exception as error:  # noqa: BLE001  of a function of the test's, or a message that is none
             return _FAILED + reason_of(error).encode()
         if answer is None:
             return _NOTHING
         return (_ANSWERED_LAST if answer.last else _ANSWERED) + _pack(Interaction(request, answer.response))
 
-    def _note(self, asked: dict[str, Any], interaction: Interaction, *, last: bool = False) -> None:
+    def _note(self, asked: dict[str, Any], interaction: Interaction) -> None:
         if self._note_answer is not None:
             fault, job = str(asked.get("fault", "")), str(asked.get("job", ""))
-            self._note_answer(ToldAnswer(asked["scope"], interaction, last, fault, job))
+            self._note_answer(ToldAnswer(asked["scope"], interaction, bool(asked.get("last")), fault, job))
 
 
 class RemoteScript:
     """The script of a scope of another process, or of a cassette there. ``token`` is that of its server.
 
-    ``find_job`` says for which job this context asks; the empty text for none.
+    ``find_job`` says for which job this context asks; the empty text for none. ``make_note`` makes of what was answered
+    what may be told to others: without the secrets of this process. It returns None where nobody wants to be told.
     """
 
     def __init__(
-        self, key: str, token: str, scope: str, cassette: str | None = None, *, find_job: Callable[[], str] = str
+        self,
+        key: str,
+        token: str,
+        scope: str,
+        cassette: str | None = None,
+        *,
+        find_job: Callable[[], str] = str,
+        make_note: Callable[[Interaction], Interaction | None] = lambda interaction: None,
     ) -> None:
         self._cassette = cassette
         self._find_job = find_job
+        self._make_note = make_note
         self._key = key
         self._address = _address_of(key, token)
         self._scope = scope
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
         """Return the answer to a request, or None if it has none. Raises ``ScriptUnreachable``."""
-        kind, content = self._ask("answer", request)
+        kind, content = self._ask("answer", _as_interaction(request))
         if kind == _NOTHING:
             return None
-        return ScriptedAnswer(_unpack_one(content).response, kind == _ANSWERED_LAST)
+        answer = ScriptedAnswer(_unpack_one(content).response, kind == _ANSWERED_LAST)
+        note = self._make_note(Interaction(request, answer.response))
+        if note is not None:
+            with contextlib.suppress(ScriptUnreachable):  # the answer is good, whoever hears of it
+                self._ask(_GIVEN, note, last=answer.last)
+        return answer
 
     def explain(self, request: RecordedRequest) -> str:
         """Say for people why nothing answers a request. Raises ``ScriptUnreachable``."""
-        return self._ask("explanation", request)[1].decode()
+        return self._ask("explanation", _as_interaction(request))[1].decode()
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, and give none. Raises ``ScriptUnreachable``."""
-        kind, content = self._ask("preview", request)
+        kind, content = self._ask("preview", _as_interaction(request))
         return None if kind == _NOTHING else _unpack_one(content).response
 
     def may_answer(self, request: RecordedRequest) -> bool:
         """Whether it has an answer that a request in this form can take. Raises ``ScriptUnreachable``."""
-        return self._ask("offer", request)[0] == _YES
+        return self._ask("offer", _as_interaction(request))[0] == _YES
 
     def note_fault(
         self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
     ) -> None:
         """Take note of a request that met a fault. Raises ``ScriptUnreachable``."""
-        self._ask(_ANSWER if is_answer else _FAILURE, request, *(() if met is None else (met,)), fault=fault)
+        note = self._make_note(met) if met is not None else None
+        sent = _as_interaction(request)
+        self._ask(_ANSWER if is_answer else _FAILURE, sent, *(() if note is None else (note,)), fault=fault)
 
-    def _ask(self, wants: str, request: RecordedRequest, *met: Interaction, fault: str = "") -> tuple[bytes, bytes]:
-        told = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault}
+    def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
+        told = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
         head = json.dumps(told | {"job": self._find_job()}).encode()
         try:
             with connection.Client(self._address, authkey=self._key.encode()) as asked:
-                asked.send_bytes(head + b"\n" + _pack(Interaction(request, RecordedResponse(200)), *met))
+                asked.send_bytes(head + b"\n" + _pack(*sent))
                 reply = asked.recv_bytes()
         except (OSError, EOFError, AuthenticationError) as error:
             raise ScriptUnreachable(
@@ -210,6 +229,10 @@ class RemoteScript:
         if reply[:1] == _FAILED:
             raise ScriptUnreachable(f"the script of the test gave no answer: {reply[1:].decode()}")
         return reply[:1], reply[1:]
+
+
+def _as_interaction(request: RecordedRequest) -> Interaction:
+    return Interaction(request, RecordedResponse(200))
 
 
 def _pack(*interactions: Interaction) -> bytes:

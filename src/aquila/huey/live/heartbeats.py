@@ -107,6 +107,7 @@ class Heartbeats:
         if self._told.get(place) != workers:
             with self._unless_away():
                 life.beat()
+                life.ensure_beating()  # Nothing else begins it on a queue that is paused.
                 self._told[place] = workers
         return True
 

@@ -36,6 +36,7 @@ class WatchedSide:
         self, data: bytes, is_text: bool, *, may_wait: bool = False
     ) -> CassetteMiss | Literal["early"] | None:
         """Take a message of the client, and note it unless it is to wait."""
+        self._noted.remember_secrets()
         answer = self._side.take_sent(data, is_text, may_wait=may_wait)
         if answer != "early":
             self._note(store_frame(Frame(data, sent=True, is_text=is_text, at=self._now())))
