@@ -1,11 +1,13 @@
 """A line at the bottom of a terminal while one answer takes long to record: of which test and model, for how long.
 
-It stands below the line that pytest writes, and is gone before pytest writes again. Nothing is written where nobody
-looks: in pipes, in CI, by workers, with ``-q`` and ``-s``.
+It stands below the line that pytest writes while pytest captures what others write, and is gone before anybody may
+write: pytest, a debugger, a test with ``capsys.disabled()``. Nothing is written where nobody looks, or where tests
+write all the time: in pipes, in CI, by workers, with ``-q``, ``-s``, ``--capture=tee-sys`` and live logs.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -42,11 +44,18 @@ def may_be_watched(config: pytest.Config) -> bool:
     unattended = [name for name in ("CI", "BUILD_NUMBER") if os.environ.get(name)]
     if unattended or os.environ.get("TERM", "dumb") == "dumb" or hasattr(config, "workerinput"):
         return False
-    if config.getoption("dist", "no") != "no" or config.getoption("capture", "fd") == "no":
+    if config.getoption("dist", "no") != "no" or config.getoption("capture", "no") not in ("fd", "sys"):
         return False
-    if config.get_verbosity() < 0 or config.getoption("log_cli_level", None) or config.getoption("usepdb", False):
+    if config.get_verbosity() < 0 or config.getoption("usepdb", False) or _shows_logs(config):
         return False
     return not config.pluginmanager.is_blocked("terminal")
+
+
+def _shows_logs(config: pytest.Config) -> bool:
+    """Whether pytest writes what tests log while they run."""
+    if config.pluginmanager.is_blocked("logging"):  # its settings are not there either
+        return False
+    return bool(config.getoption("log_cli_level", None) or config.getini("log_cli"))
 
 
 class RecordingStatus:
@@ -57,21 +66,23 @@ class RecordingStatus:
         self._run = run
         self._answers = AnswersInProgress()
         self._test = ""
-        self._lock = threading.Lock()
-        self._column: int | None = None
-        """Where pytest's own line ended, while the line is shown below it."""
+        # The handler of a signal may ask pytest to stop capturing while its thread is here.
+        self._lock = threading.RLock()
+        self._is_shown = False
+        self._capture: Any = None
         self._terminal: int | None = None
         self._encoding = "ascii"
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._counts: dict[int, Count] = {}
+        self._count: Count | None = None
+        """Of the answer that was shown last."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Begin with the first test; remember which one runs."""
         self.hide()
         self._test = run_news.clean_text(nodeid)
-        if self._thread is None and self._open_terminal():
+        if self._thread is None and self._open_terminal() and self._join_capture():
             self._run.answers_in_progress = self._answers
             self._thread = threading.Thread(target=self._draw_on, name="aquila-status", daemon=True)
             self._thread.start()
@@ -81,12 +92,12 @@ class RecordingStatus:
         """Make room for the result of a test. What it still records is no news of the next."""
         if report.when == "teardown":
             self._answers.clear()
-            self._counts.clear()
+            self._count = None
         self.hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_exception_interact(self) -> None:
-        """Make room for a debugger."""
+        """Show no more of a test that has failed."""
         self._answers.clear()
         self.hide()
 
@@ -108,8 +119,10 @@ class RecordingStatus:
     def _draw_on(self) -> None:
         while not self._ended.wait(_EVERY):
             slow = self._answers.find_slow(SHOWN_AFTER)
+            if not slow:
+                self._count = None
             try:
-                text = self._describe(slow) if slow else ""
+                text = self.describe(slow) if slow else ""
             except Exception:  # noqa: BLE001 - whatever an answer says, the run goes on
                 text = ""
             if text:
@@ -117,38 +130,61 @@ class RecordingStatus:
             else:
                 self.hide()
 
-    def _describe(self, slow: list[AnswerInProgress]) -> str:
+    def describe(self, slow: list[AnswerInProgress]) -> str:
+        """Return what the line says of answers, oldest first, that take long."""
         first = slow[0]
         sent = read_sent(first.asked)
         what = [urlsplit(first.asked.url).hostname or "", sent.model]
         named = run_news.clean_text(" ".join(" ".join(filter(None, what)).split()))[:_LONGEST_NAME]
         parts = [named, f"{time.monotonic() - first.began:.0f} s"]
-        count = self._counts.setdefault(id(first), Count()).update(first)
+        counted = self._count
+        if counted is None or counted.answer is not first:
+            counted = self._count = Count(first)
+        count = counted.update()
         parts += [f"{count:,} characters"] if count else []
         parts += [f"and {len(slow) - 1} more"] if len(slow) > 1 else []
         return f"{self._test}  " + "  ".join(parts)
 
     def _show(self, text: str) -> None:
         with self._lock:
-            if self._ended.is_set() or not self._answers.find_slow(SHOWN_AFTER):
+            if self._ended.is_set() or not self._is_captured() or not self._answers.find_slow(SHOWN_AFTER):
                 return
-            writer = self._config.get_terminal_writer()
-            room = writer.fullwidth - len("  recording ") - 1
+            room = self._config.get_terminal_writer().fullwidth - len("  recording ") - 1
             shown = text if len(text) <= room else f"…{text[len(text) - room + 1 :]}"
-            if self._column is None:
-                self._column = writer.width_of_current_line
-                lead = "\n\r"
-            else:
-                lead = "\r\x1b[K"
+            # Where the cursor is, only the terminal knows: tests may have written there. So it keeps the place itself,
+            # once there is a line below.
+            lead = "\r\x1b[K" if self._is_shown else "\x1bD\x1b[A\x1b7\n\r"
+            self._is_shown = True
             self._write(f"{lead}  recording {shown}")
 
     def hide(self) -> None:
-        """Take the line away, and put the cursor where pytest had left it."""
+        """Take the line away, and put the cursor where it had been."""
         with self._lock:
-            if self._column is not None:
-                back = f"\x1b[{self._column}C" if self._column else ""
-                self._write(f"\r\x1b[K\x1b[A\r{back}")
-            self._column = None
+            was_shown, self._is_shown = self._is_shown, False
+            if was_shown:
+                self._write("\r\x1b[K\x1b8")
+
+    def _is_captured(self) -> bool:
+        """Whether what anybody writes now is kept from the terminal."""
+        capturing = getattr(self._capture, "_global_capturing", None)
+        return capturing is not None and capturing.is_started()
+
+    def _join_capture(self) -> bool:
+        """Hide the line whenever pytest stops to capture. No hook tells: debuggers and tests ask its plugin."""
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if type(capture).__module__ != "_pytest.capture":
+            return False
+        suspend = capture.suspend_global_capture
+
+        @functools.wraps(suspend)
+        def hide_and_suspend(*arguments: Any, **options: Any) -> None:
+            with self._lock:  # so that it is not drawn again in between
+                self.hide()
+                suspend(*arguments, **options)
+
+        capture.suspend_global_capture = hide_and_suspend
+        self._capture = capture
+        return True
 
     def _open_terminal(self) -> bool:
         """Open a way to the terminal of pytest that stays while output is captured. Called where it is not."""
@@ -173,14 +209,15 @@ class RecordingStatus:
 class Count:
     """How many characters an answer has said so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: AnswerInProgress) -> None:
+        self.answer = answer
         self._read = 0
         self._rest = b""
         self._count = 0
 
-    def update(self, answer: AnswerInProgress) -> int:
+    def update(self) -> int:
         """Read what has come since the last call, and return the count."""
-        chunks = answer.arrived
+        chunks = self.answer.arrived
         new = chunks[self._read :]
         self._read = max(self._read, len(chunks))
         data = self._rest + b"".join([each.data for each in new])
