@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
+import aquila
 from aquila.cassettes.model import RecordedChunk, RecordedRequest
 from aquila.recording import runtime
 from aquila.recording.answers_in_progress import AnswersInProgress
 from pytest_aquila.recording_status import Count, RecordingStatus
+from tests.support.runs import name_upstream
 
 PATIENCE = 60
 
@@ -346,3 +349,22 @@ def test_those_that_have_ended_are_shown_no_more() -> None:
     answers.end(answer)
     answers.end(answer)
     assert answers.find_slow(0.0) == []
+
+
+def test_a_request_that_fails_without_being_stored_is_shown_no_more(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = AnswersInProgress()
+    shown: list[int] = []
+
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        shown.append(len(answers.find_slow(0.0)))
+        raise ValueError("no provider says this")
+
+    name_upstream("failing", httpx2.MockTransport(fail))
+    monkeypatch.setattr(runtime.current_run(), "answers_in_progress", answers)
+    with aquila.use_cassette("x", transport="record", upstream="failing"), aquila.http_client() as http:
+        with pytest.raises(ValueError, match="no provider says this"):
+            http.post("https://api.openai.com/v1/chat/completions", json={"model": "m"})
+        shown.append(len(answers.find_slow(0.0)))
+    assert shown == [1, 0]

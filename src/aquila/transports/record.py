@@ -193,6 +193,8 @@ class AnswerRecorder:
             self.finish_broken(error)
         elif not isinstance(error, Exception) or (self._from_network and not isinstance(error, AquilaError)):
             self._store_answer("silent", left_open=True)
+        else:
+            self._show_no_more()
 
     def finish_broken(self, error: BaseException) -> None:
         """Store an answer that the other side broke off.
@@ -224,8 +226,11 @@ class AnswerRecorder:
                 self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
             finally:
                 self._recording.forget_unfinished(self)
-                if (shown := self._recording.answers_in_progress) is not None:
-                    shown.end(self)
+                self._show_no_more()
+
+    def _show_no_more(self) -> None:
+        if (shown := self._recording.answers_in_progress) is not None:
+            shown.end(self)
 
     def _store_ended(self, end: End, error: str, left_open: bool) -> None:
         if self._failure is not None:
