@@ -75,4 +75,5 @@ def _as_typed(here: project.Project, test: UnrecordedTest) -> str:
     file, colons, inside = test.test.partition("::")
     with suppress(ValueError, OSError):
         file = Path(os.path.relpath(here.root / file, Path.cwd())).as_posix()
-    return f"{file}{colons}{inside}"
+    # A cache may have come with a project: nothing of it is an option of pytest, or a file of options (@), when typed.
+    return f"{'./' if file.startswith(('-', '@')) else ''}{file}{colons}{inside}"

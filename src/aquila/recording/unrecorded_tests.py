@@ -45,8 +45,7 @@ def read_unrecorded(cache: Path) -> list[UnrecordedTest]:
     """Return the tests that are cached in the folder of pytest's cache, and have not passed since."""
     failed, found = _read(cache, _FAILED), []
     for test, row in _read(cache, CACHE_KEY).items():
-        # A cache may have come with a project: nothing of it becomes an option of what a user is told to type.
-        if test in failed and "::" in test and not test.startswith("-"):
+        if test in failed and "::" in test:
             with suppress(TypeError, ValueError, KeyError):
                 pairs = tuple((str(folder), str(name)) for folder, name in row["cassettes"])
                 found.append(UnrecordedTest(test, pairs, str(row["change"])))
