@@ -27,6 +27,7 @@ from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.recording import recording_age
+from aquila.review.unfinished import write_note
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes
 from tests.support.examples import examples
@@ -241,6 +242,18 @@ def test_accept_goes_on_behind_a_pending_recording_that_it_cannot_read(cassettes
     assert "a.pending.yaml, line" in done.out
     assert (cassettes.folder / "a.pending.yaml").exists()
     assert len(cassettes.read("b.yaml").interactions) == 1
+
+
+def test_accept_takes_what_a_killed_review_had_begun_to_write_as_done(cassettes: Cassettes) -> None:
+    new = Cassette.from_interactions([conversation("one", "new")])
+    pending = cassettes.write("a.pending.yaml", *new.interactions)
+    cassettes.write("b.pending.yaml", conversation("two", "2"))
+    write_note(pending, cassettes.folder, after=new, waiting=new, later=Cassette(()))
+    cassettes.write("a.yaml", *new.interactions)  # killed here
+    done = cassettes.run("accept", "--yes")
+    assert (done.code, done.out) == (0, "a: a review has decided it before\nb: created, 1 interaction\n")
+    assert cassettes.read("a.yaml") == new
+    assert not pending.exists()
 
 
 def age(path: Path, seconds: float) -> None:

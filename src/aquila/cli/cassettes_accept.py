@@ -58,10 +58,12 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
         with hold_reviews(roots, intent="accepted"):
             finish_interrupted(roots)
+            steps += [_tell_decided(name) for name, path in chosen if not path.exists()]
+            chosen = [(name, path) for name, path in chosen if path.exists()]
             if asks:
                 takes_journals = bool(waiting) and _is_wanted_by_user("Store what interrupted runs have left?")
                 chosen = [(name, path) for name, path in chosen if _is_wanted_by_user(f"Accept {name}?")]
-                if not (chosen or takes_journals):
+                if not (chosen or takes_journals or steps):
                     output.print_line("nothing was accepted")
                     return 0
             if takes_journals:
@@ -160,6 +162,11 @@ def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
         for folder in here.folders_with_journals
         for name, count in find_waiting_recordings(folder)
     ]
+
+
+def _tell_decided(name: str) -> Step:
+    """A cassette beside which nothing waits any more: a killed review had decided it, and was finished now."""
+    return Step(f"{name}: a review has decided it before", {"cassette": name, "action": "decided before"})
 
 
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
