@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aquila.cli import main
+from aquila.cli.pytest_settings import find_cache
 from aquila.recording.unrecorded_tests import MOST_KEPT, UnrecordedTest, as_plain_data
 from tests.plugin.conftest import Project
 
@@ -77,6 +78,19 @@ def test_workers_remember_their_tests_too_and_the_cache_may_be_elsewhere(
     monkeypatch.chdir(project.pytester.path / "below")
     project.pytester.runpytest_subprocess("-n1", "..")
     assert "  ../test_app.py::test_changed  prompt: " in review(project, capsys, "--list")[1]
+
+
+@pytest.mark.parametrize("folder", ["~/caches/mine", "$PLACE/cache", "~/$PLACE", "below/cache"])
+def test_the_cache_is_looked_for_where_pytest_has_it(
+    folder: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(pytester.path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(pytester.path / "home"))
+    monkeypatch.setenv("PLACE", "place")
+    pytester.makeini(f"[pytest]\ncache_dir = {folder}\n")
+    cache = pytester.parseconfigure().cache
+    assert cache is not None
+    assert cache.mkdir("x").parent.parent == find_cache(pytester.path)
 
 
 def test_nothing_of_a_cache_becomes_an_option_of_the_command(

@@ -51,7 +51,7 @@ def find_cache(folder: Path) -> Path:
         with contextlib.suppress(ConfigError):
             found = _read_settings(folder / name)
             if found is not None:
-                return folder / os.path.expandvars(found.get("cache_dir") or _CACHE)
+                return folder / os.path.expandvars(os.path.expanduser(found.get("cache_dir") or _CACHE))
     return folder / _CACHE
 
 
