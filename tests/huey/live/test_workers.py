@@ -3,8 +3,11 @@
 import json
 import threading
 import time
+import uuid
+from types import SimpleNamespace
 
 import pytest
+from huey.serializer import Serializer
 
 from aquila.huey import list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
@@ -83,6 +86,42 @@ def test_what_strangers_write_among_the_consumers_is_left_out(kept, written):
     state.put(CONSUMERS, "odd", written, order=state.now())
     state.put(CONSUMERS, "plain", json.dumps({"host": "h", "pid": 1, "started": 1.0}).encode(), order=state.now())
     assert read_workers(kept) == []
+
+
+def raise_oddly():
+    raise RuntimeError("odd")
+
+
+@pytest.mark.parametrize("describe", [raise_oddly, lambda: {"running": [uuid.uuid4()]}], ids=["raises", "is no JSON"])
+def test_a_heartbeat_is_shown_though_nothing_can_be_said_for_the_page(kept, describe, monkeypatch, caplog):
+    job = kept.task()(lambda: 1)
+    job()
+    life = kept.tasks_in_hand.kept.life
+    monkeypatch.setattr(life, "_describe", describe)
+    task = kept.dequeue()
+    life.beat()
+    assert [consumer.id for consumer in list_consumers(kept)] == [life.id]
+    assert caplog.text.count("cannot say on the page") == 1
+    assert kept.execute(task) == 1
+    kept.notify_interrupted_tasks()
+
+
+def test_a_job_whose_id_is_no_text_is_shown_as_running_by_its_worker(kept):
+    kept.serializer = Serializer()  # As of a Huey that was given to `instrument`.
+    seen = []
+
+    @kept.task()
+    def job():
+        wait_until(lambda: state_on_page(kept, result) == "running")
+        kept.tasks_in_hand.kept.life.beat()
+        seen.extend(row.running for row in read_workers(kept))
+
+    task = job.s(id=uuid.uuid4())
+    result = SimpleNamespace(id=str(task.id))
+    with consumer(kept):
+        kept.enqueue(task)
+        wait_until(lambda: seen)
+    assert seen == [(result.id,)]
 
 
 def test_a_process_that_has_no_worker_shows_itself_as_without_keep_running(kept):

@@ -112,6 +112,7 @@ class ConsumerLife:
         self._beating = threading.Lock()  # What is forgotten is not shown any more.
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
+        self._is_described = True
 
     @property
     def may_be_given_up(self) -> bool:
@@ -139,9 +140,22 @@ class ConsumerLife:
         begun, now = time.monotonic(), self._state.now()
         if self._started is None:
             self._started = now
-        value = {**self._describe(), "host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
-        self._state.put(CONSUMERS, self.id, json.dumps(value).encode(), order=now)
+        bare = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
+        self._state.put(CONSUMERS, self.id, self._describe_if_possible(bare), order=now)
         self._last_beat = begun
+
+    def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:
+        """Return a heartbeat with what the page shows of this process, or without it: others go by the beat alone."""
+        try:
+            described = json.dumps({**self._describe(), **bare}).encode()
+            self._is_described = True
+            return described
+        except Exception as error:  # noqa: BLE001 -- nothing that a page shows stops the heartbeat
+            if self._is_described:
+                kind = type(error).__name__
+                logger.warning("consumer %s cannot say on the page of jobs what it does: %s: %s", self.id, kind, error)
+            self._is_described = False
+            return json.dumps(bare).encode()
 
     def end(self, *, forget: bool) -> None:
         """End the heartbeat. ``forget``: nothing of this consumer is left that others could take over."""

@@ -113,7 +113,7 @@ class JobPublisher:
             return forward(task)
         except BaseException:
             if is_new:  # it is in no queue
-                self.store.forget_job(task.id)
+                self.store.forget_job(summary.id)
             raise
 
     def is_paused(self) -> bool:
@@ -181,7 +181,7 @@ class JobPublisher:
     def _summarize(self, task: Task) -> JobSummary:
         now = self.clock.now()
         return JobSummary(
-            task.id,
+            str(task.id),  # A pickle holds ids of any type.
             name=f"{type(task).__module__}.{task.name}",
             created=now,
             changed=now,
