@@ -295,7 +295,7 @@ def test_an_exception_of_the_user_arrives_by_name_and_text_or_as_itself_when_reg
     assert arrived.amount == 12
 
 
-@pytest.mark.parametrize("error", [ValueError(object()), ValueError({1}), Hopeless(), ValueError("\ud800")])
+@pytest.mark.parametrize("error", [ValueError(object()), ValueError({1}), Hopeless(), ValueError(["\ud800"])])
 def test_an_exception_always_travels_whatever_it_holds(error, serializer):
     arrived = serializer.deserialize(serializer.serialize(error))
     assert isinstance(arrived, RemoteTaskError)

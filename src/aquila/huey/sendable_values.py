@@ -103,6 +103,11 @@ def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
             yield item, f"{value.name}: {name}"
 
 
+def make_text_sendable(text: str) -> str:
+    """Return a text with its lone surrogates, which UTF-8 cannot hold, written out: half an emoji is ``\\ud83d``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def describe_unsendable_datetime(value: datetime) -> str | None:
     """Say why a datetime cannot be sent, or return None."""
     if value.tzinfo is None or type(value.tzinfo) is timezone:

@@ -23,7 +23,13 @@ from huey.utils import SKIPPED, Error
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
 from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
-from aquila.huey.sendable_values import describe_unsendable_datetime, find_unsendable, full_name, holds_mutable_bytes
+from aquila.huey.sendable_values import (
+    describe_unsendable_datetime,
+    find_unsendable,
+    full_name,
+    holds_mutable_bytes,
+    make_text_sendable,
+)
 
 # Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
@@ -165,8 +171,7 @@ class WireFormat:
         kind = type(error)
         name = error.type_name if isinstance(error, RemoteTaskError) else full_name(kind)
         try:
-            text = error.text if isinstance(error, RemoteTaskError) else str(error)
-            text.encode()
+            text = make_text_sendable(error.text if isinstance(error, RemoteTaskError) else str(error))
         except Exception as problem:  # noqa: BLE001 -- a user's __str__ may do anything
             text = f"(its text cannot be made: {type(problem).__name__})"
         if kind is RemoteTaskError or self._exceptions.get(name) is not kind:
@@ -177,6 +182,8 @@ class WireFormat:
             built_by, arguments, *state = reduced
         except Exception:  # noqa: BLE001 -- a user's __reduce__ may do anything
             return name, text, None, {}
+        if type(arguments) is tuple:
+            arguments = tuple(make_text_sendable(part) if type(part) is str else part for part in arguments)
         if built_by is not kind or type(arguments) is not tuple or find_unsendable(arguments):
             return name, text, None, {}
         attributes = state[0] if state and type(state[0]) is dict else {}

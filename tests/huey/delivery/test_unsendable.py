@@ -79,3 +79,46 @@ def test_its_page_says_that_it_failed(huey):
     drain(huey)
     settle(huey)
     assert decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id)).state == "failed"
+
+
+def test_an_error_whose_text_is_cut_within_a_sign_is_retried_and_told_as_it_is(huey):
+    executed, handled = [], []
+
+    @huey.task(retries=2)
+    def job():
+        executed.append(1)
+        raise ValueError("cut: \ud83d")
+
+    @huey.task()
+    def handle(error):
+        handled.append((type(error), str(error)))
+
+    result = huey.enqueue(job.s().error(handle))
+    drain(huey)
+    assert len(executed) == 3
+    assert handled == [(ValueError, r"cut: \ud83d")] * 3
+    with pytest.raises(TaskException, match=r"ValueError\('cut: \\ud83d'\)"):
+        result.get()
+    (letter,) = dead_letters(huey)
+    assert letter.reason == r"ValueError: cut: \ud83d"
+    assert r"ValueError: cut: \ud83d" in letter.details
+
+
+def test_a_failure_with_such_a_text_that_has_handlers_of_another_class_is_told_too(huey):
+    class Refused(Exception):
+        pass
+
+    handled = []
+
+    @huey.task()
+    def job():
+        raise Refused("cut: \ud83d")
+
+    @huey.task()
+    def handle(error):
+        handled.append(str(error))
+
+    huey.enqueue(job.s().error(handle))
+    drain(huey)
+    assert len(handled) == 1
+    assert r"cut: \ud83d" in handled[0]

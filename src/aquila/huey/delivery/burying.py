@@ -16,6 +16,7 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.running_task import FLOW_CONTROL
+from aquila.huey.sendable_values import make_text_sendable
 
 logger = logging.getLogger("huey.aquila")
 
@@ -121,11 +122,11 @@ def _letter(
     return DeadLetter(
         id=id[:_LONGEST_ID].replace("\0", ""),
         kind=kind,
-        reason=" ".join(reason.split())[:_LONGEST_REASON],
+        reason=make_text_sendable(" ".join(reason.split()))[:_LONGEST_REASON],
         at=_NO_TIME,
         message=bytes(message),
         task_id=task_id,
         task_name=name,
-        details=details[-_LONGEST_DETAILS:],
+        details=make_text_sendable(details)[-_LONGEST_DETAILS:],
         priority=priority if isinstance(priority, int | float) else None,
     )

@@ -19,6 +19,7 @@ from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.running_task import current_task_or_none
+from aquila.huey.sendable_values import make_text_sendable
 
 logger = logging.getLogger("huey.aquila")
 
@@ -143,6 +144,9 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
         """Return how the error of a task is stored. One that has no retry left becomes a dead letter first."""
         metadata: dict[str, Any] = super().build_error_result(task, exception)
+        for key in ("error", "traceback"):  # Of a text that cannot be stored nobody would be told.
+            if type(metadata[key]) is str:
+                metadata[key] = make_text_sendable(metadata[key])
         if not task.retries:
             bury_failed(self, task, exception, metadata["traceback"])
         return metadata
