@@ -13,6 +13,7 @@ from aquila.huey.running_task import attempt_of
 from aquila.recording import runtime
 from aquila.recording.child_misses import ChildMisses
 from aquila.recording.exchange_watch import current_job
+from aquila.recording.outgoing import redact_outgoing
 from aquila.recording.scope import bound_scope
 
 _OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
@@ -52,7 +53,8 @@ def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
         "outcome": _outcome_of(error),
     }
     if isinstance(error, BaseException):
-        told["error"] = f"{type(error).__name__}: {error}"[:_LONGEST]
+        # Here: whoever hears of it may not know the secrets of this process.
+        told["error"] = redact_outgoing(f"{type(error).__name__}: {error}")[:_LONGEST]
     if attempt_of(task) > number:
         told["delay"] = float(task.retry_delay or 0)
     run, scope = runtime.current_run(), bound_scope.get()
