@@ -14,6 +14,7 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.live.heartbeats import WORKERS_TABLE
 from aquila.huey.live.job_index import JobIndex
+from aquila.huey.live.pausing import pause_queue
 from aquila.huey.live.workers import read_workers
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
@@ -86,6 +87,22 @@ def test_what_strangers_write_among_the_consumers_is_left_out(kept, written):
     state.put(CONSUMERS, "odd", written, order=state.now())
     state.put(CONSUMERS, "plain", json.dumps({"host": "h", "pid": 1, "started": 1.0}).encode(), order=state.now())
     assert read_workers(kept) == []
+
+
+def test_a_worker_that_begins_on_a_paused_queue_goes_on_to_show_itself(kept):
+    pause_queue(kept)
+    kept.lost_after = 0.1
+    for begin in kept._startup.values():  # As a process does that is a worker, with no scheduler in it.
+        begin()
+    try:
+        assert kept.dequeue() is None
+        wait_until(lambda: [row.workers for row in read_workers(kept)] == [1])
+        first = list_consumers(kept)[0].seen
+        wait_until(lambda: list_consumers(kept)[0].seen > first)
+    finally:
+        for end in kept._shutdown.values():
+            end()
+    assert list_consumers(kept) == []
 
 
 def raise_oddly():
