@@ -1,5 +1,7 @@
 """A task whose result cannot be stored has failed, and says so: nobody waits for it in vain, or pays again."""
 
+import logging
+
 import pytest
 from huey.exceptions import TaskException
 
@@ -81,6 +83,12 @@ def test_its_page_says_that_it_failed(huey):
     assert decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id)).state == "failed"
 
 
+@pytest.fixture
+def without_log(caplog):
+    caplog.set_level(logging.CRITICAL, "huey")  # Half a sign in a log is nothing that xdist can send.
+
+
+@pytest.mark.usefixtures("without_log")
 def test_an_error_whose_text_is_cut_within_a_sign_is_retried_and_told_as_it_is(huey):
     executed, handled = [], []
 
@@ -104,6 +112,7 @@ def test_an_error_whose_text_is_cut_within_a_sign_is_retried_and_told_as_it_is(h
     assert r"ValueError: cut: \ud83d" in letter.details
 
 
+@pytest.mark.usefixtures("without_log")
 def test_a_failure_with_such_a_text_that_has_handlers_of_another_class_is_told_too(huey):
     class Refused(Exception):
         pass
