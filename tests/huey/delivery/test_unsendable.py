@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from huey.api import chord
 from huey.exceptions import TaskException
 
 from aquila.huey import dead_letters
@@ -131,3 +132,70 @@ def test_a_failure_with_such_a_text_that_has_handlers_of_another_class_is_told_t
     drain(huey)
     assert len(handled) == 1
     assert r"cut: \ud83d" in handled[0]
+
+
+@pytest.mark.parametrize("stores_intermediate_errors", [False, True])
+def test_a_retry_that_cannot_be_enqueued_has_failed_and_calls_its_handler_once(huey, stores_intermediate_errors):
+    publish_jobs(huey, every=0.01)
+    huey.store_intermediate_errors = stores_intermediate_errors
+    signals, handled = [], []
+    huey.signal("error")(lambda signal, task, error: signals.append(type(error).__name__))
+
+    @huey.task(retries=2)
+    def job(items):
+        items.append(object())
+        raise ValueError("first")
+
+    @huey.task()
+    def handle(error):
+        handled.append(type(error).__name__)
+
+    result = huey.enqueue(job.s([1]).error(handle))
+    drain(huey)
+    settle(huey)
+    assert signals == ["ValueError", "NotSerializable"]
+    assert handled == ["ValueError" if stores_intermediate_errors else "NotSerializable"]
+    assert decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id)).state == "failed"
+    (letter,) = dead_letters(huey)
+    assert "ValueError: first" in letter.details
+
+
+@pytest.mark.parametrize("last_fails", [False, True])
+def test_whoever_waits_for_a_chord_whose_callback_cannot_be_sent_is_told(huey, last_fails):
+    publish_jobs(huey, every=0.01)
+    handled = []
+
+    @huey.task()
+    def member(number):
+        if last_fails and number:
+            raise ValueError("no")
+        return number
+
+    @huey.task()
+    def join(results, odd):
+        return results
+
+    @huey.task()
+    def handle(error):
+        handled.append(type(error).__name__)
+
+    result = huey.enqueue(chord([member.s(0), member.s(1)], join.s("x").error(handle).then(member)))
+    huey.execute(huey.dequeue())
+    last = huey.dequeue()
+    last.chord_config.callback.args = (object(),)
+    huey.execute(last)
+    drain(huey)
+    settle(huey)
+    first, second = result.results
+    assert first.get() == 0
+    if not last_fails:
+        assert second.get() == 1
+    for waited_for in result.pipeline_results:
+        with pytest.raises(TaskException, match="NotSerializable"):
+            waited_for.get()
+    assert handled == ["NotSerializable"]
+    assert f"{__name__}.join" in [letter.task_name for letter in dead_letters(huey)]
+    assert [key for key in huey.all_results() if str(key).startswith("chord:")] == []
+    assert huey.storage.incr("chord:" + last.chord_config.cid) == 1
+    summary = decode_summary(result.callback.id, state_of(huey).get(JOBS_TABLE, result.callback.id))
+    assert summary.state == "failed"

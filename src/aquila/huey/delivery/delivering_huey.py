@@ -14,6 +14,7 @@ from huey.api import Task
 from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED
 from huey.utils import Error
 
+from aquila.errors import NotSerializable
 from aquila.huey.delivery.burying import bury_failed
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
@@ -150,6 +151,24 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if not task.retries:
             bury_failed(self, task, exception, metadata["traceback"])
         return metadata
+
+    def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
+        try:
+            super()._requeue_task(task, timestamp, retry_eta)
+        except NotSerializable as error:
+            task._aquila_unsent_retry = error
+            raise
+
+    def _check_chord(self, cc: Any, value: Any) -> None:
+        arguments = cc.callback.args
+        try:
+            super()._check_chord(cc, value)
+        except NotSerializable as error:
+            if cc.callback.args is arguments:  # It is the value of this member that cannot be stored.
+                raise
+            # Its members have ended, each as it has. What cannot be sent is the callback, with what they came to.
+            cc.callback._aquila_unsendable = error
+            self.end_unsendable(cc.callback, error)
 
     def notify_interrupted_tasks(self) -> None:
         """Hand back what this process has taken and not finished: its consumer ends."""
