@@ -1,9 +1,14 @@
 """The signals of Huey, which are left out where nobody listens."""
 
+import functools
+
+import pytest
 from huey import Huey
+from huey.signals import Signal
 from huey.storage import MemoryStorage
 
 from aquila.huey import AquilaHuey, MemoryHuey
+from aquila.huey.delivery.delivering_huey import _find_own
 
 
 def test_a_class_that_sends_signals_by_itself_sends_all_where_nobody_listens():
@@ -34,3 +39,50 @@ def test_who_begins_to_listen_in_the_midst_hears_the_rest():
     task()
     huey.execute(huey.dequeue())
     assert heard == ["complete"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Huey, "_emit"), (Signal, "send")], ids=["emit", "send"])
+def test_who_instruments_the_sending_of_signals_hears_all_where_nobody_listens(kind, name, monkeypatch):
+    heard, original = [], getattr(kind, name)
+
+    def send(self, signal, task, *args, **kwargs):
+        heard.append(signal)
+        original(self, signal, task, *args, **kwargs)
+
+    huey = MemoryHuey("app")
+    task = huey.task()(lambda: None)
+    task()
+    huey.dequeue()  # What is found of a class once does not hide what comes later.
+    monkeypatch.setattr(kind, name, send)
+    task()
+    huey.execute(huey.dequeue())
+    assert heard == ["enqueued", "executing", "complete"]
+
+
+def test_who_has_instrumented_them_before_is_told_from_huey(monkeypatch):
+    own = Huey._emit
+    assert _find_own(Huey, "_emit") is own
+
+    @functools.wraps(own)
+    def send(*args, **kwargs):
+        own(*args, **kwargs)
+
+    monkeypatch.setattr(Huey, "_emit", send)
+    assert _find_own(Huey, "_emit") is None
+
+
+def test_signals_of_another_class_are_all_sent():
+    heard = []
+
+    class Bus(Signal):
+        __slots__ = ()
+
+        def send(self, signal, task, *args, **kwargs):
+            heard.append(signal)
+
+    huey = MemoryHuey("app")
+    huey._signal = Bus()
+    task = huey.task()(lambda: None)
+    task()
+    huey.execute(huey.dequeue())
+    assert heard == ["enqueued", "executing", "complete"]

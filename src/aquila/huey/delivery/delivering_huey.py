@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from types import FunctionType
 from typing import Any
 
 import huey as _huey
 from huey.api import Task
-from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED, Signal
 from huey.utils import Error
 
 from aquila.errors import NotSerializable
@@ -26,6 +28,17 @@ logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
 _making = threading.Lock()
+
+
+def _find_own(kind: Any, name: str) -> Any:
+    """Return a function of Huey's own, or None where whoever instruments Huey has put another in its place already."""
+    found = kind.__dict__[name]
+    is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
+    return found if is_own else None
+
+
+_emit_of_huey, _send_of_huey = _find_own(_huey.Huey, "_emit"), _find_own(Signal, "send")
+"""How Huey itself sends signals."""
 
 
 class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
@@ -114,9 +127,16 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
         if signal == SIGNAL_INTERRUPTED:
             self.note_interruption(task)
-        receivers = self._signal.receivers
+        signals = self._signal
         # Mostly nobody listens. Then what sends signals is not gone through: that is part of every task's time.
-        if receivers["any"] or receivers.get(signal) or not _emits_as_huey(type(self)):
+        if (
+            type(signals) is not Signal
+            or (receivers := signals.receivers)["any"]
+            or receivers.get(signal)
+            or _huey.Huey._emit is not _emit_of_huey
+            or Signal.send is not _send_of_huey
+            or not _emits_as_huey(type(self))
+        ):
             super()._emit(signal, task, *args, **kwargs)
 
     def note_interruption(self, task: Task) -> None:
