@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import second_attempts, test_scopes
+from pytest_aquila import test_scopes
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aquila.config import Settings
     from aquila.recording.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from pytest_aquila import junit_facts, noted_uses, plugin, recording_progress
+    from pytest_aquila import junit_facts, noted_uses, plugin, recording_progress, second_attempts
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
 else:
@@ -25,6 +25,7 @@ else:
         noted_uses="pytest_aquila.noted_uses",
         plugin="pytest_aquila.plugin",
         recording_progress="pytest_aquila.recording_progress",
+        second_attempts="pytest_aquila.second_attempts",
     )
 
 

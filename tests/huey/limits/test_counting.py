@@ -49,6 +49,7 @@ def test_no_period_ever_has_more_than_its_limit(steps, requests, tokens, unit, t
         assert sum(within) <= tokens
 
 
+@example([(0.0, "ask"), (5.0, "ask"), (5.0, "ask"), (5.0, "kill"), (5.0, "ask")], 1)
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ask", "end", "kill"])), max_size=80), st.integers(1, 4))
 def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, most):
     rules = parse_limits(f"*: {most} at once")
@@ -67,7 +68,7 @@ def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, 
             if what == "end":
                 counting.settle(counts, rules, who, began, now, 5)
             else:
-                lost[who.lease] = who.until
+                lost[who.lease] = counts.leases[rules[0].id][who.lease]  # until when it was renewed last
         # Those that run are renewed.
         for name in running:
             counts.leases[rules[0].id][str(name)] = now + 20
