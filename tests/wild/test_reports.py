@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.wild.document_plugins import GROUPS
-from tests.wild.test_plugins import Project
+from tests.wild.plugin_projects import Project
 
 if os.environ["WILD_GROUP"] not in GROUPS:
     pytest.skip("the plugins are in environments of their own", allow_module_level=True)
