@@ -30,7 +30,7 @@ from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_scope import enter_task_scope, execute_watched, leave_task_scope, may_need_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.recording.places import outcome_boundary
+from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.runtime import current_run
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
@@ -304,7 +304,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
-        if task.timeout or current_run().make_outcome is not None:
+        if task.timeout or needs_boundary():
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # All that most tasks in production need.
 

@@ -21,6 +21,7 @@ from aquila.huey.delivery.burying import bury_failed
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
+from aquila.huey.progress.patient_results import leads_to_huey
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
 
@@ -206,8 +207,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
 def _compare_with_huey(kind: Any) -> bool:
     """Whether a class sends signals as Huey itself does, behind ``DeliveringHuey``."""
-    bases = kind.__mro__[kind.__mro__.index(DeliveringHuey) + 1 :]
-    return next(base for base in bases if "_emit" in base.__dict__) is _huey.Huey
+    return leads_to_huey(kind, DeliveringHuey, "_emit")
 
 
 _emits_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)

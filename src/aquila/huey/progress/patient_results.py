@@ -18,11 +18,16 @@ PATIENCE = 30.0
 """Seconds for which the storage is asked again."""
 
 
+def leads_to_huey(kind: Any, part: type, method: str) -> bool:
+    """Whether ``super()`` in a method of ``part`` calls Huey's own, for an object of a class with that part."""
+    bases = kind.__mro__[kind.__mro__.index(part) + 1 :]
+    return next((base for base in bases if method in base.__dict__), None) is Huey
+
+
 def _compare_with_huey(kind: Any) -> bool:
     """Whether a class asks for revoked tasks as Huey itself does, behind ``PatientResults``."""
-    bases = kind.__mro__[kind.__mro__.index(PatientResults) + 1 :]
-    following = next((base for base in bases if "is_revoked" in base.__dict__), None)
-    return kind._revoke_keys is Huey._revoke_keys and kind._task_key is Huey._task_key and following is Huey
+    finds_keys_as_huey = kind._revoke_keys is Huey._revoke_keys and kind._task_key is Huey._task_key
+    return finds_keys_as_huey and leads_to_huey(kind, PatientResults, "is_revoked")
 
 
 _asks_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)

@@ -27,8 +27,7 @@ from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference, is_plainly_same
-from aquila.recording.places import outcome_boundary
-from aquila.recording.runtime import current_run
+from aquila.recording.places import needs_boundary, outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 _OUTCOMES = frozenset(
@@ -73,7 +72,7 @@ class _Observation:
     def __enter__(self) -> None:
         self.started = time.perf_counter()
         # In most runs none of this does anything, and then it is not asked for one by one.
-        if self.task.timeout or current_run().make_outcome is not None or may_commit():
+        if self.task.timeout or needs_boundary() or may_commit():
             try:
                 self.inner = self._enclose_code()
             except BaseException as error:
