@@ -25,6 +25,7 @@ class Readings:
     def __init__(self, watch: WireWatch | None) -> None:
         self._watch = watch
         self.is_watched = watch is not None
+        """Whether anybody wants to know. Counting messages reads all of a large conversation from the disk."""
         self._open: list[_Open] = []
 
     def begin(self, decision: ReplayDecision, request: RecordedRequest, until: int | None) -> None:

@@ -52,15 +52,10 @@ class RecordedSide:
         self.may_fall_silent = bool(decision.fault) and response.end == "silent"
         self._passed = -1  # the time of the last frame for which was waited
         self.readings = Readings(scope.run.wire_watch)
-        if self._is_watched:
+        if self.readings.is_watched:
             is_cut = bool(decision.fault) and response.end in ("broken", "silent")
             until = None if is_cut else _count_messages(response)
             self.readings.begin(decision, decision.interaction.request, until)
-
-    @property
-    def _is_watched(self) -> bool:
-        """Whether anybody wants to know when all is read. Counting reads all of a large conversation from the disk."""
-        return self._scope.run.wire_watch is not None
 
     def _replay_of(self, interaction: Interaction) -> ConversationReplay:
         response = interaction.response
@@ -78,7 +73,7 @@ class RecordedSide:
         self._play.sent = 0  # Nobody has played that one, unless another connection does.
         self._take_up(place.interaction, place.replay)
         self._unsaid = place.unsaid
-        if self._is_watched:
+        if self.readings.is_watched:
             self.readings.expect(_count_messages(place.interaction.response))
         self._session.conversations.hand_over(place.interaction, self._holder, instead_of=before)
 

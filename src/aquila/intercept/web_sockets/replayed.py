@@ -150,9 +150,7 @@ class ReplayedConversation:
         """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
         self._waiting.pop()
         if error is None:
-            self._read_count += 1
-            if self._readings.is_watched:
-                self._readings.note_read(self._read_count)
+            self.note_read()
             return
         self._readings.end("raised")
         if isinstance(error, Exception):  # it was not cancelled
@@ -161,7 +159,8 @@ class ReplayedConversation:
     def note_read(self) -> None:
         """A client has got a message: its reader, or, behind a server, its connection."""
         self._read_count += 1
-        self._readings.note_read(self._read_count)
+        if self._readings.is_watched:
+            self._readings.note_read(self._read_count)
 
     def note_ending(self, reading: Reading) -> None:
         """Say how that client's reading of what it was not handed has ended."""
