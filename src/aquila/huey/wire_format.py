@@ -22,6 +22,7 @@ from huey.utils import SKIPPED, Error
 
 from aquila import errors
 from aquila.errors import MessageRejected, NotSerializable, RemoteTaskError
+from aquila.huey.error_texts import shorten, write_safely
 from aquila.huey.message_bounds import MAX_UNUSUAL_KEYS, SMALL, holds_more_objects, may_hold_unusual_keys
 from aquila.huey.sendable_values import (
     describe_unsendable_datetime,
@@ -32,6 +33,8 @@ from aquila.huey.sendable_values import (
 )
 
 # Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
+_LONGEST_TEXT = 200_000
+"""Characters of an exception's text: for one that is too long to be sent no ``on_error`` would be called."""
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
 
 
@@ -65,6 +68,10 @@ def _known_exceptions(extra: Iterable[type[Exception]]) -> dict[str, type[Except
                 found[full_name(value)] = value
     found.update((full_name(value), value) for value in extra)
     return found
+
+
+def _make_storable(text: str) -> str:
+    return shorten(make_text_sendable(text), _LONGEST_TEXT)
 
 
 def _is_public_name(key: Any) -> bool:
@@ -170,10 +177,9 @@ class WireFormat:
         """Return name, text, arguments and attributes of an exception. Never raises: the retry would be lost."""
         kind = type(error)
         name = error.type_name if isinstance(error, RemoteTaskError) else full_name(kind)
-        try:
-            text = make_text_sendable(error.text if isinstance(error, RemoteTaskError) else str(error))
-        except Exception as problem:  # noqa: BLE001 -- a user's __str__ may do anything
-            text = f"(its text cannot be made: {type(problem).__name__})"
+        text = make_text_sendable(
+            write_safely(lambda: error.text if isinstance(error, RemoteTaskError) else str(error), _LONGEST_TEXT)
+        )
         if kind is RemoteTaskError or self._exceptions.get(name) is not kind:
             return name, text, None, {}
         try:
@@ -183,7 +189,7 @@ class WireFormat:
         except Exception:  # noqa: BLE001 -- a user's __reduce__ may do anything
             return name, text, None, {}
         if type(arguments) is tuple:
-            arguments = tuple(make_text_sendable(part) if type(part) is str else part for part in arguments)
+            arguments = tuple(_make_storable(part) if type(part) is str else part for part in arguments)
         if built_by is not kind or type(arguments) is not tuple or find_unsendable(arguments):
             return name, text, None, {}
         attributes = state[0] if state and type(state[0]) is dict else {}

@@ -14,6 +14,7 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
+from aquila.huey.error_texts import shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
@@ -28,7 +29,7 @@ _LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
 def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
     """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told."""
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
-    reason = f"{type(error).__name__}: {error}"
+    reason = text_of(error)
     kind: Kind = "unreadable"
     if message is not None:
         kind = "unknown"
@@ -82,7 +83,7 @@ def bury_failed(huey: Any, task: Task, error: BaseException, traceback: str) -> 
     """Keep a task that has failed with no retry left. One that was cancelled, or did not get its lock, has not."""
     if isinstance(error, FLOW_CONTROL):
         return
-    _bury_task(huey, task, "failed", f"{type(error).__name__}: {error}", traceback)
+    _bury_task(huey, task, "failed", text_of(error), traceback)
 
 
 def bury_lost(huey: Any, task: Task, reason: str) -> None:
@@ -127,6 +128,6 @@ def _letter(
         message=bytes(message),
         task_id=task_id,
         task_name=name,
-        details=make_text_sendable(details)[-_LONGEST_DETAILS:],
+        details=make_text_sendable(shorten(details, _LONGEST_DETAILS)),
         priority=priority if isinstance(priority, int | float) else None,
     )

@@ -21,6 +21,7 @@ from aquila.huey.delivery.burying import bury_failed
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
+from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, shorten, text_of, traceback_of
 from aquila.huey.progress.patient_results import leads_to_huey
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
@@ -165,10 +166,18 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
         """Return how the error of a task is stored. One that has no retry left becomes a dead letter first."""
-        metadata: dict[str, Any] = super().build_error_result(task, exception)
-        for key in ("error", "traceback"):  # Of a text that cannot be stored nobody would be told.
-            if type(metadata[key]) is str:
-                metadata[key] = make_text_sendable(metadata[key])
+        metadata: dict[str, Any]
+        try:
+            metadata = super().build_error_result(task, exception)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 -- the ``repr`` of a user's exception may raise anything
+            texts = {"error": text_of(exception), "traceback": traceback_of(exception)}
+            metadata = {**texts, "retries": task.retries, "task_id": task.id}
+        for key, longest in (("error", LONGEST_ERROR), ("traceback", LONGEST_TRACEBACK)):
+            # Of a text that cannot be stored nobody would be told.
+            if isinstance(text := metadata[key], str):
+                metadata[key] = make_text_sendable(shorten("".join((text,)), longest))
         if not task.retries:
             bury_failed(self, task, exception, metadata["traceback"])
         return metadata

@@ -18,6 +18,7 @@ from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
+from aquila.huey.error_texts import write_safely
 from aquila.transports.requested_delay import read_providers_delay
 
 _jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
@@ -117,10 +118,13 @@ def delay_until_return(error: BaseException) -> float | None:
         return max(named) if len(named) == len(delays) else None
     if isinstance(error, ProviderError):
         return error.retry_after if error.status is None or error.status in TOO_BUSY else None
-    status, headers = _read_answer(getattr(error, "response", None))
-    if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
+    try:
+        status, headers = _read_answer(getattr(error, "response", None))
+        if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
+            return None
+        return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()}, status)
+    except Exception:  # noqa: BLE001 -- an error of anybody's: what it has by these names may do anything
         return None
-    return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()}, status)
 
 
 def _read_answer(answer: Any) -> tuple[Any, Any]:
@@ -133,7 +137,7 @@ def _read_answer(answer: Any) -> tuple[Any, Any]:
 
 def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
     """Return what ends the execution of a task that is to come back: Huey's order to do so, or that it is enough."""
-    now, delay = time.time(), seconds
+    now, delay, reason = time.time(), seconds, write_safely(lambda: str(error))
     times, since, _ = getattr(task, "_aquila_waits", (0, now, False))
     has_turn = isinstance(error, LimitReached)
     if not has_turn:  # turns are handed out one by one
@@ -145,10 +149,10 @@ def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds
         bound = f"most={rules.most}" if is_too_often else f"within={rules.within:g}"
         return WaitedTooLong(
             f"the task {task.name} ({task.id}) was rescheduled {times} times in {now - since:.0f} s, and is to wait "
-            f"{delay:.0f} s more: {error}. Send less at once, or allow more: Rescheduling({bound})"
+            f"{delay:.0f} s more: {reason}. Send less at once, or allow more: Rescheduling({bound})"
         )
     task._aquila_waits = (times + (not has_turn), since, has_turn)
-    return TaskRescheduled(str(error), delay)
+    return TaskRescheduled(reason, delay)
 
 
 def has_waited(task: Task | None) -> bool:

@@ -8,7 +8,6 @@ import functools
 import inspect
 import json
 import re
-import traceback
 from typing import Any, cast
 
 from huey.api import Task
@@ -16,17 +15,20 @@ from huey.api import Task
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.huey.error_texts import text_of, traceback_of
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of
 
 _LONGEST_ARGUMENTS = 16_000
+_LONGEST_PART = 4 * _LONGEST_ARGUMENTS
+"""Characters of one text that are looked at. Where it is cut is not shown: half a key is recognized by nothing."""
 _LONGEST_ERROR = 2_000
 _LONGEST_TRACEBACK = 16_000
 _PREVIEW = 240
 _DEEPEST = 20
 _NAMED_VALUE = re.compile(
-    r"""(?P<before>['"]?(?P<name>\w+)['"]?\s*[=:]\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,()\[\]{}'"]+)"""
+    r"""(?P<before>['"]?(?<!\w)(?P<name>\w++)['"]?\s*[=:]\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,()\[\]{}'"]+)"""
 )
 _NOT_SHOWN = "<arguments that cannot be shown>"
 
@@ -53,7 +55,9 @@ def describe_arguments(task: Task) -> str:
     """Return the arguments of a task as JSON, by the names of its parameters, secrets included."""
     try:
         return _describe_arguments(task)
-    except Exception:  # noqa: BLE001 -- a ``repr`` may raise anything
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001 -- a ``repr`` may raise anything
         return _NOT_SHOWN
 
 
@@ -70,14 +74,16 @@ def _describe_arguments(task: Task) -> str:
 
 def _make_plain(value: Any, depth: int = 0) -> Any:
     """Return what JSON can say of a value, with the names of its fields: they tell which of them are secrets."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return value[:_LONGEST_PART]
+    if value is None or isinstance(value, bool | int | float):
         return value
     if depth > _DEEPEST:
         return "…"
     if hasattr(value, "_asdict"):  # a named tuple
         value = value._asdict()
     elif not isinstance(value, dict | list | tuple | set | frozenset):
-        value = _fields_of(value) or _hide_named_values(repr(value))
+        value = _fields_of(value) or _hide_named_values(repr(value)[:_LONGEST_PART])
     if isinstance(value, dict):
         return {str(name): _make_plain(one, depth + 1) for name, one in value.items()}
     return value if isinstance(value, str) else [_make_plain(one, depth + 1) for one in value]
@@ -124,8 +130,7 @@ def _parameters_of(kind: Any) -> tuple[str, ...]:
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """Return an error, with its class, and its traceback."""
-    message = redact_text(f"{type(error).__name__}: {error}".removesuffix(": "))
-    lines = redact_text("".join(traceback.format_exception(error)))
+    message, lines = redact_text(text_of(error)), redact_text(traceback_of(error))
     if len(lines) > _LONGEST_TRACEBACK:
         lines = f"…\n{lines[-_LONGEST_TRACEBACK:]}"
     return _shorten(message, _LONGEST_ERROR), lines

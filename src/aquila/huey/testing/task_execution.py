@@ -20,6 +20,7 @@ from huey.signals import SIGNAL_COMPLETE, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
 from huey.storage import MemoryStorage
 
 from aquila.errors import NotSerializable, TaskContractBroken
+from aquila.huey.error_texts import text_of
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.limits.rescheduling import reschedule_after
 from aquila.huey.testing.attribute_patches import replace_attributes
@@ -351,7 +352,7 @@ def _final_state(seen: _Observation) -> State:
 def _check_contract(huey: Any, task: Any, seen: _Observation) -> None:
     for what, error in seen.failures:
         raise TaskContractBroken(
-            f"{what} raised {type(error).__name__}: {error}. Huey only logs that, so whatever it guards is not guarded"
+            f"{what} raised {text_of(error)}. Huey only logs that, so whatever it guards is not guarded"
         ) from error
     if seen.time_is_up and not isinstance(seen.exception, TaskTimeout):
         raise TaskContractBroken(
@@ -385,12 +386,10 @@ def _explain_broken_end(task: Any, seen: _Observation, error: Exception) -> Task
         )
     if seen.exception is not None:
         return TaskContractBroken(
-            f"{name} failed with {type(seen.exception).__name__}: {seen.exception}; then its error handler or its "
-            f"retry could not be enqueued, and is lost: {type(error).__name__}: {error}"
+            f"{name} failed with {text_of(seen.exception)}; then its error handler or its "
+            f"retry could not be enqueued, and is lost: {text_of(error)}"
         )
-    return TaskContractBroken(
-        f"what follows {name} could not be enqueued, and is lost: {type(error).__name__}: {error}"
-    )
+    return TaskContractBroken(f"what follows {name} could not be enqueued, and is lost: {text_of(error)}")
 
 
 @contextlib.contextmanager

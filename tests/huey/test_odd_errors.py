@@ -1,0 +1,160 @@
+"""A task that fails with an exception of a peculiar class has failed like any other."""
+
+import pytest
+from huey.exceptions import TaskException
+
+from aquila.errors import RemoteTaskError
+from aquila.huey import MemoryHuey, Rescheduling, dead_letters
+from aquila.huey.error_texts import shorten, text_of
+from aquila.huey.limits.rescheduling import delay_until_return
+from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live.redacting import describe_arguments, redact_arguments
+from aquila.huey.testing import build_task
+
+
+class Outcome(BaseException):
+    """What a ``__str__`` may raise, as pytest's own do."""
+
+
+class Silent(Exception):
+    def __str__(self):
+        raise ValueError
+
+    __repr__ = __str__
+
+
+class Numeric(Exception):
+    def __str__(self):
+        return 5  # noqa: PLE0307 -- what this is about
+
+    __repr__ = __str__
+
+
+class Loud(Exception):
+    def __str__(self):
+        raise Outcome
+
+    __repr__ = __str__
+
+
+class Text(str):
+    def encode(self, *arguments):
+        raise ValueError
+
+    __getitem__ = __format__ = split = encode
+
+
+class Worded(Exception):
+    def __str__(self):
+        return Text("worded")
+
+    __repr__ = __str__
+
+
+class Unwritable:
+    def __repr__(self):
+        raise ValueError
+
+
+class Busy(Exception):
+    @property
+    def response(self):
+        raise ValueError
+
+
+ODD = {
+    "raises": Silent,
+    "is no text": Numeric,
+    "raises what is no Exception": Loud,
+    "is a text of its own class": Worded,
+    "has an argument that cannot be written": lambda: ValueError(Unwritable()),
+    "is in a group": lambda: ExceptionGroup("several", [Silent(), Loud()]),
+    "is endless": lambda: ValueError("word " * 100_000),
+    "has a response that cannot be read": Busy,
+}
+
+
+@pytest.fixture
+def huey():
+    huey = MemoryHuey("jobs", rescheduling=Rescheduling())
+    publish_jobs(huey)
+    return huey
+
+
+@pytest.mark.parametrize("error", ODD.values(), ids=ODD)
+def test_a_task_whose_error_cannot_be_written_is_retried_and_told_of_and_kept(error, huey):
+    handled = []
+
+    @huey.task(retries=1)
+    def job():
+        raise error()
+
+    @huey.task()
+    def handle(failure):
+        handled.append(failure)
+
+    result = huey.enqueue(job.s().error(handle))
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    huey.publisher.store.flush()
+    assert [event.kind for event in subscribe(huey, result, timeout=60)] == [
+        "queued", "started", "retry", "started", "failed",
+    ]  # fmt: skip
+    assert len(handled) == 2
+    (letter,) = dead_letters(huey)
+    kind = type(error()).__name__
+    assert (letter.id, letter.kind) == (result.id, "failed")
+    assert letter.reason.startswith(kind)
+    assert "raise error()" in letter.details
+    with pytest.raises(TaskException) as caught:
+        result.get()
+    stored = caught.value.metadata
+    assert len(stored["error"]) < 25_000
+    assert len(stored["traceback"]) < 250_000
+    assert kind in stored["error"] or stored["error"] == "worded"
+
+
+def test_arguments_that_cannot_be_written_are_published_as_such(huey):
+    @huey.task()
+    def job(value):
+        """Do nothing."""
+
+    assert describe_arguments(build_task(job, Loud())) == "<arguments that cannot be shown>"
+
+
+def test_a_long_word_among_the_arguments_holds_nobody_up(huey):
+    @huey.task()
+    def job(picture, text):
+        """Do nothing."""
+
+    task = build_task(job, b"a" * 1_000_000, "password=" + "b" * 1_000_000)
+    assert len(redact_arguments(describe_arguments(task))) < 20_000
+
+
+def test_an_error_without_text_is_its_class():
+    assert text_of(ValueError()) == "ValueError"
+    assert text_of(ValueError("no")) == "ValueError: no"
+
+
+def test_a_process_that_ends_while_an_error_is_written_ends():
+    class Ending(Exception):
+        def __str__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        text_of(Ending())
+
+
+def test_a_long_text_is_cut_in_its_middle():
+    assert shorten("aabbcc", 4) == "aa … (2 characters left out) … cc"
+
+
+def test_an_exception_that_is_sent_keeps_its_class_where_its_text_is_cut(huey):
+    read = huey.serializer.deserialize(huey.serializer.serialize(ValueError("a" * 500_000)))
+    assert type(read) is ValueError
+    assert len(str(read)) < 250_000
+    assert type(huey.serializer.deserialize(huey.serializer.serialize(Loud()))) is RemoteTaskError
+
+
+def test_an_error_whose_response_cannot_be_read_names_no_delay():
+    assert delay_until_return(Busy()) is None
