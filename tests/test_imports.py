@@ -80,6 +80,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.recording",
     "aquila.recording.open_scopes",
     "aquila.recording.runtime",
+    "aquila.recording.set_variables",
     "aquila.recording.under_test",
     "pytest_aquila",
     "pytest_aquila.fixture_names",

@@ -1,6 +1,8 @@
 """The redactor that sessions share: settled by secrets, rules and settings, and by nothing else."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,9 @@ from aquila.config import DUMMY_KEY
 from aquila.intercept import child_processes, dummy_keys
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
+from aquila.recording.runtime import Run
+from aquila.recording.set_variables import SetVariables
+from tests.support.runs import separate_run
 
 RULES = MatchRules(("+header:x-tenant",))
 
@@ -28,6 +33,14 @@ def test_header_fields_that_are_compared_are_kept() -> None:
     assert redactor_for(MatchRules(), ("x-trace",)).redact_request(one).headers == (("x-trace", "a"),)
 
 
+@pytest.fixture
+def between_tests(tmp_path: Path) -> Iterator[Run]:
+    """A run in which no test runs now."""
+    with separate_run(tmp_path) as run:
+        yield run
+
+
+@pytest.mark.usefixtures("between_tests")
 def test_it_is_made_anew_only_when_the_secrets_change(monkeypatch: pytest.MonkeyPatch) -> None:
     before = redactor_for(RULES)
     monkeypatch.setenv("SOME_OTHER_VARIABLE", "Zq81-not-shaped-like-a-key-4711")
@@ -55,6 +68,40 @@ def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: 
     assert runtime.machine_keys().hidden == {}
 
 
+def test_what_a_test_has_set_is_known_until_it_ends(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it has taken back, and whoever looks. The next test knows nothing of it: none depends on another."""
+    with between_tests.running_test("test_one", None):
+        monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+        monkeypatch.delenv("SOME_TOKEN")
+        assert redactor_for(RULES).redact_text(SHAPELESS) == "[redacted]"
+    with between_tests.running_test("test_other", None):
+        assert redactor_for(RULES).redact_text(SHAPELESS) == SHAPELESS
+
+
+def test_it_learns_what_is_set_after_it_was_made(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = redactor_for(RULES)
+    request = RecordedRequest("GET", "https://x/y", (("accept", SHAPELESS),), b"")
+    assert early.redact_request(request) == request
+    monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+    monkeypatch.delenv("SOME_TOKEN")
+    assert early.redact_request(request).headers == (("accept", "[redacted]"),)
+    assert redactor_for(RULES).redact_request(request) == request
+
+
+def test_variables_are_noted_only_while_somebody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, put = SetVariables(), os.putenv
+    with variables.noting(), variables.noting():
+        for number in range(25_000):
+            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+        assert variables.count == 25_000
+        assert variables.since(24_998) == [("SOME_VARIABLE", "24998"), ("SOME_VARIABLE", "24999")]
+        assert 5_000 <= len(variables.since(0)) <= 10_000
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+        assert variables.count == 25_000
+    assert os.putenv is put
+
+
+@pytest.mark.usefixtures("between_tests")
 def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
     with dummy_keys.remember_environment():

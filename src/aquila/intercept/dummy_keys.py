@@ -24,12 +24,16 @@ NO_DUMMIES: Mapping[str, str] = {}
 
 @contextlib.contextmanager
 def remember_environment() -> Iterator[None]:
-    """Know until the block ends what is the machine's own: what is set now, before any test has set something."""
+    """Know until the block ends what is the machine's own: what is set now, before any test has set something.
+
+    What is set meanwhile is noted.
+    """
     keys = runtime.machine_keys()
     outer = keys.environment
     learn_environment()
     try:
-        yield
+        with runtime.set_variables().noting():
+            yield
     finally:
         keys.environment = outer
 

@@ -102,7 +102,7 @@ class OpenCalls:
         """Go on under other keys."""
         calls, self._calls = self._calls, defaultdict(list)
         for key, same in calls.items():
-            self._calls[renamed[key]] += same
+            self._calls[renamed.get(key, key)] += same
 
     def clear(self) -> None:
         """Forget all of them."""

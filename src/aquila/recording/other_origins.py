@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from aquila.cassettes.matching.request_key import without_origin
+from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.merging import Slot
+from aquila.recording.client_calls import ClientCall, OpenCalls
+from aquila.recording.request_counts import CountedRequests
 
 
 class OtherOrigins:
@@ -34,6 +37,20 @@ class OtherOrigins:
     def find_slots(self, key: str) -> Sequence[Slot]:
         """Return the recordings whose key differs from ``key`` at most in its origin, in the order of the cassette."""
         return self._slots_by_content.get(without_origin(key), ())
+
+
+def choose_key(
+    slots: Sequence[Slot], sent: RecordedRequest, calls: OpenCalls, counts: CountedRequests
+) -> tuple[str, ClientCall | None]:
+    """Return the key that a request counts for which other origins answer, and the call that sends it again, if any.
+
+    It is the key of the first recording that has not been played; where all have been, of the last one.
+    """
+    for key in dict.fromkeys(key for key, _ in slots) if calls else ():
+        call = calls.find_call(key, sent)
+        if call is not None:
+            return key, call
+    return next((key for key, position in slots if position >= counts.count_of(key)), slots[-1][0]), None
 
 
 def move_to_origin(url: str, of: str) -> str:

@@ -31,7 +31,8 @@ class RecordingKeys:
         self._cassette = cassette
         self._redactor = redactor
         self._compute_key = compute_key
-        self.are_provisional = later
+        self._are_provisional = later
+        self._secret_count = redactor.count_later()
         self._known: dict[RecordedRequest, str] = {}
         self._numbers: dict[str, list[int]] = defaultdict(list)
         self._whatever_numbers: dict[str, str] | None = None
@@ -75,15 +76,20 @@ class RecordingKeys:
         """Return the numbers of all recordings, by key."""
         return self._numbers
 
+    def are_outdated(self) -> bool:
+        """Whether ``compute`` gives them others: they are provisional, or more is known to be secret by now."""
+        return self._are_provisional or self._redactor.count_later() != self._secret_count
+
     def compute(self) -> Mapping[str, str]:
-        """Give each recording its own key. Return the new keys by the provisional ones."""
+        """Give each recording its own key. Return the new keys by those that they had."""
+        self._secret_count = self._redactor.count_later()
         interactions, provisional = self._cassette.interactions, self._numbers
         renamed = {key: self._compute_key(interactions[numbers[0]].request) for key, numbers in provisional.items()}
         self._known = {identity: renamed[key] for identity, key in self._known.items()}
         self._numbers = defaultdict(list)
         for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
             self._numbers[renamed[key]].append(number)
-        self.are_provisional = False
+        self._are_provisional = False
         self._whatever_numbers = None
         return renamed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -23,10 +23,26 @@ class RedactorCache:
     """
 
     def __init__(self) -> None:
+        runtime.current_run().hold(runtime.set_variables().noting())
         self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
+        self._set_by_test: tuple[tuple[int, int], Mapping[str, str]] | None = None
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
-    def find_secrets(self) -> dict[str, str]:
+    def find_secrets(self) -> Mapping[str, str]:
+        """The secrets of the machine, and what the running test has set so far, each with its kind.
+
+        What an earlier test has set is none: so what is recorded depends on no other test.
+        """
+        secrets, test = self._find_machine_secrets(), runtime.current_run().test
+        place = (-1, -1) if test is None else (test.variables_before, runtime.set_variables().count)
+        if place[0] == place[1]:
+            return secrets
+        known = self._set_by_test
+        if known is None or known[0] != place:
+            known = self._set_by_test = place, _SecretsSet(place[0]).find()
+        return secrets if known[1].keys() <= secrets.keys() else {**known[1], **secrets}
+
+    def _find_machine_secrets(self) -> dict[str, str]:
         """The secrets of the machine, whatever dummies its environment shows, each with its kind.
 
         The dummy itself stands where a recording has a real key, so it is one of them.
@@ -48,7 +64,11 @@ class RedactorCache:
         return known[1]
 
     def redactor_for(self, rules: MatchRules, keep_headers: tuple[str, ...]) -> Redactor:
-        """The redactor that keeps what ``rules`` compare and ``keep_headers`` name."""
+        """The redactor that keeps what ``rules`` compare and ``keep_headers`` name.
+
+        It learns the secrets that are set from now on, also those that are gone again when it has something to redact.
+        """
+        later = _SecretsSet(runtime.set_variables().count)  # first: what is set meanwhile is not overlooked
         secrets = self.find_secrets()
         extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
         known_fingerprints = tuple(runtime.machine_keys().fingerprints)
@@ -56,12 +76,38 @@ class RedactorCache:
             extra = (fingerprints.FingerprintRule(known_fingerprints), *extra)
         basis = (secrets, rules.header_names, keep_headers, extra)
         known = self._redactor
-        if known is None or known[0] != basis:
+        if known is None or known[0] != basis or known[1].count_later():
             redactor = Redactor(
-                secrets, extra, request_headers=(*rules.header_names, *keep_headers), response_headers=keep_headers
+                secrets,
+                extra,
+                request_headers=(*rules.header_names, *keep_headers),
+                response_headers=keep_headers,
+                find_later=later.find,
             )
             known = self._redactor = basis, redactor
         return known[1]
+
+
+class _SecretsSet:
+    """The secrets among the variables that are set from a ``position`` on. See ``aquila.recording.set_variables``."""
+
+    def __init__(self, position: int) -> None:
+        self._variables = runtime.set_variables()
+        self._position = position
+
+    def find(self) -> Mapping[str, str]:
+        """Return those that were set since the last call, each with its kind."""
+        variables, count = self._variables, self._variables.count
+        rows: Iterable[tuple[str, str]] = ()
+        if count != self._position:
+            rows, self._position = variables.since(self._position), count
+        if variables.has_another_environment():
+            rows = (*rows, *os.environ.items())
+        found: dict[str, str] = {}
+        for name, value in rows:
+            if not value.endswith(DUMMY_KEY) or _has_parts(value):
+                found.update(environment_secrets({name: value}))
+        return found
 
 
 def _has_parts(dummy: str) -> bool:

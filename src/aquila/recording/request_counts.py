@@ -51,7 +51,7 @@ class CountedRequests:
         """Count on under other keys. Several may become one."""
         counts, self._counts = self._counts, defaultdict(int)
         for key, asked in counts.items():
-            self._counts[renamed[key]] += asked
+            self._counts[renamed.get(key, key)] += asked
 
     def share(self, counts: RequestCounts) -> None:
         """Count together with other processes from now on, and add what was counted so far."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from aquila.config import Settings, SettingsLayers
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.open_scopes import OpenScopes
+from aquila.recording.set_variables import SetVariables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,10 +75,11 @@ class RunningTest:
     """The test that runs. ``name`` is its id, for messages. ``open_scope`` opens its scope, or returns the open one,
     or None once the test has ended. ``mark`` stands for it where something else must not keep it alive.
 
-    ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one.
+    ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one. ``variables_before``
+    is the position in ``set_variables`` at which it began.
     """
 
-    __slots__ = ("mark", "name", "open_scope", "refusals")
+    __slots__ = ("mark", "name", "open_scope", "refusals", "variables_before")
 
     def __init__(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
@@ -86,6 +88,7 @@ class RunningTest:
         self.mark = Asker(name, is_test=True) if mark is None else mark
         self.open_scope = open_scope
         self.refusals: list[LiveCallRefused] = []
+        self.variables_before = set_variables().count
 
 
 class MachineKeys:
@@ -218,6 +221,7 @@ class Run:
         self.test, self.thread = RunningTest(name, open_scope, mark), threading.get_ident()
         if before[0] is not None:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
+            self.test.variables_before = before[0].variables_before
         asker.set(self.test.mark)
         try:
             yield
@@ -326,3 +330,8 @@ def is_under_pytest() -> bool:
 def machine_keys() -> MachineKeys:
     """The secrets of the machine that its environment does not show now."""
     return _runs[0].state_of(MachineKeys)
+
+
+def set_variables() -> SetVariables:
+    """The variables that this process has set, as far as something has wanted to know."""
+    return _runs[0].state_of(SetVariables)

@@ -38,7 +38,7 @@ from aquila.recording.decisions import (
     RefuseDecision,
     ReplayDecision,
 )
-from aquila.recording.other_origins import OtherOrigins, move_to_origin
+from aquila.recording.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.played_conversations import PlayedConversations
 from aquila.recording.put_aside import PutAside
 from aquila.recording.recording_age import leave_out_outdated
@@ -49,10 +49,15 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching import linked_recordings
     from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording import late_secrets
     from aquila.recording.filters import Filters
     from aquila.scripting.shared_script import AnswersRequests
 else:
-    lazy_modules(globals(), linked_recordings="aquila.cassettes.matching.linked_recordings")
+    lazy_modules(
+        globals(),
+        linked_recordings="aquila.cassettes.matching.linked_recordings",
+        late_secrets="aquila.recording.late_secrets",
+    )
 
 
 _IN_ANOTHER_FILE = -1
@@ -100,6 +105,7 @@ class Session:
         self._identify_request = identify_request
         self._takes_other_origins = takes_other_origins
         self.redactor = redactor
+        self._secret_count = redactor.count_later()
         self.closed = False
         self._put_aside = PutAside(put_aside, rules, redactor)
         self._filters = filters
@@ -174,7 +180,7 @@ class Session:
             numbers: Sequence[int] = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and not self.records_everything else ()
             if borrowed:
-                key, call = self._choose_borrowed_key(borrowed, sent)
+                key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
                 numbers = self._keys.numbers_of(key)
             else:
                 call = self._open_calls.find_call(key, sent) if self._open_calls else None
@@ -274,17 +280,6 @@ class Session:
         slots = self._other_origins.find_slots(key)
         return slots if slots and self._takes_other_origins(request) else ()
 
-    def _choose_borrowed_key(self, slots: Sequence[Slot], sent: RecordedRequest) -> tuple[str, ClientCall | None]:
-        """The key that a request counts for which other origins answer, and the call that sends it again, if one does.
-
-        It is the key of the first recording that has not been played; where all have been, of the last one.
-        """
-        for key in dict.fromkeys(key for key, _ in slots) if self._open_calls else ():
-            call = self._open_calls.find_call(key, sent)
-            if call is not None:
-                return key, call
-        return next((key for key, position in slots if position >= self._counts.count_of(key)), slots[-1][0]), None
-
     def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
         """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
 
@@ -299,7 +294,7 @@ class Session:
     def _compute_keys(self) -> None:
         """Give the recordings their own keys, and count on under these."""
         with self._lock:
-            if self._keys.are_provisional:
+            if self._keys.are_outdated():
                 renamed = self._keys.compute()
                 self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)
@@ -396,7 +391,10 @@ class Session:
         self._compute_keys()
         with self._lock:
             others = [row for row in elsewhere if isinstance(row, NewRecording)]
-            rows = [*self._new_recordings, *others]
+            rows, known = self._new_recordings, self._secret_count
+            if others or self.redactor.count_later() != known:
+                place = self._key_of_stored, self._count_stored
+                rows = late_secrets.redact_rows(rows, others, self.redactor, known, *place)
             recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
             slots = {
                 number: (key, at)
@@ -417,6 +415,10 @@ class Session:
         changes = self._put_aside.add_to(changes, is_owned=drop_unused)
         found = self._outdated_slots.union(slots.values())
         return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
+
+    def _count_stored(self, key: str) -> int:
+        """How many recordings of the cassette itself a new one with this key follows."""
+        return 0 if self.records_everything else sum(n < self._own_count for n in self._keys.numbers_of(key))
 
     def renews(self, key: str) -> bool:
         """Whether the recordings of a key are made anew because one of them is old."""

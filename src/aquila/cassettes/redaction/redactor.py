@@ -73,7 +73,8 @@ class Redactor:
     It knows the values of ``secrets`` (each with the kind by which findings name it), what common keys look like, and
     the credentials of every request that it has seen. ``extra`` adds rules; the built-in ones always stay. Fields
     named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
-    credentials are refused with a :class:`~aquila.errors.ConfigError`.
+    credentials are refused with a :class:`~aquila.errors.ConfigError`. ``find_later`` returns the secrets that have
+    come up since it was called last, each with its kind: they are known from then on, whatever becomes of them.
 
     Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe.
     """
@@ -85,8 +86,11 @@ class Redactor:
         *,
         request_headers: Iterable[str] = (),
         response_headers: Iterable[str] = (),
+        find_later: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         self._secrets = dict(secrets or {})
+        self._find_later = find_later
+        self._later_count = 0
         self._rules = tuple(extra)
         self._request_headers = check_header_names(request_headers, "request headers to keep")
         self._response_headers = check_header_names(response_headers, "response headers to keep")
@@ -124,13 +128,26 @@ class Redactor:
     def __repr__(self) -> str:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
 
+    def count_later(self) -> int:
+        """Return how many secrets it has learned since it was made, after it has looked for more."""
+        if self._find_later is None:
+            return 0
+        with self._lock:
+            found = self._find_later()
+            new = {value: kind for value, kind in found.items() if value not in self._secrets} if found else found
+            if new:
+                self._secrets = {**self._secrets, **new}
+                self._scrubbers.clear()
+                self._later_count += len(new)
+            return self._later_count
+
     def redact_request(self, request: RecordedRequest, numbers: SecretNumbers | None = None) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
         Its own credentials are removed from its URL and body too, and from every later response. ``numbers``, which is
         empty, takes the secrets in, so that they have the same numbers in the response.
         """
-        headers, own = self._examine_headers_cached(request.headers)
+        headers, own = self._examine_headers_cached(request.headers, self.count_later())
         named = self._find_named_secrets(request)
         if not named.values <= own:
             own |= named.values
@@ -174,7 +191,7 @@ class Redactor:
         """Return the credentials of every request that was seen."""
         with self._lock:
             while self._unexamined:
-                self._examine_headers_cached(self._unexamined.popitem()[0])
+                self._examine_headers_cached(self._unexamined.popitem()[0], self._later_count)
             return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
 
     def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:
@@ -192,8 +209,11 @@ class Redactor:
                 del self._seen_named[next(iter(self._seen_named))]
         return found._replace(values=values)
 
-    def _examine_headers(self, headers: Headers) -> tuple[Headers, frozenset[str]]:
-        """Return the header fields that are kept, without secrets, and the credentials among all of them."""
+    def _examine_headers(self, headers: Headers, later_count: int) -> tuple[Headers, frozenset[str]]:
+        """Return the header fields that are kept, without secrets, and the credentials among all of them.
+
+        That depends on the secrets that it has learned: ``later_count``.
+        """
         own = frozenset(value for value in request_credentials.credentials_in(headers) if value not in self._secrets)
         if own and not own <= self._seen_credentials:
             with self._lock:
@@ -256,7 +276,7 @@ class Redactor:
         ``numbers`` has the secrets of its request.
         """
         return window_redaction.LargeBodyRedactor(
-            self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream, numbers=numbers
+            lambda: self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream, numbers=numbers
         )
 
     def redact_interaction(self, interaction: Interaction) -> Interaction:
@@ -270,6 +290,7 @@ class Redactor:
 
     def holds_known_secret(self, data: bytes) -> bool:
         """Whether a secret that it was made for is in some bytes, as it is. A quick look: no search for all forms."""
+        self.count_later()
         return any(secret.encode("utf-8", "replace") in data for secret in self._secrets)
 
     def redact_text(self, text: str) -> str:
@@ -306,6 +327,7 @@ class Redactor:
 
     def _scrubber_knowing(self, values: frozenset[str]) -> Scrubber:
         """Return a scrubber that knows these values too."""
+        self.count_later()
         with self._lock:
             known = self._scrubbers.get(values)
             if known is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found
@@ -113,13 +113,17 @@ def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
 class LargeBodyRedactor:
     """Redacts a body that arrives in chunks. ``is_stream`` says that it is an event stream. Not thread-safe.
 
-    ``numbers`` has the secrets of the request that were found before.
+    ``find_scrubber`` is asked for each window: more may be known to be secret by then. ``numbers`` has the secrets of
+    the request that were found before.
 
     The clean parts together are the clean body, and their ends, one for each chunk, are where its chunks end.
     """
 
-    def __init__(self, scrubber: WindowScrubber, *, is_stream: bool, numbers: SecretNumbers | None = None) -> None:
-        self._scrubber = scrubber
+    def __init__(
+        self, find_scrubber: Callable[[], WindowScrubber], *, is_stream: bool, numbers: SecretNumbers | None = None
+    ) -> None:
+        self._find_scrubber = find_scrubber
+        self._scrubber = find_scrubber()
         self._numbers = numbers or SecretNumbers()
         self._is_stream = is_stream
         self._window, self._overlap = (STREAM_WINDOW, STREAM_OVERLAP) if is_stream else (WINDOW, OVERLAP)
@@ -157,6 +161,7 @@ class LargeBodyRedactor:
             taken.append(self._pieces.popleft())
             size += len(taken[-1])
         window = b"".join(taken)
+        self._scrubber = self._find_scrubber()
         found, split = self._find_secrets(window)
         stop = self._safe_stop(window, found, split)
         self._enough = len(window) - stop + self._window - self._overlap
@@ -166,6 +171,7 @@ class LargeBodyRedactor:
         """Return the last part. With ``cut_off`` the body broke off, and a secret may lack its end."""
         window = b"".join(self._pieces)
         self._pieces.clear()
+        self._scrubber = self._find_scrubber()
         found, split = self._find_secrets(window)
         return self._hand_on(window, len(window), merge_found(itertools.chain(found, *split)), cut_off=cut_off)
 
@@ -256,7 +262,7 @@ def redact_pieces(
     numbers: SecretNumbers | None = None,
 ) -> Iterator[CleanPart]:
     """Yield the clean parts of a body that is given in pieces. ``numbers`` as for ``LargeBodyRedactor``."""
-    redactor = LargeBodyRedactor(scrubber, is_stream=is_stream, numbers=numbers)
+    redactor = LargeBodyRedactor(lambda: scrubber, is_stream=is_stream, numbers=numbers)
     for piece in pieces:
         redactor.add_chunk(piece)
         while redactor.is_full:

@@ -1,0 +1,70 @@
+"""Recordings that were made before something in them was known to be secret: they are redacted again when stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from aquila.cassettes.body_file import StoredChunks, StoredRequest
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.merging import NewRecording
+
+
+def redact_rows(
+    own: Sequence[NewRecording],
+    others: Sequence[NewRecording],
+    redactor: Redactor,
+    known: int,
+    key_of: Callable[[RecordedRequest], str],
+    count_stored: Callable[[str], int],
+) -> list[NewRecording]:
+    """Return the recordings of this process and of ``others`` without what is known here to be secret by now.
+
+    ``known`` is how many secrets ``redactor`` had learned when the first of its ``own`` was made. Requests that become
+    equal to others stand in their order, behind the ``count_stored`` ones of their key.
+    """
+    knows_more = redactor.count_later() != known
+    clean = [redact_again(row, redactor) for row in own] if knows_more else [*own]
+    clean += [redact_again(row, redactor, in_files=knows_more) for row in others]
+    return _place_again(clean, [*own, *others], key_of, count_stored)
+
+
+def redact_again(row: NewRecording, redactor: Redactor, *, in_files: bool = True) -> NewRecording:
+    """Return a recording without what is known to be secret by now. It keeps its key.
+
+    Without ``in_files`` one of which something lies in a file stays as it is: the whole of that would be searched.
+    """
+    interaction = row.interaction
+    if not in_files and (
+        isinstance(interaction.request, StoredRequest) or isinstance(interaction.response.chunks, StoredChunks)
+    ):
+        return row
+    clean = redactor.redact_interaction(interaction)
+    return row if clean is interaction else replace(row, interaction=clean)
+
+
+def _place_again(
+    rows: Sequence[NewRecording],
+    before: Sequence[NewRecording],
+    key_of: Callable[[RecordedRequest], str],
+    count_stored: Callable[[str], int],
+) -> list[NewRecording]:
+    """Return recordings under the keys that they have now. ``before`` are the same before they were redacted again."""
+    keys = [
+        row.key if row.interaction.request == old.interaction.request else key_of(row.interaction.request)
+        for row, old in zip(rows, before, strict=True)
+    ]
+    changed = {key for row, key in zip(rows, keys, strict=True) if key != row.key}
+    if not changed:
+        return list(rows)
+    positions: Counter[str] = Counter()
+    placed = []
+    for row, key in sorted(zip(rows, keys, strict=True), key=lambda pair: pair[0].order):
+        if key in changed:
+            placed.append(replace(row, key=key, position=count_stored(key) + positions[key]))
+            positions[key] += 1
+        else:
+            placed.append(row)
+    return placed
