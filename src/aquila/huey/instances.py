@@ -215,13 +215,15 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         data: bytes
         if fields is None:
             data = super().serialize_task(task)
-            return data
-        kwargs = task.kwargs
-        task.kwargs = {**kwargs, scope_reference.KEY: fields}
-        try:
-            data = super().serialize_task(task)
-        finally:
-            task.kwargs = kwargs
+        else:
+            kwargs = task.kwargs
+            task.kwargs = {**kwargs, scope_reference.KEY: fields}
+            try:
+                data = super().serialize_task(task)
+            finally:
+                task.kwargs = kwargs
+        if self.publisher is not None:
+            self.publisher.note_message(task, data)
         return data
 
     def deserialize_task(self, data: bytes) -> Task:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 from typing import Any
 
@@ -13,7 +12,7 @@ from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind
+from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
 from aquila.huey.error_texts import shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.running_task import FLOW_CONTROL
@@ -27,7 +26,11 @@ _LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
 
 
 def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
-    """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told."""
+    """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told.
+
+    It is known where the message can be read, and where its job was published. What a message says of itself, and is
+    not signed as it should be, counts for nothing.
+    """
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
     kind: Kind = "unreadable"
@@ -37,10 +40,11 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
             f"this consumer has no task {message.name!r}: give huey_consumer the module that imports the tasks, not "
             "one that only makes the Huey"
         )
-    id = hashlib.sha256(data).hexdigest()[:32] if message is None else message.id
-    name = None if message is None else message.name
+    job = _find_job(huey, data) if message is None else (message.id, message.name)
+    name = None if job is None else job[1]
+    id = identify_message(data) if job is None else job[0]
     priority = None if message is None else message.priority
-    letter = _letter(id, kind, reason, data, task_id=None if message is None else id, name=name, priority=priority)
+    letter = _letter(id, kind, reason, data, task_id=None if job is None else id, name=name, priority=priority)
     try:
         DeadLetters(huey).put(letter)
     except ConfigError as unknown_storage:
@@ -51,11 +55,11 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
         huey.storage.enqueue(data, priority)
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
-    if message is not None:
-        release_unknown_claim(huey, message.id, message.name)
+    if job is not None:
+        release_unknown_claim(huey, *job)
         if (publisher := getattr(huey, "publisher", None)) is not None:
-            publisher.give_up(message.id, message.name, TaskError(reason))
-        _tell_waiting(huey, message, reason)
+            publisher.give_up(*job, TaskError(reason))
+        _tell_waiting(huey, job[0], message, reason)
 
 
 def _read_unknown(huey: Any, data: bytes) -> Message | None:
@@ -68,12 +72,25 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
     return message if known and 0 < len(message.id) <= _LONGEST_ID else None
 
 
-def _tell_waiting(huey: Any, message: Message, reason: str) -> None:
-    """Store an error as the result of a task and of those that would follow it."""
+def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
+    """Return the id and the name of the job whose message nobody can read, where its producer has published it."""
+    if (publisher := getattr(huey, "publisher", None)) is None:
+        return None
+    try:
+        found: tuple[str, str] | None = publisher.find_job_of_message(identify_message(data))
+    except Exception:  # whatever a storage raises
+        logger.warning("whose message cannot be read is not known, for the storage does not say", exc_info=True)
+        return None
+    return found
+
+
+def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> None:
+    """Store an error as the result of a task and, where they are known, of those that would follow it."""
     if not huey.results:
         return
-    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": message.id})
-    following: Any = message
+    error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": id})
+    huey.put_result(id, error)
+    following: Any = None if message is None else message.on_complete
     while isinstance(following, Message) and isinstance(following.id, str):
         huey.put_result(following.id, error)
         following = following.on_complete

@@ -22,6 +22,7 @@ from huey.api import Task, chord, group
 
 from aquila.errors import ConfigError
 from aquila.events import Usage
+from aquila.huey.delivery.dead_letters import identify_message
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
@@ -30,6 +31,7 @@ from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
 from aquila.huey.live.storing import RecordStore
 from aquila.huey.live.summaries import JobRun, JobSummary
+from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
 
@@ -99,6 +101,7 @@ class JobPublisher:
         self.price = price
         self.lock = threading.RLock()
         self.records: dict[str, JobRecord] = {}
+        self.unread = UnreadMessages()
         self.clock = SharedClock(lambda: state_of(huey).now())
 
     def enqueue(self, task: Any, forward: Callable[[Any], Any]) -> Any:
@@ -108,13 +111,26 @@ class JobPublisher:
         summary = self._summarize(task)
         if self.content:
             summary.arguments = preview(redact_arguments(describe_arguments(task)))
-        is_new = self.store.add_summary(summary)
+        if self.huey.immediate:  # It becomes no message.
+            self.store.add_summary(summary)
+            return forward(task)
+        task._aquila_announced = summary
         try:
             return forward(task)
         except BaseException:
-            if is_new:  # it is in no queue
+            if task._aquila_announced is None:  # it is in no queue
                 self.store.forget_job(summary.id)
             raise
+        finally:
+            task._aquila_announced = None
+
+    def note_message(self, task: Task, message: bytes) -> None:
+        """Take in the message of a task that is about to be enqueued. Now it is said that the job is queued."""
+        summary: JobSummary | None = task.__dict__.get("_aquila_announced")
+        if summary is not None:
+            summary.message = identify_message(message)
+            if self.store.add_summary(summary):
+                task._aquila_announced = None
 
     def is_paused(self) -> bool:
         """Whether the queue is paused. Waits a moment then, as a worker does where there is no task."""
@@ -138,6 +154,11 @@ class JobPublisher:
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
             self.store.flush()  # the process is about to end
+
+    def find_job_of_message(self, identity: str) -> tuple[str, str] | None:
+        """Return the id and the name of the job whose message, which nobody can read, has this identity; or None."""
+        summary = self.unread.find_job(state_of(self.huey), identity)
+        return None if summary is None else (summary.id, summary.name)
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
         """Say that a job failed which no worker can begin."""

@@ -60,6 +60,7 @@ class SummaryUpdate:
             known.fail_last_run(self.at, record.error)
         if self.run is not None:
             known.put_run(self.run)
+            known.message = ""
         return known.encode()
 
 

@@ -59,6 +59,8 @@ class JobSummary:
     priority: float = 0.0
     retries: int = 0
     arguments: str = ""
+    message: str = ""
+    """Identifies its first message, until a worker has read that."""
     ended_as: str = ""
     """How it ended without a run: revoked or expired before one began."""
     earlier: int = 0

@@ -1,0 +1,58 @@
+"""Which job a message belongs to that nobody can read.
+
+What such a message says of itself cannot be believed: whoever can write to the queue could end any job by it. But its
+producer has published what identifies it, and nobody can make another message of which that is true.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.state import SharedState
+
+_AT_ONCE = 500
+_MOST_KNOWN = 100_000
+_SLACK = 60.0
+"""Seconds by which the clock of a producer may be behind: so much is read again."""
+
+
+class UnreadMessages:
+    """Finds the jobs of messages, for one Huey. Owns ``_jobs``: the ids of jobs that no worker has begun, by message.
+
+    A process that meets no unreadable message reads nothing.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, str] = {}
+        self._read_to = 0.0
+
+    def find_job(self, state: SharedState, identity: str) -> JobSummary | None:
+        """Return the summary of the job whose message has this identity, or None. Raises what the storage raises."""
+        with self._lock:
+            if identity not in self._jobs:
+                self._read_more(state)
+            job = self._jobs.pop(identity, None)  # Where it comes again, it has changed since, and is read again.
+        if job is None:
+            return None
+        summary = decode_summary(job, state.get(JOBS_TABLE, job))
+        return summary if summary is not None and summary.message == identity else None
+
+    def _read_more(self, state: SharedState) -> None:
+        bound, offset = self._read_to - _SLACK, 0
+        while True:
+            page = state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, at_least=bound)
+            for entry in page:
+                summary = decode_summary(entry.key, entry.value) if b'"message":' in entry.value else None
+                if summary is not None and summary.message:
+                    self._jobs[summary.message] = summary.id
+            if page:
+                # Many may have the same time: then the page after them is counted from it.
+                last = page[-1].order
+                offset, bound = (offset + len(page) if last == bound else 0), last
+                self._read_to = max(self._read_to, bound)
+            if len(page) < _AT_ONCE:
+                break
+        while len(self._jobs) > _MOST_KNOWN:
+            del self._jobs[next(iter(self._jobs))]

@@ -1,0 +1,127 @@
+"""Whoever waits for a job whose message no worker can read is told so; and nobody ends another's job by a message."""
+
+import pytest
+
+from aquila.errors import MessageRejected, NotSerializable
+from aquila.huey import MemoryHuey, MsgpackSerializer, dead_letters
+from aquila.huey.delivery.dead_letters import identify_message
+from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.unread_messages import UnreadMessages
+from aquila.huey.state import state_of
+from tests.huey.live.conftest import settle
+
+
+def make(secret, storage=None, **options):
+    huey = MemoryHuey("jobs", serializer=MsgpackSerializer(secret=secret * 32), **options)
+    if storage is not None:
+        huey.storage = storage
+
+    @huey.task()
+    def job(*arguments):
+        return arguments
+
+    publish_jobs(huey, every=0.01)
+    return huey, job
+
+
+@pytest.fixture
+def producer():
+    return make("a")
+
+
+@pytest.fixture
+def stranger(producer):
+    """A worker with another secret."""
+    huey, _ = made = make("b", producer[0].storage)
+    yield made
+    settle(huey)
+
+
+def kinds_of(huey, result):
+    huey.publisher.store.flush()
+    return [event.kind for event in subscribe(huey, result, timeout=60)]
+
+
+def test_who_follows_a_job_that_no_worker_can_read_is_told(producer, stranger):
+    huey, job = producer
+    result = job(1)
+    assert stranger[0].dequeue() is None
+    assert kinds_of(stranger[0], result) == ["queued", "failed"]
+    with pytest.raises(MessageRejected):  # The result is as foreign to its reader as the message was to the worker.
+        result.get(blocking=True, timeout=60)
+    letter = dead_letters(huey).get(result.id)
+    assert (letter.kind, letter.task_id, letter.task_name) == ("unreadable", result.id, f"{__name__}.job")
+
+
+def test_a_retry_finds_a_worker_that_can_read_it_or_is_told_of_again(producer, stranger):
+    huey, job = producer
+    result = job(1)
+    for _ in range(2):
+        assert stranger[0].dequeue() is None
+        stranger[0].publisher.store.flush()
+        dead_letters(huey).retry(result.id)
+    huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    summary = decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id))
+    assert (summary.state, summary.message) == ("done", "")
+    settle(huey)
+
+
+def test_each_of_several_jobs_is_found_also_those_that_come_later(producer, stranger):
+    _, job = producer
+    results = [job(number) for number in range(3)]
+    for _ in range(2):
+        assert stranger[0].dequeue() is None
+        results.append(job(7))
+        assert all(kinds_of(stranger[0], result) == ["queued", "failed"] for result in results[:3])
+
+
+def test_the_job_of_a_message_is_found_beyond_the_first_page(producer, monkeypatch):
+    monkeypatch.setattr("aquila.huey.live.unread_messages._AT_ONCE", 2)
+    monkeypatch.setattr("aquila.huey.live.unread_messages._SLACK", 0.0)
+    huey, job = producer
+    monkeypatch.setattr(huey.publisher.clock, "now", lambda: 5.0)  # all at the same time
+    results = [job(number) for number in range(7)]
+    unread = UnreadMessages()
+    for result, message in zip(results, huey.storage.enqueued_items(), strict=True):
+        assert unread.find_job(state_of(huey), identify_message(message)).id == result.id
+
+
+def test_a_message_that_only_says_whose_it_is_ends_no_job(producer, stranger):
+    huey, job = producer
+    result = job(1)
+    forger, forged = make("c", huey.storage)
+    forger.publisher = None
+    (message,) = huey.storage.enqueued_items()
+    huey.storage.flush_queue()
+    forger.enqueue(forged.s(1, id=result.id))
+    assert stranger[0].dequeue() is None
+    huey.storage.enqueue(message)
+    huey.execute(huey.dequeue())
+    assert result.get() == (1,)
+    assert kinds_of(huey, result) == ["queued", "started", "done"]
+    settle(huey)
+
+
+def test_a_job_that_was_begun_is_found_no_more(producer, stranger):
+    huey, job = producer
+    job(1)
+    (message,) = huey.storage.enqueued_items()
+    huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    assert UnreadMessages().find_job(state_of(huey), identify_message(message)) is None
+    settle(huey)
+
+
+def test_a_job_that_becomes_no_message_is_forgotten(producer):
+    huey, job = producer
+    with pytest.raises(NotSerializable):
+        job(object())
+    assert state_of(huey).count(JOBS_TABLE) == 0
+
+
+def test_jobs_in_immediate_mode_are_published(producer):
+    huey, job = make("a", immediate=True)
+    assert kinds_of(huey, job(1)) == ["queued", "started", "done"]
+    settle(huey)
