@@ -6,6 +6,8 @@ import base64
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,30 @@ def test_what_was_recorded_before_its_key_was_known_is_stored_without_it(
         in_body(server.url, KEYS[1])
         with pytest.raises(CassetteMiss):
             in_body(server.url, KEYS[1])
+
+
+CHILD = """
+import sys, httpx2
+for line in sys.stdin:
+    httpx2.post(f"{sys.argv[1]}/a", json={"text": f"the key is {line.strip()}."})
+    print("asked", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asks", [True, False])
+def test_what_a_child_records_is_stored_without_a_key_that_only_its_parent_knows(
+    asks: bool, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with use("record"):
+        command = [sys.executable, "-c", CHILD, server.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            if asks:
+                in_body(server.url, "something")
+            monkeypatch.setenv(NAME, KEYS[1])
+            assert child.communicate(f"{KEYS[1]}\n{KEYS[1]}\n", timeout=60)[0] == "asked\nasked\n"
+    assert_unknown(tmp_path, KEYS[1])
+    assert (tmp_path / "cassettes" / "x.yaml").read_text().count("request:") == 2 + asks
 
 
 def test_a_miss_shows_no_key_that_was_set_late(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

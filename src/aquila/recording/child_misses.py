@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from aquila import errors
 from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
+from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila.recording import outgoing
     from aquila.recording.runtime import Run
+else:
+    lazy_modules(globals(), outgoing="aquila.recording.outgoing")
 
 
 _KINDS = {
@@ -80,7 +84,7 @@ class ChildMisses:
         for row in self._take_rows(_REFUSED):
             match _parse_row(row):
                 case [int(), str(text)]:
-                    yield LiveCallRefused(text)
+                    yield LiveCallRefused(outgoing.redact_outgoing(text))
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
@@ -151,7 +155,7 @@ class ChildMisses:
         for text in self._take_rows(f"{scope_id}.drift"):
             row = _parse_row(text)
             if isinstance(row, dict):
-                yield row
+                yield outgoing.redact_outgoing_value(row)
 
     def _take_rows(self, name: str) -> Iterator[str]:
         if self.folder is None:
@@ -191,10 +195,11 @@ def _conversation_of(miss: CassetteMiss) -> dict[str, list[str]]:
 def _miss_of_child(row: Any) -> CassetteMiss:
     """Return the miss of a child, which may say that a conversation is to be recorded anew.
 
-    Only children say that, in a folder which nobody else may write to. No message over a queue does.
+    Only children say that, in a folder which nobody else may write to. No message over a queue does. A child shows keys
+    that the test has set while it ran: it does not know them.
     """
     known = isinstance(row, list) and bool(row)
-    miss = miss_from(row[:-1] if known else row)
+    miss = miss_from(outgoing.redact_outgoing_value(row[:-1]) if known else row)
     if isinstance(miss, ConversationDrifted) and isinstance(row[-1], dict):
         miss.conversation = {str(name): list(map(str, keys)) for name, keys in row[-1].items()}
     return miss

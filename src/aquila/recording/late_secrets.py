@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.recording import redactors
+from aquila.recording.journal_merging import JournalGroup, stored_key
 
 
 def redact_rows(
@@ -29,6 +31,20 @@ def redact_rows(
     clean = [redact_again(row, redactor) for row in own] if knows_more else [*own]
     clean += [redact_again(row, redactor, in_files=knows_more) for row in others]
     return _place_again(clean, [*own, *others], key_of, count_stored)
+
+
+def redact_groups(
+    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]], keep_headers: tuple[str, ...]
+) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
+    """Do the same for what only other processes have done with some cassettes: the rows of their journals."""
+    clean: dict[JournalGroup, list[NewRecording | RecordingPlayed]] = {}
+    for group, rows in groups.items():
+        rules, made = group[-1], [row for row in rows if isinstance(row, NewRecording)]
+        redactor = redactors.redactor_for(rules, keep_headers)
+        key_of = stored_key(rules, keep_headers)
+        clean[group] = [row for row in rows if isinstance(row, RecordingPlayed)]
+        clean[group] += redact_rows((), made, redactor, redactor.count_later(), key_of, lambda key: 0)
+    return clean
 
 
 def redact_again(row: NewRecording, redactor: Redactor, *, in_files: bool = True) -> NewRecording:

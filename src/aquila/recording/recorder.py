@@ -25,6 +25,7 @@ from aquila.cassettes.storage.merging import (
 )
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
+from aquila.lazy_imports import lazy_modules
 from aquila.option_table import read_budget
 from aquila.recording import conversations
 from aquila.recording.decisions import RecordDecision, ReplayDecision
@@ -42,8 +43,11 @@ from aquila.recording.session import Session
 from aquila.recording.storage_failures import raise_failures
 
 if TYPE_CHECKING:
+    from aquila.recording import late_secrets
     from aquila.recording.answers_in_progress import AnswersInProgress
     from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), late_secrets="aquila.recording.late_secrets")
 
 MODEL_WITHIN = 64 * 1024
 """Bytes of a large answer in which the name of its model is looked for."""
@@ -233,7 +237,8 @@ class ScopeRecording:
             # Another process may have played what this session did not: that is not unused.
             own = replace(own, drop=own.drop - used_elsewhere)
             changes[name].append((own, session.rules))
-        for name, rows in changes_by_cassette(foreign).items():
+        clean = late_secrets.redact_groups(foreign, self._settings.keep_headers) if foreign else {}
+        for name, rows in changes_by_cassette(clean).items():
             put_aside = conversations.keys_put_aside(name)
             if put_aside and name not in changes:  # only other processes have used the cassette
                 rows[0] = replace(rows[0][0], drop_keys=put_aside), rows[0][1]
