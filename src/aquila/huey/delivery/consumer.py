@@ -1,4 +1,4 @@
-"""Huey's consumer, whose workers know when they must take no more."""
+"""Huey's consumer, whose workers know when they must take no more, and say once that the storage is away."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from huey.consumer import Consumer, Scheduler, Worker
 
+from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, SaysOnce
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 
 
@@ -14,6 +15,10 @@ class AquilaWorker(Worker):  # type: ignore[misc]
 
     Another worker, which waits for a message, would otherwise get what an interrupted one hands back, and end with it.
     """
+
+    def create_logger(self) -> SaysOnce:
+        """Return what the worker logs by."""
+        return SaysOnce(super().create_logger(), self, QUEUE)
 
     def initialize(self) -> None:
         """Begin in the thread, greenlet or process of this worker."""
@@ -28,6 +33,10 @@ class AquilaWorker(Worker):  # type: ignore[misc]
 
 class AquilaScheduler(Scheduler):  # type: ignore[misc]
     """A scheduler that ends as ``AquilaWorker`` does."""
+
+    def create_logger(self) -> SaysOnce:
+        """Return what the scheduler logs by."""
+        return SaysOnce(super().create_logger(), self, SCHEDULE)
 
     def shutdown(self) -> None:
         """End."""
