@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.support.slow import slow_but
 
 PATIENCE = 60
 REPOSITORY = Path(__file__).parents[1]
@@ -21,6 +27,7 @@ COMMANDS = {
         case $1 in
         test-all)
             until [ -s installing ] || [ -e succeeding ]; do sleep 0.02; done
+            while [ -e lasting ]; do : >testing; sleep 0.02; done
             [ -e succeeding ] || exit 3
             result=${2##*=} ;;
         fuzz) echo "redaction 5 inputs" ;;
@@ -62,40 +69,56 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(project: Path, *, keeps_open: int | None = None) -> subprocess.CompletedProcess[str]:
+def start(project: Path, **options: Any) -> subprocess.Popen[str]:
     path = f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        [project / ".ci" / "run"],
-        env={**os.environ, "PATH": path},
-        pass_fds=[] if keeps_open is None else [keeps_open],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    environment = {**os.environ, "PATH": path}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([project / ".ci" / "run"], env=environment, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+@contextlib.contextmanager
+def all_that_it_starts(project: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], bool]]]:
+    """The check, and a function that says whether all that it started has ended."""
+    reading, writing = os.pipe()
+    process = start(project, pass_fds=[writing])
+    os.close(writing)
+    try:
+        # The end of a pipe that every process has open which it started.
+        yield process, lambda: bool(select.select([reading], [], [], PATIENCE)[0])
+    finally:
+        os.close(reading)
+        (project / "lasting").unlink(missing_ok=True)
+        for number in (project / "installing").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
 
 
 @pytest.mark.slow
 def test_it_succeeds_where_all_has_passed(project: Path) -> None:
     (project / "succeeding").touch()
-    done = check(project)
-    assert done.returncode == 0, done.stderr
-    assert "== all passed" in done.stdout
+    process = start(project)
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+    assert "== all passed" in output
 
 
 def test_an_installer_that_runs_ends_with_it_where_tests_fail(project: Path) -> None:
-    reading, writing = os.pipe()
-    try:
-        done = check(project, keeps_open=writing)
-        os.close(writing)
-        assert done.returncode == 1, done.stderr
+    with all_that_it_starts(project) as (process, have_ended):
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1, errors
         assert (project / "installing").read_text()
-        # The end of a pipe that every process has open which it started.
-        assert select.select([reading], [], [], PATIENCE)[0], "the installer goes on"
-    finally:
-        os.close(reading)
-        for number in (project / "installing").read_text().split():
-            try:
-                os.kill(int(number), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        assert have_ended(), "the installer goes on"
+
+
+@pytest.mark.parametrize("how", slow_but([signal.SIGTERM], [signal.SIGTERM, signal.SIGINT]), ids=lambda how: how.name)
+def test_the_tests_that_run_end_with_it_where_it_is_told_to_end(project: Path, how: signal.Signals) -> None:
+    (project / "lasting").touch()
+    with all_that_it_starts(project) as (process, have_ended):
+        deadline = time.monotonic() + PATIENCE
+        while not (project / "testing").exists():
+            assert time.monotonic() < deadline, "no test has begun"
+            time.sleep(0.02)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 128 + how, errors
+        assert have_ended(), "the tests go on"
