@@ -11,6 +11,7 @@ from typing import Any
 import _pytest.pytester
 import pytest
 
+from tests.support.durations import begin_with_the_longest
 from tests.support.inner_runs import ModulesOfTests, quick_inner_runs
 from tests.support.runs import separate_run
 
@@ -41,6 +42,15 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the tests that take longest begin first, so that no process is left alone with one at the end.
+
+    Each process of a distributed run is given a stretch of the list, and takes of others' when it is through with it.
+    """
+    begin_with_the_longest(items, getattr(config, "workerinput", {}).get("workercount", 1))
 
 
 def pytest_configure(config: pytest.Config) -> None:
