@@ -93,11 +93,25 @@ def read_table() -> dict[tuple[str, str], str]:
     return told
 
 
+@pytest.mark.long(50)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
     code, output, said = run_under_faults(tmp_path / "summaries", "-n2", "--aquila-faults")
     assert (code, said) == (0, read_table()), output
+
+
+@pytest.mark.long(20)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
+def test_a_part_of_the_table_of_faults_is_what_a_run_gives(tmp_path: Path) -> None:
+    table = read_table()
+    chosen = sorted({fault for _, fault in table})[::8]
+    code, output, said = run_under_faults(
+        tmp_path / "summaries", "-p", "no:xdist", f"--aquila-faults={','.join(chosen)}"
+    )
+    assert (code, said) == (0, {row: verdict for row, verdict in table.items() if row[1] in chosen}), output
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.mark.long(20)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES, ids=IDS)
 def test_every_snippet_does_what_the_page_says(name: str, folder: Path) -> None:

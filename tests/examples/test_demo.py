@@ -125,6 +125,7 @@ def test_a_step_fails_when_its_claim_is_false(demo: ModuleType, tmp_path: Path) 
         demo.Tests(status=1, total=4, failures=["assert 0"], output="").require_all_passed()
 
 
+@pytest.mark.long(50)
 @pytest.mark.slow
 @pytest.mark.local_model
 def test_the_whole_demo_works_and_fits_on_a_screen_or_two(tmp_path: Path) -> None:

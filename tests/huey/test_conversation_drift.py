@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.slow import nightly_but
 from tests.support.stateful_project import StatefulProject
 
 pytest.importorskip("openai")
@@ -66,10 +67,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize(
-    "how", [name if name.endswith(("job", "queue")) else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
-)
-@pytest.mark.slow
+@pytest.mark.parametrize("how", nightly_but(["perform_job", "threads", "program"], RUNS))
 def test_a_conversation_of_a_task_is_recorded_anew(stateful: StatefulProject, tmp_path: Path, how: str) -> None:
     jobs = JOBS.format(file=str(tmp_path / "jobs.db"))
     stateful.pytester.makepyfile(jobs=textwrap.dedent(jobs))

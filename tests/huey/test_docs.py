@@ -18,6 +18,7 @@ class HueyPage(Page):
         return {name: value for name, value in super()._environment().items() if name not in given}
 
 
+@pytest.mark.long(20)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_snippet_does_what_the_page_says(name, folder):  # noqa: F811

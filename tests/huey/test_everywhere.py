@@ -164,6 +164,7 @@ def reachable(request):
         os.environ.pop(f"APP_{kind}", None)
 
 
+@pytest.mark.long(25)
 @pytest.mark.slow
 def test_recorded_anywhere_a_task_replays_anywhere(pytester, monkeypatch, reachable):
     calls = pytester.path / "calls.txt"

@@ -69,7 +69,7 @@ def provider():
         thread.join()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.nightly])])
 def project(request, tmp_path, provider):
     """A project of its own with a queue: its folder, its Huey as an attacker has it, and the environment."""
     (tmp_path / "app.py").write_text(APP)
@@ -177,6 +177,7 @@ def test_a_replaying_worker_asks_nobody_and_writes_nothing_whatever_messages_say
     assert provider[1] == []
 
 
+@pytest.mark.long(25)
 @pytest.mark.slow
 def test_a_worker_that_was_told_joins_the_test_in_replay_and_in_record(project, provider):
     folder, _, _, environment = project

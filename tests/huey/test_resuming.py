@@ -531,7 +531,7 @@ import aquila
 from aquila.huey import SqliteHuey, follow
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-huey = SqliteHuey("app", filename=os.path.join(HERE, "q.db"), keep_running=True)
+huey = SqliteHuey("app", filename=os.path.join(HERE, "q.db"), keep_running=True, lost_after=3.0)
 
 class Provider(httpx2.BaseTransport):
     # Two words and silence; what is missing to whoever asks for that.
@@ -560,6 +560,7 @@ def job():
 """
 
 
+@pytest.mark.long(15)
 @pytest.mark.slow
 def test_a_task_whose_worker_was_killed_in_mid_stream_goes_on(tmp_path, monkeypatch):
     (tmp_path / "resumed_app.py").write_text(APP)

@@ -60,6 +60,7 @@ def test_what_is_unanswered_fails_the_test(run_consumer, aquila_script):
 """
 
 
+@pytest.mark.long(20)
 @pytest.mark.slow
 def test_any_worker_gets_the_answers_of_the_test(pytester, monkeypatch):
     pytester.makepyfile(app=APP, test_app=TESTS)

@@ -30,6 +30,7 @@ def test_each_test_of_it_ends_as_with_pytest_recording(tmp_path: Path) -> None:
     assert any("requests have no recording with the same content, in" in line for line in lines)
 
 
+@pytest.mark.long(15)
 @pytest.mark.slow
 def test_it_records_and_replays_what_it_recorded(tmp_path: Path) -> None:
     expected = json.loads((PROJECT / EXPECTED).read_text())

@@ -261,6 +261,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long(15)
 @pytest.mark.slow
 def test_other_processes_meet_the_faults_of_their_test(project: pytest.Pytester) -> None:
     project.makepyfile(

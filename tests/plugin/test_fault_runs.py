@@ -229,6 +229,7 @@ ALL_SAID = {
 }
 
 
+@pytest.mark.long(25)
 @pytest.mark.slow
 def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Path) -> None:
     record(folder)
@@ -264,6 +265,7 @@ def test_no_limit():
 """
 
 
+@pytest.mark.long(15)
 @pytest.mark.slow
 def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
     record(folder)

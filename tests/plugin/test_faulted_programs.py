@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.slow import nightly_but
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 APP = """
@@ -210,6 +212,7 @@ def test_expected_to_fail(): assert not app.patient()
 def test_skipped(): app.patient()
 """
 
+ALONE = ("-p", "no:xdist", "-s")
 RATE, WRONG_KEY = "rate_limit(retry_after=30.0)", "unauthorized"
 STYLES_SAID: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = {
     **dict.fromkeys(
@@ -270,8 +273,8 @@ def test_what_answers_say_is_noticed_or_not(tmp_path: Path) -> None:
     assert (code, "15 faults do not apply" in output) == (1, True), output
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [("-p", "no:xdist", "-s"), ("-n2",)], ids=["alone", "xdist"])
+@pytest.mark.long(20)
+@pytest.mark.parametrize("options", nightly_but([ALONE], [ALONE, ("-n2",)]), ids=["alone", "xdist"])
 def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path: Path) -> None:
     code, output, said = run(tmp_path, STYLES, f"--aquila-faults={RATE},{WRONG_KEY}", *options)
     expected = {}

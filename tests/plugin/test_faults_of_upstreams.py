@@ -114,6 +114,7 @@ def test_the_transport_is_asked_once():
     )
 
 
+@pytest.mark.long(15)
 @pytest.mark.local_model
 @pytest.mark.slow
 def test_answers_of_the_local_model_meet_faults(project: pytest.Pytester) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from tests.plugin.conftest import Project
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but, slow_but
 
 
 def bodies(project: Project, name: str) -> list[bytes]:
@@ -333,8 +333,7 @@ def test_the_secrets_of_a_fixture_stay_out_of_the_reports_of_all_its_tests(
     assert "0123456789abcdefghijklmnop" not in result.stdout.str()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dist", ["load", "each", "loadscope", "worksteal"])
+@pytest.mark.parametrize("dist", nightly_but(["load", "each"], ["load", "each", "loadscope", "worksteal"]))
 def test_workers_of_xdist_each_set_a_fixture_up_from_one_cassette(project: Project, dist: str) -> None:
     pytest.importorskip("xdist")
     project.pytester.makepyfile(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage import cassette_files
+from tests.support.slow import nightly_but
 from tests.support.upstream import Answer, Upstream, streamed, upstream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -189,13 +190,11 @@ def project(tmp_path: Path) -> Iterator[Interrupted]:
 
 
 # Only SIGINT lets the program of a test go on, so only there it matters how it reads.
-MORE = [*((program, "SIGINT") for program in TESTS if program != "httpx2"), ("with", "SIGTERM"), ("with", "SIGKILL")]
+ENDS = [*((program, "SIGINT") for program in TESTS), ("with", "SIGTERM"), ("with", "SIGKILL")]
+BY_DAY = [("httpx2", "SIGINT"), ("async", "SIGINT"), ("thread", "SIGINT"), ("with", "SIGKILL")]
 
 
-@pytest.mark.parametrize(
-    ("program", "how"), [("httpx2", "SIGINT"), *(pytest.param(*row, marks=pytest.mark.slow) for row in MORE)]
-)
-@pytest.mark.slow
+@pytest.mark.parametrize(("program", "how"), nightly_but(BY_DAY, ENDS, of_several_names=True))
 def test_the_next_recording_run_asks_again_and_its_cassette_replays(
     project: Interrupted, program: str, how: str
 ) -> None:

@@ -20,6 +20,7 @@ SDKS = {
 }
 
 
+@pytest.mark.long(60)
 @pytest.mark.parametrize("file", SDKS.get(os.environ["WILD_GROUP"], ()))
 def test_an_sdk_meets_faults(file: str, tmp_path: Path) -> None:
     run_file_of_project(tmp_path, sources=_FILES, helper="spoilt.py", file=file)

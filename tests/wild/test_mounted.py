@@ -23,7 +23,7 @@ import httpx2
 import pytest
 
 from aquila.huey.live.page.access import FORM_COOKIE
-from aquila.huey.live.pausing import is_paused
+from aquila.huey.live.pausing import is_paused, resume_queue
 
 _FILES = Path(__file__).parent / "mounted"
 _TOKEN = "a-token-that-nobody-knows"
@@ -105,11 +105,21 @@ def import_jobs(folder: Path) -> Any:
         del os.environ["JOBS_DB"]
 
 
-@pytest.fixture(params=[(application, server) for application in APPLICATIONS for server in SERVERS], ids="-".join)
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """Each application under each server."""
-    with serve(*request.param, tmp_path) as made:
+@pytest.fixture(
+    scope="module", params=[(application, server) for application in APPLICATIONS for server in SERVERS], ids="-".join
+)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Each application under each server, started once for all tests."""
+    with serve(*request.param, tmp_path_factory.mktemp("served")) as made:
         yield made
+
+
+@pytest.fixture
+def served(running: Served) -> Iterator[Served]:
+    """The same for somebody who has not been there before, with a queue that is not paused."""
+    with httpx2.Client(base_url=running.client.base_url, timeout=_PATIENCE, trust_env=False) as client:
+        yield Served(running.process, running.folder, client, running.jobs)
+    resume_queue(running.jobs.huey)
 
 
 def test_pages_lead_to_pages_below_the_path_where_they_are_mounted(served: Served) -> None:

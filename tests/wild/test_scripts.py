@@ -28,6 +28,7 @@ SDKS = {
 """For each group of `pyproject.toml` the files whose clients it has."""
 
 
+@pytest.mark.long(40)
 @pytest.mark.parametrize("file", SDKS.get(os.environ["WILD_GROUP"], ()))
 def test_an_sdk_hears_what_was_scripted(file: str, tmp_path: Path) -> None:
     run_file_of_project(tmp_path, sources=_FILES, helper="heard.py", file=file)

@@ -51,6 +51,7 @@ class SocketProject:
         return run_observed(self.folder, environment, *arguments)
 
 
+@pytest.mark.long(60)
 def test_what_programs_see_over_sockets_is_always_the_same(tmp_path: Path) -> None:
     project = SocketProject(tmp_path / "project")
     with serve() as provider:

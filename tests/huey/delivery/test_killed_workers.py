@@ -1,4 +1,6 @@
-"""A hundred workers killed at random moments, on a real Redis: no job is lost, and no result is stored twice.
+"""Workers killed at random moments, on a real Redis: no job is lost, and no result is stored twice.
+
+A hundred in each night, thirty for each change.
 
 It prints what it came to, and how often an answer was paid again.
 """
@@ -17,13 +19,14 @@ import pytest
 from redis import Redis
 
 from aquila.huey import RedisHuey, dead_letters
+from tests.support.slow import nightly_but
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "killpg"), reason="no processes that can be killed in groups"),
 ]
 
-KILLS = 100
+BY_DAY, BY_NIGHT = 30, 100
 CONSUMERS = 3
 LOST_AFTER = 1.5  # Seconds; half a minute would only make the test longer.
 OPTIONS = {"store_intermediate_errors": False}  # Of a result that a retry follows Huey stores the error, too.
@@ -51,7 +54,9 @@ _START = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
 _PATIENCE = 300
 
 
-def test_no_job_is_lost_and_no_result_is_stored_twice(tmp_path, redis_url, capsys):
+@pytest.mark.long(30)
+@pytest.mark.parametrize("kills", nightly_but([BY_DAY], [BY_DAY, BY_NIGHT]))
+def test_no_job_is_lost_and_no_result_is_stored_twice(kills, tmp_path, redis_url, capsys):
     (tmp_path / "killed_app.py").write_text(APP.format(url=redis_url, lost_after=LOST_AFTER, options=OPTIONS))
     huey = RedisHuey("killed", url=redis_url, keep_running=True, lost_after=LOST_AFTER)
     huey.flush()
@@ -79,7 +84,7 @@ def test_no_job_is_lost_and_no_result_is_stored_twice(tmp_path, redis_url, capsy
 
         running = [start() for _ in range(CONSUMERS)]
         results = []
-        for killed in range(KILLS):
+        for killed in range(kills):
             while not (busy := [at for at, each in enumerate(running) if redis.sismember("busy", each.pid)]):
                 assert time.monotonic() - begun < _PATIENCE, f"only {killed} were killed"
                 results += [job(number) for number in range(len(results), len(results) + 30 - huey.pending_count())]
@@ -101,7 +106,7 @@ def test_no_job_is_lost_and_no_result_is_stored_twice(tmp_path, redis_url, capsy
     again = executed - len(results) - len(results[::10])
     with capsys.disabled():
         print(
-            f"\n{KILLS} workers killed in {took:.0f} s: of {len(results)} jobs 0 lost, 0 results stored twice, "
+            f"\n{kills} workers killed in {took:.0f} s: of {len(results)} jobs 0 lost, 0 results stored twice, "
             f"{again} of {executed} executions were paid again"
         )
     huey.storage.pool.disconnect()

@@ -8,7 +8,7 @@ import pytest
 from huey import MemoryHuey as PlainHuey
 
 from aquila.huey import MsgpackSerializer, current_task, dead_letters, instrument
-from aquila.huey.delivery import tasks_in_hand
+from aquila.huey.delivery import kept_copies, tasks_in_hand
 from aquila.huey.delivery.running_copies import CopyBeingMoved, LooseCopies
 from aquila.huey.progress import patient_results, storage_patience
 from aquila.huey.state import state_of
@@ -22,6 +22,7 @@ class Away(Exception):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr(tasks_in_hand, "_PATIENCE_TO_STORE", 0.0)
+    monkeypatch.setattr(kept_copies, "_PATIENCE_TO_ASK", 0.0)
     monkeypatch.setattr(patient_results, "PATIENCE", 0.0)
 
 

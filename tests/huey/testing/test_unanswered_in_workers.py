@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.support.slow import slow_but
+from tests.support.slow import nightly_but
 
 APP = """
 import os, time, urllib.request
@@ -75,6 +75,9 @@ if hasattr(os, "fork"):
     WORKERS["process"] = {"worker_type": "process"}
 if importlib.util.find_spec("gevent") is not None:
     WORKERS["greenlets of a program"] = {"subprocess": True, "worker_type": "greenlet"}
+# By day each kind is tried in one of the two tests, and the one that is most apart from its test in both.
+COUNTED_BY_DAY = [kind for kind in ("process", "processes of a program") if kind in WORKERS]
+MISSING_BY_DAY = [kind for kind in WORKERS if kind not in ("process", "program")]
 
 
 @pytest.fixture
@@ -85,8 +88,7 @@ def project(pytester, monkeypatch):
     return pytester
 
 
-@pytest.mark.parametrize("worker", slow_but(["process"], WORKERS))
-@pytest.mark.slow
+@pytest.mark.parametrize("worker", nightly_but(MISSING_BY_DAY, WORKERS))
 def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, worker):
     project.makepyfile(test_app=TESTS.format(worker=WORKERS[worker]))
     failed = "ValueError: boom" if worker == "thread" else "aquila.errors.RemoteTaskError: *"
@@ -105,8 +107,8 @@ def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, work
     )
 
 
-@pytest.mark.parametrize("worker", slow_but(["process"], WORKERS))
-@pytest.mark.slow
+@pytest.mark.long(15)
+@pytest.mark.parametrize("worker", nightly_but(COUNTED_BY_DAY, WORKERS))
 def test_the_summary_counts_what_other_processes_replayed_and_recorded(project, worker):
     project.makepyfile(
         provider="""
