@@ -23,7 +23,7 @@ from aquila.cassettes.storage.merging import (
 )
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteCorrupt
-from aquila.recording import redactors, runtime, session_factory
+from aquila.recording import known_keys, redactors, runtime, session_factory
 from aquila.recording.decisions import EVERYTHING
 from aquila.recording.reports import StoredRecordings
 from aquila.recording.storage_failures import StorageFailure
@@ -223,7 +223,7 @@ def stored_key(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Callabl
         # A body in a file was redacted when it was written, as in `Session.key_of`.
         return identify(request if isinstance(request, StoredRequest) else redactor.redact_request(request))
 
-    return key_of_stored
+    return known_keys.remembering(key_of_stored, redactor, rules)
 
 
 def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:

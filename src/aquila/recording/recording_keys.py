@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from aquila.cassettes.body_file import StoredRequest, identity_of
+from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
+from aquila.recording import known_keys
 
 
 class RecordingKeys:
@@ -18,16 +20,19 @@ class RecordingKeys:
     Most requests of a replay equal a recorded one byte for byte, and finding that out costs little of what their key
     does. ``compute_key`` gives a recorded request its key. With ``later`` a recording has a provisional one, which
     stands for all equal requests, until ``compute`` gives it its own: only where unequal requests have different keys.
+    ``rules`` are those by which ``compute_key`` compares, or None if something else decides too.
     """
 
     def __init__(
         self,
         cassette: Cassette,
-        *,
         redactor: Redactor,
         compute_key: Callable[[RecordedRequest], str],
+        *,
         later: bool,
+        rules: MatchRules | None = None,
     ) -> None:
+        self._rules = rules
         self._cassette = cassette
         self._redactor = redactor
         self._compute_key = compute_key
@@ -36,13 +41,19 @@ class RecordingKeys:
         self._known: dict[RecordedRequest, str] = {}
         self._numbers: dict[str, list[int]] = defaultdict(list)
         self._whatever_numbers: dict[str, str] | None = None
+        key_of = self._remembering_keys()
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
             if later:
                 key = self._known.setdefault(identity, f"{number}")
             else:
-                key = self._known[identity] = compute_key(interaction.request)
+                key = self._known[identity] = key_of(interaction.request)
             self._numbers[key].append(number)
+
+    def _remembering_keys(self) -> Callable[[RecordedRequest], str]:
+        return (
+            known_keys.remembering(self._compute_key, self._redactor, self._rules) if self._rules else self._compute_key
+        )
 
     def identify(self, request: RecordedRequest) -> RecordedRequest:
         """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""
@@ -84,7 +95,8 @@ class RecordingKeys:
         """Give each recording its own key. Return the new keys by those that they had."""
         self._secret_count = self._redactor.count_later()
         interactions, provisional = self._cassette.interactions, self._numbers
-        renamed = {key: self._compute_key(interactions[numbers[0]].request) for key, numbers in provisional.items()}
+        key_of = self._remembering_keys()
+        renamed = {key: key_of(interactions[numbers[0]].request) for key, numbers in provisional.items()}
         self._known = {identity: renamed[key] for identity, key in self._known.items()}
         self._numbers = defaultdict(list)
         for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):

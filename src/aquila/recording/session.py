@@ -131,7 +131,8 @@ class Session:
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
         self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
         """See every request that a recording answers, and the recording."""
-        self._keys = RecordingKeys(cassette, redactor=redactor, compute_key=self.key_of, later=compute_keys_later)
+        plain = rules if filters is None else None
+        self._keys = RecordingKeys(cassette, redactor, self.key_of, later=compute_keys_later, rules=plain)
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._counts = CountedRequests(f"{mode}:{name}:")
         self._play_counts: list[int] = [0] * len(cassette.interactions)
@@ -308,9 +309,8 @@ class Session:
 
     def adopt_shared_plays(self) -> None:
         """Mark as played what other processes have played, by the shared counts."""
-        if not self._counts.are_shared or self.mode != "replay":
-            return
-        for key, numbers in self._keys.numbers_by_key().items():
+        shared = self._counts.are_shared and self.mode == "replay"
+        for key, numbers in self._keys.numbers_by_key().items() if shared else ():
             asked = self._counts.count_of(key)
             with self._lock:
                 for number in numbers[:asked]:

@@ -11,12 +11,36 @@ from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.provider_ids import ids_given_by, ids_named_by, values_in
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.object_memo import ObjectMemo
 
 _LOOKING = ("GET", "HEAD")
 """Methods that make nothing. Within a conversation they tell what it has made meanwhile."""
 
 Recording: TypeAlias = tuple[int, int]
 """One of several cassettes, and the number (from 0) of a recording in it."""
+
+
+class _Held(NamedTuple):
+    """What a recording holds: the ids that its request names, every text of that, and the ids that its answer gives."""
+
+    named: Mapping[str, str]
+    values: frozenset[str]
+    given: frozenset[str]
+
+
+_held: ObjectMemo[Interaction, _Held] = ObjectMemo(limit=32 * 1024 * 1024)
+_HELD_SIZE = 2048
+
+
+def _find_held(recording: Interaction) -> _Held:
+    held = _held.find(recording)
+    if held is None:
+        request, chunks = recording.request, recording.response.chunks
+        held = _Held(ids_named_by(request), values_in(request), frozenset(ids_given_by(recording)))
+        # Chunks that are no tuple lie in a file.
+        size = sum([len(chunk.data) for chunk in chunks]) if isinstance(chunks, tuple) else 0
+        _held.add(recording, held, request.size + size + _HELD_SIZE)
+    return held
 
 
 class GivenId(NamedTuple):
@@ -38,13 +62,15 @@ class GivenIds:
     def __init__(self, recordings: Sequence[Interaction], keys: Sequence[str]) -> None:
         self.keys = keys
         self._givers: dict[str, int] = {}
-        self._named = [ids_named_by(each.request) for each in recordings]
+        self._named: list[Mapping[str, str]] = []
         known: set[str] = set()
         for number, each in enumerate(recordings):
-            known |= values_in(each.request)
-            if each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(self._named[number]):
+            held = _find_held(each)
+            self._named.append(held.named)
+            known |= held.values
+            if each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(held.named):
                 continue
-            for value in ids_given_by(each) - known:
+            for value in held.given - known:
                 self._givers.setdefault(value, number)
 
     def find_in(self, named: Mapping[str, str]) -> list[GivenId]:

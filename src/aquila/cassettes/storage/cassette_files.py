@@ -43,7 +43,7 @@ _BODY_NAME = b"sha256-"
 
 
 class _LoadedCassettes:
-    """The cassettes that were loaded last, because many tests share one.
+    """The cassettes that were loaded or saved last, because many tests share one.
 
     By folder, suffix and hash of the bytes, so that none is ever stale. For the whole process, and as many as their
     files have ``limit`` bytes together; the one that was loaded last stays whatever its size.
@@ -89,13 +89,11 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
         raise
     except OSError as error:
         raise CassetteCorrupt(f"{path}: cannot be read: {error.strerror}") from error
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    # Only a file that speaks of bodies in other files depends on where it lies.
-    key = (path.suffix, digest, path.resolve().parent if _BODY_NAME in data else None)
+    key = _loaded_key(data, path)
     cassette = _loaded.find(key)
     if cassette is None:
         try:
-            cassette = load_compiled_bytes(data, path, copies_folder, digest)
+            cassette = load_compiled_bytes(data, path, copies_folder, key[1])
             if _BODY_NAME in data:
                 cassette = _locate_bodies(cassette, path)
         except AquilaError:
@@ -104,6 +102,13 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
             raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
         _loaded.add(key, cassette, len(data))
     return cassette
+
+
+def _loaded_key(data: bytes, path: Path) -> tuple[str, bytes, Path | None]:
+    """Return by what a cassette is known that was loaded: its suffix, the hash of its bytes, and perhaps its folder."""
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    # Only a file that speaks of bodies in other files depends on where it lies.
+    return path.suffix, digest, path.resolve().parent if _BODY_NAME in data else None
 
 
 def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
@@ -196,9 +201,12 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         cassette = move_large_bodies_out(cassette, path)
-        replace_file(path, encode_cassette(path, cassette, advise=advise))
+        data = encode_cassette(path, cassette, advise=advise)
+        replace_file(path, data)
     except OSError as error:
         raise cassette_write_error(path, error) from error
+    if path.suffix.lower() in BUILT_IN_SUFFIXES:  # a plugin's codec may read something else than it was given
+        _loaded.add(_loaded_key(data, path), Cassette(cassette.interactions), len(data))
 
 
 def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:

@@ -214,7 +214,7 @@ def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: 
         _place_file(chunks.file, folder)
         return chunks.within(folder)
     sizes = [len(chunk.data) for chunk in chunks]
-    if sum(sizes) <= LARGE:
+    if sum(sizes) <= LARGE or isinstance(chunks, FoldedChunks):
         return chunks
     written = write_table(chunks) if _may_be_folded(chunks, sum(sizes)) else None
     if written is not None and len(written[0]) <= LARGE:

@@ -18,7 +18,7 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import parser, writer
+    from aquila.cassettes.codecs.yaml import parser, written_items
 else:
     lazy_modules(
         globals(),
@@ -26,7 +26,7 @@ else:
         foreign="aquila.cassettes.codecs.foreign",
         parser="aquila.cassettes.codecs.yaml.parser",
         vcrpy="aquila.cassettes.codecs.vcrpy",
-        writer="aquila.cassettes.codecs.yaml.writer",
+        written_items="aquila.cassettes.codecs.yaml.written_items",
     )
 
 _HEAD = f"aquila: {FORMAT_VERSION}\ninteractions:"
@@ -61,7 +61,7 @@ class YamlCodec:
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content."""
         with pause_garbage_collection():
-            items = "".join(map(writer.write_interaction, cassette.interactions))
+            items = "".join(map(written_items.write_item, cassette.interactions))
             return f"{_HEAD}\n{items}{_END}".encode() if items else f"{_HEAD} []\n{_END}".encode()
 
     def loads(self, data: bytes, *, source: str) -> Cassette:

@@ -1,0 +1,40 @@
+"""What was computed of objects, found by the object itself: where many tests share a cassette, each goes through all.
+
+Comparing two interactions by value takes as long as most of what is computed of a short one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class ObjectMemo(Generic[Key, Value]):
+    """Values by the identity of unchanging objects, which it keeps alive. Thread-safe.
+
+    The sizes of what it keeps are at most ``limit`` together: it gives up what was added first.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._rows: OrderedDict[int, tuple[Key, Value, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, key: Key) -> Value | None:
+        """Return the value of an object, or None if it is not known."""
+        row = self._rows.get(id(key))
+        return row[1] if row is not None else None
+
+    def add(self, key: Key, value: Value, size: int) -> None:
+        """Keep the value of an object. ``size`` is that of both, in whatever the limit is."""
+        with self._lock:
+            before = self._rows.pop(id(key), None)
+            self._rows[id(key)] = key, value, size
+            self._size += size - (before[2] if before is not None else 0)
+            while self._size > self._limit:
+                self._size -= self._rows.popitem(last=False)[1][2]
