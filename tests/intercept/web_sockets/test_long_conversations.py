@@ -190,10 +190,9 @@ class Clock(selectors.DefaultSelector):
         return []
 
 
-def test_pauses_are_as_they_were_recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_are_as_they_were_recorded(root: Path) -> None:
     """Three minutes pass, for which nobody waits."""
     clock = Clock()
-    monkeypatch.setattr(peer.selectors, "DefaultSelector", lambda: clock)
     frames = [Frame(b"hello", True, at=1000), Frame(b"one", False, at=1500), Frame(b"two", False, at=61_500)]
     chunks = (*map(store_frame, frames), store_close(Close("provider", 1000, at=181_500)))
     interaction = Interaction(
@@ -208,8 +207,8 @@ def test_pauses_are_as_they_were_recorded(root: Path, monkeypatch: pytest.Monkey
         mine, its = socket.socketpair()
         with mine, its:
             provider = peer._Peer(its, conversation, ServerProtocol(max_size=None))
-            its.setblocking(False)
             clock.register(its, selectors.EVENT_READ)
+            provider._selector = clock  # as if a thread looked at it
             client = ClientProtocol(parse_uri("ws://localhost/"))
 
             def tell() -> None:
@@ -220,7 +219,7 @@ def test_pauses_are_as_they_were_recorded(root: Path, monkeypatch: pytest.Monkey
                 mine.setblocking(False)
                 while client.close_rcvd is None:
                     said_at = clock.now
-                    provider._go_on()  # says what is due, and waits
+                    provider._go_on(clock)  # says what is due, and waits
                     with contextlib.suppress(BlockingIOError):
                         client.receive_data(mine.recv(65536))
                     for event in client.events_received():

@@ -115,12 +115,11 @@ def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
         conversation = _conversation.get()
         if conversation is None:
             return await original(connector, request, *args, **kwargs)
-        loop = asyncio.get_running_loop()
         # Private, as all that makes a connection of a connector.
-        _, protocol = await loop.create_connection(connector._factory, sock=peer.connect(conversation))
+        _, protocol = await peer.connect_in_loop(conversation, connector._factory)
         connector._acquired.add(protocol)
         made: Any = sys.modules["aiohttp.connector"]
-        return made.Connection(connector, request.connection_key, protocol, loop)
+        return made.Connection(connector, request.connection_key, protocol, asyncio.get_running_loop())
 
     return connect
 
@@ -130,7 +129,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
 
     async def receive_or_tell(timeout: float | None = None) -> Any:
         with conversation.reading():
-            if conversation.may_fall_silent:
+            if conversation.side.may_fall_silent:
                 # Private; None for any time.
                 limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
                 message = await receive_within_async(conversation, lambda: receive(timeout), limit)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
@@ -46,8 +47,10 @@ def open_conversation(
     def refuse_here(miss: CassetteMiss) -> NoReturn:
         refuse(scope, miss, key)
 
+    those_open = scope.run.state_of(OpenConversations)
+    scope.run.scopes.watch(those_open)
     if noted is None:
-        return ReplayedConversation(side, refuse=refuse_here, is_over=lambda: scope.closed)
+        return ReplayedConversation(side, refuse=refuse_here, is_over=lambda: scope.closed, those_open=those_open)
     watched: Any = watched_side.WatchedSide(side, noted)
     refuse_noted = watched_side.refuse_within(noted, refuse_here)
-    return ReplayedConversation(watched, refuse=refuse_noted, is_over=lambda: scope.closed)
+    return ReplayedConversation(watched, refuse=refuse_noted, is_over=lambda: scope.closed, those_open=those_open)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import selectors
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -47,6 +49,20 @@ class ClientEnd(socket.socket):
     """
 
     hand_over: Callable[[bytes], bool] = staticmethod(lambda data: False)
+    attend: Callable[[], None] = staticmethod(lambda: None)
+    """Lets a thread of the peer look at the socket from now on."""
+    leave: Callable[[], None] = staticmethod(lambda: None)
+    """Tells the peer that the client has closed its end."""
+
+    def close(self) -> None:
+        """Close, and let the peer do so."""
+        super().close()
+        self.leave()
+
+    def detach(self) -> int:
+        """Return the descriptor, for a library that knows nothing of this object."""
+        self.attend()
+        return super().detach()
 
     def send(self, data: Any, *flags: int) -> int:
         """Send all."""
@@ -72,25 +88,38 @@ class ClientEnd(socket.socket):
 
 
 def connect(conversation: ReplayedConversation) -> ClientEnd:
-    """Return a connection to what answers in the provider's place. Raises ``MissingDependency``."""
+    """Return a connection to what answers in the provider's place. Raises ``MissingDependency``.
+
+    For a client that sends by the methods of the object, or detaches its descriptor.
+    """
     library = import_optional("websockets.server", "websockets", purpose="an answer to a WebSocket")
     client, its_end = socket.socketpair()
     peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=SILENT))
-    peer.start()
     end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
-    end.hand_over = peer.take
+    end.hand_over, end.attend, end.leave = peer.take, peer.attend, peer.leave
+    conversation.connect(attend=peer.attend, break_off=peer.break_off)
     return end
+
+
+async def connect_in_loop(conversation: ReplayedConversation, make_protocol: Callable[[], Any]) -> tuple[Any, Any]:
+    """``connect`` for protocols of the running event loop. Return a transport and the protocol."""
+    loop = asyncio.get_running_loop()
+    end = connect(conversation)
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        end.attend()  # others, such as uvloop, send by the descriptor
+    return await loop.create_connection(make_protocol, sock=end)
 
 
 class _Peer:
     """Answers in the thread of the client, which so finds the answer when it reads, as far as the connection holds it.
 
-    What is left is said by a thread of the peer, and so is what takes time: pauses, waits, and the end.
+    What is left is said by a thread of the peer, and so is what takes time: pauses, and waits for what nobody says. It
+    begins when there is something for it to do, which for most conversations is never, and lasts as long as they do.
     """
 
     def __init__(self, end: socket.socket, conversation: ReplayedConversation, protocol: Any) -> None:
         self._end = end
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector | None = None  # that of the thread, once it has begun
         self._conversation = conversation
         self._protocol = protocol
         self._lock = threading.Lock()  # guards all below, and who writes
@@ -106,17 +135,40 @@ class _Peer:
         self._paused = 0.0  # for how long the next message has been held back
         self._quiet = 0.0  # for how long nothing was said
 
-    def start(self) -> None:
-        self._end.setblocking(False)
-        self._selector.register(self._end, _READ)
-        self._conversation.break_off = self._break_off
-        threading.Thread(target=self._run, name="aquila-websocket", daemon=True).start()
+        end.setblocking(False)
+        # Of a client that was dropped without closing its own end. Its socket is none of what is dropped with it.
+        weakref.finalize(self, end.close).atexit = False
 
-    def _break_off(self) -> None:
+    def break_off(self) -> None:
+        """Let the connection break, for both."""
         with suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
 
     # In the thread of the client.
+
+    def attend(self) -> None:
+        """Let a thread do what is due from now on."""
+        if self._selector is None:
+            with self._lock:
+                self._begin_thread()
+
+    def _begin_thread(self) -> None:
+        if self._selector is not None or self._is_gone:
+            return
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._end, _READ)
+        threading.Thread(target=self._run, args=(self._selector,), name="aquila-websocket", daemon=True).start()
+
+    def leave(self) -> None:
+        """The client has closed its end. The thread sees that by itself."""
+        with self._lock:
+            if self._selector is None:
+                self._go()
+
+    def _go(self) -> None:
+        self._is_gone = True
+        self._end.close()
+        self._conversation.leave()
 
     def take(self, data: bytes) -> bool:
         """Take what the client sends, and answer. Return False if nobody is here any more."""
@@ -128,32 +180,40 @@ class _Peer:
             with suppress(OSError):
                 self._write()
             if self._out or self._leaves or pause is not None:
-                # Wakes the thread as soon as there is room in the connection, if need be from its wait. All selectors
-                # that systems have for this allow it; that of Windows wakes up after its step.
-                self._selector.modify(self._end, _READ | _WRITE)
+                self._leave_the_rest()
         return True
+
+    def _leave_the_rest(self) -> None:
+        if self._selector is not None:
+            # Wakes the thread as soon as there is room in the connection, if need be from its wait. All selectors
+            # that systems have for this allow it; that of Windows wakes up after its step.
+            self._selector.modify(self._end, _READ | _WRITE)
+        elif self._leaves and not self._out:
+            self._go()
+        else:
+            self._begin_thread()
 
     # In the thread of the peer.
 
-    def _run(self) -> None:
-        with self._selector, self._end, suppress(OSError):
+    def _run(self, selector: selectors.BaseSelector) -> None:
+        with selector, suppress(OSError):
             try:
-                while self._go_on():
+                while self._go_on(selector):
                     pass
             finally:
                 with self._lock:
-                    self._is_gone = True
+                    self._go()
 
-    def _go_on(self) -> bool:
+    def _go_on(self, selector: selectors.BaseSelector) -> bool:
         with self._lock:
             pause = self._speak(_AT_ONCE)
             self._write()
             if self._leaves and not self._out:
                 return False
-            self._selector.modify(self._end, _READ | _WRITE if self._out else _READ)
+            selector.modify(self._end, _READ | _WRITE if self._out else _READ)
             limit = _STEP if pause is None or self._out else min(pause, _STEP)
             self._waits_since = time.perf_counter()
-        ready = bool(self._selector.select(limit))
+        ready = bool(selector.select(limit))
         with self._lock:
             spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
             self._paused += spent

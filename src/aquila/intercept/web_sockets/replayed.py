@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from threading import get_ident
 from typing import NoReturn
 
 import anyio
 
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.errors import CassetteMiss, SessionClosed
+from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.recording.wire_watch import Reading
 
@@ -26,17 +28,25 @@ where several tasks or threads use the conversation."""
 class ReplayedConversation:
     """One conversation that ``side`` answers. Any thread may send, wait, or ask for what comes next.
 
-    ``refuse`` notes a miss and raises it as it suits the place. ``is_over`` says whether its scope has ended.
+    ``refuse`` notes a miss and raises it as it suits the place. ``is_over`` says whether its scope has ended. While it
+    is connected it is one of ``those_open``.
     """
 
     def __init__(
-        self, side: ProviderSide, *, refuse: Callable[[CassetteMiss], NoReturn], is_over: Callable[[], bool]
+        self,
+        side: ProviderSide,
+        *,
+        refuse: Callable[[CassetteMiss], NoReturn],
+        is_over: Callable[[], bool],
+        those_open: OpenConversations,
     ) -> None:
         self.opening = side.opening
-        self.break_off: Callable[[], None] = lambda: None
-        """Breaks the connection. The peer sets it."""
-        self._side = side
+        self._attend: Callable[[], None] = lambda: None
+        self._break_off: Callable[[], None] = lambda: None
+        self._those_open = those_open
+        self.side = side
         self._readings = side.readings
+        self._counts_readers = True  # none has ended without a message, which may be lost
         self._waiting: deque[None] = deque()
         """One for each reader that waits, and whatever else does. Threads change it without a lock."""
         self._reading, self._on_its_way = _Reading(self), _OnItsWay(self)
@@ -53,6 +63,19 @@ class ReplayedConversation:
         # Why, while nobody has been told. It is raised once: what comes then is what a broken connection gives.
         self._untold: CassetteMiss | SessionClosed | None = None
         self._lock = threading.Lock()
+
+    # The connection.
+
+    def connect(self, *, attend: Callable[[], None], break_off: Callable[[], None]) -> None:
+        """Begin. ``attend`` lets the peer do by itself what is due from now on; ``break_off`` breaks the connection."""
+        self._attend, self._break_off = attend, break_off
+        self._those_open.add(self)
+        if self.is_never_opened:
+            attend()
+
+    def leave(self) -> None:
+        """The connection is no more."""
+        self._those_open.discard(self)
 
     # The side of the program.
 
@@ -92,6 +115,7 @@ class ReplayedConversation:
     def note_unsent(self) -> None:
         """A message that was compared may never come."""
         self._hears_all = False
+        self._attend()  # what answers it is due
 
     def _is_ahead(self, heard: int) -> bool:
         return heard < self._taken_count and self._hears_all
@@ -101,13 +125,13 @@ class ReplayedConversation:
         with self._lock:
             if self._has_failed or self._is_closing or self._is_left_by_provider:
                 return True  # the connection is as good as closed, and the library says so
-            miss = self._side.take_sent(data, is_text, may_wait=may_wait)
+            miss = self.side.take_sent(data, is_text, may_wait=may_wait)
             if miss is None:
                 self._taken_count += 1
             if miss is None or miss == "early":
                 return miss is None
             self._has_failed = True
-        self.break_off()
+        self._break_off()
         return self._refuse(miss)
 
     def _pauses_of_turn(self) -> Iterator[float]:
@@ -117,13 +141,13 @@ class ReplayedConversation:
             yield from _WHILE_OTHERS_WORK
 
     def _note_user(self) -> None:
-        if threading.get_ident() in self._users or len(self._users) > 1:
+        if get_ident() in self._users or len(self._users) > 1:
             return
         try:
             task = asyncio.current_task()
         except RuntimeError:  # no loop of asyncio runs here
             task = None
-        self._users.add(threading.get_ident() if task is None else id(task))
+        self._users.add(get_ident() if task is None else id(task))
 
     def reading(self) -> AbstractContextManager[None]:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
@@ -136,22 +160,31 @@ class ReplayedConversation:
     def begin_waiting(self) -> None:
         """One more waits."""
         self._waiting.append(None)
+        self._attend()
 
     def end_waiting(self) -> None:
         """One fewer waits."""
         self._waiting.pop()
 
+    # Those two are called for each message: what they ask others is asked here, where that takes no call.
+
     def begin_reading(self) -> None:
         """A reader begins to wait for a message."""
-        self._note_user()
+        if get_ident() not in self._users:
+            self._note_user()
         self._waiting.append(None)
+        if self._read_count + len(self._waiting) > self._delivered_count or not self._counts_readers:
+            self._attend()  # it may wait for what nobody says
 
     def end_reading(self, error: BaseException | None = None) -> None:
         """A reader has got a message, or an error in its place. Raises what has ended the conversation."""
         self._waiting.pop()
         if error is None:
-            self.note_read()
+            self._read_count += 1
+            if self._readings.is_watched:
+                self._readings.note_read(self._read_count)
             return
+        self._counts_readers = False
         self._readings.end("raised")
         if isinstance(error, Exception):  # it was not cancelled
             self.tell_failure()
@@ -177,7 +210,7 @@ class ReplayedConversation:
 
     @property
     def _is_left_by_provider(self) -> bool:
-        ended = self._side.ended
+        ended = self.side.ended
         return ended == "broken" or (isinstance(ended, Close) and ended.by == "provider")
 
     # The side of the peer.
@@ -186,7 +219,7 @@ class ReplayedConversation:
         """The client closes."""
         with self._lock:
             self._is_closing = True
-            self._side.take_close(code, reason)
+            self.side.take_close(code, reason)
             self._readings.end("left")
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
@@ -197,7 +230,7 @@ class ReplayedConversation:
         with self._lock:
             if self._is_ahead(heard):
                 return []
-            frames = self._side.deliverable()
+            frames = self.side.deliverable()
             self._delivered_count += len(frames)
         return frames
 
@@ -214,19 +247,14 @@ class ReplayedConversation:
         with self._lock:
             if self._is_ahead(heard) or not self._is_left_by_provider:
                 return None
-            ended = self._side.ended
-            return self._side.pause_before_end(), ended if isinstance(ended, Close) else None
-
-    @property
-    def may_fall_silent(self) -> bool:
-        """Whether a fault may keep from coming what a reader waits for."""
-        return self._side.may_fall_silent
+            ended = self.side.ended
+            return self.side.pause_before_end(), ended if isinstance(ended, Close) else None
 
     @property
     def is_mute(self) -> bool:
         """Whether a reader has got all that there is, and a fault keeps the rest from coming."""
         with self._lock:
-            return self._side.is_silenced and self.is_read
+            return self.side.is_silenced and self.is_read
 
     @property
     def is_awaited(self) -> bool:
@@ -243,7 +271,7 @@ class ReplayedConversation:
     def waits_for_client(self) -> bool:
         """Whether it goes on when the client says something. It was not yet its turn to end."""
         with self._lock:
-            return self._side.ended is None
+            return self.side.ended is None
 
     @property
     def is_over(self) -> bool:
@@ -266,18 +294,18 @@ class ReplayedConversation:
     def explain_silence(self) -> CassetteMiss:
         """Say why a reader that waits does so in vain."""
         with self._lock:
-            return self._side.explain_silence()
+            return self.side.explain_silence()
 
     def _fail(self, error: CassetteMiss | SessionClosed) -> None:
         with self._lock:
             if not self._has_failed:
                 self._has_failed, self._untold = True, error
-        self.break_off()
+        self._break_off()
 
     def longest_silence(self) -> float:
         """Return for how many seconds a reader may wait where nothing comes."""
         with self._lock:
-            return self._side.longest_silence()
+            return self.side.longest_silence()
 
 
 # Classes, because one of them is entered for each message. They keep nothing, so all readers share one.

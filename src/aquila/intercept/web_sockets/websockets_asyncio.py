@@ -107,7 +107,7 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
 
 
 async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConversation) -> Any:
-    _, connection = await asyncio.get_running_loop().create_connection(make, sock=peer.connect(conversation))
+    _, connection = await peer.connect_in_loop(conversation, make)
     return connection
 
 
@@ -119,7 +119,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     async def recv(*args: Any, **kwargs: Any) -> Any:
         conversation.begin_reading()
         try:
-            if conversation.may_fall_silent:
+            if conversation.side.may_fall_silent:
                 message = await receive_within_async(conversation, lambda: receive(*args, **kwargs), None)
             else:
                 message = await receive(*args, **kwargs)
@@ -132,7 +132,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
     async def recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         fragments = stream(*args, **kwargs)
         with conversation.reading():  # the peer sends each message in one frame
-            if conversation.may_fall_silent:
+            if conversation.side.may_fall_silent:
                 first = await receive_within_async(conversation, lambda: anext(fragments), None)
             else:
                 first = await anext(fragments)

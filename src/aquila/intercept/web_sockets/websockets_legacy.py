@@ -56,8 +56,7 @@ class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
         if answer is None:
             return await super().__call__()
         if isinstance(answer, ReplayedConversation):
-            loop = asyncio.get_running_loop()
-            transport, protocol = await loop.create_connection(factory, sock=peer.connect(answer))
+            transport, protocol = await peer.connect_in_loop(answer, factory)
             return transport, converse(protocol, answer)
         try:
             with own_request():

@@ -166,7 +166,7 @@ def _converse(connection: Any, conversation: ReplayedConversation) -> Any:
     def recv(timeout: float | None = None, *args: Any, **kwargs: Any) -> Any:
         conversation.begin_reading()
         try:
-            if conversation.may_fall_silent:
+            if conversation.side.may_fall_silent:
                 message = receive_within(conversation, lambda seconds: receive(seconds, *args, **kwargs), timeout)
             else:
                 message = receive(timeout, *args, **kwargs)
