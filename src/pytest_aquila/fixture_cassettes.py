@@ -84,7 +84,7 @@ class FixtureCassette:
     def answer_setup(self) -> Iterator[None]:
         """Answer what is asked within the block. A miss that it swallows fails it."""
         try:
-            with self._answer():
+            with self._remembering_variables(), self._answer():
                 yield
             scope = self._scope
             if scope is not None and scope.misses:
@@ -97,6 +97,17 @@ class FixtureCassette:
         self._is_set_up = True
         if scope is not None:
             scope.is_shared = self._fixture.scope != "function"
+
+    @contextlib.contextmanager
+    def _remembering_variables(self) -> Iterator[None]:
+        """Let every test that uses what is made in the block know the keys that were set for it."""
+        variables = runtime.set_variables()
+        before = variables.count
+        try:
+            yield
+        finally:
+            if self._fixture.scope != "function":
+                self._run.variables_of_fixtures.update(dict.fromkeys(variables.since(before)))
 
     def begin_teardown(self) -> None:
         """Answer what is asked until ``end_teardown``."""

@@ -65,6 +65,33 @@ def test_an_id_that_a_test_gives_itself_names_no_file_by_a_key(machine: Project)
     assert not any(key in name for key in (KEY, OTHER) for name in recorded)
 
 
+def test_a_key_that_a_shared_fixture_has_set_for_a_moment_is_known_to_all_its_tests(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = """
+        import os
+        from unittest import mock
+
+        @pytest.fixture(scope="module")
+        def key():
+            with mock.patch.dict(os.environ, {"SERVICE_KEY": os.environ["TO_BE_USED"]}):
+                return os.environ["SERVICE_KEY"]
+
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_it(aquila_cassette, key, n):
+            print("using", key)
+            assert post("hi " + key)
+        """
+    monkeypatch.setenv("TO_BE_USED", KEY)
+    recorded = run(project, tests, record=True)
+    assert "2 recorded" in recorded
+    assert KEY not in recorded
+    monkeypatch.setenv("TO_BE_USED", OTHER)
+    again = run(project, tests, "-k", "2")  # alone
+    assert "1 replayed" in again
+    assert OTHER not in again
+
+
 def test_a_fixture_that_tests_share_is_not_named_by_a_key(machine: Project) -> None:
     tests = """
         import os

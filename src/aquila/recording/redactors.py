@@ -25,21 +25,23 @@ class RedactorCache:
     def __init__(self) -> None:
         runtime.current_run().hold(runtime.set_variables().noting())
         self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
-        self._set_by_test: tuple[tuple[int, int], Mapping[str, str]] | None = None
+        self._set_meanwhile: tuple[tuple[int, int, int], Mapping[str, str]] | None = None
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
     def find_secrets(self) -> Mapping[str, str]:
-        """The secrets of the machine, and what the running test has set so far, each with its kind.
+        """The secrets of the machine, and what the running test and the fixtures of several tests have set so far.
 
-        What an earlier test has set is none: so what is recorded depends on no other test.
+        Each with its kind. What an earlier test has set is none: so what is recorded depends on no other test.
         """
-        secrets, test = self._find_machine_secrets(), runtime.current_run().test
-        place = (-1, -1) if test is None else (test.variables_before, runtime.set_variables().count)
-        if place[0] == place[1]:
+        secrets, run, variables = self._find_machine_secrets(), runtime.current_run(), runtime.set_variables()
+        count = variables.count
+        place = len(run.variables_of_fixtures), count if run.test is None else run.test.variables_before, count
+        if not place[0] and place[1] == count:
             return secrets
-        known = self._set_by_test
+        known = self._set_meanwhile
         if known is None or known[0] != place:
-            known = self._set_by_test = place, _SecretsSet(place[0]).find()
+            rows = *run.variables_of_fixtures, *variables.since(place[1])
+            known = self._set_meanwhile = place, _secrets_among(rows)
         return secrets if known[1].keys() <= secrets.keys() else {**known[1], **secrets}
 
     def _find_machine_secrets(self) -> dict[str, str]:
@@ -103,11 +105,16 @@ class _SecretsSet:
             rows, self._position = variables.since(self._position), count
         if variables.has_another_environment():
             rows = (*rows, *os.environ.items())
-        found: dict[str, str] = {}
-        for name, value in rows:
-            if not value.endswith(DUMMY_KEY) or _has_parts(value):
-                found.update(environment_secrets({name: value}))
-        return found
+        return _secrets_among(rows)
+
+
+def _secrets_among(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the secrets of variables, each with its kind, but for dummies."""
+    found: dict[str, str] = {}
+    for name, value in variables:
+        if not value.endswith(DUMMY_KEY) or _has_parts(value):
+            found.update(environment_secrets({name: value}))
+    return found
 
 
 def _has_parts(dummy: str) -> bool:

@@ -157,6 +157,8 @@ class Run:
 
         Any thread may add one.
         """
+        self.variables_of_fixtures: dict[tuple[str, str], None] = {}
+        """What was set in the environment, for a moment at least, while fixtures were set up that tests share."""
         self.scopes = OpenScopes()
         self.repetition = Repetition()
         self.play_log: PlayLog | None = None
