@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from tests.docs.snippets import REPOSITORY, blocks
+from tests.support.slow import nightly_but
 
 FILES = [
     "llm_jobs.py",
@@ -46,8 +47,7 @@ def workers():
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("storage", ["sqlite", "redis"])
+@pytest.mark.parametrize("storage", nightly_but(["sqlite"], ["sqlite", "redis"]))
 def test_the_whole_jobs_of_the_page_run_in_any_worker(pytester, request, monkeypatch, storage):
     written = {block.file: block.text for block in blocks(REPOSITORY / "docs/huey.md") if block.file}
     for name in FILES:

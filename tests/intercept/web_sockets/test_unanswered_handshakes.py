@@ -48,7 +48,7 @@ async def of_old(url: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated
         from websockets.legacy.client import connect
-    await connect(url, open_timeout=LIMIT)
+    await connect(url, open_timeout=LIMIT, close_timeout=LIMIT)
 
 
 async def aiohttp_limited(url: str) -> None:
