@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Generic
 
 from aquila.huey.limits.settings import check_task_settings
+from aquila.huey.task_ids import let_make_ids
 from aquila.huey.task_types import P, T_co
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
 
         task_class = super().create_task(called, context, name, **settings)
         task_class._aquila_function = staticmethod(func)  # whose parameters have names
+        let_make_ids(task_class)
         return task_class
 
     if TYPE_CHECKING:

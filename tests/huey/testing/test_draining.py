@@ -625,3 +625,19 @@ def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_
 def test_options_that_say_different_things_about_time_are_refused(huey, options):
     with pytest.raises(ConfigError, match="with_time_skipping"):
         drain_queue(**{"with_time_skipping": True, "move_clock": print, **options})
+
+
+def test_what_else_waits_is_not_read_for_each_task(monkeypatch):
+    huey = MemoryHuey("jobs")
+
+    @huey.task()
+    def job(number):
+        return number
+
+    with use_test_queue(huey):
+        for number in range(3):
+            job(number)
+        job.schedule((3,), delay=60)
+        for name in ("enqueued_items", "scheduled_items"):
+            monkeypatch.setattr(huey.storage, name, lambda *arguments: pytest.fail("everything was read"))
+        assert [run.value for run in drain_queue().runs] == [0, 1, 2]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from huey.api import PeriodicTask
 from huey.constants import EmptyData
@@ -229,7 +229,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     cause; and what Huey lets through, an exception that is no ``Exception``.
     """
     seen, attempt = _Observation(huey, task, task.id), task.__dict__.get("_aquila_attempt", 1)
-    before = _raw_messages(huey)
+    before = _mark_messages(huey.storage)
     token = _observation.set(seen)
     try:
         huey.execute(task, timestamp)
@@ -252,8 +252,7 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
             _check_result(task, seen.value, huey.serializer.deserialize(huey.serializer.serialize(seen.value)))
         elif not is_plainly_same(seen.value, stored):
             _check_result(task, seen.value, stored)
-    after = _raw_messages(huey)
-    added = _read_added(huey, before, after) if after and after != before else ()
+    added = _read_added(huey, before) if _mark_messages(huey.storage) != before else ()
     return TaskRun(
         task=task,
         value=seen.value,
@@ -269,24 +268,38 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     )
 
 
-def _read_added(huey: Any, before: list[bytes], after: list[bytes]) -> list[Any]:
+def _read_added(huey: Any, before: _Messages) -> list[Any]:
     """Return the tasks of the messages that were not there before."""
-    messages = (Counter(after) - Counter(before)).elements() if before else after
-    added = [huey.deserialize_task(data) for data in messages]
+    storage = huey.storage
+    if before.enqueued is None:
+        scheduled = storage.scheduled_items() if before.waiting or storage.schedule_size() else ()
+        data = [
+            *(each for _, number, each in sorted(storage._queue) if number > before.number),
+            *(Counter(scheduled) - Counter(each for _, each in before.waiting)).elements(),
+        ]
+    else:
+        after = _mark_messages(storage)
+        data = [*(Counter(after.enqueued) - Counter(before.enqueued)).elements()]
+    added = [huey.deserialize_task(bytes(each)) for each in data]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
     return added
 
 
-def _raw_messages(huey: Any) -> list[bytes]:
-    """Return what is in the queue and in the schedule."""
-    storage = huey.storage
-    # Mostly nothing is in memory, and then it need not be sorted: this is asked twice for each task.
+class _Messages(NamedTuple):
+    """What is in a queue and its schedule: all of it, or the number of the last message and what is in the schedule."""
+
+    enqueued: list[Any] | None
+    number: int = 0
+    waiting: tuple[Any, ...] = ()
+
+
+def _mark_messages(storage: Any) -> _Messages:
+    """Return what tells later which messages were added. It is asked twice for each task, whatever else is queued."""
     about = storage.__dict__
-    if type(storage) is MemoryStorage and not about.get("_queue", True) and not about.get("_schedule", True):
-        return []
-    found = [*storage.enqueued_items(), *storage.scheduled_items()]
-    return [data if type(data) is bytes else bytes(data) for data in found]
+    if type(storage) is MemoryStorage and "_c" in about:  # It counts what is enqueued.
+        return _Messages(None, about["_c"], tuple(about["_schedule"]))
+    return _Messages([bytes(each) for each in (*storage.enqueued_items(), *storage.scheduled_items())])
 
 
 @contextlib.contextmanager
