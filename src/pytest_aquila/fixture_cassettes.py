@@ -107,7 +107,7 @@ class FixtureCassette:
             yield
         finally:
             if self._fixture.scope != "function":
-                self._run.variables_of_fixtures.update(dict.fromkeys(variables.since(before)))
+                self._run.shared_variables.update(dict.fromkeys(variables.since(before)))
 
     def begin_teardown(self) -> None:
         """Answer what is asked until ``end_teardown``."""

@@ -65,18 +65,30 @@ def test_an_id_that_a_test_gives_itself_names_no_file_by_a_key(machine: Project)
     assert not any(key in name for key in (KEY, OTHER) for name in recorded)
 
 
-def test_a_key_that_a_shared_fixture_has_set_for_a_moment_is_known_to_all_its_tests(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tests = """
-        import os
-        from unittest import mock
-
+SET_BY_FIXTURE = """
         @pytest.fixture(scope="module")
         def key():
             with mock.patch.dict(os.environ, {"SERVICE_KEY": os.environ["TO_BE_USED"]}):
                 return os.environ["SERVICE_KEY"]
+"""
+SET_BY_IMPORT = """
+        with mock.patch.dict(os.environ, {"SERVICE_KEY": os.environ["TO_BE_USED"]}):
+            KEY = os.environ["SERVICE_KEY"]
 
+        @pytest.fixture
+        def key():
+            return KEY
+"""
+
+
+@pytest.mark.parametrize("setting", [SET_BY_FIXTURE, SET_BY_IMPORT])
+def test_a_key_that_tests_share_is_known_to_all_though_it_was_set_for_a_moment(
+    setting: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = f"""
+        import os
+        from unittest import mock
+        {setting}
         @pytest.mark.parametrize("n", [1, 2])
         def test_it(aquila_cassette, key, n):
             print("using", key)

@@ -25,7 +25,8 @@ class RedactorCache:
     def __init__(self) -> None:
         runtime.current_run().hold(runtime.set_variables().noting())
         self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
-        self._set_meanwhile: tuple[tuple[int, int, int], Mapping[str, str]] | None = None
+        self._shared: tuple[int, dict[str, str]] = 0, {}
+        self._set_by_test: tuple[tuple[int, int], dict[str, str]] = (0, 0), {}
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
     def find_secrets(self) -> Mapping[str, str]:
@@ -34,15 +35,14 @@ class RedactorCache:
         Each with its kind. What an earlier test has set is none: so what is recorded depends on no other test.
         """
         secrets, run, variables = self._find_machine_secrets(), runtime.current_run(), runtime.set_variables()
+        if self._shared[0] != len(run.shared_variables):
+            self._shared = len(run.shared_variables), _secrets_among(run.shared_variables)
         count = variables.count
-        place = len(run.variables_of_fixtures), count if run.test is None else run.test.variables_before, count
-        if not place[0] and place[1] == count:
-            return secrets
-        known = self._set_meanwhile
-        if known is None or known[0] != place:
-            rows = *run.variables_of_fixtures, *variables.since(place[1])
-            known = self._set_meanwhile = place, _secrets_among(rows)
-        return secrets if known[1].keys() <= secrets.keys() else {**known[1], **secrets}
+        place = count if run.test is None else run.test.variables_before, count
+        if self._set_by_test[0] != place:
+            self._set_by_test = place, _secrets_among(variables.since(place[0]))
+        later = self._shared[1].keys() | self._set_by_test[1].keys()
+        return secrets if later <= secrets.keys() else {**self._shared[1], **self._set_by_test[1], **secrets}
 
     def _find_machine_secrets(self) -> dict[str, str]:
         """The secrets of the machine, whatever dummies its environment shows, each with its kind.

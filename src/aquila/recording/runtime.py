@@ -157,8 +157,10 @@ class Run:
 
         Any thread may add one.
         """
-        self.variables_of_fixtures: dict[tuple[str, str], None] = {}
-        """What was set in the environment, for a moment at least, while fixtures were set up that tests share."""
+        self.shared_variables: dict[tuple[str, str], None] = {}
+        """What was set in the environment, for a moment at least, while test modules were imported and while fixtures
+        were set up that tests share."""
+        self._variables_before: int | None = None  # the position at which it began, until a test begins
         self.scopes = OpenScopes()
         self.repetition = Repetition()
         self.play_log: PlayLog | None = None
@@ -180,6 +182,7 @@ class Run:
     def __enter__(self) -> Run:
         """Make this run the current one. A scope of the run around it is not in force within it."""
         self._bound_outside = _bind_scope(None)
+        self._variables_before = set_variables().count
         _runs.append(self)
         return self
 
@@ -219,6 +222,9 @@ class Run:
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
     ) -> Iterator[None]:
         """Say which test runs until the block ends. ``mark`` is whose threads start then, if not those of that test."""
+        if self._variables_before is not None:
+            self.shared_variables.update(dict.fromkeys(set_variables().since(self._variables_before)))
+            self._variables_before = None
         before, asker_before = (self.test, self.thread), asker.get()
         self.test, self.thread = RunningTest(name, open_scope, mark), threading.get_ident()
         if before[0] is not None:
