@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.recording import runtime
-from aquila.recording.pending_files import accept_command, find_pending_files, shown_path
+from aquila.recording.pending_files import accept_command, find_all_pending_files, shown_path
 from pytest_aquila.run_news import Kind, News
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ def find_pending(totals: Totals) -> list[WaitingFile]:
     # A test that was run again and passed has taken its pending file away.
     written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}
     found = {path: WaitingFile(path, root, is_new=True) for path, root in written.items()}
-    for root, name in sorted(set(totals.cassettes)):
-        for path in find_pending_files(Path(root), name):
-            found.setdefault(path, WaitingFile(path, Path(root), is_new=False))
+    roots = {root: Path(root) for root, _ in totals.cassettes}
+    used = [(roots[root], name) for root, name in sorted(set(totals.cassettes))]
+    for folder, path in find_all_pending_files(used):
+        found.setdefault(path, WaitingFile(path, folder, is_new=False))
     return list(found.values())
 
 

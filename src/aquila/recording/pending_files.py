@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import candidate_paths, name_of_file
+from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file
 
 
 def find_pending_files(root: Path, cassette: str) -> list[Path]:
     """Return the pending files of a cassette, whichever its form."""
     beside = map(cassette_files.pending_path, candidate_paths(root, cassette))
     return [path for path in beside if os.path.exists(path)]
+
+
+def find_all_pending_files(cassettes: Iterable[tuple[Path, str]]) -> Iterator[tuple[Path, Path]]:
+    """Yield the root folder and the path of each pending file of many cassettes.
+
+    ``cassettes`` are their root folders and names. Each folder of theirs is listed once, and most have no such file.
+    """
+    folders: dict[str, bool] = {}
+    for root, name in cassettes:
+        folder = folder_of_cassette(root, name)
+        if folder not in folders:
+            folders[folder] = _may_hold_pending(folder)
+        if folders[folder]:
+            for path in find_pending_files(root, name):
+                yield root, path
+
+
+def _may_hold_pending(folder: str) -> bool:
+    """Whether a folder has a file that looks pending, or cannot be listed. Not every file system tells cases apart."""
+    try:
+        return any(".pending." in file.lower() for file in os.listdir(folder))
+    except OSError:
+        return True
 
 
 def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None, verb: str = "accept") -> str:

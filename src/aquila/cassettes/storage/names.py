@@ -72,6 +72,11 @@ def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
     return tuple(map(_to_path, _candidate_files(root, name if isinstance(name, str) else "")))
 
 
+def folder_of_cassette(root: Path, name: str) -> str:
+    """Return the folder in which all files stand that may be the cassette ``name``. Raises like ``cassette_path``."""
+    return os.path.dirname(_candidate_files(root, name)[0])
+
+
 @lru_cache(maxsize=1024)
 def _to_path(file: str) -> Path:
     return Path(file)
@@ -214,7 +219,7 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
         and _NAME.fullmatch(name)
         and (not parameters or (parameters.endswith("]") and re.fullmatch(_PARAMETERS, inside)))
         and (not place or re.fullmatch(_PLACE, place))
-        and not plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES))
+        and not ("." in plain and plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES)))
         and (plain.isascii() or unicodedata.is_normalized("NFC", plain))
         and len(plain.encode()) <= _LONGEST
     )
