@@ -5,6 +5,7 @@ Each consumer is ``huey_consumer``, a program of its own, as in a container.
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -195,3 +196,13 @@ def test_a_consumer_that_was_paused_stores_no_result_of_what_was_taken_over(app)
     paused.send_signal(signal.SIGINT)
     assert paused.wait(_PATIENCE) == 0
     assert app.huey.result(result.id) is None  # it was stored once, and read
+
+
+def test_the_process_of_a_scheduler_leaves_no_consumer_behind(monkeypatch, tmp_path):
+    huey = classes.SqliteHuey("jobs", filename=str(tmp_path / "queue.db"), keep_running=True)
+    scheduler = huey.create_consumer(workers=1)._create_scheduler()
+    monkeypatch.setattr(multiprocessing, "parent_process", object)  # as in a fork
+    huey.read_schedule()
+    assert len(list_consumers(huey)) == 1
+    scheduler.shutdown()
+    assert list_consumers(huey) == []

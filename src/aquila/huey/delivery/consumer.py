@@ -40,15 +40,15 @@ class AquilaScheduler(Scheduler):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """End."""
-        _leave_fork(self.huey)
+        _leave_fork(self.huey, with_life=True)
         super().shutdown()
 
 
-def _leave_fork(huey: Any) -> None:
+def _leave_fork(huey: Any, *, with_life: bool = False) -> None:
     # In tests these workers run a project's plain Huey too, which takes nothing in hand.
     in_hand: TasksInHand | None = getattr(huey, "tasks_in_hand", None)
     if in_hand is not None:
-        in_hand.leave_fork()
+        in_hand.leave_fork(with_life=with_life)
 
 
 class AquilaConsumer(Consumer):  # type: ignore[misc]

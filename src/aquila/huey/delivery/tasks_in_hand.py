@@ -332,10 +332,16 @@ class TasksInHand:
         with self._changed:
             self._is_closed = False
 
-    def leave_fork(self) -> None:
-        """Hand back what the storage has refused, where a forked worker or scheduler ends: its consumer cannot."""
+    def leave_fork(self, *, with_life: bool = False) -> None:
+        """Hand back what the storage has refused, where a forked worker or scheduler ends: its consumer cannot.
+
+        ``with_life``: it has no hook that ends its life as a consumer, as workers have.
+        """
         if multiprocessing.parent_process() is not None:
             self._store_refused()
+            if with_life and self.kept is not None:
+                with contextlib.suppress(Exception):  # The storage is away: others find what is left.
+                    self.kept.end_life()
 
     def _store_refused(self, *, again: bool = False) -> None:
         """Ask the storage once more to take what it has refused: nobody reads the schedule here any more.
