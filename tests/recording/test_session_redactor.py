@@ -97,7 +97,10 @@ def test_variables_are_noted_only_while_somebody_wants_to_know(monkeypatch: pyte
         assert variables.since(24_998) == [("SOME_VARIABLE", "24998"), ("SOME_VARIABLE", "24999")]
         assert 5_000 <= len(variables.since(0)) <= 10_000
         monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+        monkeypatch.setenv("SOME_VARIABLE", f"sk-{DUMMY_KEY}")
         assert variables.count == 25_000
+        monkeypatch.setenv("SOME_VARIABLE", f"redis://user:{SHAPELESS}@host/{DUMMY_KEY}")
+        assert variables.count == 25_001
     assert os.putenv is put
 
 

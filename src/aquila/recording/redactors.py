@@ -39,6 +39,8 @@ class RedactorCache:
             self._shared = len(run.shared_variables), _secrets_among(run.shared_variables)
         count = variables.count
         place = count if run.test is None else run.test.variables_before, count
+        if place[0] == count and not self._shared[1]:
+            return secrets
         if self._set_by_test[0] != place:
             self._set_by_test = place, _secrets_among(variables.since(place[0]))
         later = self._shared[1].keys() | self._set_by_test[1].keys()
