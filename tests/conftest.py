@@ -61,6 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
     import httpx2
     from hypothesis import HealthCheck, settings
 
+    from tests.support.authorities import share_authorities
+
+    share_authorities()
     # Both give a request five seconds, which a busy machine may need.
     for limits in (httpx._config.DEFAULT_TIMEOUT_CONFIG, httpx2._config.DEFAULT_TIMEOUT_CONFIG):
         limits.connect = limits.read = limits.write = limits.pool = 60.0
