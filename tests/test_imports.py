@@ -283,6 +283,7 @@ NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.redaction.known_secrets",
     "aquila.cassettes.redaction.scrubber",
     "aquila.cassettes.redaction.secret_patterns",
+    "aquila.cassettes.storage.merging",
     "aquila.recording.drift_watch",
     "aquila.transports.requested_delay",
     "aquila.transports.silence",

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
-from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.errors import CassetteMiss
 
 EVERYTHING = ("all", "pending")

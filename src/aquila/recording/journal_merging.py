@@ -14,14 +14,9 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
-from aquila.cassettes.storage.merging import (
-    Changes,
-    NewRecording,
-    RecordingPlayed,
-    drop_retried_failures,
-    merge_changes,
-)
+from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
 from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.errors import CassetteCorrupt
 from aquila.recording import known_keys, redactors, runtime, session_factory
 from aquila.recording.decisions import EVERYTHING

@@ -9,7 +9,8 @@ from dataclasses import replace
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.recording import redactors
 from aquila.recording.journal_merging import JournalGroup, stored_key
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.storage.merging import Slot
+from aquila.cassettes.storage.slots import Slot
 from aquila.recording.client_calls import ClientCall, OpenCalls
 from aquila.recording.request_counts import CountedRequests
 

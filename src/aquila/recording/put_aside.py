@@ -10,11 +10,11 @@ from aquila.cassettes.frames.frame import SWITCHED, Frame, is_conversation, read
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes.frames import replay as conversation_replay
+    from aquila.cassettes.storage.merging import Changes, NewRecording
 else:
     # With it come the modules that compare and explain messages, and every session loads this one.
     lazy_modules(globals(), conversation_replay="aquila.cassettes.frames.replay")

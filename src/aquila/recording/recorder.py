@@ -18,11 +18,8 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
-from aquila.cassettes.storage.merging import (
-    Changes,
-    NewRecording,
-    RecordingPlayed,
-)
+from aquila.cassettes.storage.merging import Changes, NewRecording
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules

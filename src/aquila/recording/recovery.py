@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.storage import cassette_files, journal
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed
+from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.recording.journal_merging import (
     JournalGroup,

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.storage.merging import RecordingPlayed
 from aquila.cassettes.storage.names import cassette_path, is_script
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import outgoing, runtime, under_test

@@ -18,14 +18,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.merging import (
-    Changes,
-    NewRecording,
-    RecordingPlayed,
-    Slot,
-    drop_retried_failures,
-    is_failure,
-)
+from aquila.cassettes.storage.slots import RecordingPlayed, Slot, is_failure
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.client_calls import ClientCall, OpenCalls
@@ -49,6 +42,8 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching import linked_recordings
     from aquila.cassettes.matching.linked_recordings import GivenIds
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.cassettes.storage import merging
+    from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.recording import late_secrets
     from aquila.recording.filters import Filters
     from aquila.scripting.shared_script import AnswersRequests
@@ -56,6 +51,7 @@ else:
     lazy_modules(
         globals(),
         linked_recordings="aquila.cassettes.matching.linked_recordings",
+        merging="aquila.cassettes.storage.merging",
         late_secrets="aquila.recording.late_secrets",
     )
 
@@ -390,12 +386,12 @@ class Session:
         """
         self._compute_keys()
         with self._lock:
-            others = [row for row in elsewhere if isinstance(row, NewRecording)]
+            others = [row for row in elsewhere if isinstance(row, merging.NewRecording)]
             rows, known = self._new_recordings, self._secret_count
             if others or self.redactor.count_later() != known:
                 place = self._key_of_stored, self._count_stored
                 rows = late_secrets.redact_rows(rows, others, self.redactor, known, *place)
-            recorded = drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
+            recorded = merging.drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
             slots = {
                 number: (key, at)
                 for key, row in self._keys.numbers_by_key().items()
@@ -405,7 +401,7 @@ class Session:
             used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order if number in slots]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
         key_of_stored = None if self._filters is None else self._key_of_stored
-        changes = Changes(
+        changes = merging.Changes(
             tuple(recorded),
             tuple(used),
             replace=self.records_everything,

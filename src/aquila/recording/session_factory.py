@@ -19,8 +19,8 @@ from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
 from aquila.cassettes.matching.request_key import address_of, key_at_origin, origin_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.merging import is_failure
 from aquila.cassettes.storage.names import cassette_path, is_script
+from aquila.cassettes.storage.slots import is_failure
 from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager

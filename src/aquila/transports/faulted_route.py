@@ -9,7 +9,7 @@ import httpx2
 
 from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope

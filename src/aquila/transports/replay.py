@@ -10,7 +10,7 @@ import httpx2
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import RecordedResponse
-from aquila.cassettes.storage.merging import TRANSIENT
+from aquila.cassettes.storage.slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.decisions import ReplayDecision

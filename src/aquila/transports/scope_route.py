@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules

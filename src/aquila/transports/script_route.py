@@ -11,7 +11,7 @@ import httpx2
 
 from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
 from aquila.recording import askers, places, redactors

@@ -9,14 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage.merging import (
-    Changes,
-    NewRecording,
-    RecordingPlayed,
-    drop_retried_failures,
-    is_failure,
-    merge_changes,
-)
+from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
+from aquila.cassettes.storage.slots import RecordingPlayed, is_failure
 
 
 def interaction(key: str, answer: str, status: int = 200) -> Interaction:

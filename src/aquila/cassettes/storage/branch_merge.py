@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.storage.merging import Changes, NewRecording, RecordingPlayed, Slot, merge_changes
+from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
+from aquila.cassettes.storage.slots import RecordingPlayed, Slot
 
 
 class BranchMerge(NamedTuple):

@@ -14,8 +14,9 @@ from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.large_bodies import locate_bodies
-from aquila.cassettes.storage.merging import NewRecording, RecordingPlayed
+from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import candidate_paths
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.errors import AquilaError, CassetteCorrupt
 
 _FRAME = struct.Struct(">II")

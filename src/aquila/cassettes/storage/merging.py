@@ -9,32 +9,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.matching.request_key import without_origin
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
-
-Slot: TypeAlias = tuple[str, int]
-"""A key, and the position of a recording among those of that key."""
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage.slots import RecordingPlayed, Slot, is_failure
 
 _Row: TypeAlias = tuple[Slot, Interaction]
 
 _FIRST = -1
 """The place before all recordings."""
-
-TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
-"""Statuses after which clients try again."""
-
-
-def is_failure(response: RecordedResponse) -> bool:
-    """Whether clients try again after an answer. Only the last answer then says how their call ended.
-
-    A conversation is none, however it ended: nobody asks the same again on another connection.
-    """
-    if response.status == SWITCHED:
-        return False
-    return response.status in TRANSIENT or response.end in ("broken", "silent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +40,6 @@ class NewRecording:
     call: str = ""
     renews: bool = False
     part: int = 0
-
-    @property
-    def slot(self) -> Slot:
-        """What identifies the recording in its cassette."""
-        return self.key, self.position
-
-
-class RecordingPlayed(NamedTuple):
-    """A recording that was played; the fields are those of :class:`NewRecording`."""
-
-    key: str
-    position: int
-    order: int
 
     @property
     def slot(self) -> Slot:

@@ -8,7 +8,7 @@ from typing import NoReturn
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.frames.replay import Ending
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage.merging import RecordingPlayed
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, UnscriptedRequest
 from aquila.intercept.web_sockets.readings import Readings
