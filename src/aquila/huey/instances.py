@@ -196,10 +196,10 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
     def enqueue(self, task: Any) -> Any:
         """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
-        kind = type(task)
-        if hasattr(kind, "_aquila_parameters"):
+        # Of the task, not of its class: an attribute that a class has not takes eight times as long to miss.
+        if hasattr(task, "_aquila_parameters"):
             check_arguments(task)
-        unique = getattr(kind, "_aquila_unique", None)
+        unique = getattr(task, "_aquila_unique", None)
         # What came over the wire was let in before: it is due, or retried.
         if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
@@ -281,7 +281,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             in_hand = task._aquila_in_hand = self.tasks_in_hand
         entered = enter_task_scope(self, task, run) if may_need_scope(task, run) else None
         unique = None
-        if hasattr(type(task), "_aquila_unique") and self.ready_to_run(task, timestamp):
+        if hasattr(task, "_aquila_unique") and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
             if run.exchange_watch is None and not run.tells_jobs:
@@ -348,7 +348,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
         task._aquila_error = exception
-        if exception is None and hasattr(type(task), "_aquila_unique"):
+        if exception is None and hasattr(task, "_aquila_unique"):
             release_claim(self, task)
         settle_progress(task, exception)
 
