@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 
 from aquila.errors import ConfigError
 from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
-from aquila.server.failures import TOKEN_HEADER, Failure
+from aquila.transports.failures import TOKEN_HEADER, Failure
 from aquila.transports.proxy import keys_shown_by
 
 _SHOWN = 80

@@ -21,8 +21,9 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
 from aquila.server.admission import Admission
-from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, Failure, explain_failure
+from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, make_response
 from aquila.server.targets import find_obstacle, read_target
+from aquila.transports.failures import Failure, explain_failure
 from aquila.transports.proxy import Answer, KeyWithheld, Proxy, UpstreamFailed
 
 if TYPE_CHECKING:
@@ -115,11 +116,11 @@ class _Endpoints:
             return _refuse(request, WITHOUT_TOKEN)
         if self._reset is None:
             of_test = "this server belongs to a test, and the test's end resets it"
-            return Failure(404, "not_found", of_test).make_response()
+            return make_response(Failure(404, "not_found", of_test))
         try:
             await self._reset()
         except AquilaError as error:
-            return Failure(500, type(error).__name__, str(error)).make_response()
+            return make_response(Failure(500, type(error).__name__, str(error)))
         return JSONResponse({"status": "ok"})
 
     async def report_misses(self, request: Request) -> Response:
@@ -178,7 +179,7 @@ class _Endpoints:
 
 def _refuse(request: Request, failure: Failure) -> Response:
     note_outcome(request, failure.outcome)
-    return failure.make_response()
+    return make_response(failure)
 
 
 class _NoAnswer(Response):

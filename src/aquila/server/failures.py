@@ -1,64 +1,20 @@
-"""Why a request is not answered as it should be: the status, the code and the message of the error that it gets."""
+"""Errors of the server itself, and how they are sent."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from starlette.responses import JSONResponse, Response
 
-from aquila.errors import CassetteMiss, CassetteNameError, ConfigError, LiveCallRefused, SessionClosed
 from aquila.optional import install_command
-from aquila.transports.proxy import KeyWithheld, UpstreamFailed
-
-TOKEN_HEADER = "x-aquila-token"
+from aquila.transports.failures import TOKEN_HEADER, Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error. ``outcome`` is the word for the log; ``retry`` lets clients send the request again."""
-
-    status: int
-    code: str
-    message: str
-    outcome: str = "refused"
-    retry: bool = False
-
-    @property
-    def body(self) -> dict[str, object]:
-        """The body of the error, as clients of model providers expect it."""
-        return {"error": {"message": self.message, "type": "aquila_error", "code": self.code, "param": None}}
-
-    def make_response(self) -> Response:
-        """Make the response."""
-        return JSONResponse(self.body, self.status, {} if self.retry else {"x-should-retry": "false"})
-
-
-def explain_failure(error: BaseException) -> Failure:
-    """Say what a client gets where answering its request has raised ``error``."""
-    match error:
-        case CassetteMiss():
-            return Failure(404, "cassette_miss", str(error), "missed")
-        case ConfigError() | CassetteNameError():
-            return Failure(400, type(error).__name__, str(error))
-        case LiveCallRefused():
-            return Failure(501, "not_answered", str(error))
-        case KeyWithheld():
-            return Failure(401, "no_token", _KEY_WITHHELD)
-        case SessionClosed():
-            return Failure(409, "session_closed", str(error))
-        case UpstreamFailed():
-            return Failure(502, "upstream_failed", f"the upstream did not answer: {error}", "failed", retry=True)
-    return Failure(500, type(error).__name__, str(error), "failed")
+def make_response(failure: Failure) -> Response:
+    """Make the response that tells a failure."""
+    return JSONResponse(failure.body, failure.status, failure.headers)
 
 
 WITHOUT_TOKEN = Failure(
     401, "no_token", f"this server needs its token: send it as the API key or in the header {TOKEN_HEADER}"
-)
-
-_KEY_WITHHELD = (
-    "this request has no API key of its own and would have to be sent. The server uses its own key only for clients "
-    "that show its token: send the token (aquila serve printed it when it started; the fixture has it as "
-    f"aquila_server.token) as the API key or in the header {TOKEN_HEADER}"
 )
 
 NO_UPGRADE = Failure(

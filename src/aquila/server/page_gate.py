@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aquila.server.failures import Failure
+from aquila.server.failures import make_response
+from aquila.transports.failures import Failure
 
 _ALONE = {
     "x-content-type-options": "nosniff",
@@ -43,5 +44,5 @@ class PageGate:
             await send(message)
 
         failure = self._find_rejection(Request(scope))
-        answer: ASGIApp = self._app if failure is None else failure.make_response()
+        answer: ASGIApp = self._app if failure is None else make_response(failure)
         await answer(scope, receive, send_with_headers)

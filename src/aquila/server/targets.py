@@ -8,7 +8,8 @@ from starlette.datastructures import Headers
 
 from aquila.intercept import side_requests
 from aquila.server.admission import Admission
-from aquila.server.failures import WITHOUT_TOKEN, Failure
+from aquila.server.failures import WITHOUT_TOKEN
+from aquila.transports.failures import Failure
 from aquila.transports.proxy import Proxy
 
 CASSETTE_HEADER = "x-aquila-cassette"

@@ -19,11 +19,12 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
 from aquila.server.client_socket import ClientSocket
-from aquila.server.failures import Failure, explain_failure
+from aquila.server.failures import make_response
 from aquila.server.handshake import Handshake
 from aquila.server.socket_relay import Relay
 from aquila.server.socket_replay import ReplayToClient
 from aquila.server.targets import find_obstacle, read_target
+from aquila.transports.failures import Failure, explain_failure
 from aquila.transports.proxy import KeyWithheld, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
@@ -174,7 +175,7 @@ class _Visit:
 
     async def _refuse(self, failure: Failure) -> None:
         self._outcome = failure.outcome
-        answer = failure.make_response()
+        answer = make_response(failure)
         fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers]
         await self._refuse_with(answer.status_code, fields, bytes(answer.body))
 

@@ -23,9 +23,10 @@ from aquila.errors import reason_of
 from aquila.recording import outgoing
 from aquila.review.reviewing import Outcome, Review
 from aquila.server.admission import Admission
-from aquila.server.failures import TOKEN_HEADER, WITHOUT_TOKEN, Failure
+from aquila.server.failures import WITHOUT_TOKEN
 from aquila.server.page_gate import PageGate
 from aquila.server.review_page.contents import Reading, describe_item, describe_review, write_page
+from aquila.transports.failures import TOKEN_HEADER, Failure
 
 _LARGEST = 65_536
 _CHOICES = ("accept", "reject", "skip")
