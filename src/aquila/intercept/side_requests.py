@@ -39,7 +39,10 @@ SIDE_REQUESTS = (
     # posthog, which other libraries count their users with; not the flags that a program asks for.
     "POST *.i.posthog.com/batch/",
     "POST *.i.posthog.com/i/v0/*",
+    "POST *.i.posthog.com/i/v1/analytics/events",
     "POST app.posthog.com/batch/",
+    "POST eu.posthog.com/batch/",  # haystack
+    "POST us.posthog.com/batch/",
     "POST *.ingest.sentry.io/api/*/envelope/",  # sentry-sdk, from a thread
     "POST *.ingest.*.sentry.io/api/*/envelope/",
     "POST cloud.langfuse.com/api/public/otel/v1/traces",  # langfuse, from a thread
@@ -50,6 +53,18 @@ SIDE_REQUESTS = (
     "POST logfire-*.pydantic.dev/v1/metrics",
     "POST logfire-*.pydantic.dev/v1/logs",
     "POST telemetry.crewai.com:4319/v1/traces",
+    "POST os-api.agno.com/telemetry/*",  # agno, from a thread
+    # What takes traces by the protocol of OpenTelemetry and says so: agentops, braintrust, deepeval, langwatch.
+    *(f"POST *{name}*/v1/{kind}" for name in ("otlp", "otel") for kind in ("traces", "metrics", "logs")),
+    "POST api.agentops.ai/v3/auth/token",  # agentops: when it begins
+    "POST api.traceloop.com/v1/traces",
+    "POST api.traceloop.com/v1/metrics",
+    "POST api.*.honeyhive.ai/opentelemetry/v1/traces",
+    "POST hty0gc1ok3.execute-api.us-east-1.amazonaws.com/v1/traces",  # guardrails-ai
+    "POST api.lunary.ai/v1/runs/ingest",
+    "POST www.comet.com/opik/api/v1/private/traces/batch",
+    "POST www.comet.com/opik/api/v1/private/spans/batch",
+    "POST trace.wandb.ai/*/calls/complete",  # weave
     "POST llmobs-intake.*/api/v2/llmobs",  # ddtrace, where there is no agent
 )
 """Each row is a method, and a host with the path: ``POST api.example.com/v1/x``. ``*`` stands for any characters.
