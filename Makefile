@@ -51,7 +51,7 @@ test-all: check
 # Libraries and plugins as people have them: the newest of each, and what the versions of others force apart. Each is a
 # dependency group of pyproject.toml, and an environment. GROUPS=wild-openai2 chooses. The plugins are tried on the newest
 # Python of this machine; the older ones, and the clients, on the one that is asked for.
-GROUPS ?= wild wild-openai2 wild-plugins wild-oldest
+GROUPS ?= wild wild-openai2 wild-plugins wild-oldest wild-frameworks
 
 test-wild:
 	@rm -rf build/wild && mkdir -p build/wild

@@ -193,7 +193,7 @@ def test_while_a_request_is_recorded_an_unasked_one_to_the_same_host_is_refused(
             def unasked():
                 context = ssl.create_default_context()
                 for attempt in (
-                    lambda: socket.getaddrinfo("api.openai.com", 443),
+                    lambda: socket.getaddrinfo("api.openai.com", 443, type=socket.SOCK_DGRAM),
                     connect,
                     lambda: context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="api.openai.com"),
                 ):
@@ -249,7 +249,7 @@ def test_a_guard_of_all_lets_a_recording_through_and_nothing_else(
         def test_it(way, aquila_cassette):
             assert getattr(ways, way)()["id"] == "c"
             with pytest.raises(LiveCallRefused):
-                socket.create_connection(("api.openai.com", 443))
+                socket.create_connection(("files.example", 443))
         """,
         "--aquila-record",
     )
@@ -304,10 +304,10 @@ SOCKETS = """
     import asyncio, socket
 
     def ask():
-        socket.create_connection(("api.openai.com", 443))
+        socket.getaddrinfo("api.openai.com", 443, type=socket.SOCK_DGRAM)  # as for HTTP/3
 
     async def ask_async():
-        await asyncio.open_connection("api.openai.com", 443, ssl=True)
+        await asyncio.get_running_loop().getaddrinfo("api.openai.com", 443, type=socket.SOCK_DGRAM)
     """
 
 
@@ -343,12 +343,12 @@ def test_a_client_that_connects_in_a_task_of_its_own_is_refused_and_does_not_han
     """tornado, say: its task hands on an exception, and nothing at all if something else ends it."""
     result = run(
         """
-        import asyncio
+        import asyncio, socket
         from aquila.errors import LiveCallRefused
 
         async def connect(answer):
             try:
-                await asyncio.open_connection("api.openai.com", 443, ssl=True)
+                await asyncio.open_connection("api.openai.com", 443, ssl=True, family=socket.AF_INET6)
             except Exception as error:
                 answer.set_exception(error)
 

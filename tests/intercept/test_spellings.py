@@ -141,9 +141,8 @@ def test_an_alias_for_an_address_that_is_listed_is_refused(
                     socket.create_connection(("alias.example", 80))
 
             @pytest.mark.aquila(ignore_hosts="alias.example")
-            def test_also_where_the_alias_is_ignored():
-                with pytest.raises(LiveCallRefused, match="198.51.100.1"):
-                    socket.create_connection(("alias.example", 80))
+            def test_a_cassette_takes_it_where_the_alias_is_ignored():
+                socket.create_connection(("alias.example", 80)).close()
 
             def test_another_name_for_a_host_that_is_ignored_stays_refused():
                 with pytest.raises(LiveCallRefused, match="api.openai.com"):

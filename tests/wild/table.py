@@ -34,6 +34,8 @@ class Client:
         settings: Other environment variables that its users set.
         says: What each way comes to.
         fails: The ways that do not work, with the reason for the documentation.
+        own_sockets: The ways that connect over sockets of the client's own: there a miss is told as an answer of the
+            provider, and fails the test as well.
         whole: The ways whose streams the client itself hands on when they are whole, with Aquila or without.
         unscripted: Why a script answers none of its ways, if it does not.
         remarks: What the documentation says besides.
@@ -49,6 +51,7 @@ class Client:
     settings: Mapping[str, str] = field(default_factory=dict)
     says: str = TEXT
     fails: Mapping[str, str] = field(default_factory=dict)
+    own_sockets: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     unscripted: str = ""
     remarks: str = ""
@@ -70,7 +73,8 @@ _AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _HUGGING_FACE = ("router.huggingface.co", "huggingface.co")
 
 _NIQUESTS_ASYNC = dict.fromkeys(
-    ("ask_async", "stream_async"), "its asynchronous connections are its own, not to be recorded but by `aquila serve`"
+    ("ask_async", "stream_async"),
+    "its asynchronous connections verify the certificate themselves, so only `aquila serve` records it",
 )
 
 CLIENTS = (
@@ -119,5 +123,17 @@ CLIENTS = (
     Client("httpx", "plain_httpx", ("httpx",)),
     Client("requests", "plain_requests", ("requests",)),
     Client("aiohttp", "plain_aiohttp", ("aiohttp",)),
-    Client("niquests", "plain_niquests", ("niquests",), group="wild-openai2", fails=_NIQUESTS_ASYNC),
+    Client(
+        "niquests",
+        "plain_niquests",
+        ("niquests",),
+        group="wild-openai2",
+        fails=_NIQUESTS_ASYNC,
+    ),
+    Client("dspy", "dspy_programs", ("dspy",), group="wild-frameworks", own_sockets=("ask", "ask_async")),
+    Client("haystack", "haystack_chat", ("haystack-ai",), group="wild-frameworks"),
+    Client("semantic-kernel", "semantic_kernel_chat", ("semantic-kernel",), group="wild-frameworks"),
+    Client(
+        "tornado", "plain_tornado", ("tornado",), group="wild-frameworks", own_sockets=("ask_async", "stream_async")
+    ),
 )

@@ -125,6 +125,11 @@ class Interception:
             if self._open.pop(scope.id, None) is not None:
                 self._adjust_environment(scope.run)
 
+    def scope_ending(self, scope: Scope) -> None:
+        """A scope is about to close."""
+        if "socket_guard" in self.__dict__:
+            self.socket_guard.end_scope(scope)
+
     def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
         with self._lock:

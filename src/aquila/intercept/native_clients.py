@@ -1,6 +1,7 @@
 """The guard for libraries that connect by themselves: curl, gRPC, uvloop, c-ares, gevent, PySocks.
 
-Each is checked where it is asked to connect. No cassette can answer them, so within one they are refused by their name.
+Each is checked where it is asked to connect. But for uvloop, no cassette can answer them, so within one they are
+refused by their name.
 A library that is missing here is a function, and a row in ``NativeClients.patch_library`` and in ``socket_guard``.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.intercept.patching import Patch, Undoable
-from aquila.intercept.socket_guard import find, host_and_port
+from aquila.intercept.socket_guard import find
 
 if TYPE_CHECKING:
     from aquila.intercept.socket_guard import SocketGuard
@@ -56,10 +57,26 @@ class NativeClients:
     def _patch_uvloop(self, module: ModuleType) -> Iterable[Undoable]:
         # It resolves names and connects in C. Its handshakes go through `ssl`.
         checking = self._guard.checking_in_loop
-        yield Patch(module.Loop, "create_connection", checking(_host_and_port_of_connection))
-        yield Patch(module.Loop, "getaddrinfo", checking(host_and_port))
+        yield Patch(module.Loop, "create_connection", self._connect_in_uvloop)
+        yield Patch(module.Loop, "getaddrinfo", self._guard.resolving_in_loop)
         yield Patch(module.Loop, "sock_connect", checking(_address_at(2, "address")))
         yield Patch(module.Loop, "create_datagram_endpoint", checking(_address_at(3, "remote_addr")))
+
+    def _connect_in_uvloop(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        checked = self._guard.checking_in_loop(_host_and_port_of_connection)(original)
+
+        @functools.wraps(original)
+        async def create_connection(
+            loop: Any, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+        ) -> Any:
+            there = self._guard.redirect(host, port)
+            if there is None:
+                return await checked(loop, protocol_factory, host, port, **options)
+            if options.get("ssl"):
+                options.setdefault("server_hostname", host)
+            return await original(loop, protocol_factory, *there, **options)
+
+        return create_connection
 
     def _patch_pycares(self, module: ModuleType) -> Iterable[Undoable]:
         for name in ("getaddrinfo", "gethostbyname", "query", "search"):

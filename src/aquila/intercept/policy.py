@@ -14,7 +14,7 @@ from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import guard, runtime
 from aquila.recording.host_names import is_loopback
-from aquila.recording.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path
+from aquila.recording.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
 from aquila.recording.no_network import NoNetwork
 from aquila.transports.own_requests import is_own_request
 
@@ -150,6 +150,26 @@ def check_connection(
         raise guard.make_refusal(what, message, ordinary=within_loop)
 
 
+def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
+    """The scope that answers what is asked of a provider over a socket of the client's own, or None for the guard."""
+    if is_own_request() or (host, port) in own_servers():
+        return None
+    scope, _ = _find_scope()
+    if scope is None or scope.lets_through(host):
+        return None
+    settings = scope.settings
+    if settings.transport == "live" or is_listed(host, port, settings.ignore_hosts):
+        return None
+    answers = scope.default_cassette is not None or scope.has_script or settings.transport not in ("replay", "record")
+    return scope if answers and is_provider(host, port, settings) else None
+
+
+def refuse_own_socket(host: str, port: int, why: str) -> BaseException:
+    """Return the error for what came over a socket of the client's own and is no request, which the test remembers."""
+    what = f"a connection to {guard.format_address(host, port)}"
+    return guard.make_refusal(what, _unrecordable_message(what, f"a client on sockets of its own: {why}"))
+
+
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})
 
 
@@ -221,9 +241,9 @@ def _unrecordable_message(what: str, client: str) -> str:
         "\n"
         f"  test       {test}\n"
         "\n"
-        "It connects by itself, not through one of the HTTP clients that are recorded: httpx2, httpx, aiohttp,\n"
-        "requests, urllib3, botocore, httplib2, urllib.request, http.client; nor, if it wants a WebSocket, through\n"
-        "websockets, aiohttp, websocket-client or httpx-ws. To record it, start\n"
+        "It connects in a way of its own: not through httpx2, httpx, aiohttp, requests, urllib3, botocore, httplib2,\n"
+        "urllib.request or http.client, nor with HTTP/1.1 over Python's sockets; nor, if it wants a WebSocket,\n"
+        "through websockets, aiohttp, websocket-client or httpx-ws. To record it, start\n"
         "`aquila serve --cassette NAME` and give it the server's address as its base URL.\n"
         "To let it go, mark the test @pytest.mark.aquila_live, or name the host in the ini key aquila_ignore_hosts."
     )

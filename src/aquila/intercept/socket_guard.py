@@ -3,6 +3,8 @@
 Names are checked when they are resolved, and when a TLS handshake names its server: that also sees through proxies.
 Addresses are checked when a socket connects, and for each datagram. What Aquila itself sends out, and what a live test
 sends, passes. ``native_clients`` checks for libraries that have sockets of their own.
+
+What a scope can answer is not refused: a client of Python's sockets is led to what answers it; see ``own_sockets``.
 """
 
 from __future__ import annotations
@@ -18,12 +20,23 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    import socket
+
     from aquila.intercept import native_clients, policy
+    from aquila.intercept.own_sockets import handshakes, listeners
+    from aquila.recording.scope import Scope
 
     Replacement: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
     FindAddress: TypeAlias = Callable[[Sequence[Any], Mapping[str, Any]], tuple[object, object]]
 else:
-    lazy_modules(globals(), native_clients="aquila.intercept.native_clients", policy="aquila.intercept.policy")
+    lazy_modules(
+        globals(),
+        handshakes="aquila.intercept.own_sockets.handshakes",
+        listeners="aquila.intercept.own_sockets.listeners",
+        native_clients="aquila.intercept.native_clients",
+        policy="aquila.intercept.policy",
+        socket="socket",
+    )
 
 _MOST_NAMES = 1000
 """How many resolved addresses are remembered. A test run reaches far fewer hosts."""
@@ -61,6 +74,8 @@ class SocketGuard:
         # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
         # holds for the connection too. Emptied when it is full.
         self._names: dict[str, str] = {}
+        self._listeners: listeners.ProviderListeners | None = None
+        """What answers clients with sockets of their own. Made for the first of them."""
 
     def patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``socket``, or a module that takes its place."""
@@ -77,7 +92,7 @@ class SocketGuard:
 
     def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch the functions of a module that resolve names."""
-        yield Patch(module, "getaddrinfo", self._check_names)
+        yield Patch(module, "getaddrinfo", self._resolve_names)
         yield Patch(module, "gethostbyname", self._check_names)
         yield Patch(module, "gethostbyname_ex", self._check_names)
 
@@ -89,13 +104,34 @@ class SocketGuard:
 
     def patch_handshake(self, context: type, method: str, *, position: int) -> Undoable:
         """Patch a method that begins a handshake. ``position`` is that of its argument ``server_hostname``."""
-        return Patch(
-            context, method, self.checking(lambda args, named: (find(args, named, position, "server_hostname"), None))
-        )
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(original)
+            def begin(*args: Any, **kwargs: Any) -> Any:
+                name = find(args, kwargs, position, "server_hostname")
+                if self._answers_handshake(name, find(args, kwargs, 1, "sock")):
+                    args = (handshakes.make_client_context(args[0]), *args[1:])
+                    kwargs.pop("session", None)
+                else:
+                    self.check(name, None)
+                return original(*args, **kwargs)
+
+            return begin
+
+        return Patch(context, method, make)
+
+    def _answers_handshake(self, name: object, connection: Any) -> bool:
+        """Whether a handshake is one with what answers in the place of a provider."""
+        if self._listeners is None:
+            return False
+        if hasattr(connection, "getpeername"):
+            return self._listeners.has_accepted(connection)
+        host = decode_host(name)  # in memory: nobody knows over which connection it will go
+        return host is not None and self._listeners.stand_for(host)
 
     def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
-        yield Patch(module.BaseEventLoop, "getaddrinfo", self.checking_in_loop(host_and_port))
+        yield Patch(module.BaseEventLoop, "getaddrinfo", self.resolving_in_loop)
 
     def _patch_native_client(self, module: ModuleType) -> Iterable[Undoable]:
         return native_clients.NativeClients(self).patch_library(module)
@@ -137,6 +173,66 @@ class SocketGuard:
 
         return make
 
+    def resolving_in_loop(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What makes a patch of the method of an event loop that resolves names."""
+
+        @functools.wraps(original)
+        async def resolve(*args: Any, **kwargs: Any) -> Any:
+            if (answered := self._resolve_provider(args[1:], kwargs)) is not None:
+                return answered
+            self.check(*host_and_port(args, kwargs), within_loop=True)
+            return await original(*args, **kwargs)
+
+        return resolve
+
+    def _resolve_provider(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
+        """A stand-in for the address of a provider that a scope answers, as ``getaddrinfo`` gives it; else None."""
+        name, port = decode_host(find(args, named, 0, "host")), _decode_port(find(args, named, 1, "port"))
+        family, kind = find(args, named, 2, "family") or 0, find(args, named, 3, "type") or 0
+        if family not in (0, socket.AF_INET) or kind not in (0, socket.SOCK_STREAM):
+            return None
+        stand_in = self._stand_in_for(name, port)
+        if stand_in is None:
+            return None
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (stand_in, port or 0))]
+
+    def _stand_in_for(self, name: str | None, port: int | None) -> str | None:
+        if name is None or not self.patches.in_force or policy.find_scope_for_own_socket(name, port) is None:
+            return None
+        if self._listeners is None:
+            self._listeners = listeners.ProviderListeners()
+        return self._listeners.stand_in_for(name)
+
+    def redirect(self, host: object, port: object) -> tuple[str, int] | None:
+        """Where to connect in the place of a provider, whose name or stand-in is ``host``; None for anything else."""
+        text, number = decode_host(host), _decode_port(port)
+        if text is None or number is None or not self.patches.in_force:
+            return None
+        name = self._listeners.name_behind(text) if self._listeners is not None else None
+        if name is None:
+            if self._stand_in_for(text, number) is None:
+                return None
+            name = text
+        scope = policy.find_scope_for_own_socket(name, number)
+        if scope is None:
+            self.check(name, number)
+        return self._listeners.address_for(scope, name, number) if scope is not None and self._listeners else None
+
+    def end_scope(self, scope: Scope) -> None:
+        """Answer nothing more for a scope that ends."""
+        if self._listeners is not None:
+            self._listeners.end_scope(scope)
+
+    def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        checked = self._check_names(original)
+
+        @functools.wraps(original)
+        def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
+            answered = self._resolve_provider(args, kwargs)
+            return checked(*args, **kwargs) if answered is None else answered
+
+        return getaddrinfo
+
     def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def resolve(*args: Any, **kwargs: Any) -> Any:
@@ -172,6 +268,8 @@ class SocketGuard:
             if not (isinstance(address, tuple) and len(address) >= 2 and self.patches.in_force):
                 return original(*args, **kwargs)
             with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
+                if connects and (there := self.redirect(*address[:2])) is not None:
+                    return original(*args[:-1], there, **kwargs)
                 self._check_address(*address[:2])
             try:
                 return original(*args, **kwargs)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         def scope_suspended(self, scope: Scope) -> None:
             """A scope surrounds nothing until it is open again. What it has started goes on."""
 
+        def scope_ending(self, scope: Scope) -> None:
+            """A scope is about to close. Answers that are under way may still end."""
+
         def scope_closed(self, scope: Scope) -> None:
             """A scope is no longer open."""
 
@@ -81,6 +84,11 @@ class OpenScopes:
         inner = (at for at, other in enumerate(self._surrounding) if other is not scope and scope in other.enclosing())
         self._surrounding.insert(next(inner, len(self._surrounding)), scope)
         self.announce(scope)
+
+    def announce_end(self, scope: Scope) -> None:
+        """Tell who watches that a scope is about to close."""
+        for watcher in self._watchers:
+            watcher.scope_ending(scope)
 
     def close(self, scope: Scope) -> None:
         """Forget a scope that has ended."""

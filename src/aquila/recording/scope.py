@@ -277,6 +277,7 @@ class Scope(StandIns):
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
         them.
         """
+        self.run.scopes.announce_end(self)
         if self._recording is not None:
             self._recording.abandon_unfinished()
         self.sessions.stop_opening()

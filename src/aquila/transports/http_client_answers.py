@@ -152,7 +152,7 @@ def os_error_from_text(text: str) -> OSError:
 
 def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -> http.client.HTTPResponse:
     """The answer as one of ``http.client``. Reading it raises what ``translate`` makes of the errors of httpx2."""
-    connection: Any = _AnswerSocket(_AnswerFile(answer, method, translate))
+    connection: Any = _AnswerSocket(AnswerFile(answer, method, translate))
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
     return response
@@ -161,21 +161,22 @@ def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -
 class _AnswerSocket:
     """As much of a socket as ``http.client`` uses for an answer."""
 
-    def __init__(self, file: _AnswerFile) -> None:
+    def __init__(self, file: AnswerFile) -> None:
         self._file = file
 
     def makefile(self, *args: Any, **kwargs: Any) -> io.BufferedReader:
         return io.BufferedReader(self._file)
 
 
-class _AnswerFile(io.RawIOBase):
+class AnswerFile(io.RawIOBase):
     """What a connection delivers: the status line, the fields, and the body, each piece when it is there.
 
     A body without a length is sent in chunks. So a client gets it piece by piece, which it does not if it ends with the
     connection.
     """
 
-    def __init__(self, answer: httpx2.Response, method: str, translate: Translate) -> None:
+    def __init__(self, answer: httpx2.Response, method: str, translate: Translate, *, may_chunk: bool = True) -> None:
+        """``may_chunk`` says that whoever reads it knows chunks. If not, a body without a length ends with the file."""
         super().__init__()
         stream: Any = answer.stream
         self._stream = stream
@@ -183,7 +184,7 @@ class _AnswerFile(io.RawIOBase):
         self._translate = translate
         self._length = _length_of(answer)
         is_bodiless = method == "HEAD" or answer.status_code in _WITHOUT_BODY or self._length == 0
-        self._chunked = self._length is None and not is_bodiless
+        self._chunked = may_chunk and self._length is None and not is_bodiless
         self._delivered = 0
         self._pending = memoryview(self._head(answer))
         self._has_ended = False

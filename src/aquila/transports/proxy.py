@@ -33,8 +33,7 @@ NO_CASSETTE = (
     "put /@NAME before the path"
 )
 
-# What concerns one connection alone (RFC 9110, 7.6.1), and what the next hop says by itself.
-_HOP_BY_HOP = frozenset(
+HOP_BY_HOP = frozenset(
     {
         "connection",
         "content-length",
@@ -49,6 +48,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+"""Header fields that concern one connection alone (RFC 9110, 7.6.1), and those that the next hop says by itself."""
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """The header fields in which clients send their API key."""
 _SUBPROTOCOLS = "sec-websocket-protocol"
@@ -143,7 +143,7 @@ class Proxy:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
             raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
-        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _HOP_BY_HOP]
+        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in HOP_BY_HOP]
         chunks = functools.partial(_iterate_chunks, response)
         return Answer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
 
@@ -154,7 +154,7 @@ class Proxy:
         sent = [
             (name, value)
             for name, value in headers
-            if name.lower() not in _HOP_BY_HOP and not name.lower().startswith("x-aquila-")
+            if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-aquila-")
         ]
         shown = keys_shown_by(target, sent)
         if self._key is None or not self._upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):

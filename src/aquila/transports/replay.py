@@ -144,7 +144,8 @@ def _gives_up(decision: ReplayDecision) -> bool:
 class Rest:
     """What a reader meets behind the last recorded chunk of an answer that is not complete.
 
-    ``silence`` is that of an answer that ends in one. ``refuse`` raises a miss.
+    ``silence`` is that of an answer that ends in one. ``refuse`` raises a miss. ``has_left`` waits for a caller who
+    stopped reading when it was recorded, where the answer is sent on ahead of the caller.
     """
 
     def __init__(
@@ -153,10 +154,12 @@ class Rest:
         *,
         silence: Silence | None,
         refuse: Callable[[CassetteMiss], NoReturn],
+        has_left: Callable[[], bool] | None = None,
     ) -> None:
         self._response = response
         self._silence = silence
         self._refuse = refuse
+        self._has_left = has_left
 
     def meet(self) -> None:
         """Wait where nothing came any more, and raise how the answer ended."""
@@ -180,6 +183,8 @@ class Rest:
         if response.end == "broken":
             raise error_from_text(response.error)
         if response.end == "closed":
+            if self._has_left is not None and self._has_left():
+                raise httpx2.ReadError("the caller has left")
             self._refuse(
                 CassetteMiss(
                     f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
@@ -158,7 +159,9 @@ class ScopeRoute(Route):
                 refuse=refuse,
                 fault=decision.fault,
             )
-        return Rest(response, silence=silence, refuse=refuse)
+        left = request.extensions.get(silences.LEFT) if response.end == "closed" else None
+        has_left = functools.partial(left.wait, self._silence) if left is not None else None
+        return Rest(response, silence=silence, refuse=refuse, has_left=has_left)
 
     def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
         if decision.fault and decision.fault.startswith(fault.PACED):

@@ -27,6 +27,13 @@ def make_read_timeout() -> Exception:
     return httpx2.ReadTimeout("timed out")
 
 
+LEFT = "aquila_left"
+"""The extension of a request with a ``threading.Event`` that is set when its caller has left.
+
+What sends an answer on over a connection has it: it reads ahead of the caller, and would not hear of that.
+"""
+
+
 def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
     """Make the error of a program that has waited for so long where a fault is silent. ``asked`` is what it asked."""
     return FaultFailed(
@@ -99,6 +106,8 @@ class Silence:
             limit = self._read_limit()
             if limit is not None and waited >= limit:
                 raise make_read_timeout()
+            if self._has_left():
+                raise httpx2.ReadError("the caller has left")
             if self._closed.is_set():
                 raise httpx2.ReadError("the answer was closed while it was read")
             if self._is_over():
@@ -115,6 +124,10 @@ class Silence:
         read = self._read_limit()
         if total is not None and (read is None or total <= read):
             raise httpx2.TimeoutException("timed out")
+
+    def _has_left(self) -> bool:
+        left = self._request.extensions.get(LEFT)
+        return left is not None and left.is_set()
 
     def _read_limit(self) -> float | None:
         """The client's own limit of a read, in seconds. It may change while an answer is read."""

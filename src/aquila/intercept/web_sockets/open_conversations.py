@@ -30,6 +30,9 @@ class OpenConversations:
     def scope_suspended(self, scope: Scope) -> None:
         """Do nothing: its conversations go on."""
 
+    def scope_ending(self, scope: Scope) -> None:
+        """It goes on until it has closed."""
+
     def scope_closed(self, scope: Scope) -> None:
         """Break off those of the scope."""
         for known in self._by_id.valuerefs():

@@ -1,0 +1,61 @@
+"""TLS between a client and what stands in for a provider, within one process.
+
+The client's own context would verify with whom it speaks, so another one takes its place, which trusts the certificate
+below and nothing else. No context of a client ever does. The key to the certificate is no secret: it can be read here.
+Whoever has it can pretend to be this module, to this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBmDCCAT6gAwIBAgIBATAKBggqhkjOPQQDAjAtMSswKQYDVQQDDCJhcXVpbGEs
+IGluIHRoZSBwbGFjZSBvZiBhIHByb3ZpZGVyMCAXDTIwMDEwMTAwMDAwMFoYDzIx
+MjAwMTAxMDAwMDAwWjAtMSswKQYDVQQDDCJhcXVpbGEsIGluIHRoZSBwbGFjZSBv
+ZiBhIHByb3ZpZGVyMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEorYrwrClHWFr
+55zRcr2nPs1AnNZ/2beKGq+0fHxrx8vF20jRsCYZ08boCkxZhbGRKQtvISuoeuXI
+NeYMdvRJZqNNMEswEgYDVR0TAQH/BAgwBgEB/wIBADA1BgNVHREELjAsgipyZWNv
+cmQtdGhpcy1jbGllbnQuYnkuYXF1aWxhLXNlcnZlLmludmFsaWQwCgYIKoZIzj0E
+AwIDSAAwRQIhAL5iW7IyVH5RXwdfNEt6MxLqvbSl+/z1pRIjg2HtfIN8AiA0HRV2
+Gd6eYKUCrqBmXcxQz9clMgkKbUja5WfeDWeDwg==
+-----END CERTIFICATE-----
+"""
+"""For the key of ``_make_key``, signed with it. Its name is for the errors of clients that look at it themselves."""
+
+_PROTOCOL = ["http/1.1"]
+
+
+def make_client_context(original: Any) -> ssl.SSLContext:
+    """A context for one handshake in the place of ``original``, whose sockets have the classes that it gives them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=_CERTIFICATE)
+    context.set_alpn_protocols(_PROTOCOL)
+    context.sslsocket_class = original.sslsocket_class
+    context.sslobject_class = original.sslobject_class
+    return context
+
+
+@cache
+def server_context() -> ssl.SSLContext:
+    """The context of the other side."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(_PROTOCOL)
+    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        file = Path(folder, "provider.pem")  # the library takes files alone
+        file.write_text(_CERTIFICATE + ssl.DER_cert_to_PEM_cert(_make_key()).replace("CERTIFICATE", "EC PRIVATE KEY"))
+        context.load_cert_chain(file)
+    return context
+
+
+def _make_key() -> bytes:
+    """The key, as RFC 5915 writes one of the curve P-256 (RFC 5480)."""
+    number = hashlib.sha256(b"aquila: stands for a provider, within one process").digest()
+    return b"\x30\x31\x02\x01\x01\x04\x20" + number + b"\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
