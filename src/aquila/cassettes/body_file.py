@@ -162,7 +162,9 @@ class StoredChunks(Sequence[RecordedChunk]):
 
     def within(self, folder: Path) -> StoredChunks:
         """Return the same chunks of a file in another folder."""
-        return StoredChunks(self.file.within(folder), self._ends, self._times)
+        same = StoredChunks(self.file.within(folder), (), ())
+        same._ends, same._times = self._ends, self._times  # which nobody changes
+        return same
 
     def sizes(self) -> list[int]:
         """Return the sizes of the chunks, in bytes."""

@@ -24,7 +24,7 @@ import aquila
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.frames.replay import ConversationReplay
-from aquila.cassettes.frames.stored_frames import StoredFrames, open_frames
+from aquila.cassettes.frames.stored_frames import StoredFrames, open_frames, senders_of
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
@@ -154,6 +154,19 @@ def test_frames_in_a_file_are_those_that_were_stored(tmp_path: Path) -> None:
                 got += some
     assert got == [frame for frame in frames if not frame.sent]
     assert replay.ended == close
+
+
+def test_a_close_before_the_end_of_a_file_is_no_frame(tmp_path: Path) -> None:
+    """As none is recorded; but a file may have been written by hand."""
+    frames = [Frame(b"%d" % number + b"x" * 2_000_000, number == 1) for number in range(3)]
+    chunks = [store_frame(frame) for frame in frames]
+    chunks.insert(1, store_close(Close("provider", 1001)))
+    interaction = Interaction(
+        RecordedRequest("GET", "wss://x/"), RecordedResponse(101, chunks=tuple(chunks)), kind="websocket"
+    )
+    found, close = open_frames(move_interaction_out(interaction, tmp_path).response.chunks)
+    assert (list(found), close) == (frames, Close("provider", 1001))
+    assert [bool(each) for each in senders_of(found).by_client] == [False, True, False]
 
 
 def test_a_message_above_the_limit_of_the_client_is_its_error_again(root: Path) -> None:

@@ -40,21 +40,24 @@ def _open_stored(
     chunks: Sequence[RecordedChunk], templates: Iterable[RecordedChunk]
 ) -> tuple[Sequence[Frame], Close | None]:
     """Find what is a frame, by chunks that may have no sound."""
-    places = array("Q")
+    closes: list[int] = []
     by_client = bytearray()
     streams: dict[int, str] = {}
     close: Close | None = None
     for place, chunk in enumerate(templates):
         if is_close(chunk):
+            closes.append(place)
             event = read_event(chunk)
             close = event if isinstance(event, Close) else close
             continue
         if b'"stream_id"' in chunk.data and isinstance(frame := read_event(chunk), Frame):
             name = read_stream_id(frame.data)
             if name is not None:
-                streams[len(places)] = name
-        places.append(place)
+                streams[len(by_client)] = name
         by_client.append(not is_from_provider(chunk))
+    places: Sequence[int] = range(len(by_client))
+    if any(place < len(by_client) for place in closes):  # as none is that was recorded: it stands at the end
+        places = array("Q", [place for place in range(len(chunks)) if place not in closes])
     return StoredFrames(chunks, places, Senders(by_client, streams)), close
 
 
