@@ -280,16 +280,16 @@ def test_whenever_a_key_is_set_no_file_has_it_and_it_is_replayed(
             elif number in known:  # what nobody has named a key can be told from nothing
                 step(server.url, keys[number])
 
-    with serving(by=echo) as server, separate_run(folder), contextlib.ExitStack() as cleanup:
+    with serving(by=echo) as server, separate_run(folder) as inner, contextlib.ExitStack() as cleanup:
         cleanup.callback(os.environ.pop, NAME, None)
-        with use("record"):
+        with inner.running_test("test_recording", None), use("record"):
             run(KEYS)
             assert_unknown(folder, *KEYS)
         assert_unknown(folder, *KEYS)
         for keys in (KEYS, tuple(f"{ANOTHER}-{n}" for n in range(len(KEYS)))):
             os.environ.pop(NAME, None)
             asked = len(server.seen)
-            with use("replay"):
+            with inner.running_test("test_replaying", None), use("replay"):
                 run(keys)
             assert len(server.seen) == asked
     assert not list(journal.find_abandoned_journals(folder / "cassettes"))
