@@ -266,7 +266,8 @@ def test_without_the_file_of_its_data_a_cassette_can_still_be_written(cassettes:
     (interaction,) = cassettes.read("a.yaml").interactions
     for path in (cassettes.folder / "@bodies").glob("sha256-*"):
         path.unlink()
-    assert b"said:" not in YamlCodec().dumps(Cassette((interaction,)))
+    unwritten = replace(interaction)  # of the other its text is still known
+    assert b"said:" not in YamlCodec().dumps(Cassette((unwritten,)))
 
 
 def spoken() -> Interaction:
