@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from aquila.intercept import native_clients, policy
-    from aquila.intercept.own_sockets import handshakes, listeners
+    from aquila.intercept.own_sockets import leading
     from aquila.recording.scope import Scope
 
     Replacement: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        handshakes="aquila.intercept.own_sockets.handshakes",
-        listeners="aquila.intercept.own_sockets.listeners",
+        leading="aquila.intercept.own_sockets.leading",
         native_clients="aquila.intercept.native_clients",
         policy="aquila.intercept.policy",
         socket="socket",
@@ -74,8 +74,6 @@ class SocketGuard:
         # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
         # holds for the connection too. Emptied when it is full.
         self._names: dict[str, str] = {}
-        self._listeners: listeners.ProviderListeners | None = None
-        """What answers clients with sockets of their own. Made for the first of them."""
 
     def patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``socket``, or a module that takes its place."""
@@ -93,8 +91,8 @@ class SocketGuard:
     def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch the functions of a module that resolve names."""
         yield Patch(module, "getaddrinfo", self._resolve_names)
-        yield Patch(module, "gethostbyname", self._check_names)
-        yield Patch(module, "gethostbyname_ex", self._check_names)
+        yield Patch(module, "gethostbyname", functools.partial(self._resolve_name, in_list=False))
+        yield Patch(module, "gethostbyname_ex", functools.partial(self._resolve_name, in_list=True))
 
     def patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``ssl``."""
@@ -109,25 +107,14 @@ class SocketGuard:
             @functools.wraps(original)
             def begin(*args: Any, **kwargs: Any) -> Any:
                 name = find(args, kwargs, position, "server_hostname")
-                if self._answers_handshake(name, find(args, kwargs, 1, "sock")):
-                    args = (handshakes.make_client_context(args[0]), *args[1:])
-                    kwargs.pop("session", None)
-                else:
+                led = self.led_clients.lead_handshake(args, kwargs, name) if self.patches.in_force else None
+                if led is None:
                     self.check(name, None)
-                return original(*args, **kwargs)
+                return original(*(args if led is None else led), **kwargs)
 
             return begin
 
         return Patch(context, method, make)
-
-    def _answers_handshake(self, name: object, connection: Any) -> bool:
-        """Whether a handshake is one with what answers in the place of a provider."""
-        if self._listeners is None:
-            return False
-        if hasattr(connection, "getpeername"):
-            return self._listeners.has_accepted(connection)
-        host = decode_host(name)  # in memory: nobody knows over which connection it will go
-        return host is not None and self._listeners.stand_for(host)
 
     def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
@@ -140,7 +127,7 @@ class SocketGuard:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
         name = decode_host(host)
         if name is not None and self.patches.in_force:
-            policy.check_connection(name, _decode_port(port), path=path, within_loop=within_loop)
+            policy.check_connection(name, decode_port(port), path=path, within_loop=within_loop)
 
     def checking(self, find_address: FindAddress, *, connects: bool = False) -> Replacement:
         """Return what makes a patch of a function that checks an address first, and else does what it did.
@@ -178,60 +165,51 @@ class SocketGuard:
 
         @functools.wraps(original)
         async def resolve(*args: Any, **kwargs: Any) -> Any:
-            if (answered := self._resolve_provider(args[1:], kwargs)) is not None:
-                return answered
-            self.check(*host_and_port(args, kwargs), within_loop=True)
+            host, port = host_and_port(args, kwargs)
+            if self.patches.in_force and not self.led_clients.keeps_address(host, port):
+                if (led := self.led_clients.resolve(args[1:], kwargs)) is not None:
+                    return led
+                self.check(host, port, within_loop=True)
             return await original(*args, **kwargs)
 
         return resolve
 
-    def _resolve_provider(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
-        """A stand-in for the address of a provider that a scope answers, as ``getaddrinfo`` gives it; else None."""
-        name, port = decode_host(find(args, named, 0, "host")), _decode_port(find(args, named, 1, "port"))
-        family, kind = find(args, named, 2, "family") or 0, find(args, named, 3, "type") or 0
-        if family not in (0, socket.AF_INET) or kind not in (0, socket.SOCK_STREAM):
-            return None
-        stand_in = self._stand_in_for(name, port)
-        if stand_in is None:
-            return None
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (stand_in, port or 0))]
-
-    def _stand_in_for(self, name: str | None, port: int | None) -> str | None:
-        if name is None or not self.patches.in_force or policy.find_scope_for_own_socket(name, port) is None:
-            return None
-        if self._listeners is None:
-            self._listeners = listeners.ProviderListeners()
-        return self._listeners.stand_in_for(name)
-
-    def redirect(self, host: object, port: object) -> tuple[str, int] | None:
-        """Where to connect in the place of a provider, whose name or stand-in is ``host``; None for anything else."""
-        text, number = decode_host(host), _decode_port(port)
-        if text is None or number is None or not self.patches.in_force:
-            return None
-        name = self._listeners.name_behind(text) if self._listeners is not None else None
-        if name is None:
-            if self._stand_in_for(text, number) is None:
-                return None
-            name = text
-        scope = policy.find_scope_for_own_socket(name, number)
-        if scope is None:
-            self.check(name, number)
-        return self._listeners.address_for(scope, name, number) if scope is not None and self._listeners else None
+    @cached_property
+    def led_clients(self) -> leading.LedClients:
+        """Where clients with sockets of their own are led."""
+        return leading.LedClients(self.check)
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
-        if self._listeners is not None:
-            self._listeners.end_scope(scope)
+        if "led_clients" in self.__dict__:
+            self.led_clients.end_scope(scope)
 
     def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         checked = self._check_names(original)
 
         @functools.wraps(original)
         def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
-            answered = self._resolve_provider(args, kwargs)
-            return checked(*args, **kwargs) if answered is None else answered
+            if not self.patches.in_force:
+                return original(*args, **kwargs)
+            if self.led_clients.keeps_address(find(args, kwargs, 0, "host"), find(args, kwargs, 1, "port")):
+                return original(*args, **kwargs)
+            led = self.led_clients.resolve(args, kwargs)
+            return checked(*args, **kwargs) if led is None else led
 
         return getaddrinfo
+
+    def _resolve_name(self, original: Callable[..., Any], *, in_list: bool) -> Callable[..., Any]:
+        checked = self._check_names(original)
+
+        @functools.wraps(original)
+        def gethostbyname(*args: Any, **kwargs: Any) -> Any:
+            host = find(args, kwargs, 0, "hostname")
+            led = self.led_clients.resolve_name(host) if self.patches.in_force else None
+            if led is None:
+                return checked(*args, **kwargs)
+            return (decode_host(host), [], [led]) if in_list else led
+
+        return gethostbyname
 
     def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -268,8 +246,9 @@ class SocketGuard:
             if not (isinstance(address, tuple) and len(address) >= 2 and self.patches.in_force):
                 return original(*args, **kwargs)
             with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
-                if connects and (there := self.redirect(*address[:2])) is not None:
-                    return original(*args[:-1], there, **kwargs)
+                led = self.led_clients.redirect(address[0], address[1], args[0]) if connects else None
+                if led is not None:
+                    return original(*args[:-1], led, **kwargs)
                 self._check_address(*address[:2])
             try:
                 return original(*args, **kwargs)
@@ -282,7 +261,8 @@ class SocketGuard:
     def _check_address(self, host: object, port: object) -> None:
         text = decode_host(host)
         if text is not None:
-            policy.check_connection(text, _decode_port(port), resolved_from=self._names.get(text))
+            text = self.led_clients.name_behind(text) or text
+            policy.check_connection(text, decode_port(port), resolved_from=self._names.get(text))
 
 
 @contextlib.contextmanager
@@ -314,8 +294,12 @@ def decode_host(host: object) -> str | None:
     return host if isinstance(host, str) else None
 
 
-def _decode_port(port: object) -> int | None:
-    """A port, which may also be given in digits. The name of a service is none that anybody lists."""
+def decode_port(port: object) -> int | None:
+    """A port, which may also be given in digits or by the name of a service. None if it is not given, or unknown."""
     if isinstance(port, (str, bytes)):
-        return int(port) if port.isdigit() else None
+        if port.isdigit():
+            return int(port)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return socket.getservbyname(port if isinstance(port, str) else port.decode())
+        return None
     return port if isinstance(port, int) else None

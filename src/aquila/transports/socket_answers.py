@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on
 
 
 class NotUnderstood(Exception):
-    """What a client has sent is no request of HTTP/1."""
+    """What a client has sent is no request of HTTP/1. The message quotes nothing of it."""
 
 
 class _Asked(NamedTuple):
@@ -47,28 +48,33 @@ def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
         return
     with _hearing_of_end(connection) as left:
         asked.request.extensions[LEFT] = left
-        _answer(connection, asked, ask)
+        is_whole = _answer(connection, asked, ask)
+    if is_whole:
+        _end(connection)
+    else:
+        _break_off(connection)
 
 
-def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> None:
+def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
+    """Send the answer. Return whether it is whole, and the client has it."""
     try:
         answer = ask(asked.request)
     except AquilaError as error:
         answer = _make_failure(error)
-    except (OSError, httpx2.TransportError):
-        _break_off(connection)
-        return
+    except (OSError, httpx2.RequestError):
+        return False
     try:
         _send(connection, _make_last(answer), asked)
-    except OSError:  # of the answer, or because the client has left
-        _break_off(connection)
+    except (OSError, AquilaError):  # of the answer, a miss within it, or the client has left
+        return False
     finally:
         answer.close()
+    return True
 
 
 @contextlib.contextmanager
 def _hearing_of_end(connection: socket.socket) -> Iterator[threading.Event]:
-    """Yield an event that is set when the client leaves, or sends more, which nobody reads."""
+    """Yield an event that is set when the client closes its side. What it sends besides is not read."""
     left = threading.Event()
     ours, theirs = socket.socketpair()
 
@@ -76,8 +82,11 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[threading.Event]:
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(theirs, selectors.EVENT_READ)
-            if all(key.fileobj is connection for key, _ in selector.select()):
-                left.set()
+            while all(key.fileobj is connection for key, _ in selector.select()):
+                # Below TLS: nobody reads there any more, and the end of TLS is no end of the connection.
+                if not _receive_below(connection):
+                    left.set()
+                    return
 
     thread = threading.Thread(target=listen, name="aquila-provider", daemon=True)
     with ours, theirs:
@@ -87,6 +96,13 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[threading.Event]:
         finally:
             ours.send(b"\0")
             thread.join()
+
+
+def _receive_below(connection: socket.socket) -> bytes:
+    try:
+        return socket.socket.recv(connection, _PIECE)
+    except OSError:
+        return b""
 
 
 def _read_request(connection: socket.socket, base: str) -> _Asked | None:
@@ -102,21 +118,13 @@ def _read_request(connection: socket.socket, base: str) -> _Asked | None:
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 break
-            else:
-                return None
+        else:
+            return None
     except h11.RemoteProtocolError as error:
-        raise NotUnderstood(str(error)) from error
+        raise NotUnderstood("what it sent is not HTTP/1.1") from error
     except OSError:
         return None
-    if head is None:
-        return None
-    fields = [(name, value) for name, value in head.headers.raw_items() if _is_kept(name)]
-    if any(name.lower() == b"upgrade" for name, _ in head.headers.raw_items()):
-        raise NotUnderstood("it asks for another protocol")
-    request = httpx2.Request(
-        head.method.decode("ascii"), base + head.target.decode("ascii"), headers=fields, content=bytes(body)
-    )
-    return _Asked(request, takes_chunks=head.http_version != b"1.0")
+    return None if head is None else _make_request(head, bytes(body), base)
 
 
 def _read_events(connection: socket.socket, parser: h11.Connection) -> Iterator[Any]:
@@ -128,7 +136,26 @@ def _read_events(connection: socket.socket, parser: h11.Connection) -> Iterator[
         if parser.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[])
             connection.sendall(parser.send(go_on) or b"")
-        parser.receive_data(connection.recv(_PIECE))
+        data = connection.recv(_PIECE)
+        if not data:
+            return
+        parser.receive_data(data)
+
+
+def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
+    """The request, for ``base`` and no other place, whatever its target says."""
+    fields = head.headers.raw_items()
+    if any(name.lower() == b"upgrade" for name, _ in fields):
+        raise NotUnderstood("it asks for another protocol than HTTP/1.1")
+    target = head.target.decode("ascii").removeprefix(base)
+    if not target.startswith("/"):
+        raise NotUnderstood("it asks for something of another host")
+    method, kept = head.method.decode("ascii"), [(name, value) for name, value in fields if _is_kept(name)]
+    try:
+        request = httpx2.Request(method, base + target, headers=kept, content=body)
+    except httpx2.InvalidURL as error:
+        raise NotUnderstood("what it asks for is no URL") from error
+    return _Asked(request, takes_chunks=head.http_version != b"1.0")
 
 
 def _is_kept(name: bytes) -> bool:
@@ -162,6 +189,18 @@ def _fail(error: httpx2.RequestError) -> OSError:
     return ConnectionResetError(str(error))
 
 
+def _end(connection: socket.socket) -> None:
+    """Say that the answer is whole: in TLS, then to whoever reads until the end of the connection."""
+    with contextlib.suppress(OSError, ValueError):
+        if isinstance(connection, ssl.SSLSocket):
+            connection.settimeout(0)  # what the client says to that is not waited for
+            with contextlib.suppress(OSError):
+                connection.unwrap()
+        # Here, because a process that was forked meanwhile may keep the connection open.
+        socket.socket.shutdown(connection, socket.SHUT_WR)
+
+
 def _break_off(connection: socket.socket) -> None:
     """Let the connection end as one that breaks."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_WHAT_IS_LEFT)
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_WHAT_IS_LEFT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 import tempfile
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,18 @@ Gd6eYKUCrqBmXcxQz9clMgkKbUja5WfeDWeDwg==
 _PROTOCOL = ["http/1.1"]
 
 
-def make_client_context(original: Any) -> ssl.SSLContext:
-    """A context for one handshake in the place of ``original``, whose sockets have the classes that it gives them."""
+# Of each context of a client, so that one handshake may resume another. They go with the client's.
+_client_contexts: weakref.WeakKeyDictionary[Any, ssl.SSLContext] = weakref.WeakKeyDictionary()
+
+
+def client_context_for(original: Any) -> ssl.SSLContext:
+    """The context in the place of ``original``, whose sockets have the classes that it gives them."""
+    if original not in _client_contexts:
+        _client_contexts[original] = _make_client_context(original)
+    return _client_contexts[original]
+
+
+def _make_client_context(original: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(cadata=_CERTIFICATE)

@@ -7,12 +7,15 @@ import contextvars
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aquila.errors import SessionClosed
 from aquila.intercept import policy
 from aquila.intercept.own_sockets.handshakes import server_context
 from aquila.recording import guard
+from aquila.recording.host_names import normalize_host
 from aquila.transports import socket_answers
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.upstreams import find_upstream
@@ -29,6 +32,8 @@ _HANDSHAKE_OF_TLS = b"\x16"
 _PORTS = {"http": 80, "https": 443}
 _PATIENCE = 2.0
 """For how many seconds the end of a scope waits for answers that are under way."""
+_LAST_MOMENT = 0.2
+"""And then for those whose connections it has shut down."""
 
 
 class _Key(NamedTuple):
@@ -47,12 +52,18 @@ class ProviderListeners:
         # Both directions; a process asks few providers.
         self._stand_ins: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_in_child)
+
+    def _begin_in_child(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
 
     def stand_in_for(self, host: str) -> str:
         """The IP address that names of providers are resolved to here: one of this machine, with nothing behind it.
 
         It says at the next step which name was meant. A client may take another port, or the same address later.
         """
+        host = normalize_host(host)
         with self._lock:
             if host not in self._stand_ins:
                 number = len(self._stand_ins) + 1
@@ -65,16 +76,27 @@ class ProviderListeners:
         return self._names.get(address)
 
     def address_for(self, scope: Scope, host: str, port: int) -> Address:
-        """The address at which ``scope`` answers what is meant for ``host`` and ``port``."""
-        key = _Key(os.getpid(), scope.id, host, port)  # a forked process has no threads of its parent
+        """The address at which ``scope`` answers a connection that is meant for ``host`` and ``port``."""
+        key = _Key(os.getpid(), scope.id, normalize_host(host), port)  # a forked process has no threads of its parent
         with self._lock:
             if key not in self._listeners:
                 self._listeners[key] = _Listener(host, port)
-            return self._listeners[key].address
+            listener = self._listeners[key]
+            listener.expected += 1
+            return listener.address
 
-    def stand_for(self, host: str) -> bool:
-        """Whether there is one for ``host``."""
-        return any(key.host == host for key in tuple(self._listeners))
+    def expects(self, scope: Scope, host: str) -> bool:
+        """Whether a connection for ``host`` was led here in ``scope`` and has begun no handshake yet.
+
+        A handshake in memory does not say over which connection it will go. Another one may go over that of a proxy.
+        """
+        host = normalize_host(host)
+        with self._lock:
+            for key, listener in self._listeners.items():
+                if (key.scope, key.host) == (scope.id, host) and listener.expected:
+                    listener.expected -= 1
+                    return True
+        return False
 
     def has_accepted(self, connection: socket.socket) -> bool:
         """Whether a socket of a client is connected to one of them."""
@@ -82,7 +104,12 @@ class ProviderListeners:
             peer = connection.getpeername()
         except OSError:
             return False
-        return any(listener.address == peer for listener in tuple(self._listeners.values()))
+        with self._lock:
+            for listener in self._listeners.values():
+                if listener.address == peer:
+                    listener.expected = max(0, listener.expected - 1)
+                    return True
+        return False
 
     def end_scope(self, scope: Scope) -> None:
         """Let the answers of a scope that are under way end, and close its listeners."""
@@ -99,6 +126,8 @@ class _Listener:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
+        self.expected = 0
+        """How many clients were led here that have begun no handshake."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind((_LOOPBACK, 0))
         self._socket.listen(128)
@@ -107,8 +136,10 @@ class _Listener:
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()
         self._is_closed = False
-        self._connections: dict[socket.socket, threading.Thread] = {}
+        # Each thread, and its connection as it is now: TLS puts another one in the place of the first.
+        self._connections: dict[threading.Thread, socket.socket] = {}
         self._thread = self._start(self._accept)
+        self._thread.start()
 
     def close(self) -> None:
         """Accept no more. Wait a moment for the answers that are under way."""
@@ -119,18 +150,28 @@ class _Listener:
         self._thread.join(_PATIENCE)
         self._socket.close()
         policy.own_servers().discard(self.address)
+        self._shut_down(socket.SHUT_RD)  # one that asks nothing now hears that nothing more is read
+        deadline = time.monotonic() + _PATIENCE
+        for thread in self._threads():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._shut_down(socket.SHUT_RDWR)
+        for thread in self._threads():
+            thread.join(_LAST_MOMENT)
+
+    def _threads(self) -> list[threading.Thread]:
         with self._lock:
-            connections = dict(self._connections)
-        for connection, thread in connections.items():
-            with contextlib.suppress(OSError):  # one that asks nothing now hears that nothing more is read
-                connection.shutdown(socket.SHUT_RD)
-            thread.join(_PATIENCE)
+            return list(self._connections)
+
+    def _shut_down(self, how: int) -> None:
+        with self._lock:
+            connections = list(self._connections.values())
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, how)  # not that of TLS, which would go on in clear
 
     def _start(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
         run = self._context.copy().run
-        thread = threading.Thread(target=run, args=(target, *arguments), name="aquila-provider", daemon=True)
-        thread.start()
-        return thread
+        return threading.Thread(target=run, args=(target, *arguments), name="aquila-provider", daemon=True)
 
     def _accept(self) -> None:
         while True:
@@ -138,40 +179,46 @@ class _Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
+            thread = self._start(self._answer, connection)
             with self._lock:
                 if self._is_closed:
                     connection.close()
                     return
-                self._connections[connection] = self._start(self._answer, connection)
+                self._connections[thread] = connection
+            thread.start()
 
     def _answer(self, connection: socket.socket) -> None:
         try:
-            with connection:
+            with connection, contextlib.suppress(OSError):  # the client has left
                 self._answer_client(connection)
         finally:
             with self._lock:
-                self._connections.pop(connection, None)
+                self._connections.pop(threading.current_thread(), None)
 
     def _answer_client(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(OSError):  # the client has left
-            if connection.recv(1, socket.MSG_PEEK) != _HANDSHAKE_OF_TLS:
-                self._answer_request(connection, "http")
-                return
-            with server_context().wrap_socket(connection, server_side=True) as safe:
-                self._answer_request(safe, "https")
+        if connection.recv(1, socket.MSG_PEEK) != _HANDSHAKE_OF_TLS:
+            self._answer_request(connection, "http")
+            return
+        safe = server_context().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with safe:
+            with self._lock:
+                self._connections[threading.current_thread()] = safe
+            safe.do_handshake()
+            self._answer_request(safe, "https")
 
     def _answer_request(self, connection: socket.socket, scheme: str) -> None:
         address = guard.format_address(self._host, None if self._port == _PORTS[scheme] else self._port)
         try:
-            socket_answers.answer_client(connection, f"{scheme}://{address}", _ask)
+            socket_answers.answer_client(connection, f"{scheme}://{address}", self._ask)
         except socket_answers.NotUnderstood as error:
             policy.refuse_own_socket(self._host, self._port, str(error))
 
-
-def _ask(request: Any) -> Any:
-    url, network = request.url, find_upstream("live")
-    answering = policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
-    if answering is None:
-        return network.send_request(request)
-    return route_for(*answering, network).answer(request)
+    def _ask(self, request: Any) -> Any:
+        if self._is_closed:
+            raise SessionClosed("the use of the cassette had ended when this was asked, over a connection of before")
+        url, network = request.url, find_upstream("live")
+        answering = policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
+        if answering is None:
+            return network.send_request(request)
+        return route_for(*answering, network).answer(request)

@@ -1,0 +1,113 @@
+"""Leads clients with sockets of their own to what answers them: when they resolve a name, connect, and begin TLS."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aquila.intercept import policy
+from aquila.intercept.own_sockets.handshakes import client_context_for
+from aquila.intercept.own_sockets.listeners import Address, ProviderListeners
+from aquila.intercept.socket_guard import decode_host, decode_port, find
+from aquila.recording.host_names import is_loopback
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+
+class LedClients:
+    """Where clients are led, for one guard. ``check`` refuses a connection that nothing asked for."""
+
+    def __init__(self, check: Callable[[object, object], None]) -> None:
+        self._check = check
+        self._listeners = ProviderListeners()
+
+    def name_behind(self, address: str) -> str | None:
+        """The name of a provider that was resolved to ``address``, if that is a stand-in."""
+        return self._listeners.name_behind(address)
+
+    def resolve(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
+        """What ``getaddrinfo`` gives for a provider that a scope answers: a stand-in. None for anything else."""
+        family, kind = find(args, named, 2, "family") or 0, find(args, named, 3, "type") or 0
+        is_for_server = (find(args, named, 5, "flags") or 0) & socket.AI_PASSIVE
+        if is_for_server or family not in (0, socket.AF_INET) or kind not in (0, socket.SOCK_STREAM):
+            return None
+        port = decode_port(find(args, named, 1, "port"))
+        stand_in = self.resolve_name(find(args, named, 0, "host"), port)
+        if stand_in is None:
+            return None
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (stand_in, port or 0))]
+
+    def resolve_name(self, host: object, port: int | None = None) -> str | None:
+        """The stand-in for a provider that a scope answers. A server of this machine keeps its address."""
+        name = decode_host(host)
+        if name is None or is_loopback(name) or policy.find_scope_for_own_socket(name, port) is None:
+            return None
+        return self._listeners.stand_in_for(name)
+
+    def keeps_address(self, host: object, port: object) -> bool:
+        """Whether a name is that of a server of this machine which a scope answers: whoever connects there is led."""
+        name = decode_host(host)
+        return (
+            name is not None
+            and is_loopback(name)
+            and policy.find_scope_for_own_socket(name, decode_port(port)) is not None
+        )
+
+    def redirect(self, host: object, port: object, connection: socket.socket | None = None) -> Address | None:
+        """Where to connect in the place of a provider, whose name or stand-in is ``host``; None for anything else.
+
+        ``connection`` is the socket that connects, if it is one of Python's.
+        """
+        text, number = decode_host(host), decode_port(port)
+        if text is None or number is None or not _is_stream(connection):
+            return None
+        behind = self.name_behind(text)
+        name = text if behind is None else behind
+        scope = policy.find_scope_for_own_socket(name, number)
+        if scope is not None:
+            return self._listeners.address_for(scope, name, number)
+        if behind is None:
+            return None
+        self._check(name, number)  # a client may keep an address for longer than a scope lasts
+        return name, number
+
+    def lead_handshake(self, args: tuple[Any, ...], named: dict[str, Any], name: object) -> tuple[Any, ...] | None:
+        """The arguments of a handshake with what answers, where it is one of those; else None.
+
+        ``args`` begin with the client's context. A session that it brings is of another context.
+        """
+        if not self._answers(decode_host(name), find(args, named, 1, "sock")):
+            return None
+        named.pop("session", None)
+        return client_context_for(args[0]), *args[1:_SESSION]
+
+    def end_scope(self, scope: Scope) -> None:
+        """Answer nothing more for a scope that ends."""
+        self._listeners.end_scope(scope)
+
+    def _answers(self, name: str | None, connection: Any) -> bool:
+        if not hasattr(connection, "getpeername"):  # in memory
+            scope = policy.find_scope_for_own_socket(name, None) if name is not None else None
+            return scope is not None and name is not None and self._listeners.expects(scope, name)
+        if self._listeners.has_accepted(connection):
+            return True
+        return name is not None and not _is_connected(connection) and self.resolve_name(name) is not None
+
+
+_SESSION = 6
+"""The position of a session among the arguments of ``SSLContext.wrap_socket`` and of ``wrap_bio``."""
+
+
+def _is_stream(connection: socket.socket | None) -> bool:
+    return connection is None or (connection.type == socket.SOCK_STREAM and connection.family == socket.AF_INET)
+
+
+def _is_connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError as error:
+        return error.errno != errno.ENOTCONN
+    return True

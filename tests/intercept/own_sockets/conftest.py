@@ -1,0 +1,33 @@
+"""A provider under its real name, and runs of a file of tests that has the module ``ownclients``."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import tests.support.preloaded  # noqa: F401
+from tests.intercept.own_sockets.answers import HOST, PARTS, events
+from tests.intercept.own_sockets.clients import CLIENTS
+from tests.support.real_hosts import real_hosts
+from tests.support.upstream import Answer, Upstream
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def provider() -> Iterator[Upstream]:
+    with real_hosts(HOST, script=lambda path, body: Answer(chunks=events(PARTS))) as running:
+        yield running
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    pytester.makepyfile(ownclients=CLIENTS)
+
+    def run_tests(source: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(test_own=textwrap.dedent(source))
+        return pytester.runpytest("-p", "no:cacheprovider", *options)
+
+    return run_tests

@@ -1,0 +1,237 @@
+"""Where clients on sockets of their own are led, and what is left of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.intercept.own_sockets.conftest import Run
+from tests.support.upstream import Upstream
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "@attacker.example/v1/chat/completions",
+        ".attacker.example/v1",
+        "v1/chat/completions",
+        "http://a.example/v1",
+        "*",
+    ],
+)
+def test_a_target_leads_to_no_other_host(target: str, run: Run, provider: Upstream) -> None:
+    result = run(
+        f"""
+        import ownclients
+
+        def test_it(aquila_cassette):
+            ownclients.send(b"POST {target} HTTP/1.1\\r\\nHost: api.openai.com\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        """,
+        "--aquila-record",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*a connection to api.openai.com:80 was refused*"])
+    assert provider.requests == []
+
+
+def test_what_is_no_request_is_not_quoted_and_half_of_one_is_passed_over(run: Run) -> None:
+    result = run(
+        """
+        import socket
+        import ownclients
+
+        def test_no_request(aquila_cassette):
+            ownclients.send(b"GET / HTTP/1.1\\r\\nX-Auth: hunter2SECRETpassword99\\x0b\\r\\n\\r\\n")
+
+        def test_half_a_request(aquila_cassette):
+            with socket.create_connection(("api.openai.com", 80)) as end:
+                end.sendall(ownclients.request("Where?")[:-5])
+
+        def test_a_url_that_is_none(aquila_cassette):
+            ownclients.send(b"GET /" + b"x" * 70_000 + b" HTTP/1.1\\r\\nHost: api.openai.com\\r\\n\\r\\n")
+        """
+    )
+    result.assert_outcomes(passed=1, failed=2)
+    assert "hunter2" not in result.stdout.str()
+
+
+def test_other_clients_connect_as_always_beside_such_a_client(run: Run, provider: Upstream) -> None:
+    source = """
+        import asyncio
+        import openai
+        import ownclients
+
+        def test_it(aquila_cassette):
+            assert ownclients.over_socket("Where?")[0] == 200
+
+            async def ask():
+                async with openai.AsyncOpenAI(api_key="sk-other", max_retries=0) as client:
+                    stream = await client.chat.completions.create(
+                        model="m", stream=True, messages=[{"role": "user", "content": "Where?"}]
+                    )
+                    return "".join([chunk.choices[0].delta.content async for chunk in stream])
+
+            assert asyncio.run(ask()) == "Far out at sea."
+        """
+    run(source, "--aquila-record").assert_outcomes(passed=1)
+    assert len(provider.requests) == 2
+
+
+def test_a_live_test_gets_out_though_a_client_was_led_before(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import asyncio, socket, ssl
+        import pytest
+        import ownclients
+
+        kept = []
+
+        def test_led(aquila_cassette):
+            kept.append(socket.getaddrinfo("api.openai.com", 443)[0][4])
+            assert ownclients.over_socket("Where?")[0] == 200
+
+        @pytest.mark.aquila_live
+        def test_live():
+            assert ownclients.over_asyncio("Where?")[0] == 200
+            with socket.create_connection(kept[0]) as plain:
+                with ssl.create_default_context().wrap_socket(plain, server_hostname="api.openai.com") as safe:
+                    safe.sendall(ownclients.request("Where?"))
+                    assert ownclients.read(safe.makefile("rb"))[0] == 200
+        """,
+        "--aquila-record",
+    ).assert_outcomes(passed=2)
+    assert len(provider.requests) == 3
+
+
+def test_a_handshake_over_a_proxy_is_refused_as_without_such_a_client(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import ssl
+        import pytest
+        import ownclients
+        from aquila.errors import LiveCallRefused
+
+        def test_it(aquila_script, aquila_refusals):
+            aquila_script.reply("Far out.")
+            assert ownclients.over_asyncio("Where?")[0] == 200
+            with pytest.raises(LiveCallRefused):
+                ssl.create_default_context().wrap_bio(
+                    ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="api.openai.com"
+                )
+            aquila_refusals.forget()
+        """
+    ).assert_outcomes(passed=1)
+
+
+def test_every_form_of_a_name_and_of_connecting_leads_there(run: Run) -> None:
+    run(
+        """
+        import socket, ssl
+        import pytest
+        import ownclients
+        from aquila.errors import LiveCallRefused
+
+        def ask(safe):
+            safe.sendall(ownclients.request("Where?"))
+            return ownclients.read(safe.makefile("rb"))[0]
+
+        @pytest.fixture
+        def script(aquila_script):
+            aquila_script.reply("Far out.")
+
+        @pytest.mark.parametrize("host", ["API.OpenAI.com", "api.openai.com."])
+        def test_name(host, script):
+            with socket.create_connection((host, "https")) as plain:
+                with ssl.create_default_context().wrap_socket(plain, server_hostname="api.openai.com") as safe:
+                    assert ask(safe) == 200
+
+        def test_tls_before_the_connection(script):
+            with ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="api.openai.com") as safe:
+                safe.connect(("api.openai.com", 443))
+                assert ask(safe) == 200
+
+        @pytest.mark.parametrize("resolve", [socket.gethostbyname, lambda name: socket.gethostbyname_ex(name)[2][0]])
+        def test_address(resolve, script):
+            with socket.create_connection((resolve("api.openai.com"), 443)) as plain:
+                context = ssl.create_default_context()
+                with context.wrap_socket(plain, server_hostname="api.openai.com") as safe:
+                    assert ask(safe) == 200
+                    session = safe.session
+                with socket.create_connection(("api.openai.com", 443)) as again:
+                    context.wrap_socket(again, server_hostname="api.openai.com", session=session).close()
+
+        def test_to_the_end(script):
+            with socket.create_connection(("api.openai.com", 443)) as plain:
+                with ssl.create_default_context().wrap_socket(
+                    plain, server_hostname="api.openai.com", suppress_ragged_eofs=False
+                ) as safe:
+                    safe.sendall(ownclients.request("Where?"))
+                    while safe.recv(1000):
+                        pass
+
+        def test_what_is_no_stream_is_refused(aquila_cassette, aquila_refusals):
+            stand_in = socket.gethostbyname("api.openai.com")
+            with socket.socket(type=socket.SOCK_DGRAM) as end:
+                with pytest.raises(LiveCallRefused):
+                    end.connect(("api.openai.com", 443))
+                with pytest.raises(LiveCallRefused):
+                    end.sendto(b"x", (stand_in, 443))
+            with socket.socket(socket.AF_INET6) as end, pytest.raises(LiveCallRefused):
+                end.connect(("api.openai.com", 443))
+            aquila_refusals.forget()
+        """
+    ).assert_outcomes(passed=7)
+
+
+def test_a_server_that_is_listed_as_a_provider_keeps_its_address(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_providers = localhost:8976\n")
+    run(
+        """
+        import socket
+        import ownclients
+
+        def test_it(aquila_cassette):
+            for flags in (0, socket.AI_PASSIVE):
+                rows = socket.getaddrinfo("localhost", 8976, socket.AF_INET, socket.SOCK_STREAM, 0, flags)
+                assert [row[4] for row in rows] == [("127.0.0.1", 8976)]
+
+        def test_answered(aquila_script):
+            aquila_script.reply("Far out.")
+            with socket.create_connection(("localhost", 8976)) as end:
+                end.sendall(ownclients.request("Where?"))
+                assert ownclients.read(end.makefile("rb"))[0] == 200
+        """
+    ).assert_outcomes(passed=2)
+
+
+def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import socket, ssl, threading
+        import pytest
+        import ownclients
+
+        left = []
+
+        def open_one():
+            plain = socket.create_connection(("api.openai.com", 443))
+            return ssl.create_default_context().wrap_socket(plain, server_hostname="api.openai.com")
+
+        def test_first(aquila_script):
+            aquila_script.reply("Far out. " * 1_000_000)
+            left.extend(open_one() for _ in range(3))
+            left.append(open_one())
+            left[-1].sendall(ownclients.request("Where?"))
+            left[-1].recv(1)  # and no more of it
+
+        def test_second(aquila_script):
+            aquila_script.reply("Far out.")
+            assert not [thread for thread in threading.enumerate() if thread.name == "aquila-provider"]
+            for one in left:
+                with one, pytest.raises(OSError):
+                    one.sendall(ownclients.request("Where?"))
+                    while one.recv(100_000):
+                        pass
+                    raise ConnectionResetError
+            assert ownclients.over_socket("Where?")[0] == 200
+        """
+    ).assert_outcomes(passed=2)
