@@ -22,8 +22,13 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 import aquila
+from aquila.cassettes.body_file import LARGE, BodyFile, StoredChunks, StoredRequest, name_of_body
+from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteMiss
+from aquila.recording.late_secrets import redact_rows
 from tests.support.runs import separate_run
 from tests.support.server import Answer, Seen, Server, serving, sse
 from tests.support.web_sockets import web_socket_server
@@ -194,18 +199,18 @@ def test_what_was_recorded_before_its_key_was_known_is_stored_without_it(
 CHILD = """
 import sys, httpx2
 for line in sys.stdin:
-    httpx2.post(f"{sys.argv[1]}/a", json={"text": f"the key is {line.strip()}."})
+    httpx2.post(f"{sys.argv[1]}/a", json={"text": f"the key is {line.strip()}." + " word" * int(sys.argv[2])})
     print("asked", flush=True)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asks", [True, False])
+@pytest.mark.parametrize(("asks", "words"), [(True, 0), (False, 0), (False, 100_000)])
 def test_what_a_child_records_is_stored_without_a_key_that_only_its_parent_knows(
-    asks: bool, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asks: bool, words: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with use("record"):
-        command = [sys.executable, "-c", CHILD, server.url]
+        command = [sys.executable, "-c", CHILD, server.url, f"{words}"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
             if asks:
                 in_body(server.url, "something")
@@ -213,6 +218,20 @@ def test_what_a_child_records_is_stored_without_a_key_that_only_its_parent_knows
             assert child.communicate(f"{KEYS[1]}\n{KEYS[1]}\n", timeout=60)[0] == "asked\nasked\n"
     assert_unknown(tmp_path, KEYS[1])
     assert (tmp_path / "cassettes" / "x.yaml").read_text().count("request:") == 2 + asks
+
+
+def test_large_bodies_that_another_process_has_stored_are_redacted_by_whoever_knows_the_key(tmp_path: Path) -> None:
+    """Also by one that has known it since its redactor was made, and has learned nothing since."""
+    body = b'{"text": "the key is %s.", "more": "%s"}' % (KEYS[1].encode(), b" word" * (LARGE // 5))
+    file = BodyFile(name_of_body(body), len(body), tmp_path)
+    file.path.write_bytes(body)
+    request = StoredRequest("POST", "https://provider.example/a", (), file)
+    answer = RecordedResponse(200, (), StoredChunks(file, [len(body)], [1]))
+    row = NewRecording("key", 0, 0, Interaction(request, answer, ""))
+    redactor = Redactor({KEYS[1]: "key"})
+    (clean,) = redact_rows((), [row], redactor, redactor.count_later(), lambda request: "new key", lambda key: 0)
+    assert KEYS[1].encode() not in clean.interaction.request.body
+    assert KEYS[1].encode() not in b"".join([chunk.data for chunk in clean.interaction.response.chunks])
 
 
 def test_a_miss_shows_no_key_that_was_set_late(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

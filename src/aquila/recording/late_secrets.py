@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import NewRecording
@@ -28,9 +27,9 @@ def redact_rows(
     ``known`` is how many secrets ``redactor`` had learned when the first of its ``own`` was made. Requests that become
     equal to others stand in their order, behind the ``count_stored`` ones of their key.
     """
-    knows_more = redactor.count_later() != known
-    clean = [redact_again(row, redactor) for row in own] if knows_more else [*own]
-    clean += [redact_again(row, redactor, in_files=knows_more) for row in others]
+    clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
+    # Another process may have made its rows before this one learned what ``redactor`` has known from its beginning.
+    clean += [redact_again(row, redactor) for row in others]
     return _place_again(clean, [*own, *others], key_of, count_stored)
 
 
@@ -48,18 +47,10 @@ def redact_groups(
     return clean
 
 
-def redact_again(row: NewRecording, redactor: Redactor, *, in_files: bool = True) -> NewRecording:
-    """Return a recording without what is known to be secret by now. It keeps its key.
-
-    Without ``in_files`` one of which something lies in a file stays as it is: the whole of that would be searched.
-    """
-    interaction = row.interaction
-    if not in_files and (
-        isinstance(interaction.request, StoredRequest) or isinstance(interaction.response.chunks, StoredChunks)
-    ):
-        return row
-    clean = redactor.redact_interaction(interaction)
-    return row if clean is interaction else replace(row, interaction=clean)
+def redact_again(row: NewRecording, redactor: Redactor) -> NewRecording:
+    """Return a recording without what is known to be secret by now, also in its files. It keeps its key."""
+    clean = redactor.redact_interaction(row.interaction)
+    return row if clean is row.interaction else replace(row, interaction=clean)
 
 
 def _place_again(
