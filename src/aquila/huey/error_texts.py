@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+import sys
 import traceback
 from collections.abc import Callable
 
@@ -10,16 +12,25 @@ LONGEST_ERROR = 20_000
 
 LONGEST_TRACEBACK = 200_000
 
+UNCUT = sys.maxsize
+"""The greatest length where nothing is to be cut yet: what is redacted later must be whole."""
 
-def text_of(error: BaseException) -> str:
+_MOST_SEARCHED = 1_000_000
+"""Characters of a text in which secrets are looked for. Of a longer one only the beginning and the end are shown."""
+_LONGEST_SECRET = 131_072
+"""Characters of the longest secret that is looked for: no variable of an environment is longer on Linux."""
+_OF_KEYS = string.ascii_letters + string.digits + string.punctuation
+
+
+def text_of(error: BaseException, longest: int = LONGEST_ERROR) -> str:
     """Return an error with its class, on however many lines it has."""
-    text = write_safely(lambda: str(error))
+    text = write_safely(lambda: str(error), longest)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def traceback_of(error: BaseException) -> str:
+def traceback_of(error: BaseException, longest: int = LONGEST_TRACEBACK) -> str:
     """Return the traceback of an error."""
-    return write_safely(lambda: "".join(traceback.format_exception(error)), LONGEST_TRACEBACK)
+    return write_safely(lambda: "".join(traceback.format_exception(error)), longest)
 
 
 def write_safely(make: Callable[[], str], longest: int = LONGEST_ERROR) -> str:
@@ -42,3 +53,17 @@ def shorten(text: str, longest: int) -> str:
         return text
     half = longest // 2
     return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+
+
+def redact_long_text(text: str, redact: Callable[[str], str]) -> str:
+    """Return a text without the secrets that ``redact`` removes, and without its middle where it is very long.
+
+    No part of a secret is left at such a cut: half a key is recognized by nothing. So what may be one is left out on
+    both sides of it, and the word that is cut, however long. Whatever is to be shorter is cut afterwards.
+    """
+    if len(text) <= _MOST_SEARCHED:
+        return redact(text)
+    half = _MOST_SEARCHED // 2
+    head = redact(text[:half]).rstrip(_OF_KEYS)[:-_LONGEST_SECRET]
+    tail = redact(text[-half:]).lstrip(_OF_KEYS)[_LONGEST_SECRET:]
+    return f"{head} … (the middle of {len(text):,} characters is left out) … {tail}"

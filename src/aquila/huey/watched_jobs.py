@@ -8,7 +8,7 @@ from typing import Any
 
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException, TaskTimeout
 
-from aquila.huey.error_texts import text_of
+from aquila.huey.error_texts import UNCUT, redact_long_text, text_of
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
 from aquila.huey.running_task import attempt_of
 from aquila.recording import runtime
@@ -55,7 +55,7 @@ def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
     }
     if isinstance(error, BaseException):
         # Here: whoever hears of it may not know the secrets of this process.
-        told["error"] = redact_outgoing(text_of(error))[:_LONGEST]
+        told["error"] = redact_long_text(text_of(error, UNCUT), redact_outgoing)[:_LONGEST]
     if attempt_of(task) > number:
         told["delay"] = float(task.retry_delay or 0)
     run, scope = runtime.current_run(), bound_scope.get()

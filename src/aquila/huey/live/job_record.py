@@ -24,7 +24,10 @@ _LAST_WORD = re.compile(r"[!-~]+\Z")  # Keys are ASCII, and in scripts without s
 
 def clean_tail(text: str) -> str:
     """Return the end of an answer without secrets, as it is shown. Cut afterwards: a part of a key is not known."""
-    return redact_text(text)[-_TAIL:]
+    clean = redact_text(text)
+    if len(text) >= _LONGEST_KEY + _TAIL:  # Its beginning may be the end of a key.
+        clean = clean[_LONGEST_KEY:]
+    return clean[-_TAIL:]
 
 
 Pending = tuple[str, float, dict[str, Any]]

@@ -8,6 +8,7 @@ import functools
 import inspect
 import json
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 from huey.api import Task
@@ -15,20 +16,23 @@ from huey.api import Task
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.huey.error_texts import text_of, traceback_of
+from aquila.huey.error_texts import UNCUT, redact_long_text, text_of, traceback_of
 from aquila.recording import runtime
 from aquila.recording.redactors import redactor_for
 from aquila.recording.session_factory import match_rules_of
 
 _LONGEST_ARGUMENTS = 16_000
 _LONGEST_PART = 4 * _LONGEST_ARGUMENTS
-"""Characters of one text that are looked at. Where it is cut is not shown: half a key is recognized by nothing."""
+"""Characters of one text that are kept until it is stored. One that must be cut is redacted before."""
+_MOST_SEARCHED = 4_000_000
+"""Characters of texts that must be cut, of one task: what follows so many is not shown."""
 _LONGEST_ERROR = 2_000
 _LONGEST_TRACEBACK = 16_000
 _PREVIEW = 240
 _DEEPEST = 20
 _NAMED_VALUE = re.compile(
-    r"""(?P<before>['"]?(?<!\w)(?P<name>\w++)['"]?\s*[=:]\s*)(?P<value>'[^']*'|"[^"]*"|[^\s,()\[\]{}'"]+)"""
+    r"""(?P<before>['"]?(?<!\w)(?P<name>\w++)['"]?\s*[=:]\s*)"""
+    r"""(?P<value>'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|[^\s,()\[\]{}'"]+)"""
 )
 _NOT_SHOWN = "<arguments that cannot be shown>"
 
@@ -68,14 +72,34 @@ def _describe_arguments(task: Task) -> str:
     }
     if len(task.args) > len(named):
         named = {"args": list(task.args), **task.kwargs}
-    text = json.dumps(_make_plain(named), ensure_ascii=False)
+    text = json.dumps(_make_plain(named, _Shortener()), ensure_ascii=False)
     return text.encode("utf-8", "replace").decode()
 
 
-def _make_plain(value: Any, depth: int = 0) -> Any:
+class _Shortener:
+    """Cuts the long texts among the arguments of one task, without secrets: half a key is recognized by nothing."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_SEARCHED
+
+    def shorten(self, text: str, hide: Callable[[str], str] = str) -> str:
+        """Return what ``hide`` makes of a text, or of its beginning. One that is not cut is redacted later."""
+        if len(text) <= _LONGEST_PART:
+            return hide(text)
+        if self._left <= 0:
+            return "…"
+        self._left -= len(text)
+        return hide(redact_long_text(text, _redact_value)[:_LONGEST_PART])
+
+
+def _redact_value(text: str) -> str:
+    return str(json.loads(redact_json(json.dumps(text))))
+
+
+def _make_plain(value: Any, shortener: _Shortener, depth: int = 0) -> Any:
     """Return what JSON can say of a value, with the names of its fields: they tell which of them are secrets."""
     if isinstance(value, str):
-        return value[:_LONGEST_PART]
+        return shortener.shorten(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth > _DEEPEST:
@@ -83,10 +107,10 @@ def _make_plain(value: Any, depth: int = 0) -> Any:
     if hasattr(value, "_asdict"):  # a named tuple
         value = value._asdict()
     elif not isinstance(value, dict | list | tuple | set | frozenset):
-        value = _fields_of(value) or _hide_named_values(repr(value)[:_LONGEST_PART])
+        value = _fields_of(value) or shortener.shorten(repr(value), _hide_named_values)
     if isinstance(value, dict):
-        return {str(name): _make_plain(one, depth + 1) for name, one in value.items()}
-    return value if isinstance(value, str) else [_make_plain(one, depth + 1) for one in value]
+        return {str(name): _make_plain(one, shortener, depth + 1) for name, one in value.items()}
+    return value if isinstance(value, str) else [_make_plain(one, shortener, depth + 1) for one in value]
 
 
 def _fields_of(value: Any) -> dict[str, Any]:
@@ -97,10 +121,14 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 def _hide_named_values(text: str) -> str:
     """Return the ``repr`` of an object without the secrets that names in it tell, as in ``User(password='…')``."""
+    named = [{found["name"]: found["value"]} for found in _NAMED_VALUE.finditer(text)]
+    if not named:
+        return text
+    clean = iter(json.loads(redact_json(json.dumps(named))))  # all at once: there may be many
 
     def hide(found: re.Match[str]) -> str:
-        clean = json.loads(redact_json(json.dumps({found["name"]: found["value"]})))[found["name"]]
-        return found[0] if clean == found["value"] else f"{found['before']}{clean}"
+        value = next(clean)[found["name"]]
+        return found[0] if value == found["value"] else f"{found['before']}{value}"
 
     return _NAMED_VALUE.sub(hide, text)
 
@@ -130,7 +158,10 @@ def _parameters_of(kind: Any) -> tuple[str, ...]:
 
 def describe_error(error: BaseException) -> tuple[str, str]:
     """Return an error, with its class, and its traceback."""
-    message, lines = redact_text(text_of(error)), redact_text(traceback_of(error))
+    message = redact_long_text(text_of(error, UNCUT), redact_text)
+    if not message.startswith(kind := type(error).__name__):  # it is one word, of which nothing is left
+        message = f"{kind}:{message}"
+    lines = redact_long_text(traceback_of(error, UNCUT), redact_text)
     if len(lines) > _LONGEST_TRACEBACK:
         lines = f"…\n{lines[-_LONGEST_TRACEBACK:]}"
     return _shorten(message, _LONGEST_ERROR), lines

@@ -1,0 +1,83 @@
+"""Where a text is too long to be shown, no part of a key is left at the cut: half a key is recognized by nothing."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aquila.huey import MemoryHuey, error_texts
+from aquila.huey.live import redacting
+from aquila.huey.live.events import TEXT
+from aquila.huey.live.job_record import JobRecord, clean_tail
+from aquila.huey.live.redacting import describe_arguments, describe_error, redact_arguments
+from aquila.huey.live.summaries import JobRun
+from aquila.huey.testing import build_task
+from tests.support.examples import examples
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+KEYS = st.text(ALPHABET, min_size=24, max_size=600).filter(lambda key: len(set(key)) > 12)
+LONG_KEY = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu" * 12
+
+
+class Shown:
+    __slots__ = ("text",)
+
+    def __init__(self, text):
+        self.text = text
+
+    def __repr__(self):
+        return f"Shown({self.text})"
+
+
+@pytest.fixture(scope="module")
+def job():
+    @MemoryHuey("jobs").task()
+    def job(value):
+        """Do nothing."""
+
+    return job
+
+
+@pytest.fixture(scope="module")
+def bounds():
+    """Bounds that are soon reached, so that many cuts can be tried."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(error_texts, "_MOST_SEARCHED", 8_000)
+        patch.setattr(error_texts, "_LONGEST_SECRET", 1_000)
+        patch.setattr(redacting, "_LONGEST_PART", 4_000)
+        yield
+
+
+def part_of(key, shown):
+    return next((key[at : at + 8] for at in range(len(key) - 7) if key[at : at + 8] in shown), None)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(KEYS, st.text("ab \n", max_size=3_000), st.sampled_from(["\n", " ", "-", "x"]), st.integers(1, 12_000))
+@example(LONG_KEY, "", "\n", 115_200)
+def test_no_part_of_a_key_is_shown_wherever_a_text_is_cut(job, bounds, key, before, between, length):
+    text = before + (key + between) * (length // len(key) + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MY_API_KEY", key)
+        error = ValueError(text)
+        told = [*describe_error(error)]
+        for value in (text, Shown(text), [text, {"name": text}], Shown(f"{before * 2}, password='{key}")):
+            told.append(redact_arguments(describe_arguments(build_task(job, value))))
+    assert [part_of(key, one) for one in told] == [None] * len(told)
+
+
+@pytest.mark.parametrize("pieces", [40, 1_000])
+def test_the_end_of_an_answer_begins_with_no_part_of_a_key(pieces, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", LONG_KEY)
+    record = JobRecord(None, None, JobRun("1"))
+    for _ in range(pieces):
+        record.add_text(TEXT, 0.0, f"{LONG_KEY}\n", content=True)
+    assert part_of(LONG_KEY, clean_tail(record.run.tail)) is None
+    record.add_text(TEXT, 0.0, "word " * 1_000, content=True)
+    assert clean_tail(record.run.tail) == ("word " * 1_000)[-160:]
+
+
+def test_a_long_error_keeps_its_class_and_its_end():
+    message, traceback = describe_error(ValueError(f"begun {'word ' * 500_000} ended"))
+    assert message.startswith("ValueError: begun word")
+    assert traceback.endswith("word  ended\n")
+    assert describe_error(ValueError("x" * 3_000_000))[0].startswith("ValueError: …")
