@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import http
 import selectors
 import socket
@@ -122,7 +123,7 @@ class _Peer:
         self._selector: selectors.BaseSelector | None = None  # that of the thread, once it has begun
         self._conversation = conversation
         self._protocol = protocol
-        self._lock = threading.Lock()  # guards all below, and who writes
+        self._turns = conversation.turns  # guard all below, and who writes
         self._is_open = False
         self._has_closed = False
         self._is_gone = False
@@ -149,8 +150,7 @@ class _Peer:
     def attend(self) -> None:
         """Let a thread do what is due from now on."""
         if self._selector is None:
-            with self._lock:
-                self._begin_thread()
+            self._turns.leave(self._begin_thread)
 
     def _begin_thread(self) -> None:
         if self._selector is not None or self._is_gone:
@@ -160,10 +160,12 @@ class _Peer:
         threading.Thread(target=self._run, args=(self._selector,), name="aquila-websocket", daemon=True).start()
 
     def leave(self) -> None:
-        """The client has closed its end. The thread sees that by itself."""
-        with self._lock:
-            if self._selector is None:
-                self._go()
+        """The client has closed its end, perhaps where it was collected as garbage. The thread sees that by itself."""
+        self._turns.leave(self._go_without_thread)
+
+    def _go_without_thread(self) -> None:
+        if self._selector is None:
+            self._go()
 
     def _go(self) -> None:
         self._is_gone = True
@@ -172,16 +174,20 @@ class _Peer:
 
     def take(self, data: bytes) -> bool:
         """Take what the client sends, and answer. Return False if nobody is here any more."""
-        with self._lock:
-            if self._is_gone:
-                return False
-            self._hear(data)
-            pause = self._speak(_AT_ONCE_TO_CLIENT)
-            with suppress(OSError):
-                self._write()
-            if self._out or self._leaves or pause is not None:
-                self._leave_the_rest()
+        if self._is_gone:
+            return False
+        self._turns.leave(functools.partial(self._answer, data))
         return True
+
+    def _answer(self, data: bytes) -> None:
+        if self._is_gone:
+            return
+        self._hear(data)
+        pause = self._speak(_AT_ONCE_TO_CLIENT)
+        with suppress(OSError):
+            self._write()
+        if self._out or self._leaves or pause is not None:
+            self._leave_the_rest()
 
     def _leave_the_rest(self) -> None:
         if self._selector is not None:
@@ -201,27 +207,35 @@ class _Peer:
                 while self._go_on(selector):
                     pass
             finally:
-                with self._lock:
-                    self._go()
+                self._turns.take(self._go)
 
     def _go_on(self, selector: selectors.BaseSelector) -> bool:
-        with self._lock:
-            pause = self._speak(_AT_ONCE)
-            self._write()
-            if self._leaves and not self._out:
-                return False
-            selector.modify(self._end, _READ | _WRITE if self._out else _READ)
-            limit = _STEP if pause is None or self._out else min(pause, _STEP)
-            self._waits_since = time.perf_counter()
+        wait = self._turns.take(self._begin_wait, selector)
+        if wait is None:
+            return False
+        limit, is_pausing = wait
         ready = bool(selector.select(limit))
-        with self._lock:
-            spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
-            self._paused += spent
-            self._quiet += spent
-            if ready and not self._receive():
-                return False
-        self._check_patience(is_pausing=pause is not None)
+        if not self._turns.take(self._end_wait, limit, ready):
+            return False
+        self._check_patience(is_pausing=is_pausing)
         return True
+
+    def _begin_wait(self, selector: selectors.BaseSelector) -> tuple[float, bool] | None:
+        """Say what is due. Return for how many seconds to wait, and whether for a pause to end; None at the end."""
+        pause = self._speak(_AT_ONCE)
+        self._write()
+        if self._leaves and not self._out:
+            return None
+        selector.modify(self._end, _READ | _WRITE if self._out else _READ)
+        self._waits_since = time.perf_counter()
+        return _STEP if pause is None or self._out else min(pause, _STEP), pause is not None
+
+    def _end_wait(self, limit: float, ready: bool) -> bool:
+        """Count a wait of ``limit`` seconds at most. Return whether the client is still there."""
+        spent = min(limit, time.perf_counter() - self._waits_since) if ready else limit
+        self._paused += spent
+        self._quiet += spent
+        return not ready or self._receive()
 
     def _receive(self) -> bool:
         """Take what the client has sent through its socket, if anything. Return whether it is still there."""
@@ -240,7 +254,7 @@ class _Peer:
         except BlockingIOError:
             return
 
-    # In both, with the lock held.
+    # In both, in a turn.
 
     def _hear(self, data: bytes) -> None:
         self._protocol.receive_data(data)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from threading import get_ident
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import anyio
 
@@ -17,6 +16,7 @@ from aquila.cassettes.frames.frame import Close, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.provider_side import ProviderSide
+from aquila.intercept.web_sockets.turns import Turns
 from aquila.recording.wire_watch import Reading
 
 _AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
@@ -58,11 +58,13 @@ class ReplayedConversation:
         self._delivered_count = 0
         self._read_count = 0
         self._hears_all = True  # every message that was compared is on its way to the peer
-        self._has_failed = False
+        # One, until it fails. Whoever takes it out says why. A scope that ends must not have to wait to do so.
+        self._unfailed: deque[None] = deque([None])
         self._is_closing = False  # a close has come from the client, perhaps in answer to one
         # Why, while nobody has been told. It is raised once: what comes then is what a broken connection gives.
-        self._untold: CassetteMiss | SessionClosed | None = None
-        self._lock = threading.Lock()
+        self._untold: deque[CassetteMiss | SessionClosed] = deque()
+        self.turns = Turns()
+        """Guard what is said, and the ``side``."""
 
     # The connection.
 
@@ -122,17 +124,21 @@ class ReplayedConversation:
 
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> bool:
         """Return whether it was taken, or is to wait."""
-        with self._lock:
-            if self._has_failed or self._is_closing or self._is_left_by_provider:
-                return True  # the connection is as good as closed, and the library says so
-            miss = self.side.take_sent(data, is_text, may_wait=may_wait)
-            if miss is None:
-                self._taken_count += 1
-            if miss is None or miss == "early":
-                return miss is None
-            self._has_failed = True
+        miss = self.turns.take(self._take_sent, data, is_text, may_wait)
+        if miss is None or miss == "early":
+            return miss is None
         self._break_off()
         return self._refuse(miss)
+
+    def _take_sent(self, data: bytes, is_text: bool, may_wait: bool) -> CassetteMiss | Literal["early"] | None:
+        if not self._unfailed or self._is_closing or self._is_left_by_provider:
+            return None  # the connection is as good as closed, and the library says so
+        miss = self.side.take_sent(data, is_text, may_wait=may_wait)
+        if miss is None:
+            self._taken_count += 1
+        elif miss != "early":
+            self._unfailed.clear()
+        return miss
 
     def _pauses_of_turn(self) -> Iterator[float]:
         """Yield the seconds to wait before each further look whether it is a message's turn."""
@@ -201,37 +207,36 @@ class ReplayedConversation:
 
     def tell_failure(self) -> None:
         """Raise what has ended the conversation, if nobody has been told yet."""
-        with self._lock:
-            failure, self._untold = self._untold, None
+        try:
+            failure = self._untold.pop()
+        except IndexError:
+            return
         if isinstance(failure, CassetteMiss):
             self._refuse(failure)
-        if failure is not None:
-            raise failure
+        raise failure
 
     @property
     def _is_left_by_provider(self) -> bool:
         ended = self.side.ended
         return ended == "broken" or (isinstance(ended, Close) and ended.by == "provider")
 
-    # The side of the peer.
+    # The side of the peer, in its turn. Who does all in one event loop, as a server, needs none.
 
     def take_close(self, code: int, reason: str) -> None:
         """The client closes."""
-        with self._lock:
-            self._is_closing = True
-            self.side.take_close(code, reason)
-            self._readings.end("left")
+        self._is_closing = True
+        self.side.take_close(code, reason)
+        self._readings.end("left")
 
     def deliverable(self, heard: int) -> list[tuple[float, Frame]]:
         """Return what the provider says now, each message with the seconds to wait before it.
 
         It has heard so many messages. One that is still on its way is not answered yet.
         """
-        with self._lock:
-            if self._is_ahead(heard):
-                return []
-            frames = self.side.deliverable()
-            self._delivered_count += len(frames)
+        if self._is_ahead(heard):
+            return []
+        frames = self.side.deliverable()
+        self._delivered_count += len(frames)
         return frames
 
     @property
@@ -244,17 +249,17 @@ class ReplayedConversation:
 
         None while it goes on, and where it is the client that ends it. ``heard`` is as in ``deliverable``.
         """
-        with self._lock:
-            if self._is_ahead(heard) or not self._is_left_by_provider:
-                return None
-            ended = self.side.ended
-            return self.side.pause_before_end(), ended if isinstance(ended, Close) else None
+        if self._is_ahead(heard) or not self._is_left_by_provider:
+            return None
+        ended = self.side.ended
+        return self.side.pause_before_end(), ended if isinstance(ended, Close) else None
+
+    # What becomes of it. Any thread asks.
 
     @property
     def is_mute(self) -> bool:
         """Whether a reader has got all that there is, and a fault keeps the rest from coming."""
-        with self._lock:
-            return self.side.is_silenced and self.is_read
+        return self.turns.take(lambda: self.side.is_silenced) and self.is_read
 
     @property
     def is_awaited(self) -> bool:
@@ -270,8 +275,7 @@ class ReplayedConversation:
     @property
     def waits_for_client(self) -> bool:
         """Whether it goes on when the client says something. It was not yet its turn to end."""
-        with self._lock:
-            return self.side.ended is None
+        return self.turns.take(lambda: self.side.ended is None)
 
     @property
     def is_over(self) -> bool:
@@ -293,19 +297,17 @@ class ReplayedConversation:
 
     def explain_silence(self) -> CassetteMiss:
         """Say why a reader that waits does so in vain."""
-        with self._lock:
-            return self.side.explain_silence()
+        return self.turns.take(self.side.explain_silence)
 
     def _fail(self, error: CassetteMiss | SessionClosed) -> None:
-        with self._lock:
-            if not self._has_failed:
-                self._has_failed, self._untold = True, error
+        with suppress(IndexError):  # it has failed before
+            self._unfailed.pop()
+            self._untold.append(error)
         self._break_off()
 
     def longest_silence(self) -> float:
         """Return for how many seconds a reader may wait where nothing comes."""
-        with self._lock:
-            return self.side.longest_silence()
+        return self.turns.take(self.side.longest_silence)
 
 
 # Classes, because one of them is entered for each message. They keep nothing, so all readers share one.

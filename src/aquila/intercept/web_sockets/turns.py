@@ -1,0 +1,64 @@
+"""Whose turn it is to work on a conversation, and what waits for the end of that turn."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from threading import get_ident
+from typing import ParamSpec, TypeVar
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+class Turns:
+    """Lets one thread at a time work on a conversation.
+
+    Any line of it may be interrupted, by a signal or by the garbage collector, and what they run may close, send, or
+    drop a sender over the same connection. That must not wait for a turn of its own thread, nor for one of a thread
+    that waits for it, and must not find half of a change. So it is put down, and done by whoever has the turn, at its
+    end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker = 0  # the thread whose turn it is
+        self._put_down: deque[Callable[[], None]] = deque()  # changed without the lock
+
+    def take(self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        """Return what ``work`` returns, which is done in a turn of its own. Waits for that.
+
+        Raises ``RuntimeError`` in what has interrupted a turn of the same thread.
+        """
+        if self._worker == get_ident() and self._lock.locked():
+            raise RuntimeError(
+                "a WebSocket is used by what has interrupted its use in the same thread: by a signal handler, or by "
+                "what runs when garbage is collected. There it may be closed, but messages cannot be sent or awaited"
+            )
+        try:
+            with self._lock:
+                self._worker = get_ident()
+                try:
+                    return work(*args, **kwargs)
+                finally:
+                    self._worker = 0
+        finally:
+            if self._put_down:
+                self._catch_up()
+
+    def leave(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done: now, or by whoever has the turn, when it ends. Never waits."""
+        self._put_down.append(work)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        # Who puts something down behind the last look at it gets the lock, or leaves it to the next who has it.
+        while self._put_down and self._lock.acquire(blocking=False):
+            try:
+                self._worker = get_ident()
+                while self._put_down:
+                    self._put_down.popleft()()
+            finally:
+                self._worker = 0
+                self._lock.release()
