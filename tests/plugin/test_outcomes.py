@@ -80,7 +80,7 @@ def test_a_client_that_retries_lets_a_miss_and_a_refusal_through_at_once(project
         aquila_cassette.forget_misses()
         with pytest.raises(aquila.errors.LiveCallRefused):
             import socket
-            socket.getaddrinfo("api.openai.com", 443)
+            socket.getaddrinfo("api.openai.com", 443, type=socket.SOCK_DGRAM)
         aquila_refusals.forget()
     """
         + HARMLESS

@@ -108,7 +108,7 @@ def test_a_recording_without_its_body_is_told_as_one(project: Project) -> None:
     _, broken, whole = read(project)["tests"][0]["exchanges"]
     assert (broken["states"], broken["number"], broken["host"]) == (["unplayed"], 2, "provider.example")
     assert "could not be read" in broken["error"]
-    assert whole["request_body"] == '{"prompt":"2"}'
+    assert json.loads(whole["request_body"]) == {"prompt": "2"}
 
 
 def test_a_large_recording_is_not_searched_again_for_secrets(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
