@@ -5,12 +5,18 @@ Comparing two interactions by value takes as long as most of what is computed of
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
+    # A child that another thread's hold were copied into would wait forever.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class ObjectMemo(Generic[Key, Value]):
@@ -23,7 +29,6 @@ class ObjectMemo(Generic[Key, Value]):
         self._limit = limit
         self._size = 0
         self._rows: OrderedDict[int, tuple[Key, Value, int]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def find(self, key: Key) -> Value | None:
         """Return the value of an object, or None if it is not known."""
@@ -32,7 +37,7 @@ class ObjectMemo(Generic[Key, Value]):
 
     def add(self, key: Key, value: Value, size: int) -> None:
         """Keep the value of an object. ``size`` is that of both, in whatever the limit is."""
-        with self._lock:
+        with _lock:
             before = self._rows.pop(id(key), None)
             self._rows[id(key)] = key, value, size
             self._size += size - (before[2] if before is not None else 0)
