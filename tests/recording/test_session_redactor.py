@@ -1,11 +1,15 @@
 """The redactor that sessions share: settled by secrets, rules and settings, and by nothing else."""
 
+import functools
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from aquila.cassettes import object_memo
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
@@ -14,7 +18,7 @@ from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
 from aquila.intercept import child_processes, dummy_keys
-from aquila.recording import runtime
+from aquila.recording import redactors, runtime, set_variables
 from aquila.recording.redactors import redactor_for
 from aquila.recording.runtime import Run
 from aquila.recording.set_variables import SetVariables
@@ -102,6 +106,73 @@ def test_variables_are_noted_only_while_somebody_wants_to_know(monkeypatch: pyte
         monkeypatch.setenv("SOME_VARIABLE", f"redis://user:{SHAPELESS}@host/{DUMMY_KEY}")
         assert variables.count == 25_001
     assert os.putenv is put
+
+
+def test_a_secret_is_remembered_however_much_else_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = SetVariables()
+    with variables.noting():
+        monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+        for _ in range(12_000):  # as `mock.patch.dict` does with all that was there before
+            monkeypatch.setenv("SOME_VARIABLE", "the same again")
+        assert [value for _, value in variables.since(0)] == [SHAPELESS, "the same again"]
+        assert variables.since(variables.count - 1) == [("SOME_VARIABLE", "the same again")]
+        for number in range(25_000):
+            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+        assert variables.since(0)[0] == ("SOME_TOKEN", SHAPELESS)
+
+
+def test_variables_are_noted_whatever_else_is_put_in_the_place_of_putenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, put = SetVariables(), os.putenv
+    noting = variables.noting()
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(os, "putenv", functools.partial(put))
+        noting.__enter__()
+    with variables.noting():  # within the block that is blind now
+        monkeypatch.setenv("SOME_VARIABLE", "1")
+    noting.__exit__(None, None, None)
+    assert os.putenv is put
+    with pytest.MonkeyPatch.context() as other, variables.noting():
+        noted = os.putenv
+        other.setattr(os, "putenv", functools.partial(noted))
+    monkeypatch.setenv("SOME_VARIABLE", "2")
+    with variables.noting():
+        monkeypatch.setenv("SOME_VARIABLE", "3")
+    assert [value for _, value in variables.since(0)] == ["1", "3"]
+    assert os.putenv is put
+
+
+def test_what_a_test_sets_is_searched_once(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[str, str]] = []
+    search = redactors._secrets_among
+    monkeypatch.setattr(redactors, "_secrets_among", lambda rows: searched.extend(rows := list(rows)) or search(rows))
+    with between_tests.running_test("test_one", None):
+        for number in range(100):
+            monkeypatch.setenv("SOME_TOKEN", f"{SHAPELESS}{number}")
+            redactor_for(RULES)
+        assert redactor_for(RULES).redact_text(f"{SHAPELESS}7 {SHAPELESS}99") == "[redacted] [redacted]"
+    assert searched.count(("SOME_TOKEN", f"{SHAPELESS}7")) <= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks nothing")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("lock", [set_variables._lock, object_memo._lock])
+def test_a_forked_child_inherits_no_lock_that_another_thread_holds(lock: Any) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            release.wait(0.2)  # the fork waits for that, or the child has a lock that nobody releases
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0 if lock.acquire(blocking=False) else 1)
+    release.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.usefixtures("between_tests")

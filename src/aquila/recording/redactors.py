@@ -26,7 +26,8 @@ class RedactorCache:
         runtime.current_run().hold(runtime.set_variables().noting())
         self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
         self._shared: tuple[int, dict[str, str]] = 0, {}
-        self._set_by_test: tuple[tuple[int, int], dict[str, str]] = (0, 0), {}
+        # From which position of the variables on, up to which, and the secrets among them.
+        self._set_by_test: tuple[int, int, dict[str, str]] = 0, 0, {}
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
     def find_secrets(self) -> Mapping[str, str]:
@@ -38,13 +39,21 @@ class RedactorCache:
         if self._shared[0] != len(run.shared_variables):
             self._shared = len(run.shared_variables), _secrets_among(run.shared_variables)
         count = variables.count
-        place = count if run.test is None else run.test.variables_before, count
-        if place[0] == count and not self._shared[1]:
+        start = count if run.test is None else run.test.variables_before
+        if start == count and not self._shared[1]:
             return secrets
-        if self._set_by_test[0] != place:
-            self._set_by_test = place, _secrets_among(variables.since(place[0]))
-        later = self._shared[1].keys() | self._set_by_test[1].keys()
-        return secrets if later <= secrets.keys() else {**self._shared[1], **self._set_by_test[1], **secrets}
+        later = self._shared[1] | self._find_set_by_test(start, count)
+        return secrets if later.keys() <= secrets.keys() else {**later, **secrets}
+
+    def _find_set_by_test(self, start: int, count: int) -> dict[str, str]:
+        """The secrets among the variables from position ``start`` on, of which there are ``count`` by now."""
+        known_start, until, found = self._set_by_test
+        if known_start != start:
+            until, found = start, {}
+        if until != count:  # a test may set thousands: only the new ones are searched
+            found = found | _secrets_among(runtime.set_variables().since(until))
+        self._set_by_test = start, count, found
+        return found
 
     def _find_machine_secrets(self) -> dict[str, str]:
         """The secrets of the machine, whatever dummies its environment shows, each with its kind.

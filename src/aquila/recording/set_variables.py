@@ -7,82 +7,116 @@ only when there is something to redact never sees it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes.redaction import environment_secrets
+else:
+    lazy_modules(globals(), environment_secrets="aquila.cassettes.redaction.environment_secrets")
 
 Text: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 _MOST = 10_000
-"""So many are remembered, so that memory has a bound: each redactor looks at them whenever it has something to do."""
+"""So many are remembered, so that memory has a bound."""
 
-_LEFT_OUT = frozenset((*CHANGED_BY_EVERY_TEST, *map(os.fsencode, CHANGED_BY_EVERY_TEST)))
+_LEFT_OUT = frozenset(map(os.fsencode, CHANGED_BY_EVERY_TEST))
 _DUMMY = os.fsencode(DUMMY_KEY)
+
+_lock = threading.RLock()  # a signal handler may set a variable too
+if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
+    # A child that another thread's hold were copied into would wait forever.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class SetVariables:
-    """What is set in ``os.environ`` while it is ``noting``, oldest first, but for dummy keys. Thread-safe.
+    """What is set in ``os.environ`` while it is ``noting``, but for dummy keys. Thread-safe.
 
-    A position is how many came before.
+    A position is how often something was set before. What is set to the same again has a new one, and is not kept
+    twice: ``mock.patch.dict`` sets the whole environment again.
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Text, Text]] = []
-        self._dropped = 0
+        # Each with its position; the one that was set last is the last one.
+        self._rows: dict[tuple[bytes, bytes], int] = {}
+        self._count = 0
         self._blocks = 0
-        self._lock = threading.Lock()
-        self._put: Callable[[Text, Text], None] = os.putenv
-        self._note: Callable[[Text, Text], None] | None = None
         self._environment = os.environ
 
     @property
     def count(self) -> int:
         """The position behind the last one."""
-        return self._dropped + len(self._rows)
+        return self._count
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
         """Note what is set until the block ends. What was noted stays."""
-        with self._lock:
+        with _lock:
+            if not self._blocks:
+                self._environment = os.environ
             self._blocks += 1
-            if self._note is None:
-                self._put, self._environment = os.putenv, os.environ
-                self._note = os.putenv = self._make_note()  # which `os.environ` calls for each variable that is set
+            if not self._is_noting():  # or no longer: others put something in its place too, and take it back
+                os.putenv = _NotingPutenv(self, os.putenv)
         try:
             yield
         finally:
-            with self._lock:
+            with _lock:
                 self._blocks -= 1
-                if not self._blocks and os.putenv is self._note:  # else somebody else has put something around it
-                    os.putenv, self._note = self._put, None
+                put = os.putenv
+                # Else somebody has put something around it, which goes on calling it.
+                if not self._blocks and isinstance(put, _NotingPutenv) and put.variables is self:
+                    os.putenv = put.put
 
-    def _make_note(self) -> Callable[[Text, Text], None]:
-        put, rows, lock = self._put, self._rows, self._lock
+    def _is_noting(self) -> bool:
+        return isinstance(os.putenv, _NotingPutenv) and os.putenv.variables is self
 
-        def putenv(name: Text, value: Text, /) -> None:
-            put(name, value)
-            # Every replayed test sets some dummies. One with a password before it is none.
-            is_dummy = type(value) is bytes and value[-len(_DUMMY) :] == _DUMMY and b"@" not in value
-            if name not in _LEFT_OUT and not is_dummy:
-                rows.append((name, value))
-            if len(rows) > _MOST:
-                with lock:
-                    dropped = len(rows) - _MOST // 2
-                    if dropped > 0:
-                        del rows[:dropped]
-                        self._dropped += dropped
+    def note(self, name: bytes, value: bytes) -> None:
+        """Note what was set, in a block of ``noting``."""
+        # Every replayed test sets some dummies. One with a password before it is none.
+        is_dummy = value[-len(_DUMMY) :] == _DUMMY and b"@" not in value
+        if not self._blocks or name in _LEFT_OUT or is_dummy:
+            return
+        with _lock:
+            self._rows.pop((name, value), None)
+            self._rows[name, value] = self._count
+            self._count += 1
+            if len(self._rows) > _MOST:
+                self._drop()
 
-        return putenv
+    def _drop(self) -> None:
+        """Drop the older half, but for secrets, which are few."""
+        rows, older = list(self._rows.items()), len(self._rows) // 2
+        secret = [row for row in rows[:older] if environment_secrets.environment_secrets(dict([_decode(row[0])]))]
+        self._rows = dict([*secret[-(older // 2) :], *rows[older:]])
 
     def since(self, position: int) -> list[tuple[str, str]]:
-        """Return the names and values that were set from a position on."""
-        with self._lock:
-            rows = self._rows[max(0, position - self._dropped) :]
-        return [(os.fsdecode(name), os.fsdecode(value)) for name, value in rows]
+        """Return the names and values that were set from a position on, in their order."""
+        with _lock:
+            rows = itertools.takewhile(lambda row: row[1] >= position, reversed(self._rows.items()))
+            return [_decode(row) for row, _ in rows][::-1]
 
     def has_another_environment(self) -> bool:
         """Whether a program has put something else in the place of ``os.environ``, which calls nothing."""
         return os.environ is not self._environment
+
+
+class _NotingPutenv:
+    """What stands in the place of ``os.putenv``, which ``os.environ`` calls for each variable that is set."""
+
+    def __init__(self, variables: SetVariables, put: Callable[[Text, Text], None]) -> None:
+        self.variables = variables
+        self.put = put
+
+    def __call__(self, name: Text, value: Text, /) -> None:
+        self.put(name, value)
+        self.variables.note(os.fsencode(name), os.fsencode(value))
+
+
+def _decode(row: tuple[bytes, bytes]) -> tuple[str, str]:
+    return os.fsdecode(row[0]), os.fsdecode(row[1])
