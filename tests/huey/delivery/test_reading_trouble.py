@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -88,6 +89,21 @@ def test_the_scheduler_says_once_that_the_schedule_cannot_be_read(unsteady, capl
         scheduler._next_loop = next_loop
         scheduler.loop()
     assert logged(caplog) == [("ERROR", SCHEDULE), ("WARNING", "the schedule of 'jobs' can be read again")]
+
+
+def test_another_trouble_is_said_and_one_that_goes_on_after_a_while(monkeypatch, caplog):
+    huey = MemoryHuey("jobs")
+    (worker,), _ = make_workers(huey, 1)
+    away, refused, now = Away(), PermissionError("no permission to run 'brpop'"), [1000.0]
+    monkeypatch.setattr("aquila.huey.delivery.reading_trouble.time.monotonic", lambda: now[0])
+    said = []
+    for error, passed in [(away, 1), (away, 1), (refused, 1), (away, 1), (refused, 1), (away, 60), (away, 1)]:
+        now[0] += passed
+        monkeypatch.setattr(huey.storage, "dequeue", Mock(side_effect=error))
+        caplog.clear()
+        worker.loop()
+        said.append([one.exc_info[0] for one in caplog.records if one.levelno == logging.ERROR])
+    assert said == [[Away], [], [PermissionError], [], [], [Away], []]
 
 
 def test_an_answer_to_what_was_asked_before_ends_no_trouble():

@@ -1,5 +1,7 @@
 """Whoever waits for a job whose message no worker can read is told so; and nobody ends another's job by a message."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from aquila.errors import MessageRejected, NotSerializable
@@ -36,6 +38,19 @@ def stranger(producer):
     huey, _ = made = make("b", producer[0].storage)
     yield made
     settle(huey)
+
+
+def state_in(huey, result):
+    huey.publisher.store.flush()
+    return decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id)).state
+
+
+class Away(Exception):
+    """What this storage raises while it is away."""
+
+
+def fail(*arguments, **options):
+    raise Away
 
 
 def kinds_of(huey, result):
@@ -102,6 +117,50 @@ def test_a_message_that_only_says_whose_it_is_ends_no_job(producer, stranger):
     assert result.get() == (1,)
     assert kinds_of(huey, result) == ["queued", "started", "done"]
     settle(huey)
+
+
+@pytest.mark.parametrize("fails", ["get", "entries"])
+@pytest.mark.parametrize("keep_running", [False, True])
+def test_a_storage_that_fails_at_the_search_leaves_the_message_and_its_job(producer, monkeypatch, fails, keep_running):
+    huey, job = producer
+    result = job(1)
+    stranger, _ = make("b", huey.storage, keep_running=keep_running)
+    with monkeypatch.context() as away:
+        ask = getattr(type(state_of(stranger)), fails)
+        away.setattr(
+            type(state_of(stranger)),
+            fails,
+            lambda self, table, *rest, **options: fail() if table == JOBS_TABLE else ask(self, table, *rest, **options),
+        )
+        with pytest.raises(Away):
+            stranger.dequeue()
+    assert (huey.storage.queue_size(), len(dead_letters(huey))) == (1, 0)
+    monkeypatch.setattr("aquila.huey.live.unread_messages._SLACK", -1e9)  # What was read is not read again.
+    assert stranger.dequeue() is None
+    assert [letter.task_id for letter in dead_letters(huey)] == [result.id]
+    assert state_in(stranger, result) == "failed"
+    settle(stranger)
+
+
+def test_due_tasks_are_not_lost_with_a_message_that_cannot_be_buried(producer, monkeypatch):
+    huey, job = producer
+    past = datetime.now() - timedelta(seconds=60)
+    huey.add_schedule(job.s(1, eta=past))
+    huey.storage.add_to_schedule(b"?", past)
+    huey.add_schedule(job.s(2, eta=past))
+    monkeypatch.setattr(type(state_of(huey)), "entries", fail)
+    assert sorted(task.args for task in huey.read_schedule()) == [(1,), (2,)]
+    assert huey.storage.enqueued_items() == [b"?"]
+
+
+def test_a_message_that_can_neither_be_buried_nor_enqueued_is_told(producer, monkeypatch, caplog):
+    huey, _ = producer
+    huey.storage.enqueue(b"?")
+    monkeypatch.setattr(type(state_of(huey)), "entries", fail)
+    monkeypatch.setattr(huey.storage, "enqueue", fail)
+    with pytest.raises(Away):
+        huey.dequeue()
+    assert "a message in the queue 'jobs' is lost" in caplog.text
 
 
 def test_a_job_that_was_begun_is_found_no_more(producer, stranger):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from huey.api import PeriodicTask, Task
@@ -25,11 +26,14 @@ _NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.
 _LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
 
 
-def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
+def bury_unreadable(
+    huey: Any, data: bytes, error: Exception, put_back: Callable[[float | None], object] | None = None
+) -> None:
     """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told.
 
     It is known where the message can be read, and where its job was published. What a message says of itself, and is
-    not signed as it should be, counts for nothing.
+    not signed as it should be, counts for nothing. Raises what the storage raises where it does not say or does not
+    keep it: the message is enqueued again by ``put_back``, which takes its priority. None is for one that has a copy.
     """
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
@@ -40,19 +44,18 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
             f"this consumer has no task {message.name!r}: give huey_consumer the module that imports the tasks, not "
             "one that only makes the Huey"
         )
-    job = _find_job(huey, data) if message is None else (message.id, message.name)
-    name = None if job is None else job[1]
-    id = identify_message(data) if job is None else job[0]
     priority = None if message is None else message.priority
-    letter = _letter(id, kind, reason, data, task_id=None if job is None else id, name=name, priority=priority)
     try:
+        job = _find_job(huey, data) if message is None else (message.id, message.name)
+        name = None if job is None else job[1]
+        id = identify_message(data) if job is None else job[0]
+        letter = _letter(id, kind, reason, data, task_id=None if job is None else id, name=name, priority=priority)
         DeadLetters(huey).put(letter)
     except ConfigError as unknown_storage:
         logger.error("a message in the queue %r is lost: %s; %s", huey.name, reason, unknown_storage)
         return
     except Exception:
-        logger.exception("a message in the queue %r cannot be read (%s), nor kept as a dead letter", huey.name, reason)
-        huey.storage.enqueue(data, priority)
+        _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(priority))
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if job is not None:
@@ -60,6 +63,28 @@ def bury_unreadable(huey: Any, data: bytes, error: Exception) -> None:
         if (publisher := getattr(huey, "publisher", None)) is not None:
             publisher.give_up(*job, TaskError(reason))
         _tell_waiting(huey, job[0], message, reason)
+
+
+def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) -> None:
+    """Say of the error that is being handled that a message was not kept, and enqueue that again."""
+    if put_back is None:
+        logger.exception(
+            "a message in the queue %r cannot be read (%s), nor kept at present as a dead letter", queue, reason
+        )
+        return
+    try:
+        put_back()
+    except Exception as error:
+        logger.exception(
+            "a message in the queue %r is lost: it can neither be read (%s) nor buried nor enqueued again (%s)",
+            queue,
+            reason,
+            type(error).__name__,
+        )
+        raise
+    logger.exception(
+        "a message in the queue %r cannot be read (%s), nor kept as a dead letter; it is enqueued again", queue, reason
+    )
 
 
 def _read_unknown(huey: Any, data: bytes) -> Message | None:
@@ -73,14 +98,13 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
 
 
 def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
-    """Return the id and the name of the job whose message nobody can read, where its producer has published it."""
+    """Return the id and the name of the job whose message nobody can read, where its producer has published it.
+
+    Raises what the storage raises: a message that is buried without its job is never found by whoever waits for it.
+    """
     if (publisher := getattr(huey, "publisher", None)) is None:
         return None
-    try:
-        found: tuple[str, str] | None = publisher.find_job_of_message(identify_message(data))
-    except Exception:  # whatever a storage raises
-        logger.warning("whose message cannot be read is not known, for the storage does not say", exc_info=True)
-        return None
+    found: tuple[str, str] | None = publisher.find_job_of_message(identify_message(data))
     return found
 
 

@@ -1,8 +1,12 @@
-"""A storage that is away: its consumer says so once, and once that it answers again. Huey says it for each attempt."""
+"""A storage that is away: its consumer says so once, and once that it answers again. Huey says it for each attempt.
+
+It says it again where the reason is another, and once in a while: who reads the log later must not take it for over.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from typing import Any
@@ -11,6 +15,9 @@ logger = logging.getLogger("huey.aquila")
 
 QUEUE, SCHEDULE = "Error reading from queue", "Error reading schedule."
 """What Huey's worker and its scheduler log where the storage does not answer."""
+
+_SAID_EVERY = 60.0
+"""Seconds after which a trouble that goes on is said again."""
 
 _ATTRIBUTE = "_aquila_reading_trouble"
 
@@ -21,12 +28,18 @@ class ReadingTrouble:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failed: float | None = None
+        self._said: dict[type[BaseException] | None, float] = {}
 
-    def begin(self) -> bool:
-        """Note a failure. Returns whether it is the first."""
+    def begin(self, error: BaseException | None = None) -> bool:
+        """Note a failure. Returns whether it is to be said: it is the first of its kind for a while."""
         with self._lock:
-            is_first, self._failed = self._failed is None, time.monotonic()
-            return is_first
+            now, kind = time.monotonic(), None if error is None else type(error)
+            self._failed = now
+            # Of each kind: two that take turns are not said each time.
+            is_news = kind not in self._said or now - self._said[kind] >= _SAID_EVERY
+            if is_news:
+                self._said[kind] = now
+            return is_news
 
     def end(self, began: float) -> bool:
         """Note that the storage has answered what was asked at a moment. Returns whether it was away until then."""
@@ -34,11 +47,12 @@ class ReadingTrouble:
             if self._failed is None or began <= self._failed:
                 return False
             self._failed = None
+            self._said.clear()
             return True
 
 
 class SaysOnce(logging.LoggerAdapter):  # type: ignore[type-arg]
-    """Logs for a worker, or a scheduler, as Huey does, but ``failure`` only where it is the first of this process.
+    """Logs for a worker, or a scheduler, as Huey does, but ``failure`` only where this process has not just said it.
 
     After it the worker goes through ``_loop_watched`` until it was answered. Before, nothing of its time is taken.
     """
@@ -58,7 +72,7 @@ class SaysOnce(logging.LoggerAdapter):  # type: ignore[type-arg]
             return
         self._has_failed = True
         self._worker.loop = self._loop_watched
-        if self._trouble.begin():
+        if self._trouble.begin(sys.exc_info()[1]):
             super().exception(msg, *args, **options)
         else:
             super().debug(msg, *args, exc_info=True)

@@ -144,7 +144,7 @@ class TasksInHand:
             else:
                 messages = [bytes(data) for data in self.storage.read_schedule(moment)]
                 copies = [None] * len(messages)
-            found = [self._read(data, copy) for data, copy in zip(messages, copies, strict=True)]
+            found = [self._read_or_leave(data, copy) for data, copy in zip(messages, copies, strict=True)]
             with self._lock:
                 again, self._refused = self._refused, []
             due = [*again, *(task for task in found if task is not None)]
@@ -159,11 +159,17 @@ class TasksInHand:
         with self._changed:
             self._changed.notify_all()
 
+    def _read_or_leave(self, data: bytes, copy: Copy | None) -> Task | None:
+        """Read one message of several: the others are out of the schedule too, and must not be lost with it."""
+        with contextlib.suppress(Exception):  # It was said.
+            return self._read(data, copy)
+        return None
+
     def _read(self, data: bytes, copy: Copy | None) -> Task | None:
         try:
             task: Task = self._huey.deserialize_task(data)
         except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
-            bury_unreadable(self._huey, data, error)
+            bury_unreadable(self._huey, data, error, lambda priority: self.put_back(data, copy, priority))
             if copy is not None and self.kept is not None:
                 self.kept.storage.forget(copy)
             self._huey.report_unreadable(error)

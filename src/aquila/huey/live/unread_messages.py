@@ -33,10 +33,14 @@ class UnreadMessages:
         with self._lock:
             if identity not in self._jobs:
                 self._read_more(state)
-            job = self._jobs.pop(identity, None)  # Where it comes again, it has changed since, and is read again.
+            job = self._jobs.get(identity)
         if job is None:
             return None
         summary = decode_summary(job, state.get(JOBS_TABLE, job))
+        # Only now: what is read once is not read again, so where the storage failed it must still be known. Where the
+        # message comes again, it has changed since, and is read again.
+        with self._lock:
+            self._jobs.pop(identity, None)
         return summary if summary is not None and summary.message == identity else None
 
     def _read_more(self, state: SharedState) -> None:
