@@ -13,12 +13,16 @@ import pytest
 import aquila
 from aquila.cassettes.codecs.yaml import parser, writer
 from aquila.cassettes.matching import linked_recordings
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import cassette_files
+from aquila.recording import known_keys, runtime
 from tests.support.runs import name_upstream, separate_run
 
 SESSIONS = 12
+SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +71,59 @@ def test_each_recording_is_written_read_and_compared_once(calls: Counter[str], t
     assert first <= 6 * SESSIONS
     stored = cassette_files.load_cassette(tmp_path / "cassettes" / "shared.yaml")
     assert [one.request.body for one in stored.interactions] == [b'{"n":%d}' % n for n in range(SESSIONS)]
+
+
+def test_so_it_is_where_tests_set_keys(calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they open the cassette, after that, or not at all."""
+    for number in range(3 * SESSIONS):
+        monkeypatch.delenv("SOME_TOKEN", raising=False)
+        with runtime.current_run().running_test(f"test_{number}", None):
+            if number % 3 == 0:
+                monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+            with aquila.use_cassette("shared", transport="record", upstream="echo"), aquila.http_client() as http:
+                http.post("https://provider.example/v1/x", json={"n": number})
+                if number % 3 == 1:
+                    monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+                http.post("https://provider.example/v1/x", json={"n": number, "again": True})
+    assert calls["redact_request"] <= 9 * 3 * SESSIONS
+
+
+def test_keys_that_were_computed_with_more_secrets_are_no_others() -> None:
+    later: dict[str, str] = {}
+    request, rules = RecordedRequest("GET", f"https://x/{SHAPELESS}"), MatchRules()
+
+    def key_under(redactor: Redactor) -> Callable[[RecordedRequest], str]:
+        return known_keys.remembering(lambda each: redactor.redact_request(each).url, redactor, rules)
+
+    key_of = key_under(Redactor(find_later=lambda: later))
+    later[SHAPELESS] = "key"
+    assert SHAPELESS not in key_of(request)
+    assert key_under(Redactor())(request) == request.url
+
+
+def test_keys_are_those_that_a_thread_asks_for_whatever_another_asks_meanwhile() -> None:
+    others: list[Rules] = []
+
+    class Rules:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            while others:
+                find_for(others.pop())
+            return isinstance(other, Rules) and self.name == other.name
+
+    known, redactor = known_keys._KnownKeys(), Redactor()
+
+    def find_for(rules: Rules) -> ObjectMemo[RecordedRequest, str]:
+        return known.find_for(redactor, rules)  # type: ignore[arg-type]
+
+    keys = find_for(Rules("one"))
+    others.append(Rules("other"))
+    assert find_for(Rules("one")) is keys
+    assert find_for(Rules("other")) is not keys
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

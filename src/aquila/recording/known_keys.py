@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import RecordedRequest
@@ -11,24 +12,32 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plugins import has_listeners
 from aquila.recording import runtime
 
-_MOST = 32 * 1024 * 1024
+_MOST_SETS = 6
+"""So many sets of keys are kept: tests that set keys themselves take turns with those that set none."""
+_MOST = 16 * 1024 * 1024
+"""The size of one set."""
 _SIZE = 1024
 """What a key and a request without a body are taken for."""
 
+_Keys: TypeAlias = ObjectMemo[RecordedRequest, str]
+
 
 class _KnownKeys:
-    """The keys that were computed last. The run owns it. They are given up when another redactor or rules ask."""
+    """The keys that were computed last, in a set for each thing that decides them. The run owns it. Thread-safe."""
 
     def __init__(self) -> None:
-        self._basis: tuple[Redactor, int, MatchRules] | None = None
-        self._keys: ObjectMemo[RecordedRequest, str] = ObjectMemo(_MOST)
+        # With what decides them, the ones that were asked for last first. Never changed, but replaced as a whole: a
+        # thread that comes between finds the keys that it asks for, whatever another one does.
+        self._sets: tuple[tuple[tuple[object, ...], _Keys], ...] = ()
 
-    def find_for(self, redactor: Redactor, rules: MatchRules) -> ObjectMemo[RecordedRequest, str]:
+    def find_for(self, redactor: Redactor, rules: MatchRules) -> _Keys:
         """Return the keys that requests have under ``rules`` without what ``redactor`` knows to be secret."""
-        basis = redactor, redactor.count_later(), rules
-        if self._basis != basis:
-            self._basis, self._keys = basis, ObjectMemo(_MOST)
-        return self._keys
+        basis, sets = (rules, *redactor.basis_for_requests()), self._sets
+        found = next((each for each in sets if each[0] == basis), None)
+        if found is None:
+            found = basis, ObjectMemo(_MOST)
+        self._sets = (found, *[each for each in sets if each is not found][: _MOST_SETS - 1])
+        return found[1]
 
 
 def remembering(
@@ -40,13 +49,15 @@ def remembering(
     """
     if has_listeners("aquila_key"):
         return compute
+    known = redactor.count_later()
     keys = runtime.current_run().state_of(_KnownKeys).find_for(redactor, rules)
 
     def key_of(request: RecordedRequest) -> str:
         key = keys.find(request)
         if key is None:
             key = compute(request)
-            keys.add(request, key, request.size + _SIZE)
+            if redactor.count_later() == known:  # else it is none of these
+                keys.add(request, key, request.size + _SIZE)
         return key
 
     return key_of

@@ -141,6 +141,12 @@ class Redactor:
                 self._later_count += len(new)
             return self._later_count
 
+    def basis_for_requests(self) -> tuple[object, ...]:
+        """Return what decides by now how requests are redacted. Redactors with equal ones redact each the same."""
+        with self._lock:
+            self.count_later()
+            return frozenset(self._secrets), self._rules, self._request_headers
+
     def redact_request(self, request: RecordedRequest, numbers: SecretNumbers | None = None) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
