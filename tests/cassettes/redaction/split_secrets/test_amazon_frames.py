@@ -141,20 +141,21 @@ def test_header_fields_are_scrubbed_too() -> None:
 
 @pytest.mark.parametrize("framing", slow_but(["converse"], FRAMINGS))
 @pytest.mark.parametrize("ahead", slow_but([-14], range(-30, 10, 8)))
+@pytest.mark.parametrize("overlaps", [1, 0], ids=["cut", "end"])
 @pytest.mark.slow
-def test_a_secret_is_found_where_a_window_of_a_large_stream_ends(
-    framing: str, ahead: int, monkeypatch: pytest.MonkeyPatch
+def test_a_secret_is_found_where_a_window_of_a_large_stream_is_cut_or_ends(
+    framing: str, ahead: int, overlaps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("STREAM_WINDOW", "STREAM_OVERLAP"):  # a smaller window ends in the same way, in less time
         monkeypatch.setattr(window_redaction, name, getattr(window_redaction, name) // 8)
     secret = "Zq81-not-shaped-like-a-key-4711"
     write, read = FRAMINGS[framing]
     other = write([" word"])
-    count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // len(other) + ahead
+    count = (window_redaction.STREAM_WINDOW - overlaps * window_redaction.STREAM_OVERLAP) // len(other) + ahead
     after = window_redaction.STREAM_OVERLAP // len(other) + 200
     answer = Redactor({secret: "x"}).redact_large_answer(is_stream=True)
     done = []
-    for chunk in [*[other] * count, write(list(f" {secret} ")), *[other] * after]:
+    for chunk in [*[other] * count, *[write([piece]) for piece in f" {secret} "], *[other] * after]:
         answer.add_chunk(chunk)
         while answer.is_full:
             done.append(answer.take_part())

@@ -100,12 +100,15 @@ def event(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("ahead", slow_but([-20], range(-45, 10, 5)))
+@pytest.mark.parametrize("overlaps", [1, 0], ids=["cut", "end"])
 @pytest.mark.slow
-def test_a_secret_in_pieces_is_found_where_a_window_is_handed_on(ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_in_pieces_is_found_where_a_window_is_cut_or_ends(
+    ahead: int, overlaps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("STREAM_WINDOW", "STREAM_OVERLAP"):  # a smaller window ends in the same way, in less time
         monkeypatch.setattr(window_redaction, name, getattr(window_redaction, name) // 8)
     other = event(" word")
-    count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // len(other) + ahead
+    count = (window_redaction.STREAM_WINDOW - overlaps * window_redaction.STREAM_OVERLAP) // len(other) + ahead
     after = window_redaction.STREAM_OVERLAP // len(other) + 200
     body = [other] * count + [event(piece) for piece in f" {KEY} "] + [other] * after
     answer = REDACTOR.redact_large_answer(is_stream=True)
