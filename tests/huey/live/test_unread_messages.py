@@ -13,6 +13,8 @@ from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import settle
 
+LATER = datetime(2999, 1, 1)
+
 
 def make(secret, storage=None, **options):
     huey = MemoryHuey("jobs", serializer=MsgpackSerializer(secret=secret * 32), **options)
@@ -38,6 +40,11 @@ def stranger(producer):
     huey, _ = made = make("b", producer[0].storage)
     yield made
     settle(huey)
+
+
+def enqueue_scheduled(huey):
+    for task in huey.read_schedule(LATER):
+        huey.enqueue(task)
 
 
 def state_in(huey, result):
@@ -80,6 +87,32 @@ def test_a_retry_finds_a_worker_that_can_read_it_or_is_told_of_again(producer, s
     huey.publisher.store.flush()
     summary = decode_summary(result.id, state_of(huey).get(JOBS_TABLE, result.id))
     assert (summary.state, summary.message) == ("done", "")
+    settle(huey)
+
+
+@pytest.mark.parametrize("delay", [0, 60])
+def test_a_retry_that_no_worker_can_read_ends_its_job(producer, stranger, delay):
+    huey, _ = producer
+
+    @huey.task(retries=1, retry_delay=delay)
+    def failing():
+        raise ValueError
+
+    result = failing()
+    huey.execute(huey.dequeue())
+    assert state_in(huey, result) == "retrying"
+    enqueue_scheduled(huey)
+    assert stranger[0].dequeue() is None
+    assert [letter.task_id for letter in dead_letters(huey)] == [result.id]
+    assert state_in(stranger[0], result) == "failed"
+    dead_letters(huey).retry(result.id)
+    huey.execute(huey.dequeue())
+    assert state_in(huey, result) == "retrying"  # It has its retries again.
+    enqueue_scheduled(huey)
+    (message,) = huey.storage.enqueued_items()
+    huey.execute(huey.dequeue(), LATER)
+    assert state_in(huey, result) == "failed"
+    assert UnreadMessages().find_job(state_of(huey), identify_message(message)) is None
     settle(huey)
 
 

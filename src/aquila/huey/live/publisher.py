@@ -125,9 +125,17 @@ class JobPublisher:
             task._aquila_announced = None
 
     def note_message(self, task: Task, message: bytes) -> None:
-        """Take in the message of a task that is about to be enqueued. Now it is said that the job is queued."""
+        """Take in the message of a task that is about to be enqueued. Now it is said that the job is queued.
+
+        That of a retry is stored with how its execution ended: it costs the storage nothing more.
+        """
         summary: JobSummary | None = task.__dict__.get("_aquila_announced")
-        if summary is not None:
+        if summary is None:
+            record = _record_of(task)
+            if record is not None and getattr(task, "_aquila_retrying", False):
+                with self.lock:
+                    record.summary.message = identify_message(message)
+        else:
             summary.message = identify_message(message)
             if self.store.add_summary(summary):
                 task._aquila_announced = None

@@ -60,7 +60,10 @@ class SummaryUpdate:
             known.fail_last_run(self.at, record.error)
         if self.run is not None:
             known.put_run(self.run)
-            known.message = ""
+            if (
+                known.last is not None and known.last.key == self.run.key
+            ):  # Of what began since, its own worker says it.
+                known.message = record.summary.message  # Of its retry, if it has one.
         return known.encode()
 
 

@@ -60,7 +60,7 @@ class JobSummary:
     retries: int = 0
     arguments: str = ""
     message: str = ""
-    """Identifies its first message, until a worker has read that."""
+    """Identifies its message, the first or that of a retry, until a worker has read that."""
     ended_as: str = ""
     """How it ended without a run: revoked or expired before one began."""
     earlier: int = 0
