@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, Recor
 from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.errors import CassetteMiss
 from aquila.intercept.web_sockets import answering, peer
+from aquila.recording import runtime
 from tests.support.slow import slow_but
 from tests.support.web_socket_clients import CLIENTS
 
@@ -64,6 +66,27 @@ def test_a_reader_that_comes_before_the_question_is_looked_after() -> None:
         assert [connection.recv(), connection.recv()] == ["one", "two"]
         with pytest.raises(CassetteMiss, match="> more"):
             connection.recv(60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.usefixtures("recorded")
+def test_a_forked_child_that_ends_its_use_of_the_cassette_breaks_nothing() -> None:
+    with aquila.use_cassette("x"), connect_in_thread(URL) as connection:
+        connection.send("hello")
+        assert connection.recv() == "one"
+        scope = runtime.current_run().scopes.innermost()
+        assert scope is not None
+        child = os.fork()
+        if not child:
+            try:
+                scope.close()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert connection.recv() == "two"
+        connection.send("more")
+        assert connection.recv() == "three"
+        connection.send("last")
 
 
 @pytest.mark.usefixtures("recorded")

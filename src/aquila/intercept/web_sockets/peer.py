@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import http
+import os
 import selectors
 import socket
 import threading
@@ -120,6 +121,7 @@ class _Peer:
 
     def __init__(self, end: socket.socket, conversation: ReplayedConversation, protocol: Any) -> None:
         self._end = end
+        self._process = os.getpid()
         self._selector: selectors.BaseSelector | None = None  # that of the thread, once it has begun
         self._conversation = conversation
         self._protocol = protocol
@@ -141,7 +143,9 @@ class _Peer:
         weakref.finalize(self, end.close).atexit = False
 
     def break_off(self) -> None:
-        """Let the connection break, for both."""
+        """Let the connection break, for both. In a process that was forked meanwhile it is that of the parent."""
+        if os.getpid() != self._process:
+            return
         with suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
 
