@@ -154,6 +154,8 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
     """The scope that answers what is asked of a provider over a socket of the client's own, or None for the guard."""
     if is_own_request() or (host, port) in own_servers():
         return None
+    if is_loopback(host) and not runtime.current_settings().providers:
+        return None  # before a scope is looked for: it would open that of a test which needs none
     scope, _ = _find_scope()
     if scope is None or scope.lets_through(host):
         return None

@@ -26,8 +26,9 @@ def provider() -> Iterator[Upstream]:
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     pytester.makepyfile(ownclients=CLIENTS)
 
-    def run_tests(source: str, *options: str) -> pytest.RunResult:
+    def run_tests(source: str, *options: str, in_process: bool = True) -> pytest.RunResult:
         pytester.makepyfile(test_own=textwrap.dedent(source))
-        return pytester.runpytest("-p", "no:cacheprovider", *options)
+        begin = pytester.runpytest_inprocess if in_process else pytester.runpytest_subprocess
+        return begin("-p", "no:cacheprovider", *options)
 
     return run_tests

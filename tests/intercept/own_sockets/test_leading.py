@@ -235,3 +235,19 @@ def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: 
             assert ownclients.over_socket("Where?")[0] == 200
         """
     ).assert_outcomes(passed=2)
+
+
+def test_connections_that_are_led_nowhere_load_and_open_nothing_for_it(run: Run) -> None:
+    result = run(
+        """
+        import socket, sys
+
+        def test_it():
+            with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+                pass
+            assert not {"httpx2", "h11", "aquila.intercept.own_sockets.listeners"} & set(sys.modules)
+        """,
+        in_process=False,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("aquila: *")

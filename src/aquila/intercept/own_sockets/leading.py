@@ -8,13 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila.intercept import policy
-from aquila.intercept.own_sockets.handshakes import client_context_for
-from aquila.intercept.own_sockets.listeners import Address, ProviderListeners
 from aquila.intercept.socket_guard import decode_host, decode_port, find
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.host_names import is_loopback
 
 if TYPE_CHECKING:
+    from aquila.intercept.own_sockets import handshakes, listeners
+    from aquila.intercept.own_sockets.listeners import Address
     from aquila.recording.scope import Scope
+else:
+    # Loaded for the first client that is led: every connection of a run comes by here.
+    lazy_modules(
+        globals(),
+        handshakes="aquila.intercept.own_sockets.handshakes",
+        listeners="aquila.intercept.own_sockets.listeners",
+    )
 
 
 class LedClients:
@@ -22,11 +30,17 @@ class LedClients:
 
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
-        self._listeners = ProviderListeners()
+        self._known: listeners.ProviderListeners | None = None
 
     def name_behind(self, address: str) -> str | None:
         """The name of a provider that was resolved to ``address``, if that is a stand-in."""
-        return self._listeners.name_behind(address)
+        return None if self._known is None else self._known.name_behind(address)
+
+    @property
+    def _listeners(self) -> listeners.ProviderListeners:
+        if self._known is None:
+            self._known = listeners.ProviderListeners()
+        return self._known
 
     def resolve(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
         """What ``getaddrinfo`` gives for a provider that a scope answers: a stand-in. None for anything else."""
@@ -82,17 +96,20 @@ class LedClients:
         if not self._answers(decode_host(name), find(args, named, 1, "sock")):
             return None
         named.pop("session", None)
-        return client_context_for(args[0]), *args[1:_SESSION]
+        return handshakes.client_context_for(args[0]), *args[1:_SESSION]
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
-        self._listeners.end_scope(scope)
+        if self._known is not None:
+            self._known.end_scope(scope)
 
     def _answers(self, name: str | None, connection: Any) -> bool:
         if not hasattr(connection, "getpeername"):  # in memory
+            if self._known is None:
+                return False
             scope = policy.find_scope_for_own_socket(name, None) if name is not None else None
-            return scope is not None and name is not None and self._listeners.expects(scope, name)
-        if self._listeners.has_accepted(connection):
+            return scope is not None and name is not None and self._known.expects(scope, name)
+        if self._known is not None and self._known.has_accepted(connection):
             return True
         return name is not None and not _is_connected(connection) and self.resolve_name(name) is not None
 
