@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -174,15 +173,19 @@ class SocketGuard:
 
         return resolve
 
-    @cached_property
+    @property
     def led_clients(self) -> leading.LedClients:
-        """Where clients with sockets of their own are led."""
-        return leading.LedClients(self.check)
+        """Where clients with sockets of their own are led. Two threads may both be the first to ask; one is kept."""
+        return self._led or self.__dict__.setdefault("_led_clients", leading.LedClients(self.check))
+
+    @property
+    def _led(self) -> leading.LedClients | None:
+        return self.__dict__.get("_led_clients")
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
-        if "led_clients" in self.__dict__:
-            self.led_clients.end_scope(scope)
+        if self._led is not None:
+            self._led.end_scope(scope)
 
     def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         checked = self._check_names(original)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class LedClients:
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
         self._known: listeners.ProviderListeners | None = None
+        self._making = threading.Lock()
 
     def name_behind(self, address: str) -> str | None:
         """The name of a provider that was resolved to ``address``, if that is a stand-in."""
@@ -38,9 +40,10 @@ class LedClients:
 
     @property
     def _listeners(self) -> listeners.ProviderListeners:
-        if self._known is None:
-            self._known = listeners.ProviderListeners()
-        return self._known
+        with self._making:  # two threads may both be the first; what one of them leads must be found again
+            if self._known is None:
+                self._known = listeners.ProviderListeners()
+            return self._known
 
     def resolve(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | None:
         """What ``getaddrinfo`` gives for a provider that a scope answers: a stand-in. None for anything else."""
