@@ -19,6 +19,7 @@ from aquila.recording.model_hosts import asks_model
 from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
 from aquila.recording.time_limits import current_limits
+from aquila.transports.departure import LEFT
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes import Route
 
@@ -159,7 +160,7 @@ class ScopeRoute(Route):
                 refuse=refuse,
                 fault=decision.fault,
             )
-        left = request.extensions.get(silences.LEFT) if response.end == "closed" else None
+        left = request.extensions.get(LEFT) if response.end == "closed" else None
         has_left = functools.partial(left.wait, self._silence) if left is not None else None
         return Rest(response, silence=silence, refuse=refuse, has_left=has_left)
 

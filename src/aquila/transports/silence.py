@@ -12,6 +12,7 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss, FaultFailed, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.time_limits import TimeLimit, strike_limit, strike_shortest_limit
+from aquila.transports.departure import LEFT
 
 if TYPE_CHECKING:
     import anyio
@@ -25,13 +26,6 @@ _STEP = 0.05
 def make_read_timeout() -> Exception:
     """Make the error of a read that took too long."""
     return httpx2.ReadTimeout("timed out")
-
-
-LEFT = "aquila_left"
-"""The extension of a request with a ``threading.Event`` that is set when its caller has left.
-
-What sends an answer on over a connection has it: it reads ahead of the caller, and would not hear of that.
-"""
 
 
 def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
@@ -126,8 +120,8 @@ class Silence:
             raise httpx2.TimeoutException("timed out")
 
     def _has_left(self) -> bool:
-        left = self._request.extensions.get(LEFT)
-        return left is not None and left.is_set()
+        departure = self._request.extensions.get(LEFT)
+        return departure is not None and departure.is_known
 
     def _read_limit(self) -> float | None:
         """The client's own limit of a read, in seconds. It may change while an answer is read."""

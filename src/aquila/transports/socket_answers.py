@@ -14,16 +14,18 @@ import h11
 import httpx2
 
 from aquila.errors import AquilaError
+from aquila.transports.departure import LEFT, CallerLeft, Departure, is_held_by_client
 from aquila.transports.failures import explain_failure
 from aquila.transports.http_client_answers import AnswerFile
 from aquila.transports.proxy import HOP_BY_HOP
-from aquila.transports.silence import LEFT
 
 Ask = Callable[[httpx2.Request], httpx2.Response]
 """What answers a request."""
 
 _PIECE = 65536
 _LARGEST_HEAD = 256 * 1024
+_STEP = 0.05
+"""How often a client that has said all is looked for, in seconds: nothing tells when it stops listening."""
 _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on, 0 seconds
 
 
@@ -46,8 +48,8 @@ def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
     asked = _read_request(connection, base)
     if asked is None:
         return
-    with _hearing_of_end(connection) as left:
-        asked.request.extensions[LEFT] = left
+    with _hearing_of_end(connection) as departure:
+        asked.request.extensions[LEFT] = departure
         is_whole = _answer(connection, asked, ask)
     if is_whole:
         _end(connection)
@@ -61,11 +63,14 @@ def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
         answer = ask(asked.request)
     except AquilaError as error:
         answer = _make_failure(error)
-    except (OSError, httpx2.RequestError):
+    except (OSError, httpx2.RequestError, CallerLeft):
         return False
     try:
         _send(connection, _make_last(answer), asked)
     except (OSError, AquilaError):  # of the answer, a miss within it, or the client has left
+        return False
+    except CallerLeft:
+        answer.close()  # in here, where it can be seen that perhaps nobody chose that
         return False
     finally:
         answer.close()
@@ -73,9 +78,9 @@ def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
 
 
 @contextlib.contextmanager
-def _hearing_of_end(connection: socket.socket) -> Iterator[threading.Event]:
-    """Yield an event that is set when the client closes its side. What it sends besides is not read."""
-    left = threading.Event()
+def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
+    """Yield what tells when the client leaves. What it sends besides is not read."""
+    departure = Departure()
     ours, theirs = socket.socketpair()
 
     def listen() -> None:
@@ -85,14 +90,20 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[threading.Event]:
             while all(key.fileobj is connection for key, _ in selector.select()):
                 # Below TLS: nobody reads there any more, and the end of TLS is no end of the connection.
                 if not _receive_below(connection):
-                    left.set()
+                    break
+            else:
+                return
+            selector.unregister(connection)
+            while is_held_by_client(connection):
+                if selector.select(_STEP):
                     return
+            departure.tell()
 
     thread = threading.Thread(target=listen, name="aquila-provider", daemon=True)
     with ours, theirs:
         thread.start()
         try:
-            yield left
+            yield departure
         finally:
             ours.send(b"\0")
             thread.join()

@@ -100,11 +100,13 @@ def after_first_part(prompt):
                 pass
             return file.read(int(file.readline(), 16))
 
-def over_impatient_socket(prompt):
+def over_impatient_socket(prompt, closes_half=False):
     with socket.create_connection(("api.openai.com", 443)) as plain:
         with ssl.create_default_context().wrap_socket(plain, server_hostname="api.openai.com") as safe:
             safe.settimeout(0.5)
             safe.sendall(request(prompt))
+            if closes_half:
+                socket.socket.shutdown(safe, socket.SHUT_WR)  # below TLS, as programs in other languages do
             return read(safe.makefile("rb"))
 
 def send(data):

@@ -138,16 +138,23 @@ def test_a_client_that_leaves_early_is_recorded_and_replayed_as_it_was(run: Run,
     assert len(provider.requests) == 1
 
 
-def test_a_client_that_stops_waiting_is_replayed_as_it_was(run: Run) -> None:
-    source = """
-        import pytest
-        import ownclients
+IMPATIENT = """
+    import threading
+    import pytest
+    import ownclients
 
-        @pytest.mark.parametrize("silent_after", [0, 2])
-        def test_it(silent_after, aquila_cassette):
-            with pytest.raises(TimeoutError):
-                ownclients.over_impatient_socket(f"Be silent after {silent_after}!")
-        """
+    @pytest.mark.parametrize(("silent_after", "closes_half"), [(0, False), (2, True)])
+    def test_it(silent_after, closes_half, aquila_cassette):
+        with pytest.raises(TimeoutError):
+            ownclients.over_impatient_socket(f"Be silent after {silent_after}!", closes_half)
+        _, *answering = [thread for thread in threading.enumerate() if thread.name == "aquila-provider"]
+        for thread in answering:
+            thread.join(20)
+            assert not thread.is_alive()
+    """
+
+
+def test_a_client_that_stops_waiting_is_noticed_at_once_and_replayed_as_it_was(run: Run) -> None:
     released = threading.Event()
 
     def fall_silent(path: str, body: bytes) -> Answer:
@@ -156,11 +163,30 @@ def test_a_client_that_stops_waiting_is_replayed_as_it_was(run: Run) -> None:
 
     with real_hosts(HOST, script=fall_silent) as provider:
         try:
-            run(source, "--aquila-record").assert_outcomes(passed=2)
-            run(source).assert_outcomes(passed=2)
+            run(IMPATIENT, "--aquila-record").assert_outcomes(passed=2)
+            run(IMPATIENT).assert_outcomes(passed=2)
         finally:
             released.set()
         assert len(provider.requests) == 2
+
+
+def test_a_client_that_closes_its_side_before_it_reads_gets_the_whole_answer(run: Run, provider: Upstream) -> None:
+    source = """
+        import pytest
+        import ownclients
+
+        @pytest.mark.aquila(faults="cut_stream")
+        def test_cut(aquila_script):
+            aquila_script.reply("Far out at sea.")
+            with pytest.raises((OSError, ValueError)):
+                ownclients.over_impatient_socket("Where?", closes_half=True)
+
+        def test_it(aquila_cassette):
+            assert len(ownclients.over_impatient_socket("Where?", closes_half=True)[1]) == 6
+        """
+    run(source, "--aquila-record").assert_outcomes(passed=2)
+    run(source).assert_outcomes(passed=2)
+    assert len(provider.requests) == 1
 
 
 def test_nothing_is_left_of_it_after_its_test(run: Run, provider: Upstream) -> None:

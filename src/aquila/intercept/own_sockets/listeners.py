@@ -17,6 +17,7 @@ from aquila.intercept.own_sockets.handshakes import server_context
 from aquila.recording import guard
 from aquila.recording.host_names import normalize_host
 from aquila.transports import socket_answers
+from aquila.transports.departure import LeavableUpstream
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.upstreams import find_upstream
 
@@ -217,7 +218,7 @@ class _Listener:
     def _ask(self, request: Any) -> Any:
         if self._is_closed:
             raise SessionClosed("the use of the cassette had ended when this was asked, over a connection of before")
-        url, network = request.url, find_upstream("live")
+        url, network = request.url, LeavableUpstream(find_upstream("live"))
         answering = policy.find_answering_scope(request.method, url.scheme, url.host, url.port, url.path)
         if answering is None:
             return network.send_request(request)

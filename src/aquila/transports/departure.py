@@ -1,0 +1,143 @@
+"""A caller who leaves before the answer has come: how that is seen, and how the wait for the upstream ends with it.
+
+What sends an answer on over a connection reads ahead of the caller, and would hear of that only when it writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from aquila.transports.upstreams import Upstream
+
+LEFT = "aquila_left"
+"""The extension of a request whose caller may leave: a ``Departure``."""
+
+_SOCKETS = Path("/proc/self/net/tcp")
+_INODE = 9
+"""The column of the file that an end of a connection belongs to: 0 once no process holds it any more."""
+
+
+class CallerLeft(BaseException):
+    """What was asked is of no use any more. No exception that code on the way might take for a failing network."""
+
+
+class Departure:
+    """Whether the caller of a request has left."""
+
+    def __init__(self) -> None:
+        self._left = threading.Event()
+        self._lock = threading.Lock()
+        self._upstream: socket.socket | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the caller has left."""
+        return self._left.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, so many seconds at most. Return whether the caller has left."""
+        return self._left.wait(seconds)
+
+    def tell(self) -> None:
+        """Say that the caller has left, which ends the connection to the upstream."""
+        with self._lock:
+            self._left.set()
+            self._end_upstream()
+
+    def connected(self, upstream: socket.socket) -> None:
+        """Say over which connection the answer will come."""
+        with self._lock:
+            self._upstream = upstream
+            if self.is_known:
+                self._end_upstream()
+
+    def _end_upstream(self) -> None:
+        if self._upstream is not None:
+            with contextlib.suppress(OSError):  # it may have ended
+                # Not closed: a thread that reads there would not hear of it. Nor that of TLS, which would wait.
+                socket.socket.shutdown(self._upstream, socket.SHUT_RDWR)
+
+
+class LeavableUpstream(Upstream):
+    """The upstream ``live`` for callers who may leave: what waits for it then gets ``CallerLeft``."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream.name, needs_key=upstream.needs_key)
+        self._inner = upstream
+
+    def send_request(self, request: httpx2.Request) -> httpx2.Response:
+        departure: Departure = request.extensions[LEFT]
+
+        def follow_connection(event: str, told: dict[str, Any]) -> None:
+            # The first leads to the provider or a proxy, the others put TLS around it.
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                departure.connected(told["return_value"].get_extra_info("socket"))
+
+        request.extensions["trace"] = follow_connection
+        try:
+            with _leaving(departure):
+                response = self._inner.send_request(request)
+        finally:
+            del request.extensions["trace"]
+        response.stream = _LeavableStream(response, departure)
+        return response
+
+
+@contextlib.contextmanager
+def _leaving(departure: Departure) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if departure.is_known:
+            raise CallerLeft from error
+        raise
+
+
+class _LeavableStream(httpx2.SyncByteStream):
+    def __init__(self, response: httpx2.Response, departure: Departure) -> None:
+        stream: Any = response.stream
+        self._stream = stream
+        self._departure = departure
+        self._tells_its_end = bool({"content-length", "transfer-encoding"} & set(response.headers))
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _leaving(self._departure):
+            yield from self._stream
+        if self._departure.is_known and not self._tells_its_end:
+            raise CallerLeft  # whoever left has ended this, too
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def is_held_by_client(connection: socket.socket) -> bool:
+    """Whether the client, which has closed its side of ``connection``, may still read from it.
+
+    A client may shut down the direction in which it has sent its request, and wait for the answer. The other end sees
+    no difference between that and a client that has closed its socket, but the kernel, which has both ends, does.
+    False where that cannot be asked: on systems other than Linux.
+    """
+    try:
+        client, here = connection.getpeername(), connection.getsockname()
+        ends = [_written(client), _written(here)]
+        for line in _SOCKETS.read_text("ascii").splitlines()[1:]:
+            columns = line.split()
+            if columns[1:3] == ends:
+                return columns[_INODE] != "0"
+    except (OSError, ValueError, IndexError):
+        return False
+    return False
+
+
+def _written(address: tuple[str, int]) -> str:
+    """An address as that file writes it: the IP address as a number of this machine."""
+    (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{number:08X}:{address[1]:04X}"
