@@ -21,7 +21,7 @@
     │   │   ├── PlayedOut            more identical requests than recordings *
     │   │   ├── UnscriptedRequest    no answer was written for a request *
     │   │   ├── FaultFailed          a fault that cannot be made of an answer, or that no request met *
-    │   │   ├── BudgetSpent      a request that the budget of a recording run has no room for *
+    │   │   ├── BudgetSpent          a request that the budget of a recording run has no room for *
     │   │   └── ConversationDrifted  a request that names an id of a replayed answer: no provider knows it *
     │   └── SessionClosed            a request through a session that has ended
     ├── LiveCallRefused              a request to a provider that nothing asked for *
@@ -326,7 +326,7 @@ class BudgetExceeded(AquilaError):
     """A budget of a queue or a task has no room for a request, which was not sent.
 
     ``budget`` is the cap as it was written, ``spent`` what is spent of it, in tokens or money, and ``resets_at`` when
-    it begins anew, in UTC, or None where that is no matter of time.
+    it is reset, in UTC; None if it is never reset.
     """
 
     def __init__(self, message: str, *, budget: str, spent: float, resets_at: datetime.datetime | None) -> None:

@@ -23,7 +23,7 @@ def find_unknown_variables() -> Iterator[str]:
         inner = name.removeprefix(_PREFIX)
         if inner == name or name in settings or inner in _OTHERS or inner.startswith(_OTHER_PREFIXES):
             continue
-        yield f"the environment variable {name} means nothing to Aquila{suggest_name(name, settings)}"
+        yield f"the environment variable {name} is not one that Aquila knows{suggest_name(name, settings)}"
 
 
 def warn_of_unknown_variables(config: pytest.Config) -> None:

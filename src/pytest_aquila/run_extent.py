@@ -167,7 +167,7 @@ class RunExtent:
         """Say why this was no run of all tests; an empty list says that it was one."""
         reasons = [*_reasons_of_options(self._config), *self._reasons]
         if self._heard_of < self._workers:
-            reasons.append("a worker told nothing of its tests")
+            reasons.append("a worker reported nothing about its tests")
         if not self._planned:
             reasons.append("there was no test")
         missing = sum(self.outcome_of(test) == "not run" for test in self.planned)

@@ -275,7 +275,7 @@ def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes) -> None
     done = waiting.run("review")
     assert done.code == 1
     assert re.search(r"^a +1  [0-9a-f]{8}  prompt +-kind \+brief$", done.out, re.MULTILINE)
-    assert "this is no terminal, so nothing was asked" in done.err
+    assert "stdin is not a terminal, so nothing was asked" in done.err
     assert "aquila cassettes review --accept a:1" in done.err
     found = waiting.run("review", "--list", "--json").json
     assert [(one["cassette"], one["number"], one["kind"]) for one in found] == [
@@ -293,7 +293,7 @@ def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiti
     done = waiting.run("review", "--accept", "a", "--reject", "b:2")
     assert done.code == 0
     assert "a: 2 accepted, 1 still waits\nb: 1 rejected, 1 still waits\n" in done.out
-    assert "1 recording would vanish, and stay: --kind gone means them" in done.out
+    assert "1 recording would be removed only with --kind gone" in done.out
     assert answers(waiting, "a.yaml") == ["At half past nine.", "Two.", "gone"]
     identifier = waiting.run("review", "b", "--list", "--json").json[0]["id"]
     assert waiting.run("review", "--accept", f"b:{identifier[:8]}").code == 0

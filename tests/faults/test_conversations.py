@@ -79,8 +79,8 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
         ("cut_stream(after_bytes=1)", "a message comes as a whole: give after="),
         ("garbage(at=2)", "there is no message 2"),
         ("abnormal_close(code=1000)", "code=1000 is none that closes a WebSocket abnormally"),
-        ("refusal", "what is said in this protocol cannot be changed so"),
-        ("one_piece", "it reaches no WebSocket"),
+        ("refusal", "this fault does not apply to this protocol"),
+        ("one_piece", "it does not apply to WebSockets"),
     ],
 )
 def test_what_cannot_be_is_said(text: str, why: str) -> None:
@@ -92,7 +92,7 @@ def test_what_cannot_be_is_said(text: str, why: str) -> None:
 def test_a_request_is_never_closed_with_a_code() -> None:
     (fault,) = read_faults("abnormal_close")
     asked = RecordedRequest("POST", "https://api.openai.com/v1/responses")
-    with pytest.raises(ImpossibleFault, match="nothing but a WebSocket"):
+    with pytest.raises(ImpossibleFault, match="only a WebSocket"):
         fault.change(Interaction(asked, RecordedResponse(200)))
 
 

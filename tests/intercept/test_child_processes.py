@@ -183,7 +183,7 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
     of_provider, of_other, of_this_machine = done.stdout.split("\n--\n")[:3]
     for came in (of_provider, of_other):
         assert came.startswith("LiveCallRefused"), done
-        assert "AQUILA_SESSION, in which its parent says it, is damaged" in came
+        assert "AQUILA_SESSION, set by the parent process, is damaged" in came
     assert of_this_machine.startswith("ConnectionRefusedError"), done
 
 

@@ -142,7 +142,7 @@ def test_markers_and_the_fixture_bring_faults_and_say_when_none_was_met(project:
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines_random(
         [
-            "*one_byte: it reaches no WebSocket*These do: cut_stream, *",
+            "*one_byte: it does not apply to WebSockets*These do: cut_stream, *",
             "*cut_stream(after=50): the provider sends * messages, so nothing is left after 50*",
         ]
     )
@@ -180,7 +180,7 @@ interactions:
     )
     result = project.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*split_events: it reaches no WebSocket*"])
+    result.stderr.fnmatch_lines(["*split_events: it does not apply to WebSockets*"])
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_an_unknown_variable_warns_with_a_suggestion(
     pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*AQUILA_TRANSPRT means nothing to Aquila; did you mean 'AQUILA_TRANSPORT'?*"])
+    result.stdout.fnmatch_lines(["*AQUILA_TRANSPRT is not one that Aquila knows; did you mean 'AQUILA_TRANSPORT'?*"])
 
 
 @pytest.mark.slow
@@ -57,7 +57,7 @@ def test_where_warnings_are_errors_an_unknown_variable_ends_the_run_in_one_sente
     pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_subprocess("-W", "error")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *AQUILA_TRANSPRT means nothing to Aquila*"])
+    result.stderr.fnmatch_lines(["ERROR: *AQUILA_TRANSPRT is not one that Aquila knows*"])
     assert "Traceback" not in result.stderr.str()
 
 

@@ -343,7 +343,7 @@ def test_no_test_fails_because_what_it_asked_cannot_be_told(
 
     monkeypatch.setattr("aquila.run_report.exchanges.ExchangeReader.read", fail)
     project.run(REPORT).assert_outcomes(passed=1)
-    assert read()["tests"][0]["exchanges"][0]["error"] == "what was asked cannot be told: RuntimeError"
+    assert read()["tests"][0]["exchanges"][0]["error"] == "the request cannot be shown: RuntimeError"
 
 
 def test_a_key_that_a_test_sets_and_takes_back_is_not_told(project: Project, read: Callable[[], Any]) -> None:

@@ -52,7 +52,7 @@ def test_an_id_of_a_shared_fixture_is_an_error_that_says_what_to_type(stateful: 
     assert result.parseoutcomes() == {"passed": 1, "failed": 1}
     assert len(stateful.server.seen) == count
     output = result.stdout.str()
-    assert "input[0].content[0].file_id names what recording 1 of test_app/@file has given in a replay" in output
+    assert "input[0].content[0].file_id names an id that was replayed from recording 1 of test_app/@file" in output
     command = "pytest test_app.py::TestFile::test_one test_app.py::TestFile::test_other --aquila-record=all"
     assert f"  {command}\n" in output
     assert "One of these is for fixture file of test_app.py, which does not run again with one test." in output
@@ -331,7 +331,7 @@ def test_a_program_is_told_what_to_type(stateful: StatefulProject, monkeypatch: 
     result.stderr.fnmatch_lines(
         [
             "aquila.errors.ConversationDrifted: input[[]0].output *",
-            "previous_response_id names what recording 2 of talk has given in a replay:",
+            "previous_response_id names an id that was replayed from recording 2 of talk:",
             "  run it once with AQUILA_TRANSPORT=record and AQUILA_RECORD=all in the environment",
         ]
     )

@@ -38,7 +38,7 @@ def test_a_client_is_told_how_to_record_the_conversation_anew(root: Path, serve:
         refused = converse(running.base_url, "Is it very large?")
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (404, "cassette_miss")
-    assert "previous_response_id names what recording 1 of talk has given in a replay" in error["message"]
+    assert "previous_response_id names an id that was replayed from recording 1 of talk" in error["message"]
     assert "AQUILA_RECORD=all" in error["message"]
     assert load_cassette(root / "talk.yaml") == before
     assert len(provider.requests) == 2

@@ -48,14 +48,14 @@ def places(plan: Plan) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (recording({}, status=429), "a passing failure (429)"),
-        (recording({}, status=503), "a passing failure (503)"),
+        (recording({}, status=429), "a temporary failure (429)"),
+        (recording({}, status=503), "a temporary failure (503)"),
         (recording({}, status=401), "about the key (401)"),
         (recording({}, status=0, end="broken"), "broke off"),
         (recording({}, status=0, end="silent"), "fell silent"),
         (recording({}, method="GET"), "no prompt for a model: GET /v1/responses"),
         (recording({}, url="https://api.openai.com/v1/files"), "no prompt for a model: POST /v1/files"),
-        (recording({"input": "[redacted-2]"}), "stands in the cassette for a secret"),
+        (recording({"input": "[redacted-2]"}), "a placeholder for a secret"),
     ],
 )
 def test_what_says_nothing_of_its_request_is_not_asked(row: Interaction, reason: str, tmp_path: Path) -> None:

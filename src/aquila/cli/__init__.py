@@ -78,14 +78,14 @@ COMMANDS = (
         "cassettes_accept",
         "store what failing tests and interrupted runs recorded",
         ("jobs/summary", "--dry-run"),
-        found="something waits, and nobody could be asked",
+        found="something is pending, and stdin is not a terminal",
     ),
     Command(
         "cassettes review",
         "cassettes_review",
         "review what waits beside cassettes, recording by recording",
         ("", "jobs/summary", "--list", "--accept jobs/summary:2 --reject jobs/title"),
-        found="something waits, and nobody was asked",
+        found="something is pending, and stdin is not a terminal",
     ),
     Command(
         "cassettes prune",

@@ -64,4 +64,4 @@ def _configure(folder: Path, name: str, value: str) -> None:
         raise CassetteError("git is not installed") from None
     except subprocess.CalledProcessError as error:
         reason = (error.stderr or "").strip()
-        raise CassetteError(f"git cannot be told of {name} in {folder}: {reason}. Is this a git repository?") from None
+        raise CassetteError(f"git cannot set {name} in {folder}: {reason}. Is this a git repository?") from None

@@ -28,8 +28,8 @@ from aquila.review.decisions import hold_reviews
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     project.add_arguments(parser)
-    old = parser.add_argument("old", metavar="OLD", help="the id, path or name that was")
-    new = parser.add_argument("new", metavar="NEW", help="the one that is")
+    old = parser.add_argument("old", metavar="OLD", help="the old id, path or name")
+    new = parser.add_argument("new", metavar="NEW", help="the new one")
     for argument in (old, new):
         arguments.complete_with(argument, arguments.complete_cassettes_and_files)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be moved")

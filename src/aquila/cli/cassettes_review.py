@@ -267,8 +267,8 @@ def _list_questions(desk: Desk, output: Output) -> int:
     first = f"{review.items[0].cassette.name}:{review.items[0].proposal.number}"
     if not desk.options.list:
         print_error(
-            f"aquila: {'--json is given' if output.as_json else 'this is no terminal'}, so nothing was asked. Decide "
-            f"with: aquila cassettes review --accept {shlex.quote(first)}{folders}"
+            f"aquila: {'--json is given' if output.as_json else 'stdin is not a terminal'}, so nothing was asked. "
+            f"Decide with: aquila cassettes review --accept {shlex.quote(first)}{folders}"
         )
     return FOUND
 
@@ -321,7 +321,7 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
             output.print_line(line)
         gone = [item for item in review.items if item.proposal.kind == _NOT_UNASKED]
         if gone and not options.kind:
-            output.print_line(f"{format_count(len(gone), 'recording')} would vanish, and stay: --kind gone means them")
+            output.print_line(f"{format_count(len(gone), 'recording')} would be removed only with --kind gone")
     output.print_json([dataclasses.asdict(each) for each in outcomes])
     return FAILED if not outcomes or any(each.problem for each in outcomes) else 0
 
@@ -362,7 +362,7 @@ def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], 
         hint = config.suggest_name(name, paths.values()) if paths else "; nothing waits at all"
         raise CassetteError(f"nothing waits for {name!r}{hint}")
     if numbers and len(named) > 1:
-        raise CassetteError(f"{name!r} means {len(named)} cassettes, and a number is of one")
+        raise CassetteError(f"{name!r} names {len(named)} cassettes, and a number needs exactly one")
     return named, numbers
 
 

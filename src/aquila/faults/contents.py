@@ -92,17 +92,17 @@ def _open(interaction: Interaction) -> _Opened:
     """Return an answer to be changed, and what changes its form. Raises ``ImpossibleFault`` for one that has none."""
     form = find_wire_form(interaction.request)
     if form is None:
-        raise ImpossibleFault("the request is in no wire form that is known, so its answer cannot be changed")
+        raise ImpossibleFault("the request has no known wire form, so its answer cannot be changed")
     edits = FORM_EDITS.get(form.name)
     if edits is None:
-        raise ImpossibleFault(f"an answer of the form {form.name} cannot be changed so")
+        raise ImpossibleFault(f"this fault does not apply to answers of the form {form.name}")
     response = interaction.response
     if not response.has_begun or not 200 <= response.status < 300:
         status = f"has the status {response.status}" if response.has_begun else "never began"
-        raise ImpossibleFault(f"the answer {status}, so it says nothing that could be changed")
+        raise ImpossibleFault(f"the answer {status}, so it has no content to change")
     draft = Draft(response)
     if any(map(_is_error, draft.values)):
-        raise ImpossibleFault("the answer tells of an error already")
+        raise ImpossibleFault("the answer already reports an error")
     return _Opened(edits, draft)
 
 

@@ -119,7 +119,7 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
     draft = ConversationDraft(interaction)
     form = open_conversation(interaction.request)
     if form is None or not form.tells_events:
-        raise ImpossibleFault("what is said in this protocol cannot be changed so")
+        raise ImpossibleFault("this fault does not apply to this protocol")
     frames, problem = draft.frames, ImpossibleFault("the provider answers nothing")
     for turn in _find_turns(frames):
         said = frames[turn.begin : turn.end]

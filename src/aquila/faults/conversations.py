@@ -91,7 +91,7 @@ def reordered_events(interaction: Interaction, *, at: int | None = None) -> Reco
     draft = ConversationDraft(interaction)
     frames, place = draft.frames, draft.place_of(at, is_followed=at is None)
     if place + 1 >= len(frames) or frames[place + 1].sent:
-        raise ImpossibleFault("the client speaks behind it, or nobody")
+        raise ImpossibleFault("no message of the provider follows it")
     return draft.finish([*frames[:place], frames[place + 1], frames[place], *frames[place + 2 :]])
 
 
@@ -115,7 +115,7 @@ def error_event(interaction: Interaction, *, after: int | None = None) -> Record
     draft = ConversationDraft(interaction)
     form = open_conversation(interaction.request)
     if form is None:
-        raise ImpossibleFault("the conversation is in no protocol that is known, so nobody knows its errors")
+        raise ImpossibleFault("the protocol of the conversation is not known, so neither are its errors")
     place = draft.place_after(after)
     frames = draft.frames
     asked = next((at for at in range(place - 1, -1, -1) if frames[at].sent), place)
@@ -183,4 +183,4 @@ MESSAGE_FAULTS: Mapping[str, Change] = {
 def reach_none(interaction: Interaction, **parameters: object) -> RecordedResponse:
     """Refuse any other fault: none of them reaches WebSockets."""
     known = ", ".join([*MESSAGE_FAULTS, *HANDSHAKE_FAULTS])
-    raise ImpossibleFault(f"it reaches no WebSocket, whose messages come as wholes. These do: {known}")
+    raise ImpossibleFault(f"it does not apply to WebSockets, which deliver whole messages. These do: {known}")

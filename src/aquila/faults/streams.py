@@ -253,7 +253,7 @@ def abnormal_close(
     interaction: Interaction, *, code: int = 1011, reason: str = "", after: int | None = None
 ) -> RecordedResponse:
     """A WebSocket is closed with this ``code`` and ``reason``, after so many messages, else in the middle."""
-    raise ImpossibleFault("nothing but a WebSocket is closed with a code")
+    raise ImpossibleFault("only a WebSocket is closed with a code")
 
 
 STREAM_FAULTS = (

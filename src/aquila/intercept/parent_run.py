@@ -121,7 +121,7 @@ def _refuse_everything() -> None:
     closed = {"transport": "replay", "guard": "all", "ignore_hosts": ()}
     run = runtime.Run(SettingsLayers(Path(), command_line=closed, under_pytest=True))
     run.__enter__()
-    run.hold(run.running_test(f"not known: {VARIABLE}, in which its parent says it, is damaged", None))
+    run.hold(run.running_test(f"unknown, because {VARIABLE}, set by the parent process, is damaged", None))
 
 
 class _ParentScope:

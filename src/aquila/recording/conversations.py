@@ -58,11 +58,11 @@ class UnknownId(NamedTuple):
 
     def describe(self) -> Iterator[str]:
         """Say why the request cannot be answered, in lines."""
-        yield f"{self.where} names what recording {self.number + 1} of {self.session.name} has given in a replay:"
+        yield f"{self.where} names an id that was replayed from recording {self.number + 1} of {self.session.name}:"
         numbers: dict[str, list[str]] = {}
         for session, number in self.conversation:
             numbers.setdefault(session.name, []).append(str(number + 1))
-        yield "no provider knows it. What belongs together has to be recorded anew from its beginning:"
+        yield "the provider does not know it. Record the whole conversation again:"
         yield from (f"  {_count(len(each))} {', '.join(each)} of {name}" for name, each in numbers.items())
         if self.held_by is not None:
             yield f"One of these is for {self.held_by.describe()}, which does not run again with one test."

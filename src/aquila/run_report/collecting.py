@@ -95,7 +95,7 @@ class ExchangeCollector:
                 with suppress(Exception):
                     address = ExchangeRedactor.of(each).redact_text(each.address)
                 exchange = self._read_address(address, each.asked)
-                exchange["error"] = f"what was asked cannot be told: {type(error).__name__}"
+                exchange["error"] = f"the request cannot be shown: {type(error).__name__}"
             if exchange is not None:
                 if report is not None and report.pending and "recorded" in exchange["states"]:
                     exchange["states"].append("pending")

@@ -119,7 +119,7 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
             continue
         request = each.request or recorded.request
         if _PLACEHOLDER.search(request.url.encode()) or _PLACEHOLDER.search(request.body):
-            text = "it holds what stands in the cassette for a secret"
+            text = "it holds a placeholder for a secret"
             aside.append(SetAside(each, recorded, text, is_skipped=False))
             continue
         candidates[each.place] = Question(each, recorded, request)
@@ -193,9 +193,9 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
     if response.end in ("broken", "silent"):
         return {"broken": "the recorded answer broke off", "silent": "the recorded answer fell silent"}[response.end]
     if is_failure(response):
-        return f"the recorded answer is a passing failure ({response.status})"
+        return f"the recorded answer is a temporary failure ({response.status})"
     if response.status in (401, 403):
-        return f"the recorded answer is about the key ({response.status})"
+        return f"the recorded answer is an error about the key ({response.status})"
     if recorded.kind == "websocket":
         return "a conversation over a WebSocket, which is not asked again"
     if not is_prompt(request.method, urlsplit(request.url).path):

@@ -84,7 +84,7 @@ def changed(path: Path, old: str, new: str) -> str:
         (HTTP[0], "content: ff00", "content: fg00", "must be in hexadecimal"),
         (HTTP[0], "      content: ff00\n", "", "a body must be of the type"),
         (HTTP[0], "    body:\n", "    body_type: none\n    body:\n", "unknown key 'body_type'"),
-        (HTTP[0], "recorded_at: 2", "recorded_at: x2", "'recorded_at' must be a moment"),
+        (HTTP[0], "recorded_at: 2", "recorded_at: x2", "'recorded_at' must be a date and time"),
         (HTTP[1], "version = 1", "version = 2", "of a version that is not known"),
         (HTTP[1], "version = 1", "version = 1\nsessions = []", "unknown key 'sessions'"),
         (

@@ -54,7 +54,7 @@ def test_other_bytes_are_a_miss(write: Any) -> None:
     assert send(replay, write(SOUND[:500]), is_text=is_text) is None
     miss = miss_of(replay, write(b"\0" * 100), is_text=is_text)
     assert miss.title == (
-        "the sound that the client sends differs from message 2 of 4 that it had sent: its bytes are others"
+        "the sound that the client sends differs from message 2 of 4 that it had sent: its bytes differ"
     )
 
 

@@ -25,7 +25,7 @@ _SETTING = re.compile(r"^  aquila_(\w+) =(.*(?:\n {6,}\S.*)*)$", re.MULTILINE)
 def advised(shown: str) -> list[dict[str, str]]:
     """The settings that a miss advises: of each alternative the text of each setting."""
     advice = shown.partition("in every run")[2].partition("(in pytest's settings;")[0]
-    return [dict(_SETTING.findall(part)) for part in re.split(r"\nor let", advice) if _SETTING.search(part)]
+    return [dict(_SETTING.findall(part)) for part in re.split(r"\nor accept", advice) if _SETTING.search(part)]
 
 
 def rules_with(advice: dict[str, str], before: MatchRules = RULES) -> MatchRules:
@@ -59,7 +59,7 @@ def test_a_value_that_is_new_in_every_run() -> None:
 
           aquila_ignore = user
 
-        or let any other of its kind stand in its place:
+        or accept any value of its kind in its place:
 
           aquila_normalize = uuid
 

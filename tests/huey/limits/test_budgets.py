@@ -58,7 +58,7 @@ def test_a_request_that_a_budget_has_no_room_for_is_not_sent(huey, provider):
     assert "the budget '40 tokens per day' has no room for this request, which was not sent: 30 tokens are" in str(
         error
     )
-    assert "It begins anew at" in str(error)
+    assert "It is reset at" in str(error)
     assert (error.budget, error.spent) == ("40 tokens per day", 30)
     assert error.resets_at > datetime.datetime.now(datetime.UTC)
 
@@ -153,7 +153,7 @@ def test_tests_spend_nothing_unless_they_are_asked_to(huey, provider):
 def test_a_budget_begins_anew(scope, resets):
     state, caps = state_of(MemoryHuey("x")), parse_budget(f"10 tokens per {scope}")
     reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
-    with pytest.raises(errors.BudgetExceeded, match=f"It begins anew at {resets} UTC") as caught:
+    with pytest.raises(errors.BudgetExceeded, match=f"It is reset at {resets} UTC") as caught:
         reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=NOON)
     reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=caught.value.resets_at.timestamp())
 
@@ -222,10 +222,10 @@ def test_who_is_refused_by_one_budget_takes_nothing_of_the_others():
     ("text", "said"),
     [
         ("5 per day", r"at '5 per day' \(column 1\): of what\? Write tokens or a currency"),
-        ("1k tokens per task, 5 USD per week", r"at '5 USD per week' \(column 21\): no budget reads so"),
+        ("1k tokens per task, 5 USD per week", r"at '5 USD per week' \(column 21\): not a budget"),
         ("$5 USD per day", "of what"),
         ("0 tokens per day", "a budget is more than 0"),
-        ("", "no budget reads so"),
+        ("", "not a budget"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_an_example(text, said):

@@ -322,7 +322,7 @@ def test_a_fault_that_reaches_no_web_socket_says_which_do(under: Opening, fault:
         assert not used.misses
     kind = FAULTS[fault]
     assert kind.within is None
-    with pytest.raises(aquila.errors.ConfigError, match=r"reaches no WebSocket.* These do: cut_stream, "):
+    with pytest.raises(aquila.errors.ConfigError, match=r"does not apply to WebSockets.* These do: cut_stream, "):
         kind.change_conversation(Interaction(RecordedRequest("GET", URL), RecordedResponse(101)))
 
 

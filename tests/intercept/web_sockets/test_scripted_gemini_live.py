@@ -137,7 +137,7 @@ def test_faults_are_told_as_google_does() -> None:
     ("messages", "named"),
     [
         (['{"client_content":{}}'], "the first message of a session is its setup"),
-        (['{"setup":{}}', '{"other":{}}'], "a script does nothing at other"),
+        (['{"setup":{}}', '{"other":{}}'], "a script does not answer other"),
         (['{"setup":{}}', '{"realtimeInput":{"text":"hi"}}'], "no answer is scripted for a message to wss://"),
     ],
 )
@@ -150,11 +150,11 @@ def test_what_no_script_can_do_is_a_miss_where_it_is_sent(messages: list[str], n
 @pytest.mark.parametrize(
     ("finish", "named"), [("length", "MAX_TOKENS"), ("content_filter", "SAFETY"), ("refusal", "SAFETY")]
 )
-def test_an_end_that_has_no_words_is_a_miss_and_no_complete_answer(finish: Any, named: str) -> None:
+def test_an_end_that_the_protocol_cannot_express_is_a_miss_and_no_complete_answer(finish: Any, named: str) -> None:
     with use_script() as script, connect(URL) as connection:
         script.reply("half", finish=finish)
         session = Session(connection)
-        with pytest.raises(UnscriptedRequest, match=f"Gemini Live: the scripted answer ends with {named}, and"):
+        with pytest.raises(UnscriptedRequest, match=f"Gemini Live: the scripted answer ends with {named}, which this"):
             session.say("hi")
 
 

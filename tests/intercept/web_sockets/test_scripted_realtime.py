@@ -307,8 +307,8 @@ def test_what_was_spoken_is_forgotten_when_it_is_truncated(run: Any) -> None:
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        ('{"type":"session.update","session":{"type":"transcription"}}', "transcribes nothing"),
-        ('{"type":"output_audio_buffer.clear"}', "a script does nothing at 'output_audio_buffer.clear'"),
+        ('{"type":"session.update","session":{"type":"transcription"}}', "cannot transcribe sound"),
+        ('{"type":"output_audio_buffer.clear"}', "a script does not answer 'output_audio_buffer.clear'"),
         ('{"type":"conversation.item.delete","item_id":"x"}', "has no item 'x'"),
         ('{"type":"response.create"}', "no answer is scripted for a message to wss://api.openai.com/v1/realtime"),
     ],

@@ -180,7 +180,7 @@ def test_a_question_without_an_answer_is_a_miss_where_it_is_sent(run: Any) -> No
 def test_a_message_that_no_script_understands_is_named() -> None:
     with use_script() as script, connect(URL) as connection:
         script.reply("1")
-        with pytest.raises(UnscriptedRequest, match=r"response.create alone, and this is 'response.steer'"):
+        with pytest.raises(UnscriptedRequest, match=r"only answers response.create, and this is 'response.steer'"):
             connection.send('{"type":"response.steer"}')
 
 
@@ -202,7 +202,7 @@ def test_no_json_is_named() -> None:
 
 def test_a_reader_that_has_asked_nothing_is_told_so(root: Path) -> None:
     write_script(root)
-    told = pytest.raises(UnscriptedRequest, match="has asked for none that is left")
+    told = pytest.raises(UnscriptedRequest, match="has answered all that it asked")
     with aquila.use_cassette("greeting", silence=0.1), connect(URL) as connection, told:
         connection.recv()
 

@@ -141,7 +141,7 @@ def _recorded_moment(tree: dict[str, Tree], path: TreePath) -> str:
             datetime.UTC
         )
     except (ValueError, OverflowError):
-        raise FormatError("'recorded_at' must be a moment", (*path, "recorded_at")) from None
+        raise FormatError("'recorded_at' must be a date and time", (*path, "recorded_at")) from None
     return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 

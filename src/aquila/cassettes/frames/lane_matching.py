@@ -157,7 +157,7 @@ class LaneMatcher:
         while True:
             taken = min(len(piece.data) - heard, len(data) - at)
             if memoryview(piece.data)[heard : heard + taken] != data[at : at + taken]:
-                return Mismatch(self.lane.sent[number], None, "its bytes are others")
+                return Mismatch(self.lane.sent[number], None, "its bytes differ")
             heard, at = heard + taken, at + taken
             if heard < len(piece.data):
                 break

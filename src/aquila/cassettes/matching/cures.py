@@ -249,7 +249,7 @@ def write_advice(cure: Cure) -> Iterator[str]:
 
 _LEADS = {
     "ignore": "leave it out of the comparison:",
-    "normalize": "let any other of its kind stand in its place:",
+    "normalize": "accept any value of its kind in its place:",
 }
 
 

@@ -220,7 +220,7 @@ def _files_named_like_journals(root: Path) -> list[Path]:
 
 def _why_not_a_journal(path: Path) -> str | None:
     if not _NAME.fullmatch(path.name):
-        return "no journal has such a name"
+        return "not the name of a journal"
     try:
         os.close(open_regular(path, os.O_RDWR))
     except FileNotFoundError:

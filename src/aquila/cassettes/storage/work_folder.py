@@ -43,7 +43,7 @@ def work_folder(root: Path) -> Path:
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
     if folder.is_symlink():
-        raise CassetteWriteError(f"cannot record: {folder} is a link, and what it leads to decides nothing. Remove it.")
+        raise CassetteWriteError(f"cannot record: {folder} is a symbolic link, which is not followed. Remove it.")
     for attempt in itertools.count():
         try:
             made_root = not root.exists()

@@ -106,7 +106,7 @@ class Draft:
         """Return the answer with all changes. Raises ``ImpossibleFault`` if there are none."""
         changes = list(self._changes())
         if not changes:
-            raise ImpossibleFault("the answer says so already")
+            raise ImpossibleFault("the answer already says this")
         return _with_changes(self.response, changes)
 
     def finish_with_error(self, write: Callable[[Sequence[Value]], Value], after: int | None) -> RecordedResponse:
@@ -115,7 +115,7 @@ class Draft:
         ``write`` makes the error from what came before it. Raises ``ImpossibleFault``.
         """
         if not self.is_streamed:
-            raise ImpossibleFault("the answer is not streamed, so no error can come in its midst")
+            raise ImpossibleFault("the answer is not streamed, so no error can come in the middle")
         count = len(self.parts) if self._is_array else len(self._sizes)
         after = count // 2 if after is None else after
         if not 0 <= after < count:

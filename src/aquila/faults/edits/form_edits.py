@@ -16,7 +16,7 @@ Cut = Literal["length", "content_filter"]
 NO_END = "the answer does not say how it ends"
 NO_CALL = "the answer calls no tool"
 NO_ID = "the tool call has no id"
-NO_USAGE = "the answer tells of no usage"
+NO_USAGE = "the answer reports no usage"
 NO_MODEL = "the answer does not name its model"
 
 

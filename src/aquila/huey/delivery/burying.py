@@ -69,7 +69,9 @@ def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) 
     """Say of the error that is being handled that a message was not kept, and enqueue that again."""
     if put_back is None:
         logger.exception(
-            "a message in the queue %r cannot be read (%s), nor kept at present as a dead letter", queue, reason
+            "a message in the queue %r can neither be read (%s) nor, at present, be kept as a dead letter",
+            queue,
+            reason,
         )
         return
     try:

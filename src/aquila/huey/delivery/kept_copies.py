@@ -84,7 +84,7 @@ class KeptCopies:
     def drop(self, task: Task, copy: Copy) -> None:
         """Have a task delivered again."""
         self._dropped.append(copy)
-        logger.warning("task %s is delivered again, because what it came to could not be stored", task.id)
+        logger.warning("task %s is delivered again, because its outcome could not be stored", task.id)
 
     def forget_finished(self) -> None:
         """Remove the copies of what is finished, where no next task is taken with which they would go."""

@@ -174,7 +174,7 @@ class LooseCopies(RunningCopies):
         while (present := self._state.get(table, key)) is not None:
             found, now = _split_mark(present), self._state.now()
             if found.mover != mover and now - found.at < _MARK_LASTS:
-                raise CopyBeingMoved("another consumer is moving this task: what it came to here is not stored yet")
+                raise CopyBeingMoved("another consumer is moving this task: its outcome here is not stored yet")
             marked = _MARK + struct.pack(">d", now) + mover + found.data
             if self._state.replace(table, key, present, marked):
                 return marked

@@ -290,7 +290,7 @@ class TasksInHand:
     def _say_if_lost(self, task: Task, was_ours: bool) -> None:
         if not was_ours:
             logger.warning(
-                "task %s was taken over by another consumer while it executed here: what it came to here is not stored",
+                "task %s was taken over by another consumer while it executed here: its outcome here is not stored",
                 task.id,
             )
 

@@ -23,7 +23,7 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
     To execute it again would pay again, for the same. ``is_result``: what could not be stored is the value that the
     task has returned. Else that is told already, and the task that follows, or the retry, cannot be enqueued.
     """
-    logger.error("task %s has failed for good, for this cannot be stored: %s", task.id, error)
+    logger.error("task %s has failed for good, because this cannot be stored: %s", task.id, error)
     task.retries = 0
     failure = None if is_result else task.__dict__.get("_aquila_error")
     is_retry = task.__dict__.get("_aquila_unsent_retry") is error

@@ -71,7 +71,7 @@ class Cap:
         return f"queue{at}"
 
     def resets_at(self, now: float) -> datetime.datetime | None:
-        """Return when it begins anew, in UTC, or None where that is no matter of time."""
+        """Return when the budget is reset, in UTC; None if it is never reset."""
         moment = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(minute=0, second=0, microsecond=0)
         match self.scope:
             case "hour":
@@ -106,7 +106,7 @@ def _parse_cap(text: str, at: int, part: str, owner: str) -> Cap:
     at += len(part) - len(part.lstrip())
     place = f"budget {text!r}, at {part.strip()!r} (column {at + 1})"
     if found is None:
-        raise ConfigError(f"{place}: no budget reads so. Write it as {EXAMPLE!r}; scopes are {', '.join(_SCOPES)}")
+        raise ConfigError(f"{place}: not a budget. Write it as {EXAMPLE!r}; scopes are {', '.join(_SCOPES)}")
     unit, symbol = (found["unit"] or "").lower(), found["symbol"]
     if (symbol is None) == (not unit):
         raise ConfigError(f"{place}: of what? Write tokens or a currency, as in {EXAMPLE!r}")
@@ -258,8 +258,8 @@ def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) 
     resets = cap.resets_at(now)
     when = {
         "task": "It is this task's own, and its retries count, too",
-        "queue": "It does not begin anew by itself",
-    }.get(cap.scope) or f"It begins anew at {resets:%Y-%m-%d %H:%M} UTC"
+        "queue": "It is never reset",
+    }.get(cap.scope) or f"It is reset at {resets:%Y-%m-%d %H:%M} UTC"
     of = f" of {cap.owner}" if cap.owner else ""
     return BudgetExceeded(
         f"the budget {cap.text!r}{of} has no room for this request, which was not sent: {cap.show(spent)} are spent, "

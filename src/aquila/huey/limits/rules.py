@@ -62,7 +62,7 @@ def parse_limits(given: str | Iterable[str]) -> tuple[Rule, ...]:
         for rule in _parse_text(text):
             known = rules.setdefault((rule.provider, rule.id), rule)
             if known is not rule:
-                raise ConfigError(f"limit {text!r}: {rule.text!r} says again what {known.text!r} has said")
+                raise ConfigError(f"limit {text!r}: {rule.text!r} repeats {known.text!r}")
     return tuple(rules.values())
 
 
@@ -91,7 +91,7 @@ def _parse_text(text: str) -> list[Rule]:
 def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> Rule:
     found = _RULE.fullmatch(limit.strip())
     if found is None:
-        raise _mistake(text, at, limit, "no limit reads so")
+        raise _mistake(text, at, limit, "not a limit")
     amount = parse_amount(found["amount"], found["thousands"])
     if amount < 1 or amount != int(amount):
         raise _mistake(text, at, limit, "a limit is a whole number from 1")

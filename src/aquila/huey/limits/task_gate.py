@@ -41,7 +41,7 @@ else:
 logger = logging.getLogger("huey.aquila")
 
 # Nobody has asked for pauses to be kept, so a storage that is away for a moment fails no call.
-_PAUSE_UNKNOWN = "whether %s asked for a pause is not known now"
+_PAUSE_UNKNOWN = "it is not known now whether %s asked for a pause"
 _REPLAYED = frozenset({"replay", "script"})
 """Transports behind which no provider is. Their requests count nothing, as those of tests: a replay does not wait."""
 
@@ -200,4 +200,4 @@ class GateAdmission:
                 tokens = usage.total_tokens if usage is not None else 0 if refused else None
                 self.held.settle(tokens, usage.output_tokens if usage is not None else None)
         except Exception:
-            logger.warning("what a request came to could not be counted", exc_info=True)
+            logger.warning("the tokens of a request could not be counted", exc_info=True)

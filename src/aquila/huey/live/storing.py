@@ -361,7 +361,7 @@ class RecordStore:
             self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
             if not self._is_away:
                 self._is_away = True
-                logger.warning("what happens to jobs cannot be published at present, and will be later: %s", error)
+                logger.warning("what happens to jobs cannot be published now, and will be published later: %s", error)
         else:
             if self._is_away:
                 logger.warning("what happens to jobs is published again")

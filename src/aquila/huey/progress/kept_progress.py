@@ -106,7 +106,7 @@ class KeptProgress:
             data = self._load_data(CHECKPOINTS_PREFIX + self._task.id)
             found = {} if data is EmptyData else self._huey.serializer.deserialize(data)
             if not isinstance(found, dict):
-                logger.warning("task %s: its checkpoints are none of Aquila's, and are left out", self._task.id)
+                logger.warning("task %s: its checkpoints were not written by Aquila, and are ignored", self._task.id)
                 found = {}
             self._checkpoints = found
         return self._checkpoints

@@ -150,7 +150,10 @@ class FollowedAnswer:
         if not isinstance(stored, list) or len(stored) != 3 or not isinstance(stored[2], dict):
             return
         if stored[2].get("key") != self._key:
-            logger.info("task %s: what it kept is of another stream, and this one begins anew", self.current.id)
+            logger.info(
+                "task %s: what it kept belongs to another stream, so this one starts from the beginning",
+                self.current.id,
+            )
             return
         found = KeptAnswer.from_stored(stored[1], stored[2])
         if found is not None:

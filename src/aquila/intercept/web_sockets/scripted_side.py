@@ -84,8 +84,8 @@ class ScriptedSide:
         if self._silenced_by:
             return unended_silence(self._form.name, self._silenced_by, self._settings.silence)
         return UnscriptedRequest(
-            f"{self._form.name}: the program waits for a message, and has asked for none that is left. A script speaks "
-            "when it is asked (aquila_silence says how long to wait)"
+            f"{self._form.name}: the program waits for a message, but the script has answered all that it asked. A "
+            "script only answers (aquila_silence says how long to wait)"
         )
 
     @property

@@ -33,8 +33,8 @@ class Turns:
         """
         if self._worker == get_ident() and self._lock.locked():
             raise RuntimeError(
-                "a WebSocket is used by what has interrupted its use in the same thread: by a signal handler, or by "
-                "what runs when garbage is collected. There it may be closed, but messages cannot be sent or awaited"
+                "a signal handler, or a finalizer, interrupted the use of a WebSocket in this thread and uses it too. "
+                "It may close the WebSocket there, but cannot send or receive messages"
             )
         try:
             with self._lock:

@@ -76,7 +76,7 @@ class GeminiLive(ConversationForm):
         ):
             if isinstance(said := field_of(message, name), dict):
                 return Question(self.ask({}), self._tell_answer) if hear(said) else []
-        raise NotUnderstood(f"a script does nothing at {', '.join(message) or 'an empty message'}")
+        raise NotUnderstood(f"a script does not answer {', '.join(message) or 'an empty message'}")
 
     def _hear_turns(self, said: Value) -> bool:
         turns = said.get("turns")
@@ -116,8 +116,8 @@ class GeminiLive(ConversationForm):
             for candidate in mappings(value.get("candidates")):
                 if (reason := candidate.get("finishReason", "STOP")) != "STOP":
                     raise NotUnderstood(
-                        f"the scripted answer ends with {reason}, and this protocol has no words for that. "
-                        "Leave its finish= out; refuse() can be told"
+                        f"the scripted answer ends with {reason}, which this protocol cannot express. "
+                        "Leave finish= out, or use refuse()"
                     )
                 for part in mappings(mapping(candidate.get("content")).get("parts")):
                     if "functionCall" in part:

@@ -81,7 +81,7 @@ class RealtimeConversation(ConversationForm):
             return self._ask_for_answer(mapping(message.get("response")))
         known = self._handlers.get(kind)
         if known is None:
-            raise NotUnderstood(f"a script does nothing at {kind!r}")
+            raise NotUnderstood(f"a script does not answer {kind!r}")
         return self._tell(known(self, message))
 
     # --- the session and its items
@@ -89,7 +89,7 @@ class RealtimeConversation(ConversationForm):
     def _update_session(self, message: Value) -> list[Value]:
         changed = mapping(message.get("session"))
         if changed.get("type") == "transcription":
-            raise NotUnderstood("a script hears nothing, and transcribes nothing")
+            raise NotUnderstood("a script cannot transcribe sound")
         self._session = _merge(self._session, changed)
         return [{"type": "session.updated", "session": self._session}]
 

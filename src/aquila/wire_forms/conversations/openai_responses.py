@@ -47,7 +47,7 @@ class ResponsesConversation(ConversationForm):
     def take(self, message: Value) -> Question | list[Frame]:
         kind = message.get("type")
         if kind != "response.create":
-            raise NotUnderstood(f"a script answers response.create alone, and this is {kind!r}")
+            raise NotUnderstood(f"a script only answers response.create, and this is {kind!r}")
         lane = message.get("stream_id")
         added = {} if lane is None else {"stream_id": lane}
         request = self.ask({name: value for name, value in message.items() if name not in _OF_THE_MESSAGE})
