@@ -107,7 +107,7 @@ class Subject:
         return False
 
 
-AQUILA_SUBJECT = Subject(AQUILA, "pytest-aquila", "pytest_aquila.plugin", ("--aquila-record",))
+AQUILA_SUBJECT = Subject(AQUILA, "aquila-llm", "pytest_aquila.plugin", ("--aquila-record",))
 RECORDERS = {
     "aquila": AQUILA_SUBJECT,
     "pytest-recording": Subject(

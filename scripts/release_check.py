@@ -1,7 +1,8 @@
 """Checks that this checkout can be released: `make release-check`.
 
-It builds both distributions, checks what is in them and what an index will show, installs each into an empty
-environment of the oldest and of the newest Python here, and runs the README there, without the source. At the end it
+It builds a wheel and a source distribution of the library and of the plugin, checks what is in them and what an index
+will show, installs the wheels and the sources into an empty environment of the oldest and of the newest Python here,
+and runs the README there, without the source. At the end it
 lists what has to be decided before a release. The exit code is 0 if nothing is wrong and nothing is left to decide, 1
 if something is wrong, and 3 if only decisions are left.
 """
@@ -36,12 +37,15 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="aquila-release-") as name:
             folder = Path(name)
-            wheel, source = build(folder / "dist")
-            check_contents(wheel, source)
-            check_page(wheel)
+            library = build(REPOSITORY, folder / "library")
+            plugin = build(REPOSITORY / "plugin", folder / "plugin")
+            check_contents(*library)
+            check_plugin_contents(*plugin)
+            for wheel in (library[0], plugin[0]):
+                check_page(wheel)
             for python in find_pythons():
-                for distribution in (wheel, source):
-                    try_readme(python, distribution, folder)
+                for pair in zip(library, plugin, strict=True):
+                    try_readme(python, *pair, folder)
     except ReleaseError as error:
         print(f"WRONG  {error}", file=sys.stderr)
         return _WRONG
@@ -66,16 +70,16 @@ def run(*command: str | Path, cwd: Path = REPOSITORY) -> str:
     return done.stdout
 
 
-def build(folder: Path) -> tuple[Path, Path]:
-    """Build the wheel, out of the source distribution, and return both."""
-    run(sys.executable, "-m", "build", "--outdir", folder)
+def build(project: Path, folder: Path) -> tuple[Path, Path]:
+    """Build the wheel of a project, out of its source distribution, and return both."""
+    run(sys.executable, "-m", "build", "--outdir", folder, project)
     [wheel], [source] = folder.glob("*.whl"), folder.glob("*.tar.gz")
     print(f"ok     built {source.name} and {wheel.name}")
     return wheel, source
 
 
 def check_contents(wheel: Path, source: Path) -> None:
-    """Check that the distributions hold what they need, and nothing that belongs here alone."""
+    """Check that the library's distributions hold what they need, and nothing that belongs here alone."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     folders = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
@@ -96,6 +100,20 @@ def check_contents(wheel: Path, source: Path) -> None:
     print(f"ok     {len(names)} files in the wheel, {len(packed_names)} in the source distribution")
 
 
+def check_plugin_contents(wheel: Path, source: Path) -> None:
+    """Check that the plugin's wheel is its entry point alone, and that its source holds what builds it."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        entry_points = "".join(archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
+    if len({name.partition("/")[0] for name in names}) != 1 or "aquila = pytest_aquila.plugin" not in entry_points:
+        raise ReleaseError(f"the plugin's wheel holds {sorted(names)}: see plugin/pyproject.toml")
+    with tarfile.open(source) as packed:
+        held = {member.name.partition("/")[2] for member in packed.getmembers() if member.isfile()}
+    if missing := {"README.md", "LICENSE", "pyproject.toml"} - held:
+        raise ReleaseError(f"the plugin's source distribution lacks {', '.join(sorted(missing))}")
+    print(f"ok     {len(names)} files in the plugin's wheel, {len(held)} in its source distribution")
+
+
 def check_page(wheel: Path) -> None:
     """Check the metadata, and that the page on an index has no link that leads nowhere there."""
     run(sys.executable, "-m", "twine", "check", "--strict", wheel)
@@ -105,7 +123,7 @@ def check_page(wheel: Path) -> None:
     left = re.findall(r"\]\((?!https?:)([^)]*)\)", str(page))
     if left:
         raise ReleaseError(f"the page for an index links to {left[0]}: see fancy-pypi-readme in pyproject.toml")
-    print("ok     metadata, and the page that an index shows")
+    print(f"ok     metadata of {wheel.name}, and the page that an index shows")
 
 
 def find_pythons() -> Iterator[str]:
@@ -115,12 +133,12 @@ def find_pythons() -> Iterator[str]:
         yield run("sh", REPOSITORY / "scripts" / "find-python.sh", wanted).strip()
 
 
-def try_readme(python: str, distribution: Path, folder: Path) -> None:
-    """Install a distribution into an empty environment, and run the README there."""
+def try_readme(python: str, library: Path, plugin: Path, folder: Path) -> None:
+    """Install both distributions into an empty environment, and run the README there."""
     place = Path(tempfile.mkdtemp(dir=folder))
     run(python, "-m", "venv", place / "venv")
     installed = place / "venv" / "bin" / "python"
-    run(installed, "-m", "pip", "install", "--quiet", f"{distribution}[openai,huey]", "httpx", cwd=place)
+    run(installed, "-m", "pip", "install", "--quiet", f"{library}[openai,huey]", plugin, "httpx", cwd=place)
     for part in PARTS_FOR_README:
         path = REPOSITORY / part
         if path.is_dir():
@@ -129,7 +147,7 @@ def try_readme(python: str, distribution: Path, folder: Path) -> None:
             shutil.copy(path, place / part)
     run(installed, "-m", "pytest", "tests/docs/test_pages.py", "-k", "every_snippet and README", cwd=place)
     version = run(installed, "-c", "import platform; print(platform.python_version())").strip()
-    print(f"ok     {distribution.name} runs the README on Python {version}")
+    print(f"ok     {library.name} and {plugin.name} run the README on Python {version}")
 
 
 def find_decisions(version: str) -> Iterator[str]:

@@ -230,7 +230,7 @@ def test_without_openai_each_call_names_the_command_that_installs_it() -> None:
     told = shown.splitlines()
     assert len(told) == 5
     assert all(line.startswith("MissingDependency aquila.ask needs the package 'openai'") for line in told)
-    assert all("pip install 'pytest-aquila[openai]'" in line for line in told)
+    assert all("pip install 'aquila-llm[openai]'" in line for line in told)
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_with_an_openai_that_is_too_old_a_call_says_which_is_needed() -> None:
         """
     )
     assert "needs openai 3 or newer, and openai 2.30.1 is installed" in shown
-    assert "pip install 'pytest-aquila[openai]'" in shown
+    assert "pip install 'aquila-llm[openai]'" in shown
 
 
 @pytest.mark.slow

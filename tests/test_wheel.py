@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works in an environment that holds nothing else."""
+"""The wheels of the library and the plugin: what is in them, and that they work where nothing else is installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
@@ -45,34 +46,64 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def wheel(clone: Path) -> Path:
-    done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", clone / "dist", cwd=clone)
+def build_wheel(project: Path) -> Path:
+    done = run(sys.executable, "-m", "build", "--wheel", "--no-isolation", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
-    [wheel] = (clone / "dist").glob("*.whl")
+    [wheel] = (project / "dist").glob("*.whl")
     return wheel
 
 
-def test_the_wheel_holds_the_two_packages_and_the_guard_of_children(wheel: Path, clone: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(clone: Path) -> Path:
+    return build_wheel(clone)
+
+
+@pytest.fixture(scope="module")
+def plugin_wheel(clone: Path) -> Path:
+    return build_wheel(clone / "plugin")
+
+
+def read_wheel(wheel: Path) -> tuple[set[str], str, Message]:
+    """The files of a wheel, its entry points, and its metadata."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         [info] = {name.partition("/")[0] for name in names if ".dist-info/" in name}
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
-        entry_points = archive.read(f"{info}/entry_points.txt").decode()
+        return names, archive.read(f"{info}/entry_points.txt").decode(), metadata
+
+
+def test_the_wheel_holds_the_two_packages_and_the_guard_of_children(wheel: Path, clone: Path) -> None:
+    names, entry_points, metadata = read_wheel(wheel)
+    [info] = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     assert {name.partition("/")[0] for name in names} == {"aquila", "pytest_aquila", "aquila_guard.pth", info}
     assert {"aquila/py.typed", "pytest_aquila/py.typed", f"{info}/licenses/LICENSE"} <= names
     source = clone / "src"
     kinds = {".py", ".html", ".css", ".js", ".svg"}
     assert {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in kinds} <= names
-    assert "[pytest11]\naquila = pytest_aquila.plugin" in entry_points
-    assert metadata["Name"] == "pytest-aquila"
+    assert "aquila = aquila.cli:main" in entry_points
+    assert "pytest11" not in entry_points  # or each start of pytest would read the list of these files
+    assert metadata["Name"] == "aquila-llm"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = set(metadata.get_all("Provides-Extra", []))
     assert {"openai", "huey", "redis", "postgres", "vcr", "local", "cli", "otel"} <= extras
     # A base that named a version of a client would push that client, or what stands on it, to another version.
     base = [needed for needed in metadata.get_all("Requires-Dist", []) if "extra ==" not in needed]
-    assert not [needed for needed in base if needed.startswith("openai")]
+    assert not [needed for needed in base if needed.startswith(("openai", "pytest"))]
     assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+def test_the_plugins_wheel_is_the_entry_in_pytest_alone(plugin_wheel: Path) -> None:
+    names, entry_points, metadata = read_wheel(plugin_wheel)
+    assert {name.partition(".dist-info/")[2] for name in names} == {
+        "METADATA",
+        "WHEEL",
+        "entry_points.txt",
+        "RECORD",
+        "licenses/LICENSE",
+    }
+    assert entry_points.strip() == "[pytest11]\naquila = pytest_aquila.plugin"
+    assert metadata["Name"] == "pytest-aquila"
+    assert str(metadata.get_payload()).startswith("# Aquila")
 
 
 UPSTREAM = """
@@ -115,16 +146,16 @@ def test_asks(aquila_cassette):
 """
 
 
-def make_environment(folder: Path, requirement: str) -> Path:
-    """Install ``requirement`` into a new virtual environment, and return its Python."""
+def make_environment(folder: Path, *requirements: str | Path) -> Path:
+    """Install ``requirements`` into a new virtual environment, and return its Python."""
     done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     python = folder / "bin" / "python"
     # The pip of this environment installs into that one, which is much faster than installing pip there first.
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check")
-    done = run(*pip, requirement, cwd=folder)
+    done = run(*pip, *requirements, cwd=folder)
     if done.returncode:  # once more: the network may have failed for a moment
-        done = run(*pip, requirement, cwd=folder)
+        done = run(*pip, *requirements, cwd=folder)
     if done.returncode and "CI" not in os.environ:
         pytest.skip(f"the wheel's dependencies cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
@@ -132,9 +163,9 @@ def make_environment(folder: Path, requirement: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a virtual environment into which the wheel, with what the examples need, was installed."""
-    return make_environment(tmp_path_factory.mktemp("environment"), f"{wheel}[huey,openai]")
+def environment(wheel: Path, plugin_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment into which the wheels, with what the examples need, were installed."""
+    return make_environment(tmp_path_factory.mktemp("environment"), f"{wheel}[huey,openai]", plugin_wheel)
 
 
 CLIENT_TESTS = """
@@ -183,14 +214,14 @@ def test_a_client_is_answered(address):
 
 
 def test_ask_names_what_it_needs(aquila_cassette):
-    with pytest.raises(aquila.errors.MissingDependency, match=r"pip install 'pytest-aquila\\[openai\\]'"):
+    with pytest.raises(aquila.errors.MissingDependency, match=r"pip install 'aquila-llm\\[openai\\]'"):
         aquila.ask("hello")
 """
 
 
-def test_the_base_records_and_replays_clients_without_openai(wheel: Path, tmp_path: Path) -> None:
+def test_the_base_records_and_replays_clients_without_openai(wheel: Path, plugin_wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "environment").mkdir()
-    python = make_environment(tmp_path / "environment", str(wheel))
+    python = make_environment(tmp_path / "environment", wheel, plugin_wheel)
     (tmp_path / "test_app.py").write_text(CLIENT_TESTS)
     pytest_ = (python, "-W", "error", "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "test_app.py")
 
@@ -200,6 +231,39 @@ def test_the_base_records_and_replays_clients_without_openai(wheel: Path, tmp_pa
     replayed = run(*pytest_, cwd=tmp_path)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     assert "1 replayed" in replayed.stdout
+
+
+WITHOUT_PYTEST = """
+import importlib.util
+
+import aquila
+from aquila.huey import MemoryHuey
+from aquila.testing import use_script
+
+assert importlib.util.find_spec("pytest") is None
+huey = MemoryHuey("jobs", immediate=True)
+
+
+@huey.task()
+def greet(name):
+    with use_script() as script:
+        script.reply(f"Hello {name}")
+        return aquila.ask("Greet").text
+
+
+assert greet("you").get() == "Hello you"
+print("greeted")
+"""
+
+
+def test_the_library_runs_jobs_and_its_command_without_pytest(wheel: Path, tmp_path: Path) -> None:
+    python = make_environment(tmp_path, f"{wheel}[openai,huey]")
+    (tmp_path / "app.py").write_text(WITHOUT_PYTEST)
+    done = run(python, "-W", "error", "app.py", cwd=tmp_path)
+    assert done.stdout == "greeted\n", done.stdout + done.stderr
+    shown = run(python.parent / "aquila", "cassettes", "list", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.startswith("no cassettes in ")
 
 
 def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Path) -> None:

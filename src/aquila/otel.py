@@ -7,7 +7,7 @@
 
     aquila.register(OpenTelemetry())
 
-Needs ``pip install 'pytest-aquila[otel]'`` and an OpenTelemetry SDK that exports. Each request to a provider is a span
+Needs ``pip install 'aquila-llm[otel]'`` and an OpenTelemetry SDK that exports. Each request to a provider is a span
 ``chat <model>``, each run of a tool a span ``execute_tool <name>``. No prompt and no answer is in them.
 """
 

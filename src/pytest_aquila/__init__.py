@@ -11,8 +11,8 @@ from types import ModuleType
 class OrdinaryFinder:
     """Loads Aquila's own modules as Python does. It stands in ``sys.meta_path`` from the import of the plugin on.
 
-    pytest would load them with its own loader, as it does all modules of a plugin, to rewrite their assertions. Aquila
-    has none, and that loader takes twice the time: it reads the code of a module piece by piece.
+    With ``-p aquila`` pytest would load all of ``aquila`` with its own loader, to rewrite assertions. Aquila has none,
+    and that loader takes twice the time: it reads the code of a module piece by piece.
     """
 
     @staticmethod

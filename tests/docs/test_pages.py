@@ -135,7 +135,7 @@ def test_what_is_shown_and_cannot_be_run_here_exists() -> None:
             if block.what != "not run" or block.language != "console":
                 continue
             for command, _ in commands(block):
-                extras = re.findall(r"pytest-aquila\[([\w,]+)\]", command)
+                extras = re.findall(r"(?:pytest-aquila|aquila-llm)\[([\w,]+)\]", command)
                 assert all(extra in project["optional-dependencies"] for row in extras for extra in row.split(","))
                 if command.startswith("make "):
                     assert command.split()[1] in targets, f"{name}: {command}"

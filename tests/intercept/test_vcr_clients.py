@@ -293,7 +293,7 @@ def test_without_vcrpy_a_model_request_names_what_to_install_and_others_pass(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "vcr", None)
     with aquila.use_cassette("x", loopback="all"):
-        with pytest.raises(MissingDependency, match=r"pip install 'pytest-aquila\[vcr\]'"):
+        with pytest.raises(MissingDependency, match=r"pip install 'aquila-llm\[vcr\]'"):
             post(echoing.url + PATH, {"a": 1})
         assert post(echoing.url + "/shop", {"a": 1})[0] == 201
     assert [path for path, _ in echoing.requests] == ["/shop"]

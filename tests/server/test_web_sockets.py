@@ -274,7 +274,7 @@ def test_without_the_library_a_handshake_is_told_what_to_install(
     with serve(record="missing", upstream=talker.url) as running, pytest.raises(InvalidStatus) as refused:
         converse(running)
     assert refused.value.response.status_code == 501
-    assert b"pip install 'pytest-aquila[websockets]'" in (refused.value.response.body or b"")
+    assert b"pip install 'aquila-llm[websockets]'" in (refused.value.response.body or b"")
 
 
 def test_a_code_that_nobody_may_send_breaks_the_connection(serve: Serve, root: Path) -> None:

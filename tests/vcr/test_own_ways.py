@@ -204,4 +204,4 @@ async def _nest(server: Upstream) -> None:
 def test_without_vcrpy_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['vcr'] = None\ntry:\n    from aquila import vcr\nexcept Exception as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "aquila.vcr needs the package 'vcr'; install it with: pip install 'pytest-aquila[vcr]'" in done.stdout
+    assert "aquila.vcr needs the package 'vcr'; install it with: pip install 'aquila-llm[vcr]'" in done.stdout

@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_command_line(words: list[str]) -> int:
     if words[:1] == ["--version"]:
-        print(f"aquila {metadata.version('pytest-aquila')}")
+        print(f"aquila {metadata.version('aquila-llm')}")
         return 0
     for count in range(1, min(len(words), _LONGEST) + 1):
         command = next((one for one in COMMANDS if one.name == " ".join(words[:count])), None)

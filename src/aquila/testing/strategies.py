@@ -8,7 +8,7 @@
             run_program()
 
 A failing example ends in a line that can be pasted above a test: ``@pytest.mark.aquila("chat/hello", faults="...")``.
-Strategies shrink to the simplest fault. They need ``hypothesis``: ``pip install 'pytest-aquila[hypothesis]'``.
+Strategies shrink to the simplest fault. They need ``hypothesis``: ``pip install 'aquila-llm[hypothesis]'``.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ class RunReports:
         mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
         head: RunReport = {
             "schema": SCHEMA_VERSION,
-            "aquila": importlib.metadata.version("pytest-aquila"),
+            "aquila": importlib.metadata.version("aquila-llm"),
             "python": platform.python_version(),
             "pytest": pytest.__version__,
             "platform": f"{platform.system()} {platform.machine()}".strip(),

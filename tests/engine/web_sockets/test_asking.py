@@ -428,7 +428,7 @@ class TestWhatItNeeds:
     def test_the_library_websockets(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "websockets.sync.client", None)
         monkeypatch.setitem(sys.modules, "websockets.asyncio.client", None)
-        with answering() as provider, pytest.raises(MissingDependency, match=r"pytest-aquila\[websockets\]"):
+        with answering() as provider, pytest.raises(MissingDependency, match=r"aquila-llm\[websockets\]"):
             engine.ask("Hi", **over_socket(provider))
 
     def test_text_of_whole_characters(self, engine: Engine) -> None:

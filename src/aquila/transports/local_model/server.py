@@ -101,7 +101,7 @@ def _package_folder(file: str | os.PathLike[str] | None) -> str:
     """The folder that holds ``xllamacpp``, for a process whose import path may be shorter than this one's."""
     spec = importlib.util.find_spec("xllamacpp")
     if spec is None or spec.origin is None:
-        command = INSTALL_LOCAL_MODEL if file is None else "pip install 'pytest-aquila[local]'"
+        command = INSTALL_LOCAL_MODEL if file is None else "pip install 'aquila-llm[local]'"
         raise MissingDependency(f"the local model needs the package 'xllamacpp'; install it with: {command}")
     return str(Path(spec.origin).parent.parent)
 
