@@ -43,7 +43,8 @@ def read_sample(config: pytest.Config) -> Sample:
 
 def _log_of(config: pytest.Config) -> PlayLog:
     log = config.stash[RUN].play_log
-    assert log is not None  # the run began with the option
+    if log is None:
+        raise RuntimeError("a run with --aquila-verify has begun without a log of plays")
     return log
 
 

@@ -113,7 +113,7 @@ def test_without_bounds_nothing_goes(tmp_path, clock):
     files.close()
 
 
-def test_a_clock_that_is_set_back_begins_no_span_before_the_newest(tmp_path, clock):
+def test_a_clock_that_is_set_back_begins_no_period_before_the_newest(tmp_path, clock):
     files = LogFiles(tmp_path, max_bytes=80, max_age=None)
     for number in range(10):
         files.append("task", line_of("task", n=number))

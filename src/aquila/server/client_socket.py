@@ -63,8 +63,9 @@ class ClientSocket(ServerConnection):
         return None if self._acceptance is None or self._acceptance.status_code == SWITCHED else self._acceptance
 
     async def accept(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Accept a good handshake. ``headers`` may name a subprotocol."""
-        assert self._acceptance is not None
+        """Accept a good handshake. ``headers`` may name a subprotocol. Raises ``RuntimeError`` before one has come."""
+        if self._acceptance is None:
+            raise RuntimeError("no handshake has come yet")
         for name, value in headers:
             self._acceptance.headers[name] = value
         await self._answer(self._acceptance)

@@ -96,13 +96,14 @@ class UploadSpool:
                 one.close()
         self._alike = still
 
-    def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> None:
+    def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> body_writer.BodyWriter:
         """Write what has come so far, which one of the recorded bodies begins with, and then ``piece``."""
         self._folder = _TemporaryFolder()
-        self._writer = body_writer.BodyWriter(self._folder.path)
+        writer = self._writer = body_writer.BodyWriter(self._folder.path)
         for data in alike[0].read_again(self._size) if alike else ():
-            self._writer.write(data)
-        self._writer.write(piece)
+            writer.write(data)
+        writer.write(piece)
+        return writer
 
     def finish(self) -> bytes | BodyFile:
         """Return the body, or its temporary file."""
@@ -113,13 +114,11 @@ class UploadSpool:
             for one in alike:
                 if one.body.size == self._size:
                     return one.body
-            if self._writer is None:
-                self._write_all(alike, b"")
+            writer = self._writer or self._write_all(alike, b"")
         finally:
             for one in alike:
                 one.close()
-        assert self._writer is not None
-        return replace(self._writer.finish(), owner=self._folder)
+        return replace(writer.finish(), owner=self._folder)
 
 
 def _open_all(bodies: Iterable[BodyFile]) -> list[_Resemblance]:

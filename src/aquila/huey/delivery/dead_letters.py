@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import threading
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -207,7 +207,7 @@ class DeadLetters:
             "priority": letter.priority,
         }  # fmt: skip
         self._state.put(TABLE, letter.id, msgpack.packb(fields), order=now)
-        if _count_put() % _TIDIED_EVERY == 0:
+        if next(_puts) % _TIDIED_EVERY == 0:
             self.tidy()
 
     def tidy(self) -> None:
@@ -236,14 +236,8 @@ def dead_letters(huey: Any) -> DeadLetters:
     return DeadLetters(huey)
 
 
-_puts, _puts_lock = 0, threading.Lock()
-
-
-def _count_put() -> int:
-    global _puts  # noqa: PLW0603 -- how often to tidy, not what is kept
-    with _puts_lock:
-        _puts += 1
-        return _puts
+_puts = itertools.count(1)
+"""A number for each letter that this process stores. It only says when to tidy, and is never reset."""
 
 
 def _unpack(value: bytes) -> dict[str, Any]:

@@ -152,7 +152,9 @@ class TaskLog:
 
     def read(self, task_id: str | None = None, attempt: int | None = None) -> list[TaskLogEntry]:
         """Return the records in order, of one task or of all, of one attempt or of all."""
-        found: Iterable[TaskLogEntry] = self._records.copy() if self._files is None else self._read_files(task_id)
+        found: Iterable[TaskLogEntry] = (
+            self._records.copy() if self._files is None else _read_records(self._files, task_id)
+        )
         records = [
             record for record in found if task_id in (None, record.task_id) and attempt in (None, record.attempt)
         ]
@@ -220,14 +222,14 @@ class TaskLog:
         line = _encode({name: getattr(record, name) for name in _FIELDS})
         self._files.append(record.task_id, line.encode(errors="replace"))
 
-    def _read_files(self, task_id: str | None) -> Iterator[TaskLogEntry]:
-        assert self._files is not None
-        for line in self._files.read(task_id):
-            # What a killed process left unfinished, or somebody else wrote, is left out.
-            with contextlib.suppress(ValueError, TypeError):
-                record = TaskLogEntry(**json.loads(line))
-                if type(record.attempt) is type(record.seq) is type(record.pid) is int and type(record.at) is float:
-                    yield record
+
+def _read_records(files: LogFiles, task_id: str | None) -> Iterator[TaskLogEntry]:
+    for line in files.read(task_id):
+        # A line that a killed process left unfinished, or that another program wrote, is left out.
+        with contextlib.suppress(ValueError, TypeError):
+            record = TaskLogEntry(**json.loads(line))
+            if type(record.attempt) is type(record.seq) is type(record.pid) is int and type(record.at) is float:
+                yield record
 
 
 class _ModelCallPlugin:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from aquila.cassettes.redaction.decoded_views import decode_json_escapes, without_cut_escape
@@ -94,6 +95,10 @@ def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Lea
                 open_values = [_Value(open_values[0].path, None)]
         within = open_values[-1]
         key = b""
+    return _make_leaves(found)
+
+
+def _make_leaves(found: Iterable[tuple[Path, _Value, tuple[int, int], bool]]) -> list[Leaf]:
     known: dict[_Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     leaves = []
     for path, value, place, is_codes in found:
