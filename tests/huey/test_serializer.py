@@ -24,6 +24,7 @@ import pytest
 from huey import MemoryHuey
 from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskLockedException
 from huey.registry import Message
+from huey.serializer import Serializer
 from huey.utils import SKIPPED, Error
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey import message_bounds
 from aquila.huey.sendable_values import find_unsendable
 from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
 from aquila.huey.wire_format import WireFormat
 from tests.support.examples import examples
 
@@ -108,6 +110,18 @@ ALL_SERIALIZERS = [
     for compression in (False, True)
     for signing in ({}, {"secret": SECRET, "queue": "app"})
 ]
+
+
+@given(values)
+@example([b"\xc7\x00\xf8", (1, (2,))])
+def test_plain_data_is_what_needs_no_look_at_how_it_arrives(value):
+    wire = MsgpackSerializer()
+    if is_plain_data(value):
+        for serializer in (wire, Serializer()):
+            assert find_difference(value, serializer.deserialize(serializer.serialize(value))) is None
+    message = Message("id", "name", args=(value,), kwargs={"value": value})
+    arrived = wire.deserialize(wire.serialize(message))
+    assert find_difference((message.args, message.kwargs), (arrived.args, arrived.kwargs)) is None
 
 
 @given(values)

@@ -30,6 +30,9 @@ Secret: TypeAlias = str | bytes
 _START = b"\xc1q\x01"
 _COMPRESSED, _SIGNED, _TASK = 1, 2, 4
 _HEADER = 4
+_USUAL_TASK = _START + bytes([_TASK])
+"""The header of a task that is neither signed nor compressed."""
+_LONGEST_USUAL = 4096  # Bytes of a message that may be copied instead of looked into.
 _SIGNATURE = 32
 _MIN_SECRET = 16
 _WORTH_COMPRESSING = 512  # Bytes; below that the saving is less than the time.
@@ -77,6 +80,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         self._exceptions = tuple(exceptions)
         self._max_objects = max_objects
         self._wire = WireFormat(self._exceptions, max_objects=max_objects)
+        self._usual = 0 if self._secrets else min(_LONGEST_USUAL, max_size)
         self._keys: dict[Purpose, list[bytes]] = {}
         if queue is not None:
             for purpose in ("task", "value"):
@@ -112,6 +116,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
                 "send a reference to the data, or raise max_size= on both sides"
             )
         flags = _TASK if type(data) is Message else 0
+        if flags and not self.comp and not self._secrets:
+            return _USUAL_TASK + payload
         if self.comp and len(payload) > _WORTH_COMPRESSING:
             payload, flags = zlib.compress(payload, self.comp_level), flags | _COMPRESSED
         if not self._secrets:
@@ -126,6 +132,10 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         ``purpose`` says whether it must be a task or a value. Without it the message may be either, as which it was
         sent. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed as they must be.
         """
+        if len(data) < self._usual and data[:_HEADER] == _USUAL_TASK and type(data) is bytes and purpose != "value":
+            usual = self._wire.loads(data[_HEADER:])  # As of most tasks. What is wrong with others is found below.
+            if type(usual) is Message:
+                return usual
         if len(data) > self._max_size + _HEADER + _SIGNATURE:
             raise MessageRejected(f"the message is larger than the limit of {self._max_size:,} bytes (max_size=)")
         data = bytes(data)

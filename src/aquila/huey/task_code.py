@@ -29,11 +29,14 @@ class TaskCode:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
         task = self._task
+        if error is None and self._inner is None:  # As of most tasks.
+            if not task._aquila_in_hand.may_end(task):
+                raise KeyboardInterrupt
+            return None
         try:
             if self._inner is not None:
                 return self._inner.__exit__(kind, error, traceback)
-            if error is not None:
-                reschedule_after(self._huey, task, error)
+            reschedule_after(self._huey, task, error)
             return None
         finally:
             if kind is not KeyboardInterrupt and not task._aquila_in_hand.may_end(task):

@@ -20,7 +20,12 @@ def create_id(task: Any) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
-def let_make_ids(task_class: Any) -> None:
-    """Let tasks of a class have their ids from here, unless the class has a way of its own."""
-    if task_class.create_id is _of_huey:
-        task_class.create_id = create_id
+def let_make_ids(task_class: Any) -> bool:
+    """Let tasks of a class have their ids from here, unless the class has a way of its own. Return whether it had none.
+
+    Delete the attribute ``create_id`` of the class to take that back.
+    """
+    if task_class.create_id is not _of_huey:
+        return False
+    task_class.create_id = create_id
+    return True

@@ -103,7 +103,7 @@ class WireFormat:
         try:
             # In a list of one, taken off again: msgpack packs one level more than it unpacks.
             packer = getattr(self._of_thread, "packer", None) or self._make_packer_of_thread()
-            data: bytes = packer.pack([value])[1:]
+            data: bytes = packer.pack([_take_task_apart(value) if type(value) is Message else value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
@@ -134,6 +134,8 @@ class WireFormat:
         is_small = len(data) <= self._small
         if not is_small and (excess := self._describe_excess(data)):
             raise MessageRejected(f"the message has {excess}")
+        if is_small and (task := _read_usual_task(data)) is not None:
+            return task
         decoder = _Decoder(self._exceptions)
         try:
             value = msgpack.unpackb(
@@ -219,21 +221,9 @@ class _Decoder:
         return dict(pairs)
 
     def decode_extension(self, code: int, data: bytes) -> Any:
-        if code >= 0:
-            return msgpack.ExtType(code, data)
-        if code == _DATETIME:
-            text = data.decode("ascii")
-            moment = datetime.fromisoformat(text.rstrip("~"))
-            return moment.replace(fold=1) if text.endswith("~") else moment
-        if code == _TIMEDELTA and len(data) == _TIMEDELTA_FORMAT.size:
-            days, seconds, microseconds = _TIMEDELTA_FORMAT.unpack(data)
-            return timedelta(days, seconds, microseconds)
-        if code == _SKIPPED and not data:
-            return SKIPPED
         if code in _DECODED_MARKERS and not data:
             self.unclaimed += 1
-            return _DECODED_MARKERS[code]
-        raise MessageRejected(f"not a message of this serializer: unknown type {code}")
+        return _decode_extension(code, data)
 
     def decode_list(self, items: list[Any]) -> Any:
         if not items or type(items[0]) is not _TypeMarker:
@@ -267,24 +257,75 @@ class _Decoder:
         return error
 
     def _build_message(self, items: list[Any]) -> Any:
-        fields = items[1:]
-        if len(fields) > len(Message._fields):
-            raise MessageRejected(
-                f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
-                "it was sent by a newer Huey; update the workers first"
-            )
-        kinds = tuple(map(type, fields))
-        if kinds not in _accepted_kinds:  # Most tasks of a program have the same few, and looking each up takes longer.
-            _check_field_types(kinds)
-        message = Message(*fields)
-        if message.name is None:
-            raise MessageRejected("not a message of this serializer: a task without a name")
-        if message.kwargs and {*map(type, message.kwargs)} != _TEXT_ALONE:
-            raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
-        chord = message.chord_config
-        if chord is not None and [type(part) for part in chord] != [str, int, int, Message]:
-            raise MessageRejected("not a message of this serializer: the chord of a task is malformed")
-        return message
+        return _build_message(items[1:])
+
+
+def _decode_extension(code: int, data: bytes) -> Any:
+    if not data and (marker := _DECODED_MARKERS.get(code)) is not None:
+        return marker
+    if code >= 0:
+        return msgpack.ExtType(code, data)
+    if code == _DATETIME:
+        text = data.decode("ascii")
+        moment = datetime.fromisoformat(text.rstrip("~"))
+        return moment.replace(fold=1) if text.endswith("~") else moment
+    if code == _TIMEDELTA and len(data) == _TIMEDELTA_FORMAT.size:
+        days, seconds, microseconds = _TIMEDELTA_FORMAT.unpack(data)
+        return timedelta(days, seconds, microseconds)
+    if code == _SKIPPED and not data:
+        return SKIPPED
+    raise MessageRejected(f"not a message of this serializer: unknown type {code}")
+
+
+def _build_message(fields: list[Any]) -> Any:
+    if len(fields) > len(Message._fields):
+        raise MessageRejected(
+            f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
+            "it was sent by a newer Huey; update the workers first"
+        )
+    kinds = tuple(map(type, fields))
+    if kinds not in _accepted_kinds:  # Most tasks of a program have the same few, and looking each up takes longer.
+        _check_field_types(kinds)
+    message = Message(*fields)
+    if message.name is None:
+        raise MessageRejected("not a message of this serializer: a task without a name")
+    if message.kwargs and {*map(type, message.kwargs)} != _TEXT_ALONE:
+        raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
+    chord = message.chord_config
+    if chord is not None and [type(part) for part in chord] != [str, int, int, Message]:
+        raise MessageRejected("not a message of this serializer: the chord of a task is malformed")
+    return message
+
+
+# Of almost every task only itself and its arguments are of a type that msgpack does not have. Such a one is taken apart
+# and put together without a call for each list.
+_EMPTY_EXTENSION = b"\xc7\x00"
+"""How each marker begins. What holds these bytes elsewhere is read the other way."""
+_ARGUMENTS = 1 + Message._fields.index("args")
+
+
+def _take_task_apart(message: Any) -> list[Any]:
+    parts = [_TYPE_MARKERS[_MESSAGE], *message]
+    if type(parts[_ARGUMENTS]) is tuple:
+        parts[_ARGUMENTS] = [_TYPE_MARKERS[_TUPLE], *parts[_ARGUMENTS]]
+    return parts
+
+
+def _read_usual_task(data: bytes | memoryview) -> Any:
+    """Return the message of a task without other markers than its own and that of its arguments, else None."""
+    if bytes(data).count(_EMPTY_EXTENSION) != 2:
+        return None
+    try:
+        parts = msgpack.unpackb(data, ext_hook=_decode_extension, strict_map_key=False)
+    except Exception:  # noqa: BLE001 -- who reads it the other way says what is wrong
+        return None
+    if type(parts) is not list or len(parts) <= _ARGUMENTS or parts[0] is not _DECODED_MARKERS[_MESSAGE]:
+        return None
+    arguments = parts[_ARGUMENTS]
+    if type(arguments) is not list or not arguments or arguments[0] is not _DECODED_MARKERS[_TUPLE]:
+        return None
+    parts[_ARGUMENTS] = tuple(arguments[1:])
+    return _build_message(parts[1:])
 
 
 _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {

@@ -8,7 +8,7 @@ from huey.signals import Signal
 from huey.storage import MemoryStorage
 
 from aquila.huey import AquilaHuey, MemoryHuey
-from aquila.huey.delivery.delivering_huey import _find_own
+from aquila.huey.delivery.delivering_huey import find_own
 
 
 def test_a_class_that_sends_signals_by_itself_sends_all_where_nobody_listens():
@@ -61,14 +61,14 @@ def test_who_instruments_the_sending_of_signals_hears_all_where_nobody_listens(k
 
 def test_who_has_instrumented_them_before_is_told_from_huey(monkeypatch):
     own = Huey._emit
-    assert _find_own(Huey, "_emit") is own
+    assert find_own(Huey, "_emit") is own
 
     @functools.wraps(own)
     def send(*args, **kwargs):
         own(*args, **kwargs)
 
     monkeypatch.setattr(Huey, "_emit", send)
-    assert _find_own(Huey, "_emit") is None
+    assert find_own(Huey, "_emit") is None
 
 
 def test_signals_of_another_class_are_all_sent():

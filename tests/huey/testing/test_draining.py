@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import time_machine
-from huey import MemoryHuey, crontab
+from huey import Huey, MemoryHuey, crontab
 from huey.api import chord, group
 from huey.exceptions import CancelExecution, RetryTask
 from huey.storage import MemoryStorage
 
+import aquila.huey
 from aquila.errors import ConfigError, TaskContractBroken, TaskError
 from aquila.huey import instrument
 from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, use_test_queue
@@ -641,3 +642,65 @@ def test_what_else_waits_is_not_read_for_each_task(monkeypatch):
         for name in ("enqueued_items", "scheduled_items"):
             monkeypatch.setattr(huey.storage, name, lambda *arguments: pytest.fail("everything was read"))
         assert [run.value for run in drain_queue().runs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", [MemoryHuey, aquila.huey.MemoryHuey])
+def test_an_enqueue_of_ones_own_is_called(kind):
+    class Counting(kind):
+        enqueued = 0
+
+        def enqueue(self, task):
+            self.enqueued += 1
+            return super().enqueue(task)
+
+    huey = Counting("counting")
+
+    @huey.task()
+    def add(a, b):
+        return a + b
+
+    with use_test_queue(huey):
+        add(1, 2)
+        assert drain_queue().runs[0].value == 3
+    assert huey.enqueued == 1
+
+
+def test_what_others_put_in_the_place_of_hueys_enqueue_is_called(huey, note, monkeypatch):
+    seen, enqueue = [], Huey.enqueue
+    monkeypatch.setattr(Huey, "enqueue", lambda self, task: seen.append(task.name) or enqueue(self, task))
+    note(1)
+    assert seen == ["note"]
+
+
+def test_a_receiver_that_changes_the_stored_result_is_found(huey, note):
+    @huey.signal("complete")
+    def change(signal, task):
+        huey.put_result(task.id, "another")
+
+    note(1)
+    with pytest.raises(TaskContractBroken, match=r"1 and came out as .*another"):
+        drain_queue()
+
+
+def test_the_results_of_runs_that_are_looked_at_later_are_those_of_their_time(huey):
+    @huey.task()
+    def make():
+        return {"made": [1]}
+
+    result = make()
+    drained = drain_queue()
+    assert result() == {"made": [1]}  # and removes it
+    assert drained.runs[0].stored == {"made": [1]}
+    assert drained.runs is drained.runs
+
+
+def test_tasks_make_their_ids_as_before_when_the_queue_is_closed():
+    huey = MemoryHuey("before")
+
+    @huey.task()
+    def nothing():
+        return None
+
+    with use_test_queue(huey):
+        assert "create_id" in vars(nothing.task_class)
+    assert "create_id" not in vars(nothing.task_class)

@@ -32,14 +32,14 @@ _ATTRIBUTE = "_aquila_in_hand"
 _making = threading.Lock()
 
 
-def _find_own(kind: Any, name: str) -> Any:
+def find_own(kind: Any, name: str) -> Any:
     """Return a function of Huey's own, or None where whoever instruments Huey has put another in its place already."""
     found = kind.__dict__[name]
     is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
     return found if is_own else None
 
 
-_emit_of_huey, _send_of_huey = _find_own(_huey.Huey, "_emit"), _find_own(Signal, "send")
+_emit_of_huey, _send_of_huey = find_own(_huey.Huey, "_emit"), find_own(Signal, "send")
 """How Huey itself sends signals."""
 
 

@@ -13,6 +13,7 @@ from huey.storage import BaseStorage, MemoryStorage
 from aquila.errors import ConfigError
 from aquila.huey.instrumenting import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
+from aquila.huey.task_ids import let_make_ids
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.task_execution import put_under_observation, run_inline
@@ -179,10 +180,13 @@ def _put_under_test(huey: Any) -> Iterator[None]:
     kind, wrapper = type(huey), huey.task_wrapper_class
     change_class(huey)
     put_under_observation(huey)
+    quickened = [each for each in huey._registry._registry.values() if let_make_ids(each)]
     try:
         yield
     finally:
         huey.__class__, huey.task_wrapper_class = kind, wrapper
+        for each in quickened:
+            del each.create_id
 
 
 def _production_storage(huey: Any) -> Any:

@@ -4,121 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-from huey.api import PeriodicTask
+from huey.api import Huey, PeriodicTask, Result, Task
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
-from huey.signals import SIGNAL_COMPLETE, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
+from huey.serializer import Serializer
+from huey.signals import SIGNAL_COMPLETE, SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
 from huey.storage import MemoryStorage
 
 from aquila.errors import NotSerializable, TaskContractBroken
+from aquila.huey.delivery.delivering_huey import DeliveringHuey, find_own
 from aquila.huey.error_texts import text_of
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.limits.rescheduling import reschedule_after
+from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing.attribute_patches import replace_attributes
-from aquila.huey.testing.django_commits import commit_at_end, may_commit
+from aquila.huey.testing.observation import Observation
 from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
-from aquila.huey.testing.wire_comparison import find_difference, is_plainly_same
-from aquila.recording.places import needs_boundary, outcome_boundary
-from aquila.recording.time_limits import TASK, TimeLimit, time_limit
+from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
 
 _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
 )
 _SMOOTH = [SIGNAL_EXECUTING, SIGNAL_COMPLETE]
 """The signals of most runs: nothing else happened."""
+_EXACT_SERIALIZERS = (Serializer, MsgpackSerializer)
+"""Plain data arrives as it is by these, not by what a user has made of them."""
+_Messages: TypeAlias = tuple[list[Any] | None, int, tuple[Any, ...]]
+"""What is in a queue and its schedule: all of it, or the number of the last message and what is in the schedule.
+
+A plain tuple: two are made for each task.
+"""
+_enqueue_of_huey = find_own(Huey, "enqueue")  # Others that instrument Huey put another in its place.
 _RAISED_INLINE = "_aquila_raised_inline"  # Set on an exception of a task that ran inline: its caller gets it as it is.
 
 
-@dataclass(slots=True)
-class _Observation:
-    """What is noticed while one task executes. It encloses the code of the task.
-
-    What encloses the code further is made only where it does something.
-    """
-
-    huey: Any
-    task: Any
-    task_id: str
-    signals: list[str] = field(default_factory=list)
-    hooks: list[str] = field(default_factory=list)
-    failures: list[tuple[str, Exception]] = field(default_factory=list)
-    returned: bool = False
-    value: Any = None
-    exception: BaseException | None = None
-    storing_failed: Exception | None = None
-    duration: float = 0.0
-    time_is_up: bool = False
-    retry_delay: float = 0.0
-    inner: contextlib.ExitStack | None = None
-    started: float = 0.0
-
-    @contextlib.contextmanager
-    def keep_failure(self, what: str) -> Iterator[None]:
-        """Keep an exception of a hook or a receiver. Huey would log it and go on; it is raised when the run is over."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 -- any hook of a user
-            self.failures.append((what, error))
-
-    def __enter__(self) -> None:
-        self.started = time.perf_counter()
-        # In most runs none of this does anything, and then it is not asked for one by one.
-        if self.task.timeout or needs_boundary() or may_commit():
-            try:
-                self.inner = self._enclose_code()
-            except BaseException as error:
-                self.exception = error
-                raise
-
-    def _enclose_code(self) -> contextlib.ExitStack | None:
-        """Keep the code within its time limit, let a miss leave it as an exception, and commit what it leaves to it."""
-        timeout = self.task.timeout
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_limit_code(self, timeout) if timeout else outcome_boundary())
-            if may_commit():
-                stack.enter_context(commit_at_end())
-            return stack.pop_all()
-
-    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
-        left = error
-        try:
-            if self.inner is not None:
-                left = self._leave_inner(kind, error, traceback)
-            if left is not None:
-                reschedule_after(self.huey, self.task, left)
-                if left is not error:
-                    raise left
-        except BaseException as other:
-            self.exception = other
-            raise
-        else:
-            self.exception, self.returned = error, error is None
-        finally:
-            self.duration = time.perf_counter() - self.started
-
-    def _leave_inner(self, kind: Any, error: Any, traceback: Any) -> BaseException | None:
-        """Return what leaves the code then: its own exception, another in its place, or none."""
-        try:
-            if self.inner is not None:
-                self.inner.__exit__(kind, error, traceback)
-        except BaseException as other:  # noqa: BLE001 -- raised by the caller
-            return other
-        left: BaseException | None = error
-        return left
-
-
 # Set by run_task for the context of one execution. None where Huey's own methods run by themselves: in a consumer.
-_observation: ContextVar[_Observation | None] = ContextVar("aquila_task_observation", default=None)
+_observation: ContextVar[Observation | None] = ContextVar("aquila_task_observation", default=None)
 
 
 class ObservedHuey(AquilaHuey):
@@ -130,6 +56,28 @@ class ObservedHuey(AquilaHuey):
     def _get_timestamp(self) -> Any:
         clock = current_clock.get()
         return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
+
+    def enqueue(self, task: Any) -> Any:
+        """Enqueue a task. What few tasks need is gone through only for them: a test may enqueue thousands."""
+        receivers = self._signal.receivers
+        if (
+            not isinstance(task, Task)
+            or "_aquila_message" in task.__dict__
+            or not _enqueues_as_huey(type(self))
+            or Huey.enqueue is not _enqueue_of_huey
+            or self._immediate
+            or hasattr(task, "_aquila_parameters")
+            or hasattr(task, "_aquila_unique")
+            or task.expires
+            or task.on_complete is not None
+            or receivers["any"]
+            or receivers.get(SIGNAL_ENQUEUED)
+            or self.publisher is not None
+            or _observation.get() is not None
+        ):
+            return super().enqueue(task)
+        self.storage.enqueue(self.serialize_task(task), task.priority)
+        return Result(self, task) if self.results else None
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
         seen = _observation.get()
@@ -143,6 +91,7 @@ class ObservedHuey(AquilaHuey):
         receivers = self._signal.receivers
         if not receivers["any"] and not receivers.get(signal):
             return
+        seen.was_told = True
         for receiver in (*receivers.get(signal, ()), *receivers["any"]):
             name = getattr(receiver, "__name__", repr(receiver))
             with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
@@ -201,11 +150,15 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-@contextlib.contextmanager
-def _limit_code(seen: _Observation, timeout: float) -> Iterator[None]:
-    limit = time_limit(_make_replayed_limit(seen, timeout))
-    with _limit_time(seen, timeout), limit, outcome_boundary():
-        yield
+def _compare_with_huey(kind: Any) -> bool:
+    """Whether a class enqueues and sends signals as Huey itself does, but for what Aquila's classes add."""
+    ours = (ObservedHuey, AquilaHuey, DeliveringHuey, Huey)
+    names = ("enqueue", "_emit", "_pipeline_results", "_result_handle")
+    return all(base in ours for base in kind.__mro__ for name in names if name in base.__dict__)
+
+
+_enqueues_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
+"""The same, found once for each class."""
 
 
 def put_under_observation(huey: Any) -> None:
@@ -228,7 +181,12 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
     Raises ``TaskContractBroken`` when the task broke a rule that a worker holds it to, with its own exception as the
     cause; and what Huey lets through, an exception that is no ``Exception``.
     """
-    seen, attempt = _Observation(huey, task, task.id), task.__dict__.get("_aquila_attempt", 1)
+    return observe_task(huey, task, timestamp).make_run()
+
+
+def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
+    """Do what ``run_task`` does, and return what was noticed: its ``TaskRun`` is made when it is needed."""
+    seen = Observation(huey, task)
     before = _mark_messages(huey.storage)
     token = _observation.set(seen)
     try:
@@ -241,106 +199,63 @@ def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
         _observation.reset(token)
     if isinstance(seen.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
         raise seen.exception
-    data = huey.storage.peek_data(task.id)
-    stored = None if data is EmptyData else huey.serializer.deserialize(data)
-    state: State = "complete"
+    seen.message = huey.storage.peek_data(task.id)
     if seen.signals != _SMOOTH or seen.failures or seen.time_is_up:
         _check_contract(huey, task, seen)
-        state = _final_state(seen)
-    if seen.returned and _is_stored(huey, task, seen.value):
-        if data is EmptyData:  # A hook has read it, and reading removes it.
-            _check_result(task, seen.value, huey.serializer.deserialize(huey.serializer.serialize(seen.value)))
-        elif not is_plainly_same(seen.value, stored):
-            _check_result(task, seen.value, stored)
-    added = _read_added(huey, before) if _mark_messages(huey.storage) != before else ()
-    return TaskRun(
-        task=task,
-        value=seen.value,
-        exception=seen.exception,
-        state=state,
-        attempt=attempt,
-        signals=tuple(seen.signals),
-        hooks=tuple(seen.hooks),
-        retry=ScheduledRetry(task.eta, seen.retry_delay, task.retries) if "retrying" in seen.signals else None,
-        enqueued=tuple([other for other in added if other.id != task.id]) if added else (),
-        duration=seen.duration,
-        stored=stored,
+        seen.state = _final_state(seen)
+        if "retrying" in seen.signals:
+            seen.retry = ScheduledRetry(task.eta, seen.retry_delay, task.retries)
+    if not _arrives_as_it_is(huey, task, seen):
+        _check_stored(huey, task, seen)
+    if _mark_messages(huey.storage) != before:
+        seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
+    return seen
+
+
+def _arrives_as_it_is(huey: Any, task: Any, seen: Observation) -> bool:
+    """Whether the stored result is what the task has returned, which needs no look at what is stored: most are."""
+    return (
+        seen.returned
+        and not (seen.hooks or seen.was_told)
+        and seen.message is not EmptyData
+        and type(huey.serializer) in _EXACT_SERIALIZERS
+        and _is_stored(huey, task, seen.value)
+        and is_plain_data(seen.value)
     )
+
+
+def _check_stored(huey: Any, task: Any, seen: Observation) -> None:
+    stored = seen.read_stored()
+    if seen.returned and _is_stored(huey, task, seen.value):
+        if seen.message is EmptyData:  # A hook has read it, and reading removes it.
+            stored = huey.serializer.deserialize(huey.serializer.serialize(seen.value))
+        _check_result(task, seen.value, stored)
 
 
 def _read_added(huey: Any, before: _Messages) -> list[Any]:
     """Return the tasks of the messages that were not there before."""
-    storage = huey.storage
-    if before.enqueued is None:
-        scheduled = storage.scheduled_items() if before.waiting or storage.schedule_size() else ()
+    storage, (enqueued, last, waiting) = huey.storage, before
+    if enqueued is None:
+        scheduled = storage.scheduled_items() if waiting or storage.schedule_size() else ()
         data = [
-            *(each for _, number, each in sorted(storage._queue) if number > before.number),
-            *(Counter(scheduled) - Counter(each for _, each in before.waiting)).elements(),
+            *(each for _, number, each in sorted(storage._queue) if number > last),
+            *(Counter(scheduled) - Counter(each for _, each in waiting)).elements(),
         ]
     else:
-        after = _mark_messages(storage)
-        data = [*(Counter(after.enqueued) - Counter(before.enqueued)).elements()]
+        after, _, _ = _mark_messages(storage)
+        data = [*(Counter(after or ()) - Counter(enqueued)).elements()]
     added = [huey.deserialize_task(bytes(each)) for each in data]
     for other in added:
         other._aquila_huey = huey  # So that it can be performed on its own.
     return added
 
 
-class _Messages(NamedTuple):
-    """What is in a queue and its schedule: all of it, or the number of the last message and what is in the schedule."""
-
-    enqueued: list[Any] | None
-    number: int = 0
-    waiting: tuple[Any, ...] = ()
-
-
 def _mark_messages(storage: Any) -> _Messages:
     """Return what tells later which messages were added. It is asked twice for each task, whatever else is queued."""
     about = storage.__dict__
     if type(storage) is MemoryStorage and "_c" in about:  # It counts what is enqueued.
-        return _Messages(None, about["_c"], tuple(about["_schedule"]))
-    return _Messages([bytes(each) for each in (*storage.enqueued_items(), *storage.scheduled_items())])
-
-
-@contextlib.contextmanager
-def _limit_time(seen: _Observation, seconds: float) -> Iterator[None]:
-    """End the code of a task with ``TaskTimeout`` after a time, by an alarm signal."""
-    on_main_thread = threading.current_thread() is threading.main_thread()
-    # Off the main thread no alarm can be set, and a task would fail with ValueError: there it must look by itself.
-    if not on_main_thread or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    has_ended = False
-
-    def raise_timeout(signum: int, frame: Any) -> None:
-        if not has_ended:
-            seen.time_is_up = True
-            raise TaskTimeout(f"timeout ({seconds}s)")
-
-    started = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, raise_timeout)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        try:
-            yield
-        finally:
-            has_ended = True
-    finally:  # also where the alarm has struck in the line above
-        signal.setitimer(signal.ITIMER_REAL, 0)  # first: struck with the handler from before, it may end the process
-        signal.signal(signal.SIGALRM, handler)
-        # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
-        signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
-
-
-def _make_replayed_limit(seen: _Observation, seconds: float) -> TimeLimit:
-    """The time limit of a task as a replay sees it: what ended the recording ends the replay, without the wait."""
-
-    def make_error() -> TaskTimeout:
-        seen.time_is_up = True
-        return TaskTimeout(f"timeout ({seconds}s)")
-
-    return TimeLimit(TASK, seconds, make_error)
+        return None, about["_c"], tuple(about["_schedule"])
+    return [bytes(each) for each in (*storage.enqueued_items(), *storage.scheduled_items())], 0, ()
 
 
 def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
@@ -352,7 +267,7 @@ def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_
     return max(0.0, round(float((eta - now).total_seconds()), 3))
 
 
-def _final_state(seen: _Observation) -> State:
+def _final_state(seen: Observation) -> State:
     outcome: Any = "retry"
     for name in seen.signals:
         if name in _OUTCOMES:
@@ -362,7 +277,7 @@ def _final_state(seen: _Observation) -> State:
     return state
 
 
-def _check_contract(huey: Any, task: Any, seen: _Observation) -> None:
+def _check_contract(huey: Any, task: Any, seen: Observation) -> None:
     for what, error in seen.failures:
         raise TaskContractBroken(
             f"{what} raised {text_of(error)}. Huey only logs that, so whatever it guards is not guarded"
@@ -389,7 +304,7 @@ def _check_result(task: Any, value: Any, stored: Any) -> None:
         raise TaskContractBroken(f"the result of {task_name(task)} changes on its way to the result store: {found}")
 
 
-def _explain_broken_end(task: Any, seen: _Observation, error: Exception) -> TaskContractBroken:
+def _explain_broken_end(task: Any, seen: Observation, error: Exception) -> TaskContractBroken:
     """Return what to raise when Huey itself raised: the task has run, and no signal will ever tell how it ended."""
     name = task_name(task)
     if seen.returned and seen.storing_failed is not None:

@@ -42,6 +42,24 @@ def is_plainly_same(sent: Any, arrived: Any) -> bool:
     return True
 
 
+_SIMPLE = _PLAIN | {float}
+_DEEPEST = 20
+
+
+def is_plain_data(value: Any, depth: int = 0) -> bool:
+    """Whether a value is of nothing but plain types, at every depth. False says nothing of one that is very deep."""
+    kind = type(value)
+    if kind is dict:
+        parts = (*value, *value.values())
+    elif kind is list or kind is tuple:
+        parts = value
+    else:
+        return kind in _SIMPLE
+    if _SIMPLE.issuperset(map(type, parts)):
+        return True
+    return depth < _DEEPEST and all(is_plain_data(part, depth + 1) for part in parts)
+
+
 def _locate_difference(sent: Any, arrived: Any, where: str) -> str | None:
     if sent is arrived:
         return None
