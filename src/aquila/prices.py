@@ -38,7 +38,7 @@ class Price:
     """What a million tokens of a model cost. ``model`` is its name, or a pattern with ``*``.
 
     ``cached_input`` is the price of input that the provider had in its cache; that of ``input`` by default. ``as_of``
-    is the day of which the price is, and ``source`` says where it stands.
+    is the day on which the price was valid, and ``source`` says where it was published.
     """
 
     model: str

@@ -28,7 +28,7 @@ def forget_facts(item: pytest.Item) -> None:
 
 
 def add_report(item: pytest.Item, report: ScopeReport) -> None:
-    """Add what a scope of a test did. Its properties are sums over its scopes; what is nothing has none."""
+    """Add what a scope of a test did. Its properties are sums over its scopes; what is zero has none."""
     counts = {
         "replayed": report.replayed,
         "recorded": report.recorded,

@@ -1,4 +1,4 @@
-"""What was computed of objects, found by the object itself: where many tests share a cassette, each goes through all.
+"""A memo of computed values, by the identity of objects: where many tests share a cassette, each would compute all.
 
 Comparing two interactions by value takes as long as most of what is computed of a short one.
 """
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
-    # A child that another thread's hold were copied into would wait forever.
+    # A forked child would inherit the lock as another thread holds it, and wait for ever.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 

@@ -1,4 +1,4 @@
-"""Faults of conversations over WebSockets: the same names, and what they come to there.
+"""Faults of conversations over WebSockets: the same names, and what they mean there.
 
 A failure is the answer to the handshake. All else happens to the messages of the provider, which are counted from the
 beginning of a recorded conversation, or of a scripted answer. What a model says is changed within one answer.

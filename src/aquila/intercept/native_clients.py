@@ -69,7 +69,7 @@ class NativeClients:
         async def create_connection(
             loop: Any, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
         ) -> Any:
-            there = self._guard.led_clients.redirect(host, port) if self._guard.patches.in_force else None
+            there = self._guard.redirects.redirect(host, port) if self._guard.patches.in_force else None
             if there is None:
                 return await checked(loop, protocol_factory, host, port, **options)
             if options.get("ssl"):

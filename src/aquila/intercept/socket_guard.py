@@ -4,7 +4,8 @@ Names are checked when they are resolved, and when a TLS handshake names its ser
 Addresses are checked when a socket connects, and for each datagram. What Aquila itself sends out, and what a live test
 sends, passes. ``native_clients`` checks for libraries that have sockets of their own.
 
-What a scope can answer is not refused: a client of Python's sockets is led to what answers it; see ``own_sockets``.
+What a scope can answer is not refused: a client of Python's sockets is redirected to a listener here; see
+``own_sockets``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from aquila.intercept import native_clients, policy
-    from aquila.intercept.own_sockets import leading
+    from aquila.intercept.own_sockets import redirection
     from aquila.recording.scope import Scope
 
     Replacement: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        leading="aquila.intercept.own_sockets.leading",
+        redirection="aquila.intercept.own_sockets.redirection",
         native_clients="aquila.intercept.native_clients",
         policy="aquila.intercept.policy",
         socket="socket",
@@ -106,10 +107,10 @@ class SocketGuard:
             @functools.wraps(original)
             def begin(*args: Any, **kwargs: Any) -> Any:
                 name = find(args, kwargs, position, "server_hostname")
-                led = self.led_clients.lead_handshake(args, kwargs, name) if self.patches.in_force else None
-                if led is None:
+                redirected = self.redirects.redirect_handshake(args, kwargs, name) if self.patches.in_force else None
+                if redirected is None:
                     self.check(name, None)
-                return original(*(args if led is None else led), **kwargs)
+                return original(*(args if redirected is None else redirected), **kwargs)
 
             return begin
 
@@ -165,27 +166,27 @@ class SocketGuard:
         @functools.wraps(original)
         async def resolve(*args: Any, **kwargs: Any) -> Any:
             host, port = host_and_port(args, kwargs)
-            if self.patches.in_force and not self.led_clients.keeps_address(host, port):
-                if (led := self.led_clients.resolve(args[1:], kwargs)) is not None:
-                    return led
+            if self.patches.in_force and not self.redirects.keeps_address(host, port):
+                if (redirected := self.redirects.resolve(args[1:], kwargs)) is not None:
+                    return redirected
                 self.check(host, port, within_loop=True)
             return await original(*args, **kwargs)
 
         return resolve
 
     @property
-    def led_clients(self) -> leading.LedClients:
-        """Where clients with sockets of their own are led. Two threads may both be the first to ask; one is kept."""
-        return self._led or self.__dict__.setdefault("_led_clients", leading.LedClients(self.check))
+    def redirects(self) -> redirection.Redirection:
+        """Redirects clients with sockets of their own. Two threads may both be the first to ask; one object is kept."""
+        return self._known_redirects or self.__dict__.setdefault("_redirects", redirection.Redirection(self.check))
 
     @property
-    def _led(self) -> leading.LedClients | None:
-        return self.__dict__.get("_led_clients")
+    def _known_redirects(self) -> redirection.Redirection | None:
+        return self.__dict__.get("_redirects")
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
-        if self._led is not None:
-            self._led.end_scope(scope)
+        if self._known_redirects is not None:
+            self._known_redirects.end_scope(scope)
 
     def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         checked = self._check_names(original)
@@ -194,10 +195,10 @@ class SocketGuard:
         def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
             if not self.patches.in_force:
                 return original(*args, **kwargs)
-            if self.led_clients.keeps_address(find(args, kwargs, 0, "host"), find(args, kwargs, 1, "port")):
+            if self.redirects.keeps_address(find(args, kwargs, 0, "host"), find(args, kwargs, 1, "port")):
                 return original(*args, **kwargs)
-            led = self.led_clients.resolve(args, kwargs)
-            return checked(*args, **kwargs) if led is None else led
+            redirected = self.redirects.resolve(args, kwargs)
+            return checked(*args, **kwargs) if redirected is None else redirected
 
         return getaddrinfo
 
@@ -207,10 +208,10 @@ class SocketGuard:
         @functools.wraps(original)
         def gethostbyname(*args: Any, **kwargs: Any) -> Any:
             host = find(args, kwargs, 0, "hostname")
-            led = self.led_clients.resolve_name(host) if self.patches.in_force else None
-            if led is None:
+            redirected = self.redirects.resolve_name(host) if self.patches.in_force else None
+            if redirected is None:
                 return checked(*args, **kwargs)
-            return (decode_host(host), [], [led]) if in_list else led
+            return (decode_host(host), [], [redirected]) if in_list else redirected
 
         return gethostbyname
 
@@ -249,9 +250,9 @@ class SocketGuard:
             if not (isinstance(address, tuple) and len(address) >= 2 and self.patches.in_force):
                 return original(*args, **kwargs)
             with _closed_by_outcome(args[0]) if connects else contextlib.nullcontext():
-                led = self.led_clients.redirect(address[0], address[1], args[0]) if connects else None
-                if led is not None:
-                    return original(*args[:-1], led, **kwargs)
+                redirected = self.redirects.redirect(address[0], address[1], args[0]) if connects else None
+                if redirected is not None:
+                    return original(*args[:-1], redirected, **kwargs)
                 self._check_address(*address[:2])
             try:
                 return original(*args, **kwargs)
@@ -264,7 +265,7 @@ class SocketGuard:
     def _check_address(self, host: object, port: object) -> None:
         text = decode_host(host)
         if text is not None:
-            text = self.led_clients.name_behind(text) or text
+            text = self.redirects.name_behind(text) or text
             policy.check_connection(text, decode_port(port), resolved_from=self._names.get(text))
 
 

@@ -1,4 +1,4 @@
-"""What a run asked and what answered, request by request, for its report. Only a run that wants one takes it down.
+"""What a run asked and what answered, request by request, for its report. Only a run that writes one notes it.
 
 A request is noted where it passes: by its route, or by whoever answers a handshake. What was noted in a scope is
 handed on when the scope ends, so that memory does not grow with the run.
@@ -76,7 +76,7 @@ class WatchedExchange:
 
 
 class ExchangeWatch:
-    """Takes down the requests of one run. Any thread may ask, and any may end a scope.
+    """Notes the requests of one run. Any thread may ask, and any may end a scope.
 
     ``take_in`` gets what was noted in a scope when that ends, with its report; or with None for both, what was noted in
     none. ``take_job`` gets the jobs that were executed.

@@ -28,7 +28,7 @@ def redact_rows(
     equal to others stand in their order, behind the ``count_stored`` ones of their key.
     """
     clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
-    # Another process may have made its rows before this one learned what ``redactor`` has known from its beginning.
+    # Another process may not have known, when it recorded, what ``redactor`` has known from its beginning.
     clean += [redact_again(row, redactor) for row in others]
     return _place_again(clean, [*own, *others], key_of, count_stored)
 

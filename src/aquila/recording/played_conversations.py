@@ -1,4 +1,4 @@
-"""How much of the conversations that it was given a program has said: less than was recorded is a part of one."""
+"""How much of each recorded conversation a program has said."""
 
 from __future__ import annotations
 

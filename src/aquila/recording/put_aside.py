@@ -45,8 +45,8 @@ class PutAside:
     def add_to(self, changes: Changes, *, is_owned: bool) -> Changes:
         """Add to what a session changes in its cassette what becomes of them.
 
-        Others that use the cassette have conversations with the same handshake: only in one of a single scope, which
-        ``is_owned``, all of them are left out. Elsewhere a new one replaces that which begins as it does.
+        In a shared cassette other tests have conversations with the same handshake. So all of them are left out only in
+        a cassette of a single scope (``is_owned``). Elsewhere a new one replaces the one that begins in the same way.
         """
         if not self._keys or not (changes.recorded or is_owned):
             return changes

@@ -31,7 +31,7 @@ _DUMMY = os.fsencode(DUMMY_KEY)
 
 _lock = threading.RLock()  # a signal handler may set a variable too
 if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
-    # A child that another thread's hold were copied into would wait forever.
+    # A forked child would inherit the lock as another thread holds it, and wait for ever.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
@@ -107,7 +107,7 @@ class SetVariables:
 
 
 class _NotingPutenv:
-    """What stands in the place of ``os.putenv``, which ``os.environ`` calls for each variable that is set."""
+    """Replaces ``os.putenv``, which ``os.environ`` calls for each variable that is set."""
 
     def __init__(self, variables: SetVariables, put: Callable[[Text, Text], None]) -> None:
         self.variables = variables

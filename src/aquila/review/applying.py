@@ -83,7 +83,7 @@ def apply_choices(
             _revert(path, pending, before[path], error)
             forget_note(pending, root)
             raise
-        with contextlib.suppress(AquilaError):  # what was decided of questions that are gone decides nothing
+        with contextlib.suppress(AquilaError):  # decisions about questions that are gone have no effect
             DecisionFile(pending, root).write([])
         forget_note(pending, root)
         applied = decided[0][1]
@@ -121,7 +121,7 @@ def _decide(
     after, later = choose_versions(stored, waiting, found.rows, takes_new, key_of)
     accepted = sum(choices.values())
     applied = Applied(accepted, len(choices) - accepted, len(known) - len(choices))
-    # An order that differs is none of the questions. What waits for none of them waits no longer.
+    # A different order is no question: where nothing else is left to decide, the pending file is removed.
     return after if accepted else stored, later if applied.left else Cassette(), applied
 
 

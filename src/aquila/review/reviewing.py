@@ -154,7 +154,7 @@ class Review:
         A cassette that has changed since it was read, so that it is asked something else, is left alone.
         """
         chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
-        # What waits and proposes nothing, in a review of everything, has nothing to wait for.
+        # In a review of everything, a pending file that proposes nothing is not needed any more.
         writing = [(each, choices) for each, choices in chosen if choices or not each.proposals]
         self._begin_to_write([each for each, _ in writing])
         return [self._write(each, choices) for each, choices in writing]

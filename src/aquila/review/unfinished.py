@@ -1,4 +1,4 @@
-"""A note of what becomes of two files, written before either is: who is killed between them is finished by the next.
+"""A note of what two files become, written before either: the next review finishes what a killed one began.
 
 Recordings may be equal, so which of them were decided cannot be told from the cassette that is half way there.
 """

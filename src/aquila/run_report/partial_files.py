@@ -18,7 +18,7 @@ from aquila.run_report.schema import Body, RunReport, Test
 from aquila.run_report.totals import sum_up
 
 SUFFIX = ".partial"
-"""What the name of a report has at its end while it is collected."""
+"""The ending of a report's name while it is collected."""
 
 MOST_BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of a whole report. Of those that come after nothing is kept but their size."""

@@ -29,7 +29,7 @@ class Relay:
         self._recorder = recorder
 
     async def run(self) -> str:
-        """Pass on until one side ends it, and let the other end alike. Return how, in words for the log.
+        """Pass on until one side ends it, and end the other side in the same way. Return how, in words for the log.
 
         The caller closes the upstream. What is recorded has not ended where the client left without a close.
         """
@@ -40,7 +40,7 @@ class Relay:
         tasks = (up, down, leaving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # The side that could not be sent to has more to say, perhaps: what it said before it ended is passed on.
+            # The side that could not be sent to may have said more before it ended: that is passed on.
             if not any(task.done() and task.result() for task in (up, down)):
                 await (asyncio.wait((down,)) if up.done() else asyncio.wait((up,), timeout=_LAST_WORDS_SECONDS))
             if up.done() and up.result():
@@ -73,7 +73,7 @@ class Relay:
         return outcome
 
     def _leave_upstream(self) -> str:
-        """The client has ended it, and the upstream may be past hearing of it."""
+        """The client has ended it, and the upstream may not read any more."""
         close = closed_by_other(self._socket)
         if close is None:
             return f", {_too_large_of(self._socket) or 'client left'}"

@@ -19,10 +19,10 @@ _POLICY = 1008
 
 
 class ReplayToClient:
-    """One replay. The client hears what was recorded as it says what was recorded.
+    """One replay. The client gets the recorded answers when it sends the recorded messages.
 
-    ``fails_in_silence`` says that one which does not go on for long enough is a miss. Nobody knows whether a client
-    waits for something, but in a test it is likely.
+    ``fails_in_silence`` says that one which does not go on for long enough is a miss. Whether a client still waits for
+    a message cannot be seen, but in a test it is likely.
     """
 
     def __init__(self, socket: ClientSocket, conversation: ReplayedConversation, *, fails_in_silence: bool) -> None:
@@ -118,7 +118,7 @@ class ReplayToClient:
             self._has_error_events = _is_event(data)
 
     async def _tell(self, failure: Failure) -> None:
-        """Tell the client why it goes on no longer: in an event, if its protocol has them, and in the close."""
+        """Tell the client why the conversation ends: in an event, if its protocol has them, and in the close."""
         if self._has_error_events:
             event: dict[str, Any] = {"type": "error", "event_id": "event_aquila", "status": failure.status}
             try:

@@ -190,7 +190,7 @@ class _Visit:
 
     async def _replay(self, conversation: ReplayedConversation) -> None:
         self._outcome = "replayed"
-        recorded = conversation.opening
+        recorded = conversation.handshake_answer
         if not recorded.has_begun:
             if recorded.end != "broken":
                 await self._socket.wait_closed()  # the client had left here

@@ -1,6 +1,5 @@
-"""A caller who leaves before the answer has come: how that is seen, and how the wait for the upstream ends with it.
-
-What sends an answer on over a connection reads ahead of the caller, and would hear of that only when it writes.
+"""A caller who leaves before the answer has come: how that is noticed, and how the wait for the upstream ends then.
+Code that passes an answer on over a connection would otherwise notice only when it writes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LEFT = "aquila_left"
 
 _SOCKETS = Path("/proc/self/net/tcp")
 _INODE = 9
-"""The column of the file that an end of a connection belongs to: 0 once no process holds it any more."""
+"""The column with the inode of a connection's end: 0 once no process holds that end any more."""
 
 
 class CallerLeft(BaseException):

@@ -25,7 +25,7 @@ Ask = Callable[[httpx2.Request], httpx2.Response]
 _PIECE = 65536
 _LARGEST_HEAD = 256 * 1024
 _STEP = 0.05
-"""How often a client that has said all is looked for, in seconds: nothing tells when it stops listening."""
+"""How often it is checked, in seconds, whether a client that has sent all still listens: no event says so."""
 _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on, 0 seconds
 
 

@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 class ReportGuard:
-    """Does what a report needs, at the places where pytest or a test would meet its errors.
+    """Runs the code of a report where an error of it would reach pytest or a test.
 
     One thread at a time does so: a scope may end in any. ``problem`` is the first error. ``is_over`` says that nothing
     more is collected: the file cannot be written.

@@ -193,7 +193,7 @@ class RunReports:
             self._lines.append(f"the report is not whole: {problem}")
 
     def _write_guarded(self) -> None:
-        """Write the reports. A run is what it is, whether or not they can be made."""
+        """Write the reports. A report that cannot be written does not change the result of the run."""
         try:
             self._write()
         except Exception as error:  # noqa: BLE001 - as said

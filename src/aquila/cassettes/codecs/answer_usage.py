@@ -100,7 +100,7 @@ def total_of(usage: dict[str, int]) -> int:
 
 
 def read_event_usage(event: dict[str, Any], usage: dict[str, int]) -> None:
-    """Add the tokens that one event of an answer reports, or an answer as a whole. A later event knows better."""
+    """Add the tokens that one event of an answer reports, or a whole answer. Later events override earlier ones."""
     for holder in (event, _mapping(event.get("response")), _mapping(event.get("message"))):
         _read_usage(holder, usage)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def same_but_for_ids(one: bytes, other: bytes) -> dict[str, str] | None:
-    """Return the ids of ``one`` with those that stand for them in ``other``; None if the two differ in more."""
+    """Return the ids of ``one`` with their counterparts in ``other``; None if the two differ in more."""
     if one == other:
         return {}
     try:

@@ -1,8 +1,8 @@
-"""Numbers by which JSON-RPC tells calls apart: which of now stands for which of the recording.
+"""The call numbers of JSON-RPC: which number of this run corresponds to which of the recording.
 
-A call of the client has a ``method`` and an ``id`` of its own, and what answers it has the ``id`` and no ``method``.
-So a number that a client takes for a new call may be any that it has not taken yet, and an answer is delivered with it.
-The number of a call that the provider makes is the provider's: the client has to repeat it.
+A call of the client has a ``method`` and an ``id`` of its own, and what answers it has the ``id`` and no ``method``. A
+client may give a new call any number that it has not used yet; the answer is delivered with that number. The number of
+a call that the provider makes is the provider's: the client has to repeat it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 ONE_THAT_IS_NEW = "one that is new"
-"""What is shown as recorded where an id that is new was to come, and one came that stands for another already."""
+"""Shown as the recorded value where the client should have sent a new id, and sent one that it has used."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _VALUE = re.compile(rb"\s*:\s*(-?\d+)(?![\d.eE])")
@@ -33,10 +33,10 @@ class CallNumbers:
         self._now_of: dict[int, int] = {}
         self._taken: set[int] = set()
         self.has_changes = False
-        """Whether any number is another one now."""
+        """Whether any number differs from the recorded one."""
 
     def expect(self, recorded: int, now: int) -> int | str:
-        """Return the number that is expected of a call that has one now. A text says that it must be another."""
+        """Return the number that a call with the number ``now`` should have; a text if it should have a new one."""
         known = self._now_of.get(recorded)
         if known is not None or now not in self._taken:
             return now if known is None else known
@@ -49,7 +49,7 @@ class CallNumbers:
         self.has_changes |= recorded != now
 
     def put_back(self, data: bytes) -> bytes:
-        """Return a message of the provider with the number of now, if it answers a call."""
+        """Return a message of the provider with the number of this run, if it answers a call."""
         if not self.has_changes or b'"jsonrpc"' not in data:
             return data
         try:

@@ -1,4 +1,4 @@
-"""The chunks of a conversation whose sound lies in files that can be played, and what stands for it in the frames.
+"""The chunks of a conversation whose sound lies in files that can be played, and the references to it in the frames.
 
 Where a frame has sound in base64, a reference stands instead: the number of a file, from 1, and which of its bytes the
 text is. Filled in, a frame is what came, byte by byte.
@@ -147,7 +147,7 @@ class SoundChunks(Sequence[RecordedChunk]):
 
 
 def fill_in(chunk: RecordedChunk, read: Callable[[SoundReference], bytes]) -> RecordedChunk:
-    """Return a chunk with the sound for which references stand. ``read`` gives the bytes of one."""
+    """Return a chunk with the sound in place of the references. ``read`` gives the bytes of one."""
     head = _head_of_binary(chunk)
     if head is not None:
         found = _REFERENCE.fullmatch(_content_of_binary(chunk, head))

@@ -2,7 +2,7 @@
 
 Its place among the first messages of the client is a matter of milliseconds. Stored as it fell, a conversation that is
 recorded again would have another order, and a program that waits for it could not be replayed after one that does not.
-Only protocols say which messages these are: of another nobody knows whether the client had to speak before it.
+Only protocols say which messages these are: of any other it is not known whether the client had to speak before it.
 """
 
 from __future__ import annotations

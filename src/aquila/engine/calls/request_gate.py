@@ -1,4 +1,4 @@
-"""What stands between a call and the provider where somebody counts the requests of many: a task of a queue, for one.
+"""Admits the requests of a call where requests of many callers are counted together, as those of a queue's tasks.
 
 The engine knows no queue. Whoever makes calls puts a gate in force in its context; every request asks it first. A gate
 may ask a storage: that takes a moment in which an event loop stands still, as it does for telemetry hooks.
@@ -20,8 +20,8 @@ class OutgoingRequest:
     """What a gate is told of a request.
 
     ``call`` names the call, which may send the same request again; ``transport`` is the name of its route, ``account``
-    tells the keys of callers apart and is none, ``body`` is what is sent, and ``longest_answer`` the highest number of
-    tokens that the answer may have, or None.
+    tells the keys of callers apart without holding one, ``body`` is what is sent, and ``longest_answer`` the highest
+    number of tokens that the answer may have, or None.
     """
 
     call: str
@@ -39,7 +39,7 @@ class Admission(Protocol):
     headers: Mapping[str, str]
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
-        """The request has ended, with these tokens or this error; with neither if nobody knows. Never raises."""
+        """The request has ended, with these tokens or this error; with neither if they are not known. Never raises."""
         ...
 
 
@@ -61,7 +61,7 @@ class RequestGate(Protocol):
 
 
 class GateOwner(Protocol):
-    """Whoever executes code in a context of its own, and has a gate for its requests once it makes one."""
+    """Executes code in a context of its own, and makes the gate for its requests when the first one is sent."""
 
     @property
     def request_gate(self) -> RequestGate:

@@ -10,7 +10,7 @@ from aquila.errors import ConnectionFailed, ProviderError
 from aquila.messages import Message
 
 _LOST = frozenset({"previous_response_not_found", "websocket_connection_limit_reached"})
-"""What a provider says that has forgotten an answer, or a connection that has lasted too long."""
+"""The error codes of a provider that has forgotten an answer, and of a connection that has lasted too long."""
 
 
 class Continuation:

@@ -40,7 +40,7 @@ _NO_SPACE_BEFORE = frozenset(",.;:!?)]}%…")
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """How a provider is asked to go on that continues the assistant's last message.
+    """How to ask a provider that can continue the assistant's last message.
 
     ``message`` are the fields that this message needs besides (``{"prefix": True}`` for Mistral and DeepSeek,
     ``{"partial": True}`` for Moonshot), ``body`` those of the request

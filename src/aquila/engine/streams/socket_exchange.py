@@ -41,11 +41,11 @@ class _Exchange:
         self._raw: Any = None
         self._is_answering = False
 
-    def _begin_opening(self, *, within_loop: bool) -> tuple[own_connections.Opening, dict[str, Any]]:
+    def _begin_attempt(self, *, within_loop: bool) -> tuple[own_connections.ConnectionAttempt, dict[str, Any]]:
         call = self._call
-        opening = own_connections.begin_opening(within_loop=within_loop, purpose=_PURPOSE)
+        attempt = own_connections.begin_attempt(within_loop=within_loop, purpose=_PURPOSE)
         seconds = sdk_client.shortest_limit(call.plan.timeouts.connect, call.remaining_seconds())
-        return opening, opening.options(seconds)
+        return attempt, attempt.options(seconds)
 
     def _make_answer(self) -> SocketAnswer:
         return SocketAnswer(self._call.loop.parser, self._call.error_context)
@@ -138,12 +138,12 @@ class SocketExchange(_Exchange):
 
     def _open(self) -> None:
         call = self._call
-        opening, options = self._begin_opening(within_loop=False)
+        attempt, options = self._begin_attempt(within_loop=False)
         client = sdk_client.sync_client(call.plan.base_url, call.api_key)
         require_web_sockets(client.responses)
-        with own_connections.opening_on(call.route):
+        with own_connections.connecting_on(call.route):
             self._connection = client.responses.connect(websocket_connection_options=options).enter()  # type: ignore[arg-type]
-        self._raw = opening.connection
+        self._raw = attempt.connection
 
     def _send(self, message: Any) -> None:
         """Send a message. Raises ``TimeoutError`` where the provider does not read it in time."""
@@ -210,13 +210,13 @@ class AsyncSocketExchange(_Exchange):
         except RuntimeError:
             raise ConfigError("websocket=True needs asyncio here, which the library websockets stands on") from None
         call = self._call
-        opening, options = self._begin_opening(within_loop=True)
+        attempt, options = self._begin_attempt(within_loop=True)
         client = sdk_client.async_client(call.plan.base_url, call.api_key)
         require_web_sockets(client.responses)
         connecting = client.responses.connect(websocket_connection_options=options)  # type: ignore[arg-type]
-        with own_connections.opening_on(call.route):
+        with own_connections.connecting_on(call.route):
             self._connection = await connecting.enter()
-        self._raw = opening.connection
+        self._raw = attempt.connection
 
     async def close(self) -> None:
         """Close the connection, if there is one: at once where an answer was still coming."""

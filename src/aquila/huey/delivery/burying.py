@@ -31,9 +31,9 @@ def bury_unreadable(
 ) -> None:
     """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told.
 
-    It is known where the message can be read, and where its job was published. What a message says of itself, and is
-    not signed as it should be, counts for nothing. Raises what the storage raises where it does not say or does not
-    keep it: the message is enqueued again by ``put_back``, which takes its priority. None is for one that has a copy.
+    It is known where the message can be read, and where its job was published. An id in a message whose signature is
+    missing or wrong is not believed. Raises what the storage raises where it does not say or does not keep it: the
+    message is enqueued again by ``put_back``, which takes its priority. None is for one that has a copy.
     """
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)

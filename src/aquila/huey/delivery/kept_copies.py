@@ -41,7 +41,7 @@ class KeptCopies:
         self._finished: deque[Copy] = deque()
         """Copies of tasks that have ended, to be forgotten when the next task is taken: it saves a round trip."""
         self._dropped: deque[Copy] = deque()
-        """Copies of tasks of which could not be stored what became of them: they are delivered again."""
+        """Copies of tasks whose outcome could not be stored: they are delivered again."""
         self._unclaimed: dict[Copy, frozenset[int]] = {}
         """Copies that no worker has, as seen last, and who was about to take one then."""
 

@@ -1,7 +1,7 @@
 """Copies of the tasks that workers have taken, so that a task outlives its worker. Of each storage one implementation.
 
 A copy belongs to a consumer, by the consumer's id. It is made in the step that takes the message out of the queue, and
-it goes in the step that stores what became of the task: its result, its retry. So a worker may be killed between any
+it goes in the step that stores the outcome of the task: its result, or its retry. So a worker may be killed between any
 two steps, and two that take over the same copy do not both succeed.
 """
 

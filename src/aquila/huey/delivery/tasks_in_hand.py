@@ -40,16 +40,16 @@ if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, next(_processes)))
 
 _HAS_ENDED = object()
-"""What ``_aquila_end`` of a task says once what its code returned or raised counts: it is not handed back any more."""
+"""The ``_aquila_end`` of a task whose outcome counts: it is not handed back any more."""
 
 _IS_LOST = object()
-"""What it says once another consumer has taken the task over."""
+"""The ``_aquila_end`` of a task that another consumer has taken over."""
 
 _PATIENCE = 5.0
 """Seconds that a process which ends waits for its threads: to stop taking, and to store what they have finished."""
 
 _PATIENCE_TO_STORE = 30.0
-"""Seconds for which the storage is asked again to take what became of a task."""
+"""Seconds for which storing the outcome of a task is tried again."""
 
 
 class TasksInHand:
@@ -59,8 +59,8 @@ class TasksInHand:
     ``kept`` has these copies; it is None without.
     """
 
-    # Every task passes here. What only one thread changes at a time is changed in steps that need no lock, in an order
-    # in which whoever waits misses nothing: first what is said, then a look whether somebody waits for it.
+    # Every task passes here, so no lock is taken where only one thread changes a value. It sets the value first, and
+    # looks then whether another thread waits for it, so that none waits in vain.
 
     def __init__(self, huey: Any) -> None:
         self.storage = huey.storage
@@ -193,10 +193,8 @@ class TasksInHand:
     # Letting go
 
     def may_end(self, task: Task) -> bool:
-        """Say whether what the code of a task has returned or raised counts.
-
-        It does not where the task was handed back meanwhile, or another consumer has taken it over. From now on it is
-        not handed back.
+        """Say whether the outcome of a task's code counts. It does not where the task was handed back meanwhile, or
+        another consumer has taken it over. From now on it is not handed back.
         """
         # In one step: of two threads one is the first.
         if task.__dict__.setdefault("_aquila_end", _HAS_ENDED) is not _HAS_ENDED:
@@ -220,7 +218,7 @@ class TasksInHand:
             self.kept.let_go(copy)
 
     def drop(self, task: Task, error: BaseException) -> None:
-        """Let go of a task of which could not be stored what became of it. With a copy it is delivered again."""
+        """Let go of a task whose outcome could not be stored. With a copy it is delivered again."""
         if isinstance(error, NotSerializable):  # To execute it again would not help.
             return
         if getattr(task, "_aquila_interrupted", False):

@@ -76,7 +76,7 @@ def _number(value: Any) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When to come back who was not let in, and for which rule."""
+    """When a request that was not let in may come back, and which rule kept it out."""
 
     at: float
     rule: Rule
@@ -84,10 +84,11 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks: ``tokens`` is what the request may take, ``lease`` names it, ``until`` is when that ends by itself.
+    """A request that asks to be let in.
 
-    ``has_turn``: its turn has come, so it need not wait for those of others. ``patience`` is until when it would come
-    back: of a later turn it is told, but the turn is not kept for it.
+    ``tokens`` is what it may take, ``lease`` names it, ``until`` is when that ends by itself. ``has_turn``: its turn
+    has come, so it need not wait for those of others. ``patience`` is until when it would come back: it is told of a
+    later turn, but that turn is not kept for it.
     """
 
     tokens: int

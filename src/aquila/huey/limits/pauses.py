@@ -1,7 +1,7 @@
 """Pauses that a provider asked one worker for, kept by all.
 
-A 429 that names a delay tells of the account, not of one request. Until then no worker of the queue asks for this model
-with this key; afterwards those that waited come back one by one, beside those who ask only then.
+A 429 that names a delay is about the account, not about one request. Until then no worker of the queue asks for this
+model with this key; afterwards those that waited come back one by one, beside those who ask only then.
 """
 
 from __future__ import annotations

@@ -43,11 +43,11 @@ logger = logging.getLogger("huey.aquila")
 # Nobody has asked for pauses to be kept, so a storage that is away for a moment fails no call.
 _PAUSE_UNKNOWN = "it is not known now whether %s asked for a pause"
 _REPLAYED = frozenset({"replay", "script"})
-"""Transports behind which no provider is. Their requests count nothing, as those of tests: a replay does not wait."""
+"""Transports that ask no provider. Their requests are not counted, as those of tests: a replay does not wait."""
 
 
 class TaskGate:
-    """The gate of one execution of a task, or of what is no task. ``wait`` is how long calls wait, if not as usual."""
+    """The gate of one execution of a task, or of a block outside of tasks. ``wait``: for how long calls wait."""
 
     __slots__ = ("_huey", "_numbers", "_task", "_wait")
 

@@ -36,7 +36,7 @@ logger = logging.getLogger("huey.aquila")
 
 TABLE = "unique"
 ENQUEUING, LEASE = 30.0, 60.0
-"""Seconds that a claim lasts of who is about to enqueue, and of a worker that does not renew it."""
+"""Seconds that a claim lasts while its job is being enqueued, and while a worker does not renew it."""
 
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000

@@ -45,7 +45,7 @@ class Heartbeats:
         self._began = time.time()
         self._due: dict[Place, float] = {}
         self._told: dict[Place, int] = {}
-        """Of how many workers the heartbeat of ``keep_running`` has told."""
+        """How many workers the heartbeat of ``keep_running`` has reported."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
         self.workers: list[Place] = []
         self.has_left = False

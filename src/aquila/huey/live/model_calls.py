@@ -120,6 +120,6 @@ _PLUGIN = ModelCallPublisher()
 
 
 def register_plugin() -> None:
-    """Have model calls told from now on, in this process. Once is enough for all Hueys."""
+    """Publish model calls from now on, in this process. Once is enough for all Hueys."""
     if not plugins.plugin_manager().is_registered(_PLUGIN):
         plugins.register(_PLUGIN)

@@ -5,7 +5,7 @@
     huey = RedisHuey("app")
     publish_jobs(huey)
 
-A task costs a producer one message to the storage, and a worker what it says of it in memory: a thread of the worker
+For each task a producer sends one message to the storage. A worker only notes in memory what happens; a thread of it
 stores that a few times a second. Where the storage is away it tries again later, and no task fails for it.
 """
 

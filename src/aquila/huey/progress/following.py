@@ -106,8 +106,8 @@ def afollow(
 class _AsyncFollowing(AsyncIterator[Event]):
     """The events of a stream that is followed.
 
-    No generator of its own: one that its consumer leaves is closed by the event loop some time later, or never. This
-    ends its watch when nobody holds it any more, so nothing that it holds may hold it.
+    Not a generator: the event loop closes one that its consumer leaves some time later, or never. This ends its watch
+    when it is no longer referenced, so nothing that it refers to may refer to it.
     """
 
     def __init__(self, stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch, closer: _StreamCloser) -> None:

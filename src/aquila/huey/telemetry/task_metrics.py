@@ -52,8 +52,8 @@ _SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 class TaskMetrics:
     """Measures the queue and the tasks of a Huey. ``meter_provider`` is the global one by default.
 
-    ``observe_queue=False`` leaves out the number of tasks that wait. Each process that has a ``TaskMetrics`` tells it,
-    so with many take the largest and not the sum, or let one tell it. Raises ``MissingDependency`` without
+    ``observe_queue=False`` leaves out the number of tasks that wait. Each process that has a ``TaskMetrics`` reports
+    it, so with many take the largest and not the sum, or let one report it. Raises ``MissingDependency`` without
     OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
 
     Examples:

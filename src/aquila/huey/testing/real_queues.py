@@ -1,4 +1,4 @@
-"""Keep a run of tests away from real queues: what is enqueued outside of a test queue is asked about first.
+"""Keep a run of tests away from real queues: before anything is enqueued outside of a test queue, the run is asked.
 
 Every Huey is watched, whoever makes it, from the moment Huey is imported. This module must not import Huey: it is
 loaded before, and most of what is here waits for that.

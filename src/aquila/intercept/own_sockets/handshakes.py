@@ -1,8 +1,8 @@
 """TLS between a client and what stands in for a provider, within one process.
 
-The client's own context would verify with whom it speaks, so another one takes its place, which trusts the certificate
-below and nothing else. No context of a client ever does. The key to the certificate is no secret: it can be read here.
-Whoever has it can pretend to be this module, to this module.
+The client's own context would verify the certificate of the provider. So another context takes its place, which trusts
+the certificate below and nothing else. No context of a client ever trusts it. The private key is no secret: it is in
+this file. It only serves to impersonate this module towards itself.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ AwIDSAAwRQIhAL5iW7IyVH5RXwdfNEt6MxLqvbSl+/z1pRIjg2HtfIN8AiA0HRV2
 Gd6eYKUCrqBmXcxQz9clMgkKbUja5WfeDWeDwg==
 -----END CERTIFICATE-----
 """
-"""For the key of ``_make_key``, signed with it. Its name is for the errors of clients that look at it themselves."""
+"""The certificate for the key of ``_make_key``, self-signed. Clients that check it themselves show its name."""
 
 _PROTOCOL = ["http/1.1"]
 
 
-# Of each context of a client, so that one handshake may resume another. They go with the client's.
+# By the context of the client, so that a handshake may resume an earlier one. An entry goes with that context.
 _client_contexts: weakref.WeakKeyDictionary[Any, ssl.SSLContext] = weakref.WeakKeyDictionary()
 
 

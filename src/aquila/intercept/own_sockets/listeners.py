@@ -62,7 +62,7 @@ class ProviderListeners:
     def stand_in_for(self, host: str) -> str:
         """The IP address that names of providers are resolved to here: one of this machine, with nothing behind it.
 
-        It says at the next step which name was meant. A client may take another port, or the same address later.
+        When a client connects to it, it tells which name was meant, whatever the port, and however much later.
         """
         host = normalize_host(host)
         with self._lock:
@@ -87,9 +87,9 @@ class ProviderListeners:
             return listener.address
 
     def expects(self, scope: Scope, host: str) -> bool:
-        """Whether a connection for ``host`` was led here in ``scope`` and has begun no handshake yet.
+        """Whether a connection for ``host`` was redirected here in ``scope`` and has not begun its handshake.
 
-        A handshake in memory does not say over which connection it will go. Another one may go over that of a proxy.
+        A TLS handshake in memory does not say which connection it is for. It may be for one to a proxy.
         """
         host = normalize_host(host)
         with self._lock:
@@ -128,7 +128,7 @@ class _Listener:
         self._host = host
         self._port = port
         self.expected = 0
-        """How many clients were led here that have begun no handshake."""
+        """How many clients were redirected here and have not begun their handshake."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind((_LOOPBACK, 0))
         self._socket.listen(128)

@@ -13,7 +13,7 @@ from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.intercept import policy
 from aquila.intercept.policy import AnsweringScope
-from aquila.intercept.web_sockets.opening import open_conversation
+from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.recorded_side import RecordedSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules

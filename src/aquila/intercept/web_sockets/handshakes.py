@@ -11,13 +11,13 @@ from aquila.cassettes.model import Headers
 SUBPROTOCOL = "sec-websocket-protocol"
 
 CONNECT_ERROR, CONNECT_TIMEOUT = "ConnectError: ", "ConnectTimeout: "
-"""How a recorded error begins of a handshake for which no connection was made."""
+"""The beginning of a recorded error that says that no connection was made for the handshake."""
 
 OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "transfer-encoding", "content-encoding"})
 """Fields of an answer that each connection says for itself."""
 
 SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
-"""For the library ``websockets``. Tests look at what is logged: what Aquila does with it is none of their business."""
+"""For the library ``websockets``. Tests look at what is logged, and must not see what Aquila does with the library."""
 
 
 def fields_of(headers: Any) -> Headers:
@@ -26,7 +26,7 @@ def fields_of(headers: Any) -> Headers:
 
 
 def fields_of_acceptance(recorded: Headers, *, offers_subprotocol: bool) -> Headers:
-    """The recorded fields that are none of the handshake itself, and the subprotocol, if one was offered."""
+    """The recorded fields that do not belong to the handshake itself, and the subprotocol, if one was offered."""
     return tuple(
         (name, value)
         for name, value in recorded

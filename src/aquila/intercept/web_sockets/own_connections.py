@@ -18,8 +18,8 @@ _CLOSE_TIMEOUT = 2.0
 """So many seconds the provider has to answer a close. All that it was asked for has come by then."""
 
 
-class Opening:
-    """What one connection is made with, and the connection of the library once it is made: ``connection``."""
+class ConnectionAttempt:
+    """Makes one connection of the library, which is ``connection`` once it is made."""
 
     def __init__(self, module: str, *, purpose: str) -> None:
         self._library = import_optional(module, "websockets", purpose=purpose)
@@ -49,13 +49,13 @@ def _wake_and_close(connection: Any, close_socket: Callable[[], None]) -> None:
     close_socket()
 
 
-def begin_opening(*, within_loop: bool, purpose: str) -> Opening:
-    """Make what the next connection is made with. Raises ``MissingDependency``, in which ``purpose`` needs it."""
-    return Opening("websockets.asyncio.client" if within_loop else "websockets.sync.client", purpose=purpose)
+def begin_attempt(*, within_loop: bool, purpose: str) -> ConnectionAttempt:
+    """Return what makes the next connection. Raises ``MissingDependency``, which says what the ``purpose`` needs."""
+    return ConnectionAttempt("websockets.asyncio.client" if within_loop else "websockets.sync.client", purpose=purpose)
 
 
 @contextlib.contextmanager
-def opening_on(route: Route) -> Iterator[None]:
+def connecting_on(route: Route) -> Iterator[None]:
     """Let a connection that is made within the block, in this context, take a route."""
     if isinstance(route, PlainRoute) and route.source == "live":
         with own_request():

@@ -279,22 +279,22 @@ class _Peer:
         self._leaves |= self._protocol.handshake_exc is not None
 
     def _answer_handshake(self, request: Any) -> None:
-        opening = self._conversation.opening
-        if not opening.has_begun:
-            self._leaves = opening.end == "broken"
+        answer = self._conversation.handshake_answer
+        if not answer.has_begun:
+            self._leaves = answer.end == "broken"
             return
-        if opening.status == SWITCHED:
+        if answer.status == SWITCHED:
             response = self._protocol.accept(request)
             self._is_open = response.status_code == SWITCHED
-            fields = fields_of_acceptance(opening.headers, offers_subprotocol=SUBPROTOCOL in request.headers)
+            fields = fields_of_acceptance(answer.headers, offers_subprotocol=SUBPROTOCOL in request.headers)
         else:
             response = self._protocol.reject(http.HTTPStatus.BAD_REQUEST, "")
-            response.status_code, response.reason_phrase = opening.status, phrase_of(opening.status)
-            response.body = opening.body
+            response.status_code, response.reason_phrase = answer.status, phrase_of(answer.status)
+            response.body = answer.body
             response.headers.clear()
             fields = (
-                *[row for row in opening.headers if row[0] not in OF_THE_CONNECTION],
-                ("content-length", str(len(opening.body))),
+                *[row for row in answer.headers if row[0] not in OF_THE_CONNECTION],
+                ("content-length", str(len(answer.body))),
                 ("connection", "close"),
             )
         for name, value in fields:

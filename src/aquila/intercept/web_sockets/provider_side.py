@@ -19,7 +19,7 @@ class ProviderSide(Protocol):
         """Whom to tell how its answers are read."""
 
     @property
-    def opening(self) -> RecordedResponse:
+    def handshake_answer(self) -> RecordedResponse:
         """How it answers the handshake. Its chunks are the body of a refusal."""
 
     def take_sent(

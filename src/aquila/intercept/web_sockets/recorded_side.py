@@ -68,7 +68,7 @@ class RecordedSide:
         )
 
     def _move(self, place: Fitting) -> None:
-        """Go on as another recording does, which has what was said so far."""
+        """Switch to another recording, which has what was said so far."""
         before = self._holder.interaction
         self._play.sent = 0  # Nobody has played that one, unless another connection does.
         self._take_up(place.interaction, place.replay)
@@ -124,11 +124,11 @@ class RecordedSide:
         return [each for each in found if each is not self._holder.interaction]
 
     def _deciding(self) -> AbstractContextManager[object]:
-        """Keep others from changing places with this one, as long as they may."""
+        """Return the lock under which connections exchange recordings, while this one still may."""
         return self._session.conversations.lock if self._holder.history.is_open else _FREELY
 
     @property
-    def opening(self) -> RecordedResponse:
+    def handshake_answer(self) -> RecordedResponse:
         return self._response
 
     def take_sent(
@@ -144,7 +144,7 @@ class RecordedSide:
         self, miss: FrameMiss, data: bytes, is_text: bool, may_wait: bool
     ) -> CassetteMiss | Literal["early"] | None:
         if miss.played_out and self._decision.fault:
-            return None  # what a program says when it has met a fault is its own affair
+            return None  # what a program says after a fault is not compared
         if may_wait and self._replay.comes_early(data, is_text):
             return "early"
         error = self._make_miss(miss)
@@ -178,9 +178,8 @@ class RecordedSide:
         return self._pause_before(ended.at if isinstance(ended, Close) else self._response.ended)
 
     def longest_silence(self) -> float:
-        """While a reader waits, others of the program may be at work on what it says next: they get the time it took.
-
-        So many seconds more are those of the settings.
+        """The recorded time, and the ``silence`` of the settings. While one part of the program waits for a message,
+        others may be preparing the next one.
         """
         if self._decision.fault:
             return self._settings.silence

@@ -40,7 +40,7 @@ class ReplayedConversation:
         is_over: Callable[[], bool],
         those_open: OpenConversations,
     ) -> None:
-        self.opening = side.opening
+        self.handshake_answer = side.handshake_answer
         self._attend: Callable[[], None] = lambda: None
         self._break_off: Callable[[], None] = lambda: None
         self._those_open = those_open
@@ -269,8 +269,8 @@ class ReplayedConversation:
     @property
     def is_never_opened(self) -> bool:
         """Whether nobody answers the handshake: the client waits until its own limit, if it has one."""
-        opening = self.opening
-        return not opening.has_begun and opening.end == "silent"
+        answer = self.handshake_answer
+        return not answer.has_begun and answer.end == "silent"
 
     @property
     def waits_for_client(self) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.config import Settings
-from aquila.intercept.web_sockets.opening import open_conversation
+from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.scripted_side import ScriptedSide
 from aquila.recording import askers, guard
@@ -57,7 +57,7 @@ def answer_from(
     side = ScriptedSide(scope, settings, chosen or scripts[-1], form)
     noted = None
     if scope.run.exchange_watch is not None:
-        answer = ScriptedAnswer(side.opening, last=False)
+        answer = ScriptedAnswer(side.handshake_answer, last=False)
         decision = as_decision(request, answer)._replace(fault=side.fault)
         noted = scope.run.exchange_watch.note_conversation(scope, request, decision, None)
     return open_conversation(side, scope, key, fault=side.fault, noted=noted)

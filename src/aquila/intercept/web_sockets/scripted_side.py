@@ -37,7 +37,7 @@ class ScriptedSide:
         self._silenced_by = ""  # the fault after which nothing more is said
         self.readings = Readings(scope.run.wire_watch)
         decision = self._open(form.handshake)
-        self._opening, self.fault = decision.interaction.response, decision.fault
+        self._handshake_answer, self.fault = decision.interaction.response, decision.fault
         """How the handshake is answered, and the fault that it has met."""
 
     def _open(self, handshake: RecordedRequest) -> ReplayDecision:
@@ -51,8 +51,8 @@ class ScriptedSide:
         return decision
 
     @property
-    def opening(self) -> RecordedResponse:
-        return self._opening
+    def handshake_answer(self) -> RecordedResponse:
+        return self._handshake_answer
 
     def take_sent(self, data: bytes, is_text: bool, *, may_wait: bool = False) -> CassetteMiss | None:
         try:

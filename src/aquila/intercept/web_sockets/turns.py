@@ -17,8 +17,8 @@ class Turns:
 
     Any line of it may be interrupted, by a signal or by the garbage collector, and what they run may close, send, or
     drop a sender over the same connection. That must not wait for a turn of its own thread, nor for one of a thread
-    that waits for it, and must not find half of a change. So it is put down, and done by whoever has the turn, at its
-    end.
+    that waits for it, and must not find half of a change. So such work is queued, and whoever has the turn does it at
+    the end of the turn.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Turns:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        # Who puts something down behind the last look at it gets the lock, or leaves it to the next who has it.
+        # A thread that queues work after this last look gets the lock itself, or leaves the work to who has the lock.
         while self._put_down and self._lock.acquire(blocking=False):
             try:
                 self._worker = get_ident()

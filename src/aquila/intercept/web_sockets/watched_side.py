@@ -1,4 +1,4 @@
-"""Notes what is said in a conversation that something else than the provider answers, for the report of the run."""
+"""Notes what is said in a conversation that a recording or a script answers, for the report of the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class WatchedSide:
         self._noted = noted
         self._chunks: list[RecordedChunk] = []
         self._size = 0
-        noted.response = side.opening if side.opening.status != SWITCHED else replace(side.opening, chunks=self._chunks)
+        noted.response = (
+            side.handshake_answer
+            if side.handshake_answer.status != SWITCHED
+            else replace(side.handshake_answer, chunks=self._chunks)
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._side, name)

@@ -69,7 +69,7 @@ class History:
         self._said = None
 
     def fit(self, interaction: Interaction, *more: Said) -> Fitting | None:
-        """Return a recording as it is after all that was said, and ``more``; None if it has it not.
+        """Return a recording as it is after all that was said, and ``more``; None if it does not have all of that.
 
         What a provider has said is the same but for its ids. The client knows those that it was told.
         """

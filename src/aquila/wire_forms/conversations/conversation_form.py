@@ -16,7 +16,7 @@ Value = dict[str, Any]
 
 
 class NotUnderstood(ValueError):
-    """A message of a client that is none of a protocol, or asks for what no written answer can tell."""
+    """A message of a client that is not part of a protocol, or asks for what no written answer can express."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class ConversationForm(ABC):
 
     @abstractmethod
     def write_failure(self, *, stream_id: str | None = None) -> Frame | None:
-        """Return how the provider says in the midst of an answer that it has failed, None if it has no words for it."""
+        """Return how the provider says in the midst of an answer that it has failed, None if it cannot say so."""
 
     def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
-        """Return what is told in the place of ``untold`` where a message ``cancels`` an answer of it.
+        """Return the frames to send in place of ``untold`` where a message ``cancels`` an answer among them.
 
         The times of both are milliseconds from now.
         """

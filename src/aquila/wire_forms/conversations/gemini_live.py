@@ -1,8 +1,8 @@
 """Gemini Live, at Google AI and at Google's cloud.
 
 Source: ai.google.dev/api/live, and what the google-genai SDK 3.6 demands. Names of fields may be in camel case or in
-snake case, and the provider's messages are JSON in binary frames. Nothing is heard: what comes as sound is a part
-without text. An answer begins with a text, the end of a turn, of an activity or of the sound, or a tool's response.
+snake case, and the provider's messages are JSON in binary frames. Sound is not transcribed: it is a part without text.
+An answer begins with a text, the end of a turn, of an activity or of the sound, or a tool's response.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """OpenAI's Realtime: a session, the items of its conversation, and answers to them.
 
-Source: platform.openai.com/docs/api-reference/realtime, and the types of the openai SDK 3.57. Nothing is heard: what
-comes as audio is an item without a transcript, and no answer begins before it is asked for.
+Source: platform.openai.com/docs/api-reference/realtime, and the types of the openai SDK 3.57. Sound is not transcribed:
+it is an item without a transcript, and no answer begins before it is asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a conversation is opened that something else than the provider answers."""
+"""Opens a conversation that a recording or a script answers in the provider's place."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def open_conversation(
 ) -> ReplayedConversation:
     """Return the conversation that a side answers. Misses bear the ``key`` of the handshake.
 
-    ``fault`` is the one that the handshake has met. ``noted`` takes down what is said, for a report. Raises
-    ``OSError`` where no connection is made. A silent one ends at once: clients do not say how long they would wait.
+    ``fault`` is the one that the handshake has met. ``noted`` collects what is said, for a report. Raises ``OSError``
+    where no connection is made. A silent one ends at once: clients do not say how long they would wait.
     """
-    opening = side.opening
-    if opening.status != SWITCHED:
-        side.readings.end("read" if opening.has_begun else "raised")
-    if not opening.has_begun and opening.error.startswith(CONNECT_ERROR):
-        raise http_client_answers.os_error_from_text(opening.error.removeprefix(CONNECT_ERROR))
-    if not opening.has_begun and opening.error.startswith(CONNECT_TIMEOUT):
-        raise TimeoutError(opening.error.removeprefix(CONNECT_TIMEOUT))
-    if not opening.has_begun and opening.end == "silent" and fault:
+    answer = side.handshake_answer
+    if answer.status != SWITCHED:
+        side.readings.end("read" if answer.has_begun else "raised")
+    if not answer.has_begun and answer.error.startswith(CONNECT_ERROR):
+        raise http_client_answers.os_error_from_text(answer.error.removeprefix(CONNECT_ERROR))
+    if not answer.has_begun and answer.error.startswith(CONNECT_TIMEOUT):
+        raise TimeoutError(answer.error.removeprefix(CONNECT_TIMEOUT))
+    if not answer.has_begun and answer.end == "silent" and fault:
         raise TimeoutError("timed out during opening handshake")
 
     def refuse_here(miss: CassetteMiss) -> NoReturn:

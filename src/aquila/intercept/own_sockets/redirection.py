@@ -1,4 +1,4 @@
-"""Leads clients with sockets of their own to what answers them: when they resolve a name, connect, and begin TLS."""
+"""Redirects clients with sockets of their own to a listener here: when they resolve a name, connect, and begin TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aquila.intercept.own_sockets.listeners import Address
     from aquila.recording.scope import Scope
 else:
-    # Loaded for the first client that is led: every connection of a run comes by here.
+    # Loaded for the first client that is redirected: every connection of a run passes through this module.
     lazy_modules(
         globals(),
         handshakes="aquila.intercept.own_sockets.handshakes",
@@ -26,8 +26,8 @@ else:
     )
 
 
-class LedClients:
-    """Where clients are led, for one guard. ``check`` refuses a connection that nothing asked for."""
+class Redirection:
+    """Redirects clients, for one guard. ``check`` refuses a connection that nothing asked for."""
 
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
@@ -40,7 +40,7 @@ class LedClients:
 
     @property
     def _listeners(self) -> listeners.ProviderListeners:
-        with self._making:  # two threads may both be the first; what one of them leads must be found again
+        with self._making:  # two threads may both be the first; what one of them redirects must be found again
             if self._known is None:
                 self._known = listeners.ProviderListeners()
             return self._known
@@ -65,7 +65,7 @@ class LedClients:
         return self._listeners.stand_in_for(name)
 
     def keeps_address(self, host: object, port: object) -> bool:
-        """Whether a name is that of a server of this machine which a scope answers: whoever connects there is led."""
+        """Whether a scope answers for this server of this machine, so that connections to it are redirected."""
         name = decode_host(host)
         return (
             name is not None
@@ -91,10 +91,11 @@ class LedClients:
         self._check(name, number)  # a client may keep an address for longer than a scope lasts
         return name, number
 
-    def lead_handshake(self, args: tuple[Any, ...], named: dict[str, Any], name: object) -> tuple[Any, ...] | None:
-        """The arguments of a handshake with what answers, where it is one of those; else None.
+    def redirect_handshake(self, args: tuple[Any, ...], named: dict[str, Any], name: object) -> tuple[Any, ...] | None:
+        """The arguments of a TLS handshake with a listener, if the connection goes to one; else None.
 
-        ``args`` begin with the client's context. A session that it brings is of another context.
+        ``args`` begin with the client's context. A session that the client passes is left out: it belongs to another
+        context.
         """
         if not self._answers(decode_host(name), find(args, named, 1, "sock")):
             return None

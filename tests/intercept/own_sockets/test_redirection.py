@@ -1,4 +1,4 @@
-"""Where clients on sockets of their own are led, and what is left of it."""
+"""Where clients on sockets of their own are redirected to, and what is left of that."""
 
 from __future__ import annotations
 
