@@ -148,8 +148,6 @@ def test_the_loader_that_rewrites_assertions_is_not_used_for_aquila(empty_run: d
     assert ours(set(empty_run)) - ordinary <= {"pytest_aquila"}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def entrances() -> list[str]:
     """Modules that load all others: to import each of them alone is to import every module there is.
 
@@ -174,10 +172,12 @@ def entrances() -> list[str]:
     return chosen
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.long(25)
 @pytest.mark.parametrize(
     "chosen",
-    [entrances, pytest.param(modules, marks=[pytest.mark.slow, pytest.mark.nightly])],
+    [entrances, pytest.param(modules, marks=pytest.mark.nightly)],
     ids=["those that no other loads", "all"],
 )
 def test_every_module_imports_alone_without_a_warning(chosen: Callable[[], Iterable[str]]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jsonschema
 import pytest
 
-from aquila.run_report.json_schema import make_json_schema
 from tests.plugin.conftest import Project
+from tests.support.report_schema import check_report
 
 CLIENTS = '''
 """What child processes run."""
@@ -87,7 +86,7 @@ def run_and_read(project: Project, *arguments: str, passed: int) -> Any:
     )
     result.assert_outcomes(passed=passed)
     report = json.loads((project.pytester.path / "run.json").read_text())
-    jsonschema.validate(report, make_json_schema())
+    check_report(report)
     return report, {test["id"].rpartition("::")[2]: test["exchanges"] for test in report["tests"]}
 
 

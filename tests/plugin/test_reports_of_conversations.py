@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jsonschema
 import pytest
 
 import tests.support.preloaded  # noqa: F401
 from aquila.run_report.exchanges import MOST_FRAMES
-from aquila.run_report.json_schema import make_json_schema
+from tests.support.report_schema import check_report
 from tests.support.web_sockets import web_socket_provider
 
 TEST = """
@@ -36,7 +35,7 @@ def run(pytester: pytest.Pytester, test: str, *arguments: str) -> Any:
     options = ("-p", "no:cacheprovider", "-p", "no:xdist", "--aquila-report=run.json", "--aquila-report=run.html")
     pytester.runpytest_inprocess(*options, *arguments)
     report = json.loads((pytester.path / "run.json").read_text())
-    jsonschema.validate(report, make_json_schema())
+    check_report(report)
     assert "gpt-talks" in (pytester.path / "run.html").read_text()
     return report["tests"][0]["exchanges"]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-import jsonschema
 import pytest
 
-from aquila.run_report.json_schema import make_json_schema
 from tests.plugin.conftest import Project
+from tests.support.report_schema import check_report
 
 PROVIDER = """
 import json
@@ -60,7 +59,7 @@ def test_of_a_large_answer_both_ends_are_told_with_its_size_and_its_place(projec
         )
         result.assert_outcomes(passed=1)
         report = json.loads((project.pytester.path / "run.json").read_text())
-        jsonschema.validate(report, make_json_schema())
+        check_report(report)
         (exchange,) = report["tests"][0]["exchanges"]
         assert exchange["source"] == source
         assert 700_000 < exchange["answer_left_out"] < 900_000

@@ -10,18 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
-from aquila.run_report.json_schema import make_json_schema
 from aquila.run_report.partial_files import PartialFile
 from pytest_aquila.run_report.command_line import describe_command
 from pytest_aquila.run_report.report_guard import ReportGuard
 from tests.plugin.conftest import Project
+from tests.support.report_schema import check_report
 
 REPORT = "--aquila-report=run.json"
 ASK = """
@@ -34,7 +33,7 @@ ASK = """
 
 def read(project: Project) -> Any:
     report = json.loads((project.pytester.path / "run.json").read_text())
-    jsonschema.validate(report, make_json_schema())
+    check_report(report)
     return report
 
 

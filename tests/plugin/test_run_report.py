@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 
-from aquila.run_report.json_schema import make_json_schema
 from tests.plugin.conftest import Project
+from tests.support.report_schema import check_report
 
 REPORT = "--aquila-report=run.json"
 
@@ -23,7 +22,7 @@ def read(project: Project) -> Callable[[], Any]:
 
     def read() -> Any:
         report = json.loads((project.pytester.path / "run.json").read_text())
-        jsonschema.validate(report, make_json_schema())
+        check_report(report)
         return report
 
     return read

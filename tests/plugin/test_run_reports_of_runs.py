@@ -7,12 +7,11 @@ import os
 import textwrap
 from typing import Any
 
-import jsonschema
 import pytest
 
-from aquila.run_report.json_schema import make_json_schema
 from aquila.run_report.partial_files import PartialFile
 from tests.plugin.conftest import Project
+from tests.support.report_schema import check_report
 from tests.support.slow import slow_but
 
 REPORT = "--aquila-report=run.json"
@@ -21,7 +20,7 @@ REPORT = "--aquila-report=run.json"
 def read(project: Project, name: str = "run.json") -> Any:
     """Read a report, and compare it with its schema."""
     report = json.loads((project.pytester.path / name).read_text())
-    jsonschema.validate(report, make_json_schema())
+    check_report(report)
     return report
 
 

@@ -16,7 +16,13 @@ from pytest_aquila.totals_news import describe_totals
 from tests.plugin.conftest import Project
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=12)
-NAMES = st.one_of(WORDS, st.from_regex(r"tests/[a-z]{1,120}\.py::test_[a-z]{1,250}\[a b\]", fullmatch=True))
+LONG_NAMES = st.builds(
+    lambda file, test, letter: f"tests/{letter * file}.py::test_{letter * test}[a b]",
+    st.integers(1, 120),
+    st.integers(1, 250),
+    st.sampled_from("abc"),
+)
+NAMES = st.one_of(WORDS, LONG_NAMES)
 TEXTS = st.lists(WORDS, min_size=1, max_size=60).map(" ".join)
 COMMANDS = st.one_of(st.just(""), NAMES.map(lambda name: f"pytest {shlex.quote(name)} --aquila-record"))
 NEWS = st.builds(

@@ -1,0 +1,23 @@
+"""Compares the report of a run with the schema of reports."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jsonschema
+
+from aquila.run_report.json_schema import make_json_schema
+
+
+@cache
+def _validator() -> Any:
+    schema = make_json_schema()
+    kind = jsonschema.validators.validator_for(schema)
+    kind.check_schema(schema)  # takes half a second
+    return kind(schema)
+
+
+def check_report(report: Any) -> None:
+    """Fail if the JSON of a report is not what its schema says."""
+    _validator().validate(report)
