@@ -170,7 +170,7 @@ def test_a_work_folder_that_leads_elsewhere_is_refused(root: Path, tmp_path: Pat
     (tmp_path / "outside").mkdir()
     root.mkdir(exist_ok=True)
     (root / ".journal").symlink_to(tmp_path / "outside")
-    with pytest.raises(CassetteWriteError, match=r"\.journal is a link"):
+    with pytest.raises(CassetteWriteError, match=r"\.journal is a symbolic link"):
         journal.Journal(root, SCOPE).open()
     assert recover_journals(root).failures == []
     assert not [*(tmp_path / "outside").iterdir()]

@@ -14,7 +14,10 @@ from aquila.cassettes.matching.request_key import key_at_origin, origin_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import NewRecording, merge_changes
+from aquila.recording.client_calls import OpenCalls
 from aquila.recording.decisions import MissedRequest, RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.other_origins import choose_key
+from aquila.recording.request_counts import CountedRequests
 from aquila.recording.session import Session
 from tests.support.examples import examples
 
@@ -157,3 +160,15 @@ def test_a_retry_of_a_failed_call_stays_with_the_recordings_that_its_first_attem
     assert isinstance(decision, ReplayDecision)
     assert decision.interaction.response.body == b"0"
     assert isinstance(use.decide(request(("https://new", "x"), MODEL)), RefuseDecision)
+
+
+def test_where_all_recordings_were_played_a_request_counts_for_the_last_one() -> None:
+    # A new recording then comes behind all that were given out, and not among those of the first host.
+    slots = [("content@https://a", 0), ("content@https://b", 0)]
+    counts = CountedRequests("")
+    chosen = []
+    for _ in range(3):
+        chosen_key, _ = choose_key(slots, request(("https://c", "x"), MODEL), OpenCalls(), counts)
+        counts.count_request(chosen_key)
+        chosen.append(chosen_key)
+    assert chosen == ["content@https://a", "content@https://b", "content@https://b"]

@@ -7,8 +7,9 @@ import random
 import re
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -228,6 +229,19 @@ def test_values_are_scrubbed_in_any_spelling() -> None:
     body = json.dumps({"a": secret, "b": json.dumps({"c": secret})})
     assert redactor.redact_text(body) == '{"a": "[redacted]", "b": "{\\"c\\": \\"[redacted]\\"}"}'
     assert redactor.redact_text("q=p%22a%5Css%2Fw%c3%b6rd+42&x=1") == "q=[redacted]&x=1"
+
+
+@pytest.mark.parametrize("write", [bytes.hex, lambda raw: raw.hex().upper()], ids=["lower", "upper"])
+def test_a_value_in_hexadecimal_is_scrubbed(write: Callable[[bytes], str]) -> None:
+    redactor = Redactor.from_environment({"APP_SECRET": PLAIN})
+    assert redactor.redact_text(f"dump: {write(PLAIN.encode())}.") == "dump: [redacted]."
+
+
+def test_a_value_is_found_through_three_layers_of_escapes() -> None:
+    redactor = Redactor.from_environment({"APP_SECRET": PLAIN})
+    escaped = "".join(f"\\u{ord(char):04x}" for char in PLAIN)  # no encoder writes a key like that
+    layers = "https://a.example/?state=" + quote(json.dumps(f'{{"key": "{escaped}"}}'))
+    assert "[redacted]" in redactor.redact_text(layers)
 
 
 @pytest.mark.parametrize("lead", ["", "u", "us", "user:", "someone:"])

@@ -210,3 +210,37 @@ def test_a_durable_journal_is_on_the_disk_before_the_caller_goes_on(
         writer.append_entry(entry)
         writer.close()
         assert synced == expected
+
+
+def test_an_entry_that_a_full_disk_took_in_part_leaves_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
+    first, second = (
+        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+        for number in range(2)
+    )
+    writer.append_entry(first)
+    (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
+    whole = path.read_bytes()
+    write = os.write
+    with monkeypatch.context() as patch, pytest.raises(CassetteWriteError, match="space"):
+        patch.setattr(journal.os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
+        writer.append_entry(second)
+    assert path.read_bytes() == whole
+    writer.append_entry(second)
+    assert list(journal.read_entries(path)) == [first, second]
+    writer.close()
+
+
+def test_large_bodies_are_removed_only_when_their_journal_is_gone(tmp_path: Path) -> None:
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
+    writer.open()
+    (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
+    kept, stray = journal.bodies_folder_of(path), path.with_name("07e1200000000000.1.bodies")
+    for folder in (kept, stray):
+        folder.mkdir()
+    journal.remove_stray_bodies(tmp_path)
+    assert kept.exists()
+    assert not stray.exists()
+    writer.close()

@@ -114,7 +114,8 @@ def _places_in_word(data: bytes, start: int, end: int) -> Iterator[tuple[int, in
             yield start + skipped, end - left_out
     for mark in (b"=", b":"):
         if (at := word.find(mark)) >= 0:
-            yield start + at + 1, end
+            for left_out in range(min(right, _MOST_EDGES) + 1):
+                yield start + at + 1, end - left_out
 
 
 def _is_known(word: bytes, hashes: Iterable[tuple[str, str, str]]) -> bool:
