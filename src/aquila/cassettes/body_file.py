@@ -286,9 +286,9 @@ def name_of_body(body: bytes) -> str:
     return PREFIX + hashlib.sha256(body).hexdigest()
 
 
-def identity_of(request: RecordedRequest) -> RecordedRequest:
-    """Return a request that compares fast: one with a large body becomes one with the hash of that body."""
-    if isinstance(request, StoredRequest) or len(request.body) <= LARGE:
-        return request
-    file = BodyFile(name_of_body(request.body), len(request.body))
-    return StoredRequest(request.method, request.url, request.headers, file)
+def identity_of_body(request: RecordedRequest) -> bytes | BodyFile:
+    """Return what compares fast in the place of the body of a request: a large one is compared by its hash."""
+    if isinstance(request, StoredRequest):
+        return request.file
+    body = request.body
+    return body if len(body) <= LARGE else BodyFile(name_of_body(body), len(body))

@@ -23,7 +23,7 @@ from aquila.transports.http_client_answers import is_disconnection, os_error_fro
 from aquila.transports.intercepted_requests import route_for_async
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
-from aquila.transports.wire import innermost_stream
+from aquila.transports.wire import innermost_stream, parse_url
 
 _Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
@@ -61,7 +61,9 @@ async def _answer_request(
         return _decode(await handler(request))
     body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
     fields = list(request.headers.items())
-    asked = httpx2.Request(request.method, str(url), headers=fields, content=body, extensions={"timeout": limits})
+    asked = httpx2.Request(
+        request.method, parse_url(str(url)), headers=fields, content=body, extensions={"timeout": limits}
+    )
     route = await route_for_async(*answering, _SessionUpstream(request, handler))
     failure = None
     try:

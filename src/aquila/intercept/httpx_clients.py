@@ -65,18 +65,13 @@ class HttpxClients:
         except no_network.NoNetwork as error:
             raise sys.modules[library].ConnectError(str(error), request=request) from error
 
-    def _is_left_alone(self, transport: Any, library: str, original: Callable[..., Any]) -> bool:
-        """Whether a mock answers in the place of the library. What it lets through meets the guard of connections."""
-        return (
-            not self._patches.in_force
-            or is_replaced(original, library)
-            or is_pool_replaced(transport, library, original.__name__)
-        )
-
     def _catch_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        # A mock may answer in the place of the library. What it lets through meets the guard of connections.
+        replaced, name = is_replaced(original, library), original.__name__
+
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
-            if self._is_left_alone(transport, library, original):
+            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, name):
                 return original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return httpx_sockets.answer(library, transport, request, original)
@@ -88,9 +83,11 @@ class HttpxClients:
         return handle_request
 
     def _catch_async_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        replaced, name = is_replaced(original, library), original.__name__
+
         @functools.wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
-            if self._is_left_alone(transport, library, original):
+            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, name):
                 return await original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return await httpx_sockets.answer_async(library, transport, request, original)

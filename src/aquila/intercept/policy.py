@@ -6,6 +6,7 @@ Whatever sees such requests asks here: the intercepted transports, vcrpy's stubs
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.config import Settings
@@ -60,14 +61,16 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         return None
     scope, problem = _find_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
-    if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
-        raise NoNetwork
-    if is_let_through(host, port, path, settings):
-        if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
-            return AnsweringScope(scope, settings)
-        return None
-    if side_requests.is_download(method, host, path, settings.side_requests) and not guard.refuses_all(settings):
-        return None
+    listed = settings.side_requests, settings.ignore_hosts
+    if scope is None or (host, port) in own_servers() or not _is_plain(method, host, port, path, *listed):
+        if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
+            raise NoNetwork
+        if is_let_through(host, port, path, settings):
+            if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
+                return AnsweringScope(scope, settings)
+            return None
+        if side_requests.is_download(method, host, path, settings.side_requests) and not guard.refuses_all(settings):
+            return None
     if problem is not None:
         raise problem
     if scope is not None and _is_written_by_hand(scope, settings) and asks_model(host, port, path, settings):
@@ -84,6 +87,28 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
             return AnsweringScope(scope, settings)
     guard.check_unanswered(method, scheme, host, port, path, scope, settings)
     return None
+
+
+@lru_cache(maxsize=512)
+def _is_plain(
+    method: str,
+    host: str,
+    port: int | None,
+    path: str,
+    side_rows: tuple[str, ...],
+    ignored_hosts: tuple[str, ...],
+) -> bool:
+    """Whether no table, and neither of these settings, says anything of a request: of nearly all, and they are few.
+
+    It asks no more than ``find_answering_scope`` does of the others. Remembered, so that a replay asks once for each
+    address.
+    """
+    return not (
+        is_loopback(host)
+        or is_listed(host, port, ignored_hosts)
+        or side_requests.is_side_request(method, host, port, path, side_rows)
+        or side_requests.is_download(method, host, path, side_rows)
+    )
 
 
 def _is_written_by_hand(scope: Scope, settings: Settings) -> bool:

@@ -30,6 +30,7 @@ from aquila.transports.http_client_answers import (
 )
 from aquila.transports.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
+from aquila.transports.wire import parse_url
 
 # Parts of vcrpy that are not used: these clients are caught closer to the network, elsewhere, or not at all.
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
@@ -112,6 +113,10 @@ def turn_into_stub(connection: http.client.HTTPConnection) -> None:
     stub.__dict__.update(real_connection=real, _sock=None)
 
 
+_OWN_FIELDS = frozenset({"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting"})
+"""Attributes of a stub that say nothing about the real connection."""
+
+
 class _AnsweringConnection:
     """Mixed into a stub: asks a route for the answer, and connects only if that sends the request."""
 
@@ -125,6 +130,13 @@ class _AnsweringConnection:
     _options: dict[str, Any] | None = None
     _connect_timeout: Any = None
     _failed_connecting = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # What a client sets, vcrpy sets at the real connection as well. That takes several times as long as this.
+        if name in _OWN_FIELDS:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: whether the network is needed is known when there is a request."""
@@ -194,7 +206,8 @@ class _AnsweringConnection:
                 self._send(**(self._options or {}))
                 return self.real_connection.getresponse()
         headers = [(name, _text_of(value)) for name, value in request.headers.items()]
-        asked = httpx2.Request(request.method, request.uri, headers=headers, content=_join_body(request.body_bytes))
+        url, body = parse_url(request.uri), _join_body(request.body_bytes)
+        asked = httpx2.Request(request.method, url, headers=headers, content=body)
         if isinstance(self.timeout, (int, float)):  # what is replayed keeps it, as what is sent does
             asked.extensions["timeout"] = {"read": self.timeout}
         failure = None

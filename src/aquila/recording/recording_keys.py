@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
-from aquila.cassettes.body_file import StoredRequest, identity_of
+from aquila.cassettes.body_file import BodyFile, StoredRequest, identity_of_body
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.model import Cassette, Headers, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import DUMMY_KEY
 from aquila.recording import known_keys
+
+Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]
+"""What equal requests have in common. A tuple: no other object is built, hashed and compared as fast."""
 
 
 class RecordingKeys:
@@ -38,7 +42,7 @@ class RecordingKeys:
         self._compute_key = compute_key
         self._are_provisional = later
         self._secret_count = redactor.count_later()
-        self._known: dict[RecordedRequest, str] = {}
+        self._known: dict[Identity, str] = {}
         self._numbers: dict[str, list[int]] = defaultdict(list)
         self._whatever_numbers: dict[str, str] | None = None
         key_of = self._remembering_keys()
@@ -55,11 +59,11 @@ class RecordingKeys:
             known_keys.remembering(self._compute_key, self._redactor, self._rules) if self._rules else self._compute_key
         )
 
-    def identify(self, request: RecordedRequest) -> RecordedRequest:
+    def identify(self, request: RecordedRequest) -> Identity:
         """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""
-        return identity_of(self._redactor.with_kept_headers(request))
+        return request.method, request.url, self._redactor.choose_headers(request.headers), identity_of_body(request)
 
-    def find(self, identity: RecordedRequest) -> str | None:
+    def find(self, identity: Identity) -> str | None:
         """Return the key of a request that equals a recorded one."""
         return self._known.get(identity)
 

@@ -172,9 +172,10 @@ class Session:
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
                     "ended; a thread or task outlived its test. Wait for it before the test returns."
                 )
-            if not self.records_everything and not self._keys.numbers_of(key) and holds_stand_in(sent):
-                key = self._keys.find_whatever_numbers(request) or key
             numbers: Sequence[int] = self._keys.numbers_of(key)
+            if not numbers and not self.records_everything and holds_stand_in(sent):
+                key = self._keys.find_whatever_numbers(request) or key
+                numbers = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and not self.records_everything else ()
             if borrowed:
                 key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
@@ -246,7 +247,7 @@ class Session:
         if self._filters is None:
             return request
         if self.mode == "replay":
-            self.redactor.with_kept_headers(request)
+            self.redactor.choose_headers(request.headers)
         else:
             self.redactor.redact_request(request)
         return self._filters.filter_request(request)

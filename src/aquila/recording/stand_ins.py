@@ -38,6 +38,7 @@ class StandIns:
         _own_settings: ScopeSettings
         _process: int | None
         id: str
+        parent: Scope | None
         sessions: ScopeSessions
         run: Run
 
@@ -70,7 +71,13 @@ class StandIns:
     @property
     def has_script(self) -> bool:
         """Whether answers to its requests were written by hand, here or in a scope around it."""
-        return any(each._script is not None for each in self.enclosing())
+        # By hand, as in `faults`: each request asks, and `enclosing` takes several times as long.
+        scope: StandIns | None = self
+        while scope is not None:
+            if scope._script is not None:
+                return True
+            scope = scope.parent
+        return False
 
     @property
     def script(self) -> AnswersRequests | None:
@@ -116,7 +123,12 @@ class StandIns:
     @property
     def faults(self) -> FaultPlan | None:
         """The faults that answers meet, here or in a scope around it."""
-        return next((plan for each in self.enclosing() if (plan := each._own_faults()) is not None), None)
+        scope: StandIns | None = self
+        while scope is not None:
+            if "faults" in scope._own_settings.options and (plan := scope._own_faults()) is not None:
+                return plan
+            scope = scope.parent
+        return None
 
     def _own_faults(self) -> FaultPlan | None:
         given = self._own_settings.options.get("faults")

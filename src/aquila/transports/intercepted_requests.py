@@ -21,6 +21,7 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.routes import Route
 from aquila.transports.scope_routes import FindUpstream, open_route, open_route_async
 from aquila.transports.upstreams import Upstream, find_upstream
+from aquila.transports.wire import parse_url
 
 SendOriginal = Callable[[Any], Any]
 """The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
@@ -37,7 +38,7 @@ def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOri
         return route.answer(request)
     request.read()
     try:
-        return _convert_response(library, route.answer(_convert_request(httpx2, request)))
+        return _convert_response(library, route.answer(_read_request(request)))
     except httpx2.TransportError as error:
         raise _translate_error(error, library) from error
 
@@ -50,7 +51,7 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
         return await route.answer_async(request)
     await request.aread()
     try:
-        return _convert_response(library, await route.answer_async(_convert_request(httpx2, request)))
+        return _convert_response(library, await route.answer_async(_read_request(request)))
     except httpx2.TransportError as error:
         raise _translate_error(error, library) from error
 
@@ -88,8 +89,11 @@ class ClientUpstream(Upstream):
     errors are left as they are: the recorder reads those of httpx as well, and the client knows its own errors.
     """
 
+    name = "live"
+    needs_key = False
+
     def __init__(self, send: SendOriginal, library: Any) -> None:
-        super().__init__("live")
+        # Without that of `Upstream`: it makes no transport, and each request that is caught has one of these.
         self._send = send
         self._library = library
         self.transport_error = library.TransportError
@@ -117,6 +121,20 @@ def _library_of(thing: Any) -> Any:
         if name in HTTPX_FAMILY:
             return importlib.import_module(name)
     raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(HTTPX_FAMILY)}")
+
+
+def _read_request(request: Any) -> httpx2.Request:
+    """The request of httpx2 that says the same as one of httpx, whose body has been read."""
+    read = httpx2.Request(
+        request.method,
+        parse_url(str(request.url)),
+        headers=request.headers.raw,
+        # Not `content`: for that httpx2 looks which header fields are missing, and the client has set them all.
+        stream=httpx2.ByteStream(request.content),
+        extensions=request.extensions,
+    )
+    read.read()
+    return read
 
 
 def _convert_request(library: Any, request: Any) -> Any:

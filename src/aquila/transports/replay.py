@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.model import Headers, RecordedResponse
 from aquila.cassettes.storage.slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
@@ -90,11 +90,10 @@ def replay_response(
         response.chunks.check_present()
     if pace is not None:
         pace.wait_until(response.started)
-    if not response.has_begun and rest is not None:
+    if rest is not None and not response.has_begun:
         rest.meet()
-    return httpx2.Response(
-        response.status, headers=_response_headers(decision, advises), stream=ReplayStream(response, rest, pace)
-    )
+    headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
+    return httpx2.Response(response.status, headers=headers, stream=ReplayStream(response, rest, pace))
 
 
 async def replay_response_async(
@@ -106,30 +105,24 @@ async def replay_response_async(
         response.chunks.check_present()
     if pace is not None:
         await pace.wait_until_async(response.started)
-    if not response.has_begun and rest is not None:
+    if rest is not None and not response.has_begun:
         await rest.meet_async()
-    return httpx2.Response(
-        response.status, headers=_response_headers(decision, advises), stream=AsyncReplayStream(response, rest, pace)
-    )
+    headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
+    return httpx2.Response(response.status, headers=headers, stream=AsyncReplayStream(response, rest, pace))
 
 
-def _response_headers(decision: ReplayDecision, advises: bool) -> list[tuple[str, str]]:
-    """The recorded headers, and for a failure what keeps the client from sleeping before it tries again.
+def _advise(decision: ReplayDecision) -> Headers:
+    """The recorded headers of a failure, and what keeps the client from sleeping before it tries again.
 
     A failure that another recording follows is followed at once. The last one says how the request ended, so there is
     nothing to wait for: it is not tried again. (``retry-after-ms`` and ``x-should-retry`` are honoured by the SDKs of
     OpenAI and Anthropic.)
     """
-    response = decision.interaction.response
-    headers = list(response.headers)
-    if advises and response.status in TRANSIENT:
-        given = {name for name, _ in headers}
-        if decision.fault and ("retry-after-ms" in given or _gives_up(decision)):
-            return headers  # it is what the fault is about
-        advice = ("x-should-retry", "false") if decision.last else requested_delay.NO_DELAY
-        headers = [field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")]
-        headers.append(advice)
-    return headers
+    headers = decision.interaction.response.headers
+    if decision.fault and (any(name == "retry-after-ms" for name, _ in headers) or _gives_up(decision)):
+        return headers  # it is what the fault is about
+    advice = ("x-should-retry", "false") if decision.last else requested_delay.NO_DELAY
+    return (*[field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")], advice)
 
 
 def _gives_up(decision: ReplayDecision) -> bool:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from aquila.faults import fault
     from aquila.faults.fault import Within
     from aquila.recording.session import Session
-    from aquila.recording.wire_watch import WireWatch
     from aquila.transports import silence as silences
     from aquila.transports import watched_answers, watched_exchanges
     from aquila.wire_forms import table as wire_forms
@@ -115,35 +114,31 @@ class ScopeRoute(Route):
         return meet_fault(self._scope, key, good)
 
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
-        rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
-        self._note_replay(decision)
-        if watch is not None:
+        rest, pace = self._prepare(decision, request)
+        if (watch := self._scope.run.wire_watch) is not None:
             return watched_answers.replay_watched(watch, decision, request, rest, pace)
         return replay_response(decision, rest, pace)
 
     async def _replay_async(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
-        rest, pace, watch = self._rest_of(decision, request), self._pace_for(decision, request), self._watch
-        self._note_replay(decision)
-        if watch is not None:
+        rest, pace = self._prepare(decision, request)
+        if (watch := self._scope.run.wire_watch) is not None:
             return await watched_answers.replay_watched_async(watch, decision, request, rest, pace)
         return await replay_response_async(decision, rest, pace)
 
-    def _note_replay(self, decision: ReplayDecision) -> None:
+    def _prepare(self, decision: ReplayDecision, request: httpx2.Request) -> tuple[Rest | None, Pace | None]:
+        """Note an answer that is about to be replayed. Return what comes behind it, and its pace: mostly neither."""
         if (watch := self._scope.run.exchange_watch) is not None:
             watch.note_decision(decision)
-
-    @property
-    def _watch(self) -> WireWatch | None:
-        return self._scope.run.wire_watch
+        rest = None if decision.interaction.response.end == "complete" else self._rest_of(decision, request)
+        pace = self._pace_for(decision, request) if self._timing or decision.fault else None
+        return rest, pace
 
     def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:
         refuse(self._scope, miss, key)
 
-    def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest | None:
-        """What comes behind the last chunk of an answer; None if that is its end."""
+    def _rest_of(self, decision: ReplayDecision, request: httpx2.Request) -> Rest:
+        """What comes behind the last chunk of an answer that is not complete."""
         response = decision.interaction.response
-        if response.end == "complete":
-            return None
 
         def refuse(miss: CassetteMiss) -> NoReturn:
             self._refuse(miss, decision.played.key)

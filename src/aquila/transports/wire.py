@@ -60,6 +60,10 @@ def innermost_stream(response: httpx2.Response) -> Any:
     return stream
 
 
+parse_url = functools.lru_cache(maxsize=256)(httpx2.URL)
+"""The URL of httpx2 for a text. URLs never change, programs ask at few, and parsing one takes longer than a replay."""
+
+
 def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
     """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece.
 
@@ -113,7 +117,7 @@ def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
         body = request.stream.file.read()
     else:
         body = request.content
-    return RecordedRequest(request.method, str(request.url), headers, decode_body(body, encoding))
+    return RecordedRequest(request.method, str(request.url), headers, decode_body(body, encoding) if encoding else body)
 
 
 @functools.lru_cache(maxsize=256)

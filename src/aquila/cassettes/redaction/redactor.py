@@ -106,7 +106,11 @@ class Redactor:
             self._scrubber_knowing(frozenset())  # now: a rule may be wrong
         # A cache, because a client sends the same header fields with all its requests.
         self._examine_headers_cached = functools.lru_cache(maxsize=256)(self._examine_headers)
-        self._choose_headers_cached = functools.lru_cache(maxsize=256)(self._choose_headers)
+        self.choose_headers = functools.lru_cache(maxsize=256)(self._choose_headers)
+        """Return, of the header fields of a request, those that :meth:`redact_request` keeps, as they are.
+
+        Its credentials are removed from every later response. Only for comparing: they must not be stored.
+        """
 
     @classmethod
     def from_environment(
@@ -173,14 +177,6 @@ class Redactor:
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return RecordedRequest(request.method, url, headers, body)
-
-    def with_kept_headers(self, request: RecordedRequest) -> RecordedRequest:
-        """Return the request with the header fields that :meth:`redact_request` keeps. All else stays as it is.
-
-        Its credentials are removed from every later response. Only for comparing: it must not be stored.
-        """
-        headers = self._choose_headers_cached(request.headers)
-        return request if headers == request.headers else request.with_parts(request.url, headers)
 
     def _choose_headers(self, headers: Headers) -> Headers:
         """Return the header fields that are kept, as they are. Remember those with credentials."""
