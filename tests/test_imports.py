@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -20,15 +21,19 @@ from tests.test_layers import imports, modules
 HEAVY = {"openai", "httpx2", "httpx", "httpcore2", "yaml", "msgpack", "huey", "vcr", "pydantic", "anyio", "xllamacpp"}
 
 
-def run(code: str, *arguments: str, **variables: str) -> str:
+def environment(**variables: str) -> dict[str, str]:
     hidden = {"AQUILA_SESSION", "PYTHONPATH", *dummies_for_run(())}  # with keys there is more to keep secret
+    return {name: value for name, value in os.environ.items() if name not in hidden} | variables
+
+
+def run(code: str, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
-        env={name: value for name, value in os.environ.items() if name not in hidden} | variables,
+        env=environment(**variables),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -205,6 +210,23 @@ def test_every_module_imports_alone_without_a_warning(chosen: Callable[[], Itera
         *chosen(),
     )
     assert failures == ""
+
+
+def test_at_the_end_nothing_of_aquila_keeps_pytest_alive(tmp_path: Path) -> None:
+    # What something in `os`, `threading`, `logging` or `sys.meta_path` can reach when Python ends, it takes apart name
+    # by name. For pytest and all that it loads that takes as long as loading half of Aquila's modules.
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    ended = subprocess.run(
+        [sys.executable, "-v", "-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_aquila.plugin", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+    )
+    outlived = set(re.findall(r"^# cleanup\[3\] wiping (\S+)$", ended.stderr, re.MULTILINE))
+    assert "threading" in outlived
+    assert {name for name in outlived if name.partition(".")[0] in ("pytest", "_pytest", "pytest_aquila")} == set()
 
 
 def test_without_openai_each_call_names_the_command_that_installs_it() -> None:

@@ -1,14 +1,25 @@
-"""Modules and public names that are imported when they are first used.
+"""Modules, functions and public names that are imported when they are first used.
 
 Not for the root package, whose import loads no other module.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+
+# What stands in `os`, `threading` or `logging` lives until the interpreter has ended, with all that it can reach, and
+# Python takes that apart name by name. `typing` and `importlib` reach pytest and most of what is loaded, so nothing
+# here holds on to them.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+
+def _import_module(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
 
 
 class LazyModule:
@@ -25,7 +36,7 @@ class LazyModule:
         # pytest and others ask whatever stands in a namespace for `__wrapped__` or `_mock_name`: that is no use.
         if name.startswith("_"):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
-        module = importlib.import_module(self._module)
+        module = _import_module(self._module)
         for known_as, value in list(self._namespace.items()):
             if value is self:
                 self._namespace[known_as] = module  # from now on a use of it costs nothing more
@@ -45,6 +56,23 @@ def lazy_modules(namespace: dict[str, Any], /, **modules: str) -> None:
         namespace[name] = LazyModule(namespace, module)
 
 
+def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
+    """Return a function that calls one of a module that is imported then.
+
+    ``bound`` are arguments that come before those of a call. For what is put into a module that outlives all others:
+    until it is called it reaches no module but this one.
+    """
+    found: Callable[..., Any] | None = None
+
+    def call(*args: Any, **named: Any) -> Any:
+        nonlocal found
+        if found is None:
+            found = getattr(_import_module(module), name)
+        return found(*bound, *args, **named)
+
+    return call
+
+
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
@@ -56,7 +84,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
         module = modules.get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = namespace[name] = getattr(importlib.import_module(module), name)
+        value = namespace[name] = getattr(_import_module(module), name)
         return value
 
     def list_names() -> list[str]:

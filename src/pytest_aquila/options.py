@@ -49,10 +49,17 @@ HUEY_KEYS = (
 """The ini keys of the fixtures for Huey tasks, with their help."""
 
 
+def _add_option(group: pytest.OptionGroup, name: str, **attributes: Any) -> None:
+    """Declare a command line option."""
+    # Without `dest` pytest looks through all other options for one of the same, which takes longer than all else here.
+    group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), **attributes)
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Declare the command line options and ini keys."""
     group = parser.getgroup("aquila", "aquila: cassettes for language models")
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-record",
         nargs="?",
         const=IMPLIED_VALUES["--aquila-record"],
@@ -61,25 +68,29 @@ def add_options(parser: pytest.Parser) -> None:
         help="Record from the upstream what is missing or has drifted, and keep what matches; =all records everything "
         "again; =pending does so beside the cassettes, for a review. A failing test replaces nothing.",
     )
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-transport",
         default=None,
         metavar="NAME",
         help="replay (default), live, record, local, script or module:factory; overrides AQUILA_TRANSPORT.",
     )
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-upstream",
         default=None,
         metavar="NAME",
         help="What to record from: live (default), local, script or module:factory; overrides AQUILA_UPSTREAM.",
     )
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-replay-timing",
         default=None,
         metavar="PACE",
         help="Pace of replayed answers: instant (default), recorded, or a factor of the recorded times.",
     )
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-orphans",
         nargs="?",
         const=IMPLIED_VALUES["--aquila-orphans"],
@@ -88,7 +99,8 @@ def add_options(parser: pytest.Parser) -> None:
         help="After a run of all tests, list the cassettes that no test used; with FILE, write them there as JSON, for "
         "aquila cassettes prune.",
     )
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-report",
         action="append",
         default=[],
@@ -110,7 +122,8 @@ def add_options(parser: pytest.Parser) -> None:
 
 def _add_drift_option(group: pytest.OptionGroup) -> None:
     """Declare ``--aquila-drift``."""
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-drift",
         nargs="?",
         const=IMPLIED_VALUES["--aquila-drift"],
@@ -123,7 +136,8 @@ def _add_drift_option(group: pytest.OptionGroup) -> None:
 
 def _add_verify_options(group: pytest.OptionGroup) -> None:
     """Declare ``--aquila-verify`` and ``--aquila-verify-json``."""
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-verify",
         nargs="?",
         const=IMPLIED_VALUES["--aquila-verify"],
@@ -132,14 +146,19 @@ def _add_verify_options(group: pytest.OptionGroup) -> None:
         help="Replay, and after the tests ask the upstream the same again, with real keys: what was refused, what has "
         "another shape, what was answered. Changes nothing. =10%% or =20 takes a sample, oldest first.",
     )
-    group.addoption(
-        "--aquila-verify-json", default=None, metavar="FILE", help="Write what --aquila-verify finds there, as JSON."
+    _add_option(
+        group,
+        "--aquila-verify-json",
+        default=None,
+        metavar="FILE",
+        help="Write what --aquila-verify finds there, as JSON.",
     )
 
 
 def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
     """Declare ``--aquila-faults`` and what goes with it."""
-    group.addoption(
+    _add_option(
+        group,
         "--aquila-faults",
         nargs="?",
         const=IMPLIED_VALUES["--aquila-faults"],
@@ -148,8 +167,12 @@ def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None
         help="Run each test that has a cassette or a script once more under each of some usual faults, and say what it "
         "does; =all takes every fault, =cut_stream,overloaded(times=2) those. Touches no cassette.",
     )
-    group.addoption(
-        "--aquila-faults-json", default=None, metavar="FILE", help="Write what --aquila-faults finds there, as JSON."
+    _add_option(
+        group,
+        "--aquila-faults-json",
+        default=None,
+        metavar="FILE",
+        help="Write what --aquila-faults finds there, as JSON.",
     )
     parser.addini("aquila_faults_timeout", "seconds that a test may take under a fault (30)", default=None)
     parser.addini(

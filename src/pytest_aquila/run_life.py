@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pytest_aquila
 from aquila.config import SettingsLayers
 from aquila.intercept.activation import RunGuard, interception
 from aquila.lazy_imports import lazy_modules
@@ -102,6 +103,8 @@ def _end_run(config: pytest.Config, program: _Program | None) -> None:
     elif not runtime.is_outermost(run):  # within another run, which goes on
         run.state_of(RunGuard).lift()
         run.__exit__(None, None, None)
+    else:
+        pytest_aquila.find_as_before()
 
 
 class _Program:

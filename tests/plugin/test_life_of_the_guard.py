@@ -268,7 +268,7 @@ def test_a_program_that_has_called_pytest_gets_its_own_world_back_and_its_thread
             patched = [socket.getaddrinfo, ssl.SSLContext.wrap_bio, socket.socket.connect, threading.Thread.start]
             shown = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
             # The plugin's finder of its own modules stays. The hooks that patch others' modules go.
-            return patched, shown, [each for each in sys.meta_path if type(each).__name__ == "ImportHooks"]
+            return patched, shown, [each for each in sys.meta_path if type(each).__name__ == "_Finder"]
 
         atexit.register(asking.note, "registered_before")
         before = world()

@@ -21,7 +21,7 @@ from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
@@ -31,13 +31,12 @@ if TYPE_CHECKING:
     from aquila.intercept import httpx_clients, socket_guard, vcr_clients
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
-    from aquila.recording import askers, scripts
+    from aquila.recording import scripts
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
-        askers="aquila.recording.askers",
         httpx_clients="aquila.intercept.httpx_clients",
         scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
@@ -233,12 +232,8 @@ def _patch_threads(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
-    @functools.wraps(start)
-    def mark_and_start(thread: threading.Thread) -> None:
-        askers.mark_thread(thread)
-        start(thread)
-
-    return mark_and_start
+    # Most runs start none, and `threading` outlives all that this module could reach.
+    return functools.wraps(start)(late_function("aquila.recording.askers", "mark_and_start", start))
 
 
 def _are_nested(scopes: list[Scope]) -> bool:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
 
-ModuleCallback = Callable[[ModuleType], object]
+from aquila.lazy_imports import lazy_modules
+
+# What stands in `sys.meta_path` when Python ends, and all that it can reach, lives longest; see `aquila.lazy_imports`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib import util
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any, TypeAlias
+
+    ModuleCallback: TypeAlias = Callable[[ModuleType], object]
+else:
+    lazy_modules(globals(), util="importlib.util")
 
 
 class ImportHooks:
-    """A finder that finds nothing itself: it adds a callback to the loading of what other finders find.
+    """Waits for modules. While it waits for some, a finder of it stands in ``sys.meta_path``.
 
-    It stands in ``sys.meta_path``, of which a process has one, while it waits for some module.
+    Whoever needs the hooks must keep this object: the finder does not.
     """
 
     def __init__(self) -> None:
+        self._finder = _Finder(self)
         # By import name. An entry goes with `stop_waiting`; with the last one the finder leaves `sys.meta_path`.
         self._callbacks: dict[str, ModuleCallback] = {}
         # The modules that `find_spec` is asking the other finders about: it is asked again meanwhile.
@@ -27,8 +37,8 @@ class ImportHooks:
     def call_when_imported(self, name: str, callback: ModuleCallback) -> None:
         """Call ``callback`` with the module ``name``: now if it is loaded, else as soon as it is."""
         self._callbacks[name] = callback
-        if self not in sys.meta_path:
-            sys.meta_path.insert(0, self)
+        if self._finder not in sys.meta_path:
+            sys.meta_path.insert(0, self._finder)
         module = sys.modules.get(name)
         # Another thread may be loading the module at this moment. Then it has no attributes yet: `find_spec` has added
         # the callback if the hook was there in time. The flag is the one that the import system itself goes by.
@@ -38,16 +48,16 @@ class ImportHooks:
     def stop_waiting(self, name: str) -> None:
         """Undo ``call_when_imported``."""
         self._callbacks.pop(name, None)
-        if not self._callbacks and self in sys.meta_path:
-            sys.meta_path.remove(self)
+        if not self._callbacks and self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, name: str) -> ModuleSpec | None:
         """Find what the other finders find, and have the callback called once that is loaded."""
         if name not in self._callbacks or name in self._finding:
             return None
         self._finding.add(name)
         try:
-            spec = importlib.util.find_spec(name)
+            spec = util.find_spec(name)
         finally:
             self._finding.discard(name)
         if spec is None or spec.loader is None:
@@ -55,6 +65,20 @@ class ImportHooks:
         loader: Any = _CallingLoader(spec.loader, self._callbacks)
         spec.loader = loader
         return spec
+
+
+class _Finder:
+    """A finder that finds nothing itself: it adds a callback to the loading of what other finders find.
+
+    ``sys.meta_path``, of which a process has one, may outlive all that the hooks are about.
+    """
+
+    def __init__(self, hooks: ImportHooks) -> None:
+        self._hooks = weakref.ref(hooks)
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        hooks = self._hooks()
+        return hooks.find_spec(name) if hooks is not None else None
 
 
 class _CallingLoader:

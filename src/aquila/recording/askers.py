@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -46,6 +46,12 @@ def mark_thread(thread: threading.Thread) -> None:
     """Let a thread that is about to start know for which test it is started, and in which run."""
     setattr(thread, _ATTRIBUTE, find_asker())
     setattr(thread, _RUN_ATTRIBUTE, runtime.current_run())
+
+
+def mark_and_start(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
+    """Mark a thread, then start it with ``start``. Takes the place of ``Thread.start``."""
+    mark_thread(thread)
+    start(thread)
 
 
 def run_of(thread: threading.Thread) -> object:

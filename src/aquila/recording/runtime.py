@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import late_function
 from aquila.recording.open_scopes import OpenScopes
 from aquila.recording.set_variables import SetVariables
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 
-    from aquila.recording import outgoing
     from aquila.recording.answers_in_progress import AnswersInProgress
     from aquila.recording.exchange_watch import ExchangeWatch
     from aquila.recording.play_log import PlayLog
@@ -50,8 +49,6 @@ if TYPE_CHECKING:
 
         def end_with_last(self) -> bool:
             """Take back what is in force for them, if none is alive. Return whether it was taken back."""
-else:
-    lazy_modules(globals(), outgoing="aquila.recording.outgoing")
 
 
 class Asker:
@@ -286,12 +283,9 @@ def _bind_scope(scope: Scope | None) -> Scope | None:
     return bound
 
 
-def _redact_log_record(record: logging.LogRecord) -> bool:
-    return outgoing.redact_log_record(record)
-
-
+_redact_record: Callable[[logging.LogRecord], bool] = late_function("aquila.recording.outgoing", "redact_log_record")
 for _logger in ("aquila", "aquila.huey"):  # a logger's filter is not asked for the records of those below it
-    logging.getLogger(_logger).addFilter(_redact_log_record)
+    logging.getLogger(_logger).addFilter(_redact_record)
 
 _runs = [Run(SettingsLayers(Path()))]
 """The one place that says which run is current: the last one. The first is that of the process itself.

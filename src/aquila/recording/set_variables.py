@@ -11,17 +11,20 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY
 from aquila.lazy_imports import lazy_modules
 
+# `os` holds on to an object of this module until the interpreter has ended; see `aquila.lazy_imports`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from aquila.cassettes.redaction import environment_secrets
+
+    Text: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 else:
     lazy_modules(globals(), environment_secrets="aquila.cassettes.redaction.environment_secrets")
-
-Text: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 _MOST = 10_000
 """So many are remembered, so that memory has a bound."""
