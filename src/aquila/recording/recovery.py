@@ -13,6 +13,7 @@ from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
+from aquila.recording import late_secrets
 from aquila.recording.journal_merging import (
     JournalGroup,
     changes_by_cassette,
@@ -56,7 +57,8 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
     cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
-    nobody read to its end is not: nothing says that it was the program that left it.
+    nobody read to its end is not: nothing says that it was the program that left it. What is known here to be secret
+    is stored nowhere, whether or not it was known there.
     """
     recovered = RecoveryResult([], [])
     journal.remove_stray_bodies(root)
@@ -68,7 +70,7 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
         damaged = [failure for failure in failures if failure.path.suffix == journal.DAMAGED]
         failures = [failure for failure in failures if failure not in damaged]
         left = {failure.path for failure in failures}
-        for name, rows in changes_by_cassette(_without_left_answers(groups)).items():
+        for name, rows in changes_by_cassette(_redact_again(_without_left_answers(groups))).items():
             path = root / name
             try:
                 path = _path_for(root, name, new_as)
@@ -113,6 +115,16 @@ def _without_left_answers(
     thread that was told to stop, say. A conversation stays: each of its turns is worth what it was.
     """
     return {group: [row for row in rows if not _was_left(row)] for group, rows in groups.items()}
+
+
+def _redact_again(
+    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]],
+) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
+    """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
+    made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
+    # Its settings are not known here. It has kept these, so they stay.
+    kept = {name for each in made for message in (each.request, each.response) for name, _ in message.headers}
+    return late_secrets.redact_groups(groups, tuple(sorted(kept)))
 
 
 def _was_left(row: NewRecording | RecordingPlayed) -> bool:
