@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
+    from aquila.intercept import activation
     from aquila.recording import outgoing, session_factory
     from aquila.recording import redactors as known_redactors
     from aquila.recording import scope as scopes
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        activation="aquila.intercept.activation",
         known_redactors="aquila.recording.redactors",
         names="aquila.cassettes.storage.names",
         outgoing="aquila.recording.outgoing",
@@ -58,7 +60,8 @@ _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
-    """Make ``item`` the running test of its run."""
+    """Make ``item`` the running test of its run. It is guarded, whatever the test before has taken off."""
+    activation.interception().renew_guard()
     stash = item.config.stash
     stash[_item] = item
     stash[RUN].repetition.is_possible = not is_second_attempt(item)

@@ -59,6 +59,20 @@ def test_patches_last_until_the_last_holder_withdraws(patches: PatchSet) -> None
     assert sys.meta_path == finders
 
 
+def test_what_a_tool_has_put_back_is_patched_again_and_what_it_put_on_top_is_not(patches: PatchSet) -> None:
+    before, kept = dict(Client.__dict__), (Client.own, Client.inherited)
+    patches.put_in_force("holder")
+    Client.own, Client.inherited = kept  # type: ignore[method-assign]
+    patches.renew()
+    assert Client().own() == Client().inherited() == "ours around theirs"
+    Client.own = lambda self: "on top"  # type: ignore[method-assign]
+    patches.renew()
+    assert Client().own() == "on top"
+    Client.own = kept[0]  # type: ignore[method-assign]
+    patches.withdraw("holder")
+    assert dict(Client.__dict__) == before
+
+
 def test_a_patch_that_a_tool_put_on_top_stays(patches: PatchSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "own", Client.own)  # what is there now comes back after the test
     patches.put_in_force("one")

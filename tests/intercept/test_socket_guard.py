@@ -325,6 +325,51 @@ def test_a_guard_of_all_refuses_every_connection_but_loopback(run: GuardedRun, p
     result.assert_outcomes(passed=1)
 
 
+def test_plugins_that_put_back_what_they_found_take_no_guard_off(
+    run: GuardedRun, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AQUILA_SESSION")  # a child of a test run is guarded before it loads a plugin
+    putting_back = """
+        import socket
+
+        {kept} = socket.socket.{method}
+
+        def pytest_runtest_teardown():
+            socket.socket.{method} = {kept}
+        """
+    pytester.makepyfile(
+        pytest_socket=putting_back.format(kept="_true_connect", method="connect"),
+        of_no_known_name=putting_back.format(kept="_kept", method="connect_ex"),
+    )
+    result = run(
+        """
+        import socket
+        from aquila.errors import LiveCallRefused
+
+        def try_to(method):
+            with socket.socket() as end, pytest.raises(LiveCallRefused):
+                getattr(end, method)(("192.0.2.1", 80))
+
+        @pytest.fixture
+        def late(aquila_refusals):
+            yield
+            try_to("connect")
+            aquila_refusals.forget()
+
+        def test_first(late):
+            try_to("connect_ex")
+
+        def test_second():
+            try_to("connect")
+            try_to("connect_ex")
+        """,
+        *("-p", "pytest_socket", "-p", "of_no_known_name"),
+        ini="aquila_guard = all",
+        subprocess=True,
+    )
+    result.assert_outcomes(passed=2)
+
+
 def test_after_the_run_everything_is_put_back(run: GuardedRun) -> None:
     import socket
     import ssl

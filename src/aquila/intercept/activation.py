@@ -145,6 +145,11 @@ class Interception:
             self._client_patches.put_in_force(holder)
             self.socket_guard.patches.put_in_force(holder)
 
+    def renew_guard(self) -> None:
+        """Guard again what other tools have put back as it was without the guard."""
+        if "socket_guard" in self.__dict__:
+            self.socket_guard.patches.renew()
+
     def withdraw_guard(self, holder: object) -> None:
         """Undo ``put_guard_in_force``."""
         with self._lock:

@@ -39,8 +39,14 @@ class Patch:
         self._name = name
         # What the owner itself holds. An attribute that it inherits is deleted afterwards, not written into it.
         self._original = owner.__dict__.get(name, _ABSENT)
-        self._replacement = make(getattr(owner, name))
+        self._before = getattr(owner, name)
+        self._replacement = make(self._before)
         setattr(owner, name, self._replacement)
+
+    def renew(self) -> None:
+        """Replace it once more, if a tool has put back what it had found there before."""
+        if self._before is not self._replacement and getattr(self._owner, self._name, None) is self._before:
+            setattr(self._owner, self._name, self._replacement)
 
     def undo(self) -> None:
         """Put back what was there.
@@ -102,6 +108,13 @@ class PatchSet:
                     self._hooks.stop_waiting(library)
                 while self._patches:
                     self._patches.pop().undo()
+
+    def renew(self) -> None:
+        """Patch again what a tool has put back as it was before. What one has put on top stays."""
+        with self._lock:
+            for patch in self._patches:
+                if isinstance(patch, Patch):
+                    patch.renew()
 
     def add_patches(self, make: Callable[[], Iterable[Undoable]]) -> bool:
         """Add the patches that ``make`` applies, unless the set is no longer in force. Return whether it is."""

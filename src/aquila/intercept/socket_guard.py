@@ -23,7 +23,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import socket
 
-    from aquila.intercept import native_clients, policy
+    from aquila.intercept import kept_originals, native_clients, policy
     from aquila.intercept.own_sockets import redirection
     from aquila.recording.scope import Scope
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        kept_originals="aquila.intercept.kept_originals",
         redirection="aquila.intercept.own_sockets.redirection",
         native_clients="aquila.intercept.native_clients",
         policy="aquila.intercept.policy",
@@ -56,6 +57,8 @@ _NATIVE_CLIENTS = (
     "uvloop",
 )
 """The libraries that ``native_clients`` patches. Few runs import any of them."""
+_KEEPING_ORIGINALS = ("pytest_recording.network", "pytest_socket")
+"""The plugins that ``kept_originals`` patches."""
 
 
 class SocketGuard:
@@ -69,6 +72,7 @@ class SocketGuard:
                 "ssl": self.patch_ssl,
                 "asyncio.base_events": self._patch_asyncio,
                 **dict.fromkeys(_NATIVE_CLIENTS, self._patch_native_client),
+                **dict.fromkeys(_KEEPING_ORIGINALS, self._patch_kept),
             },
         )
         # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
@@ -80,9 +84,8 @@ class SocketGuard:
         # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
         yield from self.patch_resolvers(module)
         # `socket.socket` inherits these methods from a class in C, which cannot be patched, so they are added to it.
-        connecting = functools.partial(self._check_addresses, connects=True)
-        yield Patch(module.socket, "connect", connecting)
-        yield Patch(module.socket, "connect_ex", connecting)
+        yield Patch(module.socket, "connect", self.make_replacement("connect"))
+        yield Patch(module.socket, "connect_ex", self.make_replacement("connect_ex"))
         # Datagrams, as of HTTP/3, need no connection. Their address comes last, and may be left out.
         yield Patch(module.socket, "sendto", self._check_addresses)
         if hasattr(module.socket, "sendmsg"):  # not on Windows
@@ -90,9 +93,20 @@ class SocketGuard:
 
     def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch the functions of a module that resolve names."""
-        yield Patch(module, "getaddrinfo", self._resolve_names)
-        yield Patch(module, "gethostbyname", functools.partial(self._resolve_name, in_list=False))
-        yield Patch(module, "gethostbyname_ex", functools.partial(self._resolve_name, in_list=True))
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            yield Patch(module, name, self.make_replacement(name))
+
+    def make_replacement(self, name: str) -> Replacement:
+        """Return what makes the replacement of a function of ``socket``, or of a method of its class, by its name."""
+        connecting = functools.partial(self._check_addresses, connects=True)
+        replacements: dict[str, Replacement] = {
+            "connect": connecting,
+            "connect_ex": connecting,
+            "getaddrinfo": self._resolve_names,
+            "gethostbyname": functools.partial(self._resolve_name, in_list=False),
+            "gethostbyname_ex": functools.partial(self._resolve_name, in_list=True),
+        }
+        return replacements[name]
 
     def patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``ssl``."""
@@ -122,6 +136,9 @@ class SocketGuard:
 
     def _patch_native_client(self, module: ModuleType) -> Iterable[Undoable]:
         return native_clients.NativeClients(self).patch_library(module)
+
+    def _patch_kept(self, module: ModuleType) -> Iterable[Undoable]:
+        return kept_originals.patch_kept(self, module, socket)
 
     def check(self, host: object, port: object, *, path: str = "", within_loop: bool = False) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
