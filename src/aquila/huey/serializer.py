@@ -163,6 +163,28 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
             raise MessageRejected(f"the message was sent as a {sent_as} and holds something else")
         return value
 
+    def read_beginning(self, data: bytes) -> tuple[Any, Any] | None:
+        """Return the first two fields of a task, its id and its name, of a message that ``deserialize`` rejects.
+
+        None for what is no task, and where messages are signed: for what is not signed as it should be. Nothing else of
+        the message is built, so it may be damaged behind these, or have fields that this version does not know.
+        """
+        data = bytes(data)
+        try:
+            flags, payload = self._check_header(data), memoryview(data)[_HEADER:]
+            if len(data) > self._max_size or not flags & _TASK:
+                return None
+            if self._secrets:
+                if not flags & _SIGNED:
+                    return None
+                payload = self._verify_signature(data[:_HEADER], payload, "task")
+            elif flags & _SIGNED:
+                payload = payload[_SIGNATURE:]
+            begun = zlib.decompressobj().decompress(payload, _LONGEST_USUAL) if flags & _COMPRESSED else payload
+            return self._wire.read_beginning(begun[:_LONGEST_USUAL])
+        except (MessageRejected, zlib.error):
+            return None
+
     def _check_header(self, data: bytes) -> int:
         if data[: len(_START)] == _START and len(data) > _HEADER:
             flags = data[len(_START)]

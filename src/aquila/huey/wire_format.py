@@ -155,6 +155,16 @@ class WireFormat:
             )
         return value
 
+    def read_beginning(self, data: bytes | memoryview) -> tuple[Any, Any] | None:
+        """Return the id and the name of the task that bytes begin with, whatever follows these. Else None."""
+        reader = msgpack.Unpacker(ext_hook=_decode_extension)
+        reader.feed(data)
+        try:
+            is_task = reader.read_array_header() > 2 and reader.unpack() is _DECODED_MARKERS[_MESSAGE]
+            return (reader.unpack(), reader.unpack()) if is_task else None
+        except Exception:  # noqa: BLE001 -- any bytes may be given
+            return None
+
     def _encode_object(self, value: Any) -> Any:
         kind = type(value)
         if kind is tuple:

@@ -4,16 +4,20 @@ import datetime as dt
 import pickle
 import threading
 
+import huey as _huey
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
 from huey.exceptions import TaskException
 from huey.registry import Message
 from huey.storage import BlackHoleStorage
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aquila import huey as classes
-from aquila.errors import ConfigError, MessageRejected, TaskError
+from aquila.errors import ConfigError, MessageRejected, PickledMessages, TaskError
 from aquila.huey import MemoryHuey, MsgpackSerializer, current_task, dead_letters
+from aquila.huey.delivery.claimed_jobs import find_claimed_job
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
@@ -71,6 +75,98 @@ def test_one_signed_with_another_secret_is_kept():
     (letter,) = dead_letters(huey)
     assert letter.message == data
     assert "signature does not match" in letter.reason
+
+
+def of_a_producer(cut=0, **options):
+    """A Huey of the same queue, a task that is enqueued there, and its message."""
+    huey = (MemoryHuey if options else _huey.MemoryHuey)("app", **options)
+
+    @huey.task(name="job")
+    def job(text):
+        return text
+
+    result, data = job("x" * 2000), huey.storage.dequeue()
+    return result, data[: len(data) - cut]
+
+
+def pickled(protocol):
+    return of_a_producer(serializer=_huey.serializer.Serializer(pickle_protocol=protocol))
+
+
+CLAIMED = {
+    "signed, and this side has no secret": lambda: of_a_producer(serializer=MsgpackSerializer(SECRET)),
+    "compressed": lambda: of_a_producer(serializer=MsgpackSerializer(compression=True)),
+    "damaged behind its beginning": lambda: of_a_producer(cut=20, serializer=MsgpackSerializer()),
+    "a pickle of Huey's own": of_a_producer,
+    "a pickle of an older protocol": lambda: pickled(2),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_who_waits_for_what_cannot_be_read_is_told_where_every_message_is_believed(huey, name):
+    result, data = CLAIMED[name]()
+    huey.storage.enqueue(data)
+    assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    assert (letter.kind, letter.task_id, letter.id != result.id) == ("unreadable", result.id, True)
+    assert letter.task_name.endswith(".job")
+    with pytest.raises(TaskException, match="TaskError"):
+        huey.result(result.id, blocking=True, timeout=60)
+
+
+def test_a_pickle_whose_class_is_missing_here_ends_its_job_where_pickles_are_read():
+    with pytest.warns(PickledMessages):
+        huey = classes.instrument(_huey.MemoryHuey("app"))
+    huey.storage.enqueue(
+        pickle.dumps(Message("the id", "jobs.job", args=(GoneLater(),))).replace(b"GoneLater", b"WasNotYet")
+    )
+    assert huey.dequeue() is None
+    (letter,) = dead_letters(huey)
+    assert "WasNotYet" in letter.reason
+    with pytest.raises(TaskException, match="TaskError"):
+        huey.result("the id", blocking=True, timeout=60)
+
+
+class GoneLater:
+    pass
+
+
+def test_an_odd_copy_of_a_job_that_has_ended_does_not_take_its_result(huey):
+    result, data = CLAIMED["compressed"]()
+    huey.put_result(result.id, "done")
+    huey.storage.enqueue(data)
+    assert huey.dequeue() is None
+    assert huey.result(result.id) == "done"
+
+
+def test_where_messages_are_signed_one_that_is_not_ends_no_job():
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    for serializer in (MsgpackSerializer(), MsgpackSerializer("another" + SECRET), _huey.serializer.Serializer()):
+        result, data = of_a_producer(serializer=serializer)
+        huey.storage.enqueue(data)
+        assert huey.dequeue() is None
+        assert huey.result(result.id) is None
+    assert [letter.task_id for letter in dead_letters(huey)] == [None, None, None]
+
+
+def test_one_that_is_signed_as_it_should_be_ends_its_job_whatever_is_wrong_with_it():
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    message = Message(id="the id", name="jobs.job", args=(1,), kwargs={"__aquila__": {"unheard": "of"}})
+    huey.task(name="job")(print)
+    huey._registry._registry["jobs.job"] = next(iter(huey._registry._registry.values()))
+    huey.storage.enqueue(huey.serializer.serialize(message))
+    assert huey.dequeue() is None
+    assert [letter.task_id for letter in dead_letters(huey)] == ["the id"]
+    with pytest.raises(TaskException, match="TaskError"):
+        huey.result("the id", blocking=True, timeout=60)
+
+
+@given(st.binary(max_size=60), st.integers(0, 7))
+def test_whatever_bytes_say_they_are_nothing_is_raised(data, flags):
+    serializer = MsgpackSerializer()
+    for each in (data, b"\xc1q\x01%c%s" % (flags, data), b"\x80\x04" + data):
+        find_claimed_job(serializer, each)
+        find_claimed_job(_huey.serializer.Serializer(), each)
 
 
 @pytest.mark.parametrize("kind", slow_but(["redis"], KINDS))

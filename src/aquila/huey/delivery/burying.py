@@ -13,9 +13,12 @@ from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
+from aquila.huey.delivery.claimed_jobs import find_claimed_job
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
 from aquila.huey.error_texts import shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
+from aquila.huey.progress.patient_results import PATIENCE
+from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
 
@@ -31,9 +34,10 @@ def bury_unreadable(
 ) -> None:
     """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told.
 
-    It is known where the message can be read, and where its job was published. An id in a message whose signature is
-    missing or wrong is not believed. Raises what the storage raises where it does not say or does not keep it: the
-    message is enqueued again by ``put_back``, which takes its priority. None is for one that has a copy.
+    It is known where the message can be read, where its job was published, and where messages are not signed and the
+    beginning of this one can be read. An id in a message whose signature is missing or wrong is not believed. Raises
+    what the storage raises where it does not say or does not keep it: the message is enqueued again by ``put_back``,
+    which takes its priority. None is for one that has a copy.
     """
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
@@ -47,9 +51,11 @@ def bury_unreadable(
     priority = None if message is None else message.priority
     try:
         job = _find_job(huey, data) if message is None else (message.id, message.name)
-        name = None if job is None else job[1]
         id = identify_message(data) if job is None else job[0]
-        letter = _letter(id, kind, reason, data, task_id=None if job is None else id, name=name, priority=priority)
+        # Of several that say to be the same job each is kept.
+        job, is_claimed = (find_claimed_job(huey.serializer, data), True) if job is None else (job, False)
+        task_id, name = (None, None) if job is None else job
+        letter = _letter(id, kind, reason, data, task_id=task_id, name=name, priority=priority)
         DeadLetters(huey).put(letter)
     except ConfigError as unknown_storage:
         logger.error("a message in the queue %r is lost: %s; %s", huey.name, reason, unknown_storage)
@@ -58,7 +64,7 @@ def bury_unreadable(
         _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(priority))
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
-    if job is not None:
+    if job is not None and not (is_claimed and _has_result(huey, job[0])):
         release_unknown_claim(huey, *job)
         if (publisher := getattr(huey, "publisher", None)) is not None:
             publisher.give_up(*job, TaskError(reason))
@@ -108,6 +114,11 @@ def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
         return None
     found: tuple[str, str] | None = publisher.find_job_of_message(identify_message(data))
     return found
+
+
+def _has_result(huey: Any, id: str) -> bool:
+    """Whether a job has ended already, or failed and is retried: the message is an odd copy of one that was read."""
+    return ask_until_answered(lambda: bool(huey.storage.has_data_for_key(id)), patience=PATIENCE)
 
 
 def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> None:
