@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from aquila.cli import main
 from aquila.huey import dead_letters
+from aquila.huey.delivery.dead_letters import TABLE
 
 KEY = "sk-" + "proj-abcdefghijklmnopqrstuvwxyz0123456789"
 APP = """
@@ -145,3 +147,43 @@ def test_it_must_be_said_which(words: list[str], capsys: pytest.CaptureFixture[s
     for command in ("retry", "drop"):
         assert run(*words, command=command) == 2
         assert "--all" in capsys.readouterr().err
+
+
+PASSWORD = "hunter2hunter2"
+
+
+def test_what_only_a_name_tells_is_hidden(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    app.job.task_class.default_retries = 0
+    login = app.job("login", key={"password": PASSWORD})
+    app.huey.execute(app.huey.dequeue())
+    dead_letters(app.huey)._state.update(TABLE, login.id, _without_reason, order=0.0)
+    for words in ((login.id,), (login.id, "--json")):
+        assert run(*words, command="show") == 0
+        shown = capsys.readouterr().out
+        assert "login" in shown
+        assert PASSWORD not in shown
+
+
+def _without_reason(value: bytes | None) -> bytes:
+    packed: bytes = msgpack.packb({**msgpack.unpackb(value), "reason": "", "details": ""})
+    return packed
+
+
+@pytest.mark.parametrize("before", range(150, 215, 16))
+def test_no_part_of_a_key_of_a_pickle_is_shown(before: int, app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    app.huey.storage.enqueue(pickle.dumps([" " * before, KEY]))
+    app.huey.dequeue()
+    (letter,) = dead_letters(app.huey)
+    assert run(letter.id, command="show") == 0
+    assert KEY[:10] not in capsys.readouterr().out
+
+
+def test_a_key_that_only_the_worker_knows_is_in_no_letter(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+    monkeypatch.setenv("MY_API_KEY", key)
+    for length in (0, 1_990, 9_990, 19_990):
+        fail(app, "x " * (length // 2), key)
+    monkeypatch.delenv("MY_API_KEY")
+    for letter in dead_letters(app.huey):
+        parts = {key[at : at + 8] for at in range(len(key) - 7)}
+        assert not [part for part in parts if part in letter.reason + letter.details]

@@ -146,7 +146,7 @@ def test_a_process_that_ends_while_an_error_is_written_ends():
 
 
 def test_a_long_text_is_cut_in_its_middle():
-    assert shorten("aabbcc", 4) == "aa … (2 characters left out) … cc"
+    assert shorten("aa bb cc dd", 8) == "aa  … (5 characters left out) …  dd"
 
 
 def test_an_exception_that_is_sent_keeps_its_class_where_its_text_is_cut(huey):

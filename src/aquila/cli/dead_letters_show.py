@@ -6,14 +6,20 @@ A message that was pickled is not read, because reading a pickle runs code: only
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 from aquila.cli import dead_letters
 from aquila.cli.dead_letters_list import describe_letter
 from aquila.cli.output import Output, format_size
+from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila.huey import error_texts
     from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
+    from aquila.huey.live import redacting
+else:
+    lazy_modules(globals(), error_texts="aquila.huey.error_texts", redacting="aquila.huey.live.redacting")
 
 _BEGINNING = 200
 
@@ -42,16 +48,21 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _describe_call(call: tuple[Any, Any] | None) -> dict[str, Any]:
-    return {"arguments": None} if call is None else {"arguments": {"args": list(call[0]), "kwargs": call[1]}}
+    if call is None:
+        return {"arguments": None}
+    told = json.dumps({"args": list(call[0]), "kwargs": call[1]}, default=repr, ensure_ascii=False)
+    return {"arguments": json.loads(redacting.redact_json(told))}  # Names tell of some that they are secrets.
 
 
 def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, Any] | None, output: Output) -> None:
     output.print_line(f"{'message':<10}{format_size(len(letter.message))}")
     if call is None:
         if letter.message:
-            output.print_line(f"{'begins':<10}{letter.message[:_BEGINNING]!r}")
+            # Cut afterwards: half a key is recognized by nothing.
+            begins = error_texts.redact_long_text(letter.message.decode("latin-1"), redacting.redact_text)[:_BEGINNING]
+            output.print_line(f"{'begins':<10}{begins.encode('latin-1', 'replace')!r}")
         return
     for number, value in enumerate(call[0]):
-        output.print_line(f"{f'args[{number}]':<10}{value!r}")
+        output.print_line(f"{f'args[{number}]':<10}{redacting.hide_named_values(repr(value))}")
     for name, value in call[1].items():
-        output.print_line(f"{name}={value!r}")
+        output.print_line(redacting.hide_named_values(f"{name}={value!r}"))

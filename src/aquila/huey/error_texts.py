@@ -19,6 +19,7 @@ _MOST_SEARCHED = 1_000_000
 """Characters of a text in which secrets are looked for. Of a longer one only the beginning and the end are shown."""
 _LONGEST_SECRET = 131_072
 """Characters of the longest secret that is looked for: no variable of an environment is longer on Linux."""
+_LONGEST_CUT_WORD = 4_000
 _OF_KEYS = string.ascii_letters + string.digits + string.punctuation
 
 
@@ -48,11 +49,25 @@ def write_safely(make: Callable[[], str], longest: int = LONGEST_ERROR) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """Return a text without its middle, where it has more characters than ``longest``."""
+    """Return a text without its middle, where it has more characters than ``longest``.
+
+    The words that are cut are left out, up to a length: half a key is recognized by nothing.
+    """
     if len(text) <= longest:
         return text
     half = longest // 2
-    return f"{text[:half]} … ({len(text) - 2 * half:,} characters left out) … {text[-half:]}"
+    head, tail = text[:half], text[-half:]
+    head = head[:-_LONGEST_CUT_WORD] + head[-_LONGEST_CUT_WORD:].rstrip(_OF_KEYS)
+    tail = tail[:_LONGEST_CUT_WORD].lstrip(_OF_KEYS) + tail[_LONGEST_CUT_WORD:]
+    return f"{head} … ({len(text) - len(head) - len(tail):,} characters left out) … {tail}"
+
+
+def cut_redacted(text: str, longest: int, redact: Callable[[str], str]) -> str:
+    """Return a text as it is, or where it is too long without its middle and without secrets.
+
+    What is kept for the program itself is its own affair; but whoever redacts it later would not know half a secret.
+    """
+    return text if len(text) <= longest else shorten(redact_long_text(text, redact), longest)
 
 
 def redact_long_text(text: str, redact: Callable[[str], str]) -> str:

@@ -8,7 +8,7 @@ from aquila.huey import MemoryHuey, error_texts
 from aquila.huey.live import redacting
 from aquila.huey.live.events import TEXT
 from aquila.huey.live.job_record import JobRecord, clean_tail
-from aquila.huey.live.redacting import describe_arguments, describe_error, redact_arguments
+from aquila.huey.live.redacting import describe_arguments, describe_error, redact_arguments, redact_text
 from aquila.huey.live.summaries import JobRun
 from aquila.huey.testing import build_task
 from tests.support.examples import examples
@@ -74,6 +74,46 @@ def test_the_end_of_an_answer_begins_with_no_part_of_a_key(pieces, monkeypatch):
     assert part_of(LONG_KEY, clean_tail(record.run.tail)) is None
     record.add_text(TEXT, 0.0, "word " * 1_000, content=True)
     assert clean_tail(record.run.tail) == ("word " * 1_000)[-160:]
+
+
+@pytest.mark.parametrize("length", [3_900, 6_000, 90_000])
+def test_a_long_key_that_comes_in_pieces_is_shown_in_no_part(length, monkeypatch):
+    key = (LONG_KEY * (length // len(LONG_KEY) + 1))[:length]
+    monkeypatch.setenv("MY_API_KEY", key)
+    record, told = JobRecord(None, None, JobRun("1")), []
+
+    def publish():
+        told.extend(redact_text(data["text"]) for _, _, data in record.take_batch())
+
+    for at in range(0, length, 997):
+        record.add_text(TEXT, 0.0, f"begun {key[at : at + 997]}" if not at else key[at : at + 997], content=True)
+        publish()
+        told.append(clean_tail(record.run.tail, is_over=False))
+    record.add_text(TEXT, 0.0, " and" * 1_000 + " ended", content=True)
+    told.append(clean_tail(record.run.tail, is_over=False))
+    record.is_over = True
+    publish()
+    told.append(clean_tail(record.run.tail))
+    assert part_of(key, "\n".join(told)) is None
+    assert "begun" in told[0]
+    assert "ended" in told[-1]
+
+
+def test_no_part_of_a_key_is_published_before_what_is_too_much(monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", LONG_KEY)
+    record = JobRecord(None, None, JobRun("1"))
+    record.add_text(TEXT, 0.0, "a " * 499_000 + LONG_KEY[:300], content=True)
+    record.add_text(TEXT, 0.0, LONG_KEY[300:] + " b" * 1_000, content=True)
+    record.is_over = True
+    ((_, _, data),) = record.take_batch()
+    assert part_of(LONG_KEY, data["text"]) is None
+
+
+def test_json_without_spaces_is_shown_as_it_grows():
+    record = JobRecord(None, None, JobRun("1"))
+    record.add_text(TEXT, 0.0, '{"a":"b"},' * 1_000, content=True)
+    ((_, _, data),) = record.take_batch()
+    assert len(data["text"]) >= 5_000
 
 
 def test_a_long_error_keeps_its_class_and_its_end():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huey.api import PeriodicTask, Task
 from huey.exceptions import HueyException
@@ -15,12 +15,18 @@ from huey.utils import Error
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.claimed_jobs import find_claimed_job
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
-from aquila.huey.error_texts import shorten, text_of
+from aquila.huey.error_texts import UNCUT, redact_long_text, shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.progress.patient_results import PATIENCE
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.sendable_values import make_text_sendable
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.huey.live import redacting
+else:
+    lazy_modules(globals(), redacting="aquila.huey.live.redacting")
 
 logger = logging.getLogger("huey.aquila")
 
@@ -133,11 +139,19 @@ def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> N
         following = following.on_complete
 
 
+def redact_safely(text: str) -> str:
+    """Return a text without secrets, to be shown later, perhaps where they are not known. Never raises."""
+    try:
+        return redact_long_text(text, redacting.redact_text) if text else text
+    except Exception as error:  # noqa: BLE001 -- a rule of the user's may raise anything
+        return f"(it is not shown, for its secrets could not be removed: {type(error).__name__})"
+
+
 def bury_failed(huey: Any, task: Task, error: BaseException, traceback: str) -> None:
     """Keep a task that has failed with no retry left. One that was cancelled, or did not get its lock, has not."""
     if isinstance(error, FLOW_CONTROL):
         return
-    _bury_task(huey, task, "failed", text_of(error), traceback)
+    _bury_task(huey, task, "failed", text_of(error, UNCUT), "".join((traceback,)))
 
 
 def bury_lost(huey: Any, task: Task, reason: str) -> None:
@@ -177,11 +191,11 @@ def _letter(
     return DeadLetter(
         id=id[:_LONGEST_ID].replace("\0", ""),
         kind=kind,
-        reason=make_text_sendable(" ".join(reason.split()))[:_LONGEST_REASON],
+        reason=make_text_sendable(" ".join(redact_safely(reason).split()))[:_LONGEST_REASON],
         at=_NO_TIME,
         message=bytes(message),
         task_id=task_id,
         task_name=name,
-        details=make_text_sendable(shorten(details, _LONGEST_DETAILS)),
+        details=make_text_sendable(shorten(redact_safely(details), _LONGEST_DETAILS)),
         priority=priority if isinstance(priority, int | float) else None,
     )

@@ -17,11 +17,11 @@ from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED, 
 from huey.utils import Error
 
 from aquila.errors import NotSerializable
-from aquila.huey.delivery.burying import bury_failed
+from aquila.huey.delivery.burying import bury_failed, redact_safely
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
-from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, shorten, text_of, traceback_of
+from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
 from aquila.huey.progress.patient_results import leads_to_huey
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
@@ -174,12 +174,12 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         except BaseException:  # noqa: BLE001 -- the ``repr`` of a user's exception may raise anything
             texts = {"error": text_of(exception), "traceback": traceback_of(exception)}
             metadata = {**texts, "retries": task.retries, "task_id": task.id}
+        if not task.retries:
+            bury_failed(self, task, exception, metadata["traceback"])
         for key, longest in (("error", LONGEST_ERROR), ("traceback", LONGEST_TRACEBACK)):
             # Of a text that cannot be stored nobody would be told.
             if isinstance(text := metadata[key], str):
-                metadata[key] = make_text_sendable(shorten("".join((text,)), longest))
-        if not task.retries:
-            bury_failed(self, task, exception, metadata["traceback"])
+                metadata[key] = make_text_sendable(cut_redacted("".join((text,)), longest, redact_safely))
         return metadata
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:

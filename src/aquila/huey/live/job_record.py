@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,36 @@ MOST_TEXT = 1_000_000
 
 _MOST_EVENTS = 5_000
 _TAIL = 160
-_LONGEST_KEY = 4_000
+_LONGEST_WORD = 4_000
 """Characters at the end of a text that are looked at, and held back if they may be the beginning of a key."""
+_KEPT_TAIL = 2 * _LONGEST_WORD + _TAIL
+"""Characters of the end of an answer that are kept to be shown: a part of them may have to be left out."""
+_LONGEST_KEY = 131_072
+"""The same of characters that keys have in such lengths. No variable of an environment is longer on Linux."""
 
-_LAST_WORD = re.compile(r"[!-~]+\Z")  # Keys are ASCII, and in scripts without spaces nothing is held back.
+# Keys are ASCII, and in scripts without spaces nothing is held back. Nor is JSON without spaces held back for long.
+_OF_WORDS = "".join(map(chr, range(0x21, 0x7F)))
+_OF_LONG_KEYS = _OF_WORDS.translate(dict.fromkeys(map(ord, "\"'`{}[]()<>,;")))
 
 
-def clean_tail(text: str) -> str:
-    """Return the end of an answer without secrets, as it is shown. Cut afterwards: a part of a key is not known."""
-    clean = redact_text(text)
-    if len(text) >= _LONGEST_KEY + _TAIL:  # Its beginning may be the end of a key.
-        clean = clean[_LONGEST_KEY:]
-    return clean[-_TAIL:]
+def clean_tail(text: str, *, is_over: bool = True) -> str:
+    """Return the end of an answer without secrets, as it is shown. Cut afterwards: a part of a key is not known.
+
+    ``is_over``: nothing follows it. Else the last word is left out, which may be the beginning of a key.
+    """
+    was_cut = len(text) >= _KEPT_TAIL
+    if not is_over:
+        text = text[: len(text) - _count_unfinished(text)]
+    if not was_cut:
+        return redact_text(text)[-_TAIL:]
+    # Its beginning may be the end of a key.
+    return redact_text(text.lstrip(_OF_LONG_KEYS))[_LONGEST_WORD:][-_TAIL:]
+
+
+def _count_unfinished(text: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of a key."""
+    word, key = text[-_LONGEST_WORD:], text[-_LONGEST_KEY:]
+    return max(len(word) - len(word.rstrip(_OF_WORDS)), len(key) - len(key.rstrip(_OF_LONG_KEYS)))
 
 
 Pending = tuple[str, float, dict[str, Any]]
@@ -77,11 +94,14 @@ class JobRecord:
         if self.run is not None and kind == TEXT:
             self.run.characters += len(text)
             if content:
-                self.run.tail = (self.run.tail + text)[-_LONGEST_KEY - _TAIL :]
-        self._published += len(text)
+                self.run.tail = (self.run.tail + text)[-_KEPT_TAIL:]
+        was_published, self._published = self._published, self._published + len(text)
+        last = self._pending[-1] if self._pending else None
+        if content and was_published <= MOST_TEXT < self._published and last is not None and last[0] == kind:
+            before = last[2]["text"]  # Its end is not followed by the rest of what may be a key.
+            last[2]["text"] = before[: len(before) - _count_unfinished(before)]
         if not content or self._published > MOST_TEXT:
             return
-        last = self._pending[-1] if self._pending else None
         if last is not None and last[0] == kind:
             last[2]["text"] += text
         else:
@@ -102,10 +122,9 @@ class JobRecord:
     def _hold_last_word(self, batch: list[Pending]) -> None:
         """Keep the last word for the next batch: a key that comes in two pieces would be recognized in neither."""
         kind, at, data = batch[-1]
-        last = _LAST_WORD.search(data["text"][-_LONGEST_KEY:])
-        if last is not None:
-            self._pending.append((kind, at, {"text": last[0]}))
-            data["text"] = data["text"][: -len(last[0])]
+        if held := _count_unfinished(data["text"]):
+            self._pending.append((kind, at, {"text": data["text"][-held:]}))
+            data["text"] = data["text"][:-held]
             if not data["text"]:
                 batch.pop()
 

@@ -107,7 +107,7 @@ def _make_plain(value: Any, shortener: _Shortener, depth: int = 0) -> Any:
     if hasattr(value, "_asdict"):  # a named tuple
         value = value._asdict()
     elif not isinstance(value, dict | list | tuple | set | frozenset):
-        value = _fields_of(value) or shortener.shorten(repr(value), _hide_named_values)
+        value = _fields_of(value) or shortener.shorten(repr(value), hide_named_values)
     if isinstance(value, dict):
         return {str(name): _make_plain(one, shortener, depth + 1) for name, one in value.items()}
     return value if isinstance(value, str) else [_make_plain(one, shortener, depth + 1) for one in value]
@@ -119,7 +119,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
     return {name: one for name, one in getattr(value, "__dict__", {}).items() if not name.startswith("_")}
 
 
-def _hide_named_values(text: str) -> str:
+def hide_named_values(text: str) -> str:
     """Return the ``repr`` of an object without the secrets that names in it tell, as in ``User(password='…')``."""
     named = [{found["name"]: found["value"]} for found in _NAMED_VALUE.finditer(text)]
     if not named:

@@ -327,7 +327,11 @@ class RecordStore:
             if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
                 return None
             record.is_changed = False
-            run = None if record.run is None else replace(record.run, tail=clean_tail(record.run.tail))
+            run = (
+                None
+                if record.run is None
+                else replace(record.run, tail=clean_tail(record.run.tail, is_over=record.is_over))
+            )
         return SummaryUpdate(record, run, self._publisher.clock.now(), now)
 
     def describe_consumer(self, storage: Any) -> dict[str, Any]:
