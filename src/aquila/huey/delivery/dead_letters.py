@@ -138,7 +138,7 @@ class DeadLetters:
         fields, now = _unpack(value), self._state.now()
         retried_at = fields.get("retried_at")
         claimed = msgpack.packb({**fields, "retried_at": now})
-        is_claimed = isinstance(retried_at, float) and now - retried_at < _RETRIED_FOR
+        is_claimed = isinstance(retried_at, float) and abs(now - retried_at) < _RETRIED_FOR
         if is_claimed or not self._state.replace(TABLE, id, value, claimed):
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
         try:

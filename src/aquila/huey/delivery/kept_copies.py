@@ -35,6 +35,7 @@ class KeptCopies:
         self.storage = copies
         self._huey = huey
         self._in_hand = in_hand
+        self._rescuer = rescuer.Rescuer(huey)
         self.life = self._begin_life()
         self._lock = threading.Lock()
         self._workers = 0
@@ -131,7 +132,7 @@ class KeptCopies:
 
     def look_around(self) -> None:
         """Rescue what is lost, between two heartbeats."""
-        rescuer.requeue_lost_tasks(self._huey)
+        self._rescuer.look()
         self._deliver_dropped()
         self._requeue_unclaimed()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from huey.api import Task
@@ -16,7 +18,7 @@ from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS, check_lost_after
 from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
-from aquila.huey.state import state_of
+from aquila.huey.state import Entry, SharedState, state_of
 
 logger = logging.getLogger("huey.aquila")
 
@@ -37,22 +39,71 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
         []
     """
     seconds = check_lost_after(huey.lost_after if lost_after is None else lost_after, at_least=0)
-    copies, state = copies_of(huey), state_of(huey)
-    if copies is None:
-        return []
+    state = state_of(huey)
     dead = state.entries(CONSUMERS, below=state.now() - seconds, limit=_AT_ONCE)
+    requeued, emptied = _requeue_tasks_of(huey, dead)
+    if emptied:
+        # By the time of the heartbeat: one that has come back meanwhile stays.
+        state.delete_below(CONSUMERS, math.nextafter(dead[emptied - 1].order, math.inf), limit=emptied)
+    return requeued
+
+
+def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]:
+    """Return the ids of what was enqueued again, and of how many of the first consumers nothing is left."""
+    copies = copies_of(huey)
     requeued: list[str] = []
     emptied, all_emptied = 0, True
-    for entry in dead:
+    for entry in dead if copies is not None else ():
         for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
             task = take_over(huey, copies, copy)
             requeued += [] if task is None else [task.id]
         all_emptied = all_emptied and not copies.count(entry.key)
         emptied += all_emptied
-    if emptied:
-        # By the time of the heartbeat: one that has come back meanwhile stays.
-        state.delete_below(CONSUMERS, math.nextafter(dead[emptied - 1].order, math.inf), limit=emptied)
-    return requeued
+    return requeued, emptied
+
+
+class Rescuer:
+    """Looks for lost tasks again and again, also where somebody sets the clock of the storage meanwhile.
+
+    Heartbeats are shown by that clock. Where it was put forward all look old, until each consumer has shown itself
+    again; where it was put back those of the dead lie in the future. The clock of this process tells of both.
+    """
+
+    def __init__(self, huey: Any) -> None:
+        self._huey = huey
+        self._ahead: float | None = None
+        """By how much the clock of the storage is ahead of this process's."""
+        self._waits_until = float("-inf")
+        self._to_come: dict[tuple[str, float], float] = {}
+        """Heartbeats that are still to come by the storage's clock, with when they were first seen by this one."""
+
+    def look(self) -> None:
+        """Enqueue again what is lost."""
+        lost_after, state = self._huey.lost_after, state_of(self._huey)
+        begun = time.monotonic()
+        now, here = state.now(), time.monotonic()
+        if here - begun < lost_after / 4:  # Else the difference says nothing.
+            if self._ahead is not None and now - here - self._ahead > lost_after / 2:
+                self._waits_until = here + lost_after
+                logger.warning(
+                    "the clock of the storage was put forward by %.0f s: no task is taken over for %.0f s",
+                    *(now - here - self._ahead, lost_after),
+                )
+            self._ahead = now - here
+        if here < self._waits_until:
+            return
+        requeue_lost_tasks(self._huey)
+        self._look_at_what_is_to_come(state, now + lost_after / 2, here)
+
+    def _look_at_what_is_to_come(self, state: SharedState, bound: float, here: float) -> None:
+        found = state.entries(CONSUMERS, at_least=bound, limit=_AT_ONCE)
+        known = self._to_come
+        self._to_come = {(entry.key, entry.order): known.get((entry.key, entry.order), here) for entry in found}
+        for entry in found:
+            if here - self._to_come[entry.key, entry.order] > self._huey.lost_after:
+                _, emptied = _requeue_tasks_of(self._huey, [entry])
+                if emptied:
+                    state.delete(CONSUMERS, entry.key)
 
 
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:

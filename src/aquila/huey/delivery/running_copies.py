@@ -173,7 +173,7 @@ class LooseCopies(RunningCopies):
         ).digest()
         while (present := self._state.get(table, key)) is not None:
             found, now = _split_mark(present), self._state.now()
-            if found.mover != mover and now - found.at < _MARK_LASTS:
+            if found.mover != mover and abs(now - found.at) < _MARK_LASTS:
                 raise CopyBeingMoved("another consumer is moving this task: its outcome here is not stored yet")
             marked = _MARK + struct.pack(">d", now) + mover + found.data
             if self._state.replace(table, key, present, marked):

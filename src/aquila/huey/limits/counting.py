@@ -23,6 +23,8 @@ _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
 """How far apart turns are for a limit of requests at once, in seconds: as long as a slot takes to be free again, but at
 most a quarter of a second, or an eighth of that. How long it takes can only be guessed, and a slot that is free while
 all have late turns is worse than a turn that comes too early."""
+_SLACK = 5.0
+"""Seconds by which the clocks of those who count may differ, where the storage has none of its own."""
 _AGAIN = "|again"
 """The line of those who were not let in though their turn had come."""
 _WEIGHT = 0.2  # of the newest in a running mean
@@ -40,6 +42,8 @@ class Counts:
     turns: dict[str, float] = field(default_factory=dict)
     seconds: float = 4.0
     tokens: float = 256.0
+    at: float = 0.0
+    """When it last changed. Where that is still to come somebody has put the clock back."""
 
     @classmethod
     def read(cls, data: bytes | None) -> Counts:
@@ -52,6 +56,7 @@ class Counts:
                 {str(rule): _number(at) for rule, at in found["t"].items()},
                 max(0.0, _number(found["s"])),
                 max(0.0, _number(found["n"])),
+                _number(found.get("w", 0.0)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
             return cls()
@@ -59,7 +64,7 @@ class Counts:
     def write(self) -> bytes:
         """Return the counts as they are stored."""
         return json.dumps(
-            {"a": self.amounts, "l": self.leases, "t": self.turns, "s": self.seconds, "n": self.tokens}
+            {"a": self.amounts, "l": self.leases, "t": self.turns, "s": self.seconds, "n": self.tokens, "w": self.at}
         ).encode()
 
 
@@ -101,6 +106,7 @@ class Asking:
 def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) -> Turn | None:
     """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
     turns = []
+    _follow_clock(counts, rules, now)
     for rule in rules:
         _forget_past(counts, rule, now)
         at = room = _find_room(counts, rule, asking, now)
@@ -126,11 +132,12 @@ def settle(
     counts: Counts, rules: Sequence[Rule], asking: Asking, admitted: float, now: float, tokens: int | None
 ) -> None:
     """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
+    _follow_clock(counts, rules, now)
     for rule in rules:
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)
         elif rule.unit == "tokens" and tokens is not None:
-            slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(admitted, rule)
+            slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(min(admitted, now), rule)
             slices[at] = max(0, slices.get(at, 0) - min(asking.tokens, rule.amount) + tokens)
         _forget_past(counts, rule, now)
     counts.seconds += _WEIGHT * (max(0.0, now - admitted) - counts.seconds)
@@ -158,6 +165,24 @@ def _slice_of(now: float, rule: Rule) -> int:
 def _amount_of(rule: Rule, asking: Asking) -> int:
     # What is larger than the whole limit is let in where nothing else is: it would never be otherwise.
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
+
+
+def _follow_clock(counts: Counts, rules: Sequence[Rule], now: float) -> None:
+    """Move what is counted to where it would be if the clock had always been as it is now, where it was put back.
+
+    Else nobody would be let in until it has come to the same time again.
+    """
+    back = counts.at - now
+    if counts.at and back > _SLACK:
+        for rule in rules:
+            if not rule.period:  # Of requests at once there are leases.
+                continue
+            moved = int(back * SLICES / rule.period)
+            counts.amounts[rule.id] = {at - moved: each for at, each in counts.amounts.get(rule.id, {}).items()}
+        counts.turns = {rule: at - back for rule, at in counts.turns.items()}
+        counts.leases = {rule: {id: at - back for id, at in each.items()} for rule, each in counts.leases.items()}
+        counts.at = now
+    counts.at = max(counts.at, now)
 
 
 def _forget_past(counts: Counts, rule: Rule, now: float) -> None:

@@ -17,6 +17,7 @@ from aquila.huey.state import SharedState
 TABLE = "pauses"
 _SHORTEST = 1.0  # seconds of a pause that is worth telling others
 _PACE = 0.25  # seconds between two who come back
+_SLACK = 5.0  # seconds by which the clocks of those who keep them may differ
 
 
 def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> None:
@@ -27,8 +28,8 @@ def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> 
     ends = now + seconds
 
     def change(data: bytes | None) -> bytes:
-        until, following = _read(data)
-        return json.dumps([max(until, ends), max(following, ends)]).encode()
+        until, following = _read(data, now)
+        return json.dumps([max(until, ends), max(following, ends), now]).encode()
 
     state.delete_below(TABLE, now)
     state.update(TABLE, _key_of(request), change, order=ends + 3600)
@@ -43,14 +44,14 @@ def find_delay(state: SharedState, request: OutgoingRequest, clock: Callable[[],
     if data is None:
         return 0.0
     now, turn = clock(), 0.0
-    if now >= _read(data)[0]:
+    if now >= _read(data, now)[0]:
         return 0.0
 
     def change(data: bytes | None) -> bytes:
         nonlocal turn
-        until, following = _read(data)
+        until, following = _read(data, now)
         turn = max(until, following, now)
-        return json.dumps([until, turn + _PACE]).encode()
+        return json.dumps([until, turn + _PACE, now]).encode()
 
     state.update(TABLE, _key_of(request), change)
     return turn - now
@@ -60,11 +61,15 @@ def _key_of(request: OutgoingRequest) -> str:
     return f"{request.host}|{request.model}|{request.account}"
 
 
-def _read(data: bytes | None) -> tuple[float, float]:
-    """Return until when a pause lasts, and when the next may come back. Anybody may have written it."""
+def _read(data: bytes | None, now: float) -> tuple[float, float]:
+    """Return until when a pause lasts, and when the next may come back. Anybody may have written it.
+
+    Where the clock was put back since, both are earlier by as much: the pause must not last until it is as late again.
+    """
     try:
         found: Any = json.loads(data or b"[0, 0]")
-        until, following = (float(each) for each in found)
+        until, following, *rest = (float(each) for each in found)
     except (ValueError, TypeError, RecursionError, OverflowError):
         return 0.0, 0.0
-    return (until, following) if math.isfinite(until) and math.isfinite(following) else (0.0, 0.0)
+    back = rest[0] - now if rest and math.isfinite(rest[0]) and rest[0] - now > _SLACK else 0.0
+    return (until - back, following - back) if math.isfinite(until) and math.isfinite(following) else (0.0, 0.0)

@@ -94,8 +94,9 @@ class Heartbeats:
                     **self._describe(place, workers[place], running),
                 }
                 with self._unless_away():
-                    order = self._publisher.clock.now()
-                    state_of(place).put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=order)
+                    state = state_of(place)
+                    # Asked each time: somebody may have set the clock of the storage.
+                    state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
 
     def _is_told_otherwise(self, place: Place, workers: int) -> bool:
         """Whether the heartbeat of ``keep_running`` says that these workers live. Has it say so when one has begun."""

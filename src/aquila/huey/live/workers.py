@@ -46,7 +46,9 @@ def read_workers(huey: Any) -> list[WorkerRow]:
         try:
             about = json.loads(entry.value)
             lasts = min(max(float(about["every"]), 0.05), 3600.0) * _MISSED + 1
-            found[entry.key] = _make_row(entry, entry.key, about, about["began"], is_alive=now - entry.order < lasts)
+            found[entry.key] = _make_row(
+                entry, entry.key, about, about["began"], is_alive=abs(now - entry.order) < lasts
+            )
         except _ODD:
             continue
     for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):  # The last one counts.
@@ -55,7 +57,9 @@ def read_workers(huey: Any) -> list[WorkerRow]:
             if "worker" not in about:  # It executes nothing, or publishes nothing.
                 continue
             key = str(about["worker"])
-            found[key] = _make_row(entry, key, about, about["started"], is_alive=entry.order >= now - huey.lost_after)
+            found[key] = _make_row(
+                entry, key, about, about["started"], is_alive=abs(now - entry.order) <= huey.lost_after
+            )
         except _ODD:
             continue
     return sorted(found.values(), key=lambda row: (not row.is_alive, row.host, row.pid))
