@@ -517,3 +517,24 @@ def test_without_content_only_the_names_of_checkpoints_are_shown(published):
     html = client_of(huey).get(page_of(huey, result)).text
     assert "draft" in html
     assert "Eagles" not in html
+
+
+def test_of_a_very_long_job_the_beginning_and_the_end_are_kept_and_shown(huey):
+    @huey.task()
+    def write():
+        publisher, current = huey.publisher, current_task()
+        for number in range(5_200):
+            publisher.note_event(current, "tool_call", lambda run: None, tool=f"tool {number}", id=str(number))
+        for _ in range(1_200):
+            publisher.note_text(current, "text", "word " * 200)
+        raise ValueError("it ended so")
+
+    result = write()
+    (told,) = run(huey, result)
+    started, *events, failed = [event for event in told if event.kind != "queued"]
+    assert (started.kind, failed.kind) == ("started", "failed")
+    assert sum(event.kind == "tool_call" for event in events) == 4_999
+    assert 990_000 <= sum(len(event.data["text"]) for event in events if event.kind == "text") <= 1_000_000
+    html = client_of(huey).get(page_of(huey, result)).text
+    assert "it ended so" in html
+    assert len(html) < 10_000_000
