@@ -53,7 +53,9 @@ def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]
     copies = copies_of(huey)
     requeued: list[str] = []
     emptied, all_emptied = 0, True
-    for entry in dead if copies is not None else ():
+    if copies is None:
+        return [], 0
+    for entry in dead:
         for copy in copies.list_copies(entry.key, limit=_AT_ONCE):
             task = take_over(huey, copies, copy)
             requeued += [] if task is None else [task.id]
