@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_aquila.record_commands import record_command
@@ -41,7 +40,7 @@ def describe_misses(totals: Totals, width: int, *, just_failed: bool, is_recordi
     )
     if not is_recording:
         command = record_command(tests, width - 2, just_failed=just_failed)
-        news = replace(news, command=command, lead="If it is meant:" if groups else "To record:")
+        news = news._replace(command=command, lead="If it is meant:" if groups else "To record:")
     yield news
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from aquila.recording import outgoing
 from pytest_aquila import summary_layout
-from pytest_aquila.root_folder import NEWS
+from pytest_aquila.run_life import NEWS
 from pytest_aquila.summary_layout import Line
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ class Kind(enum.IntEnum):
         return self <= Kind.UNKNOWN_USE
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """One kind of news.
 
     ``text`` says what happened and how many, without an end mark. ``names`` are the tests or files that it is about;
@@ -84,8 +82,7 @@ class News:
 
     def as_shown(self, most_names: int) -> News:
         """Return it without secrets and control characters. Of the names only the first ``most_names`` are shown."""
-        return replace(
-            self,
+        return self._replace(
             text=clean_text(self.text),
             names=[*map(clean_text, self.names[:most_names]), *self.names[most_names:]],
             command=clean_text(self.command),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aquila.recording import runtime
@@ -78,7 +77,7 @@ def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
     if len(renamed) > _MOST_COMMANDS:
         others = renamed[1:]
         text = f"{renamed[0].text.rstrip('?')} (and {len(others):,} more)?"
-        yield replace(renamed[0], text=text, details=[f"  {each.command}" for each in others])
+        yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
     else:
         yield from renamed
     yield from (News(Kind.NOTED, sentence) for sentence, command in told if not command)

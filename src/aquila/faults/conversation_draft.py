@@ -66,7 +66,7 @@ class ConversationDraft:
         """Return the conversation with an end after so many messages of the provider, else in the middle."""
         kept = self.frames[: self.place_after(after)]
         at = kept[-1].at if kept else self._response.started
-        response = self._write(kept, None if close is None else replace(close, at=at))
+        response = self._write(kept, None if close is None else close._replace(at=at))
         return replace(response, end=end, error=error, ended=at)
 
     def finish(
@@ -76,7 +76,7 @@ class ConversationDraft:
         response = self._response
         started = response.started if started is None else started
         ended = response.ended if ended is None else ended
-        close = None if self._close is None else replace(self._close, at=ended)
+        close = None if self._close is None else self._close._replace(at=ended)
         return replace(self._write(frames, close), started=started, ended=ended)
 
     def _write(self, frames: Sequence[Frame], close: Close | None) -> RecordedResponse:

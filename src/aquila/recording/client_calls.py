@@ -16,7 +16,6 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -42,7 +41,6 @@ _MOST_CALLS = 64
 """So many calls with the same request are remembered; the oldest is forgotten first."""
 
 
-@dataclass(eq=False)
 class ClientCall:
     """One call of a client, and what is known of its attempts so far.
 
@@ -50,10 +48,14 @@ class ClientCall:
     ``position`` is that of the recording that answered last.
     """
 
-    name: str
-    frame: FrameType | None = field(repr=False)
-    retry_count: int | None
-    position: int = -1
+    # Written out: generating the class takes as long as loading several modules, and every replay loads this.
+    __slots__ = ("frame", "name", "position", "retry_count")
+
+    def __init__(self, name: str, frame: FrameType | None, retry_count: int | None) -> None:
+        self.name = name
+        self.frame = frame
+        self.retry_count = retry_count
+        self.position = -1
 
 
 class OpenCalls:

@@ -136,7 +136,7 @@ class FrameRecorder:
                 return
             at = self._elapsed()
             if close is not None:
-                self._add(store_close(replace(close, at=at)))
+                self._add(store_close(close._replace(at=at)))
             started = self._response.started if self._response.has_begun else at
             response = replace(self._response, end=end, error=error, started=started, ended=at)
             self._end = response, left_open

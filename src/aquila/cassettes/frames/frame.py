@@ -22,7 +22,6 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -61,8 +60,7 @@ class Frame(NamedTuple):
         return f"<Frame: {kind}, {len(self.data)} bytes {way} at {self.at} ms>"  # it may hold a key
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """How a conversation was closed: by whom, with which code (RFC 6455, 7.4) and reason. ``at`` is as in a frame.
 
     One that broke off, that the client left without closing it, or that was open when its test ended has none; the

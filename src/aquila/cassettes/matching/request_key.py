@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -35,8 +34,7 @@ Kind: TypeAlias = Literal["none", "json", "form", "multipart", "text", "bytes"]
 """How a body was understood; ``none`` when it is not compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class CanonicalRequest:
+class CanonicalRequest(NamedTuple):
     """A request reduced to what is compared. Parts that the rules leave out are None.
 
     ``body`` is a JSON value: the JSON itself, or ``{field: [values]}`` for forms and multipart, a string for text, size
