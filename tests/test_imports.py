@@ -87,12 +87,10 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.recording.open_scopes",
     "aquila.recording.runtime",
     "aquila.recording.set_variables",
-    "aquila.recording.under_test",
     "pytest_aquila",
     "pytest_aquila.fixture_names",
     "pytest_aquila.options",
     "pytest_aquila.plugin",
-    "pytest_aquila.root_folder",
     "pytest_aquila.run_life",
     "pytest_aquila.test_scopes",
 }

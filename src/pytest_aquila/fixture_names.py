@@ -40,6 +40,8 @@ class _LateFixtures:
         self._plugins = session.config.pluginmanager
         self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
         self._are_registered = False
+        self.collector: pytest.Collector | None = None
+        """Where tests were made last."""
 
     def find(self, argname: str, node: pytest.Item | pytest.Collector) -> Definitions:
         """Return the definitions of a fixture that a node sees, the nearest last, as the manager does."""
@@ -97,7 +99,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
     """Let tests use the short names if the fixture ``aquila_huey`` is overridden where tests are collected."""
-    _look_for_override(collector)
+    late = _look_up_late(collector.session)
+    if late.collector is not collector:  # all its fixtures are registered before the first of its items is made
+        late.collector = collector
+        _look_for_override(collector)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

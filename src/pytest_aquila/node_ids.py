@@ -18,7 +18,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import outgoing
-from pytest_aquila.root_folder import root_of
+from pytest_aquila.run_life import root_of
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage import names

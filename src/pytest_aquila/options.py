@@ -263,8 +263,17 @@ def replaces_recorder(pytest_config: pytest.Config) -> bool:
     return bool(pytest_config.getini(COMPAT) or pytest_config.getini(CASSETTER_COMPAT))
 
 
+_ini_settings: pytest.StashKey[dict[str, str]] = pytest.StashKey()
+
+
 def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
-    """The settings that the ini file gives."""
+    """The settings that the ini file gives. Read once: pytest, too, remembers what it has read."""
+    if _ini_settings not in pytest_config.stash:
+        pytest_config.stash[_ini_settings] = _read_ini_settings(pytest_config)
+    return pytest_config.stash[_ini_settings]
+
+
+def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     values = {name.removeprefix("aquila_"): pytest_config.getini(name) for name, _ in config.ini_options()}
     if replaces_recorder(pytest_config):
         # Such a suite never saw keys that are not there. It may look for one to decide whether it records.

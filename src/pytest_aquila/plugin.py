@@ -18,7 +18,7 @@ import pytest
 
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import fixture_names, options, root_folder, run_life, test_scopes
+from pytest_aquila import fixture_names, options, run_life, test_scopes
 from pytest_aquila.fixture_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
@@ -346,7 +346,7 @@ def pytest_terminal_summary(
     """Write last, also after pytest's list of failed tests, what is new and what to do."""
     result = yield
     totals = config.stash.get(_totals, None)
-    has_news = root_folder.NEWS in config.stash
+    has_news = run_life.NEWS in config.stash
     if totals or exitstatus or has_news or options.wants_drift(config) or options.wants_verification(config):
         end_of_run.write_end(terminalreporter, config, exitstatus, totals)
     return result

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_aquila import node_ids, options, test_scopes
-from pytest_aquila.root_folder import root_of
+from pytest_aquila.run_life import root_of
 
 _CHOOSING = {
     "keyword": "-k",

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pytest_aquila
-from aquila.config import SettingsLayers
+from aquila.config import SettingsLayers, find_project_folder
 from aquila.intercept.activation import RunGuard, interception
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.runtime import Run
 from pytest_aquila import options
-from pytest_aquila.root_folder import RUN, find_root_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from aquila.intercept import left_threads
     from aquila.recording import play_log
     from pytest_aquila import option_values
+    from pytest_aquila.run_news import News
 else:
     lazy_modules(
         globals(),
@@ -39,6 +39,13 @@ else:
         option_values="pytest_aquila.option_values",
         play_log="aquila.recording.play_log",
     )
+
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
+
+NEWS: pytest.StashKey[list[News]] = pytest.StashKey()
+"""What the summary of a configuration's run is to tell besides its sums; see ``run_news``. A key must exist once."""
 
 
 def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
@@ -161,6 +168,20 @@ def _ends_with_pytest() -> bool:
 
 
 _PYTEST = ("pytest", "py")
+
+
+def find_root_folder(config: pytest.Config, cassette_dir: str) -> Path:
+    """Return pytest's root folder, if an ini file says which it is. Else pytest takes the one in which it was started.
+
+    Then it is that of the project around it, which ``find_project_folder`` finds by ``cassette_dir``, the name of the
+    folder of cassettes.
+    """
+    return config.rootpath if config.inipath is not None else find_project_folder(config.rootpath, cassette_dir)
+
+
+def root_of(config: pytest.Config) -> Path:
+    """The root folder of a configured run, which cassettes and the names of tests are relative to."""
+    return config.stash[RUN].layers.root
 
 
 def _layers_of(config: pytest.Config, chosen: argparse.Namespace) -> SettingsLayers:

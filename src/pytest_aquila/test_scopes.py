@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import options, root_folder
+from pytest_aquila import options, run_life
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
@@ -37,7 +37,7 @@ else:
         session_factory="aquila.recording.session_factory",
     )
 
-RUN = root_folder.RUN
+RUN = run_life.RUN
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
 _item: pytest.StashKey[pytest.Item] = pytest.StashKey()
 _ended: pytest.StashKey[bool] = pytest.StashKey()
@@ -226,7 +226,7 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
 
 def id_to_type(item: pytest.Item) -> str:
     """The id of a test as it is typed where pytest was started, which need not be the root folder."""
-    here, root = item.config.invocation_params.dir, root_folder.root_of(item.config)
+    here, root = item.config.invocation_params.dir, run_life.root_of(item.config)
     file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)

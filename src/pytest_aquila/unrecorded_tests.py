@@ -11,7 +11,7 @@ import pytest
 
 from aquila.recording import outgoing
 from aquila.recording.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
-from pytest_aquila import root_folder
+from pytest_aquila import run_life
 
 MissedCassette = tuple[str, str, str, str]
 """A test as it is typed, what has changed, a cassette folder, and a name."""
@@ -27,7 +27,7 @@ def remember(config: pytest.Config, rows: Sequence[MissedCassette]) -> None:
 
 
 def _as_tests(config: pytest.Config, rows: Sequence[MissedCassette]) -> Iterable[UnrecordedTest]:
-    here, root = config.invocation_params.dir, root_folder.root_of(config)
+    here, root = config.invocation_params.dir, run_life.root_of(config)
     found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
     for typed, change, folder, name in rows:
         file, colons, inside = typed.partition("::")

@@ -11,8 +11,8 @@ import pytest
 
 from aquila.recording import runtime
 from pytest_aquila import unused_cassettes
-from pytest_aquila.root_folder import root_of
 from pytest_aquila.run_extent import RunExtent
+from pytest_aquila.run_life import root_of
 from pytest_aquila.run_news import Kind, News, add_news
 from pytest_aquila.unused_cassettes import UnusedCassette
 

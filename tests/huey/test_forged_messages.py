@@ -19,7 +19,7 @@ from aquila.huey.testing.consumer import RunningConsumer
 from aquila.huey.testing.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
 from aquila.recording.child_misses import ChildMisses
-from aquila.recording.under_test import SEAL_LENGTH
+from aquila.recording.runtime import SEAL_LENGTH
 from tests.support.http_server import LoopbackServer
 from tests.support.runs import separate_run
 

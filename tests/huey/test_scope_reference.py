@@ -32,7 +32,8 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
 from aquila.recording import scope as scopes
-from aquila.recording.under_test import SEAL_LENGTH, run_key, under_test
+from aquila.recording.runtime import SEAL_LENGTH, run_key
+from aquila.recording.under_test import under_test
 from tests.support.runs import separate_run
 
 

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from aquila.cassettes.storage.scope_ids import is_scope_id
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime, under_test
+from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.config import Settings
@@ -80,7 +80,7 @@ def find_current_scope() -> Scope | None:
 
 def _write_reference(fields: Mapping[str, Any]) -> str:
     text = json.dumps(fields, separators=(",", ":"))  # Without spaces: it is part of every message.
-    return under_test.run_key().make_seal(text) + text
+    return runtime.run_key().make_seal(text) + text
 
 
 def _reference_to_scope(scope: Scope) -> str:
@@ -110,7 +110,7 @@ def _reference_to_scope(scope: Scope) -> str:
 def parse_reference(reference: str) -> Mapping[str, Any]:
     """Return the fields of a reference. Raises ``MessageRejected`` for one that is malformed."""
     try:
-        fields = json.loads(reference[under_test.SEAL_LENGTH :]) if len(reference) <= _LONGEST else None
+        fields = json.loads(reference[runtime.SEAL_LENGTH :]) if len(reference) <= _LONGEST else None
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
@@ -138,8 +138,8 @@ def _is_text_or_texts(value: Any) -> bool:
 def has_fitting_seal(reference: str) -> bool:
     """Whether a process of this run has made a reference. Where the environment alone put this process under test, any
     is believed: it shares a key with nobody."""
-    seal, text = reference[: under_test.SEAL_LENGTH], reference[under_test.SEAL_LENGTH :]
-    return under_test.run_key().fits(seal, text)
+    seal, text = reference[: runtime.SEAL_LENGTH], reference[runtime.SEAL_LENGTH :]
+    return runtime.run_key().fits(seal, text)
 
 
 def was_made_here(reference: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import runtime, under_test
+from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
@@ -48,7 +48,7 @@ def describe_run(scope: Scope | None) -> str:
         layers.root.absolute(),
         tuple(keys.fingerprints),
         tuple(keys.hidden.values()),
-        under_test.run_key().key,
+        runtime.run_key().key,
     )
     if scope is None:
         return around
@@ -77,7 +77,7 @@ def _describe_layers(
     """Describe all but the scope. Every test asks, and nearly always the answer is that of the test before.
 
     ``known`` are the fingerprints of keys that were hidden in the parent, and ``hidden`` the keys that are hidden here.
-    They are in memory already. ``key`` is that of ``under_test.RunKey``.
+    They are in memory already. ``key`` is that of ``runtime.RunKey``.
     """
     inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key}
     keys = [key for key in hidden if len(key) >= _SHORTEST_KEY]

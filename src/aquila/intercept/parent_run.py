@@ -68,7 +68,7 @@ def _join_parent_run() -> None:
     if parent is not None:
         _enter_run_of(parent)
     elif told:
-        under_test.run_key().accepts_all = True
+        runtime.run_key().accepts_all = True
     elif stamp:
         _refuse_everything()
     else:
@@ -100,7 +100,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
 
 
 def _enter_run_of(parent: _Parent) -> None:
-    under_test.run_key().key = parent.key
+    runtime.run_key().key = parent.key
     runtime.machine_keys().fingerprints = parent.fingerprints
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     joining = _ParentScope(parent.scope, parent.command) if parent.scope is not None else None

@@ -14,12 +14,12 @@ import logging
 import os
 import sys
 import threading
+from _contextvars import ContextVar  # as `contextvars` has it, which no run needs that has no event loop
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
-from aquila.lazy_imports import late_function
+from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording.open_scopes import OpenScopes
 from aquila.recording.set_variables import SetVariables
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
+
+    import hmac
 
     from aquila.recording.answers_in_progress import AnswersInProgress
     from aquila.recording.exchange_watch import ExchangeWatch
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
         def end_with_last(self) -> bool:
             """Take back what is in force for them, if none is alive. Return whether it was taken back."""
+else:
+    lazy_modules(globals(), hmac="hmac")
 
 
 class Asker:
@@ -114,6 +118,29 @@ class Repetition:
     def __init__(self) -> None:
         self.is_possible = False
         self.keys: Mapping[str, Sequence[str]] = {}
+
+
+SEAL_LENGTH = 32
+"""Characters of a seal."""
+
+
+class RunKey:
+    """The key for the seals of references. A process has one; that of the run around all others owns it.
+
+    ``accepts_all`` says that this process was put under test by hand and shares a key with nobody.
+    """
+
+    def __init__(self) -> None:
+        self.key = os.urandom(16).hex()
+        self.accepts_all = False
+
+    def make_seal(self, text: str) -> str:
+        """Return the seal of a text."""
+        return hmac.digest(self.key.encode(), text.encode(), "sha256").hex()[:SEAL_LENGTH]
+
+    def fits(self, seal: str, text: str) -> bool:
+        """Whether a process of this run has made a seal for this text, or any seal is accepted here."""
+        return self.accepts_all or hmac.compare_digest(self.make_seal(text).encode(), seal.encode())
 
 
 class Run:
@@ -332,6 +359,11 @@ def is_under_pytest() -> bool:
 def machine_keys() -> MachineKeys:
     """The secrets of the machine that its environment does not show now."""
     return _runs[0].state_of(MachineKeys)
+
+
+def run_key() -> RunKey:
+    """The key of this process for the seals of references; see ``aquila.recording.under_test``."""
+    return _runs[0].state_of(RunKey)
 
 
 def set_variables() -> SetVariables:

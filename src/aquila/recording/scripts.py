@@ -11,7 +11,7 @@ from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import outgoing, runtime, under_test
+from aquila.recording import outgoing, runtime
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 
@@ -53,7 +53,7 @@ def token_for_children(scope: Scope) -> str:
     shared = run.state_of(SharedScripts)
     if shared.server is None:
         server = shared_script.ScriptServer(
-            under_test.run_key().key, lambda *asked: _find_script(run, *asked), lambda told: _note_answer(run, told)
+            runtime.run_key().key, lambda *asked: _find_script(run, *asked), lambda told: _note_answer(run, told)
         )
         shared.server = run.hold(contextlib.closing(server))
     return shared.server.token
@@ -103,7 +103,7 @@ def script_of_parent(scope: Scope) -> AnswersRequests:
 
 def _remote_script(token: str, scope: Scope, cassette: str | None = None) -> RemoteScript:
     return shared_script.RemoteScript(
-        under_test.run_key().key, token, scope.id, cassette, find_job=_find_job, make_note=_make_note
+        runtime.run_key().key, token, scope.id, cassette, find_job=_find_job, make_note=_make_note
     )
 
 

@@ -28,8 +28,8 @@ from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
 from pytest_aquila import pending_report, reporting, unused_cassettes
 from pytest_aquila.reporting import Totals
-from pytest_aquila.root_folder import RUN, root_of
 from pytest_aquila.run_extent import RunExtent
+from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
 from pytest_aquila.run_report.command_line import describe_command
