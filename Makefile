@@ -9,7 +9,7 @@ export PYTHON
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo jobs-demo check test test-all test-wild fuzz docs release-check bench clean environment
+.PHONY: help demo jobs-demo check lint test test-all test-wild fuzz docs release-check bench clean environment
 
 help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
@@ -35,15 +35,17 @@ demo: environment
 jobs-demo: environment
 	@$(bin)/python examples/watching/demo.py
 
-check: environment
+check: lint
+	$(bin)/mypy
+
+lint: environment
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/mypy
 
 pytest := $(bin)/pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
 
-test: check
-	$(pytest) -m "not slow" $(ARGS)
+test: lint
+	sh scripts/beside-mypy.sh .venv $(pytest) -m "not slow" $(ARGS)
 
 test-all: check
 	$(pytest) -m "not nightly" $(ARGS)

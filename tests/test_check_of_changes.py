@@ -122,3 +122,19 @@ def test_the_tests_that_run_end_with_it_where_it_is_told_to_end(project: Path, h
         _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == 128 + how, errors
         assert have_ended(), "the tests go on"
+
+
+@pytest.mark.parametrize(("types", "tests", "status"), [(0, 0, 0), (1, 0, 1), (0, 5, 5), (1, 5, 5)])
+def test_types_that_are_looked_at_beside_the_tests_fail_as_they_do(
+    types: int, tests: int, status: int, tmp_path: Path
+) -> None:
+    mypy = tmp_path / "bin" / "mypy"
+    mypy.parent.mkdir()
+    mypy.write_text(f"#!/bin/sh\necho the types\n: >{tmp_path}/looked\nexit {types}\n")
+    mypy.chmod(0o755)
+    run_tests = f"until [ -e {tmp_path}/looked ]; do sleep 0.01; done; echo the tests; exit {tests}"
+    beside = ["sh", str(REPOSITORY / "scripts" / "beside-mypy.sh"), str(tmp_path)]
+    done = subprocess.run(
+        [*beside, "sh", "-c", run_tests], check=False, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.stdout, done.returncode) == ("the tests\nthe types\n", status)
