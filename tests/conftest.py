@@ -73,6 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     import httpx
     import httpx2
     from hypothesis import HealthCheck, settings
+    from hypothesis.internal.conjecture import providers
 
     from tests.support.authorities import share_authorities
 
@@ -90,6 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
         derandomize="AQUILA_FUZZ" not in os.environ,
     )
     settings.load_profile("suite")
+    if "AQUILA_FUZZ" not in os.environ and hasattr(providers, "_get_local_constants"):
+        # It draws the constants of all modules that are loaded by then: a test would try other examples beside other
+        # tests, and after each change of any module. To read them takes each process seconds, too.
+        nothing = providers.Constants()
+        providers._get_local_constants = lambda: nothing
 
 
 @pytest.fixture(scope="session", autouse=True)
