@@ -11,6 +11,7 @@ from aquila.huey.live import publish_jobs, subscribe
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.state import state_of
+from aquila.huey.telemetry.queue_time import stamp_messages
 from tests.huey.live.conftest import settle
 
 LATER = datetime(2999, 1, 1)
@@ -216,4 +217,48 @@ def test_a_job_that_becomes_no_message_is_forgotten(producer):
 def test_jobs_in_immediate_mode_are_published(producer):
     huey, job = make("a", immediate=True)
     assert kinds_of(huey, job(1)) == ["queued", "started", "done"]
+    settle(huey)
+
+
+def test_a_retry_that_is_read_before_it_is_published_ends_its_job_when_it_is(producer, stranger, monkeypatch):
+    huey, _ = producer
+
+    @huey.task(retries=1)
+    def failing():
+        raise ValueError
+
+    result = failing()
+    with monkeypatch.context() as patch:
+        patch.setattr(huey.publisher.store, "flush", lambda: None)
+        huey.execute(huey.dequeue())
+        assert stranger[0].dequeue() is None
+        assert [letter.task_id for letter in dead_letters(huey)] == [None]
+    huey.publisher.store.flush()
+    assert [letter.task_id for letter in dead_letters(huey)] == [result.id]
+    assert state_in(huey, result) == "failed"
+    settle(huey)
+
+
+def hand_back(huey):
+    task = huey.dequeue()
+    huey.publisher.store.flush()
+    huey.tasks_in_hand.interrupt(task)
+
+
+def wait_in_schedule(huey):
+    huey.add_schedule(huey.dequeue())
+    enqueue_scheduled(huey)
+
+
+@pytest.mark.parametrize("again", [hand_back, wait_in_schedule])
+def test_a_job_whose_message_was_enqueued_once_more_is_found_by_that(producer, stranger, again):
+    huey, job = producer
+    stamp_messages(huey)
+    result = job.schedule((1,), delay=60)
+    (first,) = huey.storage.enqueued_items()
+    again(huey)
+    assert huey.storage.enqueued_items() != [first]
+    assert stranger[0].dequeue() is None
+    assert [letter.task_id for letter in dead_letters(huey)] == [result.id]
+    assert state_in(stranger[0], result) == "failed"
     settle(huey)

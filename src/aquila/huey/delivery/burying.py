@@ -71,10 +71,15 @@ def bury_unreadable(
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
     if job is not None and not (is_claimed and _has_result(huey, job[0])):
-        release_unknown_claim(huey, *job)
-        if (publisher := getattr(huey, "publisher", None)) is not None:
-            publisher.give_up(*job, TaskError(reason))
-        _tell_waiting(huey, job[0], message, reason)
+        end_unread_job(huey, job[0], job[1], reason, message)
+
+
+def end_unread_job(huey: Any, id: str, name: str, reason: str, message: Message | None = None) -> None:
+    """Say of a job that it failed, to whoever waits for it, for its message is a dead letter."""
+    release_unknown_claim(huey, id, name)
+    if (publisher := getattr(huey, "publisher", None)) is not None:
+        publisher.give_up(id, name, TaskError(reason))
+    _tell_waiting(huey, id, message, reason)
 
 
 def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,8 @@ from huey.api import Task, chord, group
 
 from aquila.errors import ConfigError
 from aquila.events import Usage
-from aquila.huey.delivery.dead_letters import identify_message
+from aquila.huey.delivery.burying import end_unread_job
+from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
@@ -135,10 +137,18 @@ class JobPublisher:
             if record is not None and getattr(task, "_aquila_retrying", False):
                 with self.lock:
                     record.summary.message = identify_message(message)
+            elif record is None:  # It is handed back or taken over, or was a dead letter.
+                self._note_changed_message(task, message)
         else:
             summary.message = identify_message(message)
             if self.store.add_summary(summary):
                 task._aquila_announced = None
+            else:  # It was in the schedule, and says since when it is in the queue.
+                self._note_changed_message(task, message)
+
+    def _note_changed_message(self, task: Task, message: bytes) -> None:
+        if task.__dict__.get("_aquila_message", message) != message:
+            self.store.note_message(str(task.id), identify_message(message))
 
     def is_paused(self) -> bool:
         """Whether the queue is paused. Waits a moment then, as a worker does where there is no task."""
@@ -167,6 +177,14 @@ class JobPublisher:
         """Return the id and the name of the job whose message, which nobody can read, has this identity; or None."""
         summary = self.unread.find_job(state_of(self.huey), identity)
         return None if summary is None else (summary.id, summary.name)
+
+    def end_if_unread(self, retried: JobSummary) -> None:
+        """End a job whose retry became a dead letter before it was published to which job the message belongs."""
+        letters = DeadLetters(self.huey)
+        letter = letters.get(retried.message)
+        if letter is not None and letter.task_id is None:
+            letters.put(replace(letter, task_id=retried.id, task_name=retried.name))
+            end_unread_job(self.huey, retried.id, retried.name, letter.reason)
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
         """Say that a job failed which no worker can begin."""

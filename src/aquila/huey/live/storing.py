@@ -123,6 +123,15 @@ class RecordStore:
             return self._state.add(JOBS_TABLE, summary.id, summary.encode(), order=summary.changed)
         return False
 
+    def note_message(self, job: str, identity: str) -> None:
+        """Store what identifies the message of a job that is enqueued once more."""
+        with self._unless_away():
+            value, now = self._state.get(JOBS_TABLE, job), self._publisher.clock.now()
+            summary = decode_summary(job, value)
+            if value is not None and summary is not None:
+                summary.message, summary.changed = identity, now  # The newest are looked through for it.
+                self._state.replace(JOBS_TABLE, job, value, summary.encode(), order=now)
+
     def forget_job(self, job: str) -> None:
         """Forget a job."""
         with self._unless_away():
@@ -225,8 +234,11 @@ class RecordStore:
         for key, record in waiting:
             self._flush_unless_odd(key, record, stored.setdefault(record.place, {}))
             with self._publisher.lock:
-                if record.is_over and not record.has_more:
+                is_stored = record.is_over and not record.has_more
+                if is_stored:
                     self._publisher.records.pop(key, None)
+            if is_stored and record.summary.message and record.place == Place(self._publisher.huey.storage):
+                self._publisher.end_if_unread(record.summary)
 
     def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:
         """Store what is new of many executions in few steps, and add to ``done`` of which jobs that was.
