@@ -1,5 +1,6 @@
 """No secret survives: for all secrets, in all places, cut in all ways."""
 
+import ast
 import base64
 import itertools
 import json
@@ -193,6 +194,19 @@ def test_a_known_value_survives_nowhere(
     stored = check(Redactor({secret: "x"}), secret, body, places)
     if "json" in place and "percent" not in place:
         json.loads(stored)
+
+
+@given(secret=values, around=st.text("éß '\"\\", max_size=5))
+@example(secret="Zq81not'shaped'like-4711", around='"')
+@example(secret='Zq81not/shaped"like\\11', around="")
+@example(secret="pässword-4711", around="")
+@settings(max_examples=examples(60), deadline=None)
+def test_a_known_value_survives_in_no_repr(secret: str, around: str) -> None:
+    assume(secret not in "[redacted]" and "redacted" not in secret)
+    redactor, text = Redactor({secret: "x"}), around + secret + around
+    for shown in (text, text.encode(), json.dumps({"a": text}), json.dumps([text]).encode(), {"a": [text, "'"]}):
+        clean = ast.literal_eval(redactor.redact_text(repr(shown)))
+        assert not survives(secret, clean if isinstance(clean, bytes) else str(clean).encode())
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))

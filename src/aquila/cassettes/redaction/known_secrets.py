@@ -71,6 +71,7 @@ def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[i
 # A word or a number must stand alone: it may be part of a longer one. An escape before it is not part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
 
@@ -141,16 +142,35 @@ def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, percent-encoded, and as JSON in up to three layers."""
+    """Return the value as encoders write it: plain, percent-encoded, as JSON in up to three layers, and in a repr."""
     texts = {value, value.replace(" ", "+")}
     texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
     texts.add(quote_plus(value, errors="surrogatepass"))
     for ascii_only in (True, False):
-        text = value
-        for _ in range(3):
-            text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-            texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
+        for start in (value, *_python_spellings_of(value)):
+            text = start
+            for _ in range(3):
+                text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+                texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
+    texts = texts.union(*map(_python_spellings_of, texts))
     return {text.encode("utf-8", "surrogatepass") for text in texts}
+
+
+def _python_spellings_of(text: str) -> set[str]:
+    r"""Return a text as the repr of a string or of bytes has it, as in tracebacks and logs: ``\``, ``\'``, ``\xe4``.
+
+    Which quotes have a backslash depends on what else is in the string.
+    """
+    escaped = text.replace("\\", "\\\\")
+    quoted = {escaped, escaped.replace("'", "\\'")}
+    spellings = quoted | {_NOT_ASCII.sub(_escape_bytes, each) for each in quoted}
+    if not text.isprintable():
+        spellings |= {"".join(char if char.isprintable() else repr(char)[1:-1] for char in each) for each in quoted}
+    return spellings
+
+
+def _escape_bytes(match: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
 def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
