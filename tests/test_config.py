@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.config import SettingsLayers, read_environment
+from aquila.config import Settings, SettingsLayers, find_variables_set_to, read_environment
 from aquila.errors import ConfigError
 
 
@@ -25,3 +25,20 @@ def test_the_environment_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     for name, value in {"EMPTY": "", "LINES": "a=b\nc", "NO_TEXT": os.fsdecode(b"\xff\xfe")}.items():
         monkeypatch.setenv(name, value)
     assert read_environment() == dict(os.environ)
+
+
+def test_options_that_change_nothing_give_the_settings_themselves() -> None:
+    settings = Settings(transport="replay", ignore=("user",))
+    assert settings.with_options({"transport": "replay", "ignore": ["user"]}, source="here") is settings
+    changed = settings.with_options({"transport": "live"}, source="here")
+    assert (changed.transport, changed.ignore, settings.transport) == ("live", ("user",), "replay")
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["os.environ", "a mapping in its place"])
+def test_variables_are_found_that_hold_just_a_value(monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
+    for name, value in {"AQUILA_TEST_A": "straße \udcff", "AQUILA_TEST_B": "other", "AQUILA_TEST_D": ""}.items():
+        monkeypatch.setenv(name, value)
+    if replaced:
+        monkeypatch.setattr(os, "environ", dict(os.environ))
+    asked = {"AQUILA_TEST_A": "straße \udcff", "AQUILA_TEST_B": "mine", "AQUILA_TEST_C": "none", "AQUILA_TEST_D": ""}
+    assert find_variables_set_to(asked) == {"AQUILA_TEST_A", "AQUILA_TEST_D"}

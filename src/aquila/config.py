@@ -35,6 +35,7 @@ NEEDS_NETWORK = ("live", "record")
 
 _OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
 _VARIABLES = tuple(_OPTION_OF_VARIABLE)
+_RAW_VARIABLES = tuple(map(os.fsencode, _VARIABLES))
 
 
 def _raw_environment() -> Mapping[Any, Any]:
@@ -50,7 +51,7 @@ def _option_variables() -> tuple[Any, ...]:
     """The variables of ``_OPTION_OF_VARIABLE`` as they are now, in a form that can only be compared."""
     inner = getattr(os.environ, "_data", None)
     if type(inner) is dict and os.name == "posix":  # told quickly: this is part of every request, and of every task
-        return tuple(map(inner.get, _encoded_names(_VARIABLES)))
+        return tuple(map(inner.get, _RAW_VARIABLES))
     variables = _raw_environment()
     return tuple(map(variables.get, _raw_names(variables, _VARIABLES)))
 
@@ -60,7 +61,7 @@ def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[st
     return _encoded_names(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(map(os.fsencode, names))
 
@@ -72,6 +73,15 @@ def find_missing_variables(names: Iterable[str]) -> list[str]:
     if variables.keys() >= set(raw):  # as it is for almost every test, and told quickly
         return []
     return [name for name, own in zip(asked, raw, strict=True) if own not in variables]
+
+
+def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
+    """Return those of some variables that are set to just these values."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix":
+        return {name for name, value in values.items() if os.environ.get(name) == value}
+    names, wanted = _encoded_names(tuple(values)), _encoded_names(tuple(values.values()))
+    return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
 
 
 CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
@@ -172,16 +182,15 @@ class Settings:
         return tuple(getattr(self, name) for name in self.__slots__)
 
     def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
-        """Return a copy with some options replaced.
+        """Return a copy with some options replaced, or the settings themselves where that changes nothing.
 
         ``options`` maps field names to values or to their text; ``source`` names where they come from, for messages.
         Raises ``UnknownOption`` or ``ConfigError``.
         """
-        if not options:
+        replaced = {name: parse_option(name, value, source=source) for name, value in options.items()}
+        if all(getattr(self, name) == value for name, value in replaced.items()):
             return self
-        values = {name: getattr(self, name) for name in OPTIONS}
-        values.update((name, parse_option(name, value, source=source)) for name, value in options.items())
-        return Settings(root=self.root, **values)
+        return Settings(root=self.root, **({name: getattr(self, name) for name in OPTIONS} | replaced))
 
     def cassette_root(self) -> Path:
         """The absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted."""

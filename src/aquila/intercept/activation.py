@@ -195,6 +195,8 @@ class Interception:
         return [scope for scope in self._sort_open() if scope.run is run]
 
     def _sort_open(self) -> list[Scope]:
+        if len(self._open) < 2:
+            return list(self._open.values())
         # One that was suspended was opened anew after those within it.
         return sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
 

@@ -14,7 +14,7 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from aquila.config import DUMMY_KEY, Settings, find_missing_variables, read_environment
+from aquila.config import DUMMY_KEY, Settings, find_missing_variables, find_variables_set_to, read_environment
 from aquila.intercept import provider_keys
 from aquila.recording import runtime
 
@@ -154,10 +154,12 @@ class DummyKeys:
 
     def _restore(self, names: Iterable[str]) -> None:
         was_hidden = False
-        for name in names:
-            value, dummy = self._replaced.pop(name)
+        replaced = {name: self._replaced.pop(name) for name in names}
+        # All at once: a block outside a run of tests shows dozens, and to read one takes as long as to set it.
+        untouched = find_variables_set_to({name: dummy for name, (_, dummy) in replaced.items()})
+        for name, (value, _) in replaced.items():
             was_hidden = was_hidden or value is not None
-            if os.environ.get(name) == dummy:
+            if name in untouched:
                 if value is None:
                     del os.environ[name]
                 else:

@@ -118,7 +118,11 @@ class _NotingPutenv:
 
     def __call__(self, name: Text, value: Text, /) -> None:
         self.put(name, value)
-        self.variables.note(os.fsencode(name), os.fsencode(value))
+        # `os.environ` has encoded both already, and each test sets some.
+        self.variables.note(
+            name if isinstance(name, bytes) else os.fsencode(name),
+            value if isinstance(value, bytes) else os.fsencode(value),
+        )
 
 
 def _decode(row: tuple[bytes, bytes]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2
 
@@ -58,28 +58,22 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
 
 def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
-    arguments = _arguments_of(scope, settings, client)
-    return _require(open_route(*arguments, outside=client), scope)
+    # The client's own transport knows the client's proxies and certificates.
+    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
+    route = open_route(settings.transport, scope, settings, scope.default_cassette, find, outside=client)
+    return route if route is not None else _require_cassette(scope)
 
 
 async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """``route_for`` without blocking the event loop: a cassette is read in a thread."""
-    arguments = _arguments_of(scope, settings, client)
-    return _require(await open_route_async(*arguments, outside=client), scope)
-
-
-def _arguments_of(
-    scope: Scope, settings: Settings, client: Upstream
-) -> tuple[str, Scope, Settings, str | None, FindUpstream]:
-    # The client's own transport knows the client's proxies and certificates.
     find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
-    return settings.transport, scope, settings, scope.default_cassette, find
+    cassette = scope.default_cassette
+    route = await open_route_async(settings.transport, scope, settings, cassette, find, outside=client)
+    return route if route is not None else _require_cassette(scope)
 
 
-def _require(route: Route | None, scope: Scope) -> Route:
-    if route is None:
-        raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
-    return route
+def _require_cassette(scope: Scope) -> NoReturn:
+    raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
 
 
 class ClientUpstream(Upstream):
