@@ -20,6 +20,7 @@ from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.intercept.foreign_mocks import is_pool_replaced, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.intercept import policy
@@ -134,16 +135,24 @@ def _patch_proxies(library: str) -> Iterable[Undoable]:
         yield Patch(utilities, "getproxies", _remember_proxies)
 
 
+class _KnownProxies:
+    """The proxies that were read last, and from which variables. The run around all others owns it.
+
+    Outside a run of tests each block patches anew, and reads them once: they stay, for the next block.
+    """
+
+    def __init__(self) -> None:
+        self.last: tuple[Mapping[Any, Any], dict[str, str]] | None = None
+
+
 def _remember_proxies(read: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:
-    # What was read last, and from which variables. It goes with the patch.
-    known: tuple[Mapping[Any, Any], dict[str, str]] | None = None
+    known = runtime.process_run().state_of(_KnownProxies)
 
     @functools.wraps(read)
     def getproxies() -> dict[str, str]:
-        nonlocal known
-        last, variables = known, copy_environment_without(CHANGED_BY_EVERY_TEST)
+        last, variables = known.last, copy_environment_without(CHANGED_BY_EVERY_TEST)
         if last is None or last[0] != variables:
-            last = known = variables, read()
+            last = known.last = variables, read()
         return dict(last[1])
 
     return getproxies
