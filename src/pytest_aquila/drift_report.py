@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from aquila.recording import drift_groups, drift_watch
     from pytest_aquila import reporting
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
 else:
     lazy_modules(
         globals(),
@@ -25,7 +25,7 @@ else:
     )
 
 
-def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: Totals) -> None:
+def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: RunTotals) -> None:
     """Note a test that asked a model and has no cassette. ``error`` is what it failed with."""
     scope = test_scopes.opened_scope(item)
     if scope is not None and scope.default_cassette is not None:
@@ -39,7 +39,7 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
     totals.drifted.append({"test": test_scopes.id_to_type(item), **row})
 
 
-def write_report(reporter: pytest.TerminalReporter, totals: Totals, target: str) -> None:
+def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
     """List what was found, and write it where ``target`` says."""
     report = drift_groups.make_report(totals.drifted)
     terminal = reporting.CleanTerminal(reporter)

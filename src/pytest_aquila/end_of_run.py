@@ -9,7 +9,7 @@ from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import options
-from pytest_aquila.reporting import CleanTerminal, Totals, summary_line
+from pytest_aquila.reporting import CleanTerminal, RunTotals, summary_line
 
 if TYPE_CHECKING:
     import pytest
@@ -43,21 +43,23 @@ _ERRORS_ONLY = -2
 """The verbosity of ``-qq``."""
 
 
-def write_end(reporter: pytest.TerminalReporter, config: pytest.Config, exitstatus: int, totals: Totals | None) -> None:
+def write_end(
+    reporter: pytest.TerminalReporter, config: pytest.Config, exitstatus: int, totals: RunTotals | None
+) -> None:
     """Write everything that Aquila has to say of a run. ``totals`` are its sums, if there are any."""
     if totals is not None:
         totals.sort_tests()
         if totals.unrecorded:
             unrecorded_tests.remember(config, totals.unrecorded)
     if options.wants_drift(config):
-        drift_report.write_report(reporter, totals or Totals(), config.getoption("aquila_drift"))
+        drift_report.write_report(reporter, totals or RunTotals(), config.getoption("aquila_drift"))
     if options.wants_verification(config):
         verify_run.write_report(reporter, config)
     news = [*run_news.take_news(config), *_find_waiting(exitstatus, totals)]
     _write_summary(reporter, config, totals, news)
 
 
-def _find_waiting(exitstatus: int, totals: Totals | None) -> Iterator[News]:
+def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
     """Yield what there is to tell of journals, if the run may have left any."""
     if exitstatus or (totals is not None and totals.recorded):
         root = runtime.current_settings().cassette_root()
@@ -67,7 +69,7 @@ def _find_waiting(exitstatus: int, totals: Totals | None) -> Iterator[News]:
 
 
 def _write_summary(
-    reporter: pytest.TerminalReporter, config: pytest.Config, totals: Totals | None, news: list[News]
+    reporter: pytest.TerminalReporter, config: pytest.Config, totals: RunTotals | None, news: list[News]
 ) -> None:
     if totals is None and not news:
         return

@@ -10,7 +10,7 @@ from pytest_aquila.record_commands import record_command
 from pytest_aquila.run_news import Kind, News
 
 if TYPE_CHECKING:
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
 
 ChangedRequest: TypeAlias = tuple[str, str, str]
 """What identifies the change, the lines that show it, and the test as it is typed."""
@@ -19,7 +19,7 @@ _Group: TypeAlias = tuple[str, list[str]]
 """The lines that show a change, and the tests that miss by it."""
 
 
-def describe_misses(totals: Totals, width: int, *, just_failed: bool, is_recording: bool) -> Iterator[News]:
+def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_recording: bool) -> Iterator[News]:
     """Yield what there is to tell of the tests that missed.
 
     ``width`` is that of the terminal, and ``just_failed`` says that pytest knows them as those that failed last. In a

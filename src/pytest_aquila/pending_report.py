@@ -11,7 +11,7 @@ from aquila.recording.pending_files import accept_command, find_all_pending_file
 from pytest_aquila.run_news import Kind, News
 
 if TYPE_CHECKING:
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
 
 
 class WaitingFile(NamedTuple):
@@ -22,7 +22,7 @@ class WaitingFile(NamedTuple):
     is_new: bool
 
 
-def find_pending(totals: Totals) -> list[WaitingFile]:
+def find_pending(totals: RunTotals) -> list[WaitingFile]:
     """Return the pending files beside the cassettes that the run has used, those that it has written first."""
     # A test that was run again and passed has taken its pending file away.
     written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}

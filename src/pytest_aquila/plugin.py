@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         vcr_compat,
         verify_run,
     )
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
     from pytest_aquila.run_report import wanted_reports
     from pytest_aquila.scope_ends import Outcome
 else:
@@ -85,7 +85,7 @@ else:
         wanted_reports="pytest_aquila.run_report.wanted_reports",
     )
 
-_totals: pytest.StashKey[Totals] = pytest.StashKey()
+_totals: pytest.StashKey[RunTotals] = pytest.StashKey()
 _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
 """What came of a test before its teardown. There is none while nothing but passing is known."""
 
@@ -390,9 +390,9 @@ def pytest_testnodedown(node: Any) -> None:
         verify_run.take_plays(node.config, output)
 
 
-def totals_of(config: pytest.Config) -> Totals:
+def totals_of(config: pytest.Config) -> RunTotals:
     if _totals not in config.stash:
-        config.stash[_totals] = reporting.Totals()
+        config.stash[_totals] = reporting.RunTotals()
         if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
             config.pluginmanager.register(report_redaction.CleanWarnings(), report_redaction.CleanWarnings.__name__)
     return config.stash[_totals]

@@ -26,7 +26,7 @@ else:
 
 
 @dataclasses.dataclass
-class Totals:
+class RunTotals:
     """Sums over tests. Everything in it is plain data, so that a worker can send it."""
 
     used: bool = False
@@ -156,7 +156,7 @@ class CleanTerminal:
         return text
 
 
-def summary_line(totals: Totals, pending: int = 0) -> str:
+def summary_line(totals: RunTotals, pending: int = 0) -> str:
     """One line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
     line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
     if totals.scripted:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_aquila.pending_report import WaitingFile
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
 
 _MOST_COMMANDS = 2
 
 
-def describe_totals(totals: Totals, waiting: Sequence[WaitingFile], width: int, *, just_failed: bool) -> Iterator[News]:
+def describe_totals(
+    totals: RunTotals, waiting: Sequence[WaitingFile], width: int, *, just_failed: bool
+) -> Iterator[News]:
     """Yield what there is to tell.
 
     ``waiting`` are the pending files beside the cassettes of the run. ``width`` is that of the terminal, in characters.

@@ -19,7 +19,7 @@ from aquila.faults.edits.form_edits import FormEdits
 from aquila.faults.edits.table import FORM_EDITS
 from aquila.faults.fault import ImpossibleFault
 from aquila.scripting.script import Script
-from aquila.verifying.answers import Said, find_error, read_said, read_values
+from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
 from aquila.wire_forms.table import WIRE_FORMS
 from tests.faults.answers import ARGUMENTS, TEXT, URLS, answered, ask, call_answer, cut_into, text_answer
 from tests.support.examples import examples
@@ -40,7 +40,7 @@ IDS = [f"{form} {'streamed' if stream else 'whole'}" for form, stream in ANSWERS
 every_form = pytest.mark.parametrize(("form", "stream"), ANSWERS, ids=IDS)
 
 
-def said_by(response: RecordedResponse) -> Said:
+def said_by(response: RecordedResponse) -> AnswerText:
     body = response.body
     if body.startswith(b"["):  # Gemini without events
         body = b"".join(b"data: %s\n\n" % json.dumps(value).encode() for value in json.loads(body))
@@ -65,7 +65,7 @@ def test_an_answer_ends_as_its_form_says_it(form: str, stream: bool, fault: str)
     place = {"chat": 0, "responses": 1, "anthropic": 2}.get(form, 3)
     text = {"refusal": REFUSAL, "empty_answer": ""}.get(fault, TEXT)
     said = said_by(change(fault, text_answer(form, stream=stream)))
-    assert said == Said(text, (), (ENDS[fault][place],))
+    assert said == AnswerText(text, (), (ENDS[fault][place],))
 
     calls = said_by(change(fault, call_answer(form, stream=stream))).calls
     assert [name for name, _ in calls] == (["time", "weather"] if text == TEXT else [])

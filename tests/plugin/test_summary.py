@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_aquila import record_commands
-from pytest_aquila.reporting import Totals
+from pytest_aquila.reporting import RunTotals
 from pytest_aquila.run_news import Kind, News, lay_out_news
 from pytest_aquila.summary_layout import MOST_LINES, Line
 from pytest_aquila.totals_news import describe_totals
@@ -218,9 +218,9 @@ def test_the_order_in_which_workers_end_changes_nothing_that_is_told() -> None:
     tests = [f"test_app.py::test_{name}" for name in "cab"]
 
     def told(order: list[str]) -> list[News]:
-        totals = Totals()
+        totals = RunTotals()
         for test in order:
-            worker = Totals(missing=[test], changed=[("same", f"prompt of {test}", test)])
+            worker = RunTotals(missing=[test], changed=[("same", f"prompt of {test}", test)])
             totals.merge_worker(worker.as_plain_data(tests))
         totals.sort_tests()
         return list(describe_totals(totals, [], 80, just_failed=False))
@@ -236,7 +236,7 @@ def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Pro
 
 
 def test_what_several_processes_tell_alike_is_told_once() -> None:
-    totals = Totals(told=["the same", "the same"], refused=["a job for another queue"], unstored=["disk full"] * 2)
+    totals = RunTotals(told=["the same", "the same"], refused=["a job for another queue"], unstored=["disk full"] * 2)
     news = list(describe_totals(totals, [], 80, just_failed=False))
     assert [(one.kind, one.text) for one in news] == [
         (Kind.NOT_STORED, "not stored: disk full (2 processes)"),

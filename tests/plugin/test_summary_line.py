@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_aquila.reporting import Totals, summary_line
+from pytest_aquila.reporting import RunTotals, summary_line
 
 
 @pytest.mark.parametrize(
@@ -12,5 +12,5 @@ from pytest_aquila.reporting import Totals, summary_line
     [(1234, "0 missed; saved 1.5 s and 1,234 tokens"), (0, "0 missed; saved 1.5 s")],
 )
 def test_no_tokens_are_told_where_answers_tell_none(tokens: int, end: str) -> None:
-    totals = Totals(replayed=2, seconds=1.5, tokens=tokens)
+    totals = RunTotals(replayed=2, seconds=1.5, tokens=tokens)
     assert summary_line(totals) == f"aquila: 2 replayed, 0 recorded, {end}"

@@ -26,7 +26,7 @@ from aquila.errors import CassetteError
 from aquila.review.alignment import digest_interaction
 from aquila.review.applying import take_back
 from aquila.review.decisions import hold_reviews
-from aquila.review.proposals import Comparison, compare_versions
+from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.reviewing import Review, choose_proposals
 from aquila.review.texts import tell_details
 from aquila.review.views import view_proposal
@@ -40,7 +40,7 @@ def key_of(request: RecordedRequest) -> str:
     return key_at_origin(request, RULES)
 
 
-def compare(was: Sequence[Interaction], now: Sequence[Interaction]) -> Comparison:
+def compare(was: Sequence[Interaction], now: Sequence[Interaction]) -> VersionComparison:
     return compare_versions(Cassette(tuple(was)), Cassette(tuple(now)), key_of, RULES)
 
 

@@ -19,7 +19,7 @@ from aquila.run_report.bodies import LONGEST, Bodies, read_body
 from aquila.run_report.costs import Costs
 from aquila.run_report.exchanges import ExchangeReader
 from aquila.run_report.large_answers import MOST_READ
-from aquila.wire_forms.answer import Answer, AnsweredCall, Usage
+from aquila.wire_forms.answer import Answer, AnsweredCall, WrittenUsage
 from aquila.wire_forms.table import read_request
 from tests.support.examples import examples
 from tests.wire_forms import samples
@@ -56,7 +56,7 @@ def test_an_answer_is_told_in_one_way_for_all_providers(form: str, streamed: boo
         texts=("It ", "rains 🌧."),
         reasoning=("I ", "think."),
         calls=(AnsweredCall("weather", '{"city": "Ulm"}', "call_7"), AnsweredCall("weather", '{"city": "Rome"}')),
-        usage=Usage(20, 5),
+        usage=WrittenUsage(20, 5),
         first=0.25,
         pace=0.1,
     )
@@ -215,11 +215,11 @@ def test_costs_follow_the_table_of_the_run() -> None:
     }
     costs = Costs(read_prices({"price": [price]}))
     request = samples.chat_completion(False)
-    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=Usage(1_000_000, 500_000))), costs)
+    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=WrittenUsage(1_000_000, 500_000))), costs)
     assert (exchange["usage"]["cost"], exchange["usage"]["currency"]) == (6.0, "USD")
     assert list(costs.used) == ["gpt*"]
     request = samples.anthropic_message(False)
-    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=Usage(1, 1))), costs)
+    exchange, _ = read(request, answered(request, Answer(texts=("x",), usage=WrittenUsage(1, 1))), costs)
     assert "cost" not in exchange["usage"]
     assert list(costs.unpriced) == ["claude-sonnet-5"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.model import RecordedRequest
-from aquila.scripting.conversation import ScriptedConversation, Turn
+from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.wire_forms.conversations.conversation_form import Question, write_message
 from aquila.wire_forms.conversations.openai_realtime import RealtimeConversation
 from aquila.wire_forms.conversations.openai_responses import ResponsesConversation
@@ -31,9 +31,9 @@ class Clock:
 def converse(clock: Clock, *times: int, ending: Close | None = None) -> ScriptedConversation:
     """A conversation in which each answer has a message at each of some times, that says where it comes from."""
 
-    def answer(question: Question) -> Turn:
+    def answer(question: Question) -> ScriptedTurn:
         said = json.loads(question.request.body)["input"]
-        return Turn([write_message(f"{said}{number}", at) for number, at in enumerate(times)], ending)
+        return ScriptedTurn([write_message(f"{said}{number}", at) for number, at in enumerate(times)], ending)
 
     return ScriptedConversation(ResponsesConversation(HANDSHAKE), answer, clock)
 
@@ -108,10 +108,10 @@ def converse_in_realtime(clock: Clock, seconds: int) -> ScriptedConversation:
     """A session whose answers ``r1``, ``r2``, and so on take so many seconds each. Its greeting is told."""
     ids = itertools.count(1)
 
-    def answer(question: Question) -> Turn:
+    def answer(question: Question) -> ScriptedTurn:
         response = {"id": f"r{next(ids)}", "output": []}
         told = [("response.created", 0), ("response.done", seconds * 1000)]
-        return Turn([write_message({"type": kind, "response": response}, at) for kind, at in told])
+        return ScriptedTurn([write_message({"type": kind, "response": response}, at) for kind, at in told])
 
     conversation = ScriptedConversation(RealtimeConversation(HANDSHAKE), answer, clock)
     conversation.deliverable()

@@ -11,18 +11,18 @@ import pytest
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.recording.play_log import PlayedRecording
 from aquila.verifying.asking import AT_ONCE, Answers, ask_questions
-from aquila.verifying.credentials import Machine
-from aquila.verifying.planning import Plan, Question
+from aquila.verifying.credentials import VerifyingKeys
+from aquila.verifying.planning import Plan, PlannedQuestion
 from tests.support.runs import name_upstream
 
-NO_KEYS = Machine({}, {})
+NO_KEYS = VerifyingKeys({}, {})
 
 
-def question(number: int, *givers: int) -> Question:
+def question(number: int, *givers: int) -> PlannedQuestion:
     path = Path("c.yaml")
     request = RecordedRequest("POST", f"https://provider.example/{number}", (), b"{}")
     played = PlayedRecording(path, number, ("t",), "scripted", request)
-    return Question(
+    return PlannedQuestion(
         played, Interaction(request, RecordedResponse(200)), request, tuple((path, each) for each in givers)
     )
 

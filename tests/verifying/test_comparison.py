@@ -11,7 +11,7 @@ import pytest
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.verifying.answers import find_error, read_values
-from aquila.verifying.comparison import Comparison, compare_answers
+from aquila.verifying.comparison import AnswerComparison, compare_answers
 from tests.support import provider
 from tests.support.traffic import exchanges, names
 
@@ -23,7 +23,7 @@ def response(body: Any, status: int = 200, kind: str = "application/json", **mor
     return RecordedResponse(status, (("content-type", kind),), (RecordedChunk(data),), **more)
 
 
-def compare(then: RecordedResponse, now: RecordedResponse, path: str = "/v1/chat/completions") -> Comparison:
+def compare(then: RecordedResponse, now: RecordedResponse, path: str = "/v1/chat/completions") -> AnswerComparison:
     return compare_answers(Interaction(RecordedRequest("POST", URL + path), then), now)
 
 

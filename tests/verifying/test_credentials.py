@@ -7,9 +7,9 @@ import pytest
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.provider_keys import PROVIDER_KEYS, variables_of_host
 from aquila.recording.model_hosts import PROVIDERS
-from aquila.verifying.credentials import Machine, MissingKey, Unsigned, with_keys
+from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
 
-MACHINE = Machine(
+MACHINE = VerifyingKeys(
     {
         "OPENAI_API_KEY": "open-q7Zr2mXv9KpLw4TbN8sY",
         "ANTHROPIC_API_KEY": "anth-b8Yt5nWq1JmKv7RcP2xZ",
@@ -76,7 +76,7 @@ def test_a_stored_request_gets_the_header_of_its_provider(url: str, expected: tu
 )
 def test_a_missing_key_is_named(url: str, value: str, variable: str) -> None:
     request = sent(url, ("authorization", value))
-    with pytest.raises(MissingKey, match=f"{variable} is not set"):
+    with pytest.raises(KeyNotSet, match=f"{variable} is not set"):
         with_keys(request, MACHINE, needs_key=True)
     assert with_keys(request, MACHINE, needs_key=False) == request
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from aquila.cassettes.codecs.answer_summary import text_of_answer
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.split_secrets.amazon_frames import read_frames
-from aquila.verifying.answers import Said, find_error, read_said, read_values
-from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredError, Finish, Usage, split_text
+from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
+from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage, split_text
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.table import WIRE_FORMS, find_wire_form, read_sent
 from tests.wire_forms.samples import SAMPLES
@@ -101,7 +101,7 @@ def write(form: WireForm, answer: Answer, *, streamed: bool = False, number: int
     return form.answer(answer, sent, number).body
 
 
-def said_by(body: bytes) -> Said:
+def said_by(body: bytes) -> AnswerText:
     """What the reader of ``--aquila-verify`` finds in an answer."""
     return read_said(*read_values(body), body)
 
@@ -240,7 +240,7 @@ def test_the_usage_that_was_written_is_in_the_answer_unless_it_was_left_out(form
     request = SAMPLES[form.name](streamed)
     raw = {**json.loads(request.body), "stream_options": {"include_usage": True}}
     sent = form.read(replace(request, body=json.dumps(raw).encode()))
-    body = form.answer(Answer(texts=("Hi",), usage=Usage(1234, 567)), sent, 1).body
+    body = form.answer(Answer(texts=("Hi",), usage=WrittenUsage(1234, 567)), sent, 1).body
     shown = json.dumps(read_values(body)[1])
     assert "1234" in shown
     assert "567" in shown

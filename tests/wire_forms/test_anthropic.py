@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
-from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, Usage
+from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage
 from aquila.wire_forms.anthropic_messages import AnthropicMessages
 from aquila.wire_forms.sent import SentMessage, SentToolCall
 from aquila.wire_forms.table import find_wire_form, read_sent
@@ -66,7 +66,7 @@ def join(read: list[tuple[str, Any]]) -> Any:
 
 def test_a_stream_begins_and_ends_each_block_between_the_begin_and_the_end_of_the_message() -> None:
     calls = (AnsweredCall("weather", '{"city":"Rome"}'), AnsweredCall("now", "{}", "mine"))
-    read = events(Answer(("It ", "is"), calls, ("Hm",), usage=Usage(9, 7, 2, 4)))
+    read = events(Answer(("It ", "is"), calls, ("Hm",), usage=WrittenUsage(9, 7, 2, 4)))
     deltas = [value.get("delta", {}).get("type") for _, value in read]
     assert [delta or name for (name, _), delta in zip(read, deltas, strict=True)] == [
         "message_start",

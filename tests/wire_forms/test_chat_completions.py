@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.scripting.script import Script
-from aquila.wire_forms.answer import Usage, split_text
+from aquila.wire_forms.answer import WrittenUsage, split_text
 from aquila.wire_forms.table import read_sent
 from tests.wire_forms.answering import ScriptTransport, async_openai_client, openai_client
 from tests.wire_forms.samples import FUNCTION, HI
@@ -156,7 +156,7 @@ def test_what_was_written_is_read(ask: Callable[..., Read], write: Callable[[Scr
 @WAYS
 def test_usage_is_read_with_its_details(ask: Callable[..., Read]) -> None:
     assert ask(Script().reply("Hi", usage=(12, 3))).usage == (12, 3, 15, 0, 0)
-    assert ask(Script().reply("Hi", usage=Usage(12, 30, 20, 7))).usage == (12, 30, 42, 20, 7)
+    assert ask(Script().reply("Hi", usage=WrittenUsage(12, 30, 20, 7))).usage == (12, 30, 42, 20, 7)
     assert ask(Script().reply("Hi", usage=False)).usage is None
     estimated = ask(Script().reply("one two three")).usage
     assert estimated is not None

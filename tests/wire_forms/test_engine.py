@@ -13,7 +13,7 @@ import aquila
 from aquila.errors import AuthenticationError
 from aquila.events import Chunk
 from aquila.scripting.script import Script
-from aquila.wire_forms.answer import Usage
+from aquila.wire_forms.answer import WrittenUsage
 
 ENDPOINTS = pytest.mark.parametrize("endpoint", ["chat", "responses"])
 
@@ -33,7 +33,7 @@ def weather(city: str) -> str:
 @ENDPOINTS
 def test_text_reasoning_and_usage_are_read(aquila_script: Script, endpoint: Any) -> None:
     for _ in range(3):
-        aquila_script.reply("It is sunny.", reasoning="Let me see.", usage=Usage(12, 7, 3, 2))
+        aquila_script.reply("It is sunny.", reasoning="Let me see.", usage=WrittenUsage(12, 7, 3, 2))
     with aquila.stream("Weather?", endpoint=endpoint) as stream:
         chunks = [event.text for event in stream if isinstance(event, Chunk)]
     assert chunks == ["It ", "is ", "sunny."]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
-from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, Usage
+from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage
 from aquila.wire_forms.gemini import GeminiContent
 from aquila.wire_forms.sent import SentMessage, SentToolCall
 from aquila.wire_forms.table import find_wire_form, read_sent
@@ -66,7 +66,7 @@ def test_what_is_read_of_a_stream_is_what_comes_whole(
 
 def test_an_answer_is_one_part_for_its_thoughts_one_for_its_text_and_one_for_each_call() -> None:
     calls = (AnsweredCall("weather", '{"city":"Rome"}'), AnsweredCall("now", "", "mine"))
-    answer = Answer(("It ", "is"), calls, ("H", "m"), usage=Usage(9, 7, 2, 4))
+    answer = Answer(("It ", "is"), calls, ("H", "m"), usage=WrittenUsage(9, 7, 2, 4))
     value = whole(answer)
     first = {"id": "call_1_1", "name": "weather", "args": {"city": "Rome"}}
     assert parts_of(value) == [
@@ -241,7 +241,7 @@ def test_each_way_to_embed_is_answered_in_its_own_form(url: str, body: Any, answ
     form = find_wire_form(sent.http)
     assert form is not None
     assert {message.text for message in sent.messages} == {"hi"}
-    value = json.loads(form.answer(Answer(vectors=((0.5,), (1.0,)), usage=Usage(3, 0)), sent, 1).body)
+    value = json.loads(form.answer(Answer(vectors=((0.5,), (1.0,)), usage=WrittenUsage(3, 0)), sent, 1).body)
     assert value.pop("usageMetadata", {"promptTokenCount": 3}) == {"promptTokenCount": 3}
     assert value == answered
 

@@ -16,7 +16,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel
 
 from aquila.scripting.script import Script
-from aquila.wire_forms.answer import Usage
+from aquila.wire_forms.answer import WrittenUsage
 from tests.wire_forms.answering import async_openai_client, openai_client
 from tests.wire_forms.samples import FUNCTION
 
@@ -171,7 +171,7 @@ def test_what_was_written_is_read(ask: Callable[..., Read], write: Callable[[Scr
 def test_usage_is_told_with_its_details_whole_and_streamed() -> None:
     script = Script()
     for _ in range(2):
-        script.reply("Hi", usage=Usage(12, 30, 20, 7)).reply("Hi", usage=False).reply("one two three")
+        script.reply("Hi", usage=WrittenUsage(12, 30, 20, 7)).reply("Hi", usage=False).reply("one two three")
     client = openai_client(script)
     answers = [client.responses.create(**ASKED) for _ in range(3)]
     for _ in range(3):

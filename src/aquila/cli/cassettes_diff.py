@@ -50,7 +50,7 @@ _LIKE = 25.0
 
 
 @dataclass(slots=True)
-class Comparison:
+class CassetteComparison:
     """How two cassettes differ. Interactions are given by their number, from 0."""
 
     same: int = 0
@@ -148,13 +148,13 @@ def _compare_in_git(
     return FOUND if found and (options.markdown is None or options.exit_code) else 0
 
 
-def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> Comparison:
+def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> CassetteComparison:
     """Compare two cassettes by ``rules``.
 
     The n-th recording of a request in ``a`` is compared with the n-th in ``b``. A request that only one of them has is
     paired with the most similar request that only the other has.
     """
-    found = Comparison()
+    found = CassetteComparison()
     slots_a, slots_b = _number_by_slot(a, rules), _number_by_slot(b, rules)
     for slot, number in slots_a.items():
         other = slots_b.get(slot)
@@ -188,7 +188,7 @@ def _answer_of(interaction: Interaction) -> tuple[object, ...]:
     return response.status, response.body, response.end, response.error
 
 
-def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
+def _pair_changed_request(found: CassetteComparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
     """Pair request ``other``, which only B has, with the most similar request that only A has, if any is similar."""
     rest = [a.interactions[number] for number in found.only_a]
     rules = rules.with_origin() if rules.compares_origin else rules
@@ -205,7 +205,7 @@ def _pair_changed_request(found: Comparison, other: int, a: Cassette, b: Cassett
         found.only_b.remove(other)
 
 
-def _print_comparison(found: Comparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:
+def _print_comparison(found: CassetteComparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:
     for one, other, differing in found.requests:
         output.print_line(f"request #{one + 1} of A is #{other + 1} of B, changed:")
         for difference in differing:
@@ -260,7 +260,7 @@ def _print_unified_diff(one: Sequence[str], other: Sequence[str], output: Output
         output.print_line(f"    {line}")
 
 
-def _as_json(found: Comparison) -> dict[str, Any]:
+def _as_json(found: CassetteComparison) -> dict[str, Any]:
     return {
         "same": found.same,
         "requests": [

@@ -85,7 +85,7 @@ class ConversationDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class DraftTurn:
     """What is said from a message of the client to the next: frames from ``begin`` to ``end``.
 
     ``stream_id`` is that of the provider's messages in it, None where they bear none.
@@ -96,7 +96,7 @@ class Turn:
     stream_id: str | None = None
 
     @classmethod
-    def at(cls, frames: Sequence[Frame], begin: int) -> Turn:
+    def at(cls, frames: Sequence[Frame], begin: int) -> DraftTurn:
         """Return the turn whose messages of the provider begin at a frame, or behind one of the client's."""
         begin += begin < len(frames) and frames[begin].sent
         end = next((at for at in range(begin, len(frames)) if frames[at].sent), len(frames))
@@ -135,11 +135,11 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
     raise problem
 
 
-def _find_turns(frames: Sequence[Frame]) -> Iterator[Turn]:
+def _find_turns(frames: Sequence[Frame]) -> Iterator[DraftTurn]:
     """Yield the turns in which the provider answers one question, in whole."""
     begin = 0
     while begin < len(frames):
-        turn = Turn.at(frames, begin)
+        turn = DraftTurn.at(frames, begin)
         said = frames[turn.begin : turn.end]
         if said and len({read_stream_id(frame.data) for frame in said}) == 1:
             yield turn

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.faults.contents import CONTENT_FAULTS
-from aquila.faults.conversation_draft import BROKEN_OFF, ConversationDraft, Turn, as_request, change_turn
+from aquila.faults.conversation_draft import BROKEN_OFF, ConversationDraft, DraftTurn, as_request, change_turn
 from aquila.faults.failures import FAILURES
 from aquila.faults.fault import ImpossibleFault
 from aquila.faults.streams import milliseconds, spoil_text
@@ -119,7 +119,7 @@ def error_event(interaction: Interaction, *, after: int | None = None) -> Record
     place = draft.place_after(after)
     frames = draft.frames
     asked = next((at for at in range(place - 1, -1, -1) if frames[at].sent), place)
-    turn = Turn.at(frames, asked)
+    turn = DraftTurn.at(frames, asked)
     error = form.write_failure(stream_id=turn.stream_id)
     if error is None:
         raise ImpossibleFault(f"{form.name} has no message for it: abnormal_close is how it fails")

@@ -19,7 +19,7 @@ _MARK = re.compile(r"  # ([\w.-]+)$")
 _NO_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
 
 
-class SharedCounts(Protocol):
+class SharedFaultCounts(Protocol):
     """Counts of several processes together, under labels."""
 
     def count_request(self, label: str) -> int:
@@ -58,7 +58,7 @@ class FaultPlan:
         """How many requests have met a fault in this process, and in others as far as they have told."""
         self._met_by: set[int] = set()
         self._counts: dict[str, int] = defaultdict(int)
-        self._shared: SharedCounts | None = None
+        self._shared: SharedFaultCounts | None = None
         self._impossible: dict[str, None] = {}
         self._lock = threading.Lock()
 
@@ -128,7 +128,7 @@ class FaultPlan:
         self.met += 1
         self._met_by.add(number)
 
-    def share(self, shared: SharedCounts) -> None:
+    def share(self, shared: SharedFaultCounts) -> None:
         """Count together with other processes from now on, and add what was counted so far."""
         with self._lock:
             if self._shared is not None:

@@ -19,7 +19,7 @@ _MISS_PREFIX = "aquila.miss."
 _COUNTER_PREFIX = "aquila.plays."
 
 
-class SharedCounts:
+class SharedRequestCounts:
     """Counts requests in the storage of a Huey, which all its workers see."""
 
     def __init__(self, storage: Any, scope_id: str) -> None:
@@ -41,7 +41,7 @@ class SharedCounts:
 def share_counts(huey: Any, scope: Scope) -> None:
     """Count the requests of a scope together with the other processes that use this Huey, from now on."""
     if scope.sessions.counts is None:
-        scope.sessions.share_counts(SharedCounts(huey.storage, scope.id))
+        scope.sessions.share_counts(SharedRequestCounts(huey.storage, scope.id))
 
 
 def share_with_workers(huey: Any) -> Scope | None:

@@ -38,7 +38,7 @@ _SHOWN = 60
 _INDEX = re.compile(r"\[-?\d+\]")
 
 
-class Change(NamedTuple):
+class DriftedField(NamedTuple):
     """A field that differs: its path, both values for people, and of which kinds they are if new in every run."""
 
     path: str
@@ -63,7 +63,7 @@ class DriftedRequest:
     kind: Kind
     text: str
     recording: int | None = None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[DriftedField, ...] = ()
     group: str = ""
     settings: tuple[tuple[str, ...], ...] = ()
 
@@ -166,7 +166,7 @@ def note_message(scope: Scope, session: Session, handshake: RecordedRequest, mis
     elif miss.found:
         row = _with_changes(row, scope, session, miss.found, miss.cure or miss.ignorable)
     else:
-        row = replace(row, group=miss.group or "sound", changes=(Change("sound", "as it is", "another"),))
+        row = replace(row, group=miss.group or "sound", changes=(DriftedField("sound", "as it is", "another"),))
     scope.run.state_of(DriftLog).note(scope, row)
 
 
@@ -176,7 +176,7 @@ def _with_changes(
     """Return a row with what differs, and the settings under which it would match."""
     fresh = cures.find_fresh_fields(found)
     changes = tuple(
-        Change(
+        DriftedField(
             difference.clip_around(one.path, len(one.path), _SHOWN),
             _shown(session, one.recorded, one.now),
             _shown(session, one.now, one.recorded),

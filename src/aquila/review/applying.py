@@ -25,7 +25,7 @@ from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cass
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
 from aquila.review.alignment import choose_versions
 from aquila.review.decisions import DecisionFile
-from aquila.review.proposals import Comparison, compare_versions
+from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.unfinished import forget_note, write_note
 
 _BEFORE = ".before.json"
@@ -107,7 +107,7 @@ def _revert(path: Path, pending: Path, before: bytes | None, error: Exception) -
 
 
 def _decide(
-    found: Comparison,
+    found: VersionComparison,
     stored: Cassette,
     waiting: Cassette,
     choices: Mapping[str, bool],
@@ -188,7 +188,7 @@ def _digest(data: bytes | None) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
-class _Kept(NamedTuple):
+class _KeptFile(NamedTuple):
     """A file, what it was before (None if it was not there), and the digest of what a review made of it."""
 
     path: Path
@@ -196,16 +196,16 @@ class _Kept(NamedTuple):
     now: str | None
 
 
-def _read_before(root: Path) -> dict[Path, list[_Kept]]:
+def _read_before(root: Path) -> dict[Path, list[_KeptFile]]:
     """Return what is kept, by the files that keep it.
 
     What cannot be read cannot be put back, and what is no cassette of the folder was put there by somebody else.
     """
-    found: dict[Path, list[_Kept]] = {}
+    found: dict[Path, list[_KeptFile]] = {}
     for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             rows = [
-                _Kept(
+                _KeptFile(
                     root / row["file"], None if row["before"] is None else base64.b64decode(row["before"]), row["now"]
                 )
                 for row in json.loads(read_regular(place))
@@ -241,7 +241,7 @@ def take_back(root: Path) -> list[Path]:
     return returned
 
 
-def _check_unchanged(row: _Kept, returned: Sequence[Path] = ()) -> None:
+def _check_unchanged(row: _KeptFile, returned: Sequence[Path] = ()) -> None:
     """Raise ``CassetteError`` for a file that is not what the review made of it, and not what it was before."""
     if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
         others = ", ".join(map(str, returned))

@@ -67,7 +67,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class VersionComparison:
     """Two versions of a cassette: how their recordings stand for each other, and the proposals, in order."""
 
     rows: tuple[Row, ...]
@@ -76,7 +76,7 @@ class Comparison:
 
 def compare_versions(
     stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str], rules: MatchRules, *, name: str = ""
-) -> Comparison:
+) -> VersionComparison:
     """Return what ``pending`` proposes to ``stored``. ``name`` of the cassette keeps ids and groups of others apart.
 
     What would vanish stands where it is in the cassette, and what differs only in times, ids or header fields last.
@@ -99,7 +99,7 @@ def compare_versions(
     if len(found) > 1:
         found = _with_chains(found, rows, find_chains(rows, stored, pending), name)
     found.sort(key=lambda one: one.kind == "details")
-    return Comparison(tuple(rows), tuple(found))
+    return VersionComparison(tuple(rows), tuple(found))
 
 
 def _with_chains(found: list[Proposal], rows: list[Row], chains: list[int], name: str) -> list[Proposal]:

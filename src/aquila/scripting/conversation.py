@@ -13,7 +13,7 @@ from aquila.wire_forms.conversations.conversation_form import ConversationForm, 
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ScriptedTurn:
     """What is told in answer to a question.
 
     ``ending`` says how the conversation ends behind it: ``left`` for a silence in which nothing more is said. None for
@@ -34,7 +34,7 @@ class ScriptedConversation:
     def __init__(
         self,
         form: ConversationForm,
-        answer: Callable[[Question], Turn],
+        answer: Callable[[Question], ScriptedTurn],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock

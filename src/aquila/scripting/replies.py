@@ -18,7 +18,7 @@ from aquila.wire_forms.answer import (
     AnsweredCall,
     AnsweredError,
     Finish,
-    Usage,
+    WrittenUsage,
     compact_json,
     split_text,
 )
@@ -29,7 +29,7 @@ Arguments: TypeAlias = Mapping[str, Any] | str
 GivenCall: TypeAlias = tuple[str, Arguments] | tuple[str, Arguments, str]
 """A tool call: its name, its arguments, and its id if that matters."""
 
-GivenUsage: TypeAlias = tuple[int, int] | Usage | bool | None
+GivenUsage: TypeAlias = tuple[int, int] | WrittenUsage | bool | None
 """Tokens in and out; None for an estimate, False for an answer that tells none."""
 
 
@@ -256,10 +256,10 @@ def _read_chunks(chunks: Iterable[str]) -> tuple[str, ...]:
 
 
 def _read_usage(usage: GivenUsage) -> Any:
-    if usage is None or usage is False or isinstance(usage, Usage):
+    if usage is None or usage is False or isinstance(usage, WrittenUsage):
         return usage
     if isinstance(usage, (tuple, list)) and len(usage) == 2 and all(type(each) is int and each >= 0 for each in usage):
-        return Usage(*usage)
+        return WrittenUsage(*usage)
     raise ConfigError(f"usage={usage!r}: must be tokens in and out, as in usage=(12, 3), or False for none")
 
 

@@ -24,7 +24,7 @@ from aquila.server.admission import Admission
 from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, make_response
 from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.failures import Failure, explain_failure
-from aquila.transports.proxy import Answer, KeyWithheld, Proxy, UpstreamFailed
+from aquila.transports.proxy import KeyWithheld, ProxiedAnswer, Proxy, UpstreamFailed
 
 if TYPE_CHECKING:
     from aquila.server import web_sockets
@@ -195,7 +195,7 @@ class _NoAnswer(Response):
 class _StreamedAnswer(Response):
     """Passes an answer to the client chunk by chunk, as it arrives."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: ProxiedAnswer) -> None:
         self._answer = answer
         self.background = None
         self._is_sent = False

@@ -14,7 +14,7 @@ from aquila.cassettes.frames.frame import SWITCHED
 from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, CassetteMiss
 from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
-from aquila.intercept.web_sockets.proxied import Refusal, SocketProxy, UpstreamConversation
+from aquila.intercept.web_sockets.proxied import RefusedUpstream, SocketProxy, UpstreamConversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
@@ -212,7 +212,7 @@ class _Visit:
         upstream = await self._while_client_waits(conversation.connect())
         recorder = conversation.recorder
         self._outcome = "passed on" if recorder is None else "recorded"
-        if isinstance(upstream, Refusal):
+        if isinstance(upstream, RefusedUpstream):
             await self._refuse_with(upstream.status, upstream.headers, upstream.body)
             return
         fields = fields_of(upstream.response.headers)

@@ -64,7 +64,7 @@ class KeyWithheld(Exception):
     """A request without a key of its own would have to be sent, for a client that may not use the server's."""
 
 
-class OutgoingRequest(NamedTuple):
+class UpstreamRequest(NamedTuple):
     """What of a request goes to the upstream. ``withholds_key`` says that it lacks a key, and may not be sent."""
 
     target: str
@@ -82,7 +82,7 @@ _WITHHOLDING = Upstream("key withheld", make_async=_WithholdingTransport)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProxiedAnswer:
     """An answer whose chunks are still to come. ``close`` must be awaited however far they were read."""
 
     status: int
@@ -130,7 +130,7 @@ class Proxy:
         *,
         cassette: str | None = None,
         may_use_key: bool = False,
-    ) -> Answer:
+    ) -> ProxiedAnswer:
         """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
 
         ``may_use_key`` puts the server's key in the place of a dummy key. Raises ``CassetteMiss`` and whatever opening
@@ -145,11 +145,11 @@ class Proxy:
             raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
         returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in HOP_BY_HOP]
         chunks = functools.partial(_iterate_chunks, response)
-        return Answer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
+        return ProxiedAnswer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
 
     def prepare_request(
         self, target: str, headers: Iterable[tuple[str, str]], *, may_use_key: bool = False
-    ) -> OutgoingRequest:
+    ) -> UpstreamRequest:
         """Return what is sent of a request: with the server's key in the place of a dummy key, if it may be used."""
         sent = [
             (name, value)
@@ -158,11 +158,11 @@ class Proxy:
         ]
         shown = keys_shown_by(target, sent)
         if self._key is None or not self._upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):
-            return OutgoingRequest(target, sent, False)
+            return UpstreamRequest(target, sent, False)
         if not may_use_key:
-            return OutgoingRequest(target, sent, True)
+            return UpstreamRequest(target, sent, True)
         fields = [(name, _put_into_field(self._key, name, value)) for name, value in sent]
-        return OutgoingRequest(_put_into_query(self._key, target), fields, False)
+        return UpstreamRequest(_put_into_query(self._key, target), fields, False)
 
     async def _find_route(self, cassette: str | None, upstream: Upstream) -> Route:
         scope = self._scope()

@@ -29,7 +29,7 @@ _STEP = 0.05
 _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on, 0 seconds
 
 
-class NotUnderstood(Exception):
+class NotHttp(Exception):
     """What a client has sent is no request of HTTP/1. The message quotes nothing of it."""
 
 
@@ -43,7 +43,7 @@ def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
 
     ``base`` is the scheme, the host and the port for which it is meant. What ``ask`` raises of Aquila's own is told to
     the client as an error of the provider; a failure of the network ends the connection as one would. Raises
-    ``NotUnderstood``.
+    ``NotHttp``.
     """
     asked = _read_request(connection, base)
     if asked is None:
@@ -132,7 +132,7 @@ def _read_request(connection: socket.socket, base: str) -> _Asked | None:
         else:
             return None
     except h11.RemoteProtocolError as error:
-        raise NotUnderstood("what it sent is not HTTP/1.1") from error
+        raise NotHttp("what it sent is not HTTP/1.1") from error
     except OSError:
         return None
     return None if head is None else _make_request(head, bytes(body), base)
@@ -157,15 +157,15 @@ def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
     """The request, for ``base`` and no other place, whatever its target says."""
     fields = head.headers.raw_items()
     if any(name.lower() == b"upgrade" for name, _ in fields):
-        raise NotUnderstood("it asks for another protocol than HTTP/1.1")
+        raise NotHttp("it asks for another protocol than HTTP/1.1")
     target = head.target.decode("ascii").removeprefix(base)
     if not target.startswith("/"):
-        raise NotUnderstood("it asks for something of another host")
+        raise NotHttp("it asks for something of another host")
     method, kept = head.method.decode("ascii"), [(name, value) for name, value in fields if _is_kept(name)]
     try:
         request = httpx2.Request(method, base + target, headers=kept, content=body)
     except httpx2.InvalidURL as error:
-        raise NotUnderstood("what it asks for is no URL") from error
+        raise NotHttp("what it asks for is no URL") from error
     return _Asked(request, takes_chunks=head.http_version != b"1.0")
 
 

@@ -38,7 +38,7 @@ ERRORS: dict[str, type[httpx2.RequestError]] = {
 """The ways in which an answer breaks off, or never comes, by the names under which cassettes keep them."""
 
 
-class UploadedFile(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+class SpooledUpload(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """The body of a request that is too large for memory, in a temporary file from which it is sent."""
 
     def __init__(self, file: BodyFile) -> None:
@@ -93,14 +93,14 @@ def _is_in_memory(request: httpx2.Request) -> bool:
     try:
         request.content  # noqa: B018 - raises if the body was not read yet
     except httpx2.RequestNotRead:
-        return isinstance(request.stream, UploadedFile)
+        return isinstance(request.stream, SpooledUpload)
     return True
 
 
 def _keep_body(request: httpx2.Request, spool: UploadSpool) -> None:
     content = spool.finish()
     if isinstance(content, BodyFile):
-        request.stream = UploadedFile(content)
+        request.stream = SpooledUpload(content)
     else:
         request.stream = httpx2.ByteStream(content)
         request.read()
@@ -111,7 +111,7 @@ def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
     headers, encoding = _decode_headers_cached(tuple(fields))
-    if isinstance(request.stream, UploadedFile):
+    if isinstance(request.stream, SpooledUpload):
         if not encoding:
             return StoredRequest(request.method, str(request.url), headers, request.stream.file)
         body = request.stream.file.read()

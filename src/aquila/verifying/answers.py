@@ -24,7 +24,7 @@ _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class AnswerText:
     """What an answer says. ``calls`` are tool calls, each with its arguments as JSON; ``finish`` says how it ended."""
 
     text: str = ""
@@ -85,7 +85,7 @@ def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
     return None
 
 
-def read_said(form: Form, values: Sequence[Any], body: bytes) -> Said:
+def read_said(form: Form, values: Sequence[Any], body: bytes) -> AnswerText:
     """Return what an answer says. ``form`` and ``values`` are those of ``read_values``."""
     try:
         if form == "json":
@@ -94,10 +94,10 @@ def read_said(form: Form, values: Sequence[Any], body: bytes) -> Said:
             said = _said_by_events([each for each in values if isinstance(each, dict)])
     except _Unknown:
         said = None
-    return said if said is not None else Said(text_of_answer(body))
+    return said if said is not None else AnswerText(text_of_answer(body))
 
 
-def _said_by_object(answer: Any) -> Said | None:
+def _said_by_object(answer: Any) -> AnswerText | None:
     if not isinstance(answer, dict):
         return None
     if isinstance(answer.get("choices"), list):
@@ -115,7 +115,7 @@ def _said_by_object(answer: Any) -> Said | None:
     return None
 
 
-def _said_by_events(events: Sequence[dict[str, Any]]) -> Said | None:
+def _said_by_events(events: Sequence[dict[str, Any]]) -> AnswerText | None:
     first = next(iter(events), {})
     if "choices" in first:
         return _said_by_choices(list(_join_chunks(events)))
@@ -137,7 +137,7 @@ def _said_by_events(events: Sequence[dict[str, Any]]) -> Said | None:
 # --- OpenAI
 
 
-def _said_by_choices(choices: Sequence[dict[str, Any]]) -> Said:
+def _said_by_choices(choices: Sequence[dict[str, Any]]) -> AnswerText:
     texts: list[str] = []
     calls: list[tuple[str, str]] = []
     for choice in choices:
@@ -146,7 +146,7 @@ def _said_by_choices(choices: Sequence[dict[str, Any]]) -> Said:
         for call in message.get("tool_calls") or ():
             function = call.get("function") or call.get("custom") or {}
             calls.append((str(function.get("name")), str(function.get("arguments", function.get("input", "")))))
-    return Said("".join(texts), tuple(calls), _finish(choice.get("finish_reason") for choice in choices))
+    return AnswerText("".join(texts), tuple(calls), _finish(choice.get("finish_reason") for choice in choices))
 
 
 def _join_chunks(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -168,7 +168,7 @@ def _join_chunks(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from (joined[index] for index in sorted(joined))
 
 
-def _said_by_response(response: dict[str, Any]) -> Said:
+def _said_by_response(response: dict[str, Any]) -> AnswerText:
     texts: list[str] = []
     calls: list[tuple[str, str]] = []
     for item in response["output"]:
@@ -177,19 +177,19 @@ def _said_by_response(response: dict[str, Any]) -> Said:
         elif str(item.get("type")).endswith("_call"):
             calls.append((str(item.get("name") or item["type"]), str(item.get("arguments", item.get("input", "")))))
     reason = (response.get("incomplete_details") or {}).get("reason")
-    return Said("".join(texts), tuple(calls), _finish([reason or response.get("status")]))
+    return AnswerText("".join(texts), tuple(calls), _finish([reason or response.get("status")]))
 
 
 # --- Anthropic, Gemini
 
 
-def _said_by_blocks(blocks: Sequence[dict[str, Any]], end: dict[str, Any]) -> Said:
+def _said_by_blocks(blocks: Sequence[dict[str, Any]], end: dict[str, Any]) -> AnswerText:
     calls = [(str(each["name"]), json.dumps(each.get("input"))) for each in blocks if "tool_use" in str(each["type"])]
     refusal = (end.get("stop_details") or {}).get("explanation") or ""
-    return Said("".join(_texts_of(blocks)) + refusal, tuple(calls), _finish([end.get("stop_reason")]))
+    return AnswerText("".join(_texts_of(blocks)) + refusal, tuple(calls), _finish([end.get("stop_reason")]))
 
 
-def _said_by_block_events(events: Sequence[dict[str, Any]]) -> Said:
+def _said_by_block_events(events: Sequence[dict[str, Any]]) -> AnswerText:
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, str] = {}
     end: dict[str, Any] = {}
@@ -208,13 +208,13 @@ def _said_by_block_events(events: Sequence[dict[str, Any]]) -> Said:
     return _said_by_blocks([blocks[index] for index in sorted(blocks)], end)
 
 
-def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> Said:
+def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> AnswerText:
     candidates = [each for chunk in chunks for each in chunk.get("candidates") or ()]
     parts = [part for each in candidates for part in (each.get("content") or {}).get("parts") or ()]
     calls = [each["functionCall"] for each in parts if "functionCall" in each]
     refusals = [chunk["promptFeedback"] for chunk in chunks if chunk.get("promptFeedback")]
     texts = _texts_of(part for part in parts if not part.get("thought"))
-    return Said(
+    return AnswerText(
         "".join([*texts, *(str(each.get("blockReasonMessage") or "") for each in refusals)]),
         tuple((str(each.get("name")), json.dumps(each.get("args"))) for each in calls),
         _finish([each.get("finishReason") or each.get("blockReason") for each in (*candidates, *refusals)]),
@@ -224,26 +224,26 @@ def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> Said:
 # --- Ollama, Bedrock
 
 
-def _said_by_lines(lines: Sequence[dict[str, Any]]) -> Said:
+def _said_by_lines(lines: Sequence[dict[str, Any]]) -> AnswerText:
     messages = [each["message"] if "message" in each else {"content": each.get("response")} for each in lines]
     calls = [call["function"] for each in messages for call in each.get("tool_calls") or ()]
-    return Said(
+    return AnswerText(
         "".join(str(each.get("content") or "") for each in messages),
         tuple((str(each.get("name")), json.dumps(each.get("arguments"))) for each in calls),
         _finish(each.get("done_reason") for each in lines),
     )
 
 
-def _said_by_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> Said:
+def _said_by_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> AnswerText:
     calls = [each["toolUse"] for each in blocks if "toolUse" in each]
-    return Said(
+    return AnswerText(
         "".join(str(each.get("text") or "") for each in blocks),
         tuple((str(each.get("name")), json.dumps(each.get("input"))) for each in calls),
         _finish([stop_reason]),
     )
 
 
-def _said_by_converse_events(events: Sequence[dict[str, Any]]) -> Said:
+def _said_by_converse_events(events: Sequence[dict[str, Any]]) -> AnswerText:
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, str] = {}
     for event in (each for each in events if "contentBlockIndex" in each):

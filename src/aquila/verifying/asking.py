@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from aquila.cassettes.model import RecordedResponse
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from aquila.transports.upstreams import find_upstream
-from aquila.verifying.credentials import Machine, MissingKey, Unsigned, with_keys
+from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
 from aquila.verifying.live_ids import LostId, map_ids, replace_ids
-from aquila.verifying.planning import Place, Plan, Question
+from aquila.verifying.planning import Place, Plan, PlannedQuestion
 
 AT_ONCE = 4
 """How many requests are under way at the same time."""
@@ -27,10 +27,10 @@ _GIVEN_UP = "interrupted before it was answered"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AskedOutcome:
     """What came of a question: an answer, or why there is none. ``is_verifiable`` is false if it could not be sent."""
 
-    question: Question
+    question: PlannedQuestion
     answer: RecordedResponse | None = None
     problem: str = ""
     is_verifiable: bool = True
@@ -40,26 +40,26 @@ class Outcome:
 class Answers:
     """What came of a plan, in its order. ``interrupted`` says that the user ended it."""
 
-    outcomes: list[Outcome]
+    outcomes: list[AskedOutcome]
     interrupted: bool
 
 
-def ask_questions(plan: Plan, machine: Machine, tell_progress: Callable[[int, int], None]) -> Answers:
+def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[int, int], None]) -> Answers:
     """Ask all questions of a plan and return what came of each.
 
     ``tell_progress`` is called after each with how many are done, and how many there are. Ctrl-C ends it: what is under
     way is left, and the rest is not asked.
     """
     questions = plan.questions
-    waiting: queue.SimpleQueue[list[Question]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[list[PlannedQuestion]] = queue.SimpleQueue()
     for conversation in plan.conversations:
         waiting.put(list(conversation))
     news: queue.SimpleQueue[None] = queue.SimpleQueue()
     stopped = threading.Event()
     # The threads fill it: what Ctrl-C finds on its way to this one would be lost.
-    found: dict[Place, Outcome] = {}
+    found: dict[Place, AskedOutcome] = {}
 
-    def take(outcome: Outcome) -> None:
+    def take(outcome: AskedOutcome) -> None:
         found[outcome.question.place] = outcome
         news.put(None)
 
@@ -77,14 +77,14 @@ def ask_questions(plan: Plan, machine: Machine, tell_progress: Callable[[int, in
                 tell_progress(told, len(questions))
     except KeyboardInterrupt:
         stopped.set()
-    outcomes = [found.get(each.place, Outcome(each, problem=_GIVEN_UP)) for each in questions]
+    outcomes = [found.get(each.place, AskedOutcome(each, problem=_GIVEN_UP)) for each in questions]
     return Answers(outcomes, stopped.is_set())
 
 
 def _work(
-    waiting: queue.SimpleQueue[list[Question]],
-    take: Callable[[Outcome], None],
-    machine: Machine,
+    waiting: queue.SimpleQueue[list[PlannedQuestion]],
+    take: Callable[[AskedOutcome], None],
+    machine: VerifyingKeys,
     stopped: threading.Event,
 ) -> None:
     while not stopped.is_set():
@@ -98,26 +98,26 @@ def _work(
 class _Conversation:
     """Asks questions of which later ones name ids that earlier ones were given."""
 
-    def __init__(self, machine: Machine, stopped: threading.Event) -> None:
+    def __init__(self, machine: VerifyingKeys, stopped: threading.Event) -> None:
         self._machine = machine
         self._stopped = stopped
         self._ids: dict[str, str | None] = {}
         self._answered: set[Place] = set()
 
-    def ask(self, questions: list[Question], take: Callable[[Outcome], None]) -> None:
+    def ask(self, questions: list[PlannedQuestion], take: Callable[[AskedOutcome], None]) -> None:
         for question in questions:
             if self._stopped.is_set():
                 return
             try:
                 outcome = self._ask(question, names_ids=len(questions) > 1)
             except Exception as error:  # noqa: BLE001 - of a transport of the user's; the others are still asked
-                outcome = Outcome(question, problem=f"{type(error).__name__}: {error}")
+                outcome = AskedOutcome(question, problem=f"{type(error).__name__}: {error}")
             take(outcome)
 
-    def _ask(self, question: Question, *, names_ids: bool) -> Outcome:
+    def _ask(self, question: PlannedQuestion, *, names_ids: bool) -> AskedOutcome:
         if any(giver not in self._answered for giver in question.givers):
             problem = "its conversation broke off: the answer that it goes on with did not come"
-            return Outcome(question, problem=problem, is_verifiable=False)
+            return AskedOutcome(question, problem=problem, is_verifiable=False)
         try:
             request = replace_ids(question.request, self._ids) if question.givers else question.request
             if question.upstream != "local":
@@ -127,11 +127,11 @@ class _Conversation:
             patience = max(_LEAST_PATIENCE, question.recorded.response.ended / 1000 * 4)
             answer = ask_again(request, question.upstream, seconds=patience)
         except (LostId, Unsigned) as error:
-            return Outcome(question, problem=str(error), is_verifiable=False)
-        except (MissingKey, UpstreamTrouble) as error:
-            return Outcome(question, problem=str(error))
+            return AskedOutcome(question, problem=str(error), is_verifiable=False)
+        except (KeyNotSet, UpstreamTrouble) as error:
+            return AskedOutcome(question, problem=str(error))
         if answer.status < 400:
             self._answered.add(question.place)
             if names_ids:
                 self._ids |= map_ids(question.recorded, answer)
-        return Outcome(question, answer)
+        return AskedOutcome(question, answer)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Interaction, RecordedResponse
-from aquila.verifying.answers import Said, find_error, read_said, read_values
+from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
 from aquila.verifying.sdk_types import sdk_type_for
-from aquila.verifying.shapes import Change, compare_shapes, shape_of
+from aquila.verifying.shapes import ShapeChange, compare_shapes, shape_of
 
 Severity = Literal["critical", "note"]
 FindingKind = Literal["refused", "accepted", "shape"]
@@ -40,7 +40,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AnswerComparison:
     """How a live answer differs from the recorded one.
 
     ``likeness`` says how its content does, and ``similarity`` how much of its words are the same, from 0 to 1.
@@ -54,27 +54,29 @@ class Comparison:
     trouble: str = ""
 
 
-def compare_answers(recorded: Interaction, live: RecordedResponse) -> Comparison:
+def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComparison:
     """Compare a recording with a live answer to its request."""
     then_body, now_body = recorded.response.body, live.body
     form, now = read_values(now_body)
     if live.status in _NOT_ASKED or live.status >= 500:
-        return Comparison(trouble=f"the upstream answered {_describe_refusal(live.status, now)}")
+        return AnswerComparison(trouble=f"the upstream answered {_describe_refusal(live.status, now)}")
     was_error, is_error = recorded.response.status >= 400, live.status >= 400
     if is_error and not was_error:
-        return Comparison((Finding("refused", "critical", "", f"refused: {_describe_refusal(live.status, now)}"),))
+        return AnswerComparison(
+            (Finding("refused", "critical", "", f"refused: {_describe_refusal(live.status, now)}"),)
+        )
     if was_error and not is_error:
         text = f"answered {live.status}, and the recording is a refusal ({recorded.response.status})"
-        return Comparison((Finding("accepted", "critical", "", text),))
+        return AnswerComparison((Finding("accepted", "critical", "", text),))
     recorded_form, then = read_values(then_body)
     if not was_error and (error := find_error(now)) is not None and find_error(then) is None:
         described = _describe_error(error)
         if any(word in described for word in _PASSING):
-            return Comparison(trouble=f"the upstream answered {described}")
-        return Comparison((Finding("refused", "critical", "", f"refused within the answer: {described}"),))
+            return AnswerComparison(trouble=f"the upstream answered {described}")
+        return AnswerComparison((Finding("refused", "critical", "", f"refused within the answer: {described}"),))
     if form != recorded_form:
         text = f"the body is {_NAMES[form]}, was {_NAMES[recorded_form]}"
-        return Comparison((Finding("shape", "critical", "", text),))
+        return AnswerComparison((Finding("shape", "critical", "", text),))
     if form == "bytes":
         return _compare_bytes(recorded.response, live)
     findings: list[Finding] = []
@@ -89,7 +91,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> Comparison
         if change.is_critical or not (change.depends and (not same_kind or (was_left and change.what != "gone"))):
             findings.append(_finding_of(change))
     if was_left:
-        return Comparison(tuple(findings), detail="the recording ends where its caller left the answer")
+        return AnswerComparison(tuple(findings), detail="the recording ends where its caller left the answer")
     return _compare_said(said, says, findings)
 
 
@@ -100,41 +102,41 @@ _REPEATED = re.compile(r"<response\.\w+>\.(?=response\.)")
 """The events of the Responses API that hold the whole response: at its beginning, and again at its end."""
 
 
-def _merge_repetitions(changes: Iterable[Change]) -> Iterable[Change]:
+def _merge_repetitions(changes: Iterable[ShapeChange]) -> Iterable[ShapeChange]:
     """Name once what several events of a stream tell of the same object."""
     return dict.fromkeys(change._replace(path=_REPEATED.sub("", change.path)) for change in changes)
 
 
-def _finding_of(change: Change) -> Finding:
+def _finding_of(change: ShapeChange) -> Finding:
     return Finding("shape", "critical" if change.is_critical else "note", change.path, change.text)
 
 
-def _has_same_kind(then: Said, now: Said) -> bool:
+def _has_same_kind(then: AnswerText, now: AnswerText) -> bool:
     """Whether two answers consist of the same: text or none, calls of the same tools, the same end."""
     return (bool(then.text), set(then.call_names), then.finish) == (bool(now.text), set(now.call_names), now.finish)
 
 
-def _compare_said(then: Said, now: Said, findings: Sequence[Finding]) -> Comparison:
+def _compare_said(then: AnswerText, now: AnswerText, findings: Sequence[Finding]) -> AnswerComparison:
     found = tuple(findings)
     if then.call_names != now.call_names:
         detail = f"{', '.join(now.call_names) or 'none'}, was {', '.join(then.call_names) or 'none'}"
-        return Comparison(found, "other tool calls", detail=detail)
+        return AnswerComparison(found, "other tool calls", detail=detail)
     if then.finish != now.finish:
         detail = f"{', '.join(now.finish) or 'none'}, was {', '.join(then.finish) or 'none'}"
-        return Comparison(found, "other finish reason", detail=detail)
+        return AnswerComparison(found, "other finish reason", detail=detail)
     different = [name for (name, old), (_, new) in zip(then.calls, now.calls, strict=True) if not _same_json(old, new)]
     if different:
-        return Comparison(found, "other tool calls", detail=f"other arguments of {', '.join(different)}")
+        return AnswerComparison(found, "other tool calls", detail=f"other arguments of {', '.join(different)}")
     if then.text == now.text:
-        return Comparison(found, "identical", 1.0)
-    return Comparison(found, "reworded", _similarity(then.text, now.text))
+        return AnswerComparison(found, "identical", 1.0)
+    return AnswerComparison(found, "reworded", _similarity(then.text, now.text))
 
 
-def _compare_bytes(then: RecordedResponse, now: RecordedResponse) -> Comparison:
+def _compare_bytes(then: RecordedResponse, now: RecordedResponse) -> AnswerComparison:
     old, new = (each.first_header("content-type").partition(";")[0].strip() for each in (then, now))
     if old != new and old and new:
-        return Comparison((Finding("shape", "critical", "", f"the content type is {new}, was {old}"),))
-    return Comparison((), "identical" if then.body == now.body else "not comparable")
+        return AnswerComparison((Finding("shape", "critical", "", f"the content type is {new}, was {old}"),))
+    return AnswerComparison((), "identical" if then.body == now.body else "not comparable")
 
 
 def _same_json(old: str, new: str) -> bool:

@@ -40,7 +40,7 @@ _HEADER_OF: Mapping[str, tuple[str, str]] = {
 """Where a key goes by the first variable of its provider; that of all others is a bearer token."""
 
 
-class MissingKey(Exception):
+class KeyNotSet(Exception):
     """A request needs a key that the machine does not have. Its text names the variable."""
 
 
@@ -48,7 +48,7 @@ class Unsigned(Exception):
     """A request cannot be sent again because it is signed."""
 
 
-class Machine(NamedTuple):
+class VerifyingKeys(NamedTuple):
     """The keys of the machine, by variable, and what the settings give clients in their place."""
 
     keys: Mapping[str, str]
@@ -59,24 +59,24 @@ class Machine(NamedTuple):
         return f"<Machine: {len(self.keys)} variables>"
 
 
-def read_machine(dummy_keys: Sequence[str]) -> Machine:
+def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
     """Return the keys of this machine. ``dummy_keys`` is the setting."""
     hidden = runtime.machine_keys().hidden
     keys = {name: hidden.get(name, value) for name, value in os.environ.items()}
     pairs = (word.partition("=") for word in dummy_keys if "=" in word)
     dummies = {value: name for name, _, value in pairs}
-    return Machine(
+    return VerifyingKeys(
         {name: value for name, value in keys.items() if value and DUMMY_KEY not in value and value not in dummies},
         dummies,
     )
 
 
 def with_keys(
-    request: RecordedRequest, machine: Machine, *, needs_key: bool, is_stored: bool = False
+    request: RecordedRequest, machine: VerifyingKeys, *, needs_key: bool, is_stored: bool = False
 ) -> RecordedRequest:
     """Return a request with the machine's keys. ``needs_key``: the upstream takes none without.
 
-    ``is_stored``: it is that of the recording, which has no credentials. Raises ``MissingKey`` or ``Unsigned``.
+    ``is_stored``: it is that of the recording, which has no credentials. Raises ``KeyNotSet`` or ``Unsigned``.
     """
     host = urlsplit(request.url).hostname or ""
     if request.first_header("authorization").startswith("AWS4-"):
@@ -87,7 +87,7 @@ def with_keys(
     def find_key(variables: Sequence[str], stands: str) -> str:
         found = next((machine.keys[name] for name in variables if name in machine.keys), None)
         if found is None and needs_key:
-            raise MissingKey(f"no key: {' or '.join(variables) or 'its variable'} is not set")
+            raise KeyNotSet(f"no key: {' or '.join(variables) or 'its variable'} is not set")
         return stands if found is None else found
 
     known = environment_secrets(machine.keys)
@@ -114,7 +114,7 @@ def _put_key(
     name: str,
     value: str,
     own: Sequence[str],
-    machine: Machine,
+    machine: VerifyingKeys,
     known: Mapping[str, str],
     find_key: Callable[[Sequence[str], str], str],
 ) -> str:

@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PlannedQuestion:
     """A recording that is asked again, by ``request``. It names ids that the recordings ``givers`` gave."""
 
     played: PlayedRecording
@@ -97,11 +97,11 @@ class SetAside:
 class Plan:
     """What is asked: conversations side by side, the questions of one after the other. And what is not."""
 
-    conversations: Sequence[Sequence[Question]] = ()
+    conversations: Sequence[Sequence[PlannedQuestion]] = ()
     aside: Sequence[SetAside] = field(default=())
 
     @property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[PlannedQuestion]:
         """All of them."""
         return [question for conversation in self.conversations for question in conversation]
 
@@ -110,7 +110,7 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
     """Plan what is asked of the recordings that were played. Reads their cassettes."""
     recordings = _Recordings()
     aside: list[SetAside] = []
-    candidates: dict[Place, Question] = {}
+    candidates: dict[Place, PlannedQuestion] = {}
     for each in played:
         recorded, problem = recordings.find(each)
         reason = problem if recorded is None else _why_not_asked(each, recorded)
@@ -122,9 +122,9 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
             text = "it holds a placeholder for a secret"
             aside.append(SetAside(each, recorded, text, is_skipped=False))
             continue
-        candidates[each.place] = Question(each, recorded, request)
+        candidates[each.place] = PlannedQuestion(each, recorded, request)
     for place, question in list(candidates.items()):
-        candidates[place] = Question(
+        candidates[place] = PlannedQuestion(
             question.played, question.recorded, question.request, tuple(recordings.givers_of(question))
         )
     _drop_without_beginning(candidates, aside, recordings)
@@ -166,7 +166,7 @@ class _Recordings:
         """Name a recording in a message."""
         return f"recording {place[1] + 1} of {place[0].name}"
 
-    def givers_of(self, question: Question) -> Iterable[Place]:
+    def givers_of(self, question: PlannedQuestion) -> Iterable[Place]:
         """Find the recordings that gave the ids which a request names: in its own cassette, else in another one."""
         named = ids_named_by(question.request)
         own = question.played.path
@@ -224,7 +224,9 @@ def _is_of_known_host(url: str) -> bool:
     return is_loopback(host) or is_provider(host, parts.port, runtime.current_settings())
 
 
-def _drop_without_beginning(candidates: dict[Place, Question], aside: list[SetAside], recordings: _Recordings) -> None:
+def _drop_without_beginning(
+    candidates: dict[Place, PlannedQuestion], aside: list[SetAside], recordings: _Recordings
+) -> None:
     """Take out what goes on with an answer that is not asked again: nobody would know its ids."""
     while True:
         lost = [each for each in candidates.values() if any(giver not in candidates for giver in each.givers)]
@@ -237,7 +239,7 @@ def _drop_without_beginning(candidates: dict[Place, Question], aside: list[SetAs
             del candidates[each.place]
 
 
-def _choose(candidates: Mapping[Place, Question], sample: Sample) -> set[Place]:
+def _choose(candidates: Mapping[Place, PlannedQuestion], sample: Sample) -> set[Place]:
     """Choose the oldest, and what they go on with."""
     oldest = sorted(
         candidates.values(), key=lambda each: (each.recorded.recorded, str(each.played.path), each.place[1])
@@ -256,7 +258,7 @@ def _choose(candidates: Mapping[Place, Question], sample: Sample) -> set[Place]:
     return chosen
 
 
-def _conversations_of(questions: Sequence[Question]) -> list[list[Question]]:
+def _conversations_of(questions: Sequence[PlannedQuestion]) -> list[list[PlannedQuestion]]:
     """Group what goes on with each other, each group in its order; the groups in the order of their first."""
     group_of: dict[Place, Place] = {each.place: each.place for each in questions}
 
@@ -268,16 +270,16 @@ def _conversations_of(questions: Sequence[Question]) -> list[list[Question]]:
     for each in questions:
         for giver in each.givers:
             group_of[root(each.place)] = root(giver)
-    groups: dict[Place, list[Question]] = {}
+    groups: dict[Place, list[PlannedQuestion]] = {}
     for each in questions:
         groups.setdefault(root(each.place), []).append(each)
     return [_in_order(group) for group in groups.values()]
 
 
-def _in_order(group: Sequence[Question]) -> list[Question]:
+def _in_order(group: Sequence[PlannedQuestion]) -> list[PlannedQuestion]:
     """Sort a conversation so that each question comes after those whose ids it names."""
     by_place = {each.place: each for each in group}
-    ordered: dict[Place, Question] = {}
+    ordered: dict[Place, PlannedQuestion] = {}
     waiting = [each.place for each in reversed(group)]
     seen: set[Place] = set()
     while waiting:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aquila.recording.outgoing import redact_outgoing_value
-from aquila.verifying.comparison import Comparison, Severity
+from aquila.verifying.comparison import AnswerComparison, Severity
 from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
 
 FORMAT_VERSION = 1
@@ -25,34 +25,34 @@ _SHOWN = {
 }
 
 
-class Line(NamedTuple):
+class ReportLine(NamedTuple):
     """A line for the terminal."""
 
     text: str
     colour: Literal["red", "yellow", "green", ""] = ""
 
 
-def describe_verification(verification: Verification, root: Path) -> Iterator[Line]:
+def describe_verification(verification: Verification, root: Path) -> Iterator[ReportLine]:
     """Yield the lines of a summary: what is wrong first, equal things once. Paths are relative to ``root``."""
     rows = verification.recordings
-    yield from (Line(text, "red") for text in _group(_findings_of(rows, "critical"), root))
-    yield from (Line(text, "yellow") for text in _group(_findings_of(rows, "note"), root))
+    yield from (ReportLine(text, "red") for text in _group(_findings_of(rows, "critical"), root))
+    yield from (ReportLine(text, "yellow") for text in _group(_findings_of(rows, "note"), root))
     changed = [(f"{row.comparison.likeness}: {row.comparison.detail}", row) for row in rows if _is_other_answer(row)]
-    yield from map(Line, _group(changed, root))
+    yield from map(ReportLine, _group(changed, root))
     models = [
         (f"answered by {row.now.model}, was {row.then.model}", row)
         for row in rows
         if row.now and row.then and row.now.model and row.then.model and row.now.model != row.then.model
     ]
-    yield from map(Line, _group(models, root))
+    yield from map(ReportLine, _group(models, root))
     for result in ("not asked", "not verifiable"):
         found = [(f"{result}: {row.reason}", row) for row in rows if row.result == result]
-        yield from (Line(text, "yellow") for text in _group(found, root))
+        yield from (ReportLine(text, "yellow") for text in _group(found, root))
     skipped = Counter(row.reason for row in rows if row.result == "skipped")
     for reason, count in skipped.most_common():
-        yield Line(f"skipped: {_count(count)}: {reason}")
+        yield ReportLine(f"skipped: {_count(count)}: {reason}")
     if verification.interrupted:
-        yield Line("interrupted; what was answered until then is above", "yellow")
+        yield ReportLine("interrupted; what was answered until then is above", "yellow")
     yield _last_line(verification)
 
 
@@ -85,7 +85,7 @@ def _count(number: int) -> str:
     return "1 recording" if number == 1 else f"{number} recordings"
 
 
-def _last_line(verification: Verification) -> Line:
+def _last_line(verification: Verification) -> ReportLine:
     rows = verification.recordings
     answered = [row for row in rows if row.was_answered]
     counts = ", ".join(f"{count} {_SHOWN[each]}" for each in _RESULTS if (count := verification.count_of(each)))
@@ -102,7 +102,7 @@ def _last_line(verification: Verification) -> Line:
         else:
             text += f"; {', '.join(seconds)}"
     bad = verification.is_critical or verification.asked_in_vain
-    return Line(text, "red" if bad else "" if verification.count_of("not asked") else "green")
+    return ReportLine(text, "red" if bad else "" if verification.count_of("not asked") else "green")
 
 
 def _similarities(rows: Sequence[VerifiedRecording], likeness: str) -> str:
@@ -173,7 +173,7 @@ def _row_as_json(row: VerifiedRecording, root: Path) -> dict[str, Any]:
     }
 
 
-def _answer_as_json(comparison: Comparison) -> dict[str, Any]:
+def _answer_as_json(comparison: AnswerComparison) -> dict[str, Any]:
     return {"likeness": comparison.likeness, "similarity": comparison.similarity, "detail": comparison.detail}
 
 

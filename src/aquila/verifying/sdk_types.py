@@ -139,7 +139,7 @@ def _kinds_of(model: Any) -> frozenset[str]:
     return frozenset(map(str, typing.get_args(field.annotation)))
 
 
-class Endpoint(NamedTuple):
+class SdkEndpoint(NamedTuple):
     """The types of one endpoint: of an answer that comes whole, and of the events of a stream."""
 
     path: str
@@ -148,18 +148,18 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = (
-    Endpoint(
+    SdkEndpoint(
         r"/chat/completions$",
         "openai.types.chat:ChatCompletion",
         "openai.types.chat:ChatCompletionChunk",
     ),
-    Endpoint(r"/responses$", "openai.types.responses:Response", "openai.types.responses:ResponseStreamEvent"),
-    Endpoint(r"/responses/compact$", "openai.types.responses:CompactedResponse"),
-    Endpoint(r"/embeddings$", "openai.types:CreateEmbeddingResponse"),
-    Endpoint(r"/completions$", "openai.types:Completion", "openai.types:Completion"),
-    Endpoint(r"/moderations$", "openai.types:ModerationCreateResponse"),
-    Endpoint(r"/images/(?:generations|edits)$", "openai.types:ImagesResponse"),
-    Endpoint(r"/messages$", "anthropic.types:Message", "anthropic.types:RawMessageStreamEvent"),
+    SdkEndpoint(r"/responses$", "openai.types.responses:Response", "openai.types.responses:ResponseStreamEvent"),
+    SdkEndpoint(r"/responses/compact$", "openai.types.responses:CompactedResponse"),
+    SdkEndpoint(r"/embeddings$", "openai.types:CreateEmbeddingResponse"),
+    SdkEndpoint(r"/completions$", "openai.types:Completion", "openai.types:Completion"),
+    SdkEndpoint(r"/moderations$", "openai.types:ModerationCreateResponse"),
+    SdkEndpoint(r"/images/(?:generations|edits)$", "openai.types:ImagesResponse"),
+    SdkEndpoint(r"/messages$", "anthropic.types:Message", "anthropic.types:RawMessageStreamEvent"),
 )
 """The table; the first row whose path fits."""
 

@@ -64,7 +64,7 @@ class ObjectShape:
             self.fields.setdefault(name, Shape()).add(each, name)
 
 
-class Change(NamedTuple):
+class ShapeChange(NamedTuple):
     """Where two shapes differ. ``what`` is ``gone``, ``new``, ``type`` or ``kind``.
 
     ``is_critical``: a program that reads the answer through the SDK's types notices. ``depends`` says that it may come
@@ -103,7 +103,7 @@ def kind_of(value: dict[str, Any]) -> str:
     return kind if isinstance(kind, str) and len(kind) <= _LONGEST_KIND else ""
 
 
-def compare_shapes(recorded: Shape, live: Shape, sdk: SdkType = ANYTHING, path: str = "") -> Iterator[Change]:
+def compare_shapes(recorded: Shape, live: Shape, sdk: SdkType = ANYTHING, path: str = "") -> Iterator[ShapeChange]:
     """Yield where the shape of live values differs from that of recorded ones. ``sdk`` is what the SDK expects."""
     yield from _compare_types(recorded, live, sdk, path)
     if recorded.items is not None and live.items is not None:
@@ -113,49 +113,51 @@ def compare_shapes(recorded: Shape, live: Shape, sdk: SdkType = ANYTHING, path: 
             yield from _compare_fields(fields, live.objects[kind], sdk.variant(kind), _path_of_kind(path, kind))
         else:
             text = f"no {kind or 'such object'} any more"
-            yield Change(_path_of_kind(path, kind), "kind", text, is_critical=False)
+            yield ShapeChange(_path_of_kind(path, kind), "kind", text, is_critical=False)
     for kind in live.objects.keys() - recorded.objects.keys():
         if recorded.objects:
             unknown = "" if sdk.knows_kind(kind) else ", which the SDK does not know"
-            yield Change(_path_of_kind(path, kind), "kind", f"new{unknown}", is_critical=False, depends=not unknown)
+            yield ShapeChange(
+                _path_of_kind(path, kind), "kind", f"new{unknown}", is_critical=False, depends=not unknown
+            )
 
 
 def _path_of_kind(path: str, kind: str) -> str:
     return f"{path}<{kind}>" if kind else path
 
 
-def _compare_types(recorded: Shape, live: Shape, sdk: SdkType, path: str) -> Iterator[Change]:
+def _compare_types(recorded: Shape, live: Shape, sdk: SdkType, path: str) -> Iterator[ShapeChange]:
     new = live.types - recorded.types
     if sdk.is_known:
         wrong = sorted(each for each in new if not sdk.allows(each))
         if wrong:
             text = f"{' or '.join(wrong)}, was {_types(recorded)}; the SDK expects {sdk.describe()}"
-            yield Change(path, "type", text, is_critical=True)
+            yield ShapeChange(path, "type", text, is_critical=True)
         return
     # Two sides alone. A null says nothing of what the field may be.
     if new - {"null"} and recorded.types - {"null"}:
-        yield Change(path, "type", f"{_types(live)}, was {_types(recorded)}", is_critical=True)
+        yield ShapeChange(path, "type", f"{_types(live)}, was {_types(recorded)}", is_critical=True)
     elif new:
-        yield Change(path, "type", f"{_types(live)}, was {_types(recorded)}", is_critical=False)
+        yield ShapeChange(path, "type", f"{_types(live)}, was {_types(recorded)}", is_critical=False)
 
 
 def _types(shape: Shape) -> str:
     return " or ".join(sorted(shape.types))
 
 
-def _compare_fields(recorded: ObjectShape, live: ObjectShape, sdk: SdkType, path: str) -> Iterator[Change]:
+def _compare_fields(recorded: ObjectShape, live: ObjectShape, sdk: SdkType, path: str) -> Iterator[ShapeChange]:
     for name, then in recorded.fields.items():
         where, field = f"{path}.{name}".removeprefix("."), sdk.field(name)
         now = live.fields.get(name)
         always_there = then.count == recorded.count
         if now is None and field.is_required and always_there:
-            yield Change(where, "gone", f"gone, and the SDK's type {sdk.name} requires it", is_critical=True)
+            yield ShapeChange(where, "gone", f"gone, and the SDK's type {sdk.name} requires it", is_critical=True)
         elif now is None:
-            yield Change(where, "gone", f"gone, was {_types(then)}", is_critical=False)
+            yield ShapeChange(where, "gone", f"gone, was {_types(then)}", is_critical=False)
         else:
             if field.is_required and always_there and now.count < live.count:
                 text = f"missing in {live.count - now.count} of {live.count}, and the SDK's type {sdk.name} requires it"
-                yield Change(where, "gone", text, is_critical=True)
+                yield ShapeChange(where, "gone", text, is_critical=True)
             yield from compare_shapes(then, now, field.type, where)
     for name, now in live.fields.items():
         if name not in recorded.fields:
@@ -164,7 +166,7 @@ def _compare_fields(recorded: ObjectShape, live: ObjectShape, sdk: SdkType, path
             wrong = sorted(each for each in now.types if not field.type.allows(each))
             if wrong:
                 text = f"new, {' or '.join(wrong)}; the SDK expects {field.type.describe()}"
-                yield Change(where, "type", text, is_critical=True)
+                yield ShapeChange(where, "type", text, is_critical=True)
             else:
                 unknown = "; the SDK does not know it" if sdk.is_known and not field.is_known else ""
-                yield Change(where, "new", f"new, {_types(now)}{unknown}", is_critical=False, depends=not unknown)
+                yield ShapeChange(where, "new", f"new, {_types(now)}{unknown}", is_critical=False, depends=not unknown)

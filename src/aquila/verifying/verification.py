@@ -18,8 +18,8 @@ from aquila.recording import runtime
 from aquila.recording.filters import ResponseFilter
 from aquila.recording.play_log import PlayedRecording
 from aquila.recording.played_answers import count_tokens
-from aquila.verifying.asking import Outcome, ask_questions
-from aquila.verifying.comparison import Comparison, compare_answers
+from aquila.verifying.asking import AskedOutcome, ask_questions
+from aquila.verifying.comparison import AnswerComparison, compare_answers
 from aquila.verifying.credentials import read_machine
 from aquila.verifying.planning import Plan, SetAside
 
@@ -47,7 +47,7 @@ class VerifiedRecording:
     recorded: Interaction | None
     result: Result
     reason: str = ""
-    comparison: Comparison = Comparison()
+    comparison: AnswerComparison = AnswerComparison()
     then: Measured | None = None
     now: Measured | None = None
 
@@ -108,7 +108,7 @@ def verify(plan: Plan, tell_progress: Callable[[int, int], None]) -> Verificatio
     return Verification(rows, answers.interrupted)
 
 
-def _compare(outcome: Outcome) -> VerifiedRecording:
+def _compare(outcome: AskedOutcome) -> VerifiedRecording:
     question = outcome.question
     then = _measure(question.recorded)
     if outcome.answer is None:

@@ -32,7 +32,7 @@ class AnsweredCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class WrittenUsage:
     """Tokens of a request and of its answer."""
 
     input_tokens: int
@@ -80,7 +80,7 @@ class Answer:
     models: tuple[str, ...] = ()
     token_count: int | None = None
     error: AnsweredError | None = None
-    usage: Usage | Literal[False] | None = None
+    usage: WrittenUsage | Literal[False] | None = None
     finish: Finish | None = None
     model: str | None = None
     headers: Headers = field(default=())
@@ -116,7 +116,7 @@ class Answer:
         """Return a vector for each of so many inputs: the last one for all further ones."""
         return [self.vectors[min(at, len(self.vectors) - 1)] for at in range(inputs)]
 
-    def usage_for(self, sent_bytes: int) -> Usage | None:
+    def usage_for(self, sent_bytes: int) -> WrittenUsage | None:
         """Return its usage, or None if it has none. A request of ``sent_bytes`` has a token for each four of them."""
         if self.usage is False:
             return None
@@ -125,7 +125,7 @@ class Answer:
         thought = len(self.reasoning)
         said = len(self.texts) + (0 if self.refusal is None else len(split_text(self.refusal)))
         called = sum(len(call.arguments) // 4 + 1 for call in self.calls)
-        return Usage(max(1, sent_bytes // 4), max(1, thought + said + called), thought)
+        return WrittenUsage(max(1, sent_bytes // 4), max(1, thought + said + called), thought)
 
 
 def split_text(text: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, Usage, split_arguments
+from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments
 from aquila.wire_forms.anthropic_errors import AnthropicForm, request_headers
 from aquila.wire_forms.form import (
     Piece,
@@ -69,7 +69,7 @@ class AnthropicMessages(AnthropicForm):
         return _read_request(self.name, request)
 
     def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        usage = answer.usage_for(sent.http.size) or Usage(0, 0)
+        usage = answer.usage_for(sent.http.size) or WrittenUsage(0, 0)
         head = {
             "id": f"msg_scripted_{number}",
             "type": "message",
@@ -161,7 +161,7 @@ def _read_call(block: dict[str, Any]) -> SentToolCall:
 # --- an answer
 
 
-def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usage: Usage) -> Iterator[Piece]:
+def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usage: WrittenUsage) -> Iterator[Piece]:
     begun = {**_write_usage(usage), "output_tokens": min(1, usage.output_tokens)}
     start = {**head, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None, "usage": begun}
     yield event({"type": "message_start", "message": start}, name="message_start")
@@ -208,7 +208,7 @@ def _write_stop(answer: Answer) -> dict[str, Any]:
     return {"stop_reason": reason, "stop_sequence": None, "stop_details": details}
 
 
-def _write_usage(usage: Usage) -> dict[str, Any]:
+def _write_usage(usage: WrittenUsage) -> dict[str, Any]:
     written: dict[str, Any] = {
         "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),  # those that come from the cache are apart
         "cache_creation_input_tokens": 0,

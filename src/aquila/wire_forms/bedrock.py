@@ -13,8 +13,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.cassettes.redaction.split_secrets.amazon_frames import Frame, write_frame
-from aquila.wire_forms.answer import Answer, AnsweredError, Finish, Usage, compact_json, split_arguments, split_text
+from aquila.cassettes.redaction.split_secrets.amazon_frames import AmazonFrame, write_frame
+from aquila.wire_forms.answer import (
+    Answer,
+    AnsweredError,
+    Finish,
+    WrittenUsage,
+    compact_json,
+    split_arguments,
+    split_text,
+)
 from aquila.wire_forms.form import (
     Piece,
     WireForm,
@@ -59,7 +67,7 @@ _USUAL_ERRORS = {
     500: ("InternalServerException", "An internal server error occurred."),
     503: ("ServiceUnavailableException", "The service isn't currently available. Try again later."),
 }
-_EMPTY = Frame(0, 16, b"", b"", 16, 0)
+_EMPTY = AmazonFrame(0, 16, b"", b"", 16, 0)
 """A frame without headers and payload: lengths and checksums alone."""
 
 
@@ -91,7 +99,7 @@ class BedrockConverse(WireForm):
         )
 
     def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        usage = answer.usage_for(sent.http.size) or Usage(0, 0)
+        usage = answer.usage_for(sent.http.size) or WrittenUsage(0, 0)
         end = {"usage": _write_usage(usage), "metrics": {"latencyMs": 1}}
         if sent.is_streamed:
             events = [write_event(name, value, is_content=said) for name, value, said in _write_events(answer, number)]
@@ -205,7 +213,7 @@ def _spoken(answer: Answer) -> tuple[str, ...]:
     return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 
 
-def _write_usage(usage: Usage) -> dict[str, int]:
+def _write_usage(usage: WrittenUsage) -> dict[str, int]:
     # Cached tokens are apart here, and a part of the request elsewhere.
     counts = {
         "inputTokens": max(0, usage.input_tokens - usage.cached_tokens),

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, Usage, split_arguments, split_text
+from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
 from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, call_id, event, write_events, write_json
 from aquila.wire_forms.openai_common import (
     OpenAIForm,
@@ -236,7 +236,7 @@ class _ChoiceWriter:
 
 
 def _write_chunks(
-    writer: _ChoiceWriter, head: dict[str, Any], choices: Sequence[int], *, usage: Usage | None
+    writer: _ChoiceWriter, head: dict[str, Any], choices: Sequence[int], *, usage: WrittenUsage | None
 ) -> Iterator[Piece]:
     head = {**head, "object": "chat.completion.chunk"}
     # With `include_usage` every chunk has the field, and it is null in all but the last.
@@ -260,7 +260,7 @@ def _write_chunks(
     yield DONE
 
 
-def write_usage(usage: Usage) -> dict[str, Any]:
+def write_usage(usage: WrittenUsage) -> dict[str, Any]:
     """Return the usage as completions tell it."""
     return {
         "prompt_tokens": usage.input_tokens,

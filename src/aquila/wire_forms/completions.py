@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, Finish, Usage, split_text
+from aquila.wire_forms.answer import Answer, Finish, WrittenUsage, split_text
 from aquila.wire_forms.chat_completions import DONE, count_choices, write_usage
 from aquila.wire_forms.form import CREATED, Piece, Written, answering_model, event, write_events, write_json
 from aquila.wire_forms.openai_common import OpenAIForm, openai_headers, read_model
@@ -99,7 +99,7 @@ def _write_chunks(
     pieces: Sequence[str],
     finish: str,
     *,
-    usage: Usage | None,
+    usage: WrittenUsage | None,
     wants_logprobs: bool,
 ) -> Iterator[Piece]:
     # With `include_usage` every chunk has the field, and it is null in all but the last.

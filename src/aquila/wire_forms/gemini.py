@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, AnsweredError, Finish, Usage, compact_json
+from aquila.wire_forms.answer import Answer, AnsweredError, Finish, WrittenUsage, compact_json
 from aquila.wire_forms.form import (
     JSON_TYPE,
     Piece,
@@ -152,7 +152,7 @@ def _finish_of(answer: Answer) -> str:
     return _FINISH_REASONS[answer.finish_reason]
 
 
-def _write_usage(usage: Usage | None, said: int | None) -> dict[str, Any]:
+def _write_usage(usage: WrittenUsage | None, said: int | None) -> dict[str, Any]:
     """Return the usage as far as an answer has come: ``said`` tokens of it, or None for all."""
     if usage is None:
         return {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.wire_forms.answer import Answer, AnsweredError, Usage, compact_json, split_text
+from aquila.wire_forms.answer import Answer, AnsweredError, WrittenUsage, compact_json, split_text
 from aquila.wire_forms.form import (
     Piece,
     WireForm,
@@ -226,7 +226,7 @@ def _done_reason(answer: Answer) -> str:
     return "length" if answer.finish_reason == "length" else "stop"
 
 
-def _write_counts(usage: Usage | None) -> dict[str, int]:
+def _write_counts(usage: WrittenUsage | None) -> dict[str, int]:
     durations = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
     counts = {} if usage is None else {"prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens}
     return {**dict.fromkeys(durations, _MILLISECOND), **counts}

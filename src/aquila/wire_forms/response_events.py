@@ -12,7 +12,7 @@ Value = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ResponseItem:
     """An item of an answer, whole, and the pieces in which the text of each of its parts is streamed."""
 
     whole: Value
@@ -43,7 +43,7 @@ class _Events:
         return event({"type": kind, "sequence_number": number, **fields}, name=kind, is_content=is_content)
 
 
-def write_response_events(whole: Value, items: list[Item]) -> Iterator[Piece]:
+def write_response_events(whole: Value, items: list[ResponseItem]) -> Iterator[Piece]:
     """Yield the stream of an answer whose items are ``items``."""
     events = _Events()
     begun = {**whole, "status": "in_progress", "completed_at": None, "incomplete_details": None, "usage": None}
@@ -62,7 +62,7 @@ def write_response_events(whole: Value, items: list[Item]) -> Iterator[Piece]:
     yield events.write(f"response.{whole['status']}", response=whole)
 
 
-def _write_reasoning(events: _Events, at: int, item: Item) -> Iterator[Piece]:
+def _write_reasoning(events: _Events, at: int, item: ResponseItem) -> Iterator[Piece]:
     yield events.write("response.output_item.added", output_index=at, item={**item.whole, "summary": []})
     for index, (part, pieces) in enumerate(zip(item.whole["summary"], item.pieces, strict=True)):
         place = {"item_id": item.whole["id"], "output_index": at, "summary_index": index}
@@ -73,7 +73,7 @@ def _write_reasoning(events: _Events, at: int, item: Item) -> Iterator[Piece]:
         yield events.write("response.reasoning_summary_part.done", **place, part=part)
 
 
-def _write_message(events: _Events, at: int, item: Item) -> Iterator[Piece]:
+def _write_message(events: _Events, at: int, item: ResponseItem) -> Iterator[Piece]:
     begun = {**item.whole, "status": "in_progress", "content": []}
     yield events.write("response.output_item.added", output_index=at, item=begun)
     for index, (part, pieces) in enumerate(zip(item.whole["content"], item.pieces, strict=True)):
@@ -98,7 +98,7 @@ def _write_refusal(events: _Events, place: Value, part: Value, pieces: tuple[str
     yield events.write("response.refusal.done", **place, refusal=part["refusal"])
 
 
-def _write_call(events: _Events, at: int, item: Item, call: _Call) -> Iterator[Piece]:
+def _write_call(events: _Events, at: int, item: ResponseItem, call: _Call) -> Iterator[Piece]:
     begun = {**item.whole, "status": "in_progress", call.field: ""}
     yield events.write("response.output_item.added", output_index=at, item=begun, is_content=True)
     place = {"item_id": item.whole["id"], "output_index": at}

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.model import Headers, RecordedRequest, RecordedResponse
-from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, Usage, split_arguments, split_text
+from aquila.wire_forms.answer import Answer, AnsweredCall, Finish, WrittenUsage, split_arguments, split_text
 from aquila.wire_forms.form import CREATED, JSON_TYPE, Written, answering_model, call_id, write_events, write_json
 from aquila.wire_forms.openai_common import (
     OpenAIForm,
@@ -22,7 +22,7 @@ from aquila.wire_forms.openai_common import (
     read_model,
     write_logprobs,
 )
-from aquila.wire_forms.response_events import Item, write_response_events
+from aquila.wire_forms.response_events import ResponseItem, write_response_events
 from aquila.wire_forms.sent import (
     SentMessage,
     SentRequest,
@@ -211,7 +211,7 @@ def write_warm_up(request: RecordedRequest, number: int) -> list[dict[str, Any]]
     return [json.loads(piece.data.partition(b"data: ")[2]) for piece in write_response_events(whole, [])]
 
 
-def _write_response(answer: Answer, items: list[Item], sent: SentRequest, number: int) -> dict[str, Any]:
+def _write_response(answer: Answer, items: list[ResponseItem], sent: SentRequest, number: int) -> dict[str, Any]:
     reason = _INCOMPLETE.get(answer.finish_reason)
     usage = answer.usage_for(sent.http.size)
     asked = mapping(sent.raw)
@@ -231,12 +231,12 @@ def _write_response(answer: Answer, items: list[Item], sent: SentRequest, number
     }
 
 
-def _write_items(answer: Answer, sent: SentRequest, number: int) -> list[Item]:
+def _write_items(answer: Answer, sent: SentRequest, number: int) -> list[ResponseItem]:
     items = []
     if answer.reasoning:
         summary = [{"type": "summary_text", "text": "".join(answer.reasoning)}]
         whole = {"id": f"rs_scripted_{number}", "type": "reasoning", "summary": summary}
-        items.append(Item(whole, (answer.reasoning,)))
+        items.append(ResponseItem(whole, (answer.reasoning,)))
     if answer.texts or answer.refusal is not None or not (items or answer.calls):
         items.append(_write_message(answer, sent, number))
     custom = custom_tools(sent)
@@ -246,7 +246,7 @@ def _write_items(answer: Answer, sent: SentRequest, number: int) -> list[Item]:
     return items
 
 
-def _write_message(answer: Answer, sent: SentRequest, number: int) -> Item:
+def _write_message(answer: Answer, sent: SentRequest, number: int) -> ResponseItem:
     parts: list[dict[str, Any]] = []
     pieces = []
     if answer.texts or answer.refusal is None:
@@ -265,10 +265,10 @@ def _write_message(answer: Answer, sent: SentRequest, number: int) -> Item:
         "role": "assistant",
         "content": parts,
     }
-    return Item(whole, tuple(pieces))
+    return ResponseItem(whole, tuple(pieces))
 
 
-def _write_call(call: AnsweredCall, number: int, at: int, *, is_custom: bool) -> Item:
+def _write_call(call: AnsweredCall, number: int, at: int, *, is_custom: bool) -> ResponseItem:
     kind, prefix = ("custom_tool_call", "ctc") if is_custom else ("function_call", "fc")
     whole = {
         "id": f"{prefix}_scripted_{number}_{at + 1}",
@@ -278,10 +278,10 @@ def _write_call(call: AnsweredCall, number: int, at: int, *, is_custom: bool) ->
         "name": call.name,
         _CALLS[kind]: call.arguments,
     }
-    return Item(whole, (split_arguments(call.arguments),))
+    return ResponseItem(whole, (split_arguments(call.arguments),))
 
 
-def _write_usage(usage: Usage) -> dict[str, Any]:
+def _write_usage(usage: WrittenUsage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},

@@ -16,7 +16,7 @@ from pytest_aquila import pending_report
 
 if TYPE_CHECKING:
     from aquila.run_report import markdown
-    from pytest_aquila.reporting import Totals
+    from pytest_aquila.reporting import RunTotals
     from pytest_aquila.run_report import written_reports
 else:
     lazy_modules(
@@ -29,7 +29,7 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with the file that GitHub shows below a job. What is written there is Markdown."""
 
 
-def begin_reports(config: pytest.Config, find_totals: Callable[[], Totals | None]) -> None:
+def begin_reports(config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
     """Let a run report. ``find_totals`` gives its sums, if it has any.
 
     Raises ``UsageError`` for a report that cannot be written, and ``ConfigError`` for a wrong table of prices.
@@ -52,7 +52,7 @@ def append_to_step_summary(text: str) -> None:
 class _ShortSummary:
     """A plugin: a run without a report tells the job what needs action, and nothing if nothing does."""
 
-    def __init__(self, find_totals: Callable[[], Totals | None]) -> None:
+    def __init__(self, find_totals: Callable[[], RunTotals | None]) -> None:
         self._find_totals = find_totals
 
     @pytest.hookimpl(trylast=True)

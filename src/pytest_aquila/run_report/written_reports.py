@@ -27,7 +27,7 @@ from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, 
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
 from pytest_aquila import pending_report, reporting, unused_cassettes
-from pytest_aquila.reporting import Totals
+from pytest_aquila.reporting import RunTotals
 from pytest_aquila.run_extent import RunExtent
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.run_report import wanted_reports
@@ -55,7 +55,7 @@ class RunReports:
     """A plugin of every process of a run that wants reports. ``find_totals`` gives the sums of the run, if it
     has any."""
 
-    def __init__(self, config: pytest.Config, find_totals: Callable[[], Totals | None]) -> None:
+    def __init__(self, config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
         self._config = config
         self._find_totals = find_totals
         self._input = getattr(config, "workerinput", None)
@@ -271,14 +271,14 @@ def _write_report(target: Path, report: RunReport) -> None:
         new.unlink(missing_ok=True)
 
 
-def _find_orphans(extent: RunExtent, totals: Totals | None, root: Path) -> list[str]:
+def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
     used = sorted(set(totals.cassettes)) if totals is not None else []
     folders = {runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)}
     unused = unused_cassettes.find_unused(extent, used, folders, root)
     return [outgoing.redact_label(os.path.relpath(one.path, root)) for one in unused if not one.kept_because]
 
 
-def _find_facts(config: pytest.Config, totals: Totals | None, extent: RunExtent) -> dict[str, list[str]]:
+def _find_facts(config: pytest.Config, totals: RunTotals | None, extent: RunExtent) -> dict[str, list[str]]:
     """What a run knows as a whole: pending files, unused cassettes if it was one of all tests, and what was told."""
     root = root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []

@@ -18,7 +18,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
-from aquila.cassettes.redaction.redactor import Finding, Redactor
+from aquila.cassettes.redaction.redactor import Redactor, SecretFinding
 from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.config import DUMMY_KEY
@@ -524,16 +524,16 @@ def test_scan_reports_line_and_kind_and_never_the_value() -> None:
     data = f"a: 1\nb: {KEY}\nc: x {PLAIN} {PLAIN}\n\nd: 'Bearer {PLAIN[::-1]}'\n".encode()
     found = redactor.find_secrets(data)
     assert found == [
-        Finding(2, "OpenAI key"),
-        Finding(3, "value of APP_TOKEN"),
-        Finding(5, "bearer token"),
+        SecretFinding(2, "OpenAI key"),
+        SecretFinding(3, "value of APP_TOKEN"),
+        SecretFinding(5, "bearer token"),
     ]
     assert PLAIN not in repr(found)
 
 
 def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
     data = b"headers:\n  Cookie:\n  - __cf_bm=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
-    assert Redactor().find_secrets(data) == [Finding(3, "header field with credentials")]
+    assert Redactor().find_secrets(data) == [SecretFinding(3, "header field with credentials")]
 
 
 def test_scan_of_a_clean_file_is_empty() -> None:

@@ -22,7 +22,7 @@ from aquila.huey import (
     within_limits,
 )
 from aquila.huey.limits import counting
-from aquila.huey.limits.counting import Counts, Turn
+from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, Need, acquire, counters_of
@@ -192,12 +192,12 @@ def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_huey, kind):
         thread.start()
     for thread in threads:
         thread.join()
-    held = [one for one in outcomes if not isinstance(one, Turn)]
+    held = [one for one in outcomes if not isinstance(one, LimitTurn)]
     assert len(held) == 3
     assert counted(huey, "openai: 7/h") == [3]  # who was refused by one limit is counted by none
     for one in held:
         one.settle(None, None)
-    assert sum(not isinstance(ask(huey, limits), Turn) for _ in range(9)) <= 4
+    assert sum(not isinstance(ask(huey, limits), LimitTurn) for _ in range(9)) <= 4
 
 
 RACER = """
@@ -257,14 +257,14 @@ def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey
             racer.stdin.write("\n")
             racer.stdin.flush()
         assert sum(int(racer.stdout.readline()) for racer in racers) == 5
-        assert isinstance(ask(huey, limits), Turn)
+        assert isinstance(ask(huey, limits), LimitTurn)
     finally:
         end(racers)
     state = state_of(huey)
     mine = Need(name="mine", read=1, has_turn=True)
     ended = threading.Event()
     for _ in range(400):
-        if not isinstance(acquire(state, counters_of(parse_limits(limits)), mine, 2, state.now()), Turn):
+        if not isinstance(acquire(state, counters_of(parse_limits(limits)), mine, 2, state.now()), LimitTurn):
             break
         ended.wait(0.05)
     else:

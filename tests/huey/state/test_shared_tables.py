@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
-from aquila.huey.state import Change, Entry, state_of
+from aquila.huey.state import Entry, EntryChange, state_of
 
 KINDS = ("memory", "sqlite", "file", "redis", "postgres")
 KEYS = st.sampled_from(["a", "B", "b", "Ä", "a b", "%s?", "é", "'"])
@@ -55,7 +55,7 @@ class _Model(RuleBasedStateMachine):
 
     @rule(given=st.lists(st.tuples(KEYS, st.none() | VALUES, VALUES, ORDERS), max_size=4), keys=st.lists(KEYS))
     def change_many(self, given, keys):
-        done = self.state.change_many([Change("t", *change) for change in given])
+        done = self.state.change_many([EntryChange("t", *change) for change in given])
         for (key, old, new, order), was_done in zip(given, done, strict=True):
             present = self.rows.get(key)
             assert was_done == (present is None if old is None else present is not None and present.value == old)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from aquila.cassettes.frames.call_numbers import ONE_THAT_IS_NEW, CallNumbers, number_of_call
 from aquila.cassettes.frames.frame import Frame
-from aquila.cassettes.frames.messages import Message
+from aquila.cassettes.frames.messages import FrameMessage
 
 _MADE_AT_TOP = ("id", "stream_id", "request_id", "message_id")
 _REPEATED = ("item_id", "previous_item_id")
@@ -42,7 +42,7 @@ class Expected(NamedTuple):
     ``call`` is the recorded number of a call of JSON-RPC, and that of now.
     """
 
-    message: Message
+    message: FrameMessage
     new_ids: dict[str, str]
     call: tuple[int, int] | None = None
 
@@ -61,7 +61,7 @@ class ClientIds:
         """Recorded ids that are others now, as they are written in JSON, with these."""
         self._calls = CallNumbers()
 
-    def expect(self, recorded: Message, now: Message, place: int) -> Expected:
+    def expect(self, recorded: FrameMessage, now: FrameMessage, place: int) -> Expected:
         """Put the ids of a message of now into the recorded one that was sent at a place of the conversation."""
         new: dict[str, str] = {}
         before, after = recorded.value, now.value
@@ -114,7 +114,7 @@ class ClientIds:
         taken = text in self._taken or text in new.values()
         return not taken and not self._is_providers(text, place)
 
-    def keep(self, expected: Expected, recorded: Message, now: Message) -> None:
+    def keep(self, expected: Expected, recorded: FrameMessage, now: FrameMessage) -> None:
         """Remember the ids of a message that was the expected one."""
         for one, other in expected.new_ids.items():
             self._now_of[one] = other

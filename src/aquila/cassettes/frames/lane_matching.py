@@ -9,8 +9,8 @@ from typing import NamedTuple
 from aquila.cassettes.frames.client_ids import ClientIds, Expected, has_made_id
 from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.frames.lanes import Lane, Lanes
-from aquila.cassettes.frames.messages import Message, MessageReader
-from aquila.cassettes.frames.sounds import Piece, cut_piece, find_piece, may_be_piece, may_float
+from aquila.cassettes.frames.messages import FrameMessage, MessageReader
+from aquila.cassettes.frames.sounds import SoundPiece, cut_piece, find_piece, may_be_piece, may_float
 from aquila.cassettes.matching.body_lines import count_of
 
 _SOON = 8
@@ -25,7 +25,7 @@ class Mismatch(NamedTuple):
     """
 
     place: int | None
-    expected: Message | None = None
+    expected: FrameMessage | None = None
     sound: str = ""
 
 
@@ -44,9 +44,9 @@ class LaneMatcher:
         self._frames = frames
         self._reader = reader
         self._ids = ids
-        self._sound: Piece | None = None
+        self._sound: SoundPiece | None = None
         """The recorded piece that was sent last, or in part, if nothing has ended its sound."""
-        self._sound_of_now = Message(b"", is_text=True)
+        self._sound_of_now = FrameMessage(b"", is_text=True)
         """What stands around the sound now."""
         self._next_piece = 0
         """The number of the message with the piece that comes next, or of where that is looked for."""
@@ -54,14 +54,14 @@ class LaneMatcher:
         """How many bytes of it were sent."""
         self._next_other = 0
         """The number of the message from which on one is looked for that may float among the pieces."""
-        self._passed_over: Piece | None = None
-        self._refused: tuple[Expected, Message, Message] | None = None
+        self._passed_over: SoundPiece | None = None
+        self._refused: tuple[Expected, FrameMessage, FrameMessage] | None = None
         """What was expected, as it is now and as it was recorded, and the message that came in its place."""
-        self._messages: dict[int, Message] = {}
-        self._pieces: dict[int, Piece | None] = {}
+        self._messages: dict[int, FrameMessage] = {}
+        self._pieces: dict[int, SoundPiece | None] = {}
         """Recorded messages that were read, and the sound that they are, by number."""
 
-    def take(self, now: Message) -> Mismatch | None:
+    def take(self, now: FrameMessage) -> Mismatch | None:
         """Take a message that the client sends. Return why it is not the one that is expected, or None if it is."""
         self._refused = None
         if self._is_passed_over(now):
@@ -93,7 +93,7 @@ class LaneMatcher:
         self._take(self.lane.taken)
         return True
 
-    def comes_early(self, now: Message) -> bool:
+    def comes_early(self, now: FrameMessage) -> bool:
         """Say whether a message that is not the next one is among those that come soon after it.
 
         More of a sound that is expected is not: it is another sound.
@@ -113,7 +113,7 @@ class LaneMatcher:
                 return True
         return False
 
-    def _take_in_order(self, now: Message) -> Mismatch | None:
+    def _take_in_order(self, now: FrameMessage) -> Mismatch | None:
         first = number = self.lane.taken
         mismatch: Mismatch | None = Mismatch(None)
         while number < len(self.lane.sent):
@@ -133,7 +133,7 @@ class LaneMatcher:
                 self._take(skipped)
         return mismatch
 
-    def _compare(self, number: int, now: Message) -> Mismatch | None:
+    def _compare(self, number: int, now: FrameMessage) -> Mismatch | None:
         place, recorded = self.lane.sent[number], self._message_at(number)
         expected = self._ids.expect(recorded, now, place)
         if self._heard and number == self._next_piece:
@@ -148,7 +148,7 @@ class LaneMatcher:
             self._sound = None
         return None
 
-    def _hear(self, number: int, piece: Piece, now: Piece, expected: Expected) -> Mismatch | None:
+    def _hear(self, number: int, piece: SoundPiece, now: SoundPiece, expected: Expected) -> Mismatch | None:
         """Compare the bytes of a piece of now with what is left of the recorded sound, which begins in ``piece``."""
         first = piece.around
         data, at = memoryview(now.data), 0
@@ -197,7 +197,7 @@ class LaneMatcher:
                 self._take(number)
         self._sound, self._heard = None, 0
 
-    def _is_passed_over(self, now: Message) -> bool:
+    def _is_passed_over(self, now: FrameMessage) -> bool:
         """Say whether a message is a piece of sound that was passed over."""
         passed = self._passed_over
         piece = cut_piece(now, passed.place) if passed is not None else None
@@ -209,16 +209,16 @@ class LaneMatcher:
         self._pieces.pop(number, None)
         self._lanes.take(self.lane, number)
 
-    def _message_at(self, number: int) -> Message:
+    def _message_at(self, number: int) -> FrameMessage:
         if number not in self._messages:
             self._messages[number] = self._read(number)
         return self._messages[number]
 
-    def _read(self, number: int) -> Message:
+    def _read(self, number: int) -> FrameMessage:
         frame = self._frames[self.lane.sent[number]]
         return self._reader.read(frame.data, frame.is_text)
 
-    def _piece_at(self, number: int) -> Piece | None:
+    def _piece_at(self, number: int) -> SoundPiece | None:
         if number not in self._pieces:
             piece = find_piece(self._message_at(number)) if self._reader.compares else None
             if piece is not None and not piece.is_known and self._follow(piece, number + 1) is None:
@@ -226,7 +226,7 @@ class LaneMatcher:
             self._pieces[number] = piece
         return self._pieces[number]
 
-    def _follow(self, piece: Piece, start: int) -> tuple[int, Piece] | None:
+    def _follow(self, piece: SoundPiece, start: int) -> tuple[int, SoundPiece] | None:
         """Find the next piece of a sound, from a number on; what may float among its pieces is passed by."""
         for number in range(start, len(self.lane.sent)):
             if number in self.lane.ahead:
@@ -240,17 +240,17 @@ class LaneMatcher:
                 break
         return None
 
-    def _cut_same(self, piece: Piece, message: Message) -> Piece | None:
+    def _cut_same(self, piece: SoundPiece, message: FrameMessage) -> SoundPiece | None:
         """Return the piece of the same sound that a recorded message is, if it is one."""
         following = cut_piece(message, piece.place)
         if following is None or not self._reader.are_equal(piece.around, following.around):
             return None
         return following._replace(is_known=piece.is_known)
 
-    def _find_other(self, sound: Piece) -> int | None:
+    def _find_other(self, sound: SoundPiece) -> int | None:
         """Find the next message that may float among the pieces of a sound."""
         number = max(self._next_other, self.lane.taken)
-        message: Message | None = None
+        message: FrameMessage | None = None
         while number < len(self.lane.sent):
             if number not in self.lane.ahead:
                 message = self._messages.get(number) or self._read(number)  # pieces far ahead are not kept

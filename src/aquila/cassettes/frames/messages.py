@@ -21,7 +21,7 @@ from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class FrameMessage:
     """A message as it is compared: redacted, and without what the rules leave out.
 
     ``value`` is the object or list that it is in JSON, or None. ``event_id`` is what it named itself at its top.
@@ -37,9 +37,9 @@ class Message:
         """Whether it is an object or a list in JSON."""
         return self.value is not None
 
-    def with_value(self, value: Any) -> Message:
+    def with_value(self, value: Any) -> FrameMessage:
         """Return the message with other JSON."""
-        return Message(self.data, self.is_text, value, self.event_id)
+        return FrameMessage(self.data, self.is_text, value, self.event_id)
 
 
 class MessageReader:
@@ -51,28 +51,28 @@ class MessageReader:
         self.compares = "body" in rules.match_on
         """Whether it matters what a message says, and not only that one is sent."""
         self._last: tuple[bytes, bool] = b"", False
-        self._last_message = Message(b"", is_text=False)
+        self._last_message = FrameMessage(b"", is_text=False)
 
-    def read(self, data: bytes, is_text: bool) -> Message:
+    def read(self, data: bytes, is_text: bool) -> FrameMessage:
         """Read a message, of now or of a recording. Mostly they are the same, one after the other."""
         if self._last != (data, is_text):
             self._last_message = self._read(data, is_text)
             self._last = data, is_text
         return self._last_message
 
-    def _read(self, data: bytes, is_text: bool) -> Message:
+    def _read(self, data: bytes, is_text: bool) -> FrameMessage:
         data = self._redact(data)
         if data.lstrip()[:1] not in (b"{", b"["):
-            return Message(data, is_text)
+            return FrameMessage(data, is_text)
         try:
             value = parse_canonical(data.decode())
         except (ValueError, RecursionError):
-            return Message(data, is_text)
+            return FrameMessage(data, is_text)
         event_id = value.pop("event_id", None) if isinstance(value, dict) else None
         request_key.leave_out(value, self.rules)
-        return Message(data, is_text, value, event_id if isinstance(event_id, str) else None)
+        return FrameMessage(data, is_text, value, event_id if isinstance(event_id, str) else None)
 
-    def are_equal(self, recorded: Message, now: Message) -> bool:
+    def are_equal(self, recorded: FrameMessage, now: FrameMessage) -> bool:
         """Say whether the rules hold two messages to be the same."""
         if recorded is now or not self.compares:
             return True
@@ -99,13 +99,13 @@ class MessageReader:
         normalizer = self.rules.normalizer
         return text if normalizer is None else normalizing.RequestNormalizer(normalizer).rewrite_text(text)
 
-    def as_request(self, message: Message) -> RecordedRequest:
+    def as_request(self, message: FrameMessage) -> RecordedRequest:
         """Return a message as the body of a request, of which ``matching`` says how two differ."""
         media = "application/json" if message.is_json else "text/plain" if message.is_text else ""
         body = json.dumps(message.value, default=str).encode() if message.is_json else message.data
         return RecordedRequest("GET", "ws://message", (("content-type", media),), body)
 
-    def reduce(self, message: Message) -> CanonicalRequest:
+    def reduce(self, message: FrameMessage) -> CanonicalRequest:
         """Return what of a message is compared."""
         kind: request_key.Kind
         body: Any

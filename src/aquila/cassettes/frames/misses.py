@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.frames.messages import Message, MessageReader
+from aquila.cassettes.frames.messages import FrameMessage, MessageReader
 from aquila.cassettes.matching import cures
 from aquila.cassettes.matching.body_lines import count_of, render_body, write_unified_diff
 from aquila.cassettes.matching.cures import Cure
@@ -40,7 +40,7 @@ class FrameMiss(NamedTuple):
 
 
 def explain_difference(
-    recorded: Message, now: Message, reader: MessageReader, *, number: int, count: int, name: str
+    recorded: FrameMessage, now: FrameMessage, reader: MessageReader, *, number: int, count: int, name: str
 ) -> FrameMiss:
     """Say where a message differs from the recorded one in its place.
 
@@ -76,7 +76,9 @@ def explain_sound(difference: str, *, number: int, count: int, name: str) -> Fra
     return FrameMiss(title, "", number, difference=f"sound: {difference}", group=f"sound {number}")
 
 
-def explain_played_out(now: Message, reader: MessageReader, *, count: int, stream: str | None, name: str) -> FrameMiss:
+def explain_played_out(
+    now: FrameMessage, reader: MessageReader, *, count: int, stream: str | None, name: str
+) -> FrameMiss:
     """Say that a message is one more than the ``count`` that the client had sent, in all or in a stream."""
     held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
     client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"

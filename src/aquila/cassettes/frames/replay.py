@@ -16,7 +16,7 @@ from aquila.cassettes.frames.client_ids import ClientIds
 from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.frames.lanes import Lane, Lanes, read_stream_id
-from aquila.cassettes.frames.messages import Message, MessageReader
+from aquila.cassettes.frames.messages import FrameMessage, MessageReader
 from aquila.cassettes.frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
 from aquila.cassettes.frames.stored_frames import open_frames, senders_of
 from aquila.cassettes.matching.body_lines import count_of
@@ -178,7 +178,7 @@ class ConversationReplay:
         before = self._frames[count - 1].at if count else None
         return before, None if place is None else self._frames[place].at
 
-    def _explain(self, mismatch: Mismatch, lane: Lane, now: Message) -> FrameMiss:
+    def _explain(self, mismatch: Mismatch, lane: Lane, now: FrameMessage) -> FrameMiss:
         place, count = mismatch.place, self._lanes.sent_count
         if place is None:
             return self._explain_played_out(lane, now) if lane.sent else self._explain_unawaited(now)
@@ -187,7 +187,7 @@ class ConversationReplay:
             return explain_sound(mismatch.sound, number=number, count=count, name=self._name)
         return explain_difference(mismatch.expected, now, self._reader, number=number, count=count, name=self._name)
 
-    def _explain_unawaited(self, now: Message) -> FrameMiss:
+    def _explain_unawaited(self, now: FrameMessage) -> FrameMiss:
         """Explain a message that names a stream where the client had named none, or none where it always had."""
         place = self._lanes.awaited
         if place is None:
@@ -195,7 +195,7 @@ class ConversationReplay:
         frame = self._frames[place]
         return self._explain(Mismatch(place, self._reader.read(frame.data, frame.is_text)), Lane(None), now)
 
-    def _explain_played_out(self, lane: Lane | None, now: Message) -> FrameMiss:
+    def _explain_played_out(self, lane: Lane | None, now: FrameMessage) -> FrameMiss:
         stream = lane.name if lane else None
         count = len(lane.sent) if lane and stream else self._lanes.sent_count
         return explain_played_out(now, self._reader, count=count, stream=stream, name=self._name)

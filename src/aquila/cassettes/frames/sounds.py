@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from aquila.cassettes.frames.messages import Message
+from aquila.cassettes.frames.messages import FrameMessage
 
 Place: TypeAlias = tuple[str | int, ...]
 """The keys and positions that lead to a text in JSON. Empty for a message that is sound as a whole."""
@@ -39,13 +39,13 @@ _OF_URLS = str.maketrans("-_", "+/")
 _DEEPEST = 16
 
 
-class Piece(NamedTuple):
+class SoundPiece(NamedTuple):
     """A piece of sound: its bytes, where they stood, and the message without them. ``is_known`` says that its field is
     one for sound."""
 
     data: bytes
     place: Place
-    around: Message
+    around: FrameMessage
     is_known: bool = True
 
 
@@ -54,7 +54,7 @@ def may_be_piece(data: bytes, is_text: bool) -> bool:
     return not is_text or _OF_SOUND.search(data) is not None or _LONG_TEXT.search(data) is not None
 
 
-def find_piece(message: Message) -> Piece | None:
+def find_piece(message: FrameMessage) -> SoundPiece | None:
     """Return the piece of sound that a message is, if it is one."""
     if not message.is_json:
         return None if message.is_text else cut_piece(message, ())
@@ -72,7 +72,7 @@ def find_piece(message: Message) -> Piece | None:
     return piece and piece._replace(is_known=False)
 
 
-def may_float(message: Message, piece: Piece) -> bool:
+def may_float(message: FrameMessage, piece: SoundPiece) -> bool:
     """Say whether a message has nothing to do with a sound: it may come earlier or later among its pieces.
 
     A client that listens and speaks at once sends it whenever it is due. What belongs to the sound, such as its end, is
@@ -82,7 +82,7 @@ def may_float(message: Message, piece: Piece) -> bool:
     return piece.is_known and bool(piece.place) and _family_of(message) not in (None, _family_of(piece.around))
 
 
-def _family_of(message: Message) -> str | None:
+def _family_of(message: FrameMessage) -> str | None:
     value = message.value
     if not isinstance(value, dict) or not value:
         return None
@@ -90,12 +90,12 @@ def _family_of(message: Message) -> str | None:
     return kind.partition(".")[0] if isinstance(kind, str) else str(next(iter(value)))
 
 
-def cut_piece(message: Message, place: Place) -> Piece | None:
+def cut_piece(message: FrameMessage, place: Place) -> SoundPiece | None:
     """Return the piece of sound that a message has at a place, if it has one there."""
     if not place:
         if message.is_text or message.is_json:
             return None
-        return Piece(message.data, place, Message(b"", is_text=False))
+        return SoundPiece(message.data, place, FrameMessage(b"", is_text=False))
     text = _value_at(message.value, place)
     if not isinstance(text, str) or not _is_base64(text):
         return None
@@ -103,7 +103,7 @@ def cut_piece(message: Message, place: Place) -> Piece | None:
         data = base64.b64decode(text.translate(_OF_URLS), validate=True)
     except (ValueError, binascii.Error):
         return None
-    return Piece(data, place, message.with_value(_without(message.value, place)))
+    return SoundPiece(data, place, message.with_value(_without(message.value, place)))
 
 
 def _is_base64(text: str) -> bool:

@@ -60,7 +60,7 @@ _MOST_NAMED = 256
 _MOST_SCRUBBERS = 64
 
 
-class Finding(NamedTuple):
+class SecretFinding(NamedTuple):
     """Something that looks like a secret: its line (from 1) and its kind, never its value."""
 
     line: int
@@ -308,13 +308,13 @@ class Redactor:
             )
         return "...".join(parts)
 
-    def find_secrets(self, data: bytes) -> list[Finding]:
+    def find_secrets(self, data: bytes) -> list[SecretFinding]:
         """Report what looks like a secret in a file, in order; each line once for each kind.
 
         This looks at the text of the file. A secret that a stream in it delivers in pieces is found by
         :meth:`redact_interaction`, which then returns another object.
         """
-        found: dict[Finding, None] = {}
+        found: dict[SecretFinding, None] = {}
         line, position = 1, 0
         for span in sorted(
             (
@@ -324,7 +324,7 @@ class Redactor:
         ):
             line += data.count(b"\n", position, span.start)
             position = span.start
-            found[Finding(line, span.kind)] = None
+            found[SecretFinding(line, span.kind)] = None
         return list(found)
 
     def _scrubber_knowing(self, values: frozenset[str]) -> Scrubber:

@@ -33,7 +33,7 @@ class OutgoingRequest:
     longest_answer: int | None = None
 
 
-class Admission(Protocol):
+class AdmittedRequest(Protocol):
     """A request that a gate has let through. ``headers`` are sent with it."""
 
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class RequestGate(Protocol):
         """The seconds for which a call may wait. Where it is asked to wait longer it fails: its caller comes back."""
         ...
 
-    def admit(self, request: OutgoingRequest, waited: float) -> Admission | float:
+    def admit(self, request: OutgoingRequest, waited: float) -> AdmittedRequest | float:
         """Let a request through, or return the seconds after which to ask again.
 
         ``waited`` is how long it has been waiting. Raises what the call is to fail with: what must not be sent, or is

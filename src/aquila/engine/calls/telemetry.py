@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aquila import plugins
-from aquila.engine.calls.request_gate import Admission
+from aquila.engine.calls.request_gate import AdmittedRequest
 from aquila.engine.endpoints.protocol import Turn
 from aquila.events import Event, Retry, ToolCall, ToolResult
 from aquila.hookspecs import AnswerInfo, CallInfo
@@ -30,7 +30,7 @@ class Telemetry:
         self._stopped = False
         self._request: tuple[int, float] | None = None
         """The turn and the start of the request under way."""
-        self.admission: Admission | None = None
+        self.admission: AdmittedRequest | None = None
         """That of the request under way, where a gate is in force. It ends with the request, whoever ends it."""
 
     def _report_start(self) -> None:

@@ -83,7 +83,7 @@ class _Exchange:
             made.__cause__ = error
         return RequestOutcome(call.error_or_total_timeout(made), answer.begun, headers)
 
-    def _refusal_error(self, refusal: own_connections.Refusal) -> BaseException:
+    def _refusal_error(self, refusal: own_connections.RefusedHandshake) -> BaseException:
         context = self._call.error_context
         status = refusal.status
         if status < 400:

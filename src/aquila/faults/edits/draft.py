@@ -35,7 +35,7 @@ class _Change(NamedTuple):
 
 
 @dataclass(slots=True)
-class Part:
+class DraftPart:
     """A JSON object of an answer: the whole, or that of an event. ``value`` may be changed in place.
 
     Its numbers are texts, as they were written: see ``number``.
@@ -75,7 +75,7 @@ class Draft:
     def __init__(self, response: RecordedResponse) -> None:
         """Read an answer. Raises ``ImpossibleFault`` for one that holds no JSON object."""
         self.response = response
-        self.parts: list[Part] = []
+        self.parts: list[DraftPart] = []
         self._sources: list[_Source] = []
         self._body = response.body
         self._is_array = False
@@ -164,7 +164,7 @@ class Draft:
         value, style = read
         if self.is_streamed:
             style = replace(style, indent="", newline=False)  # an event has one line
-        self.parts.append(Part(value))
+        self.parts.append(DraftPart(value))
         self._sources.append(_Source(start, end, data, style, write_json(value, style), value.get("type")))
 
     # --- writing
@@ -190,7 +190,7 @@ class Draft:
                 end = self._sources[at + 1].start
         return _Change(start, end)
 
-    def _replacement(self, part: Part, source: _Source) -> Iterator[_Change]:
+    def _replacement(self, part: DraftPart, source: _Source) -> Iterator[_Change]:
         after = write_json(part.value, source.style)
         if after == source.before:
             return

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.yaml.tree import Number
-from aquila.faults.edits.draft import Draft, Part, Value, number
+from aquila.faults.edits.draft import Draft, DraftPart, Value, number
 from aquila.faults.edits.form_edits import (
     NO_CALL,
     NO_END,
@@ -194,7 +194,7 @@ def _silence_events(draft: Draft, message: Value | None) -> None:
             first = index
             places[index] = number(at)
             at += 1
-    before_end: Part | None = None
+    before_end: DraftPart | None = None
     for part in draft.parts:
         index = str(part.value.get("output_index"))
         if index in said:
@@ -228,7 +228,7 @@ def _write_item_events(message: Value, index: Number) -> list[Value]:
     return [{"type": f"response.{kind}", "sequence_number": number(0), **fields} for kind, fields in events]
 
 
-def _number_events(parts: Iterable[Part]) -> None:
+def _number_events(parts: Iterable[DraftPart]) -> None:
     """Number the events anew from the first number on. Where events have none, those that were added have none."""
     following: int | None = None
     for part in parts:

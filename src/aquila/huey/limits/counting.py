@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila.huey.limits.rules import Rule
+from aquila.huey.limits.rules import LimitRule
 
 SLICES = 60
 _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
@@ -80,11 +80,11 @@ def _number(value: Any) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LimitTurn:
     """When a request that was not let in may come back, and which rule kept it out."""
 
     at: float
-    rule: Rule
+    rule: LimitRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Asking:
     patience: float = math.inf
 
 
-def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) -> Turn | None:
+def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: float) -> LimitTurn | None:
     """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
     turns = []
     _follow_clock(counts, rules, now)
@@ -115,7 +115,7 @@ def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) ->
         if at > now:
             # Whose turn had come too early, or was used too late, does not go to the end of the line.
             line = rule.id + _AGAIN if asking.has_turn else rule.id
-            turns.append((Turn(max(room, counts.turns.get(line, 0.0)), rule), line))
+            turns.append((LimitTurn(max(room, counts.turns.get(line, 0.0)), rule), line))
     if not turns:
         for rule in rules:
             _count(counts, rule, asking, now)
@@ -129,7 +129,7 @@ def let_in(counts: Counts, rules: Sequence[Rule], asking: Asking, now: float) ->
 
 
 def settle(
-    counts: Counts, rules: Sequence[Rule], asking: Asking, admitted: float, now: float, tokens: int | None
+    counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float, now: float, tokens: int | None
 ) -> None:
     """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
     _follow_clock(counts, rules, now)
@@ -143,7 +143,7 @@ def settle(
     counts.seconds += _WEIGHT * (max(0.0, now - admitted) - counts.seconds)
 
 
-def take_back(counts: Counts, rules: Sequence[Rule], asking: Asking, admitted: float) -> None:
+def take_back(counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float) -> None:
     """Undo the counting of a request that is not sent after all."""
     for rule in rules:
         if rule.unit == "at once":
@@ -158,16 +158,16 @@ def note_answer(counts: Counts, tokens: int) -> None:
     counts.tokens += _WEIGHT * (tokens - counts.tokens)
 
 
-def _slice_of(now: float, rule: Rule) -> int:
+def _slice_of(now: float, rule: LimitRule) -> int:
     return int(now * SLICES / rule.period)
 
 
-def _amount_of(rule: Rule, asking: Asking) -> int:
+def _amount_of(rule: LimitRule, asking: Asking) -> int:
     # What is larger than the whole limit is let in where nothing else is: it would never be otherwise.
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
 
 
-def _follow_clock(counts: Counts, rules: Sequence[Rule], now: float) -> None:
+def _follow_clock(counts: Counts, rules: Sequence[LimitRule], now: float) -> None:
     """Move what is counted to where it would be if the clock had always been as it is now, where it was put back.
 
     Else nobody would be let in until it has come to the same time again.
@@ -185,7 +185,7 @@ def _follow_clock(counts: Counts, rules: Sequence[Rule], now: float) -> None:
     counts.at = max(counts.at, now)
 
 
-def _forget_past(counts: Counts, rule: Rule, now: float) -> None:
+def _forget_past(counts: Counts, rule: LimitRule, now: float) -> None:
     if rule.unit == "at once":
         leases = counts.leases.get(rule.id, {})
         counts.leases[rule.id] = {id: until for id, until in leases.items() if until > now}
@@ -194,7 +194,7 @@ def _forget_past(counts: Counts, rule: Rule, now: float) -> None:
         counts.amounts[rule.id] = {at: amount for at, amount in slices.items() if at >= oldest}
 
 
-def _find_room(counts: Counts, rule: Rule, asking: Asking, now: float) -> float:
+def _find_room(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> float:
     """Return the moment from which on a request fits, as far as is known now: ``now`` if it does already."""
     if rule.unit == "at once":
         taken = len(counts.leases[rule.id])
@@ -210,7 +210,7 @@ def _find_room(counts: Counts, rule: Rule, asking: Asking, now: float) -> float:
     return now
 
 
-def _count(counts: Counts, rule: Rule, asking: Asking, now: float) -> None:
+def _count(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> None:
     if rule.unit == "at once":
         counts.leases[rule.id][asking.lease] = asking.until
     else:
@@ -218,7 +218,7 @@ def _count(counts: Counts, rule: Rule, asking: Asking, now: float) -> None:
         slices[at] = slices.get(at, 0) + _amount_of(rule, asking)
 
 
-def _pace(counts: Counts, rule: Rule, asking: Asking) -> float:
+def _pace(counts: Counts, rule: LimitRule, asking: Asking) -> float:
     """Return how far apart two turns are."""
     if rule.unit == "at once":
         between = counts.seconds / rule.amount
@@ -226,7 +226,7 @@ def _pace(counts: Counts, rule: Rule, asking: Asking) -> float:
     return rule.period * (1 + 1 / SLICES) * _amount_of(rule, asking) / rule.amount
 
 
-def describe(counts: Counts, rules: Sequence[Rule]) -> Mapping[str, int]:
+def describe(counts: Counts, rules: Sequence[LimitRule]) -> Mapping[str, int]:
     """Return what is counted now, by the text of each rule."""
     return {
         rule.text: len(counts.leases.get(rule.id, {}))

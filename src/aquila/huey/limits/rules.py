@@ -29,7 +29,7 @@ _THOUSANDS = {"": 1, "k": 1000, "m": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LimitRule:
     """One limit: ``amount`` of a ``unit`` in any ``period`` (seconds), of a provider and the models that fit a pattern.
 
     ``text`` is what was written.
@@ -52,10 +52,10 @@ class Rule:
         return is_host_of(host, self.provider) and fits_pattern(model.lower(), self.model.lower())
 
 
-def parse_limits(given: str | Iterable[str]) -> tuple[Rule, ...]:
+def parse_limits(given: str | Iterable[str]) -> tuple[LimitRule, ...]:
     """Return the rules of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
     texts = [given] if isinstance(given, str) else list(given)
-    rules: dict[tuple[str, str], Rule] = {}
+    rules: dict[tuple[str, str], LimitRule] = {}
     for text in texts:
         if not isinstance(text, str):
             raise ConfigError(f"a limit is a text such as {EXAMPLE!r}, not {text!r}")
@@ -66,7 +66,7 @@ def parse_limits(given: str | Iterable[str]) -> tuple[Rule, ...]:
     return tuple(rules.values())
 
 
-def _parse_text(text: str) -> list[Rule]:
+def _parse_text(text: str) -> list[LimitRule]:
     rules = []
     at = 0
     for part in text.split(";"):
@@ -88,7 +88,7 @@ def _parse_text(text: str) -> list[Rule]:
     return rules
 
 
-def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> Rule:
+def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> LimitRule:
     found = _RULE.fullmatch(limit.strip())
     if found is None:
         raise _mistake(text, at, limit, "not a limit")
@@ -104,7 +104,7 @@ def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> R
         period = _PERIODS.get(name, _PERIODS.get(name.removesuffix("s"), 0.0))
         if not period:
             raise _mistake(text, at, limit, f"a period is s, min, h or day, not {found['period']!r}")
-    return Rule(
+    return LimitRule(
         provider, model, unit, int(amount), period, f"{provider}{'' if model == '*' else '/' + model}: {limit.strip()}"
     )
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from aquila.engine.calls.timeouts import check_seconds
 from aquila.errors import ConfigError
 from aquila.huey.limits.budgets import TOKENS, Cap, parse_budget
-from aquila.huey.limits.rules import Rule, parse_limits
+from aquila.huey.limits.rules import LimitRule, parse_limits
 from aquila.huey.limits.unique_settings import check_unique
 from aquila.prices import Price, PriceTable, prices_of, read_prices
 from aquila.recording import runtime
@@ -30,7 +30,7 @@ class Limits:
     tests count, and those that a recording or a script answers.
     """
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[LimitRule, ...] = ()
     caps: tuple[Cap, ...] = ()
     prices: PriceTable | None = None
     lease: float = LEASE

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from aquila.huey.limits import counting
-from aquila.huey.limits.counting import Asking, Counts, Turn
-from aquila.huey.limits.rules import Rule
+from aquila.huey.limits.counting import Asking, Counts, LimitTurn
+from aquila.huey.limits.rules import LimitRule
 from aquila.huey.state import SharedState
 
 logger = logging.getLogger("huey.aquila")
@@ -30,10 +30,10 @@ class Counter:
     """Where rules are counted: those of a queue in one place for each provider, those of a task in one of its own."""
 
     key: str
-    rules: tuple[Rule, ...]
+    rules: tuple[LimitRule, ...]
 
 
-def counters_of(rules: Iterable[Rule], owner: str = "") -> list[Counter]:
+def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
     """Return where rules are counted. ``owner`` is the name of the task that they belong to, if they do."""
     ordered = sorted(rules, key=lambda rule: rule.provider)
     return [
@@ -123,7 +123,7 @@ class Held:
             self._state.update(TABLE, counter.key, changed, order=self._admitted)
 
 
-def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: float, now: float) -> Held | Turn:
+def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: float, now: float) -> Held | LimitTurn:
     """Count a request by all its limits, or by none: then return its turn.
 
     ``now`` is the time by the clock of the storage, and ``lease`` how long slots last, in seconds. They are renewed
@@ -131,7 +131,7 @@ def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: 
     """
     held = Held(state, now, lease)
     for counter in counters:
-        outcome: list[tuple[Asking, Turn | None]] = []
+        outcome: list[tuple[Asking, LimitTurn | None]] = []
 
         def let_in(data: bytes | None, counter: Counter = counter, outcome: list[object] = outcome) -> bytes:  # type: ignore[assignment]
             counts = Counts.read(data)

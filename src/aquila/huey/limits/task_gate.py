@@ -14,7 +14,7 @@ from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import ConfigError, LimitReached, ProviderError
 from aquila.events import Usage
-from aquila.huey.limits.counting import Turn
+from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.estimates import estimate_input
 from aquila.huey.limits.rescheduling import has_waited
 from aquila.lazy_imports import lazy_modules
@@ -99,7 +99,7 @@ class TaskGate:
                 patience=math.inf if self._wait is None else self._wait - waited,
             )
             found = shared_limits.acquire(state, counters, need, limits.lease, now)
-            if isinstance(found, Turn):
+            if isinstance(found, LimitTurn):
                 reason = f"the limit {found.rule.text!r} is reached"
                 return self._wait_or_leave(found.at - now, waited, reason, limit=found.rule.text)
             held = found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aquila.huey.live.events import batch_key, events_table
-from aquila.huey.state import Change, SharedState
+from aquila.huey.state import EntryChange, SharedState
 
 
 def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) -> int:
@@ -23,6 +23,6 @@ def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) ->
         number = 0
 
 
-def change_for(job: str, batch: bytes, number: int) -> Change:
+def change_for(job: str, batch: bytes, number: int) -> EntryChange:
     """Return what stores a batch under a number that is probably free."""
-    return Change(events_table(job), batch_key(number), None, batch, number)
+    return EntryChange(events_table(job), batch_key(number), None, batch, number)

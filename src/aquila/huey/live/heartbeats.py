@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from aquila.huey.live.job_record import Place
+from aquila.huey.live.job_record import StoragePlace
 from aquila.huey.state import state_of
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ class Heartbeats:
         self._unless_away = unless_away
         self._pid = os.getpid()
         self._began = time.time()
-        self._due: dict[Place, float] = {}
-        self._told: dict[Place, int] = {}
+        self._due: dict[StoragePlace, float] = {}
+        self._told: dict[StoragePlace, int] = {}
         """How many workers the heartbeat of ``keep_running`` has reported."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
-        self.workers: list[Place] = []
+        self.workers: list[StoragePlace] = []
         self.has_left = False
 
-    def add_worker(self, place: Place) -> None:
+    def add_worker(self, place: StoragePlace) -> None:
         """Count a worker that begins."""
         self.has_left = False
         self.workers.append(place)
 
-    def remove_worker(self, place: Place) -> None:
+    def remove_worker(self, place: StoragePlace) -> None:
         """Count a worker that ends."""
         if place in self.workers:
             self.workers.remove(place)
@@ -66,7 +66,7 @@ class Heartbeats:
         """Return when to call ``beat`` again, by ``time.monotonic``."""
         return min(self._due.values(), default=time.monotonic() + self._every)
 
-    def describe_consumer(self, place: Place) -> dict[str, Any]:
+    def describe_consumer(self, place: StoragePlace) -> dict[str, Any]:
         """Return what the heartbeat of ``keep_running`` at a place says of this process: nothing without a worker."""
         if self.has_left or place not in self.workers:
             return {}
@@ -98,7 +98,7 @@ class Heartbeats:
                     # Asked each time: somebody may have set the clock of the storage.
                     state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
 
-    def _is_told_otherwise(self, place: Place, workers: int) -> bool:
+    def _is_told_otherwise(self, place: StoragePlace, workers: int) -> bool:
         """Whether the heartbeat of ``keep_running`` says that these workers live. Has it say so when one has begun."""
         life = self._publisher.huey.find_life_at(place.storage)
         if life is None:
@@ -117,18 +117,18 @@ class Heartbeats:
         for place in list(self._due):
             self._take_leave_of(place)
 
-    def _take_leave_of(self, place: Place) -> None:
+    def _take_leave_of(self, place: StoragePlace) -> None:
         self._due.pop(place, None)
         with self._unless_away():
             state_of(place).delete(WORKERS_TABLE, self.worker)
 
-    def _find_running(self) -> dict[Place, list[str]]:
-        found: dict[Place, list[str]] = {}
+    def _find_running(self) -> dict[StoragePlace, list[str]]:
+        found: dict[StoragePlace, list[str]] = {}
         for record in self._publisher.records.values():
             if record.run and not record.is_over:
                 found.setdefault(record.place, []).append(record.summary.id)
         return found
 
     @staticmethod
-    def _describe(place: Place, workers: int, running: dict[Place, list[str]]) -> dict[str, Any]:
+    def _describe(place: StoragePlace, workers: int, running: dict[StoragePlace, list[str]]) -> dict[str, Any]:
         return {"workers": workers, "running": running.get(place, [])[:_MOST_RUNNING]}

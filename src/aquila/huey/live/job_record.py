@@ -51,7 +51,7 @@ Pending = tuple[str, float, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoragePlace:
     """Where something is published: the storage that a Huey had at the time. A test gives a Huey another for a while.
 
     ``state_of`` and ``wake_subscribers`` take it in the place of a Huey.
@@ -67,7 +67,7 @@ class JobRecord:
     while nobody has looked what there is.
     """
 
-    def __init__(self, place: Place, summary: JobSummary, run: JobRun | None) -> None:
+    def __init__(self, place: StoragePlace, summary: JobSummary, run: JobRun | None) -> None:
         self.place = place
         self.summary = summary
         self.run = run

@@ -28,7 +28,7 @@ from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
-from aquila.huey.live.job_record import JobRecord, Place, clean_tail
+from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
 from aquila.huey.live.storing import RecordStore
@@ -242,7 +242,7 @@ class JobPublisher:
         run = JobRun(
             self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
         )
-        record = JobRecord(Place(self.huey.storage), self._summarize(task), run)
+        record = JobRecord(StoragePlace(self.huey.storage), self._summarize(task), run)
         # As they are now: the task may change them. Secrets are removed when they are stored.
         arguments = describe_arguments(task) if self.content else ""
         with self.lock:
@@ -292,7 +292,7 @@ class JobPublisher:
         self.store.wake()
 
     def _end_without_run(self, summary: JobSummary, now: float, kind: str, error: BaseException | None = None) -> None:
-        record = JobRecord(Place(self.huey.storage), summary, None)
+        record = JobRecord(StoragePlace(self.huey.storage), summary, None)
         record.is_over = True
         summary.ended_as = "failed" if kind == events.FAILED else "canceled"
         data: dict[str, Any] = {}

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from aquila.huey.live import events
 from aquila.huey.live.appending import append_batch, change_for
 from aquila.huey.live.heartbeats import WORKERS_TABLE, Heartbeats
-from aquila.huey.live.job_record import JobRecord, Pending, Place, clean_tail
+from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
-from aquila.huey.state import Change, SharedState, state_of
+from aquila.huey.state import EntryChange, SharedState, state_of
 
 if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
@@ -67,9 +67,9 @@ class SummaryUpdate:
         return known.encode()
 
 
-def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[Place, list[JobRecord]]]:
+def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[StoragePlace, list[JobRecord]]]:
     """Return the records of each place, one for each job: what two executions say of it goes in their order."""
-    found: dict[Place, dict[str, JobRecord]] = {}
+    found: dict[StoragePlace, dict[str, JobRecord]] = {}
     for _, record in waiting:
         found.setdefault(record.place, {}).setdefault(record.summary.id, record)
     return [(place, list(records.values())) for place, records in found.items()]
@@ -141,14 +141,14 @@ class RecordStore:
         """Count a worker of this process that begins."""
         with self._publisher.lock:
             self._forget_parent()
-            self.heartbeats.add_worker(Place(self._publisher.huey.storage))
+            self.heartbeats.add_worker(StoragePlace(self._publisher.huey.storage))
         self._start_thread()
         self.wake()
 
     def end_worker(self) -> None:
         """Store everything that a worker leaves. The last one takes leave, and ends the thread."""
         self.flush()
-        place = Place(self._publisher.huey.storage)
+        place = StoragePlace(self._publisher.huey.storage)
         with self._publisher.lock:
             self.heartbeats.remove_worker(place)
             thread = None if self.heartbeats.workers or self._publisher.records else self._thread
@@ -215,7 +215,7 @@ class RecordStore:
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
-            stored: dict[Place, dict[str, None]] = {}
+            stored: dict[StoragePlace, dict[str, None]] = {}
             with self._unless_away():
                 try:
                     self._store_all(waiting, stored)
@@ -226,7 +226,7 @@ class RecordStore:
             if any(record.must_be_stored for _, record in waiting):
                 self.wake()
 
-    def _store_all(self, waiting: list[tuple[str, JobRecord]], stored: dict[Place, dict[str, None]]) -> None:
+    def _store_all(self, waiting: list[tuple[str, JobRecord]], stored: dict[StoragePlace, dict[str, None]]) -> None:
         """Store what is new of executions. Fills ``stored`` with the jobs of which something is stored, by place."""
         for place, records in _group_by_place(waiting):
             with contextlib.suppress(*_ODD):  # whose it is turns out below
@@ -262,7 +262,7 @@ class RecordStore:
         try:
             present = state.get_many(JOBS_TABLE, [record.summary.id for record, _ in updates])
             changes = [
-                Change(JOBS_TABLE, record.summary.id, old, update.merge(old), update.at)
+                EntryChange(JOBS_TABLE, record.summary.id, old, update.merge(old), update.at)
                 for (record, update), old in zip(updates, present, strict=True)
             ]
             done = state.change_many(changes)
@@ -350,7 +350,7 @@ class RecordStore:
         """Return what the heartbeat of ``keep_running`` at a storage says of this process: nothing without a worker."""
         with self._publisher.lock:
             self._forget_parent()
-            return self.heartbeats.describe_consumer(Place(storage))
+            return self.heartbeats.describe_consumer(StoragePlace(storage))
 
     def _forget_old_jobs(self) -> None:
         now = time.monotonic()

@@ -8,6 +8,6 @@ Heartbeats, copies of running tasks, dead letters, limits and the events of jobs
 from __future__ import annotations
 
 from aquila.huey.state.choosing import state_of
-from aquila.huey.state.shared_tables import Change, Entry, SharedState
+from aquila.huey.state.shared_tables import Entry, EntryChange, SharedState
 
-__all__ = ["Change", "Entry", "SharedState", "state_of"]
+__all__ = ["Entry", "EntryChange", "SharedState", "state_of"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Change, Entry, SharedState
+from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, EntryChange, SharedState
 
 # KEYS: the hash and the sorted set. What a pipeline cannot decide is decided by the server. Numbers of Lua lose digits
 # on their way back, so orders go both ways as text.
@@ -107,7 +107,7 @@ class RedisState(SharedState):
     def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
         return list(self._redis.hmget(self.keys_of(table)[0], keys)) if keys else []
 
-    def change_many(self, changes: Sequence[Change]) -> list[bool]:
+    def change_many(self, changes: Sequence[EntryChange]) -> list[bool]:
         if not changes:
             return []
         with self._redis.pipeline(transaction=False) as pipeline:

@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     order: float
 
 
-class Change(NamedTuple):
+class EntryChange(NamedTuple):
     """An entry to be stored: where there is none if ``old`` is None, else in the place of this value."""
 
     table: str
@@ -109,7 +109,7 @@ class SharedState(ABC):
         """Return the values of some keys, None for each that has none."""
         return [self.get(table, key) for key in keys]
 
-    def change_many(self, changes: Sequence[Change]) -> list[bool]:
+    def change_many(self, changes: Sequence[EntryChange]) -> list[bool]:
         """Add and replace entries. Returns for each whether it was done, as ``add`` and ``replace`` do."""
         return [
             self.add(change.table, change.key, change.new, order=change.order)

@@ -212,7 +212,7 @@ class _Listener:
         address = guard.format_address(self._host, None if self._port == _PORTS[scheme] else self._port)
         try:
             socket_answers.answer_client(connection, f"{scheme}://{address}", self._ask)
-        except socket_answers.NotUnderstood as error:
+        except socket_answers.NotHttp as error:
             policy.refuse_own_socket(self._host, self._port, str(error))
 
     def _ask(self, request: Any) -> Any:

@@ -217,7 +217,7 @@ class _Wire:
                 self._end(Close(self._by, int(closed.code), closed.reason))
 
 
-class _Stream:
+class _WatchedStream:
     """A connection of the library, of which the bytes are seen on their way."""
 
     def __init__(self, stream: Any) -> None:
@@ -227,7 +227,7 @@ class _Stream:
         return self._stream.get_extra_info(info)
 
 
-class _NotedBytes(_Stream):
+class _NotedBytes(_WatchedStream):
     """What a recording notes of them. A session reads all the time; ``reading`` is for ``catch_receive``."""
 
     def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
@@ -282,7 +282,7 @@ class _AsyncNotedStream(_NotedBytes):
         await self._stream.aclose()
 
 
-class _ComparedBytes(_Stream):
+class _ComparedBytes(_WatchedStream):
     """What a replay compares of them. ``reading`` is for ``catch_receive``."""
 
     def __init__(self, stream: Any, conversation: ReplayedConversation) -> None:

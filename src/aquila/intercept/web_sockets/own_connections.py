@@ -77,7 +77,7 @@ async def leave_async(connection: Any) -> None:
     await connection.wait_closed()
 
 
-class Refusal(NamedTuple):
+class RefusedHandshake(NamedTuple):
     """The answer to a handshake that was refused. The names of ``headers`` are in lower case."""
 
     status: int
@@ -85,12 +85,12 @@ class Refusal(NamedTuple):
     body: bytes
 
 
-def read_refusal(error: BaseException) -> Refusal | None:
+def read_refusal(error: BaseException) -> RefusedHandshake | None:
     """Return the answer that refused a handshake, if that is what an error of the library says."""
     response: Any = getattr(error, "response", None)
     if not hasattr(response, "status_code"):
         return None
-    return Refusal(response.status_code, dict(fields_of(response.headers)), response.body or b"")
+    return RefusedHandshake(response.status_code, dict(fields_of(response.headers)), response.body or b"")
 
 
 def read_headers(connection: Any) -> Mapping[str, str]:

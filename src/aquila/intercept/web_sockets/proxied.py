@@ -38,7 +38,7 @@ _MOST_WAITING = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedUpstream:
     """An answer of the upstream that refuses a handshake."""
 
     status: int
@@ -56,7 +56,7 @@ class UpstreamConversation:
         self._connection: Any = None
 
     async def connect(self) -> Any:
-        """Connect. Return a connection of ``websockets``, or a ``Refusal``. Raises ``UpstreamFailed``.
+        """Connect. Return a connection of ``websockets``, or a ``RefusedUpstream``. Raises ``UpstreamFailed``.
 
         Where the caller is cancelled, a client has left before it was answered. ``close`` must be awaited in any case.
         """
@@ -106,9 +106,9 @@ class UpstreamConversation:
             logger=SILENT,
         )
 
-    async def _take_refusal(self, response: Any) -> Refusal:
+    async def _take_refusal(self, response: Any) -> RefusedUpstream:
         fields = fields_of(response.headers)
-        refusal = Refusal(
+        refusal = RefusedUpstream(
             int(response.status_code),
             tuple(field for field in fields if field[0] not in _OF_ONE_BODY),
             bytes(response.body or b""),

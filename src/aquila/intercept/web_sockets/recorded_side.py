@@ -15,7 +15,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
 from aquila.intercept.web_sockets.readings import Readings
-from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, Said, find_place
+from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, SaidMessage, find_place
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import conversations, drift_watch
 from aquila.recording.decisions import ReplayDecision
@@ -90,7 +90,7 @@ class RecordedSide:
         history, plays = self._holder.history, self._session.conversations
         if not history.is_open:
             return self._replay.take_sent(data, is_text)
-        said = Said(data, True, is_text)
+        said = SaidMessage(data, True, is_text)
         miss: FrameMiss | None = None
         if plays.holder_of(self._holder.interaction) in (None, self._holder):
             miss = self._replay.take_sent(data, is_text)
@@ -164,7 +164,7 @@ class RecordedSide:
             if self._unsaid:
                 frames, self._unsaid = [*self._unsaid, *frames], []
             if self._holder.history.is_open:
-                self._holder.history.add([Said(frame.data, sent=False) for frame in frames])
+                self._holder.history.add([SaidMessage(frame.data, sent=False) for frame in frames])
         if not self._timing:
             return [(0.0, frame) for frame in frames]
         return [(self._take_pause(frame.at), frame) for frame in frames]

@@ -16,7 +16,7 @@ from aquila.recording import redactors
 from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
 from aquila.recording.session_factory import match_rules_of
-from aquila.scripting.conversation import ScriptedConversation, Turn
+from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.transports.scope_route import ScopeRoute, meet_fault
 from aquila.transports.script_route import ask_script, explain_unscripted
@@ -96,7 +96,7 @@ class ScriptedSide:
     def is_silenced(self) -> bool:
         return bool(self._silenced_by) and self._conversation.ended == "left"
 
-    def _answer(self, question: Question) -> Turn:
+    def _answer(self, question: Question) -> ScriptedTurn:
         asked = question.request
         met = self._meet_fault(question) if self._scope.faults is not None else None
         if met is not None:
@@ -126,7 +126,7 @@ class ScriptedSide:
         ended = frames[-1].at if frames else 0
         return Interaction(self._form.handshake, RecordedResponse(SWITCHED, (), tuple(chunks), ended=ended))
 
-    def _tell(self, decision: ReplayDecision, asked: RecordedRequest) -> Turn:
+    def _tell(self, decision: ReplayDecision, asked: RecordedRequest) -> ScriptedTurn:
         """Tell an answer up to where the client would ask once more."""
         response = decision.interaction.response
         frames: list[Frame] = []
@@ -142,7 +142,7 @@ class ScriptedSide:
             self._silenced_by = decision.fault
         is_cut = response.end in ("broken", "silent")
         self.readings.begin(decision, asked, None if is_cut else self._conversation.told_count + len(frames))
-        return Turn(frames, ending)
+        return ScriptedTurn(frames, ending)
 
     def _redact(self, text: str) -> str:
         settings = self._settings

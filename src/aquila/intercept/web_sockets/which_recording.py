@@ -24,7 +24,7 @@ _LONGEST = 4096
 """After so many messages of both it does, too."""
 
 
-class Said(NamedTuple):
+class SaidMessage(NamedTuple):
     """A message of the client, or, if it was not ``sent``, one that was delivered to it."""
 
     data: bytes
@@ -45,7 +45,7 @@ class History:
 
     def __init__(self, replay_of: Callable[[Interaction], ConversationReplay]) -> None:
         self._replay_of = replay_of
-        self._said: list[Said] | None = []
+        self._said: list[SaidMessage] | None = []
 
     @property
     def is_open(self) -> bool:
@@ -57,7 +57,7 @@ class History:
         """Whether the client has said something."""
         return self._said is None or any(each.sent for each in self._said)
 
-    def add(self, said: Iterable[Said]) -> None:
+    def add(self, said: Iterable[SaidMessage]) -> None:
         """Note what was said."""
         if self._said is not None:
             self._said += said
@@ -68,7 +68,7 @@ class History:
         """Keep the recording from now on."""
         self._said = None
 
-    def fit(self, interaction: Interaction, *more: Said) -> Fitting | None:
+    def fit(self, interaction: Interaction, *more: SaidMessage) -> Fitting | None:
         """Return a recording as it is after all that was said, and ``more``; None if it does not have all of that.
 
         What a provider has said is the same but for its ids. The client knows those that it was told.
@@ -100,7 +100,7 @@ class Holder:
 
 
 def find_place(
-    asking: Holder, others: Sequence[Interaction], holder_of: Callable[[Interaction], Holder | None], said: Said
+    asking: Holder, others: Sequence[Interaction], holder_of: Callable[[Interaction], Holder | None], said: SaidMessage
 ) -> tuple[Fitting, Callable[[], None]] | None:
     """Find another recording for a connection whose own does not have what it says; None if there is none.
 

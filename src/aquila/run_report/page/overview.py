@@ -15,7 +15,7 @@ _LONGEST_REASON = 160
 WRONG = ("failed", "error", "interrupted")
 
 
-class Row(TypedDict):
+class OverviewRow(TypedDict):
     """A test in the list. ``number`` is its place in the report, ``size`` the bytes of its requests and answers.
 
     ``why`` is the line in which a failure says what is wrong.
@@ -64,7 +64,7 @@ class Cause(TypedDict):
 class Overview(TypedDict):
     """All that the page shows first. ``states`` counts requests, and the lists of tests hold their numbers."""
 
-    rows: list[Row]
+    rows: list[OverviewRow]
     states: dict[str, int]
     traffic: list[Traffic]
     causes: list[Cause]
@@ -108,7 +108,7 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     }
 
 
-def _tell_apart(rows: list[Row]) -> None:
+def _tell_apart(rows: list[OverviewRow]) -> None:
     """Number the tests with an id that others have, too: links lead to ids."""
     known: set[str] = set()
     for row in rows:
@@ -130,13 +130,13 @@ def find_reason(failure: str) -> str:
     return (marked or lines[-1:])[0][:_LONGEST_REASON]
 
 
-def _first(rows: list[Row], key: Callable[[Row], Any]) -> list[int]:
+def _first(rows: list[OverviewRow], key: Callable[[OverviewRow], Any]) -> list[int]:
     return [row["number"] for row in sorted(rows, key=key)[:LONGEST_LIST]]
 
 
-def _make_row(test: Test, numbers: list[int]) -> Row:
+def _make_row(test: Test, numbers: list[int]) -> OverviewRow:
     exchanges = [exchange for exchange in test["exchanges"] if is_asked(exchange)]
-    row: Row = {
+    row: OverviewRow = {
         "number": numbers[-1],
         "id": test["id"],
         "file": test["file"],

@@ -22,7 +22,7 @@ _HEADER_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 _INNER = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')
 
 
-class Frame(NamedTuple):
+class AmazonFrame(NamedTuple):
     """A frame and where it stands. One that broke off lacks the end of its payload, or of its headers."""
 
     start: int
@@ -39,7 +39,7 @@ def begins_with_frame(data: bytes) -> bool:
     return _read_prelude(data, 0) is not None
 
 
-def read_frames(data: bytes) -> Iterator[Frame]:
+def read_frames(data: bytes) -> Iterator[AmazonFrame]:
     """Yield the frames of a body up to one that is none."""
     at = 0
     while sizes := _read_prelude(data, at):
@@ -48,7 +48,7 @@ def read_frames(data: bytes) -> Iterator[Frame]:
         headers_end = min(at + _PRELUDE.size + header_size, end)
         payload_end = min(at + size - _CHECKSUM.size, end)
         headers, payload = data[at + _PRELUDE.size : headers_end], data[headers_end:payload_end]
-        yield Frame(at, end, headers, payload, size, header_size)
+        yield AmazonFrame(at, end, headers, payload, size, header_size)
         at = end
 
 
@@ -61,7 +61,7 @@ def _read_prelude(data: bytes, at: int) -> tuple[int, int] | None:
     return (size, header_size) if zlib.crc32(data[at : at + 8]) == checksum else None
 
 
-def write_frame(frame: Frame, headers: bytes, payload: bytes) -> bytes:
+def write_frame(frame: AmazonFrame, headers: bytes, payload: bytes) -> bytes:
     """Return a frame with other headers and another payload. What it lacks, it still lacks."""
     longer = len(headers) - len(frame.headers)
     size = frame.size + longer + len(payload) - len(frame.payload)

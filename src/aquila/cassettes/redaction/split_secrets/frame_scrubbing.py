@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.split_secrets.amazon_frames import (
-    Frame,
+    AmazonFrame,
     Payload,
     find_header_texts,
     read_frames,
@@ -83,7 +83,7 @@ def find_in_frames(
     return found + in_headers
 
 
-def _place_in_frames(part: FoundSecret, frames: Sequence[Frame], starts: Sequence[int]) -> Iterator[FoundSecret]:
+def _place_in_frames(part: FoundSecret, frames: Sequence[AmazonFrame], starts: Sequence[int]) -> Iterator[FoundSecret]:
     for number in {bisect_right(starts, part.start) - 1, bisect_right(starts, part.end - 1) - 1}:
         yield part._replace(start=frames[number].start, end=frames[number].end)
 

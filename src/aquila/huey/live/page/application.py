@@ -29,7 +29,7 @@ from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.page import actions, streams
 from aquila.huey.live.page.access import FORM_COOKIE, Access, Level, form_value_of, set_cookie
-from aquila.huey.live.page.contents import JobPage, Overview, Site
+from aquila.huey.live.page.contents import JobOverview, JobPage, Site
 from aquila.huey.live.page.rendering import HERE, render
 from aquila.huey.live.subscription import reading_limiter
 from aquila.optional import import_optional
@@ -111,7 +111,7 @@ class _Endpoints:
         level = self._access.level_of(request)
         if level == "none":
             return self._ask_for_token(request)
-        overview = Overview.read(self._site, request.query_params, may_act=level == "act")
+        overview = JobOverview.read(self._site, request.query_params, may_act=level == "act")
         return await self._render(request, "overview.html", overview.describe, level)
 
     async def stream_overview(self, request: Request) -> Response:
@@ -119,7 +119,7 @@ class _Endpoints:
         level = self._access.level_of(request)
         if level == "none":
             return Response(status_code=401)
-        overview = Overview.read(self._site, request.query_params, may_act=level == "act")
+        overview = JobOverview.read(self._site, request.query_params, may_act=level == "act")
         base, form = request.scope.get("root_path", ""), form_value_of(request)
         sent: list[str] = []
 

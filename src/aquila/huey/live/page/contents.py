@@ -47,7 +47,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class JobOverview:
     """One page of the jobs of a queue."""
 
     site: Site
@@ -58,7 +58,7 @@ class Overview:
     may_act: bool
 
     @classmethod
-    def read(cls, site: Site, given: Mapping[str, str], *, may_act: bool) -> Overview:
+    def read(cls, site: Site, given: Mapping[str, str], *, may_act: bool) -> JobOverview:
         """Read what a browser asks for. What makes no sense is left out."""
         state, search, page = given.get("state", ""), given.get("q", "")[:200], given.get("page", "")
         number = int(page) if page.isdecimal() and len(page) < 7 else 1
