@@ -255,6 +255,18 @@ def test_no_module_is_too_long_to_read() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
 
 
+def test_docstrings_of_packages_name_only_modules_that_exist() -> None:
+    # A reader begins there, and after a rename finds nothing under the old name.
+    wrong: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        if path.name == "__init__.py":
+            text = ast.get_docstring(trees()[name]) or ""
+            begin_with = re.findall(r"(?:Begin|[Bb]egin reading) with ``([a-z_.]+)``", text)
+            known = {entry.stem for entry in path.parent.iterdir()}
+            wrong[name] = [one for one in begin_with if one.partition(".")[0] not in known]
+    assert {name: missing for name, missing in wrong.items() if missing} == {}
+
+
 SAME_NAME_BY_DESIGN = {
     "aquila.run_report.schema",  # the names of its records are part of the data
     "aquila.vcr.cassette",  # the names of vcrpy

@@ -1,4 +1,20 @@
-"""The pytest plugin of Aquila: record the answers of language models once, replay them for ever."""
+"""The pytest plugin of Aquila: record the answers of language models once, replay them for ever.
+
+Begin with ``plugin``, which has the hooks of pytest and nothing else. Only this package imports pytest.
+
+- Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``root_folder``,
+  ``run_life``.
+- Fixtures: ``fixtures``, ``task_fixtures``, ``short_names``, registered by ``fixture_names``; ``fixture_cassettes`` for
+  those that ask models themselves. ``testing_mode`` keeps a run away from real queues.
+- A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into
+  a failure, ``demands`` fails what was not played, ``second_attempts`` runs a test again. ``node_ids`` names tests.
+- While recording: ``recording_plan``, ``recording_progress``, ``recording_status``.
+- The end of a run: ``end_of_run`` writes what ``reporting`` has summed up, as ``run_news`` in the lines of
+  ``summary_layout``: ``totals_news``, ``miss_report``, ``pending_report``, ``unused_report``, ``drift_report``.
+  ``run_extent``, ``unused_cassettes`` and ``noted_uses`` find the cassettes that no test uses.
+- Further kinds of run: ``verify_run``; ``fault_runs``, ``faulted_attempt`` and ``fault_check``; ``run_report``.
+- ``vcr_compat``: the marks, fixtures and options of pytest-recording and cassetter.
+"""
 
 from __future__ import annotations
 

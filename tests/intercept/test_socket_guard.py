@@ -452,3 +452,22 @@ def test_a_connection_may_name_its_host_in_bytes(run: GuardedRun) -> None:
         """
     )
     result.assert_outcomes(passed=1)
+
+
+def test_a_refusal_shows_no_key_of_its_url(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import httpx2
+        import pytest
+        from aquila.errors import LiveCallRefused
+
+        def test_it(aquila_refusals):
+            with pytest.raises(LiveCallRefused) as refused:
+                httpx2.get("https://api.openai.com/v1/keys/sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7j?key=q7Zt93kx")
+            assert "/v1/keys/" in str(refused.value)
+            assert "sk-proj" not in str(refused.value)
+            assert "q7Zt93kx" not in str(refused.value)
+            aquila_refusals.forget()
+        """
+    )
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -1,7 +1,14 @@
 """Huey tasks that talk to language models: classes of Huey, a serializer, streams in tasks, tasks around a prompt.
 
 Only this package imports Huey. Only ``aquila.testing`` and the pytest plugin import this package. Begin reading with
-``instances``. ``aquila.huey.testing`` has what tests use. Names are imported when they are first used.
+``instances``. Names are imported when they are first used.
+
+- Messages: ``serializer``, ``wire_format``, ``sendable_values``, ``message_fields``, ``message_bounds``.
+- A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``; ``prompt_tasks`` are tasks around
+  a prompt. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued it.
+- ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
+  that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
+  ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.
 """
 
 from __future__ import annotations

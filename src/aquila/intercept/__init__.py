@@ -3,11 +3,13 @@
 Begin with ``policy``, which says for one request or connection: answered by a scope, let through, or refused.
 
 - HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``vcr_clients`` all others. Of these, aiohttp is answered by
-  ``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy. ``side_requests`` is the table of what
-  libraries send by themselves.
+  ``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy. ``own_sockets`` answers clients without any
+  library, ``web_sockets`` those of WebSockets. ``side_requests`` is the table of what libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
-  themselves, and ``sealing`` puts a run where the kernel refuses.
-- ``activation`` puts all of this in force and takes it back, with ``dummy_keys``, by ``patching``.
+  themselves, and ``sealing`` puts a run where the kernel refuses. Which hosts are guarded is in
+  ``aquila.recording.model_hosts``, what a refusal says in ``aquila.recording.guard``.
+- ``activation`` puts all of this in force and takes it back, by ``patching``, with ``dummy_keys`` for the variables in
+  the table ``provider_keys``.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
   ``left_threads`` are those that outlive it.
 

@@ -198,7 +198,7 @@ class Interception:
         if len(self._open) < 2:
             return list(self._open.values())
         # One that was suspended was opened anew after those within it.
-        return sorted(self._open.values(), key=lambda scope: len(list(scope.enclosing())))
+        return sorted(self._open.values(), key=lambda scope: len(scope.enclosing()))
 
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -158,12 +158,12 @@ class Scope(StandIns):
         """Take settings from ``parent``, and let it hear of misses."""
         self.parent = parent
 
-    def enclosing(self) -> Iterator[Scope]:
+    def enclosing(self) -> Sequence[Scope]:
         """This scope and those around it, from the inside out."""
-        scope: Scope | None = self
-        while scope is not None:
-            yield scope
-            scope = scope.parent
+        found = [self]
+        while (around := found[-1].parent) is not None:
+            found.append(around)
+        return found
 
     # What it is configured to do.
 

@@ -9,7 +9,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.child_misses import ChildMisses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from aquila.cassettes.model import Interaction, RecordedResponse
     from aquila.config import Settings
@@ -50,7 +50,7 @@ class StandIns:
 
         def override_settings(self, options: Mapping[str, Any], *, source: str) -> None: ...
 
-        def enclosing(self) -> Iterator[Scope]: ...
+        def enclosing(self) -> Sequence[Scope]: ...
 
         def _announce_change(self) -> None: ...
 

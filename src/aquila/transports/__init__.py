@@ -1,11 +1,19 @@
 """Where requests go: live, replayed, recorded, or to the small local model. All through httpx2.
 
-Begin with ``routing``: one ``Route`` answers each request. ``replay`` and ``record`` are what a route through a
-cassette does, ``upstreams`` what answers where no cassette does (``live``, ``local_model``, a transport of the user's).
-``clients`` builds HTTP clients on top, ``intercepted_requests`` answers for clients of other libraries, ``proxy`` for
-``aquila serve``. ``own_requests`` marks what Aquila itself sends, so that interception lets it through. ``silence``
-is what a replay does where the caller had stopped waiting. Besides ``intercept.vcr_stubs`` and
-``intercept.aiohttp_answers`` this is the only place that imports httpx2.
+Begin with ``routing``: one ``Route`` answers each request; ``scope_routes`` opens it.
+
+- Routes: ``routes``, ``scope_route``, and of these ``cassette_route``, ``script_route`` and ``faulted_route``.
+- What answers: ``replay`` and ``record`` for a cassette, ``script_transport``; where none does, ``upstreams``
+  (``live``, ``local_model``, a transport of the user's). ``silence`` is what a replay does where the caller had stopped
+  waiting. ``wire`` goes from httpx2 to what a cassette holds, and back; ``upload_spool`` holds a large upload.
+- For whom: ``clients`` builds HTTP clients on top, ``intercepted_requests`` answers for clients of other libraries
+  (those on ``http.client`` by ``http_client_answers``, those on sockets of their own by ``socket_answers``), and
+  ``proxy`` for ``aquila serve``. ``departure`` notices a caller who leaves. ``failures`` says what a client gets for an
+  error.
+- Beside them: ``own_requests`` marks what Aquila itself sends, so that interception lets it through; ``asking_again``
+  sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report.
+
+Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
 """
 
 from __future__ import annotations

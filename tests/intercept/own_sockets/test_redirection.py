@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from aquila.intercept.own_sockets.listeners import ProviderListeners
 from tests.intercept.own_sockets.conftest import Run
 from tests.support.upstream import Upstream
 
@@ -251,3 +254,112 @@ def test_connections_that_are_led_nowhere_load_and_open_nothing_for_it(run: Run)
     )
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("aquila: *")
+
+
+def test_an_address_that_outlives_its_scope_is_refused(run: Run) -> None:
+    run(
+        """
+        import socket
+        import pytest
+        from aquila.errors import LiveCallRefused
+
+        kept = []
+
+        def test_resolved(aquila_script):
+            aquila_script.unused = "ignore"
+            kept.append(socket.getaddrinfo("api.openai.com", 443)[0][4])
+
+        def test_connected(aquila_refusals):
+            with pytest.raises(LiveCallRefused, match="api.openai.com:443"):
+                socket.create_connection(kept[0])
+            aquila_refusals.forget()
+        """
+    ).assert_outcomes(passed=2)
+
+
+def test_an_address_to_listen_on_is_not_redirected(run: Run) -> None:
+    run(
+        """
+        import socket
+        import pytest
+        from aquila.errors import LiveCallRefused
+
+        def test_it(aquila_script, aquila_refusals):
+            aquila_script.unused = "ignore"
+            with pytest.raises(LiveCallRefused):
+                socket.getaddrinfo("api.openai.com", 443, socket.AF_INET, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+            aquila_refusals.forget()
+        """
+    ).assert_outcomes(passed=1)
+
+
+def test_a_session_of_a_live_connection_is_left_out_of_a_handshake_here(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import socket, ssl
+        import pytest
+        import ownclients
+
+        context = ssl.create_default_context()
+        kept = []
+
+        def ask(session):
+            with socket.create_connection(("api.openai.com", 443)) as plain:
+                with context.wrap_socket(plain, server_hostname="api.openai.com", session=session) as safe:
+                    safe.sendall(ownclients.request("Where?"))
+                    assert ownclients.read(safe.makefile("rb"))[0] == 200
+                    kept.append(safe.session)
+
+        @pytest.mark.aquila_live
+        def test_live():
+            ask(None)
+
+        def test_scripted(aquila_script):
+            aquila_script.reply("Far out.")
+            ask(kept[0])
+        """
+    ).assert_outcomes(passed=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_inherit_a_held_lock() -> None:
+    known = ProviderListeners()
+    with known._lock:  # as another thread of the parent may hold it
+        child = os.fork()
+        if not child:
+            os._exit(0 if known._lock.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_clients_of_older_and_of_careful_http_are_answered(run: Run, provider: Upstream) -> None:
+    run(
+        """
+        import socket
+        import pytest
+        import ownclients
+
+        def answer(head):
+            body = ownclients.request("Where?").partition(b"\\r\\n\\r\\n")[2]
+            with socket.create_connection(("api.openai.com", 80)) as end:
+                end.sendall(head + b"Host: api.openai.com\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body))
+                if b"100-continue" in head:
+                    assert end.recv(100).startswith(b"HTTP/1.1 100")
+                end.sendall(body)
+                return end.makefile("rb").read()
+
+        def test_1_0(aquila_script):
+            aquila_script.reply("Far out.")
+            assert b"transfer-encoding" not in answer(b"POST /v1/chat/completions HTTP/1.0\\r\\n").lower()
+
+        def test_continue(aquila_script):
+            aquila_script.reply("Far out.")
+            head = b"POST /v1/chat/completions HTTP/1.1\\r\\nExpect: 100-continue\\r\\n"
+            assert b"Far " in answer(head)
+
+        def test_upgrade(aquila_script):
+            aquila_script.unused = "ignore"
+            with pytest.raises(OSError):
+                assert answer(b"POST /v1/chat/completions HTTP/1.1\\r\\nUpgrade: h2c\\r\\nConnection: upgrade\\r\\n")
+                raise ConnectionResetError
+        """
+    ).assert_outcomes(passed=2, failed=1)

@@ -112,9 +112,9 @@ def _step(path: Path, key: bytes) -> Path:
     return (*path, key) if key and len(path) < _DEEPEST else path
 
 
-def decode_leaf(data: bytes, leaf: Leaf) -> bytes:
-    """Return the text of a leaf without escapes, or its bytes. Numbers that are no byte values give no bytes."""
-    return decode_codes(data[leaf.start : leaf.end]) if leaf.is_codes else decode_string(data[leaf.start : leaf.end])
+def decode_leaves(data: bytes, leaves: Iterable[Leaf]) -> list[bytes]:
+    """Return the texts of leaves without escapes, or their bytes. Numbers that are no byte values give no bytes."""
+    return [(decode_codes if leaf.is_codes else decode_string)(data[leaf.start : leaf.end]) for leaf in leaves]
 
 
 def decode_string(raw: bytes) -> bytes:

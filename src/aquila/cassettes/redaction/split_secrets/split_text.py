@@ -6,12 +6,13 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from aquila.cassettes.redaction.decoded_views import DecodedView, decode_json_escapes
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.split_secrets.assembled_texts import PieceGroup, Pieces, put_together
 from aquila.cassettes.redaction.split_secrets.event_layouts import EventReader, LeafGroup
-from aquila.cassettes.redaction.split_secrets.json_leaves import Leaf, decode_leaf, decode_string, find_leaves
+from aquila.cassettes.redaction.split_secrets.json_leaves import Leaf, decode_leaves, find_leaves
 from aquila.cassettes.redaction.split_secrets.stream_framing import (
     Framing,
     StreamEvent,
@@ -38,6 +39,9 @@ class _Piece:
     end: int
     codes: bool = False
     """Whether it is written as a list of byte values, as log probabilities give them."""
+
+
+_text_of: Callable[[_Piece], bytes] = attrgetter("text")
 
 
 def find_split_secrets(
@@ -103,10 +107,6 @@ def _place_in_body(body: bytes, piece: _Piece, start: int, end: int) -> tuple[in
     return piece.start + start, piece.start + end
 
 
-def _text_of(piece: _Piece) -> bytes:
-    return piece.text
-
-
 def _may_hold_secret(
     body: bytes, framing: Framing, find: Callable[[bytes], list[FoundSecret]], *, cut_off: bool
 ) -> bool:
@@ -137,11 +137,11 @@ def _find_pieces(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGroup, 
     view = join_lines(body, event) if len(event.lines) > 1 else None
     data, offset = (body, 0) if view is None else (view.data, event.start)
     leaves = find_leaves(data, *((event.start, event.end) if view is None else ()))
-    for leaf in leaves:
-        text = decode_leaf(data, leaf)
+    texts = decode_leaves(data, leaves)
+    for leaf, text in zip(leaves, texts, strict=True):
         if text or not leaf.is_codes:
             start, end = _locate(view, leaf.start, leaf.end)
-            yield _group_of(data, leaf, leaves), _Piece(text, start + offset, end + offset, leaf.is_codes)
+            yield _group_of(leaf, texts), _Piece(text, start + offset, end + offset, leaf.is_codes)
     # A text in quotation marks is JSON too, and may be a piece of plain text all the same.
     if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
         for start, end in event.lines:
@@ -159,9 +159,8 @@ def _locate(view: DecodedView | None, start: int, end: int) -> tuple[int, int]:
     return view.locate_in_raw(start, end)
 
 
-def _group_of(data: bytes, leaf: Leaf, leaves: Sequence[Leaf]) -> PieceGroup:
-    ids = tuple(decode_string(data[leaves[one].start : leaves[one].end]) for one in leaf.ids)
-    return PieceGroup(leaf.path, leaf.marks, ids, leaf.is_codes)
+def _group_of(leaf: Leaf, texts: Sequence[bytes]) -> PieceGroup:
+    return PieceGroup(leaf.path, leaf.marks, tuple([texts[one] for one in leaf.ids]), leaf.is_codes)
 
 
 def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece], text: bytes) -> Iterator[FoundSecret]:
