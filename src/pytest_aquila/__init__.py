@@ -2,8 +2,7 @@
 
 Begin with ``plugin``, which has the hooks of pytest and nothing else. Only this package imports pytest.
 
-- Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``root_folder``,
-  ``run_life``.
+- Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``run_life``.
 - Fixtures: ``fixtures``, ``task_fixtures``, ``short_names``, registered by ``fixture_names``; ``fixture_cassettes`` for
   those that ask models themselves. ``testing_mode`` keeps a run away from real queues.
 - A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into

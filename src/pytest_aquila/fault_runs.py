@@ -168,19 +168,19 @@ class FaultRuns:
 
     def _attempt(self, item: pytest.Item, **options: Any) -> dict[str, Any]:
         attempt = ForkedAttempt(item, self._faults, self._seconds, self._is_own, **options)
-        told: dict[str, Any] = {
+        outcome: dict[str, Any] = {
             "attempts": [asdict(Attempt("", fault="?"))],
             "has_noticed": False,
             "fakes_waits": False,
             "leaks": [],
         }
         try:
-            told = run_in_fork(attempt.run, self._seconds)
+            outcome = run_in_fork(attempt.run, self._seconds)
         except TimeoutError:
-            told |= {"ending": "hung", "detail": f"no end after {self._seconds:g} s"}
+            outcome |= {"ending": "hung", "detail": f"no end after {self._seconds:g} s"}
         except ChildEnded as ended:
-            told |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
-        return told
+            outcome |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
+        return outcome
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -76,10 +76,10 @@ class ForkedAttempt:
         shared = self._item.config.stash[test_scopes.RUN].state_of(SharedScripts)
         shared.server = None  # that of the parent knows nothing of the scope here
 
-        def tell_and_leave_no_file(told: Any) -> NoReturn:
+        def tell_and_leave_no_file(message: Any) -> NoReturn:
             if shared.server is not None:  # its socket is a file
                 shared.server.close()
-            tell(told)
+            tell(message)
 
         self._tell = tell_and_leave_no_file
         _leave_the_run(self._item)

@@ -169,7 +169,7 @@ def _tell(config: pytest.Config, sentence: str) -> None:
         terminal.ensure_newline()
         reporting.CleanTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
     else:
-        totals_of(config).told.append(sentence)
+        totals_of(config).sentences.append(sentence)
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:

@@ -55,7 +55,7 @@ class RecordingPlan:
         else:
             self._folder = worker[_FOLDER]
         self._count.path = os.path.join(self._folder, _COUNT)
-        self._has_told = False
+        self._has_announced = False
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -82,8 +82,8 @@ class RecordingPlan:
             self._tell(plan.read_text(encoding="utf-8"))
 
     def _tell(self, sentence: str) -> None:
-        if sentence and not self._has_told and self._run.tell is not None:
-            self._has_told = True
+        if sentence and not self._has_announced and self._run.tell is not None:
+            self._has_announced = True
             self._run.tell(sentence)
 
     def _plan_for(self, items: Iterable[pytest.Item]) -> str:
@@ -120,13 +120,13 @@ class RecordingPlan:
         if budget is None:
             return
         spent = self._count.spent()
-        told = describe_budget(budget, spent)
+        sums = describe_budget(budget, spent)
         if spent.exhausts(budget):
-            text = f"the budget for recordings is spent: {told} (aquila_record_budget)"
+            text = f"the budget for recordings is spent: {sums} (aquila_record_budget)"
             lead = "What tests had finished is stored. To go on, with another budget:"
             add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command="pytest --aquila-record"))
         else:
-            add_news(config, News(Kind.BUDGET_LEFT, f"recorded {told} of the budget"))
+            add_news(config, News(Kind.BUDGET_LEFT, f"recorded {sums} of the budget"))
 
 
 def describe_limits(budget: tuple[int | None, int | None]) -> str:

@@ -44,7 +44,7 @@ class RunTotals:
     recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     unrecovered: list[str] = dataclasses.field(default_factory=list)
     unstored: list[str] = dataclasses.field(default_factory=list)
-    told: list[str] = dataclasses.field(default_factory=list)
+    sentences: list[str] = dataclasses.field(default_factory=list)
     refused: list[str] = dataclasses.field(default_factory=list)
     notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     drifted: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -108,9 +108,9 @@ class RunTotals:
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
         """What a worker sends. ``collected`` are all tests, as they are typed."""
         rows = (*self.changed, *self.unplayed, *self.stale)
-        told = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
-        if told:
-            self.places = {test: place for place, test in enumerate(collected) if test in told}
+        named = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
+        if named:
+            self.places = {test: place for place, test in enumerate(collected) if test in named}
         # A worker can send a tuple, and no record that is one.
         return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
 

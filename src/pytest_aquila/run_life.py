@@ -149,11 +149,11 @@ class _Stderr:
     """Writes what was refused and no summary tells, each thing once."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def __call__(self, sentence: str) -> None:
-        if sentence not in self._told and sys.stderr is not None:
-            self._told.add(sentence)
+        if sentence not in self._printed and sys.stderr is not None:
+            self._printed.add(sentence)
             print(f"aquila: {sentence}", file=sys.stderr, flush=True)
 
 

@@ -37,7 +37,7 @@ class Kind(enum.IntEnum):
     CONTENTS_DIFFER = enum.auto()
     UNUSED = enum.auto()
     UNKNOWN_USE = enum.auto()
-    TOLD = enum.auto()
+    SENTENCE = enum.auto()
     RAN_TWICE = enum.auto()
     TOOK_OVER = enum.auto()
     BUDGET_LEFT = enum.auto()

@@ -40,7 +40,7 @@ def describe_totals(
     yield from _describe_stale(totals.stale, width)
     yield from _describe_unplayed(totals.unplayed, width)
     yield from _describe_unasked(totals.unasked)
-    yield from _group(Kind.TOLD, dict.fromkeys(totals.told))
+    yield from _group(Kind.SENTENCE, dict.fromkeys(totals.sentences))
     yield from _describe_second_runs(totals.anew)
     if totals.recovered:
         count, rows = sum(count for _, count in totals.recovered), totals.recovered
@@ -66,36 +66,36 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
 def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
     """Sentences of one kind: a single one as it is, or the first and how many more there are."""
     counted = collections.Counter(iter(sentences))  # a dict would be taken for counts
-    told = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
-    if len(told) == 1:
-        yield News(kind, lead + told[0])
-    elif told:
-        yield News(kind, f"{lead}{told[0].rstrip('.')} (and {len(told) - 1:,} more)", details=told[1:])
+    unique = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
+    if len(unique) == 1:
+        yield News(kind, lead + unique[0])
+    elif unique:
+        yield News(kind, f"{lead}{unique[0].rstrip('.')} (and {len(unique) - 1:,} more)", details=unique[1:])
 
 
 def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
-    told = list(dict.fromkeys(notes))
-    renamed = [News(Kind.RENAMED, sentence, command=command) for sentence, command in told if command]
+    unique = list(dict.fromkeys(notes))
+    renamed = [News(Kind.RENAMED, sentence, command=command) for sentence, command in unique if command]
     if len(renamed) > _MOST_COMMANDS:
         others = renamed[1:]
         text = f"{renamed[0].text.rstrip('?')} (and {len(others):,} more)?"
         yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
     else:
         yield from renamed
-    yield from (News(Kind.NOTED, sentence) for sentence, command in told if not command)
+    yield from (News(Kind.NOTED, sentence) for sentence, command in unique if not command)
 
 
 def _describe_stale(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[News]:
-    told = list(dict.fromkeys(rows))
-    if told:
-        oldest = min(recorded for _, recorded, _ in told)
+    unique = list(dict.fromkeys(rows))
+    if unique:
+        oldest = min(recorded for _, recorded, _ in unique)
         yield News(
             Kind.STALE,
-            f"{_play(len(told))} recordings that are old (from {oldest})",
-            names=[name for name, _, _ in told],
+            f"{_play(len(unique))} recordings that are old (from {oldest})",
+            names=[name for name, _, _ in unique],
             lead="To make them anew:",
-            command=record_command(list(dict.fromkeys(test for *_, test in told)), width - 2),
-            details=[f"{name} (from {recorded})" for name, recorded, _ in told],
+            command=record_command(list(dict.fromkeys(test for *_, test in unique)), width - 2),
+            details=[f"{name} (from {recorded})" for name, recorded, _ in unique],
         )
 
 
@@ -104,38 +104,38 @@ def _play(count: int) -> str:
 
 
 def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) -> Iterator[News]:
-    told = list(dict.fromkeys(rows))
-    if told:
-        tests = list(dict.fromkeys(test for *_, test in told))
+    unique = list(dict.fromkeys(rows))
+    if unique:
+        tests = list(dict.fromkeys(test for *_, test in unique))
         yield News(
             Kind.UNPLAYED,
             f"{count_of(len(tests), 'test')} did not play all of {'its' if len(tests) == 1 else 'their'} recordings",
-            names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in told],
+            names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in unique],
             lead="To drop what is not played:",
             command=record_command(tests, width - 2),
         )
 
 
 def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
-    told = list(dict.fromkeys(requests))
-    if told:
-        was = "was" if len(told) == 1 else "were"
+    unique = list(dict.fromkeys(requests))
+    if unique:
+        was = "was" if len(unique) == 1 else "were"
         yield News(
             Kind.UNASKED,
-            f"{count_of(len(told), 'request')} that no test had started {was} not answered, and failed as without a "
+            f"{count_of(len(unique), 'request')} that no test had started {was} not answered, and failed as without a "
             "network",
-            names=told,
+            names=unique,
             lead="Name it in aquila_side_requests to hear no more of it, or its host in aquila_ignore_hosts to let it "
             "go",
         )
 
 
 def _describe_second_runs(rows: Iterable[tuple[str, str]]) -> Iterator[News]:
-    told = list(dict.fromkeys(rows))
-    tests = told[0][0] if len(told) == 1 else f"{len(told):,} tests"
+    unique = list(dict.fromkeys(rows))
+    tests = unique[0][0] if len(unique) == 1 else f"{len(unique):,} tests"
     text = f"{tests} ran twice: a conversation was recorded anew from its beginning"
-    if len(told) == 1:
-        yield News(Kind.RAN_TWICE, f"{text}, because in its middle {told[0][1]}")
-    elif told:
-        details = [f"{test}: in its middle {reason}" for test, reason in told]
-        yield News(Kind.RAN_TWICE, text, [test for test, _ in told], details=details)
+    if len(unique) == 1:
+        yield News(Kind.RAN_TWICE, f"{text}, because in its middle {unique[0][1]}")
+    elif unique:
+        details = [f"{test}: in its middle {reason}" for test, reason in unique]
+        yield News(Kind.RAN_TWICE, text, [test for test, _ in unique], details=details)

@@ -35,9 +35,9 @@ def fail_for_swallowed(error: UnansweredRequest) -> None:
 
 def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
     """Add to the report of a test that fails with ``error`` what it asked in vain and the error does not tell."""
-    told = str(_behind(item, error) or error)
+    shown = str(_behind(item, error) or error)
     for text in dict.fromkeys(map(str, unanswered_in(item))):
-        if text not in told:
+        if text not in shown:
             item.add_report_section(when, "aquila", text)
 
 

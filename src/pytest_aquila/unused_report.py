@@ -79,13 +79,13 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
     kept = [one for one in unused if one.kept_because]
     lost = [os.path.relpath(one.path, usual) for one in unused if not one.kept_because]
     if lost:
-        is_told = target != NO_FILE
+        is_written = target != NO_FILE
         yield News(
             Kind.UNUSED,
             "no test used this cassette" if len(lost) == 1 else f"no test used {len(lost):,} cassettes",
             lost,
-            command=f"aquila cassettes prune --orphans {shlex.quote(target)}" if is_told else "",
-            lead="To remove it:" if len(lost) == 1 and is_told else "To remove them:" if is_told else "",
+            command=f"aquila cassettes prune --orphans {shlex.quote(target)}" if is_written else "",
+            lead="To remove it:" if len(lost) == 1 and is_written else "To remove them:" if is_written else "",
         )
     if kept:
         what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"

@@ -236,10 +236,10 @@ def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Pro
 
 
 def test_what_several_processes_tell_alike_is_told_once() -> None:
-    totals = RunTotals(told=["the same", "the same"], refused=["a job for another queue"], unstored=["disk full"] * 2)
+    totals = RunTotals(sentences=["the same"] * 2, refused=["a job for another queue"], unstored=["disk full"] * 2)
     news = list(describe_totals(totals, [], 80, just_failed=False))
     assert [(one.kind, one.text) for one in news] == [
         (Kind.NOT_STORED, "not stored: disk full (2 processes)"),
         (Kind.REFUSED, "a job for another queue"),
-        (Kind.TOLD, "the same"),
+        (Kind.SENTENCE, "the same"),
     ]

@@ -23,12 +23,15 @@ from websockets.sync.client import connect
 
 import aquila
 from aquila.cassettes.body_file import LARGE, BodyFile, StoredChunks, StoredRequest, name_of_body
-from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.errors import CassetteMiss
-from aquila.recording.late_secrets import redact_rows
+from aquila.recording.journal_merging import JournalGroup
+from aquila.recording.late_secrets import redact_groups, redact_rows
 from tests.support.runs import separate_run
 from tests.support.server import Answer, Seen, Server, serving, sse
 from tests.support.web_sockets import web_socket_server
@@ -312,3 +315,30 @@ def test_whenever_a_key_is_set_no_file_has_it_and_it_is_replayed(
                 run(keys)
             assert len(server.seen) == asked
     assert not list(journal.find_abandoned_journals(folder / "cassettes"))
+
+
+SECRET = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+
+
+def row(order: int, mark: str) -> NewRecording:
+    request = RecordedRequest("POST", "https://a.example/x", body=f"{SECRET}{mark}".encode())
+    return NewRecording(f"key {order}", 0, order, Interaction(request, RecordedResponse(200)))
+
+
+def test_requests_that_become_equal_are_counted_in_their_order_behind_the_stored_ones() -> None:
+    redactor = Redactor.from_environment({NAME: SECRET})
+    own, others = [row(9, ""), row(4, "")], [row(6, "")]
+    placed = redact_rows(
+        own, others, redactor, -1, lambda request: request.body.decode(), {"[redacted]": 2}.__getitem__
+    )
+    assert sorted((each.order, each.key, each.position) for each in placed) == [
+        (4, "[redacted]", 2),
+        (6, "[redacted]", 3),
+        (9, "[redacted]", 4),
+    ]
+
+
+def test_what_other_processes_have_played_stays_known() -> None:
+    played = RecordingPlayed("a key", 0, 1)
+    group: JournalGroup = ("jobs/x", "missing", "last", MatchRules())
+    assert redact_groups({group: [played]}, ()) == {group: [played]}

@@ -147,7 +147,7 @@ def test_what_waited_for_a_cancelled_answer_waits_no_longer() -> None:
         (0.0, "response.created r3"),
         (600.0, "response.done r3"),
     ]
-    assert conversation.told_count == 8  # with session.created, and without what was cancelled
+    assert conversation.frame_count == 8  # with session.created, and without what was cancelled
 
 
 def test_an_answer_that_waits_is_cancelled_and_the_one_before_it_keeps_its_time() -> None:

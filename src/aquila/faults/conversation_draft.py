@@ -130,8 +130,8 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
         except ImpossibleFault as error:
             problem = error
             continue
-        told = [_as_frame(event.data, event.at, turn.stream_id) for event in read_events(changed)]
-        return draft.finish([*frames[: turn.begin], *told, *frames[turn.end :]])
+        changed_frames = [_as_frame(event.data, event.at, turn.stream_id) for event in read_events(changed)]
+        return draft.finish([*frames[: turn.begin], *changed_frames, *frames[turn.end :]])
     raise problem
 
 

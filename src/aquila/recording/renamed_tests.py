@@ -39,7 +39,7 @@ MOST_BYTES = 32 * 1024 * 1024
 """How many files a run lists and reads at most, and how many bytes of them."""
 MOST_NEAR = 50
 """How many files with a similar name are looked at for one miss."""
-MOST_TOLD = 10
+MOST_NAMED = 10
 """How many renames the summary names; each miss names its own."""
 
 
@@ -101,7 +101,7 @@ class RenamedTests:
     def note_for(self, command: str) -> tuple[str, str]:
         """Return what the summary says of a rename, and the command that it names."""
         with self._lock:
-            if len(self._commands) < MOST_TOLD:
+            if len(self._commands) < MOST_NAMED:
                 self._commands.add(command)
         if command in self._commands:
             return "tests miss what is recorded for tests that are gone. Were they renamed?", command

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction
     from aquila.recording import exchange_watch
     from aquila.scripting import script_file, shared_script
-    from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, ToldAnswer
+    from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, SharedAnswer
 else:
     lazy_modules(
         globals(),
@@ -69,7 +69,7 @@ def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> Answe
     return open_script(scope, cassette, cassette_path(scope.settings.cassette_root(), cassette))
 
 
-def _note_answer(run: runtime.Run, told: ToldAnswer) -> None:
+def _note_answer(run: runtime.Run, told: SharedAnswer) -> None:
     """Let the report of a run know what its script has answered another process."""
     scope = run.scopes.find(told.scope)
     if run.exchange_watch is not None and scope is not None:

@@ -30,9 +30,9 @@ def find_tests(name: str, cassettes: Path, root: Path) -> list[TestPlace]:
 
     ``root`` is the folder to which the ids of tests are relative.
     """
-    told = _tests_by_cassette(cassettes, _state_of(cassettes / USES_FILE)).get(name)
-    if told:
-        return [_locate(test, root) for test in told]
+    known = _tests_by_cassette(cassettes, _state_of(cassettes / USES_FILE)).get(name)
+    if known:
+        return [_locate(test, root) for test in known]
     return list(_find_by_name(name, root))
 
 

@@ -56,9 +56,9 @@ def tell_answer(interaction: Interaction) -> str:
         return text_said(said) or response.error
     body = response.body
     form, values = read_values(body)
-    told = read_said(form, values, body)
-    lines = [told.text] if told.text else []
-    lines += [f"{name}({arguments})" for name, arguments in told.calls]
+    answered = read_said(form, values, body)
+    lines = [answered.text] if answered.text else []
+    lines += [f"{name}({arguments})" for name, arguments in answered.calls]
     if lines:
         return "\n".join(lines)
     if response.error or not body:

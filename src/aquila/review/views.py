@@ -150,13 +150,13 @@ def _request_fields(
     was: Interaction, now: Interaction, rules: MatchRules, prompt: list[Change]
 ) -> Iterator[FieldChange]:
     """Yield what differs in the request, without what the words of the prompt show."""
-    is_told = any(kind != "same" for kind, _ in prompt) and (
+    shows_words = any(kind != "same" for kind, _ in prompt) and (
         frames_of(was) is not None or (has_messages(read_sent(was.request)) and has_messages(read_sent(now.request)))
     )
     for each in differences_of(was, now, rules.without_placeholders()):
         root = each.path.partition(".")[0].partition("[")[0]
         is_fact = each.in_body and each.path == "model"
-        if not is_fact and not (is_told and each.in_body and root in _IN_MESSAGES):
+        if not is_fact and not (shows_words and each.in_body and root in _IN_MESSAGES):
             yield FieldChange(each.path, _show(each.recorded), _show(each.now))
 
 

@@ -42,7 +42,7 @@ class ScriptedConversation:
         self._form = form
         self._answer = answer
         self._lanes: dict[str | None, deque[Frame]] = {}
-        self.told_count = 0
+        self.frame_count = 0
         """How many messages of the provider there are so far, also those that are not delivered yet."""
         self._now = 0  # in milliseconds since it has begun
         self._due = 0  # when the last frame that was given away is to be delivered
@@ -70,11 +70,11 @@ class ScriptedConversation:
     def _cancel(self, message: dict[str, object]) -> None:
         self._look_at_clock()
         left = self._lanes.pop(None, ())
-        self.told_count -= len(left)
+        self.frame_count -= len(left)
         self._add(None, self._form.cancel(message, [each._replace(at=max(0, each.at - self._now)) for each in left]))
 
     def _add(self, lane: str | None, frames: Sequence[Frame]) -> None:
-        self.told_count += len(frames)
+        self.frame_count += len(frames)
         self._look_at_clock()
         waiting = self._lanes.setdefault(lane, deque())
         since = max(waiting[-1].at if waiting else 0, self._now)

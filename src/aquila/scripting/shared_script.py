@@ -57,7 +57,7 @@ class AnswersRequests(Protocol):
         """
 
 
-class ToldAnswer(NamedTuple):
+class SharedAnswer(NamedTuple):
     """What another process got from the script of a scope of this one, or with which ``fault`` it met its answer.
 
     ``job`` is the id of the job that asked, if there is one.
@@ -91,7 +91,7 @@ class ScriptServer:
         self,
         key: str,
         find_script: Callable[[str, str | None], AnswersRequests | None],
-        note_answer: Callable[[ToldAnswer], None] | None = None,
+        note_answer: Callable[[SharedAnswer], None] | None = None,
     ) -> None:
         self.token = os.urandom(8).hex()
         self._find_script = find_script
@@ -154,7 +154,7 @@ class ScriptServer:
     def _note(self, asked: dict[str, Any], interaction: Interaction) -> None:
         if self._note_answer is not None:
             fault, job = str(asked.get("fault", "")), str(asked.get("job", ""))
-            self._note_answer(ToldAnswer(asked["scope"], interaction, bool(asked.get("last")), fault, job))
+            self._note_answer(SharedAnswer(asked["scope"], interaction, bool(asked.get("last")), fault, job))
 
 
 class RemoteScript:
@@ -215,8 +215,8 @@ class RemoteScript:
         self._ask(_ANSWER if is_answer else _FAILURE, sent, *(() if note is None else (note,)), fault=fault)
 
     def _ask(self, wants: str, *sent: Interaction, fault: str = "", last: bool = False) -> tuple[bytes, bytes]:
-        told = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
-        head = json.dumps(told | {"job": self._find_job()}).encode()
+        question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
+        head = json.dumps(question | {"job": self._find_job()}).encode()
         try:
             with connection.Client(self._address, authkey=self._key.encode()) as asked:
                 asked.send_bytes(head + b"\n" + _pack(*sent))

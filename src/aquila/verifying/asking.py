@@ -69,12 +69,12 @@ def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[i
             threading.Thread(
                 target=_work, args=(waiting, take, machine, stopped), name=f"aquila-verify-{number}", daemon=True
             ).start()
-        told = 0
-        while told < len(questions):
+        reported = 0
+        while reported < len(questions):
             with suppress(queue.Empty):
                 news.get(timeout=_SECONDS_TO_CTRL_C)  # not for ever: on Windows no signal ends that
-                told += 1
-                tell_progress(told, len(questions))
+                reported += 1
+                tell_progress(reported, len(questions))
     except KeyboardInterrupt:
         stopped.set()
     outcomes = [found.get(each.place, AskedOutcome(each, problem=_GIVEN_UP)) for each in questions]

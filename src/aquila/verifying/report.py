@@ -92,8 +92,8 @@ def _last_line(verification: Verification) -> ReportLine:
     text = f"{_count(len(rows))}: {counts or 'none played'}"
     likeness = Counter(row.comparison.likeness for row in answered if row.comparison.likeness != "not comparable")
     if likeness:
-        told = ", ".join(f"{count} {name}{_similarities(rows, name)}" for name, count in likeness.most_common())
-        text += f"; answers: {told}"
+        shares = ", ".join(f"{count} {name}{_similarities(rows, name)}" for name, count in likeness.most_common())
+        text += f"; answers: {shares}"
     if answered:
         (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
         seconds = f"{then_ms / 1000:.1f} s then", f"{now_ms / 1000:.1f} s now"

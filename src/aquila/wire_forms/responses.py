@@ -45,7 +45,7 @@ _INCOMPLETE: dict[Finish, str] = {"length": "max_output_tokens", "content_filter
 
 _STORED = re.compile(r"/responses/(?:resp_scripted_(?P<number>\d{1,9})|[^/]+)(?P<cancel>/cancel)?$")
 
-_TOLD_AGAIN: dict[str, Any] = {
+_REPEATED: dict[str, Any] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -215,7 +215,7 @@ def _write_response(answer: Answer, items: list[ResponseItem], sent: SentRequest
     reason = _INCOMPLETE.get(answer.finish_reason)
     usage = answer.usage_for(sent.http.size)
     asked = mapping(sent.raw)
-    told = {name: asked.get(name) if asked.get(name) is not None else usual for name, usual in _TOLD_AGAIN.items()}
+    repeated = {name: asked.get(name) if asked.get(name) is not None else usual for name, usual in _REPEATED.items()}
     return {
         "id": f"resp_scripted_{number}",
         "object": "response",
@@ -227,7 +227,7 @@ def _write_response(answer: Answer, items: list[ResponseItem], sent: SentRequest
         "model": answering_model(answer, sent),
         "output": [item.whole for item in items],
         "usage": None if usage is None else _write_usage(usage),
-        **told,
+        **repeated,
     }
 
 

@@ -285,5 +285,5 @@ def _find_facts(config: pytest.Config, totals: RunTotals | None, extent: RunExte
     return {
         "pending": [os.path.relpath(each.path, root) for each in waiting],
         "orphans": [] if extent.why_partial() else _find_orphans(extent, totals, root),
-        "notes": [outgoing.redact_outgoing(each) for each in (totals.told if totals is not None else ())],
+        "notes": [outgoing.redact_outgoing(each) for each in (totals.sentences if totals is not None else ())],
     }

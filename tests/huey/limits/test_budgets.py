@@ -2,6 +2,7 @@
 
 import datetime
 import threading
+from collections.abc import Iterable
 
 import pytest
 from huey.exceptions import RetryTask
@@ -13,8 +14,8 @@ from aquila import errors
 from aquila.events import Usage
 from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, ask_task, set_limits, within_limits
 from aquila.huey.limits import budgets
-from aquila.huey.limits.budgets import EXAMPLE, parse_budget, reserve, spent_of
-from aquila.huey.state import state_of
+from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget, reserve
+from aquila.huey.state import SharedState, state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from aquila.prices import Price, PriceTable
 from tests.huey.limits.providers import Provider
@@ -24,6 +25,16 @@ NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
 DAY = datetime.date(2026, 11, 1)
 PRICES = PriceTable([Price(model="priced", input=1000, output=2000, as_of=DAY, source="a test")])
 CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "redis": RedisHuey, "postgres": PostgresHuey}
+
+
+def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:
+    """Return what is spent of each cap that is not a single task's, as people read it."""
+    found = {}
+    for cap in caps:
+        key = cap.key_for(None, now)
+        if key is not None:
+            found[cap.text] = cap.show(_read(state.get(TABLE, key)).get(cap.unit, 0))
+    return found
 
 
 @pytest.fixture

@@ -102,8 +102,8 @@ def new_name(stem: str, old: str, new: str) -> str | None:
         return f"{module}/{_inside(new)}{rest}" if "+" not in rest else None
     tests, dash, parameters = rest.partition("-")
     tail = tests.replace(".", "::") + (f"[{parameters}]" if dash else "")
-    is_told = name_of_test(old + tail).rpartition("/")[2] == stem
-    return name_of_test(new + tail) if is_told else None
+    is_named = name_of_test(old + tail).rpartition("/")[2] == stem
+    return name_of_test(new + tail) if is_named else None
 
 
 def _inside(test: str) -> str:

@@ -100,7 +100,7 @@ class CutAnswer:
         if self._held is None:
             return piece
         self._held += piece
-        added = self._join_prefilled(self._held) if self._prefill is not None else self._join_told(self._held)
+        added = self._join_prefilled(self._held) if self._prefill is not None else self._join_words(self._held)
         if added is None:
             return ""  # more must come before it is seen
         self._held = None
@@ -115,7 +115,7 @@ class CutAnswer:
                 return beginning[length:]
         return beginning
 
-    def _join_told(self, beginning: str) -> str | None:
+    def _join_words(self, beginning: str) -> str | None:
         word = self._last_word
         if word or self._begins_anew:
             beginning = beginning.lstrip()

@@ -244,16 +244,6 @@ def keep_for_retry(huey: Any, task: Any, away: float) -> None:
         logger.warning("what task %s has spent may be forgotten before its retry", task.id, exc_info=True)
 
 
-def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, str]:
-    """Return what is spent of each cap that is not a single task's, as people read it."""
-    found = {}
-    for cap in caps:
-        key = cap.key_for(None, now)
-        if key is not None:
-            found[cap.text] = cap.show(_read(state.get(TABLE, key)).get(cap.unit, 0))
-    return found
-
-
 def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) -> BudgetExceeded:
     resets = cap.resets_at(now)
     when = {

@@ -44,7 +44,7 @@ class Heartbeats:
         self._pid = os.getpid()
         self._began = time.time()
         self._due: dict[StoragePlace, float] = {}
-        self._told: dict[StoragePlace, int] = {}
+        self._reported: dict[StoragePlace, int] = {}
         """How many workers the heartbeat of ``keep_running`` has reported."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
         self.workers: list[StoragePlace] = []
@@ -60,7 +60,7 @@ class Heartbeats:
         if place in self.workers:
             self.workers.remove(place)
         if place not in self.workers:
-            self._told.pop(place, None)
+            self._reported.pop(place, None)
 
     def next_due(self) -> float:
         """Return when to call ``beat`` again, by ``time.monotonic``."""
@@ -84,7 +84,7 @@ class Heartbeats:
                 continue
             if place not in running and not workers[place]:
                 self._take_leave_of(place)
-            elif not (workers[place] and self._is_told_otherwise(place, workers[place])):
+            elif not (workers[place] and self._is_reported_otherwise(place, workers[place])):
                 self._due[place] = now + self._every
                 about = {
                     "host": socket.gethostname(),
@@ -98,18 +98,18 @@ class Heartbeats:
                     # Asked each time: somebody may have set the clock of the storage.
                     state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
 
-    def _is_told_otherwise(self, place: StoragePlace, workers: int) -> bool:
+    def _is_reported_otherwise(self, place: StoragePlace, workers: int) -> bool:
         """Whether the heartbeat of ``keep_running`` says that these workers live. Has it say so when one has begun."""
         life = self._publisher.huey.find_life_at(place.storage)
         if life is None:
             return False
         if place in self._due:
             self._take_leave_of(place)
-        if self._told.get(place) != workers:
+        if self._reported.get(place) != workers:
             with self._unless_away():
                 life.beat()
                 life.ensure_beating()  # Nothing else begins it on a queue that is paused.
-                self._told[place] = workers
+                self._reported[place] = workers
         return True
 
     def take_leave(self) -> None:

@@ -237,7 +237,7 @@ class RecordStore:
                 is_stored = record.is_over and not record.has_more
                 if is_stored:
                     self._publisher.records.pop(key, None)
-            if is_stored and record.summary.message and record.place == Place(self._publisher.huey.storage):
+            if is_stored and record.summary.message and record.place == StoragePlace(self._publisher.huey.storage):
                 self._publisher.end_if_unread(record.summary)
 
     def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:

@@ -141,7 +141,7 @@ class ScriptedSide:
         if ending == "left":
             self._silenced_by = decision.fault
         is_cut = response.end in ("broken", "silent")
-        self.readings.begin(decision, asked, None if is_cut else self._conversation.told_count + len(frames))
+        self.readings.begin(decision, asked, None if is_cut else self._conversation.frame_count + len(frames))
         return ScriptedTurn(frames, ending)
 
     def _redact(self, text: str) -> str:

@@ -139,8 +139,8 @@ class _Endpoints:
         def run() -> Response:
             self._review.refresh()
             problem = act()
-            told = describe_review(self._review, self._outcomes, self._reading.tell_besides())
-            return _answer_json({**told, "problem": problem}, 409 if problem else 200)
+            shown = describe_review(self._review, self._outcomes, self._reading.tell_besides())
+            return _answer_json({**shown, "problem": problem}, 409 if problem else 200)
 
         return await self._run(run)
 

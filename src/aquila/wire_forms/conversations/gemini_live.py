@@ -104,9 +104,9 @@ class GeminiLive(ConversationForm):
         if response.status >= 400:
             reason = string(read_error(response).get("message")).encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
             return [Close("provider", _CLOSE_CODES.get(response.status, 1011), reason, response.ended)]
-        return [_write(value, at) for value, at in self._told(response)]
+        return [_write(value, at) for value, at in self._messages_of(response)]
 
-    def _told(self, response: RecordedResponse) -> Iterator[tuple[Value, int]]:
+    def _messages_of(self, response: RecordedResponse) -> Iterator[tuple[Value, int]]:
         calls: list[Value] = []
         usage: Value = {}
         at, is_refused = 0, False
@@ -128,7 +128,7 @@ class GeminiLive(ConversationForm):
             yield {"toolCall": {"functionCalls": calls}}, at
             return  # the turn goes on when the tools have answered
         yield {"serverContent": {"generationComplete": True}}, at
-        counts = {told: usage[name] for name, told in _COUNTS.items() if name in usage}
+        counts = {fields: usage[name] for name, fields in _COUNTS.items() if name in usage}
         total = {"usageMetadata": {**counts, "totalTokenCount": usage["totalTokenCount"]}} if usage else {}
         refused = {"turnCompleteReason": "PROHIBITED_INPUT_CONTENT"} if is_refused else {}
         yield {"serverContent": {"turnComplete": True, **refused}, **total}, at

@@ -102,8 +102,8 @@ class RealtimeConversation(ConversationForm):
         place = len(self._items) if after is None else 0 if after == "root" else self._place_of(after) + 1
         previous = self._items[place - 1]["id"] if place else None
         self._items.insert(place, item)
-        told = {"previous_item_id": previous, "item": _without_audio(item)}
-        return [{"type": f"conversation.item.{each}", **told} for each in ("added", "done")]
+        fields = {"previous_item_id": previous, "item": _without_audio(item)}
+        return [{"type": f"conversation.item.{each}", **fields} for each in ("added", "done")]
 
     def _delete_item(self, message: Value) -> list[Value]:
         del self._items[self._place_of(message.get("item_id"))]
@@ -120,8 +120,8 @@ class RealtimeConversation(ConversationForm):
             return [_write_error("unsupported_content_type", problem, message)]
         # Nobody knows which words were heard, so the provider forgets them all.
         self._items[place] = {**self._items[place], "content": [_without(part, "transcript") for part in parts]}
-        told = {name: message.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
-        return [{"type": "conversation.item.truncated", **told}]
+        fields = {name: message.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
+        return [{"type": "conversation.item.truncated", **fields}]
 
     def _place_of(self, item_id: Any) -> int:
         place = next((at for at, item in enumerate(self._items) if item["id"] == item_id), None)
@@ -149,8 +149,8 @@ class RealtimeConversation(ConversationForm):
         item = {"id": f"item_scripted_{next(self._ids)}", "object": "realtime.item", "type": "message"}
         item |= {"status": "completed", "role": "user", "content": content}  # type: ignore[dict-item]
         added = self._add_item(item)
-        told = {"previous_item_id": added[0]["previous_item_id"], "item_id": item["id"]}
-        return [{"type": "input_audio_buffer.committed", **told}, *added]
+        fields = {"previous_item_id": added[0]["previous_item_id"], "item_id": item["id"]}
+        return [{"type": "input_audio_buffer.committed", **fields}, *added]
 
     _handlers: Mapping[str, Callable[[RealtimeConversation, Value], list[Value]]] = {
         "session.update": _update_session,
@@ -203,13 +203,13 @@ class RealtimeConversation(ConversationForm):
         error = read_error(response)
         response_id = f"resp_failed_{response.first_header('x-request-id').rpartition('_')[2]}"
         if response.status not in _FAILS[:1] and response.status < _FAILS[1]:
-            told = [_write_error(error.get("code"), string(error.get("message")), {}, string(error.get("type")))]
+            fields = [_write_error(error.get("code"), string(error.get("message")), {}, string(error.get("type")))]
         else:
             begun = {**base, "id": response_id, "status": "in_progress"}
             details = {name: error.get(name) for name in ("type", "code", "message")}
             failed = {**begun, "status": "failed", "status_details": {"type": "failed", "error": details}}
-            told = [{"type": "response.created", "response": begun}, {"type": "response.done", "response": failed}]
-        return _tell_timed(((event, response.ended) for event in told), response_id)
+            fields = [{"type": "response.created", "response": begun}, {"type": "response.done", "response": failed}]
+        return _tell_timed(((event, response.ended) for event in fields), response_id)
 
     def write_failure(self, *, stream_id: str | None = None) -> Frame:
         problem = "The server had an error while processing your request."
@@ -240,13 +240,13 @@ class RealtimeConversation(ConversationForm):
         details = {"type": "cancelled", "reason": "client_cancelled"}
         said = [item for item in output if item.get("id") not in lost]
         cancelled = {**response, "status": "cancelled", "status_details": details, "output": said, "usage": None}
-        told = [events[begin]] if events[begin].get("type") == "response.created" else []
-        told.append({"type": "response.done", "response": cancelled})
+        fields = [events[begin]] if events[begin].get("type") == "response.created" else []
+        fields.append({"type": "response.done", "response": cancelled})
         # What waited for the end of the answer waits no longer than for what was said before it.
         moment = untold[begin - 1].at if begin else 0
         saved = untold[end].at - moment
         later = [frame._replace(at=frame.at - saved) for frame in untold[end + 1 :]]
-        return [*untold[:begin], *(frame._replace(at=moment) for frame in self._tell(told)), *later]
+        return [*untold[:begin], *(frame._replace(at=moment) for frame in self._tell(fields)), *later]
 
     def _tell(self, events: Sequence[Value]) -> list[Frame]:
         return [write_message(_named(event, f"event_scripted_{next(self._ids)}")) for event in events]

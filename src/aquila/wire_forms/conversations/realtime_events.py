@@ -41,8 +41,8 @@ class RealtimeAnswer:
     def translate(self, events: Iterable[Timed]) -> Iterator[Timed]:
         """Yield its events for those of a stream of the Responses API."""
         for event, at in events:
-            for told in self._translate(event):
-                yield told, at
+            for fields in self._translate(event):
+                yield fields, at
 
     def _translate(self, event: Value) -> Iterator[Value]:
         kind = event["type"]
@@ -58,9 +58,9 @@ class RealtimeAnswer:
             yield from self._end_item(event)
         elif kind in _CALL_EVENTS:
             call = self._calls[event["item_id"]]
-            told = {name: event[name] for name in ("delta", "arguments") if name in event}
+            fields = {name: event[name] for name in ("delta", "arguments") if name in event}
             named = {"name": call["name"]} if kind.endswith("done") else {}
-            yield self._event(kind, **self._place_of(event), call_id=call["call_id"], **named, **told)
+            yield self._event(kind, **self._place_of(event), call_id=call["call_id"], **named, **fields)
         elif ".reasoning" in kind or ".custom_tool_call" in kind:
             return  # Realtime tells neither
         else:
@@ -106,22 +106,22 @@ class RealtimeAnswer:
         self._previous = item["id"]
 
     def _as_item(self, item: Value, *, begun: bool) -> Value:
-        told = {"id": item["id"], "object": "realtime.item", "type": item["type"], "status": item["status"]}
+        fields = {"id": item["id"], "object": "realtime.item", "type": item["type"], "status": item["status"]}
         if item["type"] != "message":
-            told["type"] = "function_call"
+            fields["type"] = "function_call"
             arguments = item.get("arguments", item.get("input"))
-            return {**told, "name": item["name"], "call_id": item["call_id"], "arguments": "" if begun else arguments}
+            return {**fields, "name": item["name"], "call_id": item["call_id"], "arguments": "" if begun else arguments}
         said = "".join(string(part.get("text")) or string(part.get("refusal")) for part in mappings(item["content"]))
         kind, field = ("output_audio", "transcript") if self._format else ("output_text", "text")
-        return {**told, "role": "assistant", "content": [] if begun else [{"type": kind, field: said}]}
+        return {**fields, "role": "assistant", "content": [] if begun else [{"type": kind, field: said}]}
 
     def _end(self, whole: Value, status: str) -> Value:
         details: Value | None = None
         if status == "incomplete":
             details = {"type": status, "reason": mapping(whole.get("incomplete_details")).get("reason")}
         usage = whole.get("usage")
-        told = None if not isinstance(usage, dict) else write_usage(usage, speaks=bool(self._format))
-        return {**self._base, "status": status, "status_details": details, "output": self._items, "usage": told}
+        fields = None if not isinstance(usage, dict) else write_usage(usage, speaks=bool(self._format))
+        return {**self._base, "status": status, "status_details": details, "output": self._items, "usage": fields}
 
     def _place_of(self, event: Value) -> Value:
         return {"item_id": event["item_id"], "output_index": len(self._items)}
