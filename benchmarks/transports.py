@@ -121,7 +121,7 @@ def one_call(report: Report, folder: Path) -> None:
             within=within_cassettes(folder),
         )
         report.table(title, times, base="floor")
-        report.aim(f"one replayed {short}", times.ratio("aquila", "floor"), at_most=1.05, unit="x the floor")
+        report.aim(f"one replayed {short}", times.ratio("aquila", "floor"), at_most=1.03, unit="x the floor")
 
 
 def scripted(report: Report, folder: Path) -> None:
