@@ -2,7 +2,7 @@
 
 A body of many megabytes is not held in memory, and not written into a cassette. It lies in a file that is named by the
 hash of its content, and is read piece by piece. `StoredChunks` and `StoredRequest` are what an interaction has then in
-place of its chunks and its request. Whoever does not care sees chunks and bytes as always.
+place of its chunks and its request. Other code sees chunks and bytes as always.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ class Interception:
                     keys.show(dummy_keys.NO_DUMMIES)
 
     def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
-        """Show others than those that ``dummies_shown`` has been given, also for what was set since then."""
+        """Replace the dummies that ``dummies_shown`` was given, also where a variable was set since then."""
         with self._lock:
             keys.base = dummies
             self._adjust_keys()

@@ -45,7 +45,7 @@ def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _limits_of(given: Any, usual: aiohttp.ClientTimeout) -> dict[str, float | None]:
-    """The limits of a request as httpx2 has them, and that of the whole request. A number is the last."""
+    """The limits of a request as httpx2 has them, and that of the whole request, which a plain number means."""
     if isinstance(given, (int, float)):
         return {"total": given}
     limits = given if isinstance(given, aiohttp.ClientTimeout) else usual

@@ -233,7 +233,7 @@ def _is_recorded_of_loopback(
 ) -> bool:
     """Whether the cassette of a scope holds the URL of a request that would be let through for staying here.
 
-    Settings that say something about loopback or the host have their way.
+    Settings about loopback, or about the host, come first.
     """
     if settings.loopback != "models" or settings.transport not in ("replay", "record") or scope.models_only:
         return False

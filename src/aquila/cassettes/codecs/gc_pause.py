@@ -24,7 +24,7 @@ class _Pause:
         self.was_enabled = False
 
 
-_pause = _Pause()
+_pause = _Pause()  # one for the process, as there is one collector
 
 
 @contextmanager

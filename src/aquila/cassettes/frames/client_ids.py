@@ -1,4 +1,4 @@
-"""Ids that a client makes anew in every run: which of now stands for which of the recording.
+"""Ids that a client makes anew in every run: which id of this run stands for which of the recording.
 
 ``id``, ``stream_id``, ``request_id`` and ``message_id`` at the top of a message, and the ``id`` of its ``item``, are
 made by the client, unless the provider had used the value before. Where one comes up for the first time, any value is

@@ -70,6 +70,7 @@ class GateOwner(Protocol):
 
 
 _gate: ContextVar[RequestGate | None] = ContextVar("aquila_request_gate", default=None)
+"""The gate in force. It belongs to the context in which it was set, and goes with that."""
 gate_owner: ContextVar[Any] = ContextVar("aquila_gate_owner", default=None)
 """The ``GateOwner`` whose code runs here. Its gate is in force unless another was put in force since."""
 

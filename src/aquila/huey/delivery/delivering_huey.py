@@ -29,7 +29,7 @@ from aquila.huey.sendable_values import make_text_sendable
 logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
-_making = threading.Lock()
+_making = threading.Lock()  # held while a storage gets its `TasksInHand`: two threads must not make one each
 
 
 def find_own(kind: Any, name: str) -> Any:

@@ -36,6 +36,7 @@ _AT_ONCE = 500
 _LONGEST_PAUSE = 2.0
 _MOST_THREADS = 4
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aquila_live_limiter")
+"""One for each event loop, made by ``reading_limiter`` and gone with the loop."""
 
 
 def reading_limiter() -> anyio.CapacityLimiter:

@@ -46,8 +46,9 @@ _CLOSE_FRAME = 8
 class ClientEnd(socket.socket):
     """The client's end of a connection that leads to no network.
 
-    ``hand_over`` gives the peer what the client sends, in the client's own thread; it says False if the peer is gone.
-    Then the socket says so. A library that writes without this object's methods reaches the peer through the socket.
+    ``hand_over`` gives the peer what the client sends, in the client's own thread; it returns False if the peer is
+    gone, and the socket then fails as one whose other end has closed. A library that writes without this object's
+    methods reaches the peer through the socket.
     """
 
     hand_over: Callable[[bytes], bool] = staticmethod(lambda data: False)
