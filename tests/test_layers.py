@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,7 +107,12 @@ def modules() -> dict[str, Path]:
 @cache
 def trees() -> dict[str, ast.Module]:
     """Each module as a tree, which takes a while to make."""
-    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+    gc.disable()  # none of the millions of nodes is garbage, and to look for some takes longer than to make them
+    try:
+        return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def is_type_checking(test: ast.expr) -> bool:
