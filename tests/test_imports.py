@@ -306,7 +306,7 @@ NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.redaction.scrubber",
     "aquila.cassettes.redaction.secret_patterns",
     "aquila.cassettes.storage.merging",
-    "aquila.recording.drift_watch",
+    "aquila.recording.reporting.drift_watch",
     "aquila.transports.requested_delay",
     "aquila.transports.silence",
 }

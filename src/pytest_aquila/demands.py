@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.recording import recording_age
-from aquila.recording.played_conversations import describe_unplayed
+from aquila.recording.sessions.played_conversations import describe_unplayed
+from aquila.recording.storing import recording_age
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope

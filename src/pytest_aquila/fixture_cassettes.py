@@ -18,14 +18,15 @@ from pytest_aquila import options, test_scopes
 
 if TYPE_CHECKING:
     from aquila.config import Settings
-    from aquila.recording.reports import ScopeReport
+    from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
 
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import demands, node_ids, outcomes, second_attempts
+    from pytest_aquila import demands, node_ids, outcomes
+    from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
@@ -34,7 +35,7 @@ else:
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
         scopes="aquila.recording.scope",
-        second_attempts="pytest_aquila.second_attempts",
+        second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
 
 

@@ -11,8 +11,9 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
-    from aquila.recording import refusals, used_cassette
-    from aquila.recording.refusals import Refusals
+    from aquila.recording import used_cassette
+    from aquila.recording.network import refusals
+    from aquila.recording.network.refusals import Refusals
     from aquila.recording.used_cassette import UsedCassette
     from aquila.scripting import script
     from aquila.scripting.script import Script
@@ -31,7 +32,7 @@ else:
         faults="aquila.testing.faults",
         optional="aquila.optional",
         proxy="aquila.transports.proxy",
-        refusals="aquila.recording.refusals",
+        refusals="aquila.recording.network.refusals",
         script="aquila.scripting.script",
         test_scopes="pytest_aquila.test_scopes",
         used_cassette="aquila.recording.used_cassette",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 from pytest_aquila.run_life import root_of
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.intercept import provider_keys
-    from aquila.recording import session_factory
+    from aquila.recording.sessions import session_factory
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
         provider_keys="aquila.intercept.provider_keys",
-        session_factory="aquila.recording.session_factory",
+        session_factory="aquila.recording.sessions.session_factory",
     )
 
 MARKER = "aquila"

@@ -25,61 +25,56 @@ from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 -
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.errors import UnansweredRequest
-    from aquila.recording import child_misses, outgoing, recovery
+    from aquila.recording.reporting import child_misses
+    from aquila.recording.secrets import outgoing
+    from aquila.recording.storing import recovery
     from pytest_aquila import (
         advice,
         demands,
-        drift_report,
-        end_of_run,
         environment_check,
-        fault_check,
-        fault_runs,
         fixture_cassettes,
-        noted_uses,
         option_values,
         outcomes,
-        recording_plan,
-        recording_progress,
         report_redaction,
-        reporting,
         scope_ends,
         sealed_run,
-        second_attempts,
         unanswered,
-        unused_report,
         vcr_compat,
         verify_run,
     )
-    from pytest_aquila.reporting import RunTotals
+    from pytest_aquila.faults import fault_check, fault_runs
+    from pytest_aquila.recording_runs import recording_plan, recording_progress, second_attempts
     from pytest_aquila.run_report import wanted_reports
     from pytest_aquila.scope_ends import Outcome
+    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, reporting, unused_report
+    from pytest_aquila.summary.reporting import RunTotals
 else:
     lazy_modules(
         globals(),
         advice="pytest_aquila.advice",
-        child_misses="aquila.recording.child_misses",
+        child_misses="aquila.recording.reporting.child_misses",
         demands="pytest_aquila.demands",
-        drift_report="pytest_aquila.drift_report",
-        end_of_run="pytest_aquila.end_of_run",
+        drift_report="pytest_aquila.summary.drift_report",
+        end_of_run="pytest_aquila.summary.end_of_run",
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
-        fault_check="pytest_aquila.fault_check",
-        fault_runs="pytest_aquila.fault_runs",
+        fault_check="pytest_aquila.faults.fault_check",
+        fault_runs="pytest_aquila.faults.fault_runs",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
-        noted_uses="pytest_aquila.noted_uses",
+        noted_uses="pytest_aquila.summary.noted_uses",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
-        outgoing="aquila.recording.outgoing",
-        recovery="aquila.recording.recovery",
-        recording_plan="pytest_aquila.recording_plan",
-        recording_progress="pytest_aquila.recording_progress",
+        outgoing="aquila.recording.secrets.outgoing",
+        recovery="aquila.recording.storing.recovery",
+        recording_plan="pytest_aquila.recording_runs.recording_plan",
+        recording_progress="pytest_aquila.recording_runs.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
-        reporting="pytest_aquila.reporting",
+        reporting="pytest_aquila.summary.reporting",
         scope_ends="pytest_aquila.scope_ends",
-        second_attempts="pytest_aquila.second_attempts",
+        second_attempts="pytest_aquila.recording_runs.second_attempts",
         sealed_run="pytest_aquila.sealed_run",
         unanswered="pytest_aquila.unanswered",
-        unused_report="pytest_aquila.unused_report",
+        unused_report="pytest_aquila.summary.unused_report",
         vcr_compat="pytest_aquila.vcr_compat",
         verify_run="pytest_aquila.verify_run",
         wanted_reports="pytest_aquila.run_report.wanted_reports",
@@ -365,7 +360,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if run.notes:
         totals_of(session.config).notes += run.notes
     # No child has told of anything before that module is loaded, and most test runs never load it.
-    if "aquila.recording.child_misses" in sys.modules:
+    if "aquila.recording.reporting.child_misses" in sys.modules:
         totals_of(session.config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
     totals = session.config.stash.get(_totals, None)
     if totals is not None and _is_worker(session.config):

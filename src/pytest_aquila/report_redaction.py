@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.recording import outgoing, runtime
+from aquila.recording import runtime
+from aquila.recording.secrets import outgoing
 
 if TYPE_CHECKING:
     import warnings

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
     from aquila import errors
     from aquila.intercept import left_threads
-    from aquila.recording import play_log
+    from aquila.recording.reporting import play_log
     from pytest_aquila import option_values
-    from pytest_aquila.run_news import News
+    from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
         left_threads="aquila.intercept.left_threads",
         option_values="pytest_aquila.option_values",
-        play_log="aquila.recording.play_log",
+        play_log="aquila.recording.reporting.play_log",
     )
 
 

@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from aquila.config import Settings
-    from aquila.recording.reports import ScopeReport
+    from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from pytest_aquila import junit_facts, noted_uses, plugin, recording_progress, second_attempts
+    from pytest_aquila import plugin
+    from pytest_aquila.recording_runs import recording_progress, second_attempts
+    from pytest_aquila.summary import junit_facts, noted_uses
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
 else:
     lazy_modules(
         globals(),
-        junit_facts="pytest_aquila.junit_facts",
-        noted_uses="pytest_aquila.noted_uses",
+        junit_facts="pytest_aquila.summary.junit_facts",
+        noted_uses="pytest_aquila.summary.noted_uses",
         plugin="pytest_aquila.plugin",
-        recording_progress="pytest_aquila.recording_progress",
-        second_attempts="pytest_aquila.second_attempts",
+        recording_progress="pytest_aquila.recording_runs.recording_progress",
+        second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
 
 

@@ -18,23 +18,25 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
     from aquila.intercept import activation
-    from aquila.recording import outgoing, session_factory
-    from aquila.recording import redactors as known_redactors
     from aquila.recording import scope as scopes
-    from aquila.recording.reports import ScopeReport
+    from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from pytest_aquila import junit_facts, node_ids
+    from aquila.recording.secrets import outgoing
+    from aquila.recording.secrets import redactors as known_redactors
+    from aquila.recording.sessions import session_factory
+    from pytest_aquila import node_ids
+    from pytest_aquila.summary import junit_facts
 else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
-        known_redactors="aquila.recording.redactors",
+        known_redactors="aquila.recording.secrets.redactors",
         names="aquila.cassettes.storage.names",
-        outgoing="aquila.recording.outgoing",
-        junit_facts="pytest_aquila.junit_facts",
+        outgoing="aquila.recording.secrets.outgoing",
+        junit_facts="pytest_aquila.summary.junit_facts",
         node_ids="pytest_aquila.node_ids",
         scopes="aquila.recording.scope",
-        session_factory="aquila.recording.session_factory",
+        session_factory="aquila.recording.sessions.session_factory",
     )
 
 RUN = run_life.RUN

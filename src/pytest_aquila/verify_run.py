@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from aquila.recording.child_misses import ChildMisses
-from aquila.recording.play_log import PlayLog
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce, verify
-from pytest_aquila.reporting import CleanTerminal
 from pytest_aquila.run_life import RUN, root_of
-from pytest_aquila.summary_layout import wrap
+from pytest_aquila.summary.reporting import CleanTerminal
+from pytest_aquila.summary.summary_layout import wrap
 
 EXIT_CRITICAL = 9
 """The exit code of a run in which all tests pass, and an answer has changed in a way that programs notice."""

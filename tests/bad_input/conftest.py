@@ -15,7 +15,7 @@ import pytest
 import aquila
 import aquila.cassettes.codecs.yaml.codec
 import aquila.cassettes.matching.miss_message
-import aquila.recording.recorder
+import aquila.recording.storing.recorder
 from tests.support.provider import chat_stream
 from tests.support.server import Answer, Seen, serving
 

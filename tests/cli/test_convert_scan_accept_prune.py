@@ -26,7 +26,7 @@ from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
-from aquila.recording import recording_age
+from aquila.recording.storing import recording_age
 from aquila.review.unfinished import write_note
 from tests.cli.conftest import Cassettes, conversation
 from tests.support.cassettes import cassettes as any_cassettes

@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection
 
 from aquila.cassettes.frames.frame import Frame, read_frames
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.recording.recovery import find_waiting_recordings, recover_journals
+from aquila.recording.storing.recovery import find_waiting_recordings, recover_journals
 from tests.cli.test_serve import command
 from tests.support.web_sockets import web_socket_server
 

@@ -17,7 +17,7 @@ import yaml
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
-from aquila.recording.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
+from aquila.recording.reporting.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
 from tests.cli.conftest import Cassettes, cassettes, conversation
 from tests.cli.test_review import Terminal, terminal
 from tests.docs.snippets import REPOSITORY, Block, Page, blocks

@@ -20,7 +20,7 @@ import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError
-from aquila.recording import recovery
+from aquila.recording.storing import recovery
 from tests.docs.snippets import REPOSITORY
 from tests.support.failing_server import FailingServer, failing_server
 from tests.support.slow import slow_but

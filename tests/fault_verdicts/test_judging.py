@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from aquila.fault_verdicts.judging import FaultedRun, judge
-from aquila.recording.wire_watch import Attempt
+from aquila.recording.reporting.wire_watch import Attempt
 
 BUSY: dict[str, Any] = {"fault": "rate_limit", "status": 429, "retry_after": 5.0, "reading": "read"}
 

@@ -18,7 +18,7 @@ from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing.consumer import RunningConsumer
 from aquila.huey.testing.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
-from aquila.recording.child_misses import ChildMisses
+from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.runtime import SEAL_LENGTH
 from tests.support.http_server import LoopbackServer
 from tests.support.runs import separate_run

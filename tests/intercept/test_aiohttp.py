@@ -18,7 +18,7 @@ import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.recording import runtime
-from aquila.recording.exchange_watch import ExchangeWatch, WatchedExchange
+from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
 from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, Upstream
 

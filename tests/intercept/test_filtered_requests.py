@@ -14,8 +14,8 @@ import requests
 
 import aquila
 from aquila.cassettes.model import RecordedRequest
-from aquila.recording.filters import Filters
 from aquila.recording.scope import current_scope
+from aquila.recording.sessions.filters import Filters
 from tests.support.guarded import GuardedRun
 from tests.support.upstream import Answer, Upstream
 
@@ -72,7 +72,7 @@ def test_the_guard_refuses_it_like_a_request_that_no_cassette_answers(run: Guard
         """
         import httpx, requests
         from aquila.errors import LiveCallRefused
-        from aquila.recording.filters import Filters
+        from aquila.recording.sessions.filters import Filters
         from aquila.recording.scope import current_scope
 
         @pytest.mark.parametrize("get", [httpx.get, requests.get])

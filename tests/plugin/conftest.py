@@ -12,7 +12,7 @@ import pytest
 import aquila.cassettes.codecs.yaml.codec
 import aquila.engine.calls.call_plan
 import aquila.intercept.use_cassette
-import aquila.recording.recorder
+import aquila.recording.storing.recorder
 import aquila.run_report.collecting
 import aquila.transports.clients
 import aquila.transports.watched_exchanges  # noqa: F401

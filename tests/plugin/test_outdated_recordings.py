@@ -9,7 +9,7 @@ import pytest
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
-from aquila.recording import recovery
+from aquila.recording.storing import recovery
 from tests.plugin.conftest import Project
 
 OLD = "2020-01-01T00:00:00Z"

@@ -17,7 +17,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cli import main
-from aquila.recording import recovery
+from aquila.recording.storing import recovery
 from tests.plugin.conftest import Project
 
 TEST = """

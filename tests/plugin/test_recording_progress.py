@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pytest_aquila.recording_progress import describe_recording
+from pytest_aquila.recording_runs.recording_progress import describe_recording
 from tests.plugin.conftest import Project
 from tests.support.slow import slow_but
 

@@ -16,8 +16,8 @@ import pytest
 import aquila
 from aquila.cassettes.model import RecordedChunk, RecordedRequest
 from aquila.recording import runtime
-from aquila.recording.answers_in_progress import AnswersInProgress
-from pytest_aquila.recording_status import Count, RecordingStatus
+from aquila.recording.storing.answers_in_progress import AnswersInProgress
+from pytest_aquila.recording_runs.recording_status import Count, RecordingStatus
 from tests.support.runs import name_upstream
 
 PATIENCE = 60
@@ -154,7 +154,7 @@ import os
 import time
 
 import aquila
-from aquila.recording.answers_in_progress import AnswersInProgress
+from aquila.recording.storing.answers_in_progress import AnswersInProgress
 
 looks = 0
 find_slow = AnswersInProgress.find_slow

@@ -93,7 +93,9 @@ def run_and_read(project: Project, *arguments: str, passed: int) -> Any:
 @pytest.mark.slow
 def test_what_a_script_answers_another_process_is_told_like_what_it_answers_here(project: Project) -> None:
     project.pytester.makepyfile(clients=CLIENTS, test_everything=TESTS)
-    project.pytester.makeconftest("import aquila.recording.exchange_watch as watch\nwatch.MOST_ELSEWHERE = 30_000")
+    project.pytester.makeconftest(
+        "import aquila.recording.reporting.exchange_watch as watch\nwatch.MOST_ELSEWHERE = 30_000"
+    )
     report, told = run_and_read(project, passed=5)
 
     (exchange,) = told["test_child"]

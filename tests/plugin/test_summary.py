@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_aquila import record_commands
-from pytest_aquila.reporting import RunTotals
-from pytest_aquila.run_news import Kind, News, lay_out_news
-from pytest_aquila.summary_layout import MOST_LINES, Line
-from pytest_aquila.totals_news import describe_totals
+from pytest_aquila.summary import record_commands
+from pytest_aquila.summary.reporting import RunTotals
+from pytest_aquila.summary.run_news import Kind, News, lay_out_news
+from pytest_aquila.summary.summary_layout import MOST_LINES, Line
+from pytest_aquila.summary.totals_news import describe_totals
 from tests.plugin.conftest import Project
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_aquila.reporting import RunTotals, summary_line
+from pytest_aquila.summary.reporting import RunTotals, summary_line
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from aquila.cli import main
 from aquila.cli.pytest_settings import find_cache
-from aquila.recording.unrecorded_tests import MOST_KEPT, UnrecordedTest, as_plain_data
+from aquila.recording.reporting.unrecorded_tests import MOST_KEPT, UnrecordedTest, as_plain_data
 from tests.plugin.conftest import Project
 
 TESTS = """

@@ -19,8 +19,8 @@ import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError, UnknownTransport
-from aquila.recording.recorder import ScopeRecording
 from aquila.recording.scope import Scope
+from aquila.recording.storing.recorder import ScopeRecording
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
 from aquila.server.application import build_application

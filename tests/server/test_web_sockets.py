@@ -19,9 +19,9 @@ from websockets.sync.server import ServerConnection
 from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.recording.reporting.wire_watch import WireWatch
 from aquila.recording.runtime import current_run
 from aquila.recording.scope import Scope
-from aquila.recording.wire_watch import WireWatch
 from aquila.scripting.script import Script
 from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application

@@ -23,7 +23,7 @@ import httpx2
 
 import aquila
 import aquila.cassettes.codecs.yaml.codec
-import aquila.recording.recorder  # loaded once, in the server
+import aquila.recording.storing.recorder  # loaded once, in the server
 from aquila.cassettes.storage import work_folder
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes

@@ -20,7 +20,7 @@ from anyio import lowlevel
 import aquila
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.recording import runtime
-from aquila.recording.exchange_watch import ExchangeWatch, WatchedExchange
+from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
 from aquila.transports.live import AsyncLiveTransport
 from tests.support.upstream import Answer, Upstream, upstream
 

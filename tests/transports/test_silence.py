@@ -22,7 +22,7 @@ import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.errors import CassetteMiss, RequestTimeout, SessionClosed, StreamClosed
-from aquila.recording.recorder import ScopeRecording
+from aquila.recording.storing.recorder import ScopeRecording
 from aquila.transports.record import AnswerRecorder
 from tests.support.limits import with_a_limit_in_time
 from tests.support.silent_provider import Silent

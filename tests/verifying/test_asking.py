@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from aquila.recording.play_log import PlayedRecording
+from aquila.recording.reporting.play_log import PlayedRecording
 from aquila.verifying.asking import AT_ONCE, Answers, ask_questions
 from aquila.verifying.credentials import VerifyingKeys
 from aquila.verifying.planning import Plan, PlannedQuestion

@@ -6,7 +6,7 @@ import pytest
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.provider_keys import PROVIDER_KEYS, variables_of_host
-from aquila.recording.model_hosts import PROVIDERS
+from aquila.recording.network.model_hosts import PROVIDERS
 from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
 
 MACHINE = VerifyingKeys(

@@ -11,8 +11,8 @@ import pytest
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
-from aquila.recording.model_hosts import is_prompt
-from aquila.recording.play_log import PlayedRecording, PlayLog
+from aquila.recording.network.model_hosts import is_prompt
+from aquila.recording.reporting.play_log import PlayedRecording, PlayLog
 from aquila.verifying.planning import Plan, Sample, make_plan
 
 CHAT = "https://api.openai.com/v1/responses"

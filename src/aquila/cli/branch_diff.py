@@ -17,10 +17,10 @@ from aquila.cli.output import Output, format_count
 from aquila.cli.review_screen import fold_pieces
 from aquila.errors import AquilaError
 from aquila.recording import runtime
-from aquila.recording.journal_merging import stored_key
-from aquila.recording.played_answers import count_tokens
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.reporting.played_answers import count_tokens
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
 from aquila.review.views import ProposalView, view_proposal
 from aquila.run_report.word_diff import Change

@@ -28,8 +28,8 @@ from aquila.cli.progress import track
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError
 from aquila.recording import runtime
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.review.decisions import hold_reviews
 
 

@@ -35,8 +35,8 @@ from aquila.cli.output import Output, format_count
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of, request_identifier
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
 
 if TYPE_CHECKING:
     from aquila.cli import branch_diff, diff_markdown

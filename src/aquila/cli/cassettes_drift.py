@@ -20,7 +20,7 @@ from typing import Any
 from aquila.cli import FOUND
 from aquila.cli.output import Output
 from aquila.errors import ConfigError
-from aquila.recording import drift_groups
+from aquila.recording.reporting import drift_groups
 
 _TESTS_FAILED = 1
 _NO_TESTS = 5

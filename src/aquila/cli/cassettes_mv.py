@@ -21,7 +21,7 @@ from aquila.cli import FAILED, arguments, project
 from aquila.cli.output import Output, format_count, print_error
 from aquila.errors import CassetteError
 from aquila.recording import runtime
-from aquila.recording.recovery import recover_journals
+from aquila.recording.storing.recovery import recover_journals
 from aquila.review.decisions import hold_reviews
 
 

@@ -33,11 +33,11 @@ from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
-from aquila.recording.journal_merging import stored_key
-from aquila.recording.recovery import find_waiting_recordings
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of
-from aquila.recording.unrecorded_tests import UnrecordedTest
+from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.journal_merging import stored_key
+from aquila.recording.storing.recovery import find_waiting_recordings
 from aquila.review.applying import take_back
 from aquila.review.decisions import Choice, hold_reviews
 from aquila.review.proposals import KINDS, Kind

@@ -22,8 +22,8 @@ from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output, format_count
 from aquila.cli.progress import track
 from aquila.recording import runtime
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ from aquila.cli.output import Output, format_count, format_size, shorten_to_line
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError
 from aquila.recording import runtime
-from aquila.recording.played_answers import count_tokens
-from aquila.recording.redactors import redactor_for
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.reporting.played_answers import count_tokens
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
 
 _COLUMNS = (
     Column("#"),

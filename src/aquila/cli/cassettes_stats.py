@@ -23,7 +23,7 @@ from aquila.cli.interaction_summary import (
 )
 from aquila.cli.output import Output, format_size
 from aquila.cli.progress import track
-from aquila.recording.played_answers import count_tokens
+from aquila.recording.reporting.played_answers import count_tokens
 
 _LARGEST = 5
 _COUNTED = ("interactions", "streams", "conversations", "chunks", "tokens", "milliseconds", "unreadable")

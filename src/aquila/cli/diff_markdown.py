@@ -12,7 +12,7 @@ from html import escape
 from aquila.cli.branch_diff import WORDS, ChangedCassette, count_changed_tokens
 from aquila.cli.output import escape_controls, format_count
 from aquila.cli.review_screen import fold_pieces
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 from aquila.review.proposals import Proposal
 from aquila.review.views import ProposalView
 from aquila.run_report.word_diff import Change

@@ -15,9 +15,9 @@ from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
 from aquila.cli import conversation_summary
 from aquila.recording import runtime
-from aquila.recording.played_answers import count_tokens
-from aquila.recording.recording_age import age_in_days
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.reporting.played_answers import count_tokens
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.recording_age import age_in_days
 
 
 def status_of(interaction: Interaction) -> str:

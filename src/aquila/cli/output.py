@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from aquila.cli.tables import Column, cut_text, lay_out_table
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 
 Cell: TypeAlias = str | int
 """Numbers are written with separators and aligned to the right."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cli.output import escape_controls, format_count
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 from aquila.review.reviewing import Item
 from aquila.review.tested_by import TestPlace
 from aquila.review.views import ProposalView

@@ -36,9 +36,9 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
-from aquila.recording.redactors import redactor_for
 from aquila.recording.scope import Scope
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
 
 if TYPE_CHECKING:
     from aquila.scripting import script_file

@@ -14,8 +14,8 @@ from aquila.cli import project
 from aquila.cli.output import format_count
 from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
-from aquila.recording.pending_files import find_pending_files
-from aquila.recording.unrecorded_tests import UnrecordedTest, read_unrecorded
+from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
+from aquila.recording.storing.pending_files import find_pending_files
 
 _MOST_NAMED = 10
 

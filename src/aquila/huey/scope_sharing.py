@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.errors import CassetteRequired, MessageRejected, SessionClosed
 from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_reference import find_current_scope
-from aquila.recording.child_misses import ChildMisses, describe_miss, miss_from
+from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope

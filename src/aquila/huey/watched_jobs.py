@@ -12,10 +12,10 @@ from aquila.huey.error_texts import UNCUT, redact_long_text, text_of
 from aquila.huey.live.redacting import describe_arguments, redact_arguments
 from aquila.huey.running_task import attempt_of
 from aquila.recording import runtime
-from aquila.recording.child_misses import ChildMisses
-from aquila.recording.exchange_watch import current_job
-from aquila.recording.outgoing import redact_outgoing
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.exchange_watch import current_job
 from aquila.recording.scope import bound_scope
+from aquila.recording.secrets.outgoing import redact_outgoing
 
 _OUTCOMES: tuple[tuple[type[BaseException], str], ...] = (
     (RetryTask, "retry"),

@@ -7,7 +7,7 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   library, ``web_sockets`` those of WebSockets. ``side_requests`` is the table of what libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
   themselves, and ``sealing`` puts a run where the kernel refuses. Which hosts are guarded is in
-  ``aquila.recording.model_hosts``, what a refusal says in ``aquila.recording.guard``.
+  ``aquila.recording.network.model_hosts``, what a refusal says in ``aquila.recording.network.guard``.
 - ``activation`` puts all of this in force and takes it back, by ``patching``, with ``dummy_keys`` for the variables in
   the table ``provider_keys``.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;

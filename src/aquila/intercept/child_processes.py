@@ -22,13 +22,14 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
     from aquila.config import SettingsLayers
-    from aquila.recording import child_misses, record_budget
+    from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
+    from aquila.recording.storing import record_budget
 else:
     lazy_modules(
         globals(),
-        child_misses="aquila.recording.child_misses",
-        record_budget="aquila.recording.record_budget",
+        child_misses="aquila.recording.reporting.child_misses",
+        record_budget="aquila.recording.storing.record_budget",
         fingerprints="aquila.cassettes.redaction.fingerprints",
     )
 

@@ -25,16 +25,16 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.intercept import policy
     from aquila.intercept.policy import AnsweringScope
-    from aquila.intercept.web_sockets import httpx_sockets
-    from aquila.recording import no_network
+    from aquila.intercept.web_sockets.libraries import httpx_sockets
+    from aquila.recording.network import no_network
     from aquila.transports import intercepted_requests, own_requests
 else:
     lazy_modules(
         globals(),
-        httpx_sockets="aquila.intercept.web_sockets.httpx_sockets",
+        httpx_sockets="aquila.intercept.web_sockets.libraries.httpx_sockets",
         intercepted_requests="aquila.transports.intercepted_requests",
         own_requests="aquila.transports.own_requests",
-        no_network="aquila.recording.no_network",
+        no_network="aquila.recording.network.no_network",
         policy="aquila.intercept.policy",
     )
 

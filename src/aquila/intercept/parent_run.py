@@ -17,15 +17,16 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
 
 if TYPE_CHECKING:
-    from aquila.recording import child_misses, play_log, record_budget
     from aquila.recording import scope as scopes
+    from aquila.recording.reporting import child_misses, play_log
     from aquila.recording.scope import Scope
+    from aquila.recording.storing import record_budget
 else:
     lazy_modules(
         globals(),
-        child_misses="aquila.recording.child_misses",
-        play_log="aquila.recording.play_log",
-        record_budget="aquila.recording.record_budget",
+        child_misses="aquila.recording.reporting.child_misses",
+        play_log="aquila.recording.reporting.play_log",
+        record_budget="aquila.recording.storing.record_budget",
         scopes="aquila.recording.scope",
     )
 

@@ -13,10 +13,11 @@ from aquila.config import Settings
 from aquila.errors import CassetteRequired, SessionClosed
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import guard, runtime
-from aquila.recording.host_names import is_loopback
-from aquila.recording.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
-from aquila.recording.no_network import NoNetwork
+from aquila.recording import runtime
+from aquila.recording.network import guard
+from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
+from aquila.recording.network.no_network import NoNetwork
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:

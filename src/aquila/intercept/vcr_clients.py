@@ -19,17 +19,17 @@ from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.recording import runtime
-from aquila.recording.model_hosts import asks_model
+from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
-    from aquila.recording import no_network
+    from aquila.recording.network import no_network
 else:
     lazy_modules(
         globals(),
         aiohttp_answers="aquila.intercept.aiohttp_answers",
-        no_network="aquila.recording.no_network",
+        no_network="aquila.recording.network.no_network",
         policy="aquila.intercept.policy",
         vcr_stubs="aquila.intercept.vcr_stubs",
     )

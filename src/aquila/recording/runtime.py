@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     import hmac
 
-    from aquila.recording.answers_in_progress import AnswersInProgress
-    from aquila.recording.exchange_watch import ExchangeWatch
-    from aquila.recording.play_log import PlayLog
-    from aquila.recording.wire_watch import WireWatch
+    from aquila.recording.reporting.exchange_watch import ExchangeWatch
+    from aquila.recording.reporting.play_log import PlayLog
+    from aquila.recording.reporting.wire_watch import WireWatch
+    from aquila.recording.storing.answers_in_progress import AnswersInProgress
 
     T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class MachineKeys:
 
 
 class Repetition:
-    """What is in force while something runs that may be run once more; see ``aquila.recording.conversations``.
+    """What is in force while something runs that may be run once more; see ``aquila.recording.sessions.conversations``.
 
     ``is_possible`` says that what runs now is run once more if a conversation drifts in it. ``keys`` are the
     recordings that are put aside meanwhile: for each cassette their keys.
@@ -310,7 +310,9 @@ def _bind_scope(scope: Scope | None) -> Scope | None:
     return bound
 
 
-_redact_record: Callable[[logging.LogRecord], bool] = late_function("aquila.recording.outgoing", "redact_log_record")
+_redact_record: Callable[[logging.LogRecord], bool] = late_function(
+    "aquila.recording.secrets.outgoing", "redact_log_record"
+)
 for _logger in ("aquila", "aquila.huey"):  # a logger's filter is not asked for the records of those below it
     logging.getLogger(_logger).addFilter(_redact_record)
 

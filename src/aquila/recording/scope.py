@@ -22,25 +22,27 @@ from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.child_misses import ChildMisses
-from aquila.recording.miss_log import MissLog
-from aquila.recording.reports import ScopeReport, StoredRecordings, summarize_scope
-from aquila.recording.scope_sessions import ScopeSessions
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.miss_log import MissLog
+from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_settings import ScopeSettings
+from aquila.recording.sessions.scope_sessions import ScopeSessions
 from aquila.recording.stand_ins import StandIns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aquila.recording import conversations, recorder, scripts
-    from aquila.recording.filters import Filters
-    from aquila.recording.recorder import ScopeRecording
-    from aquila.recording.session import Session
+    from aquila.recording import scripts
+    from aquila.recording.sessions import conversations
+    from aquila.recording.sessions.filters import Filters
+    from aquila.recording.sessions.session import Session
+    from aquila.recording.storing import recorder
+    from aquila.recording.storing.recorder import ScopeRecording
 else:
     lazy_modules(
         globals(),
-        conversations="aquila.recording.conversations",
-        recorder="aquila.recording.recorder",
+        conversations="aquila.recording.sessions.conversations",
+        recorder="aquila.recording.storing.recorder",
         scripts="aquila.recording.scripts",
     )
 

@@ -11,19 +11,20 @@ from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import outgoing, runtime
-from aquila.recording.decisions import ReplayDecision
+from aquila.recording import runtime
 from aquila.recording.scope import Scope
+from aquila.recording.secrets import outgoing
+from aquila.recording.sessions.decisions import ReplayDecision
 
 if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction
-    from aquila.recording import exchange_watch
+    from aquila.recording.reporting import exchange_watch
     from aquila.scripting import script_file, shared_script
     from aquila.scripting.shared_script import AnswersRequests, RemoteScript, ScriptServer, SharedAnswer
 else:
     lazy_modules(
         globals(),
-        exchange_watch="aquila.recording.exchange_watch",
+        exchange_watch="aquila.recording.reporting.exchange_watch",
         script_file="aquila.scripting.script_file",
         shared_script="aquila.scripting.shared_script",
     )

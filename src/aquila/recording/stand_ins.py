@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila import config
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.child_misses import ChildMisses
+from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aquila.recording import scripts
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-    from aquila.recording.scope_sessions import ScopeSessions
     from aquila.recording.scope_settings import ScopeSettings
+    from aquila.recording.sessions.scope_sessions import ScopeSessions
     from aquila.scripting.script import Script
     from aquila.scripting.shared_script import AnswersRequests
 else:

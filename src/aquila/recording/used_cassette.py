@@ -11,7 +11,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import CassetteMiss, CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
-from aquila.recording.session import Session
+from aquila.recording.sessions.session import Session
 
 if TYPE_CHECKING:
     from aquila.wire_forms import table as wire_forms

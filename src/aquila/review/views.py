@@ -13,7 +13,7 @@ from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.difference import ABSENT, dump_json
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction
-from aquila.recording.played_answers import count_tokens
+from aquila.recording.reporting.played_answers import count_tokens
 from aquila.review.proposals import Kind, Proposal, answer_fields, differences_of
 from aquila.review.texts import has_messages, tell_answer, tell_prompt
 from aquila.run_report.word_diff import Change, Steps, word_changes

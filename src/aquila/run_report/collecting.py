@@ -16,12 +16,12 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
 from aquila.cassettes.storage.names import cassette_path
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
-from aquila.recording import outgoing
-from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
-from aquila.recording.exchange_watch import WatchedExchange
-from aquila.recording.reports import ScopeReport
+from aquila.recording.reporting.exchange_watch import WatchedExchange
+from aquila.recording.reporting.reports import ScopeReport
 from aquila.recording.scope import Scope
-from aquila.recording.session import Session
+from aquila.recording.secrets import outgoing
+from aquila.recording.sessions.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.sessions.session import Session
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift

@@ -9,7 +9,7 @@ from typing import Any
 from aquila.cassettes.matching.difference import ABSENT
 from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.model import RecordedRequest
-from aquila.recording.session import Session
+from aquila.recording.sessions.session import Session
 from aquila.run_report.answers import read_answer
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.requests import join_texts

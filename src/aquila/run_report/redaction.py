@@ -8,8 +8,8 @@ from dataclasses import replace
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording import outgoing
-from aquila.recording.exchange_watch import WatchedExchange
+from aquila.recording.reporting.exchange_watch import WatchedExchange
+from aquila.recording.secrets import outgoing
 
 
 class ExchangeRedactor:

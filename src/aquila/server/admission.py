@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from aquila.errors import ConfigError
-from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
+from aquila.recording.network.host_names import ANY_ADDRESS, is_loopback, normalize_host
 from aquila.transports.failures import TOKEN_HEADER, Failure
 from aquila.transports.proxy import keys_shown_by
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from aquila.errors import ConfigError
 from aquila.intercept.policy import own_servers
-from aquila.recording.host_names import ANY_ADDRESS, is_loopback, normalize_host
+from aquila.recording.network.host_names import ANY_ADDRESS, is_loopback, normalize_host
 from aquila.recording.scope import Scope
 from aquila.server.connection import BoundedConnection
 from aquila.transports import upstreams

@@ -8,7 +8,7 @@ from typing import Any
 
 from aquila.cassettes.frames.frame import BROKEN, WITHOUT_CODE, Close
 from aquila.intercept.web_sockets.writing import write_due_async
-from aquila.recording.frame_recorder import FrameRecorder
+from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
 
 _TOO_LARGE = 1009

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aquila.huey.testing.fixture_types import UseTestQueue as UseTestQueue
     from aquila.huey.testing.task_run import ScheduledRetry as ScheduledRetry
     from aquila.huey.testing.task_run import TaskRun as TaskRun
-    from aquila.recording.refusals import Refusals as Refusals
+    from aquila.recording.network.refusals import Refusals as Refusals
     from aquila.recording.used_cassette import UsedCassette as UsedCassette
     from aquila.scripting.script import Rule as Rule
     from aquila.scripting.script import Script as Script
@@ -58,7 +58,7 @@ _NAMES = {
     "FaultPlan": "aquila.faults.plan",
     "Faults": "aquila.testing.faults",
     "PerformJob": "aquila.huey.testing.fixture_types",
-    "Refusals": "aquila.recording.refusals",
+    "Refusals": "aquila.recording.network.refusals",
     "RefuteDeadLetter": "aquila.huey.testing.fixture_types",
     "RefuteEnqueued": "aquila.huey.testing.fixture_types",
     "Rule": "aquila.scripting.script",

@@ -9,12 +9,13 @@ import httpx2
 
 from aquila.cassettes.body_file import BodyFile, find_large_requests
 from aquila.config import Settings
-from aquila.recording import askers, guard
-from aquila.recording.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision, Unrecorded
-from aquila.recording.model_hosts import asks_model
-from aquila.recording.no_network import fail_unasked
+from aquila.recording import askers
+from aquila.recording.network import guard
+from aquila.recording.network.model_hosts import asks_model
+from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.scope import Scope
-from aquila.recording.session import Session
+from aquila.recording.sessions.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision, Unrecorded
+from aquila.recording.sessions.session import Session
 from aquila.recording.time_limits import current_limits
 from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.scope_route import ScopeRoute, spoil_recording

@@ -11,8 +11,8 @@ from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
-from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
+from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.transports.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request

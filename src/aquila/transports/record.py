@@ -16,8 +16,8 @@ from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.decisions import RecordDecision
-from aquila.recording.session import Session
+from aquila.recording.sessions.decisions import RecordDecision
+from aquila.recording.sessions.session import Session
 from aquila.recording.time_limits import TimeLimit, describe_run_out
 from aquila.transports.wire import decode_headers, error_to_text
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     import anyio
     from anyio import to_thread
 
-    from aquila.recording import large_answer
-    from aquila.recording.recorder import ScopeRecording
+    from aquila.recording.storing import large_answer
+    from aquila.recording.storing.recorder import ScopeRecording
 else:
-    lazy_modules(globals(), anyio="anyio", to_thread="anyio.to_thread", large_answer="aquila.recording.large_answer")
+    lazy_modules(
+        globals(), anyio="anyio", to_thread="anyio.to_thread", large_answer="aquila.recording.storing.large_answer"
+    )
 
 _TERMINATOR = b"data: [DONE]"
 

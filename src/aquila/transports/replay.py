@@ -13,7 +13,7 @@ from aquila.cassettes.model import Headers, RecordedResponse
 from aquila.cassettes.storage.slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.decisions import ReplayDecision
+from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.transports.wire import error_from_text
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.decisions import ReplayDecision
-from aquila.recording.model_hosts import asks_model
+from aquila.recording.network.model_hosts import asks_model
 from aquila.recording.places import attempt_of, suit_to_place
 from aquila.recording.scope import Scope
+from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.recording.time_limits import current_limits
 from aquila.transports.departure import LEFT
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
@@ -26,7 +26,7 @@ from aquila.transports.routes import Route
 if TYPE_CHECKING:
     from aquila.faults import fault
     from aquila.faults.fault import Within
-    from aquila.recording.session import Session
+    from aquila.recording.sessions.session import Session
     from aquila.transports import silence as silences
     from aquila.transports import watched_answers, watched_exchanges
     from aquila.wire_forms import table as wire_forms

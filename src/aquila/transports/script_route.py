@@ -14,10 +14,11 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
-from aquila.recording import askers, places, redactors
-from aquila.recording.decisions import ReplayDecision
+from aquila.recording import askers, places
 from aquila.recording.scope import Scope
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.secrets import redactors
+from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.transports.replay import Pace

@@ -11,7 +11,7 @@ import httpx2
 from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.recording import runtime
-from aquila.recording.exchange_watch import WatchedExchange, current_exchange
+from aquila.recording.reporting.exchange_watch import WatchedExchange, current_exchange
 from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request
 
 if TYPE_CHECKING:

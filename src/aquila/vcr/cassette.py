@@ -11,7 +11,7 @@ from vcr.record_mode import RecordMode
 
 from aquila.cassettes.model import Interaction
 from aquila.recording.scope import Scope
-from aquila.recording.session import Session
+from aquila.recording.sessions.session import Session
 from aquila.recording.used_cassette import UsedCassette, open_sessions
 from aquila.vcr.forms import request_from_vcr, to_vcr_request, to_vcr_response
 from aquila.vcr.plans import CassettePlan

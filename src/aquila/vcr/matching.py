@@ -8,7 +8,7 @@ from typing import Any
 from vcr import matchers as known
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.recording.filters import Comparison
+from aquila.recording.sessions.filters import Comparison
 from aquila.vcr.forms import compared_form
 
 DEFAULT = ("method", "scheme", "host", "port", "path", "query")

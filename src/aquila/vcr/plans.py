@@ -13,8 +13,8 @@ from aquila.cassettes.model import RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
-from aquila.recording.filters import Comparison, Filters, RequestFilter, ResponseFilter
 from aquila.recording.scope import Scope
+from aquila.recording.sessions.filters import Comparison, Filters, RequestFilter, ResponseFilter
 from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
 from aquila.vcr.matching import comparison_of, parts_of, with_content
 from aquila.vcr.other_files import CassetteFiles

@@ -10,7 +10,7 @@ from vcr.cassette import _run_hooks
 from vcr.filters import sensitive_data_hooks
 
 from aquila.cassettes.model import Interaction
-from aquila.recording.filters import InteractionFilter
+from aquila.recording.sessions.filters import InteractionFilter
 from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
 
 

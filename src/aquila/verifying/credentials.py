@@ -18,8 +18,8 @@ from aquila.cassettes.redaction.header_allowlist import is_credential_header
 from aquila.config import DUMMY_KEY
 from aquila.intercept.provider_keys import variables_of_host
 from aquila.recording import runtime
-from aquila.recording.host_names import is_loopback
-from aquila.recording.model_hosts import PROVIDERS, matches_any
+from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.model_hosts import PROVIDERS, matches_any
 
 _DUMMY = re.compile(rf"(?:([A-Za-z_]\w*)\.)?\w*{DUMMY_KEY}")
 _BY_HEADER: Mapping[str, tuple[str, ...]] = {

@@ -18,10 +18,10 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.slots import is_failure
 from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.recording import runtime
-from aquila.recording.host_names import is_loopback
-from aquila.recording.model_hosts import is_prompt, is_provider
-from aquila.recording.play_log import PlayedRecording
-from aquila.recording.played_answers import count_tokens
+from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.model_hosts import is_prompt, is_provider
+from aquila.recording.reporting.play_log import PlayedRecording
+from aquila.recording.reporting.played_answers import count_tokens
 
 Place: TypeAlias = tuple[Path, int]
 """A recording: its file, and its number (from 0) there."""

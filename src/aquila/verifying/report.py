@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from aquila.recording.outgoing import redact_outgoing_value
+from aquila.recording.secrets.outgoing import redact_outgoing_value
 from aquila.verifying.comparison import AnswerComparison, Severity
 from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
 

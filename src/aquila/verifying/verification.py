@@ -15,9 +15,9 @@ from aquila.cassettes.codecs.answer_summary import model_of_answer
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
-from aquila.recording.filters import ResponseFilter
-from aquila.recording.play_log import PlayedRecording
-from aquila.recording.played_answers import count_tokens
+from aquila.recording.reporting.play_log import PlayedRecording
+from aquila.recording.reporting.played_answers import count_tokens
+from aquila.recording.sessions.filters import ResponseFilter
 from aquila.verifying.asking import AskedOutcome, ask_questions
 from aquila.verifying.comparison import AnswerComparison, compare_answers
 from aquila.verifying.credentials import read_machine

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.recording import outgoing
-from aquila.recording.exchange_watch import ExchangeWatch
+from aquila.recording.reporting.exchange_watch import ExchangeWatch
+from aquila.recording.secrets import outgoing
 from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from aquila.run_report.totals import is_asked, usage_of
-from pytest_aquila import junit_facts, test_scopes
+from pytest_aquila import test_scopes
 from pytest_aquila.run_report.report_guard import ReportGuard
+from pytest_aquila.summary import junit_facts
 
 if TYPE_CHECKING:
     from aquila.recording.runtime import Run

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import outgoing
-from pytest_aquila import pending_report
+from aquila.recording.secrets import outgoing
+from pytest_aquila.summary import pending_report
 
 if TYPE_CHECKING:
     from aquila.run_report import markdown
-    from pytest_aquila.reporting import RunTotals
     from pytest_aquila.run_report import written_reports
+    from pytest_aquila.summary.reporting import RunTotals
 else:
     lazy_modules(
         globals(),

@@ -19,21 +19,22 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.prices import prices_of
-from aquila.recording import outgoing, runtime
+from aquila.recording import runtime
+from aquila.recording.secrets import outgoing
 from aquila.run_report import markdown
 from aquila.run_report.collecting import ExchangeCollector
 from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
-from pytest_aquila import pending_report, reporting, unused_cassettes
-from pytest_aquila.reporting import RunTotals
-from pytest_aquila.run_extent import RunExtent
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
 from pytest_aquila.run_report.command_line import describe_command
 from pytest_aquila.run_report.targets import partial_of, read_targets
+from pytest_aquila.summary import pending_report, reporting, unused_cassettes
+from pytest_aquila.summary.reporting import RunTotals
+from pytest_aquila.summary.run_extent import RunExtent
 
 if TYPE_CHECKING:
     from aquila.run_report import page

@@ -11,13 +11,14 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from pytest_aquila import options, plugin, run_news
+    from pytest_aquila import options, plugin
+    from pytest_aquila.summary import run_news
 else:
     lazy_modules(
         globals(),
         options="pytest_aquila.options",
         plugin="pytest_aquila.plugin",
-        run_news="pytest_aquila.run_news",
+        run_news="pytest_aquila.summary.run_news",
     )
 
 RECORD_MODES = ("once", "new_episodes", "none", "all", "rewrite")

@@ -170,7 +170,7 @@ def all_patterns() -> dict[str, re.Pattern[Any]]:
     """Every pattern that a module of the package keeps, and the one that says which texts are searched at all."""
     found = {}
     modules = [f"{redaction.__name__}.{module.name}" for module in pkgutil.iter_modules(redaction.__path__)]
-    for module in map(importlib.import_module, [*modules, "aquila.recording.outgoing"]):
+    for module in map(importlib.import_module, [*modules, "aquila.recording.secrets.outgoing"]):
         short = module.__name__.rpartition(".")[2]
         for name, value in vars(module).items():
             values = value if isinstance(value, (list, tuple)) else [value]

@@ -104,7 +104,7 @@ def test_a_task_that_asks_no_model_opens_no_scope_and_patches_nothing(project):
                 )
             assert perform_job(greet, "eve").value == "eve"
             assert {"execute", "_emit", "_signal", "_run_post_execute", "_requeue_task"}.isdisjoint(dict(assigned))
-            heavy = ("aquila.recording.scope", "aquila.recording.session", "httpx", "openai")
+            heavy = ("aquila.recording.scope", "aquila.recording.sessions.session", "httpx", "openai")
             assert [name for name in sys.modules if name.startswith(heavy)] == []
     """
     )

@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 import aquila
-from aquila.recording.frame_recorder import FrameRecorder
+from aquila.recording.storing.frame_recorder import FrameRecorder
 from tests.support.web_sockets import web_socket_server
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from aquila.intercept.web_sockets.function_code import FunctionPatch
+from aquila.intercept.web_sockets.libraries.function_code import FunctionPatch
 
 SOURCE = """
 def connect(uri, *, port=80, **more):

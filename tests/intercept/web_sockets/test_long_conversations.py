@@ -32,7 +32,8 @@ from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.errors import CassetteMiss, CassetteWriteError
 from aquila.intercept.web_sockets import answering, peer, recorded_side
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.recording import frame_recorder, runtime
+from aquila.recording import runtime
+from aquila.recording.storing import frame_recorder
 from tests.support.web_sockets import web_socket_server
 
 KEY = "sk-proj-a1B2a1B2a1B2a1B2a1B2"

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 import aquila
 from aquila.errors import CassetteMiss, PlayedOut
 from aquila.recording import runtime
-from aquila.recording.wire_watch import WireWatch
+from aquila.recording.reporting.wire_watch import WireWatch
 from tests.support.runs import separate_run
 from tests.support.web_sockets import web_socket_provider
 

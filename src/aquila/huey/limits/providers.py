@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aquila.config import suggest_name
 from aquila.errors import ConfigError
-from aquila.recording.wildcards import fits_pattern
+from aquila.recording.network.wildcards import fits_pattern
 
 PROVIDERS = {
     "anthropic": ("api.anthropic.com",),

@@ -21,11 +21,11 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.huey import scope_reference
     from aquila.huey.testing import queue_under_test, task_run
-    from aquila.recording import guard
+    from aquila.recording.network import guard
 else:
     lazy_modules(
         globals(),
-        guard="aquila.recording.guard",
+        guard="aquila.recording.network.guard",
         queue_under_test="aquila.huey.testing.queue_under_test",
         scope_reference="aquila.huey.scope_reference",
         task_run="aquila.huey.testing.task_run",

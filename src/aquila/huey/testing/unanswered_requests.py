@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.scope_sharing import collect_misses
 from aquila.recording import runtime
-from aquila.recording.child_misses import ChildMisses, misses_folder
+from aquila.recording.reporting.child_misses import ChildMisses, misses_folder
 
 if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aquila.errors import SessionClosed
 from aquila.intercept import policy
 from aquila.intercept.own_sockets.handshakes import server_context
-from aquila.recording import guard
-from aquila.recording.host_names import normalize_host
+from aquila.recording.network import guard
+from aquila.recording.network.host_names import normalize_host
 from aquila.transports import socket_answers
 from aquila.transports.departure import LeavableUpstream
 from aquila.transports.intercepted_requests import route_for

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aquila.intercept import policy
 from aquila.intercept.socket_guard import decode_host, decode_port, find
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.host_names import is_loopback
+from aquila.recording.network.host_names import is_loopback
 
 if TYPE_CHECKING:
     from aquila.intercept.own_sockets import handshakes, listeners

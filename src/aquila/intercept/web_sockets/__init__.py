@@ -5,5 +5,5 @@ own connection, and its messages are noted as they pass. In a replay the library
 of a pair of sockets; ``peer`` speaks for the provider at the other one, and ``replayed`` says what it may say. So a
 program meets its own library's objects, time limits and exceptions in both.
 
-``clients`` lists the libraries. Each has a module that knows where it connects, sends and receives.
+``clients`` lists the libraries. Each has a module in ``libraries`` that knows where it connects, sends and receives.
 """

@@ -17,13 +17,14 @@ from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.recorded_side import RecordedSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import askers, guard
-from aquila.recording.decisions import PASS_ON, RefuseDecision, ReplayDecision
-from aquila.recording.frame_recorder import FrameRecorder
-from aquila.recording.model_hosts import asks_model
-from aquila.recording.no_network import fail_unasked
+from aquila.recording import askers
+from aquila.recording.network import guard
+from aquila.recording.network.model_hosts import asks_model
+from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.scope import Scope, current_scope
-from aquila.recording.session import Session
+from aquila.recording.sessions.decisions import PASS_ON, RefuseDecision, ReplayDecision
+from aquila.recording.sessions.session import Session
+from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports import scope_routes
 from aquila.transports.cassette_route import CassetteRoute
 from aquila.transports.own_requests import is_own_request

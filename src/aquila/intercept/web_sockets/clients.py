@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.intercept.web_sockets.function_code import FunctionPatch
+from aquila.intercept.web_sockets.libraries.function_code import FunctionPatch
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.intercept.web_sockets import (
+    from aquila.intercept.web_sockets.libraries import (
         aiohttp_sockets,
         httpx_sockets,
         websocket_client,
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        aiohttp_sockets="aquila.intercept.web_sockets.aiohttp_sockets",
-        httpx_sockets="aquila.intercept.web_sockets.httpx_sockets",
-        websocket_client="aquila.intercept.web_sockets.websocket_client",
-        websockets_asyncio="aquila.intercept.web_sockets.websockets_asyncio",
-        websockets_legacy="aquila.intercept.web_sockets.websockets_legacy",
-        websockets_sync="aquila.intercept.web_sockets.websockets_sync",
+        aiohttp_sockets="aquila.intercept.web_sockets.libraries.aiohttp_sockets",
+        httpx_sockets="aquila.intercept.web_sockets.libraries.httpx_sockets",
+        websocket_client="aquila.intercept.web_sockets.libraries.websocket_client",
+        websockets_asyncio="aquila.intercept.web_sockets.libraries.websockets_asyncio",
+        websockets_legacy="aquila.intercept.web_sockets.libraries.websockets_legacy",
+        websockets_sync="aquila.intercept.web_sockets.libraries.websockets_sync",
     )
 
 

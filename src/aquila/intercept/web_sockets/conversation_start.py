@@ -16,7 +16,7 @@ from aquila.transports.scope_route import refuse
 if TYPE_CHECKING:
     from aquila.errors import CassetteMiss
     from aquila.intercept.web_sockets import watched_side
-    from aquila.recording.exchange_watch import WatchedExchange
+    from aquila.recording.reporting.exchange_watch import WatchedExchange
     from aquila.transports import http_client_answers
 else:
     lazy_modules(

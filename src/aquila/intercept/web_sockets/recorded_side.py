@@ -17,10 +17,11 @@ from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
 from aquila.intercept.web_sockets.readings import Readings
 from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, SaidMessage, find_place
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import conversations, drift_watch
-from aquila.recording.decisions import ReplayDecision
+from aquila.recording.reporting import drift_watch
 from aquila.recording.scope import Scope
-from aquila.recording.session import Session
+from aquila.recording.sessions import conversations
+from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session import Session
 from aquila.transports.silence import unended_silence
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.intercept.web_sockets.turns import Turns
-from aquila.recording.wire_watch import Reading
+from aquila.recording.reporting.wire_watch import Reading
 
 _AT_FIRST = (0.0, 0.0, 0.0, 0.001, 0.004)
 _WHILE_OTHERS_WORK = (*[0.01] * 20, *[0.05] * 40)

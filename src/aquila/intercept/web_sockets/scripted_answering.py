@@ -10,7 +10,8 @@ from aquila.config import Settings
 from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.scripted_side import ScriptedSide
-from aquila.recording import askers, guard
+from aquila.recording import askers
+from aquila.recording.network import guard
 from aquila.recording.scope import Scope
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests

@@ -12,10 +12,10 @@ from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, UnscriptedRequest
 from aquila.intercept.web_sockets.readings import Readings
-from aquila.recording import redactors
-from aquila.recording.decisions import ReplayDecision
 from aquila.recording.scope import Scope
-from aquila.recording.session_factory import match_rules_of
+from aquila.recording.secrets import redactors
+from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests
 from aquila.transports.scope_route import ScopeRoute, meet_fault

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, store_close, store_frame
 from aquila.cassettes.model import RecordedChunk
-from aquila.recording.exchange_watch import WatchedExchange, current_exchange
+from aquila.recording.reporting.exchange_watch import WatchedExchange, current_exchange
 
 if TYPE_CHECKING:
     from aquila.errors import CassetteMiss

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR
-from aquila.recording.frame_recorder import FrameRecorder
+from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.record import run_in_thread
 
 

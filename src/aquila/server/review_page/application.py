@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from aquila.errors import reason_of
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 from aquila.review.reviewing import Outcome, Review
 from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN

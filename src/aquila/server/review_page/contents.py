@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aquila.recording import outgoing
+from aquila.recording.secrets import outgoing
 from aquila.review.reviewing import Item, Outcome, Review
 from aquila.review.tested_by import TestPlace
 from aquila.review.views import TITLES, ProposalView

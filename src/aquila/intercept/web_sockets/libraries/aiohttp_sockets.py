@@ -1,0 +1,237 @@
+"""The WebSockets of aiohttp: ``ClientSession.ws_connect``.
+
+What is read is noted where the program reads it. A message of which the program takes no notice is not recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import urlsplit
+
+from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.foreign_mocks import is_replaced
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.handshakes import CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.silent_waits import receive_within_async
+from aquila.intercept.web_sockets.writing import (
+    is_time_limit,
+    receive_then_write,
+    store_failure,
+    then_write_async,
+    write_due_async,
+)
+from aquila.recording.network.no_network import NoNetwork
+from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+from aquila.transports.record import run_in_thread
+
+_conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aiohttp_conversation", default=None)
+"""The replay that a session connects to in this context. Set for the duration of one handshake."""
+
+_TEXT, _BINARY, _CLOSE = 1, 2, 8
+"""Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""
+_PING_OR_PONG = (9, 10)
+"""But for these, which a program is given that answers pings itself (``autoping=False``)."""
+
+
+def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``ClientSession._ws_connect``."""
+
+    @functools.wraps(original)
+    async def ws_connect(session: Any, url: Any, **options: Any) -> Any:
+        if is_replaced(original, "aiohttp"):
+            return await original(session, url, **options)
+        request = _handshake_of(session, url, options)
+        try:
+            answer = await answer_handshake_async(request)
+        except NoNetwork as error:
+            raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
+        except OSError as error:
+            raise _connector_error(request.url, error) from error
+        if answer is None:
+            return await original(session, url, **options)
+        connect = functools.partial(original, session, url, **options)
+        if isinstance(answer, ReplayedConversation):
+            return _converse(await _connect_to(answer, connect), answer)
+        return await _record(connect, answer)
+
+    return ws_connect
+
+
+def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRequest:
+    whole = session._build_url(url)  # the private method that joins a session's base URL and a path
+    whole = whole.with_scheme({"http": "ws", "https": "wss"}.get(whole.scheme, whole.scheme))
+    if options.get("params"):
+        whole = whole.extend_query(options["params"])
+    headers = {**dict(session.headers), **dict(options.get("headers") or {})}
+    if options.get("protocols"):
+        headers["sec-websocket-protocol"] = ",".join(options["protocols"])
+    fields = tuple((str(name).lower(), str(value)) for name, value in headers.items())
+    return RecordedRequest("GET", str(whole.with_user(None).with_fragment(None)), fields)
+
+
+def _connector_error(url: str, error: OSError) -> Exception:
+    """What aiohttp raises where no connection is made."""
+    aiohttp: Any = sys.modules["aiohttp"]
+    made: Exception
+    if is_time_limit(error):
+        made = aiohttp.ConnectionTimeoutError(*error.args)
+        return made
+    parts = urlsplit(url)
+    key_class = aiohttp.client_reqrep.ConnectionKey
+    key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
+    is_name = type(error).__name__ == "gaierror"
+    made = (aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError)(key, error)
+    return made
+
+
+# In a replay
+
+
+async def _connect_to(conversation: ReplayedConversation, connect: Callable[[], Any]) -> Any:
+    before = _conversation.get()
+    _conversation.set(conversation)
+    try:
+        with own_request():
+            return await connect()
+    finally:
+        _conversation.set(before)
+
+
+def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``BaseConnector.connect``: in a replay it connects to the peer."""
+
+    @functools.wraps(original)
+    async def connect(connector: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        conversation = _conversation.get()
+        if conversation is None:
+            return await original(connector, request, *args, **kwargs)
+        # Private, as all that makes a connection of a connector.
+        _, protocol = await peer.connect_in_loop(conversation, connector._factory)
+        connector._acquired.add(protocol)
+        made: Any = sys.modules["aiohttp.connector"]
+        return made.Connection(connector, request.connection_key, protocol, asyncio.get_running_loop())
+
+    return connect
+
+
+def _converse(socket: Any, conversation: ReplayedConversation) -> Any:
+    receive = socket.receive
+
+    async def receive_or_tell(timeout: float | None = None) -> Any:
+        with conversation.reading():
+            if conversation.side.may_fall_silent:
+                # Private; None for any time.
+                limit = timeout or getattr(getattr(socket, "_timeout", None), "ws_receive", None)
+                message = await receive_within_async(conversation, lambda: receive(timeout), limit)
+            else:
+                message = await receive(timeout)
+        if int(message.type) not in (_TEXT, _BINARY):
+            conversation.tell_failure()
+        return message
+
+    _notice_sent(socket, conversation.send_in_turn_async, conversation.on_its_way)
+    socket.receive = receive_or_tell
+    return socket
+
+
+def _notice_sent(
+    socket: Any,
+    notice: Callable[..., Awaitable[None]],
+    on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Call ``notice`` with each message before it is sent, which is ``on_its_way`` then."""
+    send_frame, send_text, send_bytes = socket.send_frame, socket.send_str, socket.send_bytes
+
+    async def send_str(data: str, *args: Any, **kwargs: Any) -> None:
+        if isinstance(data, str) and not socket.closed:
+            await notice(data.encode(), is_text=True)
+        with on_its_way():
+            await send_text(data, *args, **kwargs)
+
+    async def send_binary(data: Any, *args: Any, **kwargs: Any) -> None:
+        if isinstance(data, (bytes, bytearray, memoryview)) and not socket.closed:
+            await notice(bytes(data), is_text=False)
+        with on_its_way():
+            await send_bytes(data, *args, **kwargs)
+
+    async def send_any(message: bytes, opcode: Any, *args: Any, **kwargs: Any) -> None:
+        if int(opcode) in (_TEXT, _BINARY) and not socket.closed:
+            await notice(bytes(message), is_text=int(opcode) == _TEXT)
+        with on_its_way():
+            await send_frame(message, opcode, *args, **kwargs)
+
+    socket.send_str, socket.send_bytes, socket.send_frame = send_str, send_binary, send_any
+
+
+# While it is recorded
+
+
+async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
+    aiohttp: Any = sys.modules["aiohttp"]
+    try:
+        with own_request():
+            socket = await connect()
+    except aiohttp.WSServerHandshakeError as error:
+        recorder.accept(error.status, _fields_of(error.headers or {}))
+        recorder.finish()
+        await write_due_async(recorder)
+        raise
+    except aiohttp.ConnectionTimeoutError as error:
+        recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
+        await write_due_async(recorder)
+        raise
+    except OSError as error:
+        await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))
+        raise
+    except asyncio.CancelledError:
+        recorder.finish_unanswered()
+        await write_due_async(recorder)
+        raise
+    recorder.accept(SWITCHED, _fields_of(socket._response.headers))
+    return _watch(socket, recorder)
+
+
+def _fields_of(headers: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in headers.items())
+
+
+def _watch(socket: Any, recorder: FrameRecorder) -> Any:
+    receive, close = socket.receive, socket.close
+
+    async def receive_and_note(*args: Any, **kwargs: Any) -> Any:
+        with recorder.reading():
+            message = await receive(*args, **kwargs)
+        kind = int(message.type)
+        if kind in (_TEXT, _BINARY):
+            data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
+            recorder.add_received(data, is_text=kind == _TEXT)
+        elif kind == _CLOSE:
+            recorder.finish_closed(Close("provider", int(message.data), message.extra or ""))
+        elif kind not in _PING_OR_PONG:
+            recorder.finish_broken(f"RemoteProtocolError: {message.data or 'the connection was lost'}")
+        return message
+
+    async def note_and_close(*, code: int = 1000, message: Any = b"") -> Any:
+        if socket.close_code is None:  # otherwise it answers a close
+            reason = message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")
+            recorder.finish_closed(Close("client", int(code), reason))
+        return await close(code=code, message=message)
+
+    async def note_sent(data: bytes, *, is_text: bool) -> None:
+        recorder.add_sent(data, is_text=is_text)
+
+    _notice_sent(socket, note_sent)
+    socket.receive, socket.close = receive_then_write(recorder, receive_and_note), note_and_close
+    for name in ("send_frame", "send_str", "send_bytes", "close"):
+        setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
+    return socket

@@ -1,0 +1,320 @@
+"""WebSockets over httpx and httpx2, as httpx-ws opens them: a request to switch protocols, then the bare connection.
+
+So what is seen here are bytes. They are read by the rules of the protocol, for both sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import socket
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+
+from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
+from aquila.intercept.web_sockets.assembling import Assembler
+from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
+from aquila.optional import import_optional
+from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports import CORE_LIBRARIES
+from aquila.transports.own_requests import own_request
+
+_CLOSE = 8
+_STREAM = "network_stream"
+_CODINGS = ("content-encoding", "content-length")
+
+Send = Callable[[Any, Any], Any]
+"""The method of a transport of the library: ``handle_request``, or its async twin."""
+
+
+def asks_to_switch(request: Any) -> bool:
+    """Whether a request of httpx2 or httpx is the handshake of a WebSocket."""
+    return str(request.headers.get("upgrade", "")).lower() == "websocket"
+
+
+def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
+    """Answer the handshake of a sync client. ``send`` is the transport's own method."""
+    try:
+        answered = answer_handshake(_handshake_of(request))
+    except OSError as error:
+        raise _connect_error(library, request, error) from error
+    if answered is None:
+        return send(transport, request)
+    if isinstance(answered, ReplayedConversation):
+        core = CORE_LIBRARIES[library]
+        stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect(answered))
+        connection = importlib.import_module(f"{core}._sync.http11").HTTP11Connection(_origin_of(core, request), stream)
+        # All that the method asks of its transport is what it hands the request to.
+        response = send(SimpleNamespace(_pool=connection), request)
+        return _with_stream(response, functools.partial(_ComparedStream, conversation=answered))
+    _offer_no_extensions(request)
+    try:
+        with own_request():
+            response = send(transport, request)
+    except BaseException as error:
+        _note_failure(answered, error, library)
+        answered.write_due()
+        raise
+    if response.status_code != SWITCHED:
+        _note_refusal(answered, response, response.read())
+        answered.write_due()
+        return response
+    answered.accept(SWITCHED, _fields_of(response))
+    return _with_stream(response, functools.partial(_NotedStream, recorder=answered))
+
+
+async def answer_async(library: str, transport: Any, request: Any, send: Send) -> Any:
+    """Answer the handshake of an async client."""
+    try:
+        answered = await answer_handshake_async(_handshake_of(request))
+    except OSError as error:
+        raise _connect_error(library, request, error) from error
+    if answered is None:
+        return await send(transport, request)
+    if isinstance(answered, ReplayedConversation):
+        core = CORE_LIBRARIES[library]
+        end = socket.socket(fileno=peer.connect(answered).detach())  # trio takes no subclass
+        stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(
+            await anyio.abc.SocketStream.from_socket(end)
+        )
+        made: Any = importlib.import_module(f"{core}._async.http11")
+        connection = made.AsyncHTTP11Connection(_origin_of(core, request), stream)
+        response = await send(SimpleNamespace(_pool=connection), request)
+        return _with_stream(response, functools.partial(_AsyncComparedStream, conversation=answered))
+    _offer_no_extensions(request)
+    try:
+        with own_request():
+            response = await send(transport, request)
+    except BaseException as error:
+        _note_failure(answered, error, library)
+        with anyio.CancelScope(shield=True):
+            await write_due_async(answered)
+        raise
+    if response.status_code != SWITCHED:
+        _note_refusal(answered, response, await response.aread())
+        await write_due_async(answered)
+        return response
+    answered.accept(SWITCHED, _fields_of(response))
+    return _with_stream(response, functools.partial(_AsyncNotedStream, recorder=answered))
+
+
+def catch_receive(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``WebSocketSession.receive`` of httpx-ws, to know when a program waits for a message."""
+
+    @functools.wraps(original)
+    def receive(session: Any, *args: Any, **kwargs: Any) -> Any:
+        with getattr(session.stream, "reading", contextlib.nullcontext)():
+            return original(session, *args, **kwargs)
+
+    return receive
+
+
+def catch_receive_async(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``catch_receive`` for ``AsyncWebSocketSession``."""
+
+    @functools.wraps(original)
+    async def receive(session: Any, *args: Any, **kwargs: Any) -> Any:
+        with getattr(session.stream, "reading", contextlib.nullcontext)():
+            return await original(session, *args, **kwargs)
+
+    return receive
+
+
+def _handshake_of(request: Any) -> RecordedRequest:
+    url = request.url.copy_with(scheme={"http": "ws", "https": "wss"}.get(request.url.scheme, request.url.scheme))
+    fields = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in request.headers.raw]
+    return RecordedRequest("GET", str(url.copy_with(username=None, password=None, fragment=None)), tuple(fields))
+
+
+def _origin_of(core: str, request: Any) -> Any:
+    url = request.url
+    return sys.modules[core].URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path).origin
+
+
+def _connect_error(library: str, request: Any, error: OSError) -> Exception:
+    """What the library raises where no connection is made."""
+    errors: Any = sys.modules[library]
+    made: Exception = (errors.ConnectTimeout if is_time_limit(error) else errors.ConnectError)(
+        str(error), request=request
+    )
+    return made
+
+
+def _note_failure(recorder: FrameRecorder, error: BaseException, library: str) -> None:
+    """Note that a handshake got no answer, and why."""
+    errors: Any = sys.modules[library]
+    if isinstance(error, errors.ConnectTimeout):
+        recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
+    elif isinstance(error, errors.TimeoutException) or not isinstance(error, Exception):
+        recorder.finish_unanswered()
+    else:
+        recorder.finish_broken(f"{CONNECT_ERROR}{error}")
+
+
+def _offer_no_extensions(request: Any) -> None:
+    """What is compressed by one of them could not be read here."""
+    request.headers.pop("sec-websocket-extensions", None)
+
+
+def _fields_of(response: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in response.headers.multi_items())
+
+
+def _note_refusal(recorder: FrameRecorder, response: Any, body: bytes) -> None:
+    fields = tuple(field for field in _fields_of(response) if field[0] not in _CODINGS)
+    recorder.accept(response.status_code, fields, body)
+    recorder.finish()
+
+
+def _with_stream(response: Any, wrap: Callable[[Any], Any]) -> Any:
+    if response.status_code == SWITCHED:
+        response.extensions = {**response.extensions, _STREAM: wrap(response.extensions[_STREAM])}
+    return response
+
+
+class _Wire:
+    """Reads messages from the bytes of one side of a connection, and hands them on."""
+
+    def __init__(self, *, of_client: bool, add: Callable[..., None], end: Callable[[Close], None]) -> None:
+        open_state = import_optional(
+            "websockets.protocol", "websockets", purpose="a cassette for a WebSocket"
+        ).State.OPEN
+        if of_client:
+            server: Any = importlib.import_module("websockets.server")
+            self._protocol = server.ServerProtocol(state=open_state, max_size=None)
+        else:
+            client: Any = importlib.import_module("websockets.client")
+            uri = importlib.import_module("websockets.uri").parse_uri("ws://localhost/")
+            self._protocol = client.ClientProtocol(uri, state=open_state, max_size=None)
+        self._by: Any = "client" if of_client else "provider"
+        self._assembler = Assembler(add)
+        self._end = end
+        self._is_over = False
+
+    def read(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self._is_over or not data:
+            return
+        self._protocol.receive_data(bytes(data))
+        self._protocol.data_to_send()  # what a real one would answer
+        for event in self._protocol.events_received():
+            opcode = int(event.opcode)
+            if opcode < _CLOSE:
+                self._assembler.add(opcode, bytes(event.data), event.fin)
+            elif opcode == _CLOSE:
+                self._is_over = True
+                closed = self._protocol.close_rcvd
+                self._end(Close(self._by, int(closed.code), closed.reason))
+
+
+class _WatchedStream:
+    """A connection of the library, of which the bytes are seen on their way."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _NotedBytes(_WatchedStream):
+    """What a recording notes of them. A session reads all the time; ``reading`` is for ``catch_receive``."""
+
+    def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
+        super().__init__(stream)
+        self._recorder = recorder
+        self.reading = recorder.reading
+        self._sent = _Wire(of_client=True, add=recorder.add_sent, end=recorder.finish_closed)
+        self._received = _Wire(of_client=False, add=recorder.add_received, end=recorder.finish_closed)
+
+    def _note_received(self, data: bytes) -> None:
+        self._received.read(data)
+        if not data:
+            self._recorder.finish_broken("RemoteProtocolError: the connection was lost")
+
+
+class _NotedStream(_NotedBytes):
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data: bytes = self._stream.read(max_bytes, timeout)
+        self._note_received(data)
+        self._recorder.write_due()
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._sent.read(buffer)
+        self._stream.write(buffer, timeout)
+        self._recorder.write_due()
+
+    def close(self) -> None:
+        self._recorder.finish_left()  # unless it has ended already
+        self._recorder.write_due()
+        self._stream.close()
+
+
+class _AsyncNotedStream(_NotedBytes):
+    def __init__(self, stream: Any, recorder: FrameRecorder) -> None:
+        super().__init__(stream, recorder)
+        self.read = receive_then_write(recorder, self._read)
+
+    async def _read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        self._note_received(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._sent.read(buffer)
+        await self._stream.write(buffer, timeout)
+        await write_due_async(self._recorder)
+
+    async def aclose(self) -> None:
+        self._recorder.finish_left()
+        await write_due_async(self._recorder)
+        await self._stream.aclose()
+
+
+class _ComparedBytes(_WatchedStream):
+    """What a replay compares of them. ``reading`` is for ``catch_receive``."""
+
+    def __init__(self, stream: Any, conversation: ReplayedConversation) -> None:
+        super().__init__(stream)
+        self._conversation = conversation
+        self.reading = conversation.reading
+        self._sent = _Wire(of_client=True, add=conversation.send, end=lambda close: None)
+
+
+class _ComparedStream(_ComparedBytes):
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data: bytes = self._stream.read(max_bytes, timeout)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._sent.read(buffer)
+        with self._conversation.on_its_way():
+            self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _AsyncComparedStream(_ComparedBytes):
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._sent.read(buffer)
+        with self._conversation.on_its_way():
+            await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,180 @@
+"""The library ``websocket-client``: the class ``WebSocket``, below its functions and ``WebSocketApp``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED, WITHOUT_CODE, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake
+from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.writing import store_failure, then_write
+from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+
+_CLOSE = 8
+_WATCHED = ("send_frame", "recv_frame", "shutdown")
+"""The methods of an object that every other one of its methods goes through."""
+_WAITING = "aquila_waiting"
+"""The attribute of an object that makes a context manager, for as long as somebody waits for what it receives."""
+
+
+def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``WebSocket.connect``."""
+
+    @functools.wraps(original)
+    def connect(socket: Any, url: str, /, **options: Any) -> None:
+        for name in (*_WATCHED, _WAITING):  # of a connection that the object had before
+            vars(socket).pop(name, None)
+        if options.get("socket") is not None:
+            original(socket, url, **options)
+            return
+        answer = answer_handshake(_handshake_of(url, options))
+        if answer is None:
+            original(socket, url, **options)
+        elif isinstance(answer, ReplayedConversation):
+            end = peer.connect(answer)
+            end.settimeout(options.get("timeout", socket.sock_opt.timeout))
+            original(socket, url, **{**options, "socket": end})
+            _converse(socket, answer)
+        else:
+            _record(socket, functools.partial(original, socket, url, **options), answer)
+
+    return connect
+
+
+def catch_dispatching(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch the method with which a ``WebSocketApp`` waits and calls back, for as long as its connection lasts."""
+
+    @functools.wraps(original)
+    def read(dispatcher: Any, socket: Any, read_callback: Callable[[], Any], check_callback: Callable[[], Any]) -> Any:
+        waiting = getattr(dispatcher.app.sock, _WAITING, None)
+        if waiting is None:
+            return original(dispatcher, socket, read_callback, check_callback)
+        waits = contextlib.ExitStack()
+
+        def while_not_waiting(call: Callable[[], Any]) -> Any:
+            waits.close()
+            result = call()
+            waits.enter_context(waiting())
+            return result
+
+        with waits:
+            waits.enter_context(waiting())
+            hear, check = (functools.partial(while_not_waiting, call) for call in (read_callback, check_callback))
+            return original(dispatcher, socket, hear, check)
+
+    return read
+
+
+def _handshake_of(url: str, options: Mapping[str, Any]) -> RecordedRequest:
+    given = options.get("header") or ()
+    rows = given.items() if isinstance(given, Mapping) else (row.partition(":")[::2] for row in given)
+    fields = [(str(name).strip().lower(), str(value).strip()) for name, value in rows]
+    for name, option in (("sec-websocket-protocol", "subprotocols"), ("cookie", "cookie"), ("origin", "origin")):
+        value = options.get(option)
+        if value:
+            fields.append((name, value if isinstance(value, str) else ",".join(value)))
+    return RecordedRequest("GET", url.partition("#")[0], tuple(fields))
+
+
+def _converse(socket: Any, conversation: ReplayedConversation) -> None:
+    receive, send = socket.recv_frame, socket.send_frame
+    sending = Assembler(conversation.send_in_turn)
+
+    def recv_frame() -> Any:
+        with conversation.reading():
+            return receive()
+
+    def send_frame(frame: Any) -> Any:
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        with conversation.on_its_way():
+            return send(frame)
+
+    socket.recv_frame, socket.send_frame = recv_frame, send_frame
+    setattr(socket, _WAITING, conversation.waiting)
+
+
+def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -> None:
+    errors: Any = sys.modules["websocket._exceptions"]
+    try:
+        with own_request():
+            connect()
+    except errors.WebSocketBadStatusException as error:
+        recorder.accept(error.status_code, _fields_of(error.resp_headers), error.resp_body or b"")
+        recorder.finish()
+        recorder.write_due()
+        raise
+    except errors.WebSocketTimeoutException:
+        recorder.finish_unanswered()
+        recorder.write_due()
+        raise
+    except (OSError, errors.WebSocketException) as error:
+        store_failure(recorder, error)
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            recorder.finish_unanswered()
+        recorder.write_due()
+        raise
+    recorder.accept(SWITCHED, _fields_of(socket.headers))
+    _watch(socket, recorder)
+
+
+def _fields_of(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), str(value)) for name, value in (headers or {}).items())
+
+
+def _watch(socket: Any, recorder: FrameRecorder) -> None:
+    errors: Any = sys.modules["websocket._exceptions"]
+    receive, send, shutdown = socket.recv_frame, socket.send_frame, socket.shutdown
+    sending, receiving = Assembler(recorder.add_sent), Assembler(recorder.add_received)
+
+    def recv_frame() -> Any:
+        try:
+            with recorder.reading():
+                frame = receive()
+        except errors.WebSocketTimeoutException:
+            raise
+        except (errors.WebSocketException, OSError) as error:
+            recorder.finish_broken(f"RemoteProtocolError: {error}")
+            raise
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            receiving.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        elif frame.opcode == _CLOSE:
+            recorder.finish_closed(_read_close("provider", _bytes_of(frame)))
+        return frame
+
+    def send_frame(frame: Any) -> Any:
+        if frame.opcode in (TEXT, BINARY, CONTINUATION):
+            sending.add(frame.opcode, _bytes_of(frame), bool(frame.fin))
+        elif frame.opcode == _CLOSE:
+            recorder.finish_closed(_read_close("client", _bytes_of(frame)))
+        return send(frame)
+
+    def leave() -> None:
+        recorder.finish_left()  # unless it has ended already
+        shutdown()
+
+    socket.recv_frame, socket.send_frame, socket.shutdown = recv_frame, send_frame, leave
+    setattr(socket, _WAITING, recorder.reading)
+    for name in _WATCHED:
+        setattr(socket, name, then_write(recorder, getattr(socket, name)))
+
+
+def _bytes_of(frame: Any) -> bytes:
+    return frame.data.encode() if isinstance(frame.data, str) else bytes(frame.data or b"")
+
+
+def _read_close(by: Any, data: bytes) -> Close:
+    if len(data) < 2:
+        return Close(by, WITHOUT_CODE)
+    return Close(by, struct.unpack("!H", data[:2])[0], data[2:].decode("utf-8", "replace"))

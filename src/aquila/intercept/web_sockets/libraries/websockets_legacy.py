@@ -1,0 +1,133 @@
+"""The legacy client of ``websockets``: the class ``Connect``, which was ``websockets.connect`` before version 14.
+
+It hands messages to the program from a queue, so what is read is noted where the program reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.web_sockets import peer
+from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of
+from aquila.intercept.web_sockets.libraries.websockets_asyncio import converse
+from aquila.intercept.web_sockets.libraries.websockets_protocol import (
+    IN_ONE_PIECE,
+    encode_message,
+    find_close,
+    join_message_async,
+    without_credentials,
+)
+from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
+from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
+from aquila.transports.record import run_in_thread
+
+
+def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Catch ``Connect.__await_impl__``."""
+
+    @functools.wraps(original)
+    async def connect(connecting: Any) -> Any:
+        plain = connecting._create_connection  # private: a partial, which redirects look into
+        if plain.func.__name__ != "create_connection" or "sock" in plain.keywords:
+            return await original(connecting)
+        connecting._create_connection = _CaughtConnection(plain.func, *plain.args, **plain.keywords)
+        connecting._create_connection.connecting = connecting
+        return await original(connecting)
+
+    return connect
+
+
+class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
+    """Makes the connection of one attempt. It is what it stands for to whoever looks into it."""
+
+    connecting: Any
+
+    async def __call__(self) -> Any:
+        factory = self.args[0]
+        answer = await answer_handshake_async(_handshake_of(self.connecting._uri, factory.keywords))
+        if answer is None:
+            return await super().__call__()
+        if isinstance(answer, ReplayedConversation):
+            transport, protocol = await peer.connect_in_loop(answer, factory)
+            return transport, converse(protocol, answer)
+        try:
+            with own_request():
+                transport, protocol = await super().__call__()
+        except OSError as error:
+            await run_in_thread(store_failure, answer, error)
+            raise
+        except asyncio.CancelledError:
+            answer.finish_unanswered()
+            await write_due_async(answer)
+            raise
+        return transport, _watch(protocol, answer)
+
+
+def _handshake_of(uri: str, options: dict[str, Any]) -> RecordedRequest:
+    given = options.get("extra_headers") or ()
+    rows = given.raw_items() if hasattr(given, "raw_items") else dict(given).items()
+    fields = [(str(name).lower(), str(value)) for name, value in rows]
+    if options.get("subprotocols"):
+        fields.append((SUBPROTOCOL, ", ".join(options["subprotocols"])))
+    return RecordedRequest("GET", without_credentials(uri), tuple(fields))
+
+
+def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
+    handshake, receive, send = protocol.handshake, protocol.recv, protocol.send
+    lose = protocol.connection_lost
+
+    async def shake_hands(*args: Any, **kwargs: Any) -> None:
+        try:
+            await handshake(*args, **kwargs)
+        except asyncio.CancelledError:
+            recorder.finish_unanswered()
+            raise
+        except Exception as error:
+            status = getattr(error, "status_code", None)
+            if status is not None:
+                headers = getattr(error, "headers", None)
+                recorder.accept(status, () if headers is None else fields_of(headers))
+                recorder.finish()
+            raise
+        recorder.accept(SWITCHED, fields_of(protocol.response_headers))
+
+    async def recv() -> Any:
+        with recorder.reading():
+            message = await receive()
+        data, is_text = encode_message(message, None)
+        recorder.add_received(data, is_text=is_text)
+        return message
+
+    async def send_and_note(message: Any) -> None:
+        if not isinstance(message, IN_ONE_PIECE):
+            message = await join_message_async(message)
+        if protocol.open:
+            data, is_text = encode_message(message, None)
+            recorder.add_sent(data, is_text=is_text)
+        await send(message)
+
+    def connection_lost(error: Exception | None) -> None:
+        is_left = error is None and not protocol.reader.at_eof()  # the other side has not said that it ends
+        lose(error)
+        close = find_close(protocol)
+        if close is not None:
+            recorder.finish_closed(close)
+        elif is_left:
+            recorder.finish_left()
+        else:
+            recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+
+    protocol.handshake, protocol.send = shake_hands, send_and_note
+    protocol.connection_lost = connection_lost
+    protocol.recv = receive_then_write(recorder, recv)
+    for name in ("handshake", "send", "close", "wait_closed"):
+        setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
+    return protocol

@@ -1,0 +1,139 @@
+"""The library ``websockets``: what its clients in threads and in event loops have in common, from 13.1 on.
+
+Both keep a ``ClientProtocol``, which does no I/O: what is sent goes through its methods, and what has come is read from
+it. There a recording notes both, in the order of the wire.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any
+
+from aquila.cassettes.frames.frame import SWITCHED, Close
+from aquila.cassettes.model import RecordedRequest
+from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.handshakes import fields_of
+from aquila.recording.storing.frame_recorder import FrameRecorder
+
+
+def handshake_of(uri: str, protocol: Any, additional_headers: Any, user_agent: str | None) -> RecordedRequest:
+    """Return the handshake that a client is about to send. ``protocol`` is one of its kind, which sends nothing."""
+    request = protocol.connect()
+    if additional_headers is not None:
+        request.headers.update(additional_headers)
+    if user_agent is not None:
+        request.headers.setdefault("User-Agent", user_agent)
+    del request.headers["Sec-WebSocket-Key"]  # another one in each handshake, so that what is known of its like helps
+    return RecordedRequest("GET", without_credentials(uri), fields_of(request.headers))
+
+
+def without_credentials(uri: str) -> str:
+    """Return a URI without user and password: they are sent in a header field."""
+    scheme, slashes, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("#")[0]
+
+
+IN_ONE_PIECE = (str, bytes, bytearray, memoryview)
+"""What a message is, unless a program sends it in fragments."""
+
+
+class ProtocolTap:
+    """Notes what passes through a ``ClientProtocol`` of a connection that is recorded."""
+
+    def __init__(self, protocol: Any, recorder: FrameRecorder) -> None:
+        self._recorder = recorder
+        self._protocol = protocol
+        self._sending = Assembler(recorder.add_sent)
+        self._receiving = Assembler(recorder.add_received)
+        self._has_begun = False
+        self.is_left = False
+        """Whether it is the program that has left the connection. Otherwise it was lost."""
+        # Attributes of the object: the class is that of all connections.
+        for name, opcode in (("send_text", TEXT), ("send_binary", BINARY), ("send_continuation", CONTINUATION)):
+            setattr(protocol, name, functools.partial(self._send, getattr(protocol, name), opcode))
+        protocol.events_received = functools.partial(self._receive, protocol.events_received)
+        protocol.receive_eof = functools.partial(self._receive_eof, protocol.receive_eof)
+
+    def _send(self, original: Callable[..., None], opcode: int, data: Any, fin: bool = True) -> None:
+        original(data, fin)
+        self._sending.add(opcode, bytes(data), fin)
+
+    def _receive(self, original: Callable[[], list[Any]]) -> list[Any]:
+        events = original()
+        for event in events:
+            if not self._has_begun:
+                self._begin(event)
+            elif event.opcode in (TEXT, BINARY, CONTINUATION):
+                self._receiving.add(int(event.opcode), bytes(event.data), event.fin)
+        if self._protocol.close_rcvd is not None:
+            self._end()
+        return events
+
+    def _begin(self, response: Any) -> None:
+        self._has_begun = True
+        body = b"" if response.status_code == SWITCHED else response.body or b""
+        self._recorder.accept(response.status_code, fields_of(response.headers), body)
+        if response.status_code != SWITCHED:
+            self._recorder.finish()
+
+    def _receive_eof(self, original: Callable[[], None]) -> None:
+        original()
+        self._receive(list)
+        self._end()
+
+    def _end(self) -> None:
+        """Note how it was closed. The connection has been lost, or both sides have said that they close."""
+        protocol = self._protocol
+        if not self._has_begun and self.is_left:
+            self._recorder.finish_unanswered()
+        elif not self._has_begun:
+            self._recorder.finish_broken("RemoteProtocolError: the server closed the connection before it answered")
+        elif (close := find_close(protocol)) is not None:
+            self._recorder.finish_closed(close)
+        elif self.is_left:
+            self._recorder.finish_left()
+        else:
+            error = getattr(protocol, "parser_exc", None)
+            self._recorder.finish_broken(f"RemoteProtocolError: {error or 'the connection was lost'}")
+
+
+def find_close(protocol: Any) -> Close | None:
+    """Return how a connection was closed: by whom first, and with what. None if nobody did."""
+    if protocol.close_rcvd is None:
+        by, close = "client", protocol.close_sent  # and nobody answered
+    elif protocol.close_rcvd_then_sent is False:
+        by, close = "client", protocol.close_sent
+    else:
+        by, close = "provider", protocol.close_rcvd
+    return None if close is None else Close(by, int(close.code), close.reason)  # type: ignore[arg-type]
+
+
+def encode_message(message: Any, text: bool | None) -> tuple[bytes, bool]:
+    """Return the bytes of a message, or of a fragment, and whether it is text."""
+    if isinstance(message, str):
+        return message.encode(), text is not False
+    return bytes(message), text is True
+
+
+async def join_message_async(message: Any) -> Any:
+    """Return a message that a program sends in one piece, of what it gave: that, or an iterable of fragments.
+
+    What is none is for the library to refuse.
+    """
+    if isinstance(message, AsyncIterable):
+        return _join([fragment async for fragment in message])
+    return join_message(message)
+
+
+def join_message(message: Any) -> Any:
+    """``join_message_async`` for clients in threads."""
+    is_whole = isinstance(message, (*IN_ONE_PIECE, Mapping)) or not isinstance(message, Iterable)
+    return message if is_whole else _join(list(message))
+
+
+def _join(fragments: list[Any]) -> Any:
+    if len(fragments) == 1:
+        return fragments[0]
+    return "".join(fragments) if fragments and isinstance(fragments[0], str) else b"".join(map(bytes, fragments))

@@ -1,0 +1,118 @@
+"""The guard of a test run: what is refused where no cassette answers, and the error that says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aquila.config import Settings
+from aquila.errors import LiveCallRefused
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from aquila.recording.network.host_names import is_loopback
+from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
+from aquila.recording.network.no_network import fail_unasked
+from aquila.recording.places import suit_to_place
+
+if TYPE_CHECKING:
+    from aquila.recording import askers
+    from aquila.recording.reporting import child_misses
+    from aquila.recording.scope import Scope
+    from aquila.recording.secrets import redactors as known_redactors
+    from aquila.recording.sessions import session_factory
+else:
+    lazy_modules(
+        globals(),
+        askers="aquila.recording.askers",
+        child_misses="aquila.recording.reporting.child_misses",
+        known_redactors="aquila.recording.secrets.redactors",
+        session_factory="aquila.recording.sessions.session_factory",
+    )
+
+
+def check_unanswered(
+    method: str, scheme: str, host: str, port: int | None, path: str, scope: Scope | None, settings: Settings
+) -> None:
+    """Raise for a request that no cassette answers and the guard refuses. ``path`` may have a query.
+
+    ``scope`` is the one in force, and ``settings`` are those there. Raises ``LiveCallRefused``, and ``NoNetwork`` for
+    what no test asked for.
+    """
+    if is_refused(host, port, path, settings, scope):
+        what = f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
+        fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
+        raise make_refusal(what)
+
+
+def is_refused(host: str, port: int | None, path: str, settings: Settings, scope: Scope | None = None) -> bool:
+    """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known.
+
+    ``scope`` is the one in force, which may let hosts through by itself.
+    """
+    if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
+        return False
+    if scope is not None and scope.lets_through(host):
+        return False
+    if is_provider(host, port, settings):
+        return True
+    return not is_loopback(host) and (refuses_all(settings) or is_model_path(path))
+
+
+def refuses_all(settings: Settings) -> bool:
+    """Whether every connection that leaves this machine is refused. What the kernel refuses is explained here."""
+    return settings.guard in ("all", "sealed")
+
+
+def fail_if_unasked(what: str, *, is_for_model: bool) -> None:
+    """Raise ``NoNetwork`` for what no test asked for, unless it asks a model: that never goes unnoticed."""
+    if not is_for_model and askers.is_unasked():
+        raise fail_unasked(what)
+
+
+def make_refusal(what: str, message: str | None = None, *, ordinary: bool = False) -> BaseException:
+    """Return the error to raise for what was refused, which the running test remembers.
+
+    ``ordinary`` asks for an ordinary exception wherever it is raised.
+    """
+    refusal = LiveCallRefused(refusal_message(what) if message is None else message)
+    run = runtime.current_run()
+    run.remember_refusal(refusal)
+    if run.make_outcome is None or not run.is_here:
+        run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal))
+    return refusal if ordinary else suit_to_place(refusal)
+
+
+def refuse_web_socket(address: str, why: str) -> BaseException:
+    """Return the error to raise for a handshake that nothing can answer, which the running test remembers."""
+    help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
+    address = _redact_path(address, runtime.current_settings())
+    return make_refusal(address, f"{address} was refused: {why}\n\n{help}")
+
+
+def refusal_message(what: str) -> str:
+    """The text for what was refused: in its first line what, then which test, and what to add."""
+    test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
+    if runtime.current_settings().guard == "sealed":
+        let_it_go = "This run is sealed. To let anything go, run it without: AQUILA_GUARD=all.\n"
+    else:
+        let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
+    return (
+        f"{what} was refused: nothing in this run asks for the network\n"
+        "\n"
+        f"  test       {test}\n"
+        "\n"
+        "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
+        f"{let_it_go}"
+        "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."
+    )
+
+
+def format_address(host: str, port: int | None) -> str:
+    """Return a host and its port as a URL has them."""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port is None else f"{shown}:{port}"
+
+
+def _redact_path(path: str, settings: Settings) -> str:
+    """A path, or an address with one, as messages may show it. It may hold a key."""
+    redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+    return redactor.redact_text(path)

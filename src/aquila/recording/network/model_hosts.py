@@ -1,0 +1,174 @@
+"""Which hosts and paths are for a model: the table of providers, and what an address says by it. Pure.
+
+``recording.guard`` uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aquila.recording.network.host_names import SPELLINGS_OF_LOOPBACK, is_loopback, normalize_host, normalize_pattern
+from aquila.recording.network.wildcards import fits_pattern
+
+if TYPE_CHECKING:
+    from aquila.config import Settings
+
+PROVIDERS = (
+    "*.ai.azure.com",
+    "*.aiplatform.googleapis.com",
+    "*.cognitiveservices.azure.com",
+    "*.endpoints.huggingface.cloud",
+    "*.inference.ai.azure.com",
+    "*.ml.cloud.ibm.com",
+    "*.openai.azure.com",
+    "*.services.ai.azure.com",
+    "*-aiplatform.googleapis.com",
+    "ai-gateway.vercel.sh",
+    "aiplatform.googleapis.com",
+    "api.ai21.com",
+    "api.anthropic.com",
+    "api.assemblyai.com",
+    "api.cerebras.ai",
+    "api.cohere.ai",
+    "api.cohere.com",
+    "api.deepgram.com",
+    "api.deepinfra.com",
+    "api.deepseek.com",
+    "api.elevenlabs.io",
+    "api.fireworks.ai",
+    "api.githubcopilot.com",
+    "api.groq.com",
+    "api.hyperbolic.xyz",
+    "api.jina.ai",
+    "api.minimax.chat",
+    "api.minimax.io",
+    "api.minimaxi.com",
+    "api.mistral.ai",
+    "api.moonshot.ai",
+    "api.moonshot.cn",
+    "api.nebius.com",
+    "api.novita.ai",
+    "api.openai.com",
+    "*.api.openai.com",
+    "api.perplexity.ai",
+    "api.replicate.com",
+    "api.reka.ai",
+    "api.sambanova.ai",
+    "api.scaleway.ai",
+    "api.siliconflow.cn",
+    "api.siliconflow.com",
+    "api.stability.ai",
+    "api.studio.nebius.com",
+    "api.together.ai",
+    "api.together.xyz",
+    "api.tokenfactory.nebius.com",
+    "api.voyageai.com",
+    "api.writer.com",
+    "api.x.ai",
+    "api.z.ai",
+    "api-inference.huggingface.co",
+    "ark.*.volces.com",
+    "bedrock.*.amazonaws.com",
+    "bedrock-agent-runtime.*.amazonaws.com",
+    "bedrock-runtime.*.amazonaws.com",
+    "codestral.mistral.ai",
+    "dashscope.aliyuncs.com",
+    "dashscope-intl.aliyuncs.com",
+    "gateway.ai.cloudflare.com",
+    "generativelanguage.googleapis.com",
+    "inference.baseten.co",
+    "integrate.api.nvidia.com",
+    "models.github.ai",
+    "open.bigmodel.cn",
+    "openrouter.ai",
+    "router.huggingface.co",
+    "router.requesty.ai",
+)
+"""Hosts of model providers. ``*`` stands for any characters."""
+
+# Requests that only a model server answers, whatever its host. The last parts of the path decide: prefixes differ.
+# Compiled when first needed: that takes a millisecond, which a run without any request is spared.
+_MODEL_PATH = (
+    r"/(?:chat/completions|(?:v1|openai|engines/[^/]+|deployments/[^/]+)/(?:completions|embeddings)"
+    r"|v\d+/(?:responses(?:/.*)?|messages(?:/.*)?|models(?:/.*)?|audio/(?:transcriptions|translations|speech)"
+    r"|images/(?:generations|edits)|moderations|rerank)"
+    r"|v\d+/realtime(?:/.*)?|openai/realtime|[\w.]+\.BidiGenerate(?:Content|Music)(?:Constrained)?"
+    r"|openai/responses|api/(?:chat|generate|embed)|models/[^/]+:[A-Za-z]*(?:[Gg]enerate|[Ee]mbed)Content"
+    r"|model/[^/]+/(?:converse|invoke)[a-z-]*)$"
+)
+
+
+@lru_cache(maxsize=512)
+def matches_any(host: str, patterns: Sequence[str]) -> bool:
+    """Say whether a host is among ``patterns`` (``*`` for any characters; ``host`` or ``host:port``)."""
+    return any(fits_pattern(host, normalize_pattern(pattern)) for pattern in patterns)
+
+
+def address_spellings(host: str, port: int | None) -> tuple[str, str]:
+    """The two spellings under which patterns know an address: the host alone, and with its port."""
+    host = normalize_host(host)
+    return host, f"{host}:{port}"
+
+
+def is_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
+    """Say whether an address is among ``patterns``, by its host or with its port."""
+    if not patterns:
+        return False
+    return any(matches_any(spelling, tuple(patterns)) for spelling in address_spellings(host, port))
+
+
+def is_listed_provider(host: str, port: int | None, settings: Settings) -> bool:
+    """Say whether the project lists an address as that of a provider. A server of this machine goes by any name."""
+    listed = settings.providers
+    if is_listed(host, port, listed):
+        return True
+    if not listed or not is_loopback(host):
+        return False
+    return any(is_listed(each, port, listed) for each in SPELLINGS_OF_LOOPBACK)
+
+
+@lru_cache(maxsize=512)
+def is_model_path(path: str) -> bool:
+    """Say whether a path is one that model servers answer (``/v1/chat/completions``, ``/api/generate``, …)."""
+    return re.search(_MODEL_PATH, path.partition("?")[0].rstrip("/")) is not None
+
+
+_ASKING_PATH = r"/v\d+/(?:chat|classify|complete|embed|generate|listen|speak|summarize|text-to-speech/[^/]+)$"
+"""Further paths at which providers answer prompts."""
+
+_NOT_ASKING = r"/(?:responses/.+|models(?:/[^/:]*)?|messages/batches(?:/.*)?|count_tokens)$"
+"""Paths of models that answer no prompt: what is kept, a list, a job."""
+
+
+@lru_cache(maxsize=512)
+def is_prompt(method: str, path: str) -> bool:
+    """Whether a request has a model answer a prompt, and changes nothing at the provider besides.
+
+    Files, stored answers, batches, fine-tuning and the like are none.
+    """
+    path = path.partition("?")[0].rstrip("/")
+    if method.upper() != "POST" or re.search(_NOT_ASKING, path) is not None:
+        return False
+    return is_model_path(path) or re.search(_ASKING_PATH, path) is not None
+
+
+def asks_model(host: str, port: int | None, path: str, settings: Settings) -> bool:
+    """Whether a request is for a model: by its host, or by what it asks for there."""
+    return is_provider(host, port, settings) or is_model_path(path)
+
+
+def is_provider(host: str, port: int | None, settings: Settings) -> bool:
+    """Whether an address belongs to a model provider: a known one, a listed one, or that of the base URL in force."""
+    if is_listed_provider(host, port, settings):
+        return True
+    if is_loopback(host):
+        return False
+    if is_listed(host, port, PROVIDERS):
+        return True
+    return settings.base_url is not None and normalize_host(host) == normalize_host(
+        urlsplit(settings.base_url).hostname or ""
+    )

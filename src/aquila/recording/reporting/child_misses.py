@@ -1,0 +1,230 @@
+"""What child processes tell the test that started them, through files: misses, refusals, plays, the cassettes used.
+
+A child may swallow its miss like any other code, and its parent sees an exit status at most. So it writes down each
+miss, in a folder that the run of the tests has made, and the scope of the test takes it in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aquila import errors
+from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.recording.runtime import Run
+    from aquila.recording.secrets import outgoing
+else:
+    lazy_modules(globals(), outgoing="aquila.recording.secrets.outgoing")
+
+
+_KINDS = {
+    kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CassetteMiss)
+}
+_ANEW = "anew.json"
+"""The file that says what is recorded anew. No id of a scope looks like that."""
+_USED = "used"
+"""The file in which children name the cassettes that they use."""
+_REFUSED = "refused"
+"""The file in which children write down what the guard refused them."""
+
+
+class ChildMisses:
+    """The folder of a run, or of the run that started this process. It has a file for each scope that missed.
+
+    Another file goes the other way: it tells the children what is recorded anew.
+    """
+
+    def __init__(self) -> None:
+        self.folder: str | None = None
+        self._lock = threading.Lock()
+        self._read: dict[str, int] = {}  # How many bytes of each file were taken so far.
+
+    def tell(self, scope_id: str, miss: CassetteMiss) -> None:
+        """Write down a miss in a scope of the parent process."""
+        self._append(scope_id, [*describe_miss(miss), _conversation_of(miss)])
+
+    def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
+        """Write down a request in a scope of the parent process that has drifted."""
+        self._append(f"{scope_id}.drift", row)
+
+    def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
+        """Write down what was played in a scope of the parent process. No two rows are equal."""
+        self._append(f"{scope_id}.plays", row)
+
+    def take_plays(self, scope_id: str) -> Iterator[Any]:
+        """What the children of a scope have told with ``tell_play`` since the last call."""
+        yield from map(_parse_row, self._take_rows(f"{scope_id}.plays"))
+
+    def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
+        """Write down an execution of a task in a scope of the parent process."""
+        self._append(f"{scope_id}.jobs", told)
+
+    def take_jobs(self, scope_id: str) -> Iterator[dict[str, Any]]:
+        """What the children of a scope have told with ``tell_job`` since the last call."""
+        for text in self._take_rows(f"{scope_id}.jobs"):
+            row = _parse_row(text)
+            if isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("began"), float):
+                yield row
+
+    def tell_refusal(self, text: str) -> None:
+        """Write down what the guard refused in this process."""
+        self._append(_REFUSED, [os.getpid(), text])
+
+    def take_refusals(self) -> Iterator[LiveCallRefused]:
+        """What the guard refused in child processes since the last call."""
+        for row in self._take_rows(_REFUSED):
+            match _parse_row(row):
+                case [int(), str(text)]:
+                    yield LiveCallRefused(outgoing.redact_outgoing(text))
+
+    def tell_met(self, mark: str, number: int) -> None:
+        """Write down that a request has met the fault with a number of a plan of the parent process."""
+        self._append(f"{mark}.faults", number)
+
+    def take_met(self, mark: str) -> Iterator[int]:
+        """What the children have told with ``tell_met`` since the last call. What was told twice comes once."""
+        for row in self._take_rows(f"{mark}.faults"):
+            if isinstance(number := _parse_row(row), int):
+                yield number
+
+    def _append(self, name: str, row: Any) -> None:
+        if self.folder is None:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with contextlib.suppress(OSError):  # the run of the parent has ended
+            file = os.open(os.path.join(self.folder, name), flags, 0o600)
+            try:
+                os.write(file, json.dumps(row).encode() + b"\n")  # in one step: children may write at once
+            finally:
+                os.close(file)
+
+    def tell_anew(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """Tell the children which conversations are recorded anew: for each cassette the keys. Nothing if empty."""
+        if self.folder is None:
+            return
+        path = os.path.join(self.folder, _ANEW)
+        if keys:
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                json.dump({name: list(each) for name, each in keys.items()}, file)
+            os.replace(path + ".new", path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+
+    def read_anew(self) -> Mapping[str, Sequence[str]]:
+        """What the parent has told with ``tell_anew``."""
+        if self.folder is None:
+            return {}
+        try:
+            with open(os.path.join(self.folder, _ANEW), encoding="utf-8") as file:
+                keys: Mapping[str, Sequence[str]] = json.load(file)
+        except OSError:  # almost always: there is nothing to tell
+            return {}
+        return keys
+
+    def tell_used(self, folder: str, cassette: str) -> None:
+        """Name a cassette that this process uses, and its folder, if this is a child of the tests."""
+        if self.folder is not None:
+            self._append(_USED, [folder, cassette])
+
+    def take_used(self) -> set[tuple[str, str]]:
+        """The folders and names of the cassettes that children have used since the last call."""
+        found = set()
+        for row in self._take_rows(_USED):
+            match _parse_row(row):
+                case [str(folder), str(cassette)]:
+                    found.add((folder, cassette))
+        return found
+
+    def take(self, scope_id: str) -> Iterator[CassetteMiss]:
+        """The misses of the children of a scope since the last call. What was asked again is told once."""
+        for row in self._take_rows(scope_id):
+            yield _miss_of_child(_parse_row(row))
+
+    def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
+        """What the children of a scope have told with ``tell_drift`` since the last call."""
+        for text in self._take_rows(f"{scope_id}.drift"):
+            row = _parse_row(text)
+            if isinstance(row, dict):
+                yield outgoing.redact_outgoing_value(row)
+
+    def _take_rows(self, name: str) -> Iterator[str]:
+        if self.folder is None:
+            return
+        path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
+        if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
+            return
+        # The file stays where it is: a child that has opened it may be about to write.
+        with self._lock, open(path, "rb") as file:
+            begin = file.seek(self._read.get(name, 0))
+            rows = file.read()
+            whole = rows.rfind(b"\n") + 1
+            self._read[name] = begin + whole
+        yield from dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
+
+
+def describe_miss(miss: CassetteMiss) -> list[Any]:
+    """Return a miss as plain data, for another process."""
+    return [miss.public_class.__name__, str(miss), miss.difference, miss.group]
+
+
+def miss_from(row: Any) -> CassetteMiss:
+    """Return the miss that ``describe_miss`` described in another process.
+
+    A row that is none is a miss too: whoever damaged it must not make it go away.
+    """
+    match row:
+        case [str(kind), str(text), str() | None as difference, str() | None as group] if kind in _KINDS:
+            return _KINDS[kind](text, difference=difference, group=group)
+    return CassetteMiss("another process of this test told of a miss, and what it wrote of it cannot be read")
+
+
+def _conversation_of(miss: CassetteMiss) -> dict[str, list[str]]:
+    return {name: list(keys) for name, keys in getattr(miss, "conversation", {}).items()}
+
+
+def _miss_of_child(row: Any) -> CassetteMiss:
+    """Return the miss of a child, which may say that a conversation is to be recorded anew.
+
+    Only children say that, in a folder which nobody else may write to. No message over a queue does. A child shows keys
+    that the test has set while it ran: it does not know them.
+    """
+    known = isinstance(row, list) and bool(row)
+    miss = miss_from(outgoing.redact_outgoing_value(row[:-1]) if known else row)
+    if isinstance(miss, ConversationDrifted) and isinstance(row[-1], dict):
+        miss.conversation = {str(name): list(map(str, keys)) for name, keys in row[-1].items()}
+    return miss
+
+
+def _parse_row(row: str) -> Any:
+    try:
+        return json.loads(row)
+    except (ValueError, RecursionError):
+        return None
+
+
+def misses_folder(run: Run) -> str | None:
+    """The folder for the misses of the children of ``run``, made now if tests run in it. It ends with the run."""
+    misses = run.state_of(ChildMisses)
+    if misses.folder is None and run.make_outcome is not None and run.process == os.getpid():
+        misses.folder = run.hold(_temporary_folder())
+    return misses.folder
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    folder, process = tempfile.mkdtemp(prefix="aquila-misses-"), os.getpid()
+    try:
+        yield folder
+    finally:
+        if process == os.getpid():  # not what a forked child does at its end
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,218 @@
+"""A run that looks for drift: what no recording answers is noted, and gets the answer to the nearest one.
+
+So a test reaches its next request. Whatever a recording answers exactly gets that answer, as in any replay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON
+from aquila.cassettes.matching.request_key import key_at_origin, without_origin
+from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.reporting.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from aquila.cassettes.frames.misses import FrameMiss
+    from aquila.cassettes.matching import cures, difference
+    from aquila.cassettes.matching.cures import Cure
+    from aquila.cassettes.matching.difference import Difference
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.decisions import MissedRequest
+    from aquila.recording.sessions.session import Session
+else:
+    lazy_modules(globals(), cures="aquila.cassettes.matching.cures", difference="aquila.cassettes.matching.difference")
+
+Kind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
+
+_MOST_CHANGES = 20
+_SHOWN = 60
+"""Characters of a value."""
+_INDEX = re.compile(r"\[-?\d+\]")
+
+
+class DriftedField(NamedTuple):
+    """A field that differs: its path, both values for people, and of which kinds they are if new in every run."""
+
+    path: str
+    recorded: str
+    now: str
+    new_in_every_run: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DriftedRequest:
+    """A request that no recording answers.
+
+    ``kind`` says why: a recording differs in ``changes``; there is none of this method and path; it is asked more often
+    than it was recorded; nothing is recorded in its cassette; its test has no cassette. ``recording`` is the number
+    (from 1) of the recording that differs. ``group`` is equal for requests with the same changes. Under each of
+    ``settings`` alone the request would match; each is a list of lines of an ini file. ``text`` explains the miss.
+    """
+
+    cassette: str
+    method: str
+    url: str
+    kind: Kind
+    text: str
+    recording: int | None = None
+    changes: tuple[DriftedField, ...] = ()
+    group: str = ""
+    settings: tuple[tuple[str, ...], ...] = ()
+
+    def as_plain_data(self) -> dict[str, Any]:
+        """Return what JSON and another process can hold."""
+        plain: dict[str, Any] = json.loads(
+            json.dumps({**asdict(self), "changes": [one._asdict() for one in self.changes]})
+        )
+        return plain
+
+
+class DriftLog:
+    """What has drifted in a run, by scope. A child process tells its parent through a file. Any thread may add one."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+
+    def note(self, scope: Scope, drifted: DriftedRequest) -> None:
+        """Add a request of a scope."""
+        row = drifted.as_plain_data()
+        if scope.is_owner:
+            self._rows.setdefault(scope.id, []).append(row)
+        else:
+            scope.run.state_of(ChildMisses).tell_drift(scope.id, row)
+
+    def take(self, scope: Scope) -> list[dict[str, Any]]:
+        """Return what was added for a scope since the last call, by its child processes too. These take nothing."""
+        if not scope.is_owner:
+            return []
+        return self._rows.pop(scope.id, []) + list(scope.run.state_of(ChildMisses).take_drift(scope.id))
+
+
+def strict_match_on(match_on: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts that are compared where drift is looked for: the default ones, and what the settings add."""
+    return tuple(dict.fromkeys((*DEFAULT_MATCH_ON, *match_on)))
+
+
+def note_other_contents(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
+    """Return a function that notes requests whose content no recording of a session has, whatever answers them."""
+    rules = replace(session.rules, match_on=strict_match_on(session.rules.match_on))
+    recordings = session.cassette.interactions
+    known = {without_origin(key_at_origin(session.redactor.redact_request(one.request), rules)) for one in recordings}
+
+    def note(request: RecordedRequest, answer: Interaction) -> None:
+        asked = session.redactor.redact_request(request)
+        if known and without_origin(key_at_origin(asked, rules)) not in known:
+            row = DriftedRequest(session.name, asked.method.upper(), asked.url, "changed", "")
+            scope.run.state_of(DriftLog).note(scope, row)
+
+    return note
+
+
+def note_drift(
+    scope: Scope, session: Session, explain: Callable[[MissedRequest], Explanation]
+) -> Callable[[MissedRequest], int | None]:
+    """Return a function that notes a request that no recording answers.
+
+    It returns the number (from 0) of the recording that is nearest, if one has the same method and path, else of the
+    next one that the program's own comparison finds.
+    """
+
+    def note(missed: MissedRequest) -> int | None:
+        explained = explain(missed)
+        scope.run.state_of(DriftLog).note(scope, _describe(scope, session, missed, explained))
+        return _find_by_comparison(scope, session, missed) if explained.nearest is None else explained.nearest
+
+    return note
+
+
+def _find_by_comparison(scope: Scope, session: Session, missed: MissedRequest) -> int | None:
+    if scope.filters is None or scope.filters.is_same is None:
+        return None
+    asked, is_same = session.redactor.redact_request(missed.request), scope.filters.is_same
+    recordings = enumerate(session.cassette.interactions)
+    found = [number for number, each in recordings if is_same(asked, each.request)]
+    return next((number for number in found if not session.was_played(number)), found[-1] if found else None)
+
+
+def _describe(scope: Scope, session: Session, missed: MissedRequest, explained: Explanation) -> DriftedRequest:
+    request = session.redactor.redact_request(missed.request)
+    row = DriftedRequest(session.name, request.method.upper(), request.url, "changed", explained.text)
+    if missed.recording_count:
+        return replace(
+            row, kind="played_out", group="played out", settings=tuple(_write_advice(scope, [{"repeat": ("last",)}]))
+        )
+    if not session.cassette.interactions:
+        return replace(row, kind="unrecorded")
+    if explained.nearest is None:
+        return replace(row, kind="another", group=f"another {row.method} {row.url.partition('?')[0]}")
+    row = replace(row, recording=explained.nearest + 1)
+    return _with_changes(row, scope, session, explained.found, explained.cure or explained.ignorable)
+
+
+def note_message(scope: Scope, session: Session, handshake: RecordedRequest, miss: FrameMiss, text: str) -> None:
+    """Note a message of a conversation that is not what was recorded. ``text`` explains the miss."""
+    request = session.redactor.redact_request(handshake)
+    row = DriftedRequest(session.name, request.method.upper(), request.url, "changed", text)
+    if miss.played_out:
+        row = replace(row, kind="played_out", group="played out")
+    elif miss.found:
+        row = _with_changes(row, scope, session, miss.found, miss.cure or miss.ignorable)
+    else:
+        row = replace(row, group=miss.group or "sound", changes=(DriftedField("sound", "as it is", "another"),))
+    scope.run.state_of(DriftLog).note(scope, row)
+
+
+def _with_changes(
+    row: DriftedRequest, scope: Scope, session: Session, found: Sequence[Difference], cure: Cure | None
+) -> DriftedRequest:
+    """Return a row with what differs, and the settings under which it would match."""
+    fresh = cures.find_fresh_fields(found)
+    changes = tuple(
+        DriftedField(
+            difference.clip_around(one.path, len(one.path), _SHOWN),
+            _shown(session, one.recorded, one.now),
+            _shown(session, one.now, one.recorded),
+            field.kinds if field is not None else (),
+        )
+        for one, field in zip(found[:_MOST_CHANGES], fresh, strict=False)
+    )
+    identity = [
+        (_INDEX.sub("[*]", one.path), field.kinds if field is not None else difference.identify_change([one]))
+        for one, field in zip(cures.without_fresh_values(found), fresh, strict=True)
+    ]
+    return replace(
+        row,
+        changes=changes,
+        group=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16],
+        settings=tuple(_write_advice(scope, cure.advice if cure is not None else ())),
+    )
+
+
+def _write_advice(scope: Scope, choices: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, ...]]:
+    """Write settings as lines of an ini file; those that a marker or a call gives, which come first, as it takes them.
+
+    What a drop-in layer gives is not named: it follows from options of the tool that this stands in for.
+    """
+    for advice in choices:
+        if scope.filters is None or not any(map(scope.gives, advice)):
+            yield tuple(line for name, values in advice.items() for line in _write_argument(scope, name, values))
+
+
+def _write_argument(scope: Scope, name: str, values: Sequence[str]) -> Sequence[str]:
+    if not scope.gives(name):
+        return cures.setting_lines(name, values)
+    given = repr(values[0]) if name == "repeat" else repr(list(values))
+    return [f"{name}={given} at the marker or the call"]
+
+
+def _shown(session: Session, value: Any, other: Any) -> str:
+    text = difference.format_value(value, other, _SHOWN)
+    return session.redactor.redact_text(text.encode("utf-8", "backslashreplace").decode())

@@ -1,0 +1,187 @@
+"""What a run asked and what answered, request by request, for its report. Only a run that writes one notes it.
+
+A request is noted where it passes: by its route, or by whoever answers a handshake. What was noted in a scope is
+handed on when the scope ends, so that memory does not grow with the run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aquila.recording.secrets import outgoing
+
+if TYPE_CHECKING:
+    from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+    from aquila.cassettes.redaction.redactor import Redactor
+    from aquila.errors import UnansweredRequest
+    from aquila.recording.reporting.reports import ScopeReport
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.decisions import Decision, ReplayDecision
+    from aquila.recording.sessions.session import Session
+
+current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchange", default=None)
+"""The request that is being answered in this context."""
+
+current_job: ContextVar[str] = ContextVar("aquila_watched_job", default="")
+"""The id of the job that runs in this context, for whoever watches."""
+
+
+MOST_ELSEWHERE = 16 * 1024 * 1024
+"""Bytes of requests and answers of other processes that are held for a scope until it ends."""
+
+
+@dataclass(slots=True, eq=False)
+class WatchedExchange:
+    """A request, as it was sent, and what has become of it.
+
+    ``asked`` and ``ended`` are moments of ``time.perf_counter``. ``decision`` is what a cassette or a script decided,
+    in ``session``, if it has one; ``response`` is what came from elsewhere, and ``source`` from where. ``interaction``
+    is a recording that another process has played, of ``cassette``. ``problem`` is why nothing answered, and
+    ``address`` what was asked, where the request itself is not known.
+    """
+
+    scope: Scope | None = None
+    request: RecordedRequest | None = None
+    asked: float = 0.0
+    first_byte: float | None = None
+    ended: float | None = None
+    decision: Decision | None = None
+    session: Session | None = None
+    source: str = ""
+    response: RecordedResponse | None = None
+    interaction: Interaction | None = None
+    cassette: str = ""
+    problem: UnansweredRequest | None = None
+    address: str = ""
+    error: str = ""
+    job: str = ""
+    left_out: int = 0
+    """Bytes of a live answer, or messages of a conversation, that came behind what was kept."""
+    repeats: list[UnansweredRequest] = field(default_factory=list)
+    """Further misses of the same request: a client that tries again."""
+    redactors: list[Redactor] = field(default_factory=list)
+    """What knows the secrets of the moments in which something was noted: later the environment may be another."""
+
+    def remember_secrets(self) -> None:
+        """Let what is noted be told without what is secret now."""
+        redactor = outgoing.run_redactor()
+        if not any(redactor is known for known in self.redactors):
+            self.redactors.append(redactor)
+
+
+class ExchangeWatch:
+    """Notes the requests of one run. Any thread may ask, and any may end a scope.
+
+    ``take_in`` gets what was noted in a scope when that ends, with its report; or with None for both, what was noted in
+    none. ``take_job`` gets the jobs that were executed.
+    """
+
+    def __init__(
+        self,
+        take_in: Callable[[Sequence[WatchedExchange], Scope | None, ScopeReport | None], None],
+        take_job: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._take_in = take_in
+        self.take_job = take_job
+        self._open: list[WatchedExchange] = []
+        self._held: dict[Scope, int] = {}
+        """Bytes that are held of what other processes were answered in a scope."""
+        self._lock = threading.Lock()
+
+    def begin(
+        self, scope: Scope | None, request: RecordedRequest | None, decision: Decision | None = None
+    ) -> WatchedExchange:
+        """Note a request that was just made."""
+        asked = time.perf_counter()
+        exchange = WatchedExchange(scope, request, asked, decision=decision, job=current_job.get())
+        exchange.remember_secrets()
+        with self._lock:
+            self._open.append(exchange)
+        return exchange
+
+    def note_decision(
+        self, decision: Decision, session: Session | None = None, request: RecordedRequest | None = None
+    ) -> None:
+        """Say what was decided about the request that is being answered here, and what it is as it was compared."""
+        exchange = current_exchange.get()
+        if exchange is not None:
+            exchange.decision, exchange.session = decision, session or exchange.session
+            exchange.request = request or exchange.request
+
+    def note_conversation(
+        self, scope: Scope, request: RecordedRequest, decision: Decision, session: Session | None
+    ) -> WatchedExchange:
+        """Note a handshake, and what was decided about it. Return what takes the rest down."""
+        exchange = self.begin(scope, request, decision)
+        exchange.session = session
+        return exchange
+
+    def note_problem(self, scope: Scope | None, problem: UnansweredRequest, address: str = "") -> None:
+        """Note that nothing answers a request: the one that is being answered here, else one of its own."""
+        exchange = current_exchange.get()
+        if exchange is None:
+            exchange = self.begin(scope, None)
+        if exchange.problem is None:
+            exchange.problem, exchange.address = problem, exchange.address or address
+        else:
+            exchange.repeats.append(problem)
+
+    def note_play_elsewhere(self, scope: Scope, cassette: str, interaction: Interaction) -> None:
+        """Note a recording that another process has played in a scope of this one."""
+        exchange = self.begin(scope, None)
+        exchange.cassette, exchange.interaction = cassette, interaction
+
+    def note_answer_elsewhere(self, scope: Scope, decision: ReplayDecision, job: str = "") -> None:
+        """Note what another process was answered in a scope of this one, for a ``job`` if one has asked.
+
+        What would make it more than ``MOST_ELSEWHERE`` bytes in the scope is kept as its address alone.
+        """
+        request, response = decision.interaction.request, decision.interaction.response
+        exchange = self.begin(scope, None)
+        exchange.job = job
+        with self._lock:
+            held = self._held.get(scope, 0) + request.size + sum(len(each.data) for each in response.chunks)
+            if held <= MOST_ELSEWHERE:
+                self._held[scope] = held
+        if held <= MOST_ELSEWHERE:
+            exchange.request, exchange.decision = request, decision
+        else:
+            exchange.source = decision.interaction.upstream
+            parts = urlsplit(request.url)
+            exchange.address = f"{request.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+            exchange.error = (
+                f"not kept: other processes were answered more than {MOST_ELSEWHERE >> 20} MiB in this test before"
+            )
+
+    def end_scope(self, scope: Scope, report: ScopeReport) -> None:
+        """Hand on what was noted in a scope, which has ended."""
+        with self._lock:
+            self._held.pop(scope, None)
+        self._take_in(self._take(lambda each: each.scope is scope), scope, report)
+
+    def end_test(self, *, cuts: bool = False) -> None:
+        """Hand on what was noted while a test ran, in no scope that ends with it: in none, or in a shared one.
+
+        ``cuts`` says that the test was interrupted, so that its own scope has not ended.
+        """
+        self._take_in(self._take(lambda each: cuts or _ends_with_no_test(each)), None, None)
+
+    def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
+        with self._lock:
+            taken = [each for each in self._open if belongs(each)]
+            self._open = [each for each in self._open if not belongs(each)]
+        return taken
+
+
+def _ends_with_no_test(exchange: WatchedExchange) -> bool:
+    scope = exchange.scope
+    if scope is None or scope.closed or scope.kind == "fixture":
+        return True
+    # That of a block which a shared fixture keeps open over several tests.
+    return scope.kind == "block" and exchange.ended is not None

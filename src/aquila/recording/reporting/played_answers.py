@@ -1,0 +1,112 @@
+"""What answers that were played took when they were recorded: of this process, and of others that tell of theirs."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.names import cassette_path
+from aquila.errors import AquilaError, CassetteCorrupt
+from aquila.recording.reporting.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from aquila.cassettes.model import RecordedRequest
+    from aquila.recording.reporting.exchange_watch import ExchangeWatch
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.session import Session
+
+_number = itertools.count()  # Of the plays that this process tells of: no two of its rows are equal.
+
+
+# Tuples, as in `reports`: every replay loads them, and a class of `dataclass` takes five times as long to make.
+
+
+class PlayedAnswer(NamedTuple):
+    """An answer that was played: the seconds and tokens that it took, and when it was ``recorded``."""
+
+    seconds: float
+    tokens: int
+    recorded: str
+
+
+class RecordedAnswer(NamedTuple):
+    """An answer that was recorded: who gave it, and the seconds and tokens that it took, 0 where it told none.
+
+    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be empty.
+    """
+
+    host: str
+    model: str
+    seconds: float
+    tokens: int
+
+
+def describe_recorded(interaction: Interaction) -> RecordedAnswer:
+    """Sum up a recording that was made."""
+    is_elsewhere = interaction.upstream not in ("", "live") and ":" not in interaction.upstream
+    host = interaction.upstream if is_elsewhere else urlsplit(interaction.request.url).hostname or ""
+    return RecordedAnswer(host, interaction.model, interaction.response.ended / 1000, count_tokens(interaction))
+
+
+def describe_played(interaction: Interaction) -> PlayedAnswer:
+    """Sum up a recording that was played."""
+    return PlayedAnswer(interaction.response.ended / 1000, count_tokens(interaction), interaction.recorded)
+
+
+def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Interaction], None]:
+    """Return what tells the parent process of each answer that is played in its ``scope``, and from which recording."""
+    misses = scope.run.state_of(ChildMisses)
+
+    @functools.cache
+    def numbers() -> dict[int, int]:
+        return {id(each): number for number, each in enumerate(session.cassette.interactions)}
+
+    def tell(request: RecordedRequest, interaction: Interaction) -> None:
+        played = describe_played(interaction)
+        place = [session.name, numbers().get(id(interaction), -1)]
+        row = [f"{os.getpid()}.{next(_number)}", played.seconds, played.tokens, played.recorded, *place]
+        misses.tell_play(scope.id, row)
+
+    return tell
+
+
+def plays_of(scope: Scope) -> list[PlayedAnswer]:
+    """Return what was played in a scope that is closed, by this process and by others."""
+    sessions = scope.sessions.opened()
+    told = list(_take_told(scope)) if scope.is_owner else []
+    # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
+    return [describe_played(each) for one in sessions for each in one.played_interactions(here=bool(told))] + told
+
+
+def _take_told(scope: Scope) -> Iterator[PlayedAnswer]:
+    for row in scope.run.state_of(ChildMisses).take_plays(scope.id):
+        match row:
+            case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
+                if scope.run.exchange_watch is not None:
+                    _note_play(scope, scope.run.exchange_watch, cassette, number)
+                yield PlayedAnswer(seconds, tokens, recorded)
+
+
+def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:
+    """Let the report of the run know of a recording that another process has played."""
+    opened = scope.sessions.opened_for(cassette)
+    with suppress(AquilaError):
+        path = cassette_path(scope.settings.cassette_root(), cassette)
+        held = opened[0].cassette if opened else load_cassette(path)
+        if 0 <= number < len(held.interactions):
+            watch.note_play_elsewhere(scope, cassette, held.interactions[number])
+
+
+def count_tokens(interaction: Interaction) -> int:
+    """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
+    with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asked for the body was told
+        return total_of(usage_of_response(interaction.response))
+    return 0

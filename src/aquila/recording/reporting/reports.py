@@ -1,0 +1,143 @@
+"""What a scope did, in numbers and names, for summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
+from aquila.recording.sessions.played_conversations import describe_unplayed
+
+if TYPE_CHECKING:
+    from aquila.recording.reporting import drift_watch
+    from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
+
+
+# Tuples: every replay loads them and makes some, and a class of `dataclass` takes five times as long to make.
+
+
+class StoredRecordings(NamedTuple):
+    """What became of a scope's recordings: how many were recorded, which files were written.
+
+    ``cassettes`` are the names of all that were used, by whichever process. ``answers`` are what was recorded.
+    """
+
+    recorded: int = 0
+    written: tuple[Path, ...] = ()
+    pending: tuple[Path, ...] = ()
+    cassettes: tuple[str, ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
+
+
+class ScopeReport(NamedTuple):
+    """What one scope did, and the blocks within it.
+
+    ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` says, for
+    the cassette that the scope owns, what it did not play. ``oldest`` is the earliest recording date that was played.
+    ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used, each after
+    the cassette folder.
+    ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
+    fields that differ. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are those
+    that were recorded.
+    """
+
+    name: str
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    scripted: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    unplayed: tuple[tuple[str, str], ...] = ()
+    pending: tuple[tuple[str, str], ...] = ()
+    cassettes: tuple[tuple[str, str], ...] = ()
+    oldest: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
+    drifted: tuple[Mapping[str, Any], ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
+
+    def __repr__(self) -> str:
+        # Without what was asked and answered.
+        counts = f"{self.replayed} replayed, {self.recorded} recorded, {self.missed} missed, {self.scripted} scripted"
+        return f"<ScopeReport of {self.name}: {counts}>"
+
+
+def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
+    """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
+    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses
+    played = plays_of(scope)
+    folder = _folder_of(scope)
+    # Its own counts as used, whoever may have asked: another process, or nobody any more.
+    used = {(folder, session.name) for session in sessions} | {(folder, name) for name in stored.cassettes}
+    if scope.default_cassette is not None:
+        used.add((folder, scope.default_cassette))
+    if scope.is_owner and scope.kind in ("test", "fixture"):
+        used |= scope.run.state_of(ChildMisses).take_used()
+    own = ScopeReport(
+        name=scope.name,
+        replayed=len(played),
+        recorded=stored.recorded,
+        missed=len(misses),
+        scripted=scope.scripted_count,
+        seconds=sum(answer.seconds for answer in played),
+        tokens=sum(answer.tokens for answer in played),
+        unplayed=_describe_unplayed(scope),
+        pending=tuple((folder, str(path)) for path in stored.pending),
+        cassettes=tuple(sorted(used)),
+        oldest=min((answer.recorded for answer in played if answer.recorded), default=""),
+        changes=tuple((one.group, one.difference or "") for one in misses if one.group is not None),
+        drifted=_drifted_requests(scope),
+        answers=stored.answers,
+    )
+    return _with_blocks(own, blocks) if blocks else own
+
+
+def _folder_of(scope: Scope) -> str:
+    """The cassette folder of a scope; empty where it cannot be told any more, for it was relative to a deleted one."""
+    try:
+        return str(scope.settings.cassette_root())
+    except ConfigError:
+        return ""
+
+
+def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:
+    """Add what the blocks within a scope did. Their misses are among its own."""
+    reports = (own, *blocks)
+    return own._replace(
+        replayed=sum(report.replayed for report in reports),
+        recorded=sum(report.recorded for report in reports),
+        scripted=sum(report.scripted for report in reports),
+        seconds=sum(report.seconds for report in reports),
+        tokens=sum(report.tokens for report in reports),
+        pending=tuple(row for report in reports for row in report.pending),
+        cassettes=tuple(sorted({row for report in reports for row in report.cassettes})),
+        oldest=min((report.oldest for report in reports if report.oldest), default=""),
+        drifted=tuple(row for report in reports for row in report.drifted),
+        answers=tuple(row for report in reports for row in report.answers),
+    )
+
+
+def _count_recordings(count: int) -> str:
+    return f"{count} recording" if count == 1 else f"{count} recordings"
+
+
+def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """The cassette that a scope owns, with what of its recordings was not played, if anything was not."""
+    if not scope.owns_cassette:
+        return ()
+    sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
+    described = [(one.name, *describe_unplayed(one.unplayed_recordings, one.conversations)) for one in sessions]
+    rows = [(name, [_count_recordings(len(whole))] * bool(whole) + parts) for name, whole, parts in described]
+    return tuple((name, " and ".join(texts)) for name, texts in rows if texts)
+
+
+def _drifted_requests(scope: Scope) -> tuple[Mapping[str, Any], ...]:
+    if not (scope.run.layers.finds_drift or scope.sessions.watches_contents):
+        return ()
+    return tuple(scope.run.state_of(drift_watch.DriftLog).take(scope))

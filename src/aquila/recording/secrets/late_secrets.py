@@ -1,0 +1,78 @@
+"""Recordings that were made before something in them was known to be secret: they are redacted again when stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.recording.secrets import redactors
+from aquila.recording.storing.journal_merging import JournalGroup, stored_key
+
+
+def redact_rows(
+    own: Sequence[NewRecording],
+    others: Sequence[NewRecording],
+    redactor: Redactor,
+    known: int,
+    key_of: Callable[[RecordedRequest], str],
+    count_stored: Callable[[str], int],
+) -> list[NewRecording]:
+    """Return the recordings of this process and of ``others`` without what is known here to be secret by now.
+
+    ``known`` is how many secrets ``redactor`` had learned when the first of its ``own`` was made. Requests that become
+    equal to others stand in their order, behind the ``count_stored`` ones of their key.
+    """
+    clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
+    # Another process may not have known, when it recorded, what ``redactor`` has known from its beginning.
+    clean += [redact_again(row, redactor) for row in others]
+    return _place_again(clean, [*own, *others], key_of, count_stored)
+
+
+def redact_groups(
+    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]], keep_headers: tuple[str, ...]
+) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
+    """Do the same for what only other processes have done with some cassettes: the rows of their journals."""
+    clean: dict[JournalGroup, list[NewRecording | RecordingPlayed]] = {}
+    for group, rows in groups.items():
+        rules, made = group[-1], [row for row in rows if isinstance(row, NewRecording)]
+        redactor = redactors.redactor_for(rules, keep_headers)
+        key_of = stored_key(rules, keep_headers)
+        clean[group] = [row for row in rows if isinstance(row, RecordingPlayed)]
+        clean[group] += redact_rows((), made, redactor, redactor.count_later(), key_of, lambda key: 0)
+    return clean
+
+
+def redact_again(row: NewRecording, redactor: Redactor) -> NewRecording:
+    """Return a recording without what is known to be secret by now, also in its files. It keeps its key."""
+    clean = redactor.redact_interaction(row.interaction)
+    return row if clean is row.interaction else replace(row, interaction=clean)
+
+
+def _place_again(
+    rows: Sequence[NewRecording],
+    before: Sequence[NewRecording],
+    key_of: Callable[[RecordedRequest], str],
+    count_stored: Callable[[str], int],
+) -> list[NewRecording]:
+    """Return recordings under the keys that they have now. ``before`` are the same before they were redacted again."""
+    keys = [
+        row.key if row.interaction.request == old.interaction.request else key_of(row.interaction.request)
+        for row, old in zip(rows, before, strict=True)
+    ]
+    changed = {key for row, key in zip(rows, keys, strict=True) if key != row.key}
+    if not changed:
+        return list(rows)
+    positions: Counter[str] = Counter()
+    placed = []
+    for row, key in sorted(zip(rows, keys, strict=True), key=lambda pair: pair[0].order):
+        if key in changed:
+            placed.append(replace(row, key=key, position=count_stored(key) + positions[key]))
+            positions[key] += 1
+        else:
+            placed.append(row)
+    return placed

@@ -1,0 +1,92 @@
+"""Keeps secrets out of what leaves as text: the log, the terminal, the output of commands, the names of tests.
+
+What goes into cassettes is redacted by the session's redactor. This is for all the rest, and the only place for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila import errors
+    from aquila.cassettes.redaction import redactor
+    from aquila.recording.secrets import redactors
+    from aquila.recording.sessions import session_factory
+else:
+    # Most labels hold nothing that may be a secret.
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        redactor="aquila.cassettes.redaction.redactor",
+        redactors="aquila.recording.secrets.redactors",
+        session_factory="aquila.recording.sessions.session_factory",
+    )
+
+_RUN = re.compile(r"[\w-]{16,}+", re.ASCII)
+_DIGIT = re.compile(r"[0-9]")
+_SUSPICIOUS = re.compile(r"@|\*{4}|[?&;#][\w-]+=|earer|asic |PRIVATE KEY|[\\%]", re.ASCII)
+_UNREADABLE = "a line that could not be redacted was left out"
+
+
+def redact_outgoing(text: str) -> str:
+    """Return a text without the secrets of the machine, of the requests so far, and what looks like one."""
+    return run_redactor().redact_text(text)
+
+
+def redact_label(text: str) -> str:
+    """Return a name, an id or a line of Aquila's own without secrets. Fast for one that can hold none."""
+    return redact_outgoing(text) if _may_hold_secret(text) else text
+
+
+def redact_outgoing_value(value: Any) -> Any:
+    """Return a JSON value whose texts hold no secrets."""
+    if isinstance(value, str):
+        return redact_outgoing(value)
+    if isinstance(value, dict):
+        return {redact_outgoing(key): redact_outgoing_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_outgoing_value(each) for each in value]
+    return value
+
+
+def _may_hold_secret(text: str) -> bool:
+    # In two steps, each of which reads the text once: the parameter of a test may be a text of megabytes.
+    if _SUSPICIOUS.search(text) is not None or any(map(_DIGIT.search, _RUN.findall(text))):
+        return True
+    known = runtime.current_run().state_of(redactors.RedactorCache).find_secrets()
+    return any(value in text for value in known)
+
+
+def run_redactor() -> redactor.Redactor:
+    """Return the redactor for the settings of the run in force."""
+    try:
+        settings = runtime.current_settings()
+        return redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
+    except errors.ConfigError:  # what is to be said may be just that
+        return redactor.Redactor.from_environment(os.environ)
+
+
+def redact_log_record(record: logging.LogRecord) -> bool:
+    """Take the secrets out of a record of Aquila's loggers: a filter that lets all records pass.
+
+    A record without secrets stays as it is, so that tools that group records by their templates still do.
+    """
+    try:
+        message = record.getMessage()
+        clean = redact_outgoing(message)
+        if clean != message:
+            record.msg, record.args = clean, None
+        if record.exc_info and not record.exc_text:
+            text = logging.Formatter().formatException(record.exc_info)
+            clean = redact_outgoing(text)
+            if clean != text:
+                record.exc_text = clean
+    except Exception:  # noqa: BLE001 - a log must never break a call, nor show what could not be searched
+        record.msg, record.args, record.exc_info = _UNREADABLE, None, None
+    return True

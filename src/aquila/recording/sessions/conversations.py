@@ -1,0 +1,193 @@
+"""Conversations that drift in their middle: what must not be sent, and what is recorded anew from its beginning.
+
+A replayed answer gives ids that no provider knows. Where a request that has to be recorded names one of them, nothing
+but an error could come back, so it is not sent. Whoever runs the code may run it once more with the recordings of that
+conversation put aside; see ``docs/cassettes-and-testing.md``. Only runs that record pay for any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from aquila.cassettes.matching.linked_recordings import find_conversation
+from aquila.cassettes.matching.provider_ids import ids_named_by
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.storage import journal
+from aquila.errors import ConversationDrifted
+from aquila.recording import runtime
+from aquila.recording.reporting.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.session import Session
+
+
+def keys_put_aside(cassette: str) -> frozenset[str]:
+    """Return the keys of the recordings of a cassette that are put aside now."""
+    run = runtime.current_run()
+    known = run.repetition.keys
+    if not known and run.make_outcome is None:
+        known = run.state_of(ChildMisses).read_anew()
+    return frozenset(known.get(cassette, ()))
+
+
+class UnknownId(NamedTuple):
+    """An id in a request that no provider knows.
+
+    ``where`` it stands. The recording ``number`` (from 0) of ``session`` has given it. ``conversation`` are the
+    recordings that belong to it: sessions with numbers. ``held_by`` is a scope whose code does not run again with that
+    of the request, if it has one of them.
+    """
+
+    where: str
+    session: Session
+    number: int
+    conversation: Sequence[tuple[Session, int]]
+    held_by: Scope | None
+
+    @property
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """The keys of the recordings, by cassette."""
+        found: dict[str, dict[str, None]] = {}
+        for session, number in self.conversation:
+            found.setdefault(session.name, {})[session.given_ids.keys[number]] = None
+        return {name: list(keys) for name, keys in found.items()}
+
+    def describe(self) -> Iterator[str]:
+        """Say why the request cannot be answered, in lines."""
+        yield f"{self.where} names an id that was replayed from recording {self.number + 1} of {self.session.name}:"
+        numbers: dict[str, list[str]] = {}
+        for session, number in self.conversation:
+            numbers.setdefault(session.name, []).append(str(number + 1))
+        yield "the provider does not know it. Record the whole conversation again:"
+        yield from (f"  {_count(len(each))} {', '.join(each)} of {name}" for name, each in numbers.items())
+        if self.held_by is not None:
+            yield f"One of these is for {self.held_by.describe()}, which does not run again with one test."
+
+
+def _count(number: int) -> str:
+    return "recording" if number == 1 else "recordings"
+
+
+def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
+    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given."""
+    sources = list(_sessions_around(scope))
+    if not any(session.cassette.interactions for _, session in sources):
+        return None
+    named = ids_named_by(request)
+    found = [
+        (which, each)
+        for which, (giving, session) in enumerate(sources)
+        for each in session.given_ids.find_in(named)
+        if _was_replayed(giving, session, each.number) and not _was_given_live(each.value, sources)
+    ]
+    if not found:
+        return None
+    which, first = found[0]
+    members = find_conversation([(at, each.number) for at, each in found], [each.given_ids for _, each in sources])
+    held = (giving for giving, session in (sources[at] for at, _ in members) if _is_held(giving, session, asking))
+    conversation = [(sources[at][1], number) for at, number in members]
+    return UnknownId(first.where, sources[which][1], first.number, conversation, next(held, None))
+
+
+def _is_held(scope: Scope, session: Session, asking: Session) -> bool:
+    """Whether the recordings of a session stay as they are when the code that asks runs again."""
+    return scope.is_shared or (session.mode == "replay" and asking.mode != "replay")
+
+
+def _sessions_around(scope: Scope) -> Iterator[tuple[Scope, Session]]:
+    """The sessions whose answers the code that runs in a scope may hold, each with its scope."""
+    for each in dict.fromkeys((scope, *scope.enclosing(), *scope.run.scopes.unclosed())):
+        sessions = (*each.sessions.opened(), *each.ended_sessions)
+        yield from ((each, session) for session in sessions if not session.records_everything)
+
+
+def _was_replayed(scope: Scope, session: Session, number: int) -> bool:
+    """Whether the code that runs has got an answer.
+
+    Other processes of the scope say what they played at its end. So where one takes part, and in the cassette of one
+    test alone, every recording counts.
+    """
+    if session.was_played(number) or not scope.is_owner:
+        return True
+    if scope.owns_cassette and session.name == scope.default_cassette:
+        return True
+    return len(journal.find_journals_of(scope.settings.cassette_root(), scope.id)) > 1
+
+
+def _was_given_live(value: str, sources: Sequence[tuple[Scope, Session]]) -> bool:
+    """Whether a provider has given the same id by now. Servers that count theirs do."""
+    sought = value.encode()
+    for _, session in sources:
+        for row in session.new_recordings:
+            response = row.interaction.response
+            if any(value in text for _, text in response.headers) or sought in response.body:
+                return True
+    return False
+
+
+def has_drifted(scope: Scope) -> ConversationDrifted | None:
+    """Return the miss of a scope that is a reason to run its code once more."""
+    return next((miss for miss in scope.misses if isinstance(miss, ConversationDrifted) and miss.conversation), None)
+
+
+def will_repeat(scope: Scope, unknown: UnknownId) -> bool:
+    """Whether what runs in a scope is run once more, in a run that records, because it names an unknown id."""
+    return unknown.held_by is None and _may_repeat(scope)
+
+
+def is_always_repeated(scope: Scope) -> bool:
+    """Whether what runs in a scope is run once more, in a run that records, whatever unknown id it names."""
+    others = scope.run.scopes.unclosed()
+    return _may_repeat(scope) and not any(each.is_shared and each.sessions.opened() for each in others)
+
+
+def _may_repeat(scope: Scope) -> bool:
+    run = scope.run
+    if run.make_outcome is not None:
+        return run.repetition.is_possible
+    misses = run.state_of(ChildMisses)  # of a child process: its parent decides, and has not decided yet
+    return misses.folder is not None and not misses.read_anew()
+
+
+def add_reason(explained: Explanation, scope: Scope, session: Session, unknown: UnknownId) -> Explanation:
+    """Add to what a request differs in why it could not be sent, and what comes next or is to be typed."""
+    lines = ["", *unknown.describe()]
+    if will_repeat(scope, unknown):
+        lines += ["", "It was not sent. The test runs once more, and asks the provider for all of these."]
+    else:
+        lines += [
+            "",
+            "To record all of these anew:",
+            "",
+            f"  {(unknown.held_by or scope).record_command(everything=True)}",
+        ]
+    return replace(explained, text=explained.text + session.redactor.redact_text("\n".join(["", *lines])))
+
+
+def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str, Sequence[str]], list[str]]:
+    """Say what is to be recorded anew where a message differs within a replayed WebSocket, in a run that records.
+
+    That is the whole of it: a provider knows nothing of what was said before. Return its recordings, as in
+    ``ConversationDrifted``, and the lines that tell. ``key`` is that of its handshake.
+    """
+    if not scope.is_shared and _may_repeat(scope):
+        told = "It was not sent. The test runs once more, and records the whole conversation anew."
+        return {session.name: [key]}, [told]
+    return {}, ["To record the conversation anew:", "", f"  {scope.record_command(everything=True)}"]
+
+
+def wait_for_repetition(scope: Scope, session: Session, request: RecordedRequest) -> ConversationDrifted | None:
+    """Refuse a request of what is run once more anyway: its answer would be thrown away."""
+    drifted = next(filter(None, map(has_drifted, scope.enclosing())), None)
+    if drifted is None:
+        return None
+    asked = session.redactor.redact_text(f"{request.method} {request.url}")
+    refused = ConversationDrifted(
+        f"{asked} was not sent: the test runs once more, because a conversation of it has drifted ({drifted.sentence})"
+    )
+    refused.conversation = drifted.conversation
+    return refused

@@ -1,0 +1,59 @@
+"""Which recordings answer a request whose own scheme, host and port have none.
+
+A recording may have been made through a proxy or of a local server, and then answers for the provider. It is looked for
+only where nothing was recorded of the origin itself, so what is kept here is built when it is first needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from aquila.cassettes.matching.request_key import without_origin
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.storage.slots import Slot
+from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
+from aquila.recording.sessions.request_counts import CountedRequests
+
+
+class OtherOrigins:
+    """The recordings of a cassette, whatever their origin. ``by_key`` are their numbers, in order, for each key."""
+
+    def __init__(self, by_key: Mapping[str, Sequence[int]]) -> None:
+        self._by_key = by_key
+
+    @functools.cached_property
+    def _slots_by_content(self) -> Mapping[str, Sequence[Slot]]:
+        numbered = sorted(
+            (number, (key, at)) for key, numbers in self._by_key.items() for at, number in enumerate(numbers)
+        )
+        found: dict[str, list[Slot]] = defaultdict(list)
+        for _, slot in numbered:
+            found[without_origin(slot[0])].append(slot)
+        return dict(found)
+
+    def find_slots(self, key: str) -> Sequence[Slot]:
+        """Return the recordings whose key differs from ``key`` at most in its origin, in the order of the cassette."""
+        return self._slots_by_content.get(without_origin(key), ())
+
+
+def choose_key(
+    slots: Sequence[Slot], sent: RecordedRequest, calls: OpenCalls, counts: CountedRequests
+) -> tuple[str, ClientCall | None]:
+    """Return the key that a request counts for which other origins answer, and the call that sends it again, if any.
+
+    It is the key of the first recording that has not been played; where all have been, of the last one.
+    """
+    for key in dict.fromkeys(key for key, _ in slots) if calls else ():
+        call = calls.find_call(key, sent)
+        if call is not None:
+            return key, call
+    return next((key for key, position in slots if position >= counts.count_of(key)), slots[-1][0]), None
+
+
+def move_to_origin(url: str, of: str) -> str:
+    """Return ``url`` with the scheme, host and port of the URL ``of``."""
+    scheme, netloc = urlsplit(of)[:2]
+    return urlsplit(url)._replace(scheme=scheme, netloc=netloc).geturl()

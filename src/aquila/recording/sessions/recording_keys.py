@@ -1,0 +1,126 @@
+"""Which recordings of a cassette answer which requests: by their keys, and for equal requests without one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from aquila.cassettes.body_file import BodyFile, StoredRequest, identity_of_body
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, Headers, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import without_numbers
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.config import DUMMY_KEY
+from aquila.recording.sessions import known_keys
+
+Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]
+"""What equal requests have in common. A tuple: no other object is built, hashed and compared as fast."""
+
+
+class RecordingKeys:
+    """The keys of the recordings of one session, whose lock guards this object.
+
+    Most requests of a replay equal a recorded one byte for byte, and finding that out costs little of what their key
+    does. ``compute_key`` gives a recorded request its key. With ``later`` a recording has a provisional one, which
+    stands for all equal requests, until ``compute`` gives it its own: only where unequal requests have different keys.
+    ``rules`` are those by which ``compute_key`` compares, or None if something else decides too.
+    """
+
+    def __init__(
+        self,
+        cassette: Cassette,
+        redactor: Redactor,
+        compute_key: Callable[[RecordedRequest], str],
+        *,
+        later: bool,
+        rules: MatchRules | None = None,
+    ) -> None:
+        self._rules = rules
+        self._cassette = cassette
+        self._redactor = redactor
+        self._compute_key = compute_key
+        self._are_provisional = later
+        self._secret_count = redactor.count_later()
+        self._known: dict[Identity, str] = {}
+        self._numbers: dict[str, list[int]] = defaultdict(list)
+        self._whatever_numbers: dict[str, str] | None = None
+        key_of = self._remembering_keys()
+        for number, interaction in enumerate(cassette.interactions):
+            identity = self.identify(interaction.request)
+            if later:
+                key = self._known.setdefault(identity, f"{number}")
+            else:
+                key = self._known[identity] = key_of(interaction.request)
+            self._numbers[key].append(number)
+
+    def _remembering_keys(self) -> Callable[[RecordedRequest], str]:
+        return (
+            known_keys.remembering(self._compute_key, self._redactor, self._rules) if self._rules else self._compute_key
+        )
+
+    def identify(self, request: RecordedRequest) -> Identity:
+        """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""
+        return request.method, request.url, self._redactor.choose_headers(request.headers), identity_of_body(request)
+
+    def find(self, identity: Identity) -> str | None:
+        """Return the key of a request that equals a recorded one."""
+        return self._known.get(identity)
+
+    def numbers_of(self, key: str) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that have a key."""
+        return self._numbers.get(key, ())
+
+    def find_whatever_numbers(self, request: RecordedRequest) -> str | None:
+        """Return the key of a recorded request that equals a redacted one but for the numbers of placeholders.
+
+        An answer that is replayed has placeholders where the recorded one had secrets. If the program sends them on,
+        they cannot be told from other secrets, and nor can the keys of a machine that has dummies for all of them.
+        """
+        if self._whatever_numbers is None:
+            self._whatever_numbers = {}
+            for key, numbers in self._numbers.items():
+                recorded = self._cassette.interactions[numbers[0]].request
+                if not isinstance(recorded, StoredRequest):
+                    self._whatever_numbers.setdefault(self._compute_key(_without_numbers(recorded)), key)
+        if isinstance(request, StoredRequest):
+            return None
+        return self._whatever_numbers.get(self._compute_key(_without_numbers(request)))
+
+    def numbers_by_key(self) -> Mapping[str, Sequence[int]]:
+        """Return the numbers of all recordings, by key."""
+        return self._numbers
+
+    def are_outdated(self) -> bool:
+        """Whether ``compute`` gives them others: they are provisional, or more is known to be secret by now."""
+        return self._are_provisional or self._redactor.count_later() != self._secret_count
+
+    def compute(self) -> Mapping[str, str]:
+        """Give each recording its own key. Return the new keys by those that they had."""
+        self._secret_count = self._redactor.count_later()
+        interactions, provisional = self._cassette.interactions, self._numbers
+        key_of = self._remembering_keys()
+        renamed = {key: key_of(interactions[numbers[0]].request) for key, numbers in provisional.items()}
+        self._known = {identity: renamed[key] for identity, key in self._known.items()}
+        self._numbers = defaultdict(list)
+        for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
+            self._numbers[renamed[key]].append(number)
+        self._are_provisional = False
+        self._whatever_numbers = None
+        return renamed
+
+
+def _without_numbers(request: RecordedRequest) -> RecordedRequest:
+    body = without_numbers(request.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return RecordedRequest(request.method, without_numbers(request.url), request.headers, body)
+
+
+def holds_stand_in(request: RecordedRequest) -> bool:
+    """Whether a request holds what stands for a secret: a placeholder of an earlier answer, or the dummy key.
+
+    Nothing tells then which of its secrets that one is.
+    """
+    if isinstance(request, StoredRequest):
+        return False
+    dummy = DUMMY_KEY.encode()
+    return "redacted" in request.url or DUMMY_KEY in request.url or b"redacted" in request.body or dummy in request.body

@@ -1,0 +1,120 @@
+"""The sessions of a scope: one for each cassette and mode, opened when something asks for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aquila.errors import CassetteRequired, SessionClosed
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.reporting.played_answers import tell_plays
+from aquila.recording.sessions.request_counts import RequestCounts
+from aquila.recording.sessions.session import Session
+
+if TYPE_CHECKING:
+    from aquila.recording.reporting import drift_watch
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions import session_factory
+else:
+    lazy_modules(
+        globals(),
+        drift_watch="aquila.recording.reporting.drift_watch",
+        session_factory="aquila.recording.sessions.session_factory",
+    )
+
+
+class ScopeSessions:
+    """The sessions of ``scope``. With a ``refusal`` none opens; it says why."""
+
+    def __init__(self, scope: Scope, *, refusal: str | None = None) -> None:
+        self._scope = scope
+        self.refusal = refusal
+        self.closed = False
+        # One thread opens a session while the others of its scope wait, so that all get the same.
+        self._lock = threading.RLock()
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._addresses: dict[str, frozenset[str]] = {}
+        self.counts: RequestCounts | None = None
+        self.watches_contents = False
+        """Whether a request is noted whose content no recording has, although one answers it by the settings."""
+
+    def session_for(self, cassette: str, mode: str) -> Session:
+        """The session of a cassette in this scope, opened on first use.
+
+        ``mode`` is ``replay``, ``missing`` or ``all``. Raises what loading and naming raise, and for a recording mode
+        ``CassetteWriteError`` if nothing could be stored.
+        """
+        if self.refusal is not None:
+            raise CassetteRequired(f"the {self._scope.describe()} makes a request to a model, and {self.refusal}")
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(
+                    f"{self._scope.describe()} has ended; nothing can use its cassette {cassette!r} any more"
+                )
+            session = self._sessions.get((cassette, mode))
+            if session is None:
+                session = self._sessions[cassette, mode] = self._open_session(cassette, mode)
+            return session
+
+    def has_session(self, cassette: str, mode: str) -> bool:
+        """Whether the session is open already, so that getting it does no I/O."""
+        return (cassette, mode) in self._sessions
+
+    def holds_address(self, cassette: str, url: str) -> bool:
+        """Whether a cassette held a recording of a URL, whatever its query, when this was first asked.
+
+        Raises what loading and naming raise.
+        """
+        with self._lock:
+            if cassette not in self._addresses:
+                self._addresses[cassette] = session_factory.addresses_in_cassette(self._scope, cassette)
+        return session_factory.address_within(self._scope, url) in self._addresses[cassette]
+
+    def opened(self) -> Sequence[Session]:
+        """The sessions that were opened so far. Those of a closed scope stay, for its report."""
+        return tuple(self._sessions.values())
+
+    def opened_for(self, cassette: str | None) -> Sequence[Session]:
+        """The sessions that were opened for one cassette: at most one for each mode."""
+        return [session for session in self.opened() if session.name == cassette]
+
+    def _open_session(self, cassette: str, mode: str) -> Session:
+        if mode != "replay":
+            self._scope.recording.open_journal()  # first: nothing is asked for that could not be stored
+        session = session_factory.open_session(self._scope, cassette, mode)
+        run = self._scope.run
+        if self.watches_contents:
+            session.observers.append(drift_watch.note_other_contents(self._scope, session))
+        if not self._scope.is_owner:
+            session.observers.append(tell_plays(self._scope, session))
+        if run.make_outcome is None or not run.is_here:
+            run.state_of(ChildMisses).tell_used(str(self._scope.settings.cassette_root()), cassette)
+        if self.counts is not None:
+            session.share_counts(self.counts)
+            if self._scope.is_owner:
+                session.adopt_shared_plays()  # others may have used the cassette before this process does
+        return session
+
+    def share_counts(self, counts: RequestCounts) -> None:
+        """Count requests together with other processes from now on, so that the n-th of all gets the n-th recording."""
+        with self._lock:
+            self.counts = counts
+            for session in self._sessions.values():
+                session.share_counts(counts)
+
+    def adopt_shared_plays(self) -> None:
+        """Take in what other processes have played."""
+        for session in self.opened():
+            session.adopt_shared_plays()
+
+    def stop_opening(self) -> None:
+        """Open no session any more. Waits for one that is being opened."""
+        with self._lock:
+            self.closed = True
+
+    def close(self) -> None:
+        """End the sessions: they refuse further requests."""
+        for session in self.opened():
+            session.close()

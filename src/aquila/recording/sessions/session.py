@@ -1,0 +1,447 @@
+"""A session: one use of a cassette, with its play counts. Deciding is pure; nothing here does I/O.
+
+The n-th request with a key gets the n-th recording of that key. Order between different keys never matters, so
+threads and tasks may replay at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.body_file import StoredRequest
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.found_secrets import SecretNumbers
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.storage.slots import RecordingPlayed, Slot, is_failure
+from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
+from aquila.recording.sessions.decisions import (
+    EVERYTHING,
+    PASS_ON,
+    Decision,
+    MissedRequest,
+    RecordDecision,
+    RefuseDecision,
+    ReplayDecision,
+)
+from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
+from aquila.recording.sessions.played_conversations import PlayedConversations
+from aquila.recording.sessions.put_aside import PutAside
+from aquila.recording.sessions.recording_keys import RecordingKeys, holds_stand_in
+from aquila.recording.sessions.request_counts import CountedRequests, RequestCounts
+from aquila.recording.storing.recording_age import leave_out_outdated
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching import linked_recordings
+    from aquila.cassettes.matching.linked_recordings import GivenIds
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.cassettes.storage import merging
+    from aquila.cassettes.storage.merging import Changes, NewRecording
+    from aquila.recording.secrets import late_secrets
+    from aquila.recording.sessions.filters import Filters
+    from aquila.scripting.shared_script import AnswersRequests
+else:
+    lazy_modules(
+        globals(),
+        linked_recordings="aquila.cassettes.matching.linked_recordings",
+        merging="aquila.cassettes.storage.merging",
+        late_secrets="aquila.recording.secrets.late_secrets",
+    )
+
+
+_IN_ANOTHER_FILE = -1
+"""The position of a recording that is not in the cassette."""
+_ELSEWHERE = -1  # The place in the order of what another process has played.
+_UNRECORDED = "unrecorded"
+"""The key of stored requests that filters leave out."""
+
+
+class Session:
+    """One use of a cassette.
+
+    ``mode`` is ``replay``, ``missing`` (replay what is there, record the rest), ``all`` (record everything), or
+    ``pending`` (record everything, to be kept beside the cassette).
+    ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
+    whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
+    misses. ``find_drift`` says whether a request that is to be recorded must not be sent, because the conversation that
+    it goes on with was replayed. ``put_aside`` are keys whose recordings are to be made anew: the session goes on as if
+    there were none. Neither are there any, for such a session, of a request that has a recording which ``is_outdated``.
+    With ``compute_keys_later`` recordings get theirs when one is needed. ``cassette`` is as it is stored."""
+
+    def __init__(
+        self,
+        name: str,
+        cassette: Cassette,
+        *,
+        mode: str,
+        rules: MatchRules,
+        identify_request: Callable[[RecordedRequest], str],
+        redactor: Redactor,
+        explain_miss: Callable[[MissedRequest], Explanation],
+        takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
+        repeat_last: bool = False,
+        compute_keys_later: bool = False,
+        find_drift: Callable[[MissedRequest], ConversationDrifted | None] = lambda missed: None,
+        put_aside: frozenset[str] = frozenset(),
+        is_outdated: Callable[[Interaction], bool] | None = None,
+        filters: Filters | None = None,
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.script: AnswersRequests | None = None  # what answers in the place of the cassette
+        self.records_everything = mode in EVERYTHING
+        self.rules = rules
+        self._identify_request = identify_request
+        self._takes_other_origins = takes_other_origins
+        self.redactor = redactor
+        self._secret_count = redactor.count_later()
+        self.closed = False
+        self._put_aside = PutAside(put_aside, rules, redactor)
+        self._filters = filters
+        if filters is not None:
+            cassette = filters.filter_recordings(cassette)
+        cassette = self._put_aside.take_from(cassette, self.key_of)
+        self._outdated_slots: frozenset[Slot] = frozenset()
+        if is_outdated is not None:
+            cassette, self._outdated_slots = leave_out_outdated(cassette, self.key_of, is_outdated)
+        self._outdated = frozenset(key for key, _ in self._outdated_slots)
+        self._own_count = len(cassette.interactions)
+        """How many recordings are those of the cassette. The others come from files that nothing is stored in."""
+        if filters is not None and filters.load_further is not None:
+            further = filters.filter_recordings(filters.load_further())
+            cassette = Cassette((*cassette.interactions, *further.interactions))
+        self.cassette = cassette
+        self._find_drift = find_drift
+        self._explain_miss = explain_miss
+        self._repeat_last = repeat_last
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
+        """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
+        self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
+        """See every request that a recording answers, and the recording."""
+        plain = rules if filters is None else None
+        self._keys = RecordingKeys(cassette, redactor, self.key_of, later=compute_keys_later, rules=plain)
+        self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+        self._counts = CountedRequests(f"{mode}:{name}:")
+        self._play_counts: list[int] = [0] * len(cassette.interactions)
+        self._play_order: list[tuple[int, int]] = []
+        self.conversations = PlayedConversations()
+        self.spoilt: set[int] = set()  # the recordings of which faults were made: asked for, and not played
+        self._new_recordings: list[NewRecording] = []
+        # The calls that have got no answer yet, or a failure: these may ask again. Guarded by the lock.
+        self._open_calls = OpenCalls()
+
+    def decide(self, request: RecordedRequest) -> Decision:
+        """Say what to do with a request: replay a recording, record, refuse, or pass it on. Thread-safe.
+
+        Without I/O, but for what ``find_drift`` asks other processes before a request is recorded.
+        """
+        if self._filters is not None:
+            filtered = self.filter_request(request)
+            if filtered is None:
+                return PASS_ON
+            request = filtered
+        decision = self._decide(request)
+        if isinstance(decision, ReplayDecision):
+            for observe in self.observers:
+                observe(request, decision.interaction)
+        return decision
+
+    def _decide(self, sent: RecordedRequest) -> ReplayDecision | RecordDecision | RefuseDecision:
+        request = sent
+        identity = self._keys.identify(sent)
+        secrets = SecretNumbers()
+        key, recorded = None, None
+        if self.mode != "replay" or self._keys.find(identity) is None:
+            request = self.redactor.redact_request(sent, secrets)
+            key = self._identify_request(request)
+            self._compute_keys()
+        with self._lock:
+            # Not before: another thread may compute the keys meanwhile.
+            key = key or self._keys.find(identity) or ""
+            if self.closed:
+                raise SessionClosed(
+                    f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
+                    "ended; a thread or task outlived its test. Wait for it before the test returns."
+                )
+            numbers: Sequence[int] = self._keys.numbers_of(key)
+            if not numbers and not self.records_everything and holds_stand_in(sent):
+                key = self._keys.find_whatever_numbers(request) or key
+                numbers = self._keys.numbers_of(key)
+            borrowed = self._find_borrowed(key, request) if not numbers and not self.records_everything else ()
+            if borrowed:
+                key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
+                numbers = self._keys.numbers_of(key)
+            else:
+                call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            if call is not None and self._has_given_up(call, numbers):
+                return self._play_recording(key, call.position, numbers, sent, call)
+            asked = self._counts.count_request(key)
+            if not self.records_everything:
+                if asked < len(numbers):
+                    return self._play_recording(key, asked, numbers, sent, call)
+                if numbers and self._repeat_last:
+                    return self._play_recording(key, len(numbers) - 1, numbers, sent, call)
+            if self.mode != "replay":
+                call = call or self._open_calls.add_call(key, sent)
+                if borrowed:
+                    # With its own origin it would be the first of that, and answer the first request of the next run.
+                    url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
+                    request = request.with_parts(url, request.headers)
+                position = asked if self.records_everything else asked - self._further_count(numbers)
+                recorded = RecordDecision(request, secrets, key, position, next(self._order), call.name)
+        if recorded is not None and self.records_everything:
+            return recorded
+        compares_origin = not borrowed and (bool(numbers) or not self._takes_other_origins(request))
+        others = len(borrowed) - len(numbers) if borrowed else 0
+        missed = MissedRequest(sent, len(numbers) + others, asked + others, compares_origin=compares_origin)
+        if recorded is not None:
+            drifted = self._find_drift(missed)
+            return recorded if drifted is None else RefuseDecision(drifted, key)
+        if self.find_stand_in is not None:
+            nearest = self.find_stand_in(missed)
+            if numbers or nearest is not None:
+                return self._play_stand_in(numbers[-1] if numbers else nearest, asked, sent)
+        request = self.redactor.redact_request(sent)
+        miss = PlayedOut if numbers else CassetteMiss
+        explained = self._explain_miss(missed)
+        return RefuseDecision(
+            miss(explained.text, difference=explained.difference, group=explained.group),
+            self._identify_request(request),
+        )
+
+    def _play_recording(
+        self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None
+    ) -> ReplayDecision:
+        number, order = numbers[position], next(self._order)
+        self._play_counts[number] += 1
+        self._play_order.append((order, number))
+        interaction, last = self.cassette.interactions[number], position + 1 == len(numbers)
+        if is_failure(interaction.response):
+            call = call or self._open_calls.add_call(key, sent)
+            call.position = position
+            last = last or interaction.response.attempts > 0
+        elif call is not None:
+            self._open_calls.forget_call(key, call.name)
+        if number >= self._own_count:
+            position = _IN_ANOTHER_FILE
+        return ReplayDecision(interaction, RecordingPlayed(key, position, order), last=last)
+
+    def _play_stand_in(self, like: int | None, asked: int, sent: RecordedRequest) -> ReplayDecision:
+        """Play a recording whose request is only like what was asked: the n-th of its key for the n-th that asks so."""
+        with self._lock:
+            key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
+            call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            return self._play_recording(key, min(asked, len(numbers) - 1), numbers, sent, call)
+
+    def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
+        """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
+        if self._filters is None:
+            return request
+        if self.mode == "replay":
+            self.redactor.choose_headers(request.headers)
+        else:
+            self.redactor.redact_request(request)
+        return self._filters.filter_request(request)
+
+    def filter_recorded(self, request: RecordedRequest, response: RecordedResponse) -> Interaction | None:
+        """Return what is stored of a request as it was decided about, and its answer. None if nothing is.
+
+        The answer is not redacted yet.
+        """
+        if self._filters is None:
+            return Interaction(request, response)
+        stored = self._filters.filter_recorded(request, response)
+        if stored is None or stored.request is request:
+            return stored
+        return replace(stored, request=self.redactor.redact_request(stored.request))
+
+    @property
+    def needs_whole_answers(self) -> bool:
+        """Whether what is stored of an answer depends on all of it."""
+        return self._filters is not None and self._filters.need_whole_answers
+
+    def _further_count(self, numbers: Sequence[int]) -> int:
+        """How many of some recordings come from other files."""
+        return sum(number >= self._own_count for number in numbers)
+
+    def _find_borrowed(self, key: str, request: RecordedRequest) -> Sequence[Slot]:
+        """The recordings of other origins that answer a request whose own has none."""
+        slots = self._other_origins.find_slots(key)
+        return slots if slots and self._takes_other_origins(request) else ()
+
+    def _has_given_up(self, call: ClientCall, numbers: Sequence[int]) -> bool:
+        """Whether a call that asks again had given up by then when it was recorded. It gets its last answer again.
+
+        Recordings of other tools do not say where a call ended, so there it goes by what is left.
+        """
+        if not 0 <= call.position < len(numbers):
+            return False
+        if self.cassette.interactions[numbers[call.position]].response.attempts:
+            return True
+        return self.mode == "replay" and call.position + 1 == len(numbers)
+
+    def _compute_keys(self) -> None:
+        """Give the recordings their own keys, and count on under these."""
+        with self._lock:
+            if self._keys.are_outdated():
+                renamed = self._keys.compute()
+                self._counts.rename_keys(renamed)
+                self._open_calls.rename_keys(renamed)
+                self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+
+    def share_counts(self, counts: RequestCounts) -> None:
+        """Count requests together with other processes from now on, and add those that were counted so far."""
+        self._compute_keys()
+        with self._lock:
+            self._counts.share(counts)
+
+    def adopt_shared_plays(self) -> None:
+        """Mark as played what other processes have played, by the shared counts."""
+        shared = self._counts.are_shared and self.mode == "replay"
+        for key, numbers in self._keys.numbers_by_key().items() if shared else ():
+            asked = self._counts.count_of(key)
+            with self._lock:
+                for number in numbers[:asked]:
+                    if not self._play_counts[number]:
+                        self._play_counts[number] += 1
+                        self._play_order.append((_ELSEWHERE, number))
+
+    def add_recording(self, recorded: NewRecording) -> None:
+        """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
+        with self._lock:
+            if self.closed:
+                raise SessionClosed(f"cassette {self.name!r}: a recording finished after its session had ended")
+            self._new_recordings.append(recorded)
+            if not is_failure(recorded.interaction.response):
+                self._open_calls.forget_call(recorded.key, recorded.call)
+
+    def close(self) -> None:
+        """End the session: later requests are refused."""
+        with self._lock:
+            self.closed = True
+            self._open_calls.clear()
+
+    @property
+    def new_recordings(self) -> Sequence[NewRecording]:
+        """What this session has recorded so far."""
+        with self._lock:
+            return tuple(self._new_recordings)
+
+    def played_interactions(self, *, here: bool = False) -> Sequence[Interaction]:
+        """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
+        with self._lock:
+            order = [number for place, number in self._play_order if not here or place != _ELSEWHERE]
+            return tuple(map(self.cassette.interactions.__getitem__, order))
+
+    @property
+    def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
+        """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
+        rows = enumerate(zip(self.play_counts, self.cassette.interactions, strict=True))
+        unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
+        return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
+
+    @property
+    def play_counts(self) -> Sequence[int]:
+        """How often each recording was played."""
+        with self._lock:
+            return tuple(self._play_counts)
+
+    def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
+        filtered = request if self._filters is None else self._filters.filter_request(request)
+        if filtered is None:
+            return ()
+        self._compute_keys()
+        key = self.key_of(filtered)
+        with self._lock:
+            own = tuple(self._keys.numbers_of(key))
+            return own or [self._keys.numbers_of(other)[at] for other, at in self._find_borrowed(key, filtered)]
+
+    def numbers_of(self, key: str) -> Sequence[int]:
+        """Return the numbers (from 0) of the recordings that have a key."""
+        with self._lock:
+            return tuple(self._keys.numbers_of(key))
+
+    @property
+    def play_count(self) -> int:
+        """How many requests were answered from the cassette."""
+        with self._lock:
+            return len(self._play_order)
+
+    def compute_changes(
+        self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[NewRecording | RecordingPlayed] = ()
+    ) -> Changes:
+        """Return how storing this session changes its file; see ``aquila.cassettes.storage.merging``.
+
+        ``record_errors`` is ``last`` or ``all``; with ``drop_unused`` the recordings that this session found and
+        neither played nor recorded again are dropped; ``elsewhere`` is what other processes did in this session.
+        """
+        self._compute_keys()
+        with self._lock:
+            others = [row for row in elsewhere if isinstance(row, merging.NewRecording)]
+            rows, known = self._new_recordings, self._secret_count
+            if others or self.redactor.count_later() != known:
+                place = self._key_of_stored, self._count_stored
+                rows = late_secrets.redact_rows(rows, others, self.redactor, known, *place)
+            recorded = merging.drop_retried_failures(rows, record_errors=record_errors, whole=self.records_everything)
+            slots = {
+                number: (key, at)
+                for key, row in self._keys.numbers_by_key().items()
+                for at, number in enumerate(row)
+                if number < self._own_count
+            }
+            used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order if number in slots]
+        used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
+        key_of_stored = None if self._filters is None else self._key_of_stored
+        changes = merging.Changes(
+            tuple(recorded),
+            tuple(used),
+            replace=self.records_everything,
+            key_of_stored=key_of_stored,
+            for_review=self.mode == "pending",
+        )
+        changes = self._put_aside.add_to(changes, is_owned=drop_unused)
+        found = self._outdated_slots.union(slots.values())
+        return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
+
+    def _count_stored(self, key: str) -> int:
+        """How many recordings of the cassette itself a new one with this key follows."""
+        return 0 if self.records_everything else sum(n < self._own_count for n in self._keys.numbers_of(key))
+
+    def renews(self, key: str) -> bool:
+        """Whether the recordings of a key are made anew because one of them is old."""
+        return key in self._outdated
+
+    @functools.cached_property
+    def given_ids(self) -> GivenIds:
+        """Which of its recordings give ids, and which name them."""
+        self._compute_keys()
+        keys = {number: key for key, numbers in self._keys.numbers_by_key().items() for number in numbers}
+        return linked_recordings.GivenIds(self.cassette.interactions, [keys[number] for number in sorted(keys)])
+
+    def was_played(self, number: int) -> bool:
+        """Whether the recording with a number (from 0) was played."""
+        return bool(self._play_counts[number])
+
+    def _key_of_stored(self, request: RecordedRequest) -> str:
+        """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
+        filtered = request if self._filters is None else self._filters.filter_stored_request(request)
+        return _UNRECORDED if filtered is None else self.key_of(filtered)
+
+    def key_of(self, request: RecordedRequest) -> str:
+        """The key of a request, filtered already, under this session's rules.
+
+        A body in a file is not redacted again: it was when it was written, and searching it would take long.
+        """
+        if isinstance(request, StoredRequest):
+            return self._identify_request(request)
+        return self._identify_request(self.redactor.redact_request(request))

@@ -1,0 +1,240 @@
+"""Open a session: find and load its cassette, and choose its matching rules and its redactor."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aquila import config
+from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
+from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
+from aquila.cassettes.matching.request_key import address_of, key_at_origin, origin_of
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import cassette_path, is_script
+from aquila.cassettes.storage.slots import is_failure
+from aquila.errors import CassetteWriteError, ConversationDrifted
+from aquila.lazy_imports import lazy_modules
+from aquila.plugins import has_listeners, plugin_manager
+from aquila.recording.network.model_hosts import asks_model
+from aquila.recording.secrets import redactors
+from aquila.recording.sessions.client_calls import packages_of_project
+from aquila.recording.sessions.decisions import MissedRequest
+from aquila.recording.sessions.session import Session
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching import miss_message
+    from aquila.recording import scripts
+    from aquila.recording.reporting import drift_watch, renamed_tests
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions import conversations
+    from aquila.recording.sessions import filters as request_filters
+    from aquila.recording.sessions.filters import Filters
+    from aquila.recording.storing import pending_recordings, recording_age
+else:
+    lazy_modules(
+        globals(),
+        conversations="aquila.recording.sessions.conversations",
+        drift_watch="aquila.recording.reporting.drift_watch",
+        miss_message="aquila.cassettes.matching.miss_message",
+        pending_recordings="aquila.recording.storing.pending_recordings",
+        recording_age="aquila.recording.storing.recording_age",
+        request_filters="aquila.recording.sessions.filters",
+        renamed_tests="aquila.recording.reporting.renamed_tests",
+        scripts="aquila.recording.scripts",
+    )
+
+
+def open_session(scope: Scope, cassette: str, mode: str) -> Session:
+    """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
+    settings = scope.settings
+    path = cassette_path(settings.cassette_root(), cassette)
+    if is_script(path):
+        return _open_script(scope, cassette, path, mode)
+    if mode != "replay" and path.suffix.lower() in READ_ONLY_SUFFIXES:
+        raise CassetteWriteError(
+            f"cannot record: {path} is of another recorder, and only read. To make it Aquila's: "
+            f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"
+        )
+    finds_drift = scope.run.layers.finds_drift and mode == "replay"
+    if finds_drift:
+        match_on = drift_watch.strict_match_on(match_rules_of(settings).match_on)
+        settings = settings.with_options({"match_on": match_on}, source="--aquila-drift")
+    rules = match_rules_of(settings)
+    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    if mode != "replay" or any(is_failure(each.response) for each in stored.interactions):
+        packages_of_project(scope.run.layers.root)  # here, where files may be read, and not in an event loop
+    filters = scope.filters
+    if finds_drift and filters is not None:
+        filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
+    session = Session(
+        cassette,
+        stored,
+        mode=mode,
+        rules=rules,
+        identify_request=request_identifier(rules, filters),
+        takes_other_origins=lambda request: takes_other_origins(request, rules, settings),
+        redactor=redactors.redactor_for(rules, settings.keep_headers),
+        explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
+        find_drift=lambda missed: _find_drift(scope, session, path, missed),
+        put_aside=conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
+        is_outdated=_find_outdated(settings) if mode == "missing" else None,
+        repeat_last=settings.repeat == "last",
+        compute_keys_later=mode == "replay" and filters is None and stored.requests_differ and _are_default(rules),
+        filters=filters,
+    )
+    if finds_drift:
+        explain = functools.partial(_explain_miss, scope, session, path)
+        session.find_stand_in = drift_watch.note_drift(scope, session, explain)
+    return session
+
+
+def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:
+    """Open the session of a script: it has no recordings, and nothing is recorded into it."""
+    rules = match_rules_of(scope.settings)
+    session = Session(
+        name,
+        Cassette(),
+        mode=mode,
+        rules=rules,
+        identify_request=request_identifier(rules),
+        redactor=redactors.redactor_for(rules, scope.settings.keep_headers),
+        explain_miss=lambda missed: miss_message.Explanation("", None, None),
+    )
+    session.script = scripts.open_script(scope, name, path)
+    return session
+
+
+def _find_outdated(settings: config.Settings) -> Callable[[Interaction], bool] | None:
+    """Return what says whether a recording is older than it may be, if there is such an age."""
+    most = settings.max_age
+    return None if most is None else lambda interaction: recording_age.is_older(interaction.recorded, most)
+
+
+def addresses_in_cassette(scope: Scope, cassette: str) -> frozenset[str]:
+    """Return the addresses (see ``address_within``) of which a cassette of a scope holds recordings."""
+    path = cassette_path(scope.settings.cassette_root(), cassette)
+    if is_script(path):
+        return frozenset()
+    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    return frozenset(address_within(scope, each.request.url) for each in stored.interactions)
+
+
+def address_within(scope: Scope, url: str) -> str:
+    """Return the address of a URL (see ``address_of``), its path as the settings of a scope normalize it."""
+    address, normalizer = address_of(url), match_rules_of(scope.settings).normalizer
+    if normalizer is None:
+        return address
+    origin = origin_of(url)
+    return origin + normalizer.mask_text(address.removeprefix(origin))
+
+
+def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:
+    """Explain a miss in a replay. ``path`` is the file of its cassette."""
+    unknown = None
+    if not conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
+        unknown = conversations.find_unknown_id(scope, session, missed.request)
+    if unknown is None or conversations.will_repeat(scope, unknown):
+        explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
+        explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
+        return pending_recordings.mention_pending(explained, scope, session, missed.request)
+    explained = _compare_with_recordings(scope, session, path, missed, "")
+    return conversations.add_reason(explained, scope, session, unknown)
+
+
+def _find_drift(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> ConversationDrifted | None:
+    """Say whether a request that is to be recorded must not be sent, and why."""
+    unknown = conversations.find_unknown_id(scope, session, missed.request)
+    if unknown is None:
+        return conversations.wait_for_repetition(scope, session, missed.request)
+    explained = conversations.add_reason(
+        _compare_with_recordings(scope, session, path, missed, ""), scope, session, unknown
+    )
+    drifted = ConversationDrifted(explained.text, difference=explained.difference, group=explained.group)
+    if conversations.will_repeat(scope, unknown):
+        drifted.conversation = unknown.keys
+    return drifted
+
+
+def _compare_with_recordings(
+    scope: Scope, session: Session, path: Path, missed: MissedRequest, command: str
+) -> miss_message.Explanation:
+    """Say how a request differs from the recordings. ``command`` is what to type to record it."""
+    with suppress(ValueError, OSError):  # the working directory may have been deleted
+        path = path.relative_to(Path.cwd())
+    shown = str(path)
+    return miss_message.explain_miss(
+        missed.request,
+        recordings=session.cassette.interactions,
+        rules=session.rules,
+        cassette=shown if path.exists() else f"{shown} (no such file)",
+        command=command,
+        redactor=session.redactor,
+        compares_origin=missed.compares_origin,
+        request_number=missed.earlier_count + 1 if missed.recording_count else None,
+        advises_settings=_rules_decide(scope.filters),
+    )
+
+
+def _rules_decide(filters: Filters | None) -> bool:
+    """Whether rules say which requests are the same, and neither a plugin nor a function of the program."""
+    return not has_listeners("aquila_key") and (filters is None or filters.is_same is None)
+
+
+def _are_default(rules: MatchRules) -> bool:
+    """Whether keys are those by which a compiled copy says that requests differ, or finer by their origin."""
+    is_default = rules.match_on == DEFAULT_MATCH_ON and not (rules.ignore or rules.ignore_query or rules.normalize)
+    return is_default and not has_listeners("aquila_key")
+
+
+@functools.lru_cache(maxsize=32)
+def _cached_match_rules(
+    match_on: tuple[str, ...], ignore: tuple[str, ...], ignore_query: tuple[str, ...], normalize: tuple[str, ...]
+) -> MatchRules:
+    return MatchRules(match_on=match_on, ignore=ignore, ignore_query=ignore_query, normalize=normalize)
+
+
+def match_rules_of(settings: config.Settings) -> MatchRules:
+    """Return the rules by which ``settings`` compare requests."""
+    return _cached_match_rules(settings.match_on, settings.ignore, settings.ignore_query, settings.normalize)
+
+
+def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: config.Settings) -> bool:
+    """Whether recordings of another scheme, host or port may answer a request, where there are none of its own."""
+    if not rules.compares_origin:
+        return True
+    try:
+        parts = urlsplit(request.url)
+        return asks_model(parts.hostname or "", parts.port, parts.path, settings)
+    except ValueError:  # such as brackets that do not close
+        return False
+
+
+def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Callable[[RecordedRequest], str]:
+    """Return the function that gives a redacted request the key under which its recordings are counted.
+
+    A comparison of ``filters`` says all, the origin too. Else so does a key that a plugin gives by the hook
+    ``aquila_key``. Where there is neither, ``rules`` decide.
+    """
+    if filters is not None and filters.is_same is not None:
+        return request_filters.ComparedRequests(filters.is_same).identify
+    if not has_listeners("aquila_key"):
+        return lambda request: key_at_origin(request, rules)
+    hook = plugin_manager().hook.aquila_key
+
+    def identify(request: RecordedRequest) -> str:
+        value = hook(request=request)
+        if value is None:
+            return key_at_origin(request, rules)
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return "plugin:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    return identify

@@ -1,0 +1,232 @@
+"""A conversation over a WebSocket that is being recorded: its frames as they pass, and what is written when.
+
+A part of it goes to the journal at the end of each turn, before the program goes on, so that a killed run loses no turn
+that was finished. At the end the whole conversation takes the place of its parts. A long one is not kept in memory:
+what the parts have goes into the file in which it will lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from aquila.cassettes.body_file import LARGE_STREAM
+from aquila.cassettes.frames.frame import Close, Frame, find_base64, store_close, store_frame
+from aquila.cassettes.frames.unasked import put_unasked_first
+from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
+from aquila.errors import CassetteWriteError
+from aquila.recording.sessions.decisions import RecordDecision
+from aquila.recording.sessions.session import Session
+from aquila.recording.storing.large_answer import LargeAnswer
+from aquila.recording.storing.recorder import ScopeRecording
+
+_ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
+"""What an event has that ends a turn of a model. It is looked for at both ends of a text."""
+
+_NEAR_THE_EDGE = 256
+
+MOST_BYTES = 1024**3
+"""A conversation with more bytes than this is not recorded: one side may never stop, and a disk is finite."""
+
+
+class FrameRecorder:
+    """One recording of a conversation. It is stored once, however it ends.
+
+    ``recording`` is where it is stored. Any thread may add frames, and any may end it. Nothing is written before
+    ``write_due`` is called, but at the end of the scope: clients that run in an event loop must not wait for a disk.
+    """
+
+    def __init__(self, recording: ScopeRecording, session: Session, decision: RecordDecision) -> None:
+        self._recording = recording
+        self._session = session
+        self._decision = decision
+        self._clock = time.monotonic()
+        self._response = RecordedResponse(NO_STATUS)
+        self._chunks: list[RecordedChunk] = []
+        # Guards what is above, and what is below. Held for moments only.
+        self._lock = threading.Lock()
+        # Held while something is written, so that what is stored at the end comes behind the parts.
+        self._writing = threading.RLock()
+        self._is_awaited = False
+        self._parts = 0
+        self._written = 0  # how many of the chunks the parts have
+        self._size = 0  # bytes of the chunks
+        self._total = 0  # bytes of all that passed
+        self._on_disk: LargeAnswer | None = None
+        """The chunks before these, if there were so many that they are not kept in memory."""
+        self._turn_has_ended = False
+        self._provider_has_spoken = False
+        """Since the last part that was written."""
+        self._end: tuple[RecordedResponse, bool] | None = None
+        self._stored = False
+
+    # What passes.
+
+    def accept(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Take in the answer to the handshake. A refusal has a body, and is the end."""
+        at = self._elapsed()
+        with self._lock:
+            chunks = (RecordedChunk(body, at),) if body else ()
+            self._response = RecordedResponse(status, headers, chunks, started=at)
+        self._recording.track_unfinished(self)
+
+    def add_sent(self, data: bytes, *, is_text: bool) -> None:
+        """Take in a message of the client."""
+        with self._lock:
+            if self._end is None:
+                # What the client says behind what the provider has said begins another turn.
+                self._turn_has_ended |= self._provider_has_spoken
+                self._add(store_frame(Frame(data, True, is_text, self._elapsed())))
+
+    def add_received(self, data: bytes, *, is_text: bool) -> None:
+        """Take in a message of the provider."""
+        with self._lock:
+            if self._end is None:
+                self._provider_has_spoken = True
+                self._turn_has_ended |= (is_text or data[:1] == b"{") and _ends_turn(data)  # Gemini's JSON is binary
+                self._add(store_frame(Frame(data, False, is_text, self._elapsed())))
+
+    def _add(self, chunk: RecordedChunk) -> None:
+        self._chunks.append(chunk)
+        self._size += len(chunk.data)
+        self._total += len(chunk.data)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say that a reader waits for the next message until the block ends."""
+        self._is_awaited = True
+        yield
+        self._is_awaited = False  # not where the reader stops waiting: then it was waiting when it left
+
+    # How it ends.
+
+    def finish(self) -> None:
+        """It ended with the answer to the handshake, which was a refusal."""
+        self._finish("complete")
+
+    def finish_closed(self, close: Close) -> None:
+        """It was closed. ``close.at`` is filled in."""
+        self._finish("complete", close=close)
+
+    def finish_broken(self, error: str) -> None:
+        """It broke off, or never began. ``error`` is the name of a failure and its text, as in a response."""
+        self._finish("broken", error)
+
+    def finish_unanswered(self) -> None:
+        """The client stopped waiting for an answer to its handshake."""
+        self._finish("silent", left_open=True)
+
+    def finish_left(self) -> None:
+        """The client left without closing it."""
+        self._finish("silent" if self._is_awaited else "closed")
+
+    def abandon(self, *, left_open: bool) -> None:
+        """Store it as left by the client, if it has not ended otherwise. ``left_open`` is that of ``NewRecording``."""
+        self._finish("silent" if self._is_awaited else "closed", left_open=left_open)
+        self.write_due()
+
+    def _finish(self, end: End, error: str = "", *, close: Close | None = None, left_open: bool = False) -> None:
+        with self._lock:
+            if self._end is not None:
+                return
+            at = self._elapsed()
+            if close is not None:
+                self._add(store_close(close._replace(at=at)))
+            started = self._response.started if self._response.has_begun else at
+            response = replace(self._response, end=end, error=error, started=started, ended=at)
+            self._end = response, left_open
+        self._recording.track_unfinished(self)
+
+    # What is written.
+
+    @property
+    def is_due(self) -> bool:
+        """Whether ``write_due`` has something to do."""
+        is_due = self._turn_has_ended or self._has_too_much or self._has_no_end or self._end is not None
+        return is_due and not self._stored
+
+    @property
+    def _has_no_end(self) -> bool:
+        return self._total > MOST_BYTES
+
+    @property
+    def _has_too_much(self) -> bool:
+        return self._size > LARGE_STREAM and not self._session.needs_whole_answers
+
+    def write_due(self) -> None:
+        """Write to disk what is to be there before the program goes on. Raises ``CassetteWriteError``."""
+        with self._writing:
+            if not self.is_due:
+                return
+            if self._has_no_end:
+                self._give_up()
+            if self._end is None:
+                self._write_part()
+                if self._has_too_much:
+                    self._move_to_disk()
+                return
+            self._stored = True
+            response, left_open = self._end
+            try:
+                response = replace(response, chunks=self._all_chunks(cut_off=response.end != "complete"))
+                self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
+            finally:
+                self._recording.forget_unfinished(self)
+
+    def _give_up(self) -> NoReturn:
+        with self._lock:
+            self._end, self._stored = (self._response, True), True
+            self._chunks.clear()
+        if self._on_disk is not None:
+            self._on_disk.abandon()
+        self._recording.forget_unfinished(self)
+        with self._recording.counting_failures():
+            raise CassetteWriteError(
+                f"{self._decision.request.method} {self._decision.request.url}: this conversation has more than "
+                f"{MOST_BYTES:,} bytes, and so it is not recorded. If the provider never stops, let the program close "
+                "the connection in the test"
+            )
+
+    def _write_part(self) -> None:
+        with self._lock:
+            self._turn_has_ended = self._provider_has_spoken = False
+            chunks, self._written = tuple(self._chunks[self._written :]), len(self._chunks)
+            self._parts += 1
+            response = replace(self._response, chunks=chunks, end="closed", ended=self._elapsed())
+        self._recording.store_part(self._session, self._decision, response, self._parts)
+
+    def _move_to_disk(self) -> None:
+        """Write the chunks that the parts have where large bodies are written while they arrive."""
+        is_first = self._on_disk is None
+        if self._on_disk is None:
+            self._on_disk = self._recording.begin_large_answer(self._session, self._decision, (), is_stream=True)
+        with self._lock:
+            chunks: Sequence[RecordedChunk] = self._chunks[: self._written]
+            del self._chunks[: self._written]
+            self._written = 0
+            self._size = sum([len(chunk.data) for chunk in self._chunks])
+        if is_first:
+            chunks = put_unasked_first(chunks)
+        for chunk in self._session.redactor.redact_single_frames(chunks, self._decision.numbers):
+            self._on_disk.add_chunk(chunk.data, chunk.at, find_base64(chunk))
+        self._on_disk.write_windows()
+
+    def _all_chunks(self, *, cut_off: bool) -> Sequence[RecordedChunk]:
+        """Return all chunks, at the end."""
+        if self._on_disk is None:
+            return (*self._response.chunks, *put_unasked_first(self._chunks))
+        self._written = len(self._chunks)
+        self._move_to_disk()
+        return self._on_disk.finish(cut_off=cut_off)
+
+    def _elapsed(self) -> int:
+        return round((time.monotonic() - self._clock) * 1000)
+
+
+def _ends_turn(data: bytes) -> bool:
+    return any(_ENDS_TURN.search(edge) for edge in (data[:_NEAR_THE_EDGE], data[-_NEAR_THE_EDGE:]))

@@ -1,0 +1,227 @@
+"""Bring what journals hold into cassettes: what a scope recorded at its end, and what killed runs have left."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from aquila.cassettes.body_file import StoredRequest
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Cassette, RecordedRequest
+from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
+from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.errors import CassetteCorrupt
+from aquila.recording import runtime
+from aquila.recording.reporting.reports import StoredRecordings
+from aquila.recording.secrets import redactors
+from aquila.recording.sessions import known_keys, session_factory
+from aquila.recording.sessions.decisions import EVERYTHING
+from aquila.recording.storing.storage_failures import StorageFailure
+
+JournalGroup: TypeAlias = tuple[str, str, str, MatchRules]
+"""Cassette, mode, ``record_errors`` and rules of a session."""
+
+
+def read_journals(
+    journals: Iterable[Path], *, keep_damaged: bool = True
+) -> tuple[dict[JournalGroup, list[NewRecording | RecordingPlayed]], list[StorageFailure]]:
+    """Read journals, and group their rows: processes that counted together are merged together.
+
+    A journal that cannot be read is skipped whole. A damaged entry costs only itself: its bytes are kept and named.
+    """
+    rows: dict[JournalGroup, list[NewRecording | RecordingPlayed]] = defaultdict(list)
+    failures: list[StorageFailure] = []
+    for path in journals:
+        try:
+            entries = join_parts(journal.read_entries(path))
+            damaged = journal.keep_damaged_entries(path) if keep_damaged else None
+        except Exception as error:  # noqa: BLE001 - one journal must not keep the others from being stored
+            failures.append(StorageFailure(path, error))
+            continue
+        if damaged is not None:
+            failures.append(StorageFailure(damaged, CassetteCorrupt(_describe_damage(path, damaged, len(entries)))))
+        for entry in entries:
+            rows[entry.cassette, entry.mode, entry.record_errors, entry.rules].append(entry.row)
+    return rows, failures
+
+
+def join_parts(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
+    """Join the parts of conversations that were never finished. Those of the others give way to the whole."""
+    joined: dict[tuple[Any, ...], JournalEntry] = {}
+    for number, entry in enumerate(entries):
+        row = entry.row
+        if not isinstance(row, NewRecording) or row.interaction.kind == "http":
+            joined[number,] = entry
+            continue
+        place = (entry.cassette, entry.mode, row.slot, row.order)
+        before = joined.get(place)
+        joined[place] = entry if before is None or not row.part else replace(entry, row=_join(before.row, row))
+    return list(joined.values())
+
+
+def _join(before: NewRecording | RecordingPlayed, part: NewRecording) -> NewRecording:
+    if not isinstance(before, NewRecording):
+        return part
+    response = part.interaction.response
+    response = replace(response, chunks=(*before.interaction.response.chunks, *response.chunks))
+    return replace(part, interaction=replace(part.interaction, response=response))
+
+
+def _describe_damage(path: Path, damaged: Path, count: int) -> str:
+    return (
+        f"{path} was damaged or cut off: {count} entries of it are whole and are taken over. The damaged bytes are "
+        f"kept in {damaged}; what they held must be recorded again with: pytest --aquila-record. Then delete that file"
+    )
+
+
+def changes_by_cassette(
+    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]],
+) -> dict[str, list[tuple[Changes, MatchRules]]]:
+    """Return how the rows of journals change each cassette."""
+    changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+    for (name, mode, record_errors, rules), entries in groups.items():
+        recordings = [r for r in entries if isinstance(r, NewRecording)]
+        recorded = drop_retried_failures(recordings, record_errors=record_errors, whole=mode in EVERYTHING)
+        used = tuple(r for r in entries if isinstance(r, RecordingPlayed))
+        change = Changes(tuple(recorded), used, replace=mode in EVERYTHING, for_review=mode == "pending")
+        changes[name].append((change, rules))
+    return changes
+
+
+def store_changes(
+    changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, passed: bool, owned: str | None
+) -> tuple[StoredRecordings, list[StorageFailure]]:
+    """Store what was recorded for each cassette. One that fails does not keep the others from being stored."""
+    failures: list[StorageFailure] = []
+    written: list[Path] = []
+    pending: list[Path] = []
+    count = 0
+    for name, all_rows in changes.items():
+        rows = sorted(((change, rules) for change, rules in all_rows if change), key=lambda row: row[0].for_review)
+        if not rows:
+            continue
+        path = cassette_path(root, name)
+        storing = [(change, rules) for change, rules in rows if passed and not change.for_review]
+        keeping = [(_for_review(change, whole=passed), rules) for change, rules in rows[len(storing) :]]
+        try:
+            for change, rules in storing:
+                update_cassette(path, make_merge(change, rules), root=root)
+                count += len(change.recorded)
+            if storing:
+                written.append(path)
+            if any(change.recorded for change, _ in keeping):
+                stored = cassette_files.load_cassette_or_empty(path)
+                pending.append(keep_pending(path, stored, keeping, root, anew=name == owned))
+                count += sum(len(change.recorded) for change, _ in keeping if change.for_review)
+            elif storing and name == owned:
+                cassette_files.remove_cassette(cassette_files.pending_path(path))
+        except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+            failures.append(StorageFailure(path, error))
+    return StoredRecordings(count, tuple(written), tuple(pending)), failures
+
+
+def store_additions(
+    changes: dict[str, list[tuple[Changes, MatchRules]]], root: Path, *, owned: str | None
+) -> tuple[StoredRecordings, list[StorageFailure]]:
+    """Add to each cassette what it does not have, and keep beside it what would replace a recording."""
+    failures: list[StorageFailure] = []
+    written: list[Path] = []
+    pending: list[Path] = []
+    count = 0
+    for name, rows in changes.items():
+        path = cassette_path(root, name)
+        for change, rules in rows if any(change.recorded for change, _ in rows) else ():
+            try:
+                before = cassette_files.load_cassette_or_empty(path)
+                if change.for_review:
+                    beside = [(_for_review(change, whole=False), rules)]
+                    pending.append(keep_pending(path, before, beside, root, anew=name == owned))
+                    count += len(change.recorded)
+                    continue
+                replaces = change.replace or change.renews()
+                has_rival = bool(change.drop_keys) or (replaces and bool(before.interactions))
+                # Without its beginning, what belongs together could never be replayed.
+                adding = change.as_additions()
+                if change.drop_keys:
+                    adding = replace(adding, recorded=())
+                stored = update_cassette(path, make_merge(adding, rules), root=root) if adding else before
+                if has_rival:
+                    pending.append(keep_pending(path, stored, [(replace(change, drop=frozenset()), rules)], root))
+            except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
+                failures.append(StorageFailure(path, error))
+            else:
+                written += [path] if adding else []
+                count += len(adding.recorded)
+    return StoredRecordings(count, tuple(dict.fromkeys(written)), tuple(dict.fromkeys(pending))), failures
+
+
+def _for_review(change: Changes, *, whole: bool) -> Changes:
+    """Return what is kept of a scope. One that is for a review drops recordings only if it ran to its end: ``whole``.
+
+    It may have asked for less than it would have.
+    """
+    return replace(change, drop=frozenset()) if change.for_review and not whole else change
+
+
+def keep_pending(
+    path: Path, stored: Cassette, rows: Sequence[tuple[Changes, MatchRules]], root: Path, *, anew: bool = False
+) -> Path:
+    """Write what ``stored`` would become to the pending file.
+
+    Several failing tests may share a cassette: what is kept there already stays, unless ``anew``.
+    """
+
+    def change(kept: Cassette) -> Cassette:
+        result = kept if kept.interactions and not anew else stored
+        if result is kept and path.exists() and path.stat().st_mtime_ns >= beside.stat().st_mtime_ns:
+            # The file becomes newer than the cassette, and will replace it: with what that has got meanwhile.
+            result = add_missing(stored, kept, stored_key(rows[0][1]))
+        for changes, rules in rows:
+            result = make_merge(replace(changes, replace=True), rules)(result)
+        return result
+
+    beside = cassette_files.pending_path(path)
+    update_cassette(beside, change, root=root)
+    return beside
+
+
+def add_missing(stored: Cassette, kept: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
+    """Return ``stored`` with those recordings of ``kept`` that it lacks. ``key_of`` is that of ``stored_key``."""
+    counts: Counter[str] = Counter()
+    added = []
+    for order, interaction in enumerate(kept.interactions):
+        key = key_of(interaction.request)
+        added.append(NewRecording(key, counts[key], order, interaction))
+        counts[key] += 1
+    return merge_changes(stored, Changes(tuple(added)), key_of)
+
+
+def make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
+    """Return the change of a cassette that merges ``changes``, with keys computed as those of the recordings were."""
+    if changes.key_of_stored is not None:
+        return functools.partial(merge_changes, changes=changes, key=changes.key_of_stored)
+    key_of_stored = stored_key(rules)
+    return lambda stored: merge_changes(stored, changes, key_of_stored)
+
+
+def stored_key(rules: MatchRules, keep_headers: tuple[str, ...] = ()) -> Callable[[RecordedRequest], str]:
+    """Return what gives the request of a recording its key under ``rules``, where ``keep_headers`` are kept."""
+    redactor = redactors.redactor_for(rules, keep_headers)
+    identify = session_factory.request_identifier(rules)
+
+    def key_of_stored(request: RecordedRequest) -> str:
+        # A body in a file was redacted when it was written, as in `Session.key_of`.
+        return identify(request if isinstance(request, StoredRequest) else redactor.redact_request(request))
+
+    return known_keys.remembering(key_of_stored, redactor, rules)
+
+
+def update_cassette(path: Path, change: Callable[[Cassette], Cassette], *, root: Path) -> Cassette:
+    return cassette_files.update_cassette(path, change, root=root, tell=runtime.current_run().tell)

@@ -1,0 +1,104 @@
+"""Recordings that wait beside their cassettes: what they hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage import cassette_files
+from aquila.errors import AquilaError
+from aquila.recording.storing.pending_files import accept_command, find_pending_files, shown_path
+from aquila.recording.storing.recording_age import describe_age, latest_moment
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.recording.scope import Scope
+    from aquila.recording.sessions.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class PendingContent:
+    """What a pending file holds, beside its cassette.
+
+    ``count`` recordings, of which ``new`` are of requests that the cassette lacks and ``changed`` are other answers
+    than its own. ``gone`` are those of the cassette that the file does not have. ``models`` have answered. ``recorded``
+    is the moment of the latest one, or empty.
+    """
+
+    count: int
+    new: int
+    changed: int
+    gone: int
+    models: tuple[str, ...]
+    recorded: str
+
+    def describe(self) -> str:
+        """Return it in words: ``3 recordings (1 new, 2 changed), of gpt-4.1, 2 hours old``."""
+        parts = [(self.new, "new"), (self.changed, "changed"), (self.gone, "gone")]
+        differing = ", ".join([f"{number:,} {what}" for number, what in parts if number])
+        text = f"{self.count:,} {'recording' if self.count == 1 else 'recordings'} ({differing or 'all as they were'})"
+        more = [f"of {', '.join(self.models)}" if self.models else "", describe_age(self.recorded)]
+        return ", ".join([text, *filter(None, more)])
+
+
+def compare_pending(
+    stored: Cassette, pending: Cassette, identify_request: Callable[[RecordedRequest], str]
+) -> PendingContent:
+    """Say what a pending file holds. ``identify_request`` gives a stored request its key."""
+    before, now = _by_slot(stored, identify_request), _by_slot(pending, identify_request)
+    return PendingContent(
+        count=len(now),
+        new=len(now.keys() - before.keys()),
+        changed=sum(slot in before and before[slot] != one for slot, one in now.items()),
+        gone=len(before.keys() - now.keys()),
+        models=tuple(sorted({one.model for one in now.values()} - {""})),
+        recorded=latest_moment(now.values()),
+    )
+
+
+def _by_slot(
+    cassette: Cassette, identify_request: Callable[[RecordedRequest], str]
+) -> dict[tuple[str, int], Interaction]:
+    counts: Counter[str] = Counter()
+    found = {}
+    for interaction in cassette.interactions:
+        key = identify_request(interaction.request)
+        found[key, counts[key]] = interaction
+        counts[key] += 1
+    return found
+
+
+def mention_pending(explained: Explanation, scope: Scope, session: Session, request: RecordedRequest) -> Explanation:
+    """Add to the explanation of a miss what waits beside the cassette, if anything does."""
+    root = scope.settings.cassette_root()
+    with suppress(OSError):
+        files = find_pending_files(root, session.name)
+        if files:
+            usual = scope.run.layers.resolve().cassette_root()
+            lines = [line for path in files for line in _describe_file(path, session, request)]
+            lines += ["", *(f"  {accept_command(path, root, usual_root=usual)}" for path in files[:1])]
+            added = session.redactor.redact_text("\n".join(["", "", *lines]))
+            return replace(explained, text=explained.text + added)
+    return explained
+
+
+def _describe_file(path: Path, session: Session, request: RecordedRequest) -> Iterator[str]:
+    shown = shown_path(path)
+    try:
+        pending = cassette_files.load_cassette(path)
+    except (AquilaError, OSError):
+        yield f"{shown} waits to be accepted, and cannot be read."
+        return
+    content = compare_pending(session.cassette, pending, session.key_of)
+    yield f"{shown} waits to be accepted:"
+    yield f"{content.describe()}."
+    key = session.key_of(request)
+    if any(session.key_of(each.request) == key for each in pending.interactions):
+        yield "It answers this request. To store it:"
+    else:
+        yield "It does not answer this request. To store it all the same:"

@@ -1,0 +1,265 @@
+"""Record: append each finished interaction to a journal, and merge all of them into the cassettes at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.frames.frame import is_conversation
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
+from aquila.cassettes.storage import journal
+from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.merging import Changes, NewRecording
+from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.work_folder import remove_unused_work_folder
+from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
+from aquila.lazy_imports import lazy_modules
+from aquila.option_table import read_budget
+from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
+from aquila.recording.reporting.reports import StoredRecordings
+from aquila.recording.sessions import conversations
+from aquila.recording.sessions.decisions import RecordDecision, ReplayDecision
+from aquila.recording.sessions.session import Session
+from aquila.recording.storing.journal_merging import (
+    changes_by_cassette,
+    read_journals,
+    store_additions,
+    store_changes,
+)
+from aquila.recording.storing.large_answer import LargeAnswer
+from aquila.recording.storing.record_budget import RecordBudget, describe_budget
+from aquila.recording.storing.storage_failures import raise_failures
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+    from aquila.recording.secrets import late_secrets
+    from aquila.recording.storing.answers_in_progress import AnswersInProgress
+else:
+    lazy_modules(globals(), late_secrets="aquila.recording.secrets.late_secrets")
+
+MODEL_WITHIN = 64 * 1024
+"""Bytes of a large answer in which the name of its model is looked for."""
+
+
+class UnfinishedRecording(Protocol):
+    """A recording whose answer is still arriving."""
+
+    def abandon(self, *, left_open: bool) -> None:
+        """End it as left by the caller. ``left_open`` is that of ``NewRecording``."""
+
+
+class ScopeRecording:
+    """The recording side of a scope in this process."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._settings = scope.settings
+        self._root = self._settings.cassette_root()
+        self._journal = journal.Journal(self._root, scope.id, durable=self._settings.durable == "fsync")
+        # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
+        self._unfinished: set[UnfinishedRecording] = set()
+
+    def open_journal(self) -> None:
+        """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
+        with self.counting_failures():
+            self._journal.open()
+
+    @contextlib.contextmanager
+    def counting_failures(self) -> Iterator[None]:
+        """Let the run know what could not be written: the program that gets the error may swallow it."""
+        try:
+            yield
+        except (CassetteWriteError, CassetteCorrupt) as error:
+            if str(error) not in self._scope.run.unstored:
+                self._scope.run.unstored.append(str(error))
+            raise
+
+    def take_request(self, record: RecordDecision) -> BudgetSpent | None:
+        """Count a request that is to be sent. Return why it may not be, if the budget of the run is spent."""
+        if self._settings.record_budget is None:
+            return None
+        budget = read_budget(self._settings.record_budget)
+        spent = self._scope.run.state_of(RecordBudget).take_request(budget)
+        if spent is None:
+            return None
+        return BudgetSpent(
+            f"{record.request.method} {record.request.url} was not sent: the budget for recordings is spent "
+            f"({describe_budget(budget, spent)}). What was recorded so far is kept. To record more, raise "
+            "aquila_record_budget, or AQUILA_RECORD_BUDGET"
+        )
+
+    @property
+    def answers_in_progress(self) -> AnswersInProgress | None:
+        """Where answers that are being recorded are shown, if they are."""
+        return self._scope.run.answers_in_progress
+
+    def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
+        """Remember a recording in progress: its ``abandon`` ends it if the scope closes first."""
+        self._unfinished.add(unfinished)
+
+    def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:
+        """Forget a recording that has ended."""
+        self._unfinished.discard(unfinished)
+
+    def abandon_unfinished(self) -> None:
+        """End every recording in progress."""
+        for unfinished in list(self._unfinished):
+            unfinished.abandon(left_open=True)
+
+    def store_interaction(
+        self, session: Session, record: RecordDecision, response: RecordedResponse, *, left_open: bool = False
+    ) -> None:
+        """Store a finished interaction: into the journal first, then into the session. Filters may keep it out.
+
+        ``left_open`` is that of ``NewRecording``.
+        """
+        # What is written in a file already was redacted on its way.
+        chunks = response.chunks if isinstance(response.chunks, StoredChunks) else None
+        if chunks is not None:
+            response = replace(response, chunks=())
+        filtered = session.filter_recorded(record.request, response)
+        if filtered is None:
+            return
+        request, response = filtered.request, filtered.response
+        if session.redactor.count_later():  # perhaps since the request was sent
+            request = session.redactor.redact_request(request, record.numbers)
+        response = session.redactor.redact_response(response, record.numbers, body_elsewhere=chunks is not None)
+        beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
+        if chunks is not None:
+            response = replace(response, chunks=chunks)
+        interaction = Interaction(
+            request,
+            response,
+            _now(),
+            upstream=self._settings.upstream,
+            model=model_of_answer(beginning),
+            kind="websocket" if is_conversation(request) else "http",
+        )
+        if not session.closed:
+            with self.counting_failures():
+                interaction = self._journal.move_bodies_out(interaction)
+        row = NewRecording(
+            record.key,
+            record.position,
+            record.order,
+            interaction,
+            left_open or self._scope.has_failed,
+            record.call,
+            renews=session.renews(record.key),
+        )
+        if (
+            not session.closed
+        ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal
+            self._append_to_journal(session, row)
+        session.add_recording(row)
+        if self._settings.record_budget is not None:
+            self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(interaction))
+
+    def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
+        """Write into the journal what has been said in a conversation since the part before."""
+        if session.closed or session.needs_whole_answers:
+            return
+        response = session.redactor.redact_response(response, record.numbers)
+        interaction = Interaction(record.request, response, _now(), upstream=self._settings.upstream, kind="websocket")
+        row = NewRecording(record.key, record.position, record.order, interaction, True, record.call, part=number)
+        self._append_to_journal(session, row)
+
+    def begin_large_answer(
+        self, session: Session, record: RecordDecision, chunks: Sequence[RecordedChunk], *, is_stream: bool
+    ) -> LargeAnswer:
+        """Begin to write an answer to disk while it arrives. Raises ``CassetteWriteError``."""
+        with self.counting_failures():
+            body = self._journal.open_body()
+        redactor = session.redactor.redact_large_answer(is_stream=is_stream, numbers=record.numbers)
+        return LargeAnswer(body, redactor, chunks)
+
+    def note_play(self, session: Session, replay: ReplayDecision) -> None:
+        """Tell the process that owns the scope of a play: it would drop a recording that looks unused."""
+        if not self._scope.is_owner:
+            self._append_to_journal(session, replay.played)
+
+    def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
+        entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
+        with self.counting_failures():
+            self._journal.append_entry(entry)
+
+    def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
+        """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
+        try:
+            if not self._scope.is_owner:
+                return StoredRecordings()
+            with self.counting_failures():
+                return self._merge_journals(passed=passed, adds_only=adds_only)
+        finally:
+            self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
+            remove_unused_work_folder(self._root)
+
+    def discard(self) -> None:
+        """Store nothing of what all processes of the scope recorded. Only for the owner."""
+        for path in self._find_journals_of_others():
+            journal.discard_journal(path)
+        self._journal.remove_file()
+        self._journal.close()
+
+    def _find_journals_of_others(self) -> list[Path]:
+        mine = f"{self._scope.id}.{os.getpid()}.journal"
+        return [path for path in journal.find_journals_of(self._root, self._scope.id) if path.name != mine]
+
+    def _merge_journals(self, *, passed: bool, adds_only: bool) -> StoredRecordings:
+        """Store what this process and all others of the scope recorded, and remove the journals that are stored."""
+        owned = self._scope.default_cassette if self._scope.owns_cassette else None
+        changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
+        others = self._find_journals_of_others()
+        foreign, unread = read_journals(others)
+        for session in self._scope.sessions.opened():
+            name, mode = session.name, session.mode
+            if mode == "replay":
+                continue
+            record_errors = self._settings.record_errors
+            own = session.compute_changes(
+                record_errors=record_errors,
+                drop_unused=name == owned and not self._scope.keeps_unused,
+                elsewhere=foreign.pop((name, mode, record_errors, session.rules), ()),
+            )
+            used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
+            # Another process may have played what this session did not: that is not unused.
+            own = replace(own, drop=own.drop - used_elsewhere)
+            changes[name].append((own, session.rules))
+        clean = late_secrets.redact_groups(foreign, self._settings.keep_headers) if foreign else {}
+        for name, rows in changes_by_cassette(clean).items():
+            put_aside = conversations.keys_put_aside(name)
+            if put_aside and name not in changes:  # only other processes have used the cassette
+                rows[0] = replace(rows[0][0], drop_keys=put_aside), rows[0][1]
+            changes[name] += rows
+        # Before it is stored, for the files of large bodies are moved then.
+        made = [row for rows in changes.values() for change, _ in rows for row in change.recorded]
+        answers = tuple(describe_recorded(row.interaction) for row in made)
+        if adds_only:
+            stored, failed = store_additions(changes, self._root, owned=owned)
+        else:
+            if not passed:
+                changes = {
+                    name: [(each.without_left_open(), rules) for each, rules in rows] for name, rows in changes.items()
+                }
+            stored, failed = store_changes(changes, self._root, passed=passed, owned=owned)
+        if not failed:
+            for path in others:
+                if all(path != failure.path for failure in unread):
+                    journal.discard_journal(path)
+            self._journal.remove_file()
+        raise_failures([*unread, *failed], self._root)
+        return stored._replace(cassettes=tuple(changes), answers=answers)
+
+
+def _now() -> str:
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
+    return f"{now.isoformat()}Z"

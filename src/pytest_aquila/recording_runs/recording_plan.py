@@ -1,0 +1,160 @@
+"""The hooks of a run that records everything, or that has a budget for recordings: says how much that is.
+
+The workers of pytest-xdist and the controller share a folder that the controller makes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.cassettes.storage import cassette_files, names
+from aquila.cassettes.storage.recorded_uses import read_uses
+from aquila.errors import AquilaError
+from aquila.option_table import read_budget
+from aquila.recording.sessions.decisions import EVERYTHING
+from aquila.recording.storing.record_budget import RecordBudget, describe_budget
+from pytest_aquila import node_ids, test_scopes
+from pytest_aquila.summary.run_extent import names_in_markers
+from pytest_aquila.summary.run_news import Kind, News, add_news
+
+if TYPE_CHECKING:
+    from aquila.config import Settings
+    from aquila.recording.runtime import Run
+
+_FOLDER = "aquila_recording"
+_COUNT, _PLAN = "budget.json", "plan.txt"
+
+
+def watch_recording(config: pytest.Config, run: Run, settings: Settings) -> None:
+    """Let a run that records say how much it will ask for, and what is left of its budget."""
+    if settings.record_budget is not None or settings.record in EVERYTHING:
+        config.pluginmanager.register(RecordingPlan(config, run, settings))
+
+
+class RecordingPlan:
+    """A plugin. ``settings`` are those of the run."""
+
+    def __init__(self, config: pytest.Config, run: Run, settings: Settings) -> None:
+        self._config = config
+        self._run = run
+        self._settings = settings
+        self._count = run.state_of(RecordBudget)
+        self._budget = read_budget(settings.record_budget) if settings.record_budget is not None else None
+        worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self._is_worker = worker is not None
+        if worker is None:
+            self._folder = tempfile.mkdtemp(prefix="aquila-recording-")
+            config.add_cleanup(lambda: shutil.rmtree(self._folder, ignore_errors=True))
+        else:
+            self._folder = worker[_FOLDER]
+        self._count.path = os.path.join(self._folder, _COUNT)
+        self._has_announced = False
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of the folder."""
+        node.workerinput[_FOLDER] = self._folder
+
+    # How much it will be.
+
+    @pytest.hookimpl(tryfirst=True)  # before a worker tells the controller that it has collected
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Say how many recordings the tests have, or leave that for the controller."""
+        if self._settings.record not in EVERYTHING or session.config.getoption("collectonly", False):
+            return
+        if not self._is_worker:
+            self._tell(self._plan_for(session.items))
+        elif self._config.workerinput["workerid"] == "gw0":  # type: ignore[attr-defined]
+            Path(self._folder, _PLAN).write_text(self._plan_for(session.items), encoding="utf-8")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Say what a worker has counted."""
+        plan = Path(self._folder, _PLAN)
+        if plan.exists():
+            self._tell(plan.read_text(encoding="utf-8"))
+
+    def _tell(self, sentence: str) -> None:
+        if sentence and not self._has_announced and self._run.tell is not None:
+            self._has_announced = True
+            self._run.tell(sentence)
+
+    def _plan_for(self, items: Iterable[pytest.Item]) -> str:
+        root = self._settings.cassette_root()
+        paths = {names.cassette_path(root, name) for name in cassettes_of(list(items), root)}
+        counts = [count for path in paths if (count := _count_recordings(path))]
+        number, files = sum(counts), len(counts)
+        if not counts:
+            return "every request will be sent and recorded; the tests have no recordings yet"
+        recordings = f"{number:,} {'recording' if number == 1 else 'recordings'}"
+        plan = (
+            f"about {number:,} {'request' if number == 1 else 'requests'} will be sent and recorded: the tests have "
+            f"{recordings} in {files:,} {'cassette' if files == 1 else 'cassettes'}"
+        )
+        budget = self._budget
+        if budget is None:
+            return plan
+        tight = budget[0] is not None and number > budget[0]
+        return f"{plan}. The budget is {describe_limits(budget)}{', which is not enough' if tight else ''}"
+
+    # What becomes of the budget.
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Stop the run when a request was refused: the next tests would only fail, too."""
+        result = yield
+        if self._count.is_exhausted:
+            item.session.shouldstop = "aquila: the budget for recordings is spent"
+        return result
+
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
+        """Say what is left of the budget."""
+        budget = self._budget
+        if budget is None:
+            return
+        spent = self._count.spent()
+        sums = describe_budget(budget, spent)
+        if spent.exhausts(budget):
+            text = f"the budget for recordings is spent: {sums} (aquila_record_budget)"
+            lead = "What tests had finished is stored. To go on, with another budget:"
+            add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command="pytest --aquila-record"))
+        else:
+            add_news(config, News(Kind.BUDGET_LEFT, f"recorded {sums} of the budget"))
+
+
+def describe_limits(budget: tuple[int | None, int | None]) -> str:
+    """Say what a budget is: ``200 requests and 5,000 tokens``."""
+    rows = zip(budget, ("requests", "tokens"), strict=True)
+    return " and ".join([f"{limit:,} {what}" for limit, what in rows if limit is not None])
+
+
+def cassettes_of(items: list[pytest.Item], root: Path) -> Iterator[str]:
+    """Yield the names of the cassettes that tests use, as far as it is known before they run."""
+    uses: dict[str, list[str]] = {}
+    for cassette, test in read_uses(root):
+        uses.setdefault(test, []).append(cassette)
+    modules = set()
+    for item in items:
+        test = node_ids.id_of(item)
+        modules.add(names.folder_of_module(test.partition("::")[0]))
+        yield test_scopes.own_cassette_name(item, test)
+        yield from names_in_markers(item)
+        yield from uses.get(test, ())
+    for folder in modules:
+        for path in cassette_files.find_cassette_files(root / folder) if folder and (root / folder).is_dir() else ():
+            if path.parent == root / folder and "@" in path.name:  # of a fixture
+                yield names.name_of_file(root, path)
+
+
+def _count_recordings(path: Path) -> int:
+    try:
+        return len(cassette_files.load_cassette_or_empty(path).interactions)
+    except (AquilaError, OSError):
+        return 0

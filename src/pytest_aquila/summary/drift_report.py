@@ -1,0 +1,51 @@
+"""``--aquila-drift``: answer what no recording answers from the nearest one, and list what differs, by change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.errors import CassetteRequired, LiveCallRefused
+from aquila.lazy_imports import lazy_modules
+from pytest_aquila import test_scopes
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila.recording.reporting import drift_groups, drift_watch
+    from pytest_aquila.summary import reporting
+    from pytest_aquila.summary.reporting import RunTotals
+else:
+    lazy_modules(
+        globals(),
+        drift_groups="aquila.recording.reporting.drift_groups",
+        drift_watch="aquila.recording.reporting.drift_watch",
+        reporting="pytest_aquila.summary.reporting",
+    )
+
+
+def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: RunTotals) -> None:
+    """Note a test that asked a model and has no cassette. ``error`` is what it failed with."""
+    scope = test_scopes.opened_scope(item)
+    if scope is not None and scope.default_cassette is not None:
+        return
+    running = item.config.stash[test_scopes.RUN].test
+    refused = [*(running.refusals if running is not None else ())]
+    if not refused and not isinstance(error, (CassetteRequired, LiveCallRefused)):
+        return
+    text = str(refused[0] if refused else error)
+    row = drift_watch.DriftedRequest("", "", "", "without_cassette", text).as_plain_data()
+    totals.drifted.append({"test": test_scopes.id_to_type(item), **row})
+
+
+def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
+    """List what was found, and write it where ``target`` says."""
+    report = drift_groups.make_report(totals.drifted)
+    terminal = reporting.CleanTerminal(reporter)
+    prefix = "aquila: "
+    for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
+        terminal.write_line(prefix + line, yellow=bool(report["groups"]))
+        prefix = ""
+    if target != "-":
+        Path(target).write_text(json.dumps(report, indent=1), encoding="utf-8")

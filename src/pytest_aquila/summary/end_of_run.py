@@ -1,0 +1,87 @@
+"""What is written when the tests are over: the reports that were asked for, then what is new, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from aquila.cassettes.storage import names
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from pytest_aquila import options
+from pytest_aquila.summary.reporting import CleanTerminal, RunTotals, summary_line
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila.recording.storing import recovery
+    from pytest_aquila import verify_run
+    from pytest_aquila.summary import (
+        drift_report,
+        pending_report,
+        run_news,
+        summary_layout,
+        totals_news,
+        unrecorded_tests,
+    )
+    from pytest_aquila.summary.run_news import News
+else:
+    lazy_modules(
+        globals(),
+        drift_report="pytest_aquila.summary.drift_report",
+        pending_report="pytest_aquila.summary.pending_report",
+        recovery="aquila.recording.storing.recovery",
+        run_news="pytest_aquila.summary.run_news",
+        summary_layout="pytest_aquila.summary.summary_layout",
+        totals_news="pytest_aquila.summary.totals_news",
+        unrecorded_tests="pytest_aquila.summary.unrecorded_tests",
+        verify_run="pytest_aquila.verify_run",
+    )
+
+_ANY_WIDTH = 100_000
+_ERRORS_ONLY = -2
+"""The verbosity of ``-qq``."""
+
+
+def write_end(
+    reporter: pytest.TerminalReporter, config: pytest.Config, exitstatus: int, totals: RunTotals | None
+) -> None:
+    """Write everything that Aquila has to say of a run. ``totals`` are its sums, if there are any."""
+    if totals is not None:
+        totals.sort_tests()
+        if totals.unrecorded:
+            unrecorded_tests.remember(config, totals.unrecorded)
+    if options.wants_drift(config):
+        drift_report.write_report(reporter, totals or RunTotals(), config.getoption("aquila_drift"))
+    if options.wants_verification(config):
+        verify_run.write_report(reporter, config)
+    news = [*run_news.take_news(config), *_find_waiting(exitstatus, totals)]
+    _write_summary(reporter, config, totals, news)
+
+
+def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
+    """Yield what there is to tell of journals, if the run may have left any."""
+    if exitstatus or (totals is not None and totals.recorded):
+        root = runtime.current_settings().cassette_root()
+        if (folder := root / names.WORK_FOLDER).is_dir():
+            interrupted = [scope.id for scope in runtime.current_run().scopes.unclosed()]
+            yield from totals_news.describe_waiting(recovery.find_waiting_recordings(root, interrupted), folder)
+
+
+def _write_summary(
+    reporter: pytest.TerminalReporter, config: pytest.Config, totals: RunTotals | None, news: list[News]
+) -> None:
+    if totals is None and not news:
+        return
+    terminal, verbosity = CleanTerminal(reporter), config.get_verbosity()
+    last = summary_layout.Line("")
+    if totals is not None:
+        waiting = pending_report.find_pending(totals)
+        width = terminal.width if verbosity <= 0 else _ANY_WIDTH
+        knows_failures = config.pluginmanager.has_plugin("lfplugin")
+        news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
+        is_wrong = bool(totals.missed or totals.unstored)
+        if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
+            last = summary_layout.Line(summary_line(totals, len(waiting)), "red" if is_wrong else "")
+    for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=last):
+        terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

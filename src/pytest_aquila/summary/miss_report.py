@@ -1,0 +1,96 @@
+"""The tests that miss, as one kind of news: how many, by which change, and one command that records them again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from pytest_aquila.summary.record_commands import record_command
+from pytest_aquila.summary.run_news import Kind, News
+
+if TYPE_CHECKING:
+    from pytest_aquila.summary.reporting import RunTotals
+
+ChangedRequest: TypeAlias = tuple[str, str, str]
+"""What identifies the change, the lines that show it, and the test as it is typed."""
+
+_Group: TypeAlias = tuple[str, list[str]]
+"""The lines that show a change, and the tests that miss by it."""
+
+
+def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_recording: bool) -> Iterator[News]:
+    """Yield what there is to tell of the tests that missed.
+
+    ``width`` is that of the terminal, and ``just_failed`` says that pytest knows them as those that failed last. In a
+    run that ``is_recording`` each has a reason of its own, and its failure says what to type.
+    """
+    tests = list(dict.fromkeys(totals.missing))
+    if not tests:
+        return
+    groups = _group_by_change(totals.changed)
+    news = News(
+        Kind.MISSES,
+        _describe_in_short(tests, groups),
+        _named_first(tests, groups),
+        details=list(_describe_in_full(tests, groups)),
+        most_names=2,
+        joint=" in" if groups else ":",
+        title=_count_missing(tests),
+    )
+    if not is_recording:
+        command = record_command(tests, width - 2, just_failed=just_failed)
+        news = news._replace(command=command, lead="If it is meant:" if groups else "To record:")
+    yield news
+
+
+def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:
+    """The changes, that of the most tests first."""
+    groups: dict[str, tuple[str, dict[str, None]]] = {}
+    for group, difference, test in changed:
+        groups.setdefault(group, (difference, {}))[1][test] = None
+    return sorted(((shown, list(tests)) for shown, tests in groups.values()), key=lambda each: -len(each[1]))
+
+
+def _named_first(tests: Sequence[str], groups: Sequence[_Group]) -> list[str]:
+    return list(dict.fromkeys([*(groups[0][1] if groups else ()), *tests]))
+
+
+def _count_missing(tests: Sequence[str]) -> str:
+    return "1 test misses" if len(tests) == 1 else f"{len(tests):,} tests miss"
+
+
+def _describe_in_short(tests: Sequence[str], groups: Sequence[_Group]) -> str:
+    miss = _count_missing(tests)
+    if not groups:
+        return f"{miss}, for what {'it asks' if len(tests) == 1 else 'they ask'} is not recorded"
+    difference, first = groups[0]
+    shown = _in_one_line(difference)
+    if len(tests) == 1:
+        return f"{miss}: {shown}"
+    if len(first) == len(tests):
+        return f"{miss} by the same change: {shown}"
+    if len(first) == 1:
+        return f"{miss} by changes of their own, such as {shown}"
+    return f"{miss}, {len(first):,} of them by the same change: {shown}"
+
+
+def _describe_in_full(tests: Sequence[str], groups: Sequence[_Group]) -> Iterator[str]:
+    """Yield lines for ``-v``: each change, with its tests."""
+    listed: set[str] = set()
+    for difference, missing in groups:
+        yield difference
+        yield from (f"  {test}" for test in missing)
+        listed.update(missing)
+    others = [test for test in tests if test not in listed]
+    if groups and others:
+        yield "not recorded:"
+    yield from (f"  {test}" for test in others)
+
+
+def _in_one_line(difference: str) -> str:
+    """Say where two requests differ, in one line instead of three."""
+    line = re.sub(r"\n +recorded +", " recorded ", difference)
+    line = re.sub(r"\n +now +", ", now ", line)
+    first, *others = line.splitlines()
+    return f"{first}, and {len(others)} more" if others else first

@@ -1,0 +1,60 @@
+"""Which tests use which cassettes, as a recording run finds it and stores it for the runs to come."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from aquila.cassettes.storage.recorded_uses import update_uses
+from aquila.errors import CassetteWriteError
+from aquila.recording.secrets import outgoing
+from pytest_aquila import node_ids, test_scopes
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila.recording.reporting.reports import ScopeReport
+
+
+class NotedUse(NamedTuple):
+    """A cassette that a test has used; empty for a test that used none but its own.
+
+    ``is_whole`` says that the test ran to its end, so that it uses no others.
+    """
+
+    folder: str
+    cassette: str
+    test: str
+    is_whole: bool
+
+
+def uses_in(item: pytest.Item, report: ScopeReport, *, is_whole: bool) -> Iterator[NotedUse]:
+    """Yield what a scope of a test has used, without what is named after the test or a fixture."""
+    test = node_ids.id_of(item)
+    own = test_scopes.own_cassette_name(item, test)
+    shown = outgoing.redact_label(test)
+    for folder, given in report.cassettes:
+        name = given.removesuffix(".yaml").replace("\\", "/")
+        if name != own and "@" not in name.rpartition("/")[2]:
+            yield NotedUse(folder, name, shown, is_whole)
+        elif is_whole:
+            yield NotedUse(folder, "", shown, is_whole)
+
+
+def store_uses(noted: Iterable[NotedUse]) -> list[str]:
+    """Store what was noted, in each cassette folder. Return what could not be stored, in sentences."""
+    used: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    whole: dict[str, set[str]] = defaultdict(set)
+    for use in noted:
+        used[use.folder][use.test].update({use.cassette} - {""})
+        if use.is_whole:
+            whole[use.folder].add(use.test)
+    failures = []
+    for folder, rows in used.items():
+        try:
+            update_uses(Path(folder), rows, whole=whole[folder])
+        except CassetteWriteError as error:
+            failures.append(str(error))
+    return failures

@@ -1,0 +1,61 @@
+"""The recordings that wait beside the cassettes of a run, as its last lines name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from aquila.recording import runtime
+from aquila.recording.storing.pending_files import accept_command, find_all_pending_files, shown_path
+from pytest_aquila.summary.run_news import Kind, News
+
+if TYPE_CHECKING:
+    from pytest_aquila.summary.reporting import RunTotals
+
+
+class WaitingFile(NamedTuple):
+    """A pending file. ``is_new`` says that this run has written it; ``root`` is its cassette folder."""
+
+    path: Path
+    root: Path
+    is_new: bool
+
+
+def find_pending(totals: RunTotals) -> list[WaitingFile]:
+    """Return the pending files beside the cassettes that the run has used, those that it has written first."""
+    # A test that was run again and passed has taken its pending file away.
+    written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}
+    found = {path: WaitingFile(path, root, is_new=True) for path, root in written.items()}
+    roots = {root: Path(root) for root, _ in totals.cassettes}
+    used = [(roots[root], name) for root, name in sorted(set(totals.cassettes))]
+    for folder, path in find_all_pending_files(used):
+        found.setdefault(path, WaitingFile(path, folder, is_new=False))
+    return list(found.values())
+
+
+def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
+    """Yield what there is to tell of the files that this run has written, and of all others."""
+    settings = runtime.current_settings()
+    new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
+    usual = settings.cassette_root()
+    if new and settings.transport == "record" and settings.record == "pending":
+        yield _about_files(Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
+    elif len(new) == 1:
+        text = "the test failed, so its cassette is as it was; the recording is kept"
+        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
+    elif new:
+        text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
+        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
+    if old:
+        runs = "an earlier run wait" if len(old) == 1 else "earlier runs wait"
+        yield _about_files(Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
+
+
+def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
+    """Name some files, and what accepts them, or shows them one after another."""
+    one, verb = files[0], "review" if kind is Kind.FOR_REVIEW else "accept"
+    command = f"aquila cassettes {verb}"
+    if len(files) == 1:
+        command = accept_command(one.path, one.root, usual_root=usual, verb=verb)
+    return News(kind, text, [str(shown_path(each.path)) for each in files], command)

@@ -1,0 +1,176 @@
+"""What the run did, summed over its tests and its xdist workers, and the lines about it in the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.secrets import outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+    from aquila.config import Settings
+    from aquila.recording.reporting.reports import ScopeReport
+    from aquila.recording.storing import recording_age
+    from pytest_aquila.summary.miss_report import ChangedRequest
+    from pytest_aquila.summary.unrecorded_tests import MissedCassette
+else:
+    lazy_modules(
+        globals(),
+        recording_age="aquila.recording.storing.recording_age",
+    )
+
+
+@dataclasses.dataclass
+class RunTotals:
+    """Sums over tests. Everything in it is plain data, so that a worker can send it."""
+
+    used: bool = False
+    replayed: int = 0
+    recorded: int = 0
+    missed: int = 0
+    scripted: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    pending: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    unplayed: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
+    stale: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    cassettes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    uses: list[tuple[str, str, str, bool]] = dataclasses.field(default_factory=list)
+    recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    unrecovered: list[str] = dataclasses.field(default_factory=list)
+    unstored: list[str] = dataclasses.field(default_factory=list)
+    sentences: list[str] = dataclasses.field(default_factory=list)
+    refused: list[str] = dataclasses.field(default_factory=list)
+    notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    drifted: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    unasked: list[str] = dataclasses.field(default_factory=list)
+    missing: list[str] = dataclasses.field(default_factory=list)
+    changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
+    unrecorded: list[MissedCassette] = dataclasses.field(default_factory=list)
+    anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    places: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Of the tests of workers, as they are typed: the place of each among those that were collected."""
+
+    def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
+        """Take in what one test did. ``test`` is how to type it."""
+        self.used = True
+        self.replayed += report.replayed
+        self.recorded += report.recorded
+        self.missed += report.missed
+        self.scripted += report.scripted
+        self.seconds += report.seconds
+        self.tokens += report.tokens
+        self.pending += report.pending
+        self.cassettes += report.cassettes
+        self.drifted += [{"test": test, **one} for one in report.drifted]
+        if report.missed:
+            self.missing.append(test)
+            if settings.transport == "replay":
+                change = report.changes[0][1] if report.changes else ""
+                self.unrecorded += [(test, change, folder, name) for folder, name in report.cassettes]
+        self.changed += [(group, difference, test) for group, difference in report.changes]
+        if settings.unplayed == "warn":
+            self.unplayed += [(report.name, cassette, what, test) for cassette, what in report.unplayed]
+        if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
+            self.stale.append((report.name, report.oldest, test))
+
+    def merge_worker(self, sent: dict[str, Any]) -> None:
+        """Take in what an xdist worker sent."""
+        for name, value in sent.items():
+            mine = getattr(self, name)
+            if isinstance(mine, bool):
+                setattr(self, name, mine or value)
+            elif isinstance(mine, list):
+                mine.extend(map(_as_tuple, value))
+            elif isinstance(mine, dict):
+                mine.update(value)
+            else:
+                setattr(self, name, mine + value)
+
+    def sort_tests(self) -> None:
+        """Order what workers told of tests as the tests were collected, whichever worker was faster."""
+        if not self.places:
+            return
+        self.missing.sort(key=self._place_of)
+        self.changed.sort(key=lambda row: self._place_of(row[-1]))
+        self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
+        self.stale.sort(key=lambda row: self._place_of(row[-1]))
+        self.anew.sort(key=lambda row: self._place_of(row[0]))
+
+    def _place_of(self, test: str) -> int:
+        return self.places.get(test, len(self.places))
+
+    def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
+        """What a worker sends. ``collected`` are all tests, as they are typed."""
+        rows = (*self.changed, *self.unplayed, *self.stale)
+        named = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
+        if named:
+            self.places = {test: place for place, test in enumerate(collected) if test in named}
+        # A worker can send a tuple, and no record that is one.
+        return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class CleanTerminal:
+    """Writes Aquila's own lines to pytest's terminal, without secrets, and in what its encoding has."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+        self._writer = terminal.config.get_terminal_writer()
+        self.width: int = self._writer.fullwidth
+        self._encoding: str = getattr(getattr(self._writer, "_file", None), "encoding", None) or "utf-8"
+
+    def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
+        """Write a line, in a colour if that is wanted."""
+        self._terminal.write_line(self._clean(text), yellow=yellow, red=red)
+
+    def write_between(self, text: str) -> None:
+        """Write a line between the results of tests."""
+        # Other reporters draw over the line in which the cursor is.
+        is_of_pytest = type(self._terminal).__module__ == "_pytest.terminal"
+        if is_of_pytest and (self._terminal.showfspath or self._terminal.verbosity > 0):
+            # Pytest ends it, when it has added how far it is: its next result begins with a name.
+            self._terminal.write_ensure_prefix(self._clean(text))
+            return
+        if self._writer.width_of_current_line:
+            self._writer.line()
+        self._terminal.write_line(self._clean(text))
+
+    def _clean(self, text: str) -> str:
+        """Return a text that can be written. Pytest would escape the whole line, and the codes of its colour too."""
+        text = outgoing.redact_label(text)
+        try:
+            text.encode(self._encoding)
+        except UnicodeEncodeError:
+            text = text.replace("…", "...").encode(self._encoding, "backslashreplace").decode(self._encoding)
+        except LookupError:
+            pass
+        return text
+
+
+def summary_line(totals: RunTotals, pending: int = 0) -> str:
+    """One line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
+    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
+    if totals.scripted:
+        line += f", {totals.scripted} scripted"
+    if pending:
+        line += f", {pending} pending"
+    if totals.replayed:
+        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
+        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
+    if totals.unstored:
+        line += f"; {count_of(len(totals.unstored), 'error')} of storage"
+    return line
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return a number with the thing that it counts."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

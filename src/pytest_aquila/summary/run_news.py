@@ -1,0 +1,135 @@
+"""The news of a run: what happened, how many, which, and what to type next. Each kind is a row, in a fixed order."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from aquila.recording.secrets import outgoing
+from pytest_aquila.run_life import NEWS
+from pytest_aquila.summary import summary_layout
+from pytest_aquila.summary.summary_layout import Line
+
+if TYPE_CHECKING:
+    from pytest_aquila.summary.summary_layout import Colour
+
+
+class Kind(enum.IntEnum):
+    """The kinds of news, the most important first."""
+
+    NOT_STORED = enum.auto()
+    NOT_TAKEN_OVER = enum.auto()
+    MISSES = enum.auto()
+    BUDGET_SPENT = enum.auto()
+    FAILED_REPORT = enum.auto()
+    WAITS_IN_JOURNALS = enum.auto()
+    RENAMED = enum.auto()
+    REFUSED = enum.auto()
+    KEPT_BESIDE = enum.auto()
+    FOR_REVIEW = enum.auto()
+    WAITS_SINCE_BEFORE = enum.auto()
+    STALE = enum.auto()
+    UNPLAYED = enum.auto()
+    UNASKED = enum.auto()
+    CONTENTS_DIFFER = enum.auto()
+    UNUSED = enum.auto()
+    UNKNOWN_USE = enum.auto()
+    SENTENCE = enum.auto()
+    RAN_TWICE = enum.auto()
+    TOOK_OVER = enum.auto()
+    BUDGET_LEFT = enum.auto()
+    KEPT_UNUSED = enum.auto()
+    NOTED = enum.auto()
+    REPORT = enum.auto()
+
+    @property
+    def is_error(self) -> bool:
+        """Whether something went wrong. Even ``-qq`` tells it."""
+        return self <= Kind.FAILED_REPORT
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether there is something to do. ``-q`` tells nothing else."""
+        return self <= Kind.UNKNOWN_USE
+
+
+class News(NamedTuple):
+    """One kind of news.
+
+    ``text`` says what happened and how many, without an end mark. ``names`` are the tests or files that it is about;
+    the first ``most_names`` are shown, after ``joint``. ``command`` is what to type next, and ``lead`` a sentence
+    before it. ``details`` is what ``-v`` lists in the place of the names, and ``title`` what it says in the place of
+    the text.
+    """
+
+    kind: Kind
+    text: str
+    names: Sequence[str] = ()
+    command: str = ""
+    lead: str = ""
+    details: Sequence[str] = ()
+    joint: str = ":"
+    most_names: int = summary_layout.MOST_NAMES
+    title: str = ""
+
+    @property
+    def colour(self) -> Colour:
+        """The colour of its lines."""
+        return "red" if self.kind.is_error else "yellow" if self.kind.needs_action else ""
+
+    def as_shown(self, most_names: int) -> News:
+        """Return it without secrets and control characters. Of the names only the first ``most_names`` are shown."""
+        return self._replace(
+            text=clean_text(self.text),
+            names=[*map(clean_text, self.names[:most_names]), *self.names[most_names:]],
+            command=clean_text(self.command),
+            lead=clean_text(self.lead),
+            details=list(map(clean_text, self.details)),
+        )
+
+
+def clean_text(text: str) -> str:
+    """Return a text without secrets, and with the escapes of control characters in their place."""
+    lines = outgoing.redact_label(text).split("\n")
+    return "\n".join([line if line.isprintable() else _escape(line) for line in lines])
+
+
+def _escape(text: str) -> str:
+    return "".join([each if each.isprintable() else each.encode("unicode_escape").decode() for each in text])
+
+
+def add_news(config: pytest.Config, *news: News) -> None:
+    """Let the summary of the run tell something.
+
+    Call it before the summary is written: in a hook ``pytest_terminal_summary`` that is no wrapper, or earlier.
+    """
+    config.stash.setdefault(NEWS, []).extend(news)
+
+
+def take_news(config: pytest.Config) -> list[News]:
+    """Return what was added since this was called last."""
+    news = config.stash.get(NEWS, [])
+    config.stash[NEWS] = []
+    return news
+
+
+def lay_out_news(news: Iterable[News], *, verbosity: int, width: int, last: Line) -> list[Line]:
+    """Return the lines of a summary that ends with the line ``last``, if that is not empty.
+
+    ``verbosity`` is that of pytest: with 1 everything is told in full, with -1 what there is something to do for, with
+    -2 errors.
+    """
+    rows = sorted(news, key=lambda row: row.kind)
+    if verbosity < 0:
+        rows = [row for row in rows if (row.kind.needs_action if verbosity == -1 else row.kind.is_error)]
+    end = summary_layout.wrap([last.text], width)
+    if verbosity > 0:
+        shown = [row.as_shown(len(row.names)) for row in rows]
+        lines = [line for row in shown for line in summary_layout.lay_out_all(row, width)]
+    else:
+        shown = [row.as_shown(summary_layout.MOST_NAMES) for row in rows]
+        lines = summary_layout.lay_out(shown, width, summary_layout.MOST_LINES - len(end))
+    return [*lines, *(Line(text, last.colour) for text in end)]

@@ -1,0 +1,141 @@
+"""What the sums of a run have to tell: a row for each kind of news that there is."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from aquila.recording import runtime
+from aquila.recording.storing.pending_files import shown_path
+from pytest_aquila.summary import miss_report, pending_report
+from pytest_aquila.summary.record_commands import record_command
+from pytest_aquila.summary.reporting import count_of
+from pytest_aquila.summary.run_news import Kind, News
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_aquila.summary.pending_report import WaitingFile
+    from pytest_aquila.summary.reporting import RunTotals
+
+_MOST_COMMANDS = 2
+
+
+def describe_totals(
+    totals: RunTotals, waiting: Sequence[WaitingFile], width: int, *, just_failed: bool
+) -> Iterator[News]:
+    """Yield what there is to tell.
+
+    ``waiting`` are the pending files beside the cassettes of the run. ``width`` is that of the terminal, in characters.
+    ``just_failed`` says that pytest knows which tests have failed.
+    """
+    yield from _group(Kind.NOT_STORED, totals.unstored, "not stored: ")
+    yield from _group(Kind.NOT_TAKEN_OVER, totals.unrecovered)
+    is_recording = runtime.current_settings().transport == "record"
+    yield from miss_report.describe_misses(totals, width, just_failed=just_failed, is_recording=is_recording)
+    yield from _describe_notes(totals.notes)
+    yield from _group(Kind.REFUSED, dict.fromkeys(totals.refused))
+    yield from pending_report.describe_pending(waiting)
+    yield from _describe_stale(totals.stale, width)
+    yield from _describe_unplayed(totals.unplayed, width)
+    yield from _describe_unasked(totals.unasked)
+    yield from _group(Kind.SENTENCE, dict.fromkeys(totals.sentences))
+    yield from _describe_second_runs(totals.anew)
+    if totals.recovered:
+        count, rows = sum(count for _, count in totals.recovered), totals.recovered
+        text = f"took over {count_of(count, 'recording')} of an interrupted run into"
+        names = [path if len(rows) == 1 else f"{path} ({count})" for path, count in rows]
+        yield News(Kind.TOOK_OVER, text, names)
+
+
+def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterator[News]:
+    """Yield what there is to tell of what waits in the journals under ``folder``: cassettes, each with a number."""
+    if waiting:
+        count = sum(count for _, count in waiting)
+        wait = f"{count_of(count, 'recording')} {'waits' if count == 1 else 'wait'}"
+        yield News(
+            Kind.WAITS_IN_JOURNALS,
+            f"{wait} in {shown_path(folder)}",
+            names=[f"{name} ({count})" for name, count in waiting],
+            lead="The next recording run (pytest --aquila-record) takes them over; to do it now:",
+            command="aquila cassettes accept",
+        )
+
+
+def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
+    """Sentences of one kind: a single one as it is, or the first and how many more there are."""
+    counted = collections.Counter(iter(sentences))  # a dict would be taken for counts
+    unique = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
+    if len(unique) == 1:
+        yield News(kind, lead + unique[0])
+    elif unique:
+        yield News(kind, f"{lead}{unique[0].rstrip('.')} (and {len(unique) - 1:,} more)", details=unique[1:])
+
+
+def _describe_notes(notes: Iterable[tuple[str, str]]) -> Iterator[News]:
+    unique = list(dict.fromkeys(notes))
+    renamed = [News(Kind.RENAMED, sentence, command=command) for sentence, command in unique if command]
+    if len(renamed) > _MOST_COMMANDS:
+        others = renamed[1:]
+        text = f"{renamed[0].text.rstrip('?')} (and {len(others):,} more)?"
+        yield renamed[0]._replace(text=text, details=[f"  {each.command}" for each in others])
+    else:
+        yield from renamed
+    yield from (News(Kind.NOTED, sentence) for sentence, command in unique if not command)
+
+
+def _describe_stale(rows: Iterable[tuple[str, str, str]], width: int) -> Iterator[News]:
+    unique = list(dict.fromkeys(rows))
+    if unique:
+        oldest = min(recorded for _, recorded, _ in unique)
+        yield News(
+            Kind.STALE,
+            f"{_play(len(unique))} recordings that are old (from {oldest})",
+            names=[name for name, _, _ in unique],
+            lead="To make them anew:",
+            command=record_command(list(dict.fromkeys(test for *_, test in unique)), width - 2),
+            details=[f"{name} (from {recorded})" for name, recorded, _ in unique],
+        )
+
+
+def _play(count: int) -> str:
+    return "1 test plays" if count == 1 else f"{count:,} tests play"
+
+
+def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) -> Iterator[News]:
+    unique = list(dict.fromkeys(rows))
+    if unique:
+        tests = list(dict.fromkeys(test for *_, test in unique))
+        yield News(
+            Kind.UNPLAYED,
+            f"{count_of(len(tests), 'test')} did not play all of {'its' if len(tests) == 1 else 'their'} recordings",
+            names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in unique],
+            lead="To drop what is not played:",
+            command=record_command(tests, width - 2),
+        )
+
+
+def _describe_unasked(requests: Iterable[str]) -> Iterator[News]:
+    unique = list(dict.fromkeys(requests))
+    if unique:
+        was = "was" if len(unique) == 1 else "were"
+        yield News(
+            Kind.UNASKED,
+            f"{count_of(len(unique), 'request')} that no test had started {was} not answered, and failed as without a "
+            "network",
+            names=unique,
+            lead="Name it in aquila_side_requests to hear no more of it, or its host in aquila_ignore_hosts to let it "
+            "go",
+        )
+
+
+def _describe_second_runs(rows: Iterable[tuple[str, str]]) -> Iterator[News]:
+    unique = list(dict.fromkeys(rows))
+    tests = unique[0][0] if len(unique) == 1 else f"{len(unique):,} tests"
+    text = f"{tests} ran twice: a conversation was recorded anew from its beginning"
+    if len(unique) == 1:
+        yield News(Kind.RAN_TWICE, f"{text}, because in its middle {unique[0][1]}")
+    elif unique:
+        details = [f"{test}: in its middle {reason}" for test, reason in unique]
+        yield News(Kind.RAN_TWICE, text, [test for test, _ in unique], details=details)

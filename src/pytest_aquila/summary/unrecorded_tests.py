@@ -1,0 +1,42 @@
+"""Remembers the tests that miss, so that a review can name those for which nothing is recorded yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from aquila.recording.reporting.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
+from aquila.recording.secrets import outgoing
+from pytest_aquila import run_life
+
+MissedCassette = tuple[str, str, str, str]
+"""A test as it is typed, what has changed, a cassette folder, and a name."""
+
+_LONGEST_CHANGE = 200
+
+
+def remember(config: pytest.Config, rows: Sequence[MissedCassette]) -> None:
+    """Put the tests of some rows into pytest's cache, if it remembers which tests have failed."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is not None and config.pluginmanager.has_plugin("lfplugin"):
+        cache.set(CACHE_KEY, as_plain_data(_as_tests(config, rows), cache.get(CACHE_KEY, {})))
+
+
+def _as_tests(config: pytest.Config, rows: Sequence[MissedCassette]) -> Iterable[UnrecordedTest]:
+    here, root = config.invocation_params.dir, run_life.root_of(config)
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    for typed, change, folder, name in rows:
+        file, colons, inside = typed.partition("::")
+        with suppress(ValueError):  # another drive
+            file = Path(os.path.relpath(here / file, root)).as_posix()
+        test = f"{file}{colons}{inside}"
+        place = Path(folder)
+        shown = place.relative_to(root).as_posix() if place.is_relative_to(root) else folder
+        found.setdefault(test, (change, []))[1].append((shown, name))
+    for test, (change, cassettes) in found.items():
+        line = " ".join(outgoing.redact_outgoing(change).split())
+        yield UnrecordedTest(test, tuple(cassettes), line[:_LONGEST_CHANGE])

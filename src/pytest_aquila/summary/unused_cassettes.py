@@ -1,0 +1,201 @@
+"""``--aquila-orphans``: the cassettes that no test of a run used, as far as the run can tell.
+
+A test that did not pass has not shown what it needs, and neither has one that was not collected. So what may belong to
+such a test is kept, and a run that was not of all tests says nothing at all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aquila.cassettes.storage import cassette_files, names
+from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
+from aquila.recording.reporting.gone_tests import Sources
+from aquila.recording.secrets import outgoing
+from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
+
+_FIXTURE = re.compile(r"(?:[\w.]*\.)?@")
+
+
+class UnusedCassette(NamedTuple):
+    """A cassette that no test used. ``kept_because`` says why it is to stay all the same; empty if nothing does."""
+
+    folder: Path
+    path: Path
+    kept_because: str
+
+
+class OwnersOfCassettes:
+    """Says why a cassette may still be needed, although no test of a run used it.
+
+    ``folder`` is the cassette folder, and ``root`` the folder that the ids of tests are relative to.
+    """
+
+    def __init__(self, extent: RunExtent, folder: Path, root: Path) -> None:
+        self._root = root
+        self._collected = {names.folder_of_module(_module_of(test.name)) for test in extent.planned}
+        self._modules = {_module_of(test.name) for test in extent.planned}
+        self._planned = {test.name for test in extent.planned}
+        self._planned_functions = {_stem_of_function(test.name) for test in extent.planned}
+        self._module_of_folder = {names.folder_of_module(module): module for module in self._modules}
+        self._sources = Sources(root)
+        self._undone = [test for test in extent.planned if not extent.passed(test)]
+        self._undone_folders = {names.folder_of_module(_module_of(test.name)) for test in self._undone}
+        self._outcomes = {test.name: extent.outcome_of(test) for test in self._undone}
+        self._fixtures = frozenset(extent.fixtures)
+        self._has_skipped_modules = bool(extent.skipped_modules)
+        self._by_name: dict[str, PlannedTest] = {}
+        for test in self._undone:
+            self._by_name.update(dict.fromkeys((test.cassette, *test.named), test))
+        self._functions = sorted({(_stem_of_function(test.name), test.name) for test in self._undone})
+        self._users: dict[str, list[str]] = {}
+        for cassette, user in sorted(read_uses(folder)):
+            self._users.setdefault(cassette, []).append(user)
+
+    def why_kept(self, name: str) -> str:
+        """Say why the cassette ``name`` is kept; an empty string if nothing speaks for it."""
+        return next(filter(None, self._reasons(name)), "")
+
+    def _reasons(self, name: str) -> Iterator[str]:
+        folder, _, last = name.rpartition("/")
+        yield self._of_named(name)
+        yield from (self._of_user(user) for user in self._users.get(name, ()))
+        if _FIXTURE.match(last):
+            yield self._of_idle_fixture(folder, last)
+            yield self._of_fixture(folder)
+        elif folder in self._collected:
+            yield from (self._say(test) for stem, test in self._functions if _is_of_function(name, stem))
+            yield self._of_source(folder, last)
+        elif self._module_exists(folder):
+            yield "its module was not collected"
+        elif name not in self._users and not self._looks_like_a_module(folder):
+            yield self._of_anybody()
+
+    def _of_named(self, name: str) -> str:
+        for known, test in self._by_name.items():
+            if name == known or name.endswith(f"/{known}"):
+                return self._say(test.name)
+        return ""
+
+    def _of_user(self, user: str) -> str:
+        """A test that used it when it was last recorded speaks for it as long as it exists."""
+        if user in self._planned:
+            return f"{user} used it when it was last recorded"
+        module, _, test = user.partition("::")
+        if module not in self._modules and (self._root / module).is_file():
+            return f"the module of {user}, which used it when it was last recorded, was not collected"
+        if not self._sources.is_gone(module, test):
+            return f"{user}, which used it when it was last recorded, was not collected"
+        return ""
+
+    def _of_source(self, folder: str, last: str) -> str:
+        """A test that was not collected, but is in its module, may be one of another system."""
+        function = re.split("[+-]", last, maxsplit=1)[0]
+        if f"{folder}/{function}" in self._planned_functions:
+            return ""
+        return "" if self._sources.is_gone(self._module_of_folder[folder], last) else "its test was not collected"
+
+    def _of_idle_fixture(self, folder: str, last: str) -> str:
+        """A fixture that is defined, and that no collected test uses, may be one of tests of another system."""
+        fixture, *places = re.split(r"@", re.split(r"[\[+-]", last.partition("@")[2], maxsplit=1)[0])
+        module = self._module_of_folder.get(folder) or f"{names.module_of_folder(folder) or folder}.py"
+        defined_in = [f"{place.replace('.', '/')}.py" for place in places] or [module]
+        is_idle = fixture not in self._fixtures and any(self._sources.mentions(each, fixture) for each in defined_in)
+        return f"no test that was collected uses the fixture {fixture}" if is_idle else ""
+
+    def _of_fixture(self, folder: str) -> str:
+        if folder in self._collected:
+            return "a test of its module did not pass" if folder in self._undone_folders else ""
+        if folder.rpartition("/")[2] == "conftest" or names.module_of_folder(folder) is None:
+            return self._of_anybody()
+        return "its module was not collected" if self._module_exists(folder) else ""
+
+    def _of_anybody(self) -> str:
+        """Nothing says whose it is, so it may be of any test that did not pass."""
+        if self._undone:
+            return f"it may be of a test that did not pass, such as {self._undone[0].name}"
+        return "it may be of a module that was skipped" if self._has_skipped_modules else ""
+
+    def _say(self, test: str) -> str:
+        return f"{test}: {self._outcomes[test]}"
+
+    def _module_exists(self, folder: str) -> bool:
+        module = names.module_of_folder(folder)
+        return module is not None and any((self._root / module).parent.glob(f"{_escape(Path(module).name)}.*"))
+
+    def _looks_like_a_module(self, folder: str) -> bool:
+        """Whether a folder is named as those of modules of tests are by default, so that its module is gone."""
+        last = folder.rpartition("/")[2]
+        return last.startswith("test_") or last.endswith("_test")
+
+
+def _module_of(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _escape(name: str) -> str:
+    return re.sub(r"([\[\]*?])", r"[\1]", name)
+
+
+def _stem_of_function(test: str) -> str:
+    """The name of the cassette of a test without its parameters, whose names may change from run to run."""
+    return names.name_of_test(test.partition("[")[0]).partition("+")[0]
+
+
+def _is_of_function(name: str, stem: str) -> bool:
+    return name == stem or name.startswith((f"{stem}-", f"{stem}+"))
+
+
+def find_unused(
+    extent: RunExtent, used: Iterable[tuple[str, str]], folders: Iterable[Path], root: Path
+) -> list[UnusedCassette]:
+    """Return the cassettes below some cassette folders that no test used.
+
+    ``used`` are the folders and names of those that were. ``root`` is the folder that ids of tests are relative to.
+    """
+    known = {names.cassette_path(Path(folder), name) for folder, name in used}
+    found: list[UnusedCassette] = []
+    every = sorted(set(folders))
+    for folder in every:
+        owners = OwnersOfCassettes(extent, folder, root)
+        inner = [each for each in every if each != folder and each.is_relative_to(folder)]
+        for path in cassette_files.find_cassette_files(folder) if folder.is_dir() else ():
+            if path not in known and not any(path.is_relative_to(each) for each in inner):
+                name = names.name_of_file(folder, path)
+                found.append(UnusedCassette(folder, path, owners.why_kept(name.removesuffix(".msgpack"))))
+    return found
+
+
+def make_report(extent: RunExtent, unused: Iterable[UnusedCassette], root: Path) -> Mapping[str, Any]:
+    """Return the report of a run as a JSON value. ``aquila cassettes prune`` reads it."""
+    rows = [(one, _describe(one, root)) for one in unused]
+    partial = extent.why_partial()
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return {
+        "report": UNUSED_REPORT,
+        "made": now.isoformat(),
+        "complete": not partial,
+        "partial_because": partial,
+        "tests": {outgoing.redact_label(test.name): extent.outcome_of(test) for test in extent.planned},
+        "unused": [row for one, row in rows if not one.kept_because],
+        "kept": [{**row, "because": outgoing.redact_label(one.kept_because)} for one, row in rows if one.kept_because],
+    }
+
+
+def _describe(one: UnusedCassette, root: Path) -> dict[str, str]:
+    digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
+    folder = Path(os.path.relpath(one.folder, root)).as_posix()
+    return {"folder": folder, "file": one.path.relative_to(one.folder).as_posix(), "sha256": digest}
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report. Raises ``OSError``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

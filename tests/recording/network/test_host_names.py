@@ -1,0 +1,110 @@
+"""However a host is spelt, it is the same host: for providers, for what is ignored, and for this machine."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aquila.config import Settings
+from aquila.recording.network.host_names import is_loopback, normalize_host
+from aquila.recording.network.model_hosts import PROVIDERS, is_listed, is_provider
+
+NAMED = sorted(name for name in PROVIDERS if "*" not in name)
+DOTS = (".", "\u3002", "\uff0e", "\uff61")
+INVISIBLE = ("\u00ad", "\u200b", "\u2060", "\ufe00")
+
+
+def respellings(name: str) -> st.SearchStrategy[str]:
+    """Spellings that resolve as a name does: wide and capital letters, other dots, invisible characters, a last dot."""
+
+    def spell(letter: str) -> st.SearchStrategy[str]:
+        if letter == ".":
+            return st.sampled_from(DOTS)
+        forms = st.sampled_from([letter, letter.upper(), chr(ord(letter) + 0xFEE0), chr(ord(letter.upper()) + 0xFEE0)])
+        return st.tuples(forms, st.sampled_from(["", "", "", *INVISIBLE])).map("".join)
+
+    spelt = st.tuples(*map(spell, name)).map("".join)
+    return st.tuples(spelt, st.sampled_from(["", *DOTS])).map("".join)
+
+
+@given(st.sampled_from(NAMED).flatmap(lambda name: st.tuples(st.just(name), respellings(name))))
+def test_a_provider_is_known_by_every_spelling_of_its_name(drawn: tuple[str, str]) -> None:
+    name, spelt = drawn
+    assert normalize_host(spelt) == name
+    assert is_provider(spelt, 443, Settings())
+
+
+@given(st.integers(min_value=0, max_value=2**32 - 1))
+def test_an_address_is_known_by_every_spelling(number: int) -> None:
+    a, b, c, d = number.to_bytes(4, "big")
+    plain = f"{a}.{b}.{c}.{d}"
+    spellings = [
+        str(number),
+        hex(number),
+        f"0{number:o}",
+        f"{a}.{number & 0xFFFFFF}",
+        f"{a}.{b}.{number & 0xFFFF}",
+        f"{a:#x}.{b:#x}.{c:#x}.{d:#x}",
+        f"0{a:o}.0{b:o}.0{c:o}.0{d:o}",
+        f"::ffff:{plain}",
+        f"[::FFFF:{number >> 16:x}:{number & 0xFFFF:x}]",
+        f"0:0:0:0:0:ffff:{plain}",
+        plain.translate({digit: digit + 0xFEE0 for digit in b"0123456789"}),
+    ]
+    assert {normalize_host(each) for each in spellings} == {plain}
+    settings = Settings(providers=(plain,))
+    assert all(is_provider(each, 443, settings) for each in spellings)
+
+
+@given(st.text(max_size=30))
+@example("0\0")
+@example("::\0")
+def test_any_text_has_one_spelling(host: str) -> None:
+    once = normalize_host(host)
+    assert normalize_host(once) == once
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost", "LOCALHOST.", "api.localhost", "\uff4cocalhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1",
+        "017700000001", "::1", "[::1]", "0:0:0:0:0:0:0:1", "::1%lo", "::ffff:127.0.0.1", "::ffff:7f00:1", "0.0.0.0",
+        "0", "::", "",
+    ],
+)  # fmt: skip
+def test_this_machine_is_known_by_every_spelling(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "127.0.0.1.example", "localhost.example", "128.0.0.1", "::2", "1.27.0.0"]
+)
+def test_another_machine_is_not_taken_for_this_one(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("listed", ["localhost:4000", "127.0.0.1:4000", "[::1]:4000", "0x7f.1:4000", "LocalHost.:4000"])
+@pytest.mark.parametrize("asked", ["localhost", "127.0.0.1", "::1", "127.1", "0.0.0.0", "::ffff:127.0.0.1"])
+def test_a_proxy_of_this_machine_that_is_listed_is_a_provider_by_any_name(listed: str, asked: str) -> None:
+    settings = Settings(providers=(listed,))
+    assert is_provider(asked, 4000, settings)
+    assert not is_provider(asked, 5000, settings)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host"),
+    [
+        ("B\u00fccher.example", "xn--bcher-kva.example"),
+        ("b\u00fccher.example", "B\u00dcCHER.example."),
+        ("10.0.0.5", "0xa.5"),
+        ("*.Internal", "db.INTERNAL."),
+        ("[2001:DB8::1]:443", "2001:db8:0::1"),
+    ],
+)
+def test_what_a_project_lists_may_be_spelt_in_any_way(pattern: str, host: str) -> None:
+    assert is_listed(host, 443, (pattern,))
+
+
+def test_the_base_url_in_force_may_be_spelt_in_any_way() -> None:
+    assert is_provider("LLM.corp.example.", 443, Settings(base_url="https://llm.Corp.example/v1"))

@@ -1,0 +1,39 @@
+"""Misses of child processes, as the test that started them takes them in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aquila import errors
+from aquila.recording.reporting.child_misses import ChildMisses, describe_miss, miss_from
+from tests.support.runs import separate_run
+
+MISSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CassetteMiss)]
+
+
+@pytest.mark.parametrize("kind", MISSES)
+def test_every_kind_of_miss_arrives_as_it_was(kind: type[errors.CassetteMiss]) -> None:
+    arrived = miss_from(json.loads(json.dumps(describe_miss(kind("what was asked", difference="a", group="b")))))
+    assert (arrived.public_class, str(arrived)) == (kind, "what was asked")
+    assert (arrived.difference, arrived.group) == ("a", "b")
+
+
+def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+    with separate_run(tmp_path) as run, run.running_test("test_one", None):
+        told = ChildMisses()
+        told.folder = str(tmp_path)
+        told.tell("scope", errors.CassetteMiss(f"asked {key}", difference=f"now {key}"))
+        told.tell_drift("scope", {"difference": f"now {key}"})
+        told.tell_refusal(f"refused {key}")
+        monkeypatch.setenv("MY_API_KEY", key)
+        (miss,) = told.take("scope")
+        (refusal,) = told.take_refusals()
+        assert (str(miss), miss.difference) == ("asked [redacted]", "now [redacted]")
+        assert list(told.take_drift("scope")) == [{"difference": "now [redacted]"}]
+        assert str(refusal) == "refused [redacted]"

@@ -1,0 +1,21 @@
+"""Which of Aquila's own lines and of the names of tests are searched for secrets at all."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aquila.recording.secrets import outgoing
+
+_A_LONG_WORD_WITH_A_DIGIT = re.compile(r"(?=[\w-]*[0-9])[\w-]{16}", re.ASCII)
+
+
+@given(st.text("ab7-. ", max_size=40))
+@example("a" * 15 + "7")
+@example("7" + "a" * 15)
+@example("7" + "a" * 14)
+@example("a" * 300 + "7")
+def test_a_word_of_sixteen_characters_with_a_digit_may_be_a_secret(text: str) -> None:
+    assert outgoing._may_hold_secret(text) == (_A_LONG_WORD_WITH_A_DIGIT.search(text) is not None)

@@ -1,0 +1,251 @@
+"""The redactor that sessions share: settled by secrets, rules and settings, and by nothing else."""
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.cassettes import object_memo
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.redaction import fingerprints, trivial_values
+from aquila.cassettes.redaction.fingerprints import fingerprints_of
+from aquila.cassettes.redaction.redactor import Redactor
+from aquila.config import DUMMY_KEY
+from aquila.intercept import child_processes, dummy_keys
+from aquila.recording import runtime, set_variables
+from aquila.recording.runtime import Run
+from aquila.recording.secrets import redactors
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.set_variables import SetVariables
+from tests.support.runs import separate_run
+
+RULES = MatchRules(("+header:x-tenant",))
+
+
+def test_header_fields_that_are_compared_are_kept() -> None:
+    one, other = (RecordedRequest("POST", "https://x/y", (("x-tenant", v), ("x-trace", v)), b"{}") for v in ("a", "b"))
+    assert redactor_for(RULES).redact_request(one).headers == (("x-tenant", "a"),)
+    assert key_of(redactor_for(RULES).redact_request(one), RULES) != key_of(
+        redactor_for(RULES).redact_request(other), RULES
+    )
+    assert redactor_for(MatchRules()).redact_request(one).headers == ()
+    assert redactor_for(MatchRules(), ("x-trace",)).redact_request(one).headers == (("x-trace", "a"),)
+
+
+@pytest.fixture
+def between_tests(tmp_path: Path) -> Iterator[Run]:
+    """A run in which no test runs now."""
+    with separate_run(tmp_path) as run:
+        yield run
+
+
+@pytest.mark.usefixtures("between_tests")
+def test_it_is_made_anew_only_when_the_secrets_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = redactor_for(RULES)
+    monkeypatch.setenv("SOME_OTHER_VARIABLE", "Zq81-not-shaped-like-a-key-4711")
+    assert redactor_for(RULES) is before
+    monkeypatch.setenv("SOME_TOKEN", "Zq81-not-shaped-like-a-key-4711")
+    assert redactor_for(RULES).redact_text("a Zq81-not-shaped-like-a-key-4711") == "a [redacted]"
+    monkeypatch.delenv("SOME_TOKEN")
+    assert redactor_for(RULES).redact_text("a Zq81-not-shaped-like-a-key-4711") == "a Zq81-not-shaped-like-a-key-4711"
+
+
+SHAPELESS = "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu"
+
+
+def test_a_dummy_in_the_environment_hides_no_key_from_the_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", SHAPELESS)
+    monkeypatch.setattr(runtime.machine_keys(), "environment", {})
+    keys = dummy_keys.DummyKeys(dummy_keys.NO_DUMMIES)
+    keys.show({"MISTRAL_API_KEY": DUMMY_KEY, "OPENAI_API_KEY": DUMMY_KEY})
+    try:
+        assert os.environ["MISTRAL_API_KEY"] == DUMMY_KEY
+        assert redactor_for(RULES).redact_text(f"{SHAPELESS} {DUMMY_KEY}") == "[redacted] [redacted]"
+    finally:
+        keys.show(dummy_keys.NO_DUMMIES)
+    assert os.environ["MISTRAL_API_KEY"] == SHAPELESS
+    assert runtime.machine_keys().hidden == {}
+
+
+def test_what_a_test_has_set_is_known_until_it_ends(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it has taken back, and whoever looks. The next test knows nothing of it: none depends on another."""
+    with between_tests.running_test("test_one", None):
+        monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+        monkeypatch.delenv("SOME_TOKEN")
+        assert redactor_for(RULES).redact_text(SHAPELESS) == "[redacted]"
+    with between_tests.running_test("test_other", None):
+        assert redactor_for(RULES).redact_text(SHAPELESS) == SHAPELESS
+
+
+def test_it_learns_what_is_set_after_it_was_made(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = redactor_for(RULES)
+    request = RecordedRequest("GET", "https://x/y", (("accept", SHAPELESS),), b"")
+    assert early.redact_request(request) == request
+    monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+    monkeypatch.delenv("SOME_TOKEN")
+    assert early.redact_request(request).headers == (("accept", "[redacted]"),)
+    assert redactor_for(RULES).redact_request(request) == request
+
+
+def test_variables_are_noted_only_while_somebody_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, put = SetVariables(), os.putenv
+    with variables.noting(), variables.noting():
+        for number in range(25_000):
+            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+        assert variables.count == 25_000
+        assert variables.since(24_998) == [("SOME_VARIABLE", "24998"), ("SOME_VARIABLE", "24999")]
+        assert 5_000 <= len(variables.since(0)) <= 10_000
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+        monkeypatch.setenv("SOME_VARIABLE", f"sk-{DUMMY_KEY}")
+        assert variables.count == 25_000
+        monkeypatch.setenv("SOME_VARIABLE", f"redis://user:{SHAPELESS}@host/{DUMMY_KEY}")
+        assert variables.count == 25_001
+    assert os.putenv is put
+
+
+def test_a_secret_is_remembered_however_much_else_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = SetVariables()
+    with variables.noting():
+        monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+        for _ in range(12_000):  # as `mock.patch.dict` does with all that was there before
+            monkeypatch.setenv("SOME_VARIABLE", "the same again")
+        assert [value for _, value in variables.since(0)] == [SHAPELESS, "the same again"]
+        assert variables.since(variables.count - 1) == [("SOME_VARIABLE", "the same again")]
+        for number in range(25_000):
+            monkeypatch.setenv("SOME_VARIABLE", f"{number}")
+        assert variables.since(0)[0] == ("SOME_TOKEN", SHAPELESS)
+
+
+def test_variables_are_noted_whatever_else_is_put_in_the_place_of_putenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, put = SetVariables(), os.putenv
+    noting = variables.noting()
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(os, "putenv", functools.partial(put))
+        noting.__enter__()
+    with variables.noting():  # within the block that is blind now
+        monkeypatch.setenv("SOME_VARIABLE", "1")
+    noting.__exit__(None, None, None)
+    assert os.putenv is put
+    with pytest.MonkeyPatch.context() as other, variables.noting():
+        noted = os.putenv
+        other.setattr(os, "putenv", functools.partial(noted))
+    monkeypatch.setenv("SOME_VARIABLE", "2")
+    with variables.noting():
+        monkeypatch.setenv("SOME_VARIABLE", "3")
+    assert [value for _, value in variables.since(0)] == ["1", "3"]
+    assert os.putenv is put
+
+
+def test_what_a_test_sets_is_searched_once(between_tests: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[str, str]] = []
+    search = redactors._secrets_among
+    monkeypatch.setattr(redactors, "_secrets_among", lambda rows: searched.extend(rows := list(rows)) or search(rows))
+    with between_tests.running_test("test_one", None):
+        for number in range(100):
+            monkeypatch.setenv("SOME_TOKEN", f"{SHAPELESS}{number}")
+            redactor_for(RULES)
+        assert redactor_for(RULES).redact_text(f"{SHAPELESS}7 {SHAPELESS}99") == "[redacted] [redacted]"
+    assert searched.count(("SOME_TOKEN", f"{SHAPELESS}7")) <= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks nothing")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("lock", [set_variables._lock, object_memo._lock])
+def test_a_forked_child_inherits_no_lock_that_another_thread_holds(lock: Any) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            release.wait(0.2)  # the fork waits for that, or the child has a lock that nobody releases
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        os._exit(0 if lock.acquire(blocking=False) else 1)
+    release.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.usefixtures("between_tests")
+def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
+    with dummy_keys.remember_environment():
+        monkeypatch.delenv("SOME_TOKEN")
+        assert redactor_for(RULES).redact_text(SHAPELESS) == "[redacted]"
+    assert redactor_for(RULES).redact_text(SHAPELESS) == SHAPELESS
+
+
+def test_a_fingerprint_finds_a_key_and_does_not_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = fingerprints_of([SHAPELESS, "short-1", "with a blank in its 24th", "eagles"])
+    assert len(known) == 1
+    assert not any(SHAPELESS[at : at + 4] in known[0] for at in range(len(SHAPELESS) - 3))
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", known)
+    clean = redactor_for(RULES)
+    request = RecordedRequest("POST", f"https://x/{SHAPELESS}/y?a={SHAPELESS}", (), b'{"k": "%s"}' % SHAPELESS.encode())
+    assert clean.redact_request(request).url == "https://x/%5Bredacted%5D/y?a=%5Bredacted%5D"
+    assert clean.redact_request(request).body == b'{"k": "[redacted]"}'
+    other = SHAPELESS[::-1]
+    assert clean.redact_text(other) == other
+
+
+HIDDEN = ("k3y-Of-10", "p@ss!w0rd:x9", "0a1b2c3d4e5f60718293.aB3dE5gH", "aB3+dE5/gH7jK9mN1pQ3==", "Zq81~4711.x")
+
+
+@pytest.mark.parametrize("key", HIDDEN)
+def test_short_keys_and_those_with_other_characters_have_a_fingerprint(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = fingerprints_of(HIDDEN)
+    assert len(known) == len(HIDDEN)
+    assert not any(key[at : at + 8] in " ".join(known) for at in range(len(key) - 7))
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", known)
+    clean = redactor_for(RULES).redact_text
+    for text in (
+        "{}",
+        "use {}.",
+        '{{"a": "{}"}}',
+        "a\n{}\nb",
+        "KEY={}",
+        "key: {}, so",
+        "https://x/?q=%0A{}%0A&b",
+        "({})",
+    ):
+        assert key not in clean(text.format(key))
+    assert clean(f"x{key}x") == f"x{key}x"
+    for other in (key[::-1], key[:-1], key.upper()):
+        assert clean(f"use {other}") == f"use {other}"
+
+
+def test_a_short_key_is_hashed_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bytes of a fast hash rule out most words, so that the slow one is needed for hardly any other."""
+    (known,) = fingerprints_of(["k3y-Of-10"])
+    _length, _kind, _salt, quick, slow = known.split(":")
+    assert (len(quick), len(slow)) == (4, 128)
+    calls = []
+    hash_slowly = fingerprints._hash_slowly
+    monkeypatch.setattr(fingerprints, "_hash_slowly", lambda *args: calls.append(args) or hash_slowly(*args))
+    monkeypatch.setattr(runtime.machine_keys(), "fingerprints", [known])
+    redactor_for(RULES).redact_text(" ".join(f"k3y-{number:05}" for number in range(2000)))
+    assert len(calls) < 10
+
+
+@pytest.mark.parametrize("kept", range(8, len(SHAPELESS) - 8, 5))
+def test_what_a_shortened_text_leaves_of_a_key_is_found(kept: int) -> None:
+    clean = Redactor({SHAPELESS: "key"}).redact_shortened_text
+    assert clean(f"'{SHAPELESS[:kept]}...{SHAPELESS[kept:]}'") == "'[redacted]...[redacted]'"
+    assert clean(f"a {SHAPELESS} b ... c") == "a [redacted] b ... c"
+    assert clean("nothing ... at all ... here") == "nothing ... at all ... here"
+
+
+def test_a_parent_tells_of_each_key_that_is_no_trivial_value() -> None:
+    assert child_processes._SHORTEST_KEY == trivial_values.MIN_LENGTH

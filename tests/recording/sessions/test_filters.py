@@ -1,0 +1,202 @@
+"""Filters: what is compared and stored of interactions, whatever was sent and answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import aquila
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.errors import CassetteMiss
+from aquila.recording.scope import Scope, bind_scope, current_scope
+from aquila.recording.sessions.filters import Filters
+from tests.support.runs import name_upstream, separate_run
+
+URL = "https://api.example/v1/things"
+SECRET = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9"
+
+
+@pytest.fixture(autouse=True)
+def asked(tmp_path: Path) -> Iterator[list[httpx2.Request]]:
+    """What reached the provider. It answers with the number of the request and the header that it got."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        key = request.headers.get("authorization", "")
+        return httpx2.Response(
+            200, json={"number": len(seen), "got": json.loads(request.content or b"null"), "key": key}
+        )
+
+    with separate_run(tmp_path):
+        name_upstream("counting", httpx2.MockTransport(answer))
+        yield seen
+
+
+def use(filters: Filters, asks: list[Any], **settings: Any) -> list[Any]:
+    """Ask within a cassette, and return the numbers of the answers."""
+    with aquila.use_cassette("x", upstream="counting", **settings), httpx2.Client() as client:
+        scope = current_scope()
+        assert scope is not None
+        scope.use_filters(filters)
+        return [
+            client.post(URL, json=body, headers={"authorization": f"Bearer {SECRET}"}).json()["number"] for body in asks
+        ]
+
+
+def stored(tmp_path: Path) -> list[tuple[Any, Any]]:
+    interactions = load_cassette(tmp_path / "cassettes" / "x.yaml").interactions
+    return [(json.loads(each.request.body), json.loads(each.response.body)) for each in interactions]
+
+
+def without_id(request: RecordedRequest) -> RecordedRequest:
+    body = json.loads(request.body)
+    body.pop("id", None)
+    return RecordedRequest(request.method, request.url, request.headers, json.dumps(body).encode())
+
+
+def test_what_a_filter_leaves_of_a_request_is_compared_and_stored_and_all_of_it_is_sent(
+    asked: list[httpx2.Request], tmp_path: Path
+) -> None:
+    filters = Filters(change_request=without_id)
+    assert use(filters, [{"a": 1, "id": 1}, {"a": 2, "id": 2}], transport="record") == [1, 2]
+    assert [json.loads(each.content) for each in asked] == [{"a": 1, "id": 1}, {"a": 2, "id": 2}]
+    assert [request for request, _ in stored(tmp_path)] == [{"a": 1}, {"a": 2}]
+    assert use(filters, [{"a": 2, "id": 8}, {"a": 1, "id": 9}]) == [2, 1]
+    with pytest.raises(CassetteMiss, match="a: recorded 1, now 3") as missed:
+        use(filters, [{"a": 3, "id": 7}])
+    assert "id" not in str(missed.value).replace("mid", "")
+    # A recording from before there was a filter is compared as if there had been one.
+    save_cassette(tmp_path / "cassettes" / "x.yaml", Cassette((recording(json.dumps({"id": 5, "a": 4}).encode()),)))
+    assert use(filters, [{"a": 4, "id": 6}]) == [0]
+    # And recording on neither doubles it nor leaves it out.
+    assert use(filters, [{"a": 4, "id": 1}, {"a": 5, "id": 1}], transport="record") == [0, 3]
+    assert [request["a"] for request, _ in stored(tmp_path)] == [4, 5]
+    assert use(filters, [{"a": 4, "id": 1}], transport="record", record="all") == [4]
+    assert [(request["a"], answer["number"]) for request, answer in stored(tmp_path)] == [(4, 4), (5, 3)]
+
+
+def recording(body: bytes, number: int = 0) -> Interaction:
+    answer = RecordedChunk(json.dumps({"number": number}).encode())
+    return Interaction(
+        RecordedRequest("POST", URL, (("content-type", "application/json"),), body),
+        RecordedResponse(200, (), (answer,)),
+    )
+
+
+def test_what_a_filter_leaves_of_an_answer_is_stored_and_the_caller_gets_all_of_it(tmp_path: Path) -> None:
+    def change(response: RecordedResponse) -> RecordedResponse | None:
+        answer = json.loads(response.body)
+        if answer["number"] == 2:
+            return None
+        return replace(response, chunks=(RecordedChunk(json.dumps({**answer, "number": "filtered"}).encode()),))
+
+    filters = Filters(change_response=change)
+    assert use(filters, [1, 2, 3], transport="record") == [1, 2, 3]
+    assert [(request, answer["number"]) for request, answer in stored(tmp_path)] == [(1, "filtered"), (3, "filtered")]
+    assert use(filters, [1, 3]) == ["filtered", "filtered"]
+    with pytest.raises(CassetteMiss):
+        use(filters, [2])
+    # The next run records what was left out, and only that.
+    assert use(filters, [1, 2, 3], transport="record") == ["filtered", 4, "filtered"]
+    assert len(stored(tmp_path)) == 3
+
+
+def test_a_large_answer_is_filtered_as_a_whole(tmp_path: Path) -> None:
+    name_upstream("counting", httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"x" * 600_000)))
+
+    def shorten(response: RecordedResponse) -> RecordedResponse:
+        return replace(response, chunks=(RecordedChunk(b"%d" % len(response.body)),))
+
+    with aquila.use_cassette("x", transport="record", upstream="counting"), httpx2.Client() as client:
+        scope = current_scope()
+        assert scope is not None
+        scope.use_filters(Filters(change_response=shorten))
+        assert len(client.post(URL, json=1).content) == 600_000
+    assert load_cassette(tmp_path / "cassettes" / "x.yaml").interactions[0].response.body == b"600000"
+
+
+def test_what_is_left_of_an_interaction_is_redacted_as_always(tmp_path: Path) -> None:
+    """The answer repeats a key that the filter has taken out of the request, and that looks like none."""
+    key = "quiet-owl-" + "7731-garden-gate"
+    name_upstream("counting", httpx2.MockTransport(lambda request: httpx2.Response(200, text=f"you said {key}")))
+
+    def without_headers(request: RecordedRequest) -> RecordedRequest:
+        return request.with_parts(request.url, ())
+
+    with aquila.use_cassette("x", upstream="counting", transport="record"), httpx2.Client() as client:
+        scope = current_scope()
+        assert scope is not None
+        scope.use_filters(Filters(change_request=without_headers))
+        assert key in client.post(URL, json={"a": 1}, headers={"authorization": f"Bearer {key}"}).text
+    text = (tmp_path / "cassettes" / "x.yaml").read_text()
+    assert "[redacted]" in text
+    assert key not in text
+
+
+@pytest.mark.parametrize("match_on", [None, ["method"]])
+def test_a_comparison_takes_the_place_of_the_rules(match_on: list[str] | None, tmp_path: Path) -> None:
+    def parity(one: RecordedRequest, other: RecordedRequest) -> bool:
+        return (json.loads(one.body) - json.loads(other.body)) % 2 == 0
+
+    rules: dict[str, Any] = {"match_on": match_on}
+    filters = Filters(is_same=parity)
+    assert use(filters, [1, 2, 3], transport="record", **rules) == [1, 2, 3]
+    assert use(filters, [4, 5, 7], **rules) == [2, 1, 3]
+    with pytest.raises(CassetteMiss, match="request number 3 of its kind"):
+        use(filters, [5, 5, 5], **rules)
+    assert use(filters, [11, 13, 15], transport="record", **rules) == [1, 3, 4]
+    assert [request for request, _ in stored(tmp_path)] == [1, 2, 3, 15]
+    assert use(filters, [21, 22], transport="record", record="all", **rules) == [5, 6]
+    assert [answer["number"] for _, answer in stored(tmp_path)] == [5, 6, 3, 4]
+
+
+@pytest.mark.parametrize("own", [0, 1, 2])
+def test_recordings_of_other_files_answer_after_those_of_the_cassette_and_nothing_is_stored_in_them(
+    own: int, tmp_path: Path
+) -> None:
+    further = Cassette((recording(b'{"a":1}', 10), recording(b'{"a":2}', 20)))
+    save = Cassette(tuple(recording(b'{"a":1}', number + 100) for number in range(own)))
+    if own:
+        save_cassette(tmp_path / "cassettes" / "x.yaml", save)
+    filters = Filters(load_further=lambda: further)
+    first = [{"a": 1}] * (own + 1) + [{"a": 2}]
+    answers = [*range(100, 100 + own), 10, 20]
+    assert use(filters, first) == answers
+    assert use(filters, [*first, {"a": 1}], transport="record") == [*answers, 1]
+    numbers = [answer["number"] for _, answer in stored(tmp_path)]
+    assert numbers == [*range(100, 100 + own), 1]
+    # What was recorded comes before what other files have.
+    assert use(filters, [{"a": 1}] * (own + 2)) == [*numbers, 10]
+
+
+def test_filters_hold_within_blocks_and_end_with_their_scope() -> None:
+    outer = Scope(kind="block", name="outer")
+    filters = Filters()
+    outer.use_filters(filters)
+    inner = Scope(kind="block", name="inner")
+    inner.nest_within(outer)
+    before = bind_scope(None)
+    assert (inner.filters, outer.filters) == (filters, filters)
+    assert Scope(kind="block").filters is None
+    bind_scope(before)
+
+
+def make_filter(change: Callable[[RecordedRequest], RecordedRequest | None]) -> Filters:
+    return Filters(change_request=change)
+
+
+def test_a_stored_request_that_a_filter_leaves_out_answers_nothing_and_stays_in_the_file(tmp_path: Path) -> None:
+    save_cassette(
+        tmp_path / "cassettes" / "x.yaml", Cassette((recording(b"1", 100), recording(b"2", 200), recording(b"1", 101)))
+    )
+    filters = make_filter(lambda request: None if request.body == b"2" else request)
+    assert use(filters, [1, 1, 3], transport="record") == [100, 101, 1]
+    assert [answer["number"] for _, answer in stored(tmp_path)] == [100, 200, 101, 1]

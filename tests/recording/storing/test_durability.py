@@ -1,0 +1,484 @@
+"""Nothing recorded is lost: kills, many processes at once, and disks that do not take it. With real processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aquila
+from aquila.cassettes.codecs.yaml.codec import YamlCodec
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage import cassette_files, journal, work_folder
+from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.merging import NewRecording
+from aquila.errors import CassetteWriteError
+from aquila.recording import scope as scopes
+from aquila.recording.storing import recovery
+from tests.support import writers
+from tests.support.slow import slow_but
+from tests.support.writers import finished, post, start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    with writers.recording_project(tmp_path) as cassettes:
+        yield cassettes
+
+
+def prompts(path: Path) -> list[object]:
+    return [json.loads(row.request.body)["prompt"] for row in cassette_files.load_cassette(path).interactions]
+
+
+def record(*asked: object) -> None:
+    with aquila.use_cassette("x"), aquila.http_client() as client:
+        for prompt in asked:
+            post(client, prompt)
+
+
+@pytest.mark.parametrize("kills", slow_but([10], [10, 50]))
+def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path, kills: int) -> None:
+    chance = random.Random(5)
+    acknowledged: dict[str, int] = {}
+    for number in range(kills):
+        done, its_end = multiprocessing.Pipe()
+        process = start(writers.record_until_killed, root.parent, f"killed-{number}", its_end)
+        its_end.close()
+        seen = 0
+        for _ in range(chance.randrange(1, 30)):
+            done.recv_bytes()
+            seen += 1
+        for _ in range(chance.randrange(20_000)):  # a moment anywhere within an interaction
+            pass
+        process.kill()
+        assert finished(process) == -signal.SIGKILL
+        try:
+            while True:
+                done.recv_bytes()
+                seen += 1
+        except EOFError:
+            acknowledged[f"killed-{number}"] = seen
+    assert not list(root.glob("*.yaml"))
+    assert len(recovery.recover_journals(root).cassettes) == kills
+    for name, count in acknowledged.items():
+        stored = prompts(root / f"{name}.yaml")
+        assert stored[:count] == list(range(count))
+        assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
+    assert recovery.recover_journals(root) == ([], [])
+
+
+def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
+    record("kept")
+    before = (root / "x.yaml").read_bytes()
+    finished(start(writers.record_anew_and_die, root.parent))
+    recovery.recover_journals(root)
+    assert (root / "x.yaml").read_bytes() == before
+    assert prompts(root / "x.pending.yaml") == ["kept"]
+
+
+def test_four_processes_with_eight_threads_store_each_interaction_exactly_once(root: Path) -> None:
+    together = multiprocessing.get_context("forkserver").Barrier(4)
+    processes = [start(writers.record_from_eight_threads, root.parent, n, together) for n in range(4)]
+    assert [finished(process) for process in processes] == [0, 0, 0, 0]
+    counts = Counter(prompts(root / "shared.yaml"))
+    # Each process is a scope of its own: its n-th identical request gets the n-th recording.
+    assert counts.pop("the same everywhere") == 8
+    assert counts == {f"{p}-{t}-{n}": 1 for p in range(4) for t in range(8) for n in range(4)}
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_children_of_a_scope_record_into_it_and_its_owner_stores_all(root: Path) -> None:
+    with aquila.use_cassette("x") as cassette, aquila.http_client() as client:
+        post(client, "owner")
+        finished(start(writers.join_record_and_die, root.parent, cassette._scope.make_reference()))
+    assert sorted(map(str, prompts(root / "x.yaml"))) == ["child", "owner"]
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root: Path) -> None:
+    reached, its_end = multiprocessing.Pipe()
+    process = start(writers.record_and_hold, root.parent, its_end)
+    reached.recv_bytes()
+    assert recovery.recover_journals(root) == ([], [])
+    reached.send_bytes(b".")
+    assert finished(process) == 0
+    assert prompts(root / "x.yaml") == [1]
+
+
+def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = cassette_files.save_cassette
+    taken_over: list[object] = []
+
+    def saving(*arguments: object, **options: object) -> None:
+        taken_over.extend(recovery.recover_journals(root).cassettes)
+        save(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cassette_files, "save_cassette", saving)
+    with pytest.raises(ZeroDivisionError), aquila.use_cassette("x"), aquila.http_client() as client:
+        post(client, "hi")
+        raise ZeroDivisionError
+    assert taken_over == []
+    assert [path.name for path in root.glob("*.yaml")] == ["x.pending.yaml"]
+    assert list((root / ".journal").glob("*.journal")) == []
+
+
+def test_a_disk_that_is_full_leaves_the_cassette_as_it_was(root: Path) -> None:
+    record("old")
+    before = (root / "x.yaml").read_bytes()
+    many = [f"a prompt that takes room {number}" for number in range(100)]
+    assert finished(start(writers.record_onto_a_full_disk, root.parent, 2000, many)) == 0
+    assert (root / "x.yaml").read_bytes() == before
+    assert not list(root.glob(".*.tmp"))
+
+
+def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_the_journal(root: Path) -> None:
+    record("old " * 2000)
+    before = (root / "x.yaml").read_bytes()
+    assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
+    assert (root / "x.yaml").read_bytes() == before
+    assert [(path.name, count) for path, count in recovery.recover_journals(root).cassettes] == [("x.yaml", 1)]
+    assert prompts(root / "x.yaml")[1:] == ["new"]
+
+
+def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef", prompt: str = "") -> Path:
+    """Leave a journal with one recording for a cassette, as a killed run does."""
+    request = RecordedRequest("POST", "https://api.example/v1", (), json.dumps({"prompt": prompt or name}).encode())
+    interaction = Interaction(
+        request, RecordedResponse(200, (("x-kept", "as the run wanted it"),), (RecordedChunk(b"answer"),))
+    )
+    rules = MatchRules()
+    left = journal.Journal(root, scope)
+    left.append_entry(
+        JournalEntry(name, "missing", "last", rules, NewRecording(key_of(request, rules), 0, 0, interaction))
+    )
+    left.close()
+    (path,) = journal.find_journals_of(root, scope)
+    return path
+
+
+def test_what_is_known_to_be_secret_when_a_journal_is_taken_over_is_in_no_cassette(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_journal(root, "x", prompt="eagle-4711-of-the-sea")
+    monkeypatch.setenv("DB_PASSWORD", "eagle-4711-of-the-sea")
+    assert recovery.recover_journals(root) == ([(root / "x.yaml", 1)], [])
+    assert prompts(root / "x.yaml") == ["[redacted]"]
+    (recorded,) = cassette_files.load_cassette(root / "x.yaml").interactions
+    assert recorded.response.headers == (("x-kept", "as the run wanted it"),)
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:
+    bad = leave_journal(root, "lost", "aaaaaaaaaaaaaaaa")
+    payload = b"\xc1 not msgpack"
+    bad.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
+    leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
+    found = recovery.recover_journals(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    (message,) = found.failures
+    assert str(bad) in message
+    assert bad.exists()
+    assert list(journal.find_abandoned_journals(root)) == ["aaaaaaaaaaaaaaaa"]
+
+
+def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root: Path) -> None:
+    (root / "broken.yaml").parent.mkdir(exist_ok=True)
+    (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
+    leave_journal(root, "broken")
+    leave_journal(root, "good")
+    found = recovery.recover_journals(root)
+    assert found.cassettes == [(root / "good.yaml", 1)]
+    assert "broken.yaml, line" in found.failures[0]
+    (root / "broken.yaml").unlink()
+    assert recovery.recover_journals(root).failures == []
+    assert prompts(root / "broken.yaml") == ["broken"]
+    assert journal.find_abandoned_journals(root) == {}
+
+
+def fail_to_write(monkeypatch: pytest.MonkeyPatch, marker: bytes) -> None:
+    """Make the codec fail, in a way that none of ours should, for what has the marker in a request."""
+    whole = YamlCodec.dumps
+
+    def dumps(codec: YamlCodec, cassette: Cassette) -> bytes:
+        if any(marker in row.request.body for row in cassette.interactions):
+            raise ZeroDivisionError("with a secret in its text")
+        return whole(codec, cassette)
+
+    monkeypatch.setattr(YamlCodec, "dumps", dumps)
+
+
+def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        fail_to_write(patched, b"hard")
+        with (
+            pytest.raises(CassetteWriteError, match=r"hard\.yaml.*ZeroDivisionError in test_durability\.py") as raised,
+            aquila.use_cassette("easy"),
+            aquila.http_client() as client,
+        ):
+            with aquila.use_cassette("hard"):
+                post(client, "hard")
+            post(client, "easy")
+        assert "secret" not in str(raised.value)
+        leave_journal(root, "good")
+        found = recovery.recover_journals(root)
+        assert found.cassettes == [(root / "good.yaml", 1)]
+        assert "hard.yaml" in found.failures[0]
+    assert recovery.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
+    assert prompts(root / "hard.yaml") == ["hard"]
+
+
+def test_one_cassette_of_a_scope_that_fails_keeps_no_other_from_being_stored(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_write(monkeypatch, b"hard")
+    scope = scopes.Scope(kind="block", name="two cassettes")
+    scopes.open_scope(scope)
+    try:
+        with aquila.http_client(cassette="hard") as hard, aquila.http_client(cassette="easy") as easy:
+            post(hard, "hard")
+            post(easy, "easy")
+    finally:
+        scopes.remove_scope(scope)
+    with pytest.raises(CassetteWriteError, match=r"hard\.yaml"):
+        scope.close()
+    assert prompts(root / "easy.yaml") == ["easy"]
+    assert list(journal.find_abandoned_journals(root)) == [scope.id]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that an unprivileged user can reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_is_read_only_is_noticed_before_anything_is_asked(open_folder: Path) -> None:
+    (open_folder / "cassettes").mkdir(mode=0o555)
+    assert finished(start(writers.record_without_permission, open_folder)) == 0
+
+
+def test_a_folder_that_vanishes_during_a_recording_is_made_again(root: Path) -> None:
+    with aquila.use_cassette("x"), aquila.http_client() as client:
+        post(client, 1)
+        shutil.rmtree(root)
+        post(client, 2)
+    assert prompts(root / "x.yaml") == [1, 2]
+
+
+def test_a_cassette_is_replaced_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("old")
+    before = (root / "x.yaml").read_bytes()
+
+    def fails(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CassetteWriteError, match="Input/output error"),
+        aquila.use_cassette("x"),
+        aquila.http_client() as client,
+    ):
+        post(client, "new")
+        patch.setattr(os, "replace", fails)
+    assert (root / "x.yaml").read_bytes() == before
+    assert not list(root.glob(".*.tmp"))
+    assert journal.find_abandoned_journals(root)
+
+
+def test_what_a_damaged_journal_still_holds_is_taken_over_and_the_rest_is_named(root: Path) -> None:
+    for name in ("first", "second"):
+        path = leave_journal(root, name)
+    data = path.read_bytes()
+    at = data.index(b"first")
+    path.write_bytes(data[:at] + b"?" + data[at + 1 :])
+    found = recovery.recover_journals(root)
+    assert found.cassettes == [(root / "second.yaml", 1)]
+    (message,) = found.failures
+    kept = path.with_suffix(".damaged")
+    assert str(path) in message
+    assert str(kept) in message
+    assert "pytest --aquila-record" in message
+    assert b"?irst" in kept.read_bytes()
+    assert not path.exists()
+
+
+def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_stay(root: Path) -> None:
+    root.mkdir(exist_ok=True)
+    dead, living, other = root / ".x.yaml.0123abcd.tmp", root / ".y.yaml.0123abcd.tmp", root / ".other.tmp"
+    for path in (dead, living, other):
+        path.touch()
+        os.utime(path, (1, 1))
+    with living.open("rb+") as file:
+        cassette_files.lock_half_written_file(file.fileno())
+        recovery.recover_journals(root)
+    assert [path for path in (dead, living, other) if path.exists()] == [living, other]
+
+
+def test_who_holds_a_lock_for_long_is_said(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root.mkdir(exist_ok=True)
+    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
+    entered, said = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with work_folder.hold_cassette_lock(root / "x.yaml", root):
+            entered.set()
+            said.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait(60)
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+            said.set()
+
+    messages: list[str] = []
+    logger = logging.getLogger("aquila")
+    listener = Listener()
+    logger.addHandler(listener)
+    try:
+        with work_folder.hold_cassette_lock(root / "x.yaml", root):
+            pass
+    finally:
+        logger.removeHandler(listener)
+        holder.join()
+    (message,) = messages
+    assert f"{root / 'x.yaml'}: waiting to write it; process {os.getpid()} on " in message
+
+
+def test_a_lock_that_another_process_holds_is_said_with_its_owner(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reached, its_end = multiprocessing.Pipe()
+    process = start(writers.hold_lock, root.parent, its_end)
+    reached.recv_bytes()
+
+    class Listener(logging.Handler):
+        def emit(self, message: logging.LogRecord) -> None:
+            reached.send_bytes(b".")
+
+    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
+    listener = Listener()
+    logging.getLogger("aquila").addHandler(listener)
+    try:
+        record("one")
+    finally:
+        logging.getLogger("aquila").removeHandler(listener)
+    assert finished(process) == 0
+    assert prompts(root / "x.yaml") == ["one"]
+    (message,) = [one.getMessage() for one in caplog.records if "waiting to write" in one.getMessage()]
+    assert f"{root / 'x.yaml'}: waiting to write it; process {process.pid} on " in message
+
+
+def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record("first")
+    before = (root / "x.yaml").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(cassette_files, "MAX_BYTES", len(before) + 10)
+        with pytest.raises(CassetteWriteError, match=r"may have .* waits in the journal.*convert .*--to msgpack"):
+            record("second")
+        assert (root / "x.yaml").read_bytes() == before
+        stored = cassette_files.load_cassette(root / "x.yaml")
+        cassette_files.save_cassette(root / "x.msgpack", stored)
+        (root / "x.yaml").unlink()
+        assert recovery.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
+    assert prompts(root / "x.msgpack") == ["first", "second"]
+
+
+def test_a_new_cassette_that_would_be_too_large_is_taken_over_as_msgpack(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cassette_files, "MAX_BYTES", 10)
+    with pytest.raises(CassetteWriteError, match=r"Nothing was written.*aquila cassettes accept --to msgpack"):
+        record("first")
+    assert not (root / "x.yaml").exists()
+    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    record("first", "second")
+    assert prompts(root / "x.msgpack") == ["first", "second"]
+    assert not (root / "x.yaml").exists()
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_pending_recording_that_would_be_too_large_waits_and_is_taken_over_as_msgpack(
+    root: Path, monkeypatch: pytest.MonkeyPatch, was_there: bool
+) -> None:
+    if was_there:
+        record("first")
+    room = (root / "x.yaml").stat().st_size if was_there else 0
+    with monkeypatch.context() as patched:
+        patched.setattr(cassette_files, "MAX_BYTES", room + 10)
+        command = r"convert \S*/x\.yaml --to msgpack --replace" if was_there else "accept --to msgpack"
+        with pytest.raises(ZeroDivisionError) as caught, aquila.use_cassette("x"), aquila.http_client() as client:
+            post(client, "second")
+            raise ZeroDivisionError
+        assert re.search(f"waits in the journal.*aquila cassettes {command}", "".join(caught.value.__notes__))
+        assert not (root / "x.pending.yaml").exists()
+    if was_there:
+        cassette_files.save_cassette(root / "x.msgpack", cassette_files.load_cassette(root / "x.yaml"))
+        (root / "x.yaml").unlink()
+    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    assert prompts(root / "x.msgpack") == [*(["first"] if was_there else []), "second"]
+
+
+def test_without_a_free_file_descriptor_the_error_says_so(root: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        with pytest.raises(OSError, match="Too many"):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(CassetteWriteError, match=r"Too many open files.*ulimit -n"):
+            record("first")
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_deleted_working_directory_is_a_clear_error(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, aquila\n"
+        "from aquila.recording import runtime\n"
+        "os.rmdir(os.getcwd())\n"
+        "try:\n"
+        "    runtime.current_settings().cassette_root()\n"
+        "except aquila.errors.ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AQUILA_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env=environment
+    )
+    assert "the working directory was deleted" in done.stdout
+    assert "AQUILA_CASSETTE_DIR" in done.stdout

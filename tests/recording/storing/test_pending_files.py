@@ -1,0 +1,50 @@
+"""The pending files beside the cassettes of a whole run are found, and a folder without any is only listed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aquila.recording.storing import pending_files
+
+FORMS = ["one.pending.yaml", "two.pending.msgpack", "three.script.pending.yaml"]
+
+
+def test_pending_files_are_found_in_every_folder_and_form(tmp_path: Path) -> None:
+    for folder in ("tests", "tests/deep", "other"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    waiting = [tmp_path / "tests" / FORMS[0], tmp_path / "tests/deep" / FORMS[1], tmp_path / "other" / FORMS[2]]
+    for path in waiting:
+        path.write_text("")
+    (tmp_path / "tests/unused.pending.yaml").write_text("")
+    cassettes = ["tests/one", "tests/two", "tests/deep/one", "tests/deep/two", "other/three", "gone/one"]
+    found = list(pending_files.find_all_pending_files((tmp_path, name) for name in cassettes))
+    assert found == [(tmp_path, path) for path in waiting]
+
+
+def test_a_folder_without_pending_files_is_listed_once_and_no_file_in_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tests").mkdir()
+    listed: list[object] = []
+    list_folder = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or list_folder(folder))
+    monkeypatch.setattr(pending_files, "find_pending_files", lambda root, name: pytest.fail(f"looked for {name}"))
+    names = [f"tests/test_{number}" for number in range(9)]
+    assert list(pending_files.find_all_pending_files((tmp_path, name) for name in names)) == []
+    assert listed == [str(tmp_path / "tests")]
+
+
+def test_files_are_looked_for_one_by_one_in_a_folder_that_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FORMS[0]).write_text("")
+
+    def refuse(folder: str) -> list[str]:
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    found = list(pending_files.find_all_pending_files([(tmp_path, "one"), (tmp_path, "two")]))
+    assert found == [(tmp_path, tmp_path / FORMS[0])]
