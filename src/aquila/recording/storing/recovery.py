@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.storage import cassette_files, journal
@@ -23,6 +23,8 @@ from aquila.recording.storing.journal_merging import (
     update_cassette,
 )
 from aquila.recording.storing.storage_failures import StorageFailure, list_failures
+
+_Rows: TypeAlias = Sequence[NewRecording | RecordingPlayed]
 
 
 class RecoveryResult(NamedTuple):
@@ -70,11 +72,11 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
         damaged = [failure for failure in failures if failure.path.suffix == journal.DAMAGED]
         failures = [failure for failure in failures if failure not in damaged]
         left = {failure.path for failure in failures}
-        for name, rows in changes_by_cassette(_redact_again(_without_left_answers(groups))).items():
+        for name, rows in _by_cassette(_without_left_answers(groups)).items():
             path = root / name
             try:
                 path = _path_for(root, name, new_as)
-                count = _add_recordings(path, rows, root)
+                count = _add_recordings(path, changes_by_cassette(_redact_again(rows))[name], root)
             except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
                 failures.append(StorageFailure(path, error))
                 left.update(paths)  # merging them again later changes nothing for the cassettes that took theirs
@@ -107,8 +109,8 @@ def _path_for(root: Path, name: str, new_as: str) -> Path:
 
 
 def _without_left_answers(
-    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]],
-) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
+    groups: Mapping[JournalGroup, _Rows],
+) -> dict[JournalGroup, _Rows]:
     """Leave out the answers that were not read to their end.
 
     The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
@@ -117,9 +119,14 @@ def _without_left_answers(
     return {group: [row for row in rows if not _was_left(row)] for group, rows in groups.items()}
 
 
-def _redact_again(
-    groups: Mapping[JournalGroup, Sequence[NewRecording | RecordingPlayed]],
-) -> dict[JournalGroup, list[NewRecording | RecordingPlayed]]:
+def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[JournalGroup, _Rows]]:
+    cassettes: dict[str, dict[JournalGroup, _Rows]] = defaultdict(dict)
+    for group, rows in groups.items():
+        cassettes[group[0]][group] = rows
+    return cassettes
+
+
+def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup, _Rows]:
     """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
     made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
     # Its settings are not known here. It has kept these, so they stay.
