@@ -48,21 +48,18 @@ class SetVariables:
     def __init__(self) -> None:
         # Each with its position; the one that was set last is the last one.
         self._rows: dict[tuple[bytes, bytes], int] = {}
-        self._count = 0
-        self._blocks = 0
-        self._environment = os.environ
-
-    @property
-    def count(self) -> int:
+        self.count = 0
         """The position behind the last one."""
-        return self._count
+        self.environment = os.environ
+        """What is watched. If a program puts something else in the place of ``os.environ``, that calls nothing."""
+        self._blocks = 0
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
         """Note what is set until the block ends. What was noted stays."""
         with _lock:
             if not self._blocks:
-                self._environment = os.environ
+                self.environment = os.environ
             self._blocks += 1
             if not self._is_noting():  # or no longer: others put something in its place too, and take it back
                 os.putenv = _NotingPutenv(self, os.putenv)
@@ -87,8 +84,8 @@ class SetVariables:
             return
         with _lock:
             self._rows.pop((name, value), None)
-            self._rows[name, value] = self._count
-            self._count += 1
+            self._rows[name, value] = self.count
+            self.count += 1
             if len(self._rows) > _MOST:
                 self._drop()
 
@@ -103,10 +100,6 @@ class SetVariables:
         with _lock:
             rows = itertools.takewhile(lambda row: row[1] >= position, reversed(self._rows.items()))
             return [_decode(row) for row, _ in rows][::-1]
-
-    def has_another_environment(self) -> bool:
-        """Whether a program has put something else in the place of ``os.environ``, which calls nothing."""
-        return os.environ is not self._environment
 
 
 class _NotingPutenv:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -14,6 +15,8 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
 from aquila.plugins import plugin_manager
 from aquila.recording import runtime
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class RedactorCache:
@@ -110,13 +113,12 @@ class _SecretsSet:
 
     def find(self) -> Mapping[str, str]:
         """Return those that were set since the last call, each with its kind."""
-        variables, count = self._variables, self._variables.count
-        rows: Iterable[tuple[str, str]] = ()
-        if count != self._position:
-            rows, self._position = variables.since(self._position), count
-        if variables.has_another_environment():
-            rows = (*rows, *os.environ.items())
-        return _secrets_among(rows)
+        variables = self._variables
+        count, is_watched = variables.count, os.environ is variables.environment
+        if is_watched and count == self._position:  # as of nearly all calls, of which a request makes several
+            return _NONE
+        rows, self._position = variables.since(self._position), count
+        return _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
 
 
 def _secrets_among(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
