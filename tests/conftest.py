@@ -3,7 +3,7 @@
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,17 @@ def pytest_collection() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     """Behind each module, collect what its tests have left behind, and let the garbage collector forget the rest.
 
     What modules load lives as long as the process, too. Looked at again and again, it takes a tenth of the time of all
     tests; and garbage that complains is found out near the test that it is of.
     """
-    yield
+    result = yield  # only now the test has let go of the values of its fixtures
     if nextitem is None or nextitem.path != item.path:
         gc.collect()
         gc.freeze()
+    return result
 
 
 @pytest.hookimpl(trylast=True)
