@@ -8,7 +8,7 @@ import huey as _huey
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
-from huey.exceptions import TaskException
+from huey.exceptions import HueyException, TaskException
 from huey.registry import Message
 from huey.storage import BlackHoleStorage
 from hypothesis import given
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected, PickledMessages, TaskError
 from aquila.huey import MemoryHuey, MsgpackSerializer, current_task, dead_letters
-from aquila.huey.delivery.claimed_jobs import find_claimed_job
+from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, run_periodic, use_test_queue
@@ -161,12 +161,49 @@ def test_one_that_is_signed_as_it_should_be_ends_its_job_whatever_is_wrong_with_
         huey.result("the id", blocking=True, timeout=60)
 
 
-@given(st.binary(max_size=60), st.integers(0, 7))
-def test_whatever_bytes_say_they_are_nothing_is_raised(data, flags):
-    serializer = MsgpackSerializer()
-    for each in (data, b"\xc1q\x01%c%s" % (flags, data), b"\x80\x04" + data):
-        find_claimed_job(serializer, each)
-        find_claimed_job(_huey.serializer.Serializer(), each)
+ODD_TEXTS = ["\ud800x", "a\0b", "\0", "", "\n", "x" * 300, "é", "the id"]
+
+
+def pickled_call(id="the id", name="jobs.unknown", **fields):
+    return pickle.dumps(Message(id=id, name=name, args=(), kwargs={}, **fields))
+
+
+@given(
+    st.tuples(st.sampled_from([b"", b"\xc1q\x01\4", b"\xc1q\x01\7", b"\x80\x04"]), st.binary(max_size=60)).map(b"".join)
+    | st.builds(pickled_call, st.sampled_from(ODD_TEXTS), st.sampled_from(ODD_TEXTS) | st.text(max_size=9))
+)
+def test_whatever_bytes_say_they_are_they_are_kept_and_nothing_is_raised(data):
+    for serializer in (MsgpackSerializer(), _huey.serializer.Serializer()):
+        huey = MemoryHuey("app", serializer=MsgpackSerializer())
+        huey.serializer = serializer
+        bury_unreadable(huey, data, HueyException("not known"), pytest.fail)
+        (letter,) = dead_letters(huey)
+        assert letter.message == data
+        for text in (letter.id, letter.task_id or "", letter.task_name or ""):
+            text.encode()  # A storage can.
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "\ud800x"},
+        {"name": "\ud800x"},
+        {"id": "a\0b"},
+        {"priority": 2**70},
+        {"on_complete": Message("\ud800x", "jobs.next")},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("reads_pickles", [False, True])
+def test_what_a_pickle_says_that_no_storage_holds_does_not_come_back_for_ever(make, fields, reads_pickles):  # noqa: F811
+    huey = make("sqlite")
+    if reads_pickles:
+        huey.serializer = _huey.serializer.Serializer()
+    data = pickled_call(**fields)
+    huey.storage.enqueue(data)
+    assert huey.dequeue() is None
+    assert [letter.message for letter in dead_letters(huey)] == [data]
+    assert huey.pending_count() == 0
 
 
 @pytest.mark.parametrize("kind", slow_but(["redis"], KINDS))

@@ -33,6 +33,7 @@ logger = logging.getLogger("huey.aquila")
 _LONGEST_ID = 200  # Characters.
 _NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.
 _LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
+_GREATEST_PRIORITY = 2**53  # A pickle holds numbers that no storage can.
 
 
 def bury_unreadable(
@@ -55,6 +56,7 @@ def bury_unreadable(
             "one that only makes the Huey"
         )
     priority = None if message is None else message.priority
+    # Whatever is raised from here on is the storage's: a message that can never be kept would be put back for ever.
     try:
         job = _find_job(huey, data) if message is None else (message.id, message.name)
         id = identify_message(data) if job is None else job[0]
@@ -113,7 +115,12 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
     except Exception:  # noqa: BLE001 -- whatever a serializer raises
         return None
     known = isinstance(message, Message) and isinstance(message.id, str) and isinstance(message.name, str)
-    return message if known and 0 < len(message.id) <= _LONGEST_ID else None
+    return message if known and _can_be_key(message.id) else None
+
+
+def _can_be_key(id: str) -> bool:
+    """Whether every storage can keep something under an id. A pickle holds any text."""
+    return 0 < len(id) <= _LONGEST_ID and "\0" not in id and make_text_sendable(id) == id
 
 
 def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
@@ -139,7 +146,7 @@ def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> N
     error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": id})
     huey.put_result(id, error)
     following: Any = None if message is None else message.on_complete
-    while isinstance(following, Message) and isinstance(following.id, str):
+    while isinstance(following, Message) and isinstance(following.id, str) and _can_be_key(following.id):
         huey.put_result(following.id, error)
         following = following.on_complete
 
@@ -194,13 +201,13 @@ def _letter(
     details: str = "",
 ) -> DeadLetter:
     return DeadLetter(
-        id=id[:_LONGEST_ID].replace("\0", ""),
+        id=make_text_sendable(id).replace("\0", "")[:_LONGEST_ID] or identify_message(message),
         kind=kind,
-        reason=make_text_sendable(" ".join(redact_safely(reason).split()))[:_LONGEST_REASON],
+        reason=" ".join(redact_safely(reason).split())[:_LONGEST_REASON],
         at=_NO_TIME,
         message=bytes(message),
         task_id=task_id,
         task_name=name,
-        details=make_text_sendable(shorten(redact_safely(details), _LONGEST_DETAILS)),
-        priority=priority if isinstance(priority, int | float) else None,
+        details=shorten(redact_safely(details), _LONGEST_DETAILS),
+        priority=priority if isinstance(priority, int | float) and abs(priority) <= _GREATEST_PRIORITY else None,
     )

@@ -31,8 +31,12 @@ def find_claimed_job(serializer: Any, data: bytes) -> tuple[str, str] | None:
     else:
         # Huey's own believes everything; of one that checks something first nothing is known.
         found = _read_pickle(data) if type(serializer) is Serializer else None
-    is_told = found is not None and all(type(each) is str and 0 < len(each) <= _LONGEST_ID for each in found)
-    return found if is_told else None
+    return found if found is not None and all(map(_is_sound, found)) else None
+
+
+def _is_sound(text: Any) -> bool:
+    """Whether a text can be an id or a name: a pickle holds texts that no storage can."""
+    return type(text) is str and 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
 def _read_pickle(data: bytes) -> tuple[str, str] | None:

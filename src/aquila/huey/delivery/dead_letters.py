@@ -22,6 +22,7 @@ import msgpack
 from aquila.errors import MessageRejected, TaskError
 from aquila.huey.limits.unique_jobs import claim_again
 from aquila.huey.scope_reference import KEY
+from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import Entry, state_of
 
@@ -201,11 +202,13 @@ class DeadLetters:
     def put(self, letter: DeadLetter) -> None:
         """Keep a letter. One with the same id is replaced. Its time is that of the storage's clock."""
         now = self._state.now()
-        fields = {
-            "at": now, "kind": letter.kind, "reason": letter.reason, "details": letter.details,
-            "message": letter.message, "task_id": letter.task_id, "task_name": letter.task_name,
-            "priority": letter.priority,
+        texts = {
+            "reason": letter.reason, "details": letter.details,
+            "task_id": letter.task_id, "task_name": letter.task_name,
         }  # fmt: skip
+        # All of it can be packed: who puts a letter takes what is raised here for a storage that is away.
+        sendable = {name: text and make_text_sendable(text) for name, text in texts.items()}
+        fields = {"at": now, "kind": letter.kind, "message": letter.message, "priority": letter.priority, **sendable}
         self._state.put(TABLE, letter.id, msgpack.packb(fields), order=now)
         if next(_puts) % _TIDIED_EVERY == 0:
             self.tidy()
