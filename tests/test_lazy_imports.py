@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,22 @@ def test_a_module_is_imported_when_a_name_of_it_is_used_and_then_takes_the_place
     assert unloaded not in sys.modules
     assert namespace["lazy"].double(3) == 6  # type: ignore[attr-defined]
     assert namespace["lazy"] is sys.modules[unloaded]
+
+
+def test_a_module_is_imported_while_a_test_replaces_the_function_behind_import_statements(
+    unloaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace: dict[str, object] = {}
+    lazy_modules(namespace, lazy=unloaded)
+    find = builtins.__import__
+
+    def fake(name: str, globals: Any, locals: Any, fromlist: Any, level: int) -> Any:
+        return find(name, globals, locals, fromlist, level)  # as an import statement calls it: with all arguments
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", fake)
+        answer = namespace["lazy"].answer  # type: ignore[attr-defined]
+    assert answer == 42
 
 
 def test_one_who_looks_at_everything_in_a_namespace_imports_nothing(unloaded: str) -> None:

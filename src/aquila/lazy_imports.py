@@ -5,6 +5,7 @@ Not for the root package, whose import loads no other module.
 
 from __future__ import annotations
 
+import _frozen_importlib
 import sys
 from collections.abc import Callable, Mapping
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def _import_module(name: str) -> ModuleType:
-    __import__(name)
-    return sys.modules[name]
+    # As `importlib.import_module` does, which is not loaded here. Not `__import__`: tests put others in its place.
+    module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
+    return module
 
 
 class LazyModule:

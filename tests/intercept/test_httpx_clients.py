@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import subprocess
 import sys
@@ -397,3 +399,24 @@ def test_a_decorated_function_is_covered_sync_and_async(server: Upstream) -> Non
 
     assert ask() == anyio.run(replayed)
     assert len(server.requests) == 1
+
+
+def test_a_mock_without_a_name_answers_around_a_cassette(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = library.Response(200, text="mocked")
+    monkeypatch.setattr(library.HTTPTransport, "handle_request", functools.partial(lambda request: answer))
+    with aquila.use_cassette("x"), library.Client() as client:
+        assert client.get("https://api.openai.com/v1/models").text == "mocked"
+
+
+@pytest.mark.parametrize("ask", ["stream by hand", "no length"])
+def test_an_upstream_gets_the_fields_that_a_client_has_left_out(ask: str, server: Upstream) -> None:
+    request = httpx.Request("POST", server.url + "/v1/chat/completions", stream=httpx.ByteStream(body_bytes("hi")))
+    if ask == "no length":
+        request = httpx.Request("POST", str(request.url), content=body_bytes("hi"))
+        del request.headers["content-length"]
+    with aquila.use_cassette("x", transport="record", upstream="httpx2:HTTPTransport"), httpx.Client() as client:
+        assert client.send(request).status_code == 200
+
+
+def body_bytes(prompt: str) -> bytes:
+    return json.dumps(body(prompt)).encode()

@@ -59,6 +59,28 @@ def test_patches_last_until_the_last_holder_withdraws(patches: PatchSet) -> None
     assert sys.meta_path == finders
 
 
+def test_a_patch_that_fails_leaves_nothing_behind_and_the_next_holder_patches() -> None:
+    fails = [True]
+
+    def patch(module: ModuleType) -> Iterable[Patch]:
+        yield Patch(Client, "own", patched)
+        if fails:
+            raise RuntimeError("cannot be patched")
+
+    patches = PatchSet(ImportHooks(), {__name__: patch})
+    finders = list(sys.meta_path)
+    with pytest.raises(RuntimeError, match="cannot be patched"):
+        patches.put_in_force("one")
+    assert not patches.in_force
+    assert Client().own() == "theirs"
+    assert sys.meta_path == finders
+    fails.clear()
+    patches.put_in_force("two")
+    assert Client().own() == "ours around theirs"
+    patches.withdraw("two")
+    assert Client().own() == "theirs"
+
+
 def test_what_a_tool_has_put_back_is_patched_again_and_what_it_put_on_top_is_not(patches: PatchSet) -> None:
     before, kept = dict(Client.__dict__), (Client.own, Client.inherited)
     patches.put_in_force("holder")

@@ -85,7 +85,7 @@ def test_an_error_of_the_report_fails_no_test_and_no_run(project: Project, monke
         context.setattr("aquila.run_report.collecting.ExchangeCollector.take_in", fail)
         result = project.run(REPORT, tests="def test_it(aquila_script): pass")
     result.assert_outcomes(passed=1)
-    assert read(project)["notes"] == ["something could not be recorded: RuntimeError: of the report"]
+    assert read(project)["notes"] == ["something could not be noted for the report: RuntimeError: of the report"]
     monkeypatch.setattr("pytest_aquila.run_report.written_reports.join_parts", fail)
     result = project.run(REPORT)
     result.assert_outcomes(passed=1)

@@ -68,11 +68,11 @@ class HttpxClients:
 
     def _catch_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
         # A mock may answer in the place of the library. What it lets through meets the guard of connections.
-        replaced, name = is_replaced(original, library), original.__name__
+        replaced = is_replaced(original, library)
 
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
-            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, name):
+            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, "handle_request"):
                 return original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return httpx_sockets.answer(library, transport, request, original)
@@ -84,11 +84,11 @@ class HttpxClients:
         return handle_request
 
     def _catch_async_requests(self, library: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        replaced, name = is_replaced(original, library), original.__name__
+        replaced = is_replaced(original, library)
 
         @functools.wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
-            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, name):
+            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, "handle_async_request"):
                 return await original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return await httpx_sockets.answer_async(library, transport, request, original)

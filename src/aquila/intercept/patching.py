@@ -94,8 +94,12 @@ class PatchSet:
             first = not self._holders
             self._holders.add(holder)
             if first:
-                for library, patch in self._libraries.items():
-                    self._hooks.call_when_imported(library, self._patching(patch))
+                try:
+                    for library, patch in self._libraries.items():
+                        self._hooks.call_when_imported(library, self._patching(patch))
+                except BaseException:
+                    self.withdraw(holder)  # else the next holder would not be the first, and nothing would be patched
+                    raise
 
     def withdraw(self, holder: object) -> None:
         """Undo ``put_in_force``. With the last holder every patched attribute is what it was."""

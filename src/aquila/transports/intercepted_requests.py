@@ -119,12 +119,15 @@ def _library_of(thing: Any) -> Any:
 
 def _read_request(request: Any) -> httpx2.Request:
     """The request of httpx2 that says the same as one of httpx, whose body has been read."""
+    headers, body = request.headers, request.content
+    if "host" not in headers or (body and not {"content-length", "transfer-encoding"} & headers.keys()):
+        with_all: httpx2.Request = _convert_request(httpx2, request)  # adds what is missing, and takes longer
+        return with_all
     read = httpx2.Request(
         request.method,
         parse_url(str(request.url)),
-        headers=request.headers.raw,
-        # Not `content`: for that httpx2 looks which header fields are missing, and the client has set them all.
-        stream=httpx2.ByteStream(request.content),
+        headers=headers.raw,
+        stream=httpx2.ByteStream(body),
         extensions=request.extensions,
     )
     read.read()

@@ -60,8 +60,15 @@ def innermost_stream(response: httpx2.Response) -> Any:
     return stream
 
 
-parse_url = functools.lru_cache(maxsize=256)(httpx2.URL)
-"""The URL of httpx2 for a text. URLs never change, programs ask at few, and parsing one takes longer than a replay."""
+_parse_plain_url = functools.lru_cache(maxsize=256)(httpx2.URL)
+
+
+def parse_url(text: str) -> httpx2.URL:
+    """Return the URL of httpx2 for a text. Programs ask at few, and parsing one takes longer than a replay.
+
+    One that may hold a key is not remembered: it would be in memory for as long as the process.
+    """
+    return httpx2.URL(text) if "?" in text or "@" in text else _parse_plain_url(text)
 
 
 def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:

@@ -41,11 +41,11 @@ class ReportGuard:
             self.is_over = True
             self._note(f"nothing more could be collected: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001 - no test and no run fails because of its report
-            self._note(f"something could not be recorded: {type(error).__name__}: {error}")
+            self._note(f"something could not be noted for the report: {type(error).__name__}: {error}")
         return None
 
     def _note(self, problem: str) -> None:
         try:
             self.problem = self.problem or outgoing.redact_outgoing(problem)
         except Exception:  # noqa: BLE001 - as above
-            self.problem = "something could not be recorded"
+            self.problem = "something could not be noted for the report"

@@ -160,11 +160,13 @@ def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_
     assert prompts(root / "x.yaml")[1:] == ["new"]
 
 
-def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef", prompt: str = "") -> Path:
+def leave_journal(
+    root: Path, name: str, scope: str = "0123456789abcdef", prompt: str = "", field: str = "x-kept"
+) -> Path:
     """Leave a journal with one recording for a cassette, as a killed run does."""
     request = RecordedRequest("POST", "https://api.example/v1", (), json.dumps({"prompt": prompt or name}).encode())
     interaction = Interaction(
-        request, RecordedResponse(200, (("x-kept", "as the run wanted it"),), (RecordedChunk(b"answer"),))
+        request, RecordedResponse(200, ((field, "as the run wanted it"),), (RecordedChunk(b"answer"),))
     )
     rules = MatchRules()
     left = journal.Journal(root, scope)
@@ -176,15 +178,16 @@ def leave_journal(root: Path, name: str, scope: str = "0123456789abcdef", prompt
     return path
 
 
+@pytest.mark.parametrize("field", ["x-kept", "x.trace.id"])
 def test_what_is_known_to_be_secret_when_a_journal_is_taken_over_is_in_no_cassette(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
-    leave_journal(root, "x", prompt="eagle-4711-of-the-sea")
+    leave_journal(root, "x", prompt="eagle-4711-of-the-sea", field=field)
     monkeypatch.setenv("DB_PASSWORD", "eagle-4711-of-the-sea")
     assert recovery.recover_journals(root) == ([(root / "x.yaml", 1)], [])
     assert prompts(root / "x.yaml") == ["[redacted]"]
     (recorded,) = cassette_files.load_cassette(root / "x.yaml").interactions
-    assert recorded.response.headers == (("x-kept", "as the run wanted it"),)
+    assert recorded.response.headers == ((field, "as the run wanted it"),)
 
 
 def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_taken_over(root: Path) -> None:

@@ -43,11 +43,13 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew, reason_of
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import optional
     from aquila.cassettes.codecs.event_streams import chunk_list, table_reader, table_writer
 else:  # a compiled copy has no tables
     lazy_modules(
         globals(),
         chunk_list="aquila.cassettes.codecs.event_streams.chunk_list",
+        optional="aquila.optional",
         table_reader="aquila.cassettes.codecs.event_streams.table_reader",
         table_writer="aquila.cassettes.codecs.event_streams.table_writer",
     )
@@ -208,9 +210,7 @@ def _unpack_trusted(data: bytes | memoryview, source: str) -> list[Any]:
 
 
 def _too_new_error(what: str, source: str) -> CassetteTooNew:
-    return CassetteTooNew(
-        f"{source}: written by a newer Aquila ({what}). Upgrade with: pip install --upgrade pytest-aquila"
-    )
+    return CassetteTooNew(f"{source}: written by a newer Aquila ({what}). Upgrade with: {optional.upgrade_command()}")
 
 
 def _build_interaction(row: Any) -> Interaction:

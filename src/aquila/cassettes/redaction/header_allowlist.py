@@ -58,7 +58,7 @@ def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
     lowered = {name.strip().lower() for name in names}
     for name in lowered:
         stem = name.removesuffix("*").rstrip("-")
-        if not stem or not stem.isascii() or not stem.replace("-", "").replace("_", "").isalnum():
+        if not _is_name(stem):
             raise ConfigError(f"{setting}: {name!r} is not the name of a header field; write for example 'x-trace-id'.")
         if is_secret_header(stem):
             raise ConfigError(
@@ -66,6 +66,15 @@ def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
                 "matched or added. Remove it."
             )
     return tuple(sorted(lowered))
+
+
+def can_be_named(name: str) -> bool:
+    """Whether ``check_header_names`` accepts the name of a field. Others may be stored, but no setting names them."""
+    return _is_name(name) and not is_secret_header(name.lower())
+
+
+def _is_name(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace("_", "").isalnum()
 
 
 def is_allowed_header(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:

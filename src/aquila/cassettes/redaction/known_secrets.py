@@ -164,6 +164,7 @@ def _python_spellings_of(text: str) -> set[str]:
     escaped = text.replace("\\", "\\\\")
     quoted = {escaped, escaped.replace("'", "\\'")}
     spellings = quoted | {_NOT_ASCII.sub(_escape_bytes, each) for each in quoted}
+    spellings |= {ascii(text)[1:-1], repr(text.encode("utf-8", "surrogatepass"))[2:-1]}
     if not text.isprintable():
         spellings |= {"".join(char if char.isprintable() else repr(char)[1:-1] for char in each) for each in quoted}
     return spellings

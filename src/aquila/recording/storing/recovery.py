@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.redaction.header_allowlist import can_be_named
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
@@ -129,9 +130,9 @@ def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[Journal
 def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup, _Rows]:
     """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
     made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
-    # Its settings are not known here. It has kept these, so they stay.
+    # Its settings are not known here. It has kept these, so they stay. What no setting can name stays by itself.
     kept = {name for each in made for message in (each.request, each.response) for name, _ in message.headers}
-    return late_secrets.redact_groups(groups, tuple(sorted(kept)))
+    return late_secrets.redact_groups(groups, tuple(sorted(filter(can_be_named, kept))))
 
 
 def _was_left(row: NewRecording | RecordingPlayed) -> bool:

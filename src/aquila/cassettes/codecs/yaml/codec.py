@@ -17,6 +17,7 @@ from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
     from aquila.cassettes.codecs.yaml import parser, written_items
 else:
@@ -24,6 +25,7 @@ else:
         globals(),
         cassetter="aquila.cassettes.codecs.cassetter",
         foreign="aquila.cassettes.codecs.foreign",
+        optional="aquila.optional",
         parser="aquila.cassettes.codecs.yaml.parser",
         vcrpy="aquila.cassettes.codecs.vcrpy",
         written_items="aquila.cassettes.codecs.yaml.written_items",
@@ -107,6 +109,6 @@ def _corrupt_error(error: FormatError, data: bytes, source: str) -> CassetteCorr
     if error.newer:
         return CassetteTooNew(
             f"{source}, line {line}: written by a newer Aquila ({error.what}). "
-            "Upgrade with: pip install --upgrade pytest-aquila"
+            f"Upgrade with: {optional.upgrade_command()}"
         )
     return CassetteCorrupt(f"{source}, line {line}: {error.what}. {advice_for(data)}")
