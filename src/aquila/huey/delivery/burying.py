@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from huey.api import PeriodicTask, Task
+from huey.constants import EmptyData
 from huey.exceptions import HueyException
 from huey.registry import Message
 from huey.utils import Error
@@ -72,7 +73,11 @@ def bury_unreadable(
         _say_unkept(huey.name, reason, None if put_back is None else lambda: put_back(priority))
         raise
     logger.error("a message in the queue %r is now dead letter %s: %s", huey.name, id, reason)
-    if job is not None and not (is_claimed and _has_result(huey, job[0])):
+    if job is None:
+        return
+    if is_claimed and _is_over(huey, job[0]):
+        release_unknown_claim(huey, job[0], job[1])  # That of a job that is over, and was retried by hand.
+    else:
         end_unread_job(huey, job[0], job[1], reason, message)
 
 
@@ -134,9 +139,23 @@ def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
     return found
 
 
-def _has_result(huey: Any, id: str) -> bool:
-    """Whether a job has ended already, or failed and is retried: the message is an odd copy of one that was read."""
-    return ask_until_answered(lambda: bool(huey.storage.has_data_for_key(id)), patience=PATIENCE)
+def _is_over(huey: Any, id: str) -> bool:
+    """Whether a job has ended already, as far as is known: then the message is an odd copy of one that was read.
+
+    One that has failed and is retried is not over: the message may be that of its retry. A result that cannot be read
+    here either is believed to be the last.
+    """
+    publisher = getattr(huey, "publisher", None)
+    if publisher is not None and ask_until_answered(lambda: publisher.has_ended_well(id), patience=PATIENCE):
+        return True  # It may have no result: None is not stored, and one that was fetched is there no more.
+    data = ask_until_answered(lambda: huey.storage.peek_data(id), patience=PATIENCE)
+    if data is EmptyData:
+        return False
+    try:
+        result = huey.serializer.deserialize(data)
+        return not (isinstance(result, Error) and result.metadata["retries"])
+    except Exception:  # noqa: BLE001 -- whatever lies there, and whatever a serializer raises
+        return True
 
 
 def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> None:

@@ -32,7 +32,7 @@ from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
 from aquila.huey.live.storing import RecordStore
-from aquila.huey.live.summaries import JobRun, JobSummary
+from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
@@ -182,9 +182,16 @@ class JobPublisher:
         """End a job whose retry became a dead letter before it was published to which job the message belongs."""
         letters = DeadLetters(self.huey)
         letter = letters.get(retried.message)
-        if letter is not None and letter.task_id is None:
+        # Whoever has buried it may have believed what it says, and have ended the job: what was published since says
+        # that it is retried.
+        if letter is not None and letter.task_id in (None, retried.id):
             letters.put(replace(letter, task_id=retried.id, task_name=retried.name))
             end_unread_job(self.huey, retried.id, retried.name, letter.reason)
+
+    def has_ended_well(self, job: str) -> bool:
+        """Whether it is published of a job that it was done or cancelled. Raises what the storage raises."""
+        summary = decode_summary(job, state_of(self.huey).get(JOBS_TABLE, job))
+        return summary is not None and summary.state in ("done", "canceled")
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
         """Say that a job failed which no worker can begin."""
