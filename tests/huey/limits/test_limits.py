@@ -52,6 +52,16 @@ def limit(huey, text, **options):
     set_limits(huey, text, counts_in_tests=True, **options)
 
 
+def test_scheduled_tasks_of_a_test_are_held_to_a_limit_as_at_their_time(huey, provider):
+    limit(huey, "openai: 1/min")
+    task = ask_task(huey, "{x}", name="answer", transport=provider)
+    for number in range(3):
+        task.schedule((number,), delay=3600)
+    drained = drain_queue(with_scheduled=True)
+    assert drained["complete"] == 3
+    assert drained["retry"] >= 3  # Each of those after the first comes back for its turn.
+
+
 def ask(huey, limits, need=None, lease=60.0):
     state = state_of(huey)
     need = need or Need(name=uuid.uuid4().hex, read=1, longest_answer=0)
@@ -203,7 +213,7 @@ def test_of_threads_that_race_as_many_are_let_in_as_may_be(make_huey, kind):
 RACER = """
 import sys
 from aquila.huey import {kind}
-from aquila.huey.limits.counting import Turn
+from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import Need, acquire, counters_of
 from aquila.huey.state import state_of
@@ -214,7 +224,7 @@ sys.stdin.readline()
 let_in = 0
 for number in range(30):
     found = acquire(state, counters, Need(name=sys.argv[1] + str(number), read=1), {lease}, state.now())
-    let_in += not isinstance(found, Turn)
+    let_in += not isinstance(found, LimitTurn)
 print(let_in, flush=True)
 sys.stdin.readline()
 """

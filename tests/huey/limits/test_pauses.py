@@ -53,13 +53,34 @@ def test_a_pause_lasts_no_longer_than_a_task_is_ever_to_wait(huey):
     assert all(run.retry.delay < 1000 for run in drained.runs if run.state == "retry")
 
 
-@pytest.mark.parametrize("data", [b"[1%s, 1]" % (b"0" * 400), b"[Infinity, 1]", b"[NaN, NaN]", b"[1]", b"{}", b"no"])
+NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, NaN]", b"[1, 1]", b"[[], 1, 1]", b"{}", b"no"]
+
+
+@pytest.mark.parametrize("data", NO_PAUSES)
 def test_a_pause_that_is_none_is_not_kept(data):
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     pauses.note_pause(state, request, 10.0)
     (entry,) = state.entries(pauses.TABLE)
     state.put(pauses.TABLE, entry.key, data, order=entry.order)
-    assert pauses.find_delay(state, request, state.now) == 0.0
+    assert pauses.find_delay(state, request) == 0.0
+
+
+def test_a_pause_is_kept_that_a_later_version_says_more_of():
+    state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    pauses.note_pause(state, request, 10.0)
+    (entry,) = state.entries(pauses.TABLE)
+    state.put(pauses.TABLE, entry.key, entry.value[:-1] + b', "why", {"more": null}]', order=entry.order)
+    assert 9 < pauses.find_delay(state, request) < 11
+
+
+def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time():
+    state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
+    now = state.now()
+    state.now = lambda: now
+    pauses.note_pause(state, request, 100.0)
+    assert pauses.find_delay(state, request, now + 90) == 10.0
+    assert pauses.find_delay(state, request) == 100.25
+    assert pauses.find_delay(state, request, now + 101) == 0.0
 
 
 def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
@@ -67,10 +88,10 @@ def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its
     state.now = lambda: clock[0]
     request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     pauses.note_pause(state, request, 10.0)
-    delays = [pauses.find_delay(state, request, state.now) for _ in range(40)]
+    delays = [pauses.find_delay(state, request) for _ in range(40)]
     assert delays == [10 + place * 0.25 for place in range(40)]
     clock[0] = 1010.0
-    assert [pauses.find_delay(state, request, state.now) for _ in range(3)] == [0.0] * 3
+    assert [pauses.find_delay(state, request) for _ in range(3)] == [0.0] * 3
 
 
 @pytest.mark.parametrize("failing", ["clock", "table", "connection"])

@@ -43,7 +43,7 @@ class Counts:
     seconds: float = 4.0
     tokens: float = 256.0
     at: float = 0.0
-    """When it last changed. Where that is still to come somebody has put the clock back."""
+    """When it last changed, by the clock. Where that is still to come somebody has put the clock back."""
 
     @classmethod
     def read(cls, data: bytes | None) -> Counts:
@@ -93,7 +93,8 @@ class Asking:
 
     ``tokens`` is what it may take, ``lease`` names it, ``until`` is when that ends by itself. ``has_turn``: its turn
     has come, so it need not wait for those of others. ``patience`` is until when it would come back: it is told of a
-    later turn, but that turn is not kept for it.
+    later turn, but that turn is not kept for it. ``ahead`` is by how many seconds it is counted later than the clock
+    says: a test executes a task before the moment that this is scheduled for.
     """
 
     tokens: int
@@ -101,12 +102,13 @@ class Asking:
     until: float
     has_turn: bool = False
     patience: float = math.inf
+    ahead: float = 0.0
 
 
 def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: float) -> LimitTurn | None:
     """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
     turns = []
-    _follow_clock(counts, rules, now)
+    _follow_clock(counts, rules, now - asking.ahead)
     for rule in rules:
         _forget_past(counts, rule, now)
         at = room = _find_room(counts, rule, asking, now)
@@ -132,7 +134,7 @@ def settle(
     counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float, now: float, tokens: int | None
 ) -> None:
     """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
-    _follow_clock(counts, rules, now)
+    _follow_clock(counts, rules, now - asking.ahead)
     for rule in rules:
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)

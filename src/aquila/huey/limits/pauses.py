@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
 from aquila.engine.calls.request_gate import OutgoingRequest
@@ -35,23 +34,25 @@ def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> 
     state.update(TABLE, _key_of(request), change, order=ends + 3600)
 
 
-def find_delay(state: SharedState, request: OutgoingRequest, clock: Callable[[], float]) -> float:
+def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> float:
     """Return for how many seconds a request is to wait, because of a pause: until its end, one after the other.
 
-    0 if it need not. The clock is asked only where there was a pause.
+    0 if it need not. The clock is asked only where there was a pause. A test executes a task before the ``moment`` that
+    this is scheduled for: then it waits from there.
     """
     data = state.get(TABLE, _key_of(request))
     if data is None:
         return 0.0
-    now, turn = clock(), 0.0
-    if now >= _read(data, now)[0]:
+    clock, turn = state.now(), 0.0
+    now = max(clock, moment)
+    if now >= _read(data, clock)[0]:
         return 0.0
 
     def change(data: bytes | None) -> bytes:
         nonlocal turn
-        until, following = _read(data, now)
+        until, following = _read(data, clock)
         turn = max(until, following, now)
-        return json.dumps([until, turn + _PACE, now]).encode()
+        return json.dumps([until, turn + _PACE, clock]).encode()
 
     state.update(TABLE, _key_of(request), change)
     return turn - now
@@ -64,12 +65,15 @@ def _key_of(request: OutgoingRequest) -> str:
 def _read(data: bytes | None, now: float) -> tuple[float, float]:
     """Return until when a pause lasts, and when the next may come back. Anybody may have written it.
 
-    Where the clock was put back since, both are earlier by as much: the pause must not last until it is as late again.
+    It was written at a third moment: where the clock was put back since, both are earlier by as much, and the pause does
+    not last until it is as late again. What comes after these is for versions to come.
     """
     try:
-        found: Any = json.loads(data or b"[0, 0]")
-        until, following, *rest = (float(each) for each in found)
-    except (ValueError, TypeError, RecursionError, OverflowError):
+        found: Any = json.loads(data or b"[0, 0, 0]")
+        until, following, written = (float(found[place]) for place in range(3))
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
         return 0.0, 0.0
-    back = rest[0] - now if rest and math.isfinite(rest[0]) and rest[0] - now > _SLACK else 0.0
-    return (until - back, following - back) if math.isfinite(until) and math.isfinite(following) else (0.0, 0.0)
+    if not all(map(math.isfinite, (until, following, written))):
+        return 0.0, 0.0
+    back = written - now if written - now > _SLACK else 0.0
+    return until - back, following - back

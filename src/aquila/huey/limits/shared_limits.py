@@ -46,7 +46,8 @@ def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
 class Need:
     """What a request needs: ``read`` tokens are in it, ``longest_answer`` may come back, if that is known.
 
-    It comes back for a turn within ``patience`` seconds, and for no later one.
+    It comes back for a turn within ``patience`` seconds, and for no later one. It is counted ``ahead`` seconds later than
+    the clock of the storage says.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Need:
     longest_answer: int | None = None
     has_turn: bool = False
     patience: float = math.inf
+    ahead: float = 0.0
 
     def asking(self, counts: Counts, now: float, lease: float) -> Asking:
         """Return what is asked for. An answer is taken to be as long as those before it, if nothing bounds it."""
         answer = round(counts.tokens) if self.longest_answer is None else self.longest_answer
-        return Asking(self.read + answer, self.name, now + lease, self.has_turn, now + self.patience)
+        return Asking(self.read + answer, self.name, now + lease, self.has_turn, now + self.patience, self.ahead)
 
 
 class Held:
@@ -85,7 +87,8 @@ class Held:
         self._ended.set()
 
         def change(counts: Counts, counter: Counter, asking: Asking) -> None:
-            counting.settle(counts, counter.rules, asking, self._admitted, self._state.now(), tokens)
+            now = self._state.now() + asking.ahead
+            counting.settle(counts, counter.rules, asking, self._admitted, now, tokens)
             if answer is not None:
                 counting.note_answer(counts, answer)
 
@@ -102,7 +105,7 @@ class Held:
         def change(counts: Counts, counter: Counter, asking: Asking) -> None:
             for rule in counter.rules:
                 if rule.unit == "at once":
-                    counts.leases.setdefault(rule.id, {})[asking.lease] = self._state.now() + self._lease
+                    counts.leases.setdefault(rule.id, {})[asking.lease] = self._state.now() + asking.ahead + self._lease
 
         while not self._ended.wait(self._lease / 3):
             try:
@@ -126,7 +129,7 @@ class Held:
 def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: float, now: float) -> Held | LimitTurn:
     """Count a request by all its limits, or by none: then return its turn.
 
-    ``now`` is the time by the clock of the storage, and ``lease`` how long slots last, in seconds. They are renewed
+    ``now`` is the time by the clock of the storage, or as much later as the need says, and ``lease`` how long slots last, in seconds. They are renewed
     while the request runs, so that only those of a killed worker end by themselves.
     """
     held = Held(state, now, lease)

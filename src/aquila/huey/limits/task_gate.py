@@ -87,7 +87,8 @@ class TaskGate:
             return self._wait_or_leave(delay, waited, reason, limit=request.host)
         if not counters and not caps:
             return GateAdmission(request, self._headers_for(request), state, longest_pause=self._longest_pause)
-        now = self._now(state)
+        clock = state.now()
+        now = max(clock, self._moment)
         held: Held | None = None
         if counters:
             need = shared_limits.Need(
@@ -97,6 +98,7 @@ class TaskGate:
                 has_turn=has_turn,
                 # A task comes back for any turn, and a call for one within its wait.
                 patience=math.inf if self._wait is None else self._wait - waited,
+                ahead=now - clock,
             )
             found = shared_limits.acquire(state, counters, need, limits.lease, now)
             if isinstance(found, LimitTurn):
@@ -151,19 +153,20 @@ class TaskGate:
                 logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return None
 
-    def _now(self, state: SharedState) -> float:
-        """Return the time by the storage's clock. A test may execute a task before the moment it is scheduled for."""
-        now, due = state.now(), getattr(self._task, "eta", None)
+    @property
+    def _moment(self) -> float:
+        """The moment that a task is scheduled for, where a test may execute it before that; else 0."""
+        due = getattr(self._task, "eta", None)
         if due is None or not is_under_test():
-            return now
+            return 0.0
         moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
-        return max(now, moment.timestamp())
+        return moment.timestamp()
 
     def _pause(self, state: SharedState, request: OutgoingRequest) -> float:
         if self._huey.rescheduling is None or self._huey.immediate:
             return 0.0
         try:
-            return pauses.find_delay(state, request, lambda: self._now(state))
+            return pauses.find_delay(state, request, self._moment)
         except Exception:
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0
