@@ -107,6 +107,19 @@ def test_a_limit_holds_on_and_keeps_nobody_out_for_an_hour_where_the_clock_is_pu
     assert ask(now + 62) is None
 
 
+def test_a_limit_of_a_model_keeps_nobody_out_though_another_model_was_asked_first_after_the_clock_was_put_back():
+    of_all, of_one = parse_limits("openai: 60/min; openai/gpt-5*: 1/min")
+    counts, now = Counts(), 1_800_000_000.0
+
+    def ask(at, *rules):
+        return let_in(counts, rules, Asking(1, f"{at}", at + 60, has_turn=True), at)
+
+    assert ask(now, of_all, of_one) is None
+    assert ask(now - HOUR, of_all) is None
+    assert ask(now - HOUR + 1, of_all, of_one).at < now - HOUR + 62  # It holds on.
+    assert ask(now - HOUR + 62, of_all, of_one) is None
+
+
 def test_what_waits_for_a_slot_that_was_lost_does_not_wait_an_hour_longer():
     (rule,) = parse_limits("*: 1 at once")
     counts, now = Counts(), 1_800_000_000.0

@@ -167,6 +167,7 @@ stored_values = st.recursive(
 
 
 @example(b'{"a":{"*: 2/min":{"1":Infinity}},"l":{},"t":{},"s":1,"n":1}')
+@example(b'{"a":{"*|requests|60":{"1":1}},"l":{},"t":{},"s":1,"n":1,"w":1e308}')
 @example(b'{"a":{"*: 2/min":{"1%s":1}},"l":{},"t":{},"s":1,"n":1}' % (b"0" * 400))
 @example(b'{"a":{},"l":{},"t":{"*: 2/min":1%s},"s":1,"n":1}' % (b"0" * 400))
 @given(st.binary(max_size=40) | stored_values.map(lambda value: __import__("json").dumps(value).encode()))

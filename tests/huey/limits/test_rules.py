@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aquila.errors import ConfigError
 from aquila.huey.limits.providers import PROVIDERS, is_host_of
-from aquila.huey.limits.rules import EXAMPLE, parse_limits
+from aquila.huey.limits.rules import EXAMPLE, parse_limits, period_of
 
 
 def read(text):
@@ -92,3 +92,9 @@ def test_hosts_belong_to_their_providers():
     (rule,) = parse_limits("openai/GPT-5*: 1/s")
     assert rule.applies_to("api.openai.com", "gpt-5-mini")
     assert not rule.applies_to("api.openai.com", "gpt-4")
+
+
+def test_the_id_of_a_rule_tells_its_period_and_nothing_else_has_one():
+    rules = parse_limits("openai: 1/s, 1/min, 9 tokens/h, 9 tokens/day, 1 at once; openai/a|b*: 1/h")
+    assert [period_of(rule.id) for rule in rules] == [rule.period for rule in rules]
+    assert {period_of(id) for id in ("", "x", "x|nan", "x|inf", "x|-60", "x|1e-300")} == {0.0}

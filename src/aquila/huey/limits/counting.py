@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aquila.huey.limits.rules import LimitRule
+from aquila.huey.limits.rules import LimitRule, period_of
 
 SLICES = 60
 _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
@@ -27,6 +27,8 @@ _SLACK = 5.0
 """Seconds by which the clocks of those who count may differ, where the storage has none of its own."""
 _AGAIN = "|again"
 """The line of those who were not let in though their turn had come."""
+_LARGEST = 1e18
+"""Larger numbers are none that were counted, and calculating with them might fail."""
 _WEIGHT = 0.2  # of the newest in a running mean
 
 
@@ -74,7 +76,7 @@ def _read_slices(found: Any) -> dict[int, int]:
 
 def _number(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < _LARGEST:  # it may be none at all
         raise ValueError(value)
     return number
 
@@ -108,7 +110,7 @@ class Asking:
 def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: float) -> LimitTurn | None:
     """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
     turns = []
-    _follow_clock(counts, rules, now - asking.ahead)
+    _follow_clock(counts, now - asking.ahead)
     for rule in rules:
         _forget_past(counts, rule, now)
         at = room = _find_room(counts, rule, asking, now)
@@ -134,7 +136,7 @@ def settle(
     counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float, now: float, tokens: int | None
 ) -> None:
     """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
-    _follow_clock(counts, rules, now - asking.ahead)
+    _follow_clock(counts, now - asking.ahead)
     for rule in rules:
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)
@@ -169,18 +171,17 @@ def _amount_of(rule: LimitRule, asking: Asking) -> int:
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
 
 
-def _follow_clock(counts: Counts, rules: Sequence[LimitRule], now: float) -> None:
+def _follow_clock(counts: Counts, now: float) -> None:
     """Move what is counted to where it would be if the clock had always been as it is now, where it was put back.
 
-    Else nobody would be let in until it has come to the same time again.
+    Else nobody would be let in until it has come to the same time again. All rules are moved, also those that are not
+    about the request that finds it out.
     """
     back = counts.at - now
     if counts.at and back > _SLACK:
-        for rule in rules:
-            if not rule.period:  # Of requests at once there are leases.
-                continue
-            moved = int(back * SLICES / rule.period)
-            counts.amounts[rule.id] = {at - moved: each for at, each in counts.amounts.get(rule.id, {}).items()}
+        for rule, slices in counts.amounts.items():
+            moved = int(back * SLICES / period) if (period := period_of(rule)) else 0
+            counts.amounts[rule] = {at - moved: each for at, each in slices.items()}
         counts.turns = {rule: at - back for rule, at in counts.turns.items()}
         counts.leases = {rule: {id: at - back for id, at in each.items()} for rule, each in counts.leases.items()}
         counts.at = now

@@ -65,8 +65,8 @@ def _key_of(request: OutgoingRequest) -> str:
 def _read(data: bytes | None, now: float) -> tuple[float, float]:
     """Return until when a pause lasts, and when the next may come back. Anybody may have written it.
 
-    It was written at a third moment: where the clock was put back since, both are earlier by as much, and the pause does
-    not last until it is as late again. What comes after these is for versions to come.
+    It was written at a third moment: where the clock was put back since, both are earlier by as much, and the pause
+    does not last until it is as late again. What comes after these is for versions to come.
     """
     try:
         found: Any = json.loads(data or b"[0, 0, 0]")

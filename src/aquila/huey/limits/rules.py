@@ -52,6 +52,15 @@ class LimitRule:
         return is_host_of(host, self.provider) and fits_pattern(model.lower(), self.model.lower())
 
 
+def period_of(id: str) -> float:
+    """Return the period of the rule with this id, in seconds; 0 if it has none, or if the id is that of no rule."""
+    try:
+        period = float(id.rpartition("|")[2])
+    except ValueError:
+        return 0.0
+    return period if period in _PERIODS.values() else 0.0
+
+
 def parse_limits(given: str | Iterable[str]) -> tuple[LimitRule, ...]:
     """Return the rules of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
     texts = [given] if isinstance(given, str) else list(given)

@@ -46,8 +46,8 @@ def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
 class Need:
     """What a request needs: ``read`` tokens are in it, ``longest_answer`` may come back, if that is known.
 
-    It comes back for a turn within ``patience`` seconds, and for no later one. It is counted ``ahead`` seconds later than
-    the clock of the storage says.
+    It comes back for a turn within ``patience`` seconds, and for no later one. It is counted ``ahead`` seconds later
+    than the clock of the storage says.
     """
 
     name: str
@@ -129,8 +129,8 @@ class Held:
 def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: float, now: float) -> Held | LimitTurn:
     """Count a request by all its limits, or by none: then return its turn.
 
-    ``now`` is the time by the clock of the storage, or as much later as the need says, and ``lease`` how long slots last, in seconds. They are renewed
-    while the request runs, so that only those of a killed worker end by themselves.
+    ``now`` is the time by the clock of the storage, or as much later as the need says, and ``lease`` how long slots
+    last, in seconds. They are renewed while the request runs, so that only those of a killed worker end by themselves.
     """
     held = Held(state, now, lease)
     for counter in counters:
