@@ -78,6 +78,42 @@ def test_no_task_is_taken_over_because_the_clock_was_put_forward(huey, clocks, c
 
 
 @pytest.mark.parametrize("lives", [True, False])
+def test_a_consumer_that_starts_after_the_clock_was_put_forward_takes_over_only_what_is_lost(huey, clocks, lives):
+    lose(huey, enqueue(huey), owner="alive", seen=1)
+    clocks.set_by = HOUR
+    rescuer = Rescuer(huey)
+    rescuer.look()
+    assert huey.pending_count() == 0
+    clocks.passed += huey.lost_after / 6
+    if lives:
+        beat(huey)
+    rescuer.look()
+    clocks.passed += huey.lost_after / 6 + 0.1
+    rescuer.look()
+    assert huey.pending_count() == (not lives)
+    assert state_of(huey).count(CONSUMERS) == lives
+
+
+def test_a_consumer_that_shows_itself_while_its_tasks_are_taken_over_stays(huey, clocks, monkeypatch):
+    lose(huey, enqueue(huey), owner="alive", seen=-HOUR)
+    rescuer = Rescuer(huey)
+    rescuer.look()
+    clocks.passed += huey.lost_after + 1
+    requeue = rescuer_module._requeue_tasks_of
+
+    def requeue_and_beat(*arguments):
+        done = requeue(*arguments)
+        beat(huey)  # of the same text
+        return done
+
+    monkeypatch.setattr(rescuer_module, "_requeue_tasks_of", requeue_and_beat)
+    rescuer.look()
+    assert huey.pending_count() == 1
+    (entry,) = state_of(huey).entries(CONSUMERS)
+    assert entry.order == pytest.approx(clocks.time(), abs=60)
+
+
+@pytest.mark.parametrize("lives", [True, False])
 def test_the_dead_are_found_though_the_clock_was_put_back(huey, clocks, lives):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)

@@ -23,6 +23,8 @@ from aquila.huey.state import Entry, SharedState, state_of
 logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3
+_LOOKS_ON = 1 / 3
+"""For which part of the time without a heartbeat a new rescuer only looks: two heartbeats long."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the rescuer looks elsewhere.
 
 
@@ -40,7 +42,12 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
     """
     seconds = check_lost_after(huey.lost_after if lost_after is None else lost_after, at_least=0)
     state = state_of(huey)
-    dead = state.entries(CONSUMERS, below=state.now() - seconds, limit=_AT_ONCE)
+    return _requeue_tasks_shown_before(huey, state, state.now() - seconds)
+
+
+def _requeue_tasks_shown_before(huey: Any, state: SharedState, moment: float) -> list[str]:
+    """Enqueue again the tasks of consumers whose last heartbeat was before a moment, and return their ids."""
+    dead = state.entries(CONSUMERS, below=moment, limit=_AT_ONCE)
     requeued, emptied = _requeue_tasks_of(huey, dead)
     if emptied:
         # By the time of the heartbeat: one that has come back meanwhile stays.
@@ -64,18 +71,29 @@ def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]
     return requeued, emptied
 
 
+def _forget_unless_back(state: SharedState, entry: Entry) -> None:
+    """Remove the last heartbeat of a consumer, unless that has shown another one since, which may say the same."""
+    marked = entry.value + b" "  # No heartbeat ends so: the next one is none of this value, and stays.
+    if not state.replace(CONSUMERS, entry.key, entry.value, marked):
+        return
+    same_moment = state.entries(CONSUMERS, at_least=entry.order, below=math.nextafter(entry.order, math.inf))
+    if any(each.key == entry.key for each in same_moment):
+        state.remove(CONSUMERS, entry.key, marked)
+
+
 class Rescuer:
     """Looks for lost tasks again and again, also where somebody sets the clock of the storage meanwhile.
 
     Heartbeats are shown by that clock. Where it was put forward all look old, until each consumer has shown itself
-    again; where it was put back those of the dead lie in the future. The clock of this process tells of both.
+    again; where it was put back those of the dead lie in the future. The clock of this process tells of both. What
+    was before its first look it cannot tell of: then it looks on, for two heartbeats of those that live.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
         self._ahead: float | None = None
         """By how much the clock of the storage is ahead of this process's."""
-        self._waits_until = float("-inf")
+        self._waits_until: float | None = None
         self._to_come: dict[tuple[str, float], float] = {}
         """Heartbeats that are still to come by the storage's clock, with when they were first seen by this one."""
 
@@ -84,6 +102,8 @@ class Rescuer:
         lost_after, state = self._huey.lost_after, state_of(self._huey)
         begun = time.monotonic()
         now, here = state.now(), time.monotonic()
+        if self._waits_until is None:
+            self._waits_until = here + lost_after * _LOOKS_ON
         if here - begun < lost_after / 4:  # Else the difference says nothing.
             if self._ahead is not None and now - here - self._ahead > lost_after / 2:
                 self._waits_until = here + lost_after
@@ -92,10 +112,9 @@ class Rescuer:
                     *(now - here - self._ahead, lost_after),
                 )
             self._ahead = now - here
-        if here < self._waits_until:
-            return
-        requeue_lost_tasks(self._huey)
         self._look_at_what_is_to_come(state, now + lost_after / 2, here)
+        if here >= self._waits_until:
+            _requeue_tasks_shown_before(self._huey, state, now - lost_after)
 
     def _look_at_what_is_to_come(self, state: SharedState, bound: float, here: float) -> None:
         found = state.entries(CONSUMERS, at_least=bound, limit=_AT_ONCE)
@@ -105,7 +124,7 @@ class Rescuer:
             if here - self._to_come[entry.key, entry.order] > self._huey.lost_after:
                 _, emptied = _requeue_tasks_of(self._huey, [entry])
                 if emptied:
-                    state.delete(CONSUMERS, entry.key)
+                    _forget_unless_back(state, entry)
 
 
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
