@@ -259,6 +259,24 @@ def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result
     assert not is_conflict(summarise(1))
 
 
+@pytest.mark.parametrize("step", ["enqueuing", "running"])
+def test_a_claim_of_the_killed_lasts_no_longer_because_the_clock_is_put_back(make_huey, monkeypatch, step):
+    huey = make_huey("sqlite", classes=CLASSES)
+    summarise = declare(huey)
+    first = summarise(1)
+    unique_jobs.begin_execution(huey, huey.dequeue())._ended.set()
+    if step == "enqueuing":
+        (entry,) = state_of(huey).entries(TABLE)
+        claim = Claim(first.id, "enqueuing", entry.order - unique_jobs.LEASE + unique_jobs.ENQUEUING)
+        state_of(huey).put(TABLE, entry.key, claim.write(), order=claim.until)
+    assert is_conflict(summarise(1))
+    now = state_of(huey).now()
+    monkeypatch.setattr(state_of(huey), "now", lambda: now - 86_400)
+    second = summarise(1)
+    assert not is_conflict(second)
+    assert is_conflict(summarise(1))  # It is queued, and that is believed.
+
+
 def take_and_die(huey):
     """Take a task and begin it, as a consumer does that has shown no heartbeat since."""
     state = state_of(huey)

@@ -38,6 +38,8 @@ TABLE = "unique"
 ENQUEUING, LEASE = 30.0, 60.0
 """Seconds that a claim lasts while its job is being enqueued, and while a worker does not renew it."""
 
+_SLACK = 60.0
+"""Seconds by which the clocks of those who claim may differ, where the storage has none of its own."""
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000
 
@@ -135,10 +137,16 @@ def _claim(huey: Any, state: SharedState, key: str, claim: Claim) -> Claim | Non
 def _is_over(huey: Any, holder: Claim, now: float) -> bool:
     if holder.stage == "over":
         return True
-    if holder.until <= now:
+    if not _is_believed(holder, now):
         return holder.stage != "running" or not _has_copy(huey, holder)
     # A job that runs goes on after it was revoked, until it looks.
     return holder.stage == "queued" and huey.is_revoked(holder.id)
+
+
+def _is_believed(claim: Claim, now: float) -> bool:
+    """Whether a claim lasts by the clock. One for a short time that is far from over is from before it was put back."""
+    longest = {"enqueuing": ENQUEUING + _SLACK, "running": LEASE + _SLACK}.get(claim.stage, math.inf)
+    return now < claim.until <= now + longest
 
 
 def _has_copy(huey: Any, holder: Claim) -> bool:
@@ -199,7 +207,7 @@ class UniqueExecution:
         now = self._state.now()
         data = self._state.get(TABLE, self._key)
         holder = Claim.read(data)
-        if holder is not None and holder.id != self._task.id and holder.stage != "over" and holder.until > now:
+        if holder is not None and holder.id != self._task.id and holder.stage != "over" and _is_believed(holder, now):
             return
         self._put(data, Claim(self._task.id, "running", now + LEASE, self._consumer))
         if self._value is not None:
