@@ -1,6 +1,7 @@
 """Whoever waits for a job whose message no worker can read is told so; and nobody ends another's job by a message."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from huey.exceptions import TaskException
@@ -9,7 +10,7 @@ from huey.registry import Message
 from aquila.errors import MessageRejected, NotSerializable
 from aquila.huey import MemoryHuey, MsgpackSerializer, dead_letters
 from aquila.huey.delivery.dead_letters import identify_message
-from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.live import publish_jobs, subscribe, unread_messages
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.state import state_of
@@ -137,6 +138,26 @@ def test_the_job_of_a_message_is_found_beyond_the_first_page(producer, monkeypat
     unread = UnreadMessages()
     for result, message in zip(results, huey.storage.enqueued_items(), strict=True):
         assert unread.find_job(state_of(huey), identify_message(message)).id == result.id
+
+
+def test_the_job_of_a_message_is_found_though_the_clock_was_put_back(producer, monkeypatch):
+    huey, job = producer
+    state, clock = state_of(huey), [2e9, 0.0]
+    monkeypatch.setattr(state, "now", lambda: clock[0])
+    monkeypatch.setattr(unread_messages, "time", SimpleNamespace(monotonic=lambda: clock[1]))
+    monkeypatch.setattr(huey.publisher.clock, "now", lambda: clock[0])
+    unread = UnreadMessages()
+
+    def find():
+        huey.storage.flush_queue()
+        result = job(1)
+        (message,) = huey.storage.enqueued_items()
+        clock[0], clock[1] = clock[0] + 600, clock[1] + 600  # It is read later.
+        return unread.find_job(state, identify_message(message)).id == result.id
+
+    assert find()
+    clock[0] -= 3600
+    assert [find() for _ in range(8)] == [True] * 8
 
 
 def test_a_message_that_only_says_whose_it_is_ends_no_job(producer, stranger):
