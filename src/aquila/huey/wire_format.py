@@ -157,9 +157,17 @@ class WireFormat:
 
     def read_beginning(self, data: bytes | memoryview) -> tuple[Any, Any] | None:
         """Return the id and the name of the task that bytes begin with, whatever follows these. Else None."""
-        reader = msgpack.Unpacker(ext_hook=_decode_extension)
-        reader.feed(data)
+        # Of what is no text nothing is built: the head of a list alone takes the memory of as many items as it says.
+        reader = msgpack.Unpacker(
+            ext_hook=_decode_extension,
+            max_buffer_size=len(data) or 1,
+            max_array_len=_MOST_FIELDS,
+            max_map_len=0,
+            max_bin_len=0,
+            max_ext_len=0,
+        )
         try:
+            reader.feed(data)
             is_task = reader.read_array_header() > 2 and reader.unpack() is _DECODED_MARKERS[_MESSAGE]
             return (reader.unpack(), reader.unpack()) if is_task else None
         except Exception:  # noqa: BLE001 -- any bytes may be given
@@ -312,6 +320,7 @@ def _build_message(fields: list[Any]) -> Any:
 _EMPTY_EXTENSION = b"\xc7\x00"
 """How each marker begins. What holds these bytes elsewhere is read the other way."""
 _ARGUMENTS = 1 + Message._fields.index("args")
+_MOST_FIELDS = 100  # Of a message, also of those to come.
 
 
 def _take_task_apart(message: Any) -> list[Any]:
