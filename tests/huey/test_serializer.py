@@ -693,3 +693,17 @@ def test_the_beginning_of_a_message_takes_no_memory_for_what_it_only_says_it_hol
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("head", [b"\xc7\x00", b"\xc8\x00\x00", b"\xc9\x00\x00\x00\x00"], ids=bytes.hex)
+def test_a_marker_that_is_written_in_another_way_is_a_marker_and_no_argument(head):
+    serializer = MsgpackSerializer()
+    data = serializer.serialize(Message("the id", "the name", args=(1, 2), kwargs={"odd": 3}))
+    error, of_tuple = head + b"\xf9", head + b"\xfa"
+    for value in (error, b"\x92\x01" + error):
+        for old in (b"\x02\x81", b"\x03"):  # an argument, a keyword
+            assert data.count(old) == 1
+            with pytest.raises(MessageRejected, match="a marker of a type"):
+                serializer.deserialize(data.replace(old, value + old[1:]))
+    forged = data.replace(b"\x02\x81", b"\x92" + of_tuple + b"\x07\x81")
+    assert serializer.deserialize(forged).args == (1, (7,))

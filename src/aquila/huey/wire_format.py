@@ -318,7 +318,7 @@ def _build_message(fields: list[Any]) -> Any:
 # Of almost every task only itself and its arguments are of a type that msgpack does not have. Such a one is taken apart
 # and put together without a call for each list.
 _EMPTY_EXTENSION = b"\xc7\x00"
-"""How each marker begins. What holds these bytes elsewhere is read the other way."""
+"""How each marker begins that this side writes. What holds these bytes elsewhere is read the other way."""
 _ARGUMENTS = 1 + Message._fields.index("args")
 _MOST_FIELDS = 100  # Of a message, also of those to come.
 
@@ -334,9 +334,19 @@ def _read_usual_task(data: bytes | memoryview) -> Any:
     """Return the message of a task without other markers than its own and that of its arguments, else None."""
     if bytes(data).count(_EMPTY_EXTENSION) != 2:
         return None
+    markers = []
+
+    def decode_extension(code: int, data: bytes) -> Any:
+        value = _decode_extension(code, data)
+        if type(value) is _TypeMarker:  # It may be written in other ways too.
+            markers.append(value)
+        return value
+
     try:
-        parts = msgpack.unpackb(data, ext_hook=_decode_extension, strict_map_key=False)
+        parts = msgpack.unpackb(data, ext_hook=decode_extension, strict_map_key=False)
     except Exception:  # noqa: BLE001 -- who reads it the other way says what is wrong
+        return None
+    if len(markers) != 2:
         return None
     if type(parts) is not list or len(parts) <= _ARGUMENTS or parts[0] is not _DECODED_MARKERS[_MESSAGE]:
         return None
