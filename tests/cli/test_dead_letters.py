@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from huey.registry import Message
 
 from aquila.cli import main
 from aquila.huey import dead_letters
@@ -84,6 +86,34 @@ def test_one_is_shown_with_its_arguments_and_without_secrets(app: Any, capsys: p
         assert KEY not in out
     assert run("--json") == 0
     assert KEY not in capsys.readouterr().out
+
+
+DEEP = functools.reduce(lambda inner, _: [inner], range(1000), "deep")
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=str)
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"args": ({(1, 2): "odd key", b"k": 1, None: 2},), "kwargs": {}}, "odd key"),
+        ({"args": ("told",), "kwargs": {"of": {(1, 2): {"password": "hunter22"}}}}, "(1, 2)"),
+        ({"args": (DEEP, "told")}, "told"),
+        ({"args": (ValueError(DEEP),)}, "cannot be"),
+        ({"args": 57}, "57"),
+        ({"args": None, "kwargs": None}, "jobs.gone"),
+    ],
+    ids=["odd keys", "a secret below one", "deep", "an error of what is deep", "no tuple", "none"],
+)
+def test_whatever_arguments_a_message_holds_it_is_shown(
+    app: Any, fields: dict[str, Any], shown: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = Message("the id", "jobs.gone", **fields)
+    app.huey.storage.enqueue(app.huey.serializer.serialize(message))
+    assert app.huey.dequeue() is None
+    assert run("the id", *words, command="show") == 0
+    out = capsys.readouterr().out
+    assert shown in out
+    assert "hunter22" not in out
 
 
 def test_no_pickle_is_read_to_be_shown(app: Any, capsys: pytest.CaptureFixture[str]) -> None:

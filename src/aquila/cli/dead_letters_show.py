@@ -6,7 +6,7 @@ A message that was pickled is not read, because reading a pickle runs code: only
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from aquila.cli import dead_letters
@@ -35,7 +35,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     letters = dead_letters.open_letters(options)
     letter = dead_letters.get_letter(letters, options.id)
     call = letters.read_call(letter)
-    output.print_json({**describe_letter(letter), **_describe_call(call), "traceback": letter.details or None})
+    if output.as_json:
+        told = None if call is None else redacting.describe_values({"args": call[0], "kwargs": call[1]})
+        output.print_json({**describe_letter(letter), "arguments": told, "traceback": letter.details or None})
+        return 0
     rows = [("id", letter.id), ("when", f"{letter.at:%Y-%m-%d %H:%M:%S} UTC"), ("kind", letter.kind)]
     rows += [("task", letter.task_name or "not known"), ("reason", letter.reason)]
     for name, value in rows:
@@ -47,13 +50,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _describe_call(call: tuple[Any, Any] | None) -> dict[str, Any]:
-    if call is None:
-        return {"arguments": None}
-    told = json.dumps({"args": list(call[0]), "kwargs": call[1]}, default=repr, ensure_ascii=False)
-    return {"arguments": json.loads(redacting.redact_json(told))}  # Names tell of some that they are secrets.
-
-
 def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, Any] | None, output: Output) -> None:
     output.print_line(f"{'message':<10}{format_size(len(letter.message))}")
     if call is None:
@@ -63,6 +59,11 @@ def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, An
             output.print_line(f"{'begins':<10}{begins.encode('latin-1', 'replace')!r}")
         return
     for number, value in enumerate(call[0]):
-        output.print_line(f"{f'args[{number}]':<10}{redacting.hide_named_values(repr(value))}")
+        output.print_line(f"{f'args[{number}]':<10}{redacting.hide_named_values(_write(value))}")
     for name, value in call[1].items():
-        output.print_line(redacting.hide_named_values(f"{name}={value!r}"))
+        output.print_line(redacting.hide_named_values(f"{name}={_write(value)}"))
+
+
+def _write(value: Any) -> str:
+    """Return the ``repr`` of a value. What is nested a thousand times has none."""
+    return error_texts.write_safely(lambda: repr(value), sys.maxsize)

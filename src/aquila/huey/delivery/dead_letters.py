@@ -171,7 +171,9 @@ class DeadLetters:
             message = self._huey.serializer.deserialize(letter.message, "task")
         except MessageRejected:
             return None
-        return message.args, {name: value for name, value in message.kwargs.items() if name != KEY}
+        # Huey sends whatever it was given, and another producer may send neither.
+        args = message.args if isinstance(message.args, tuple) else (message.args,)
+        return args, {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
 
     def _prepare_message(self, letter: DeadLetter) -> tuple[bytes, float | None]:
         try:

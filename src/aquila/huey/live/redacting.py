@@ -76,6 +76,15 @@ def _describe_arguments(task: Task) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def describe_values(values: dict[str, Any]) -> Any:
+    """Return what JSON can say of values that a message held, by their names, without secrets."""
+    try:
+        told = json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)
+    except Exception:  # noqa: BLE001 -- of what is nested a thousand times there is no ``repr``
+        return _NOT_SHOWN
+    return json.loads(redact_json(told))  # Names tell of some that they are secrets.
+
+
 class _Shortener:
     """Cuts the long texts among the arguments of one task, without secrets: half a key is recognized by nothing."""
 
