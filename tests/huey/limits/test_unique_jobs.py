@@ -245,6 +245,20 @@ def test_with_keep_running_a_lost_job_keeps_its_claim_until_it_is_given_up(make_
     assert not is_conflict(summarise(1))
 
 
+def test_with_keep_running_the_claim_of_a_lost_job_stays_though_another_job_ends(make_huey, monkeypatch):
+    huey = make_huey("sqlite", classes=CLASSES, keep_running=True, lost_after=3600)
+    summarise = declare(huey)
+    first = summarise(1)
+    take_and_die(huey).end()
+    now = state_of(huey).now()
+    monkeypatch.setattr(state_of(huey), "now", lambda: now + 1800)
+    summarise(2)
+    huey.execute(huey.dequeue())
+    assert summarise(1).id == first.id
+    huey.execute(huey.deserialize_task(copies_of(huey).list_copies("dead")[0].data))
+    assert stages(huey) == []
+
+
 def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result_keeps_nobody_out(
     make_huey, monkeypatch
 ):

@@ -40,6 +40,8 @@ ENQUEUING, LEASE = 30.0, 60.0
 
 _SLACK = 60.0
 """Seconds by which the clocks of those who claim may differ, where the storage has none of its own."""
+_KEPT = 30 * 86_400.0
+"""Seconds for which the claim of a worker is kept that is not heard of any more, but whose copies are."""
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000
 
@@ -54,6 +56,11 @@ class Claim:
     stage: Stage
     until: float
     consumer: str = ""
+
+    @property
+    def order(self) -> float:
+        """Until when it is kept. Beyond its end where there may be a copy of the job, which will be delivered again."""
+        return self.until + _KEPT if self.stage == "running" and self.consumer else self.until
 
     def write(self) -> bytes:
         """Return the claim as it is stored."""
@@ -116,7 +123,7 @@ def enqueue_once(huey: Any, task: Any, unique: Unique, enqueue: Callable[[Any], 
         raise
     queued = Claim(task.id, "queued", state.now() + unique.within)
     # Where a worker has begun already, the claim is no longer ours to change.
-    state.replace(TABLE, key, claim.write(), queued.write(), order=queued.until)
+    state.replace(TABLE, key, claim.write(), queued.write(), order=queued.order)
     return result
 
 
@@ -128,9 +135,9 @@ def _claim(huey: Any, state: SharedState, key: str, claim: Claim) -> Claim | Non
         if holder is not None and holder.id != claim.id and not _is_over(huey, holder, state.now()):
             return holder
         if data is None:
-            if state.add(TABLE, key, claim.write(), order=claim.until):
+            if state.add(TABLE, key, claim.write(), order=claim.order):
                 return None
-        elif state.replace(TABLE, key, data, claim.write(), order=claim.until):
+        elif state.replace(TABLE, key, data, claim.write(), order=claim.order):
             return None
 
 
@@ -223,9 +230,9 @@ class UniqueExecution:
     def _put(self, old: bytes | None, claim: Claim) -> None:
         new = claim.write()
         if old is None:
-            stored = self._state.add(TABLE, self._key, new, order=claim.until)
+            stored = self._state.add(TABLE, self._key, new, order=claim.order)
         else:
-            stored = self._state.replace(TABLE, self._key, old, new, order=claim.until)
+            stored = self._state.replace(TABLE, self._key, old, new, order=claim.order)
         self._value = new if stored else None
 
     def _renew(self) -> None:
@@ -265,7 +272,7 @@ def requeue_claim(huey: Any, task: Any) -> None:
         holder = Claim.read(data)
         if data is not None and holder is not None and holder.id == task.id and holder.stage != "over":
             queued = Claim(task.id, "queued", state.now() + unique.within)
-            state.replace(TABLE, key, data, queued.write(), order=queued.until)
+            state.replace(TABLE, key, data, queued.write(), order=queued.order)
     except Exception:
         logger.warning("the claim of %s could not be kept up", task.id, exc_info=True)
 
