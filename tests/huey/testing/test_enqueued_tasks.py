@@ -3,11 +3,14 @@
 import datetime as dt
 import logging
 import threading
+from contextlib import nullcontext
+from unittest import mock
 from unittest.mock import ANY
 
 import pytest
-from huey import MemoryHuey, crontab
+from huey import Huey, MemoryHuey, crontab
 from huey.api import chord
+from huey.signals import Signal
 
 import aquila.huey
 from aquila.errors import ConfigError, TaskError
@@ -406,3 +409,37 @@ def test_of_several_queues_the_name_says_which(huey, send):
             all_enqueued(queue="mail")
         with pytest.raises(ConfigError, match=f"names another Huey than {huey.name!r}"):
             assert_enqueued(send, queue="other")
+
+
+@pytest.mark.parametrize("use", [use_test_queue, nullcontext], ids=["under test", "as it is"])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (aquila.huey.MemoryHuey, "enqueue"),
+        (aquila.huey.AquilaHuey, "enqueue"),
+        (MemoryHuey, "enqueue"),
+        (Huey, "enqueue"),
+        (type, "_emit"),
+        (aquila.huey.MemoryHuey, "_emit"),
+        (MemoryHuey, "_emit"),
+        (Huey, "_emit"),
+        (Signal, "send"),
+        (Huey, "_pipeline_results"),
+        (None, "_emit"),
+    ],
+)
+def test_what_replaces_a_function_of_a_huey_for_a_while_is_called(place, name, use):
+    huey = aquila.huey.MemoryHuey("app")
+
+    @huey.task()
+    def job():
+        """Is enqueued alone."""
+
+    with use(huey):
+        target = huey if place is None else type(huey) if place is type else place
+        job()
+        with mock.patch.object(target, name) as spy:
+            job()
+        assert spy.call_count == 1
+        job()
+        assert (spy.call_count, huey.pending_count()) == (1, 2 if name == "enqueue" else 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ from huey.api import Huey, PeriodicTask, Result, Task
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
 from huey.serializer import Serializer
-from huey.signals import SIGNAL_COMPLETE, SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED
+from huey.signals import SIGNAL_COMPLETE, SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIGNAL_INTERRUPTED, Signal
 from huey.storage import MemoryStorage
 
 from aquila.errors import NotSerializable, TaskContractBroken
@@ -39,7 +39,6 @@ _Messages: TypeAlias = tuple[list[Any] | None, int, tuple[Any, ...]]
 
 A plain tuple: two are made for each task.
 """
-_enqueue_of_huey = find_own(Huey, "enqueue")  # Others that instrument Huey put another in its place.
 _RAISED_INLINE = "_aquila_raised_inline"  # Set on an exception of a task that ran inline: its caller gets it as it is.
 
 
@@ -63,8 +62,7 @@ class ObservedHuey(AquilaHuey):
         if (
             not isinstance(task, Task)
             or "_aquila_message" in task.__dict__
-            or not _enqueues_as_huey(type(self))
-            or Huey.enqueue is not _enqueue_of_huey
+            or not self._enqueues_as_huey()
             or self._immediate
             or hasattr(task, "_aquila_parameters")
             or hasattr(task, "_aquila_unique")
@@ -78,6 +76,25 @@ class ObservedHuey(AquilaHuey):
             return super().enqueue(task)
         self.storage.enqueue(self.serialize_task(task), task.priority)
         return Result(self, task) if self.results else None
+
+    def _enqueues_as_huey(self) -> bool:
+        """Whether nobody has put another function in the place of one that would enqueue a task and tell of it.
+
+        Asked for each task: a test replaces functions for a while, of any class of the Huey.
+        """
+        kind: Any = type(self)
+        return (
+            kind._of_user.enqueue is _ENQUEUE_OF_AQUILA
+            and _function_of(super(AquilaHuey, self).enqueue) is _ENQUEUE_OF_DELIVERING
+            and _function_of(super(DeliveringHuey, self).enqueue) is _ENQUEUE_OF_HUEY
+            and kind._emit is _EMIT_OF_OBSERVED
+            and kind._of_user._emit is _EMIT_OF_DELIVERING
+            and _function_of(super(DeliveringHuey, self)._emit) is _EMIT_OF_HUEY
+            and kind._pipeline_results is _RESULTS_OF_HUEY
+            and self.__dict__.keys().isdisjoint(_SKIPPED)
+            and type(self._signal) is Signal
+            and Signal.send is _SEND_OF_HUEY
+        )
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
         seen = _observation.get()
@@ -150,15 +167,21 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-def _compare_with_huey(kind: Any) -> bool:
-    """Whether a class enqueues and sends signals as Huey itself does, but for what Aquila's classes add."""
-    ours = (ObservedHuey, AquilaHuey, DeliveringHuey, Huey)
-    names = ("enqueue", "_emit", "_pipeline_results", "_result_handle")
-    return all(base in ours for base in kind.__mro__ for name in names if name in base.__dict__)
+# Others that instrument Huey may have put another in the place of each: then it is None, and no function is the same.
+_ENQUEUE_OF_AQUILA, _ENQUEUE_OF_DELIVERING, _ENQUEUE_OF_HUEY = (
+    find_own(kind, "enqueue") for kind in (AquilaHuey, DeliveringHuey, Huey)
+)
+_EMIT_OF_OBSERVED, _EMIT_OF_DELIVERING, _EMIT_OF_HUEY = (
+    find_own(kind, "_emit") for kind in (ObservedHuey, DeliveringHuey, Huey)
+)
+_RESULTS_OF_HUEY, _SEND_OF_HUEY = find_own(Huey, "_pipeline_results"), find_own(Signal, "send")
+_SKIPPED = ("_emit", "_pipeline_results")
+"""What Huey calls of itself to enqueue a task, beside what is always called."""
 
 
-_enqueues_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
-"""The same, found once for each class."""
+def _function_of(method: Any) -> Any:
+    """Return the function of a method; what is no method, as what a test has put there, has none."""
+    return getattr(method, "__func__", _function_of)
 
 
 def put_under_observation(huey: Any) -> None:
@@ -170,7 +193,7 @@ def put_under_observation(huey: Any) -> None:
 
 @functools.cache  # One class for each Huey class, for as long as the process lives.
 def _observed_class(kind: Any) -> Any:
-    return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__})
+    return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__, "_of_user": kind})
 
 
 def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
