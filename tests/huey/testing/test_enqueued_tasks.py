@@ -443,3 +443,21 @@ def test_what_replaces_a_function_of_a_huey_for_a_while_is_called(place, name, u
         assert spy.call_count == 1
         job()
         assert (spy.call_count, huey.pending_count()) == (1, 2 if name == "enqueue" else 3)
+
+
+@pytest.mark.parametrize("place", [aquila.huey.MemoryHuey, MemoryHuey, Huey])
+@pytest.mark.parametrize(("name", "answer"), [("is_revoked", True), ("_revoke_keys", ["all"])])
+def test_what_says_for_a_while_whether_a_task_is_revoked_is_asked(place, name, answer):
+    huey = aquila.huey.MemoryHuey("app")
+    huey.put("all", (None, False))
+    done = []
+
+    @huey.task()
+    def job(number):
+        done.append(number)
+
+    for number in range(3):
+        job(number)
+        with mock.patch.object(place, name, return_value=answer) if number == 1 else nullcontext():
+            huey.execute(huey.dequeue())
+    assert done == [0, 2]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from datetime import timedelta
-from types import FunctionType
 from typing import Any
 
 import huey as _huey
@@ -20,6 +18,7 @@ from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
+from aquila.huey.progress.patient_results import find_own
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
 
@@ -27,13 +26,6 @@ logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
 _making = threading.Lock()  # held while a storage gets its `TasksInHand`: two threads must not make one each
-
-
-def find_own(kind: Any, name: str) -> Any:
-    """Return a function of Huey's own, or None where whoever instruments Huey has put another in its place already."""
-    found = kind.__dict__[name]
-    is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
-    return found if is_own else None
 
 
 _emit_of_huey, _send_of_huey = find_own(_huey.Huey, "_emit"), find_own(Signal, "send")

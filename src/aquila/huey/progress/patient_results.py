@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from huey.api import Huey, PeriodicTask, Task
@@ -18,20 +20,17 @@ PATIENCE = 30.0
 """Seconds for which the storage is asked again."""
 
 
-def leads_to_huey(kind: Any, part: type, method: str) -> bool:
-    """Whether ``super()`` in a method of ``part`` calls Huey's own, for an object of a class with that part."""
-    bases = kind.__mro__[kind.__mro__.index(part) + 1 :]
-    return next((base for base in bases if method in base.__dict__), None) is Huey
+def find_own(kind: Any, name: str) -> Any:
+    """Return a function of Huey's own, or None where whoever instruments Huey has put another in its place already."""
+    found = kind.__dict__[name]
+    is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
+    return found if is_own else None
 
 
-def _compare_with_huey(kind: Any) -> bool:
-    """Whether a class asks for revoked tasks as Huey itself does, behind ``PatientResults``."""
-    finds_keys_as_huey = kind._revoke_keys is Huey._revoke_keys and kind._task_key is Huey._task_key
-    return finds_keys_as_huey and leads_to_huey(kind, PatientResults, "is_revoked")
-
-
-_asks_as_huey: Callable[[Any], bool] = functools.cache(_compare_with_huey)
-"""The same, found once for each class."""
+_is_revoked_of_huey, _keys_of_huey, _key_of_huey = (
+    find_own(Huey, name) for name in ("is_revoked", "_revoke_keys", "_task_key")
+)
+"""How Huey itself asks whether a task is revoked."""
 
 
 class PatientResults:
@@ -49,7 +48,7 @@ class PatientResults:
         try:
             kind: Any = type(task)
             if (
-                not peek and kind.__base__ in _OF_TASKS and _asks_as_huey(type(self))
+                not peek and kind.__base__ in _OF_TASKS and self._asks_as_huey()
             ):  # As what a worker is about to begin: mostly not revoked.
                 # The key of its class is kept there. No other class inherits it: see the condition.
                 of_class = kind.__dict__.get("_aquila_revoke_key")
@@ -64,6 +63,15 @@ class PatientResults:
             failure = error
         ask = functools.partial(super().is_revoked, task, timestamp, peek)  # type: ignore[misc]
         return bool(ask_again(ask, failure, patience=PATIENCE))
+
+    def _asks_as_huey(self) -> bool:
+        """Whether what would ask is Huey's own. Not found once for each class: a test replaces it for a while."""
+        kind: Any = type(self)
+        return (
+            kind._revoke_keys is _keys_of_huey
+            and kind._task_key is _key_of_huey
+            and getattr(super().is_revoked, "__func__", self) is _is_revoked_of_huey  # type: ignore[misc]
+        )
 
     def put_result(self, key: str, data: Any) -> Any:
         """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""

@@ -17,9 +17,10 @@ from huey.signals import SIGNAL_COMPLETE, SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIG
 from huey.storage import MemoryStorage
 
 from aquila.errors import NotSerializable, TaskContractBroken
-from aquila.huey.delivery.delivering_huey import DeliveringHuey, find_own
+from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.error_texts import text_of
 from aquila.huey.instances import AquilaHuey
+from aquila.huey.progress.patient_results import find_own
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.observation import Observation
