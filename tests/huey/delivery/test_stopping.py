@@ -160,7 +160,7 @@ def test_sigint_lets_running_tasks_end(app, way):
 )
 def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, way):
     storage, worker_type = way
-    app = app(storage, keep_running=True)
+    app = app(storage, keep_running=True, lost_after=6.0)  # For a third of it the other one only looks on.
     results = [app.job(f"job {number}", 600) for number in range(2)]
     process = app.start(worker_type, workers=2)
     wait_until_it_runs(app, *results)
@@ -173,7 +173,7 @@ def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, way):
     app.go()
     assert app.huey.pending_count() == 0
     for entry in state.entries(CONSUMERS):
-        if entry.key in known:  # Instead of waiting for half a minute.
+        if entry.key in known:  # Instead of waiting until it is so.
             state.replace(CONSUMERS, entry.key, entry.value, b"{}", order=state.now() - 60)
     for number, result in enumerate(results):
         assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
