@@ -98,7 +98,7 @@ DEEP = functools.reduce(lambda inner, _: [inner], range(1000), "deep")
         ({"args": ({(1, 2): "odd key", b"k": 1, None: 2},), "kwargs": {}}, "odd key"),
         ({"args": ("told",), "kwargs": {"of": {(1, 2): {"password": "hunter22"}}}}, "(1, 2)"),
         ({"args": (DEEP, "told")}, "told"),
-        ({"args": (ValueError(DEEP),)}, "cannot be"),
+        ({"args": (ValueError(DEEP),)}, "jobs.gone"),
         ({"args": 57}, "57"),
         ({"args": None, "kwargs": None}, "jobs.gone"),
     ],

@@ -403,7 +403,8 @@ def test_a_decorated_function_is_covered_sync_and_async(server: Upstream) -> Non
 
 def test_a_mock_without_a_name_answers_around_a_cassette(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = library.Response(200, text="mocked")
-    monkeypatch.setattr(library.HTTPTransport, "handle_request", functools.partial(lambda request: answer))
+    nameless = staticmethod(functools.partial(lambda request: answer))
+    monkeypatch.setattr(library.HTTPTransport, "handle_request", nameless)
     with aquila.use_cassette("x"), library.Client() as client:
         assert client.get("https://api.openai.com/v1/models").text == "mocked"
 

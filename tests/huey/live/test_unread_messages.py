@@ -364,7 +364,7 @@ def test_a_retry_that_cannot_be_read_keeps_no_other_job_out_where_its_result_can
 
     @huey.task(retries=1, unique=True)
     def failing(text):
-        raise ValueError
+        raise ValueError(text)  # long enough for its result to be compressed
 
     result = failing("x" * 2000)
     huey.execute(huey.dequeue())
