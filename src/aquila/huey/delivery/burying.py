@@ -14,7 +14,7 @@ from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.delivery.claimed_jobs import find_claimed_job
+from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
@@ -31,7 +31,6 @@ else:
 
 logger = logging.getLogger("huey.aquila")
 
-_LONGEST_ID = 200  # Characters.
 _NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.
 _LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
 _GREATEST_PRIORITY = 2**53  # A pickle holds numbers that no storage can.
@@ -125,7 +124,7 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
 
 def _can_be_key(id: str) -> bool:
     """Whether every storage can keep something under an id. A pickle holds any text."""
-    return 0 < len(id) <= _LONGEST_ID and "\0" not in id and make_text_sendable(id) == id
+    return 0 < len(id) <= LONGEST_ID and "\0" not in id and make_text_sendable(id) == id
 
 
 def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
@@ -220,7 +219,7 @@ def _letter(
     details: str = "",
 ) -> DeadLetter:
     return DeadLetter(
-        id=make_text_sendable(id).replace("\0", "")[:_LONGEST_ID] or identify_message(message),
+        id=make_text_sendable(id).replace("\0", "")[:LONGEST_ID] or identify_message(message),
         kind=kind,
         reason=" ".join(redact_safely(reason).split())[:_LONGEST_REASON],
         at=_NO_TIME,

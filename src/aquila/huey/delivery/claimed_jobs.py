@@ -16,7 +16,8 @@ from huey.serializer import Serializer
 
 from aquila.huey.serializer import MsgpackSerializer
 
-_LONGEST_ID = 200  # Characters.
+LONGEST_ID = 200
+"""Characters of an id or a name that every storage can keep."""
 _MOST_OPERATIONS = 40
 """Operations of a pickle that are looked at: the id is the first value of a message."""
 _OF_MESSAGE = ["huey.registry", "Message"]
@@ -36,7 +37,7 @@ def find_claimed_job(serializer: Any, data: bytes) -> tuple[str, str] | None:
 
 def _is_sound(text: Any) -> bool:
     """Whether a text can be an id or a name: a pickle holds texts that no storage can."""
-    return type(text) is str and 0 < len(text) <= _LONGEST_ID and text.isprintable()
+    return type(text) is str and 0 < len(text) <= LONGEST_ID and text.isprintable()
 
 
 def _read_pickle(data: bytes) -> tuple[str, str] | None:

@@ -104,10 +104,8 @@ class Observation:
             return stack.pop_all()
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> None:
-        left = error
         try:
-            if self.inner is not None:
-                left = self._leave_inner(kind, error, traceback)
+            left = error if self.inner is None else _leave(self.inner, kind, error, traceback)
             if left is not None:
                 reschedule_after(self.huey, self.task, left)
                 if left is not error:
@@ -120,15 +118,14 @@ class Observation:
         finally:
             self.duration = time.perf_counter() - self.started
 
-    def _leave_inner(self, kind: Any, error: Any, traceback: Any) -> BaseException | None:
-        """Return what leaves the code then: its own exception, another in its place, or none."""
-        try:
-            if self.inner is not None:
-                self.inner.__exit__(kind, error, traceback)
-        except BaseException as other:  # noqa: BLE001 -- raised by the caller
-            return other
-        left: BaseException | None = error
-        return left
+
+def _leave(inner: contextlib.ExitStack, kind: Any, error: BaseException | None, traceback: Any) -> BaseException | None:
+    """Leave what encloses the code. Return what leaves it then: its own exception, another in its place, or none."""
+    try:
+        inner.__exit__(kind, error, traceback)
+    except BaseException as other:  # noqa: BLE001 -- raised by the caller
+        return other
+    return error
 
 
 @contextlib.contextmanager
