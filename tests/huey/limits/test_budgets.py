@@ -169,6 +169,22 @@ def test_a_budget_begins_anew(scope, resets):
     reserve(state, caps, None, Usage(input_tokens=8), task_id=None, now=caught.value.resets_at.timestamp())
 
 
+def test_a_budget_of_a_day_begins_anew_on_the_next_day_of_the_clock_of_a_test(huey, provider):
+    budget(huey, "15 tokens per day")
+    task = asking(huey, provider)
+
+    @huey.task()
+    def ask_now(text):
+        task(text)
+
+    task(1)
+    task(2)
+    ask_now.schedule((3,), delay=datetime.timedelta(hours=24))
+    drained = drain_queue(with_time_skipping=True, raise_errors=False)
+    assert [type(run.exception) for run in drained.runs] == [type(None), errors.BudgetExceeded, type(None), type(None)]
+    assert provider.asked == 2
+
+
 def test_what_a_queue_has_spent_is_never_forgotten():
     state, queue, day = (
         state_of(MemoryHuey("x")),

@@ -41,6 +41,37 @@ def test_a_pause_that_one_worker_is_asked_for_is_kept_by_all(huey):
     assert drained["retry"] == 3
 
 
+def test_a_pause_is_counted_from_when_a_test_has_put_its_clock_forward_to(huey):
+    limit(huey, None)
+    provider = Provider((429, {"retry-after": "30"}))
+    task = ask_task(huey, "{x}", name="answer", transport=provider, max_retries=0)
+
+    @huey.task()
+    def ask_now(number):
+        task(number)
+
+    task.schedule((1,), delay=3600)
+    task.schedule((2,), delay=3610)
+    ask_now.schedule((3,), delay=3620)  # What it enqueues is due at no time of its own.
+    task.schedule((4,), delay=3700)
+    runs = drain_queue(with_time_skipping=True).runs
+    first, second, third = (run.retry.delay for run in runs if run.state == "retry")
+    assert 30 <= first < 34
+    assert 10 < second <= 20
+    assert 0 < third <= 10.25
+    assert sorted(run.task.args for run in runs if run.state == "complete") == [(1,), (2,), (3,), (3,), (4,)]
+
+
+def test_a_task_that_is_rescheduled_again_and_again_gives_up_by_the_clock_of_the_test(huey):
+    huey.rescheduling = Rescheduling(within=3600)
+    limit(huey, None)
+    provider = Provider(*[(429, {"retry-after": "1000"})] * 10)
+    ask_task(huey, "{x}", name="answer", transport=provider)(1)
+    drained = drain_queue(with_time_skipping=True, raise_errors=False)
+    assert drained == {"retry": 3, "error": 1}
+    assert "and is to wait" in str(drained.runs[-1].exception)
+
+
 def test_a_pause_lasts_no_longer_than_a_task_is_ever_to_wait(huey):
     huey.rescheduling = Rescheduling(longest_delay=900, within=4 * 3600)
     limit(huey, None)

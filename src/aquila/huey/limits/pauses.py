@@ -19,12 +19,15 @@ _PACE = 0.25  # seconds between two who come back
 _SLACK = 5.0  # seconds by which the clocks of those who keep them may differ
 
 
-def note_pause(state: SharedState, request: OutgoingRequest, seconds: float) -> None:
-    """Let all workers know that a provider asks for a pause."""
+def note_pause(state: SharedState, request: OutgoingRequest, seconds: float, moment: float = 0.0) -> None:
+    """Let all workers know that a provider asks for a pause.
+
+    It is counted from now, or from a later ``moment`` that a test has put its clock forward to.
+    """
     if seconds < _SHORTEST:
         return
     now = state.now()
-    ends = now + seconds
+    ends = max(now, moment) + seconds
 
     def change(data: bytes | None) -> bytes:
         until, following = _read(data, now)

@@ -18,6 +18,7 @@ from huey.exceptions import RetryTask
 
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import BudgetExceeded, ConfigError, LimitReached, ProviderError, WaitedTooLong
+from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
 from aquila.transports.requested_delay import read_providers_delay
 
@@ -137,7 +138,8 @@ def _read_answer(answer: Any) -> tuple[Any, Any]:
 
 def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
     """Return what ends the execution of a task that is to come back: Huey's order to do so, or that it is enough."""
-    now, delay, reason = time.time(), seconds, write_safely(lambda: str(error), UNCUT)
+    now = max(time.time(), find_skipped_moment())
+    delay, reason = seconds, write_safely(lambda: str(error), UNCUT)
     times, since, _ = getattr(task, "_aquila_waits", (0, now, False))
     has_turn = isinstance(error, LimitReached)
     if not has_turn:  # turns are handed out one by one

@@ -14,6 +14,7 @@ from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.engine.calls.retry import TOO_BUSY
 from aquila.errors import ConfigError, LimitReached, ProviderError
 from aquila.events import Usage
+from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.estimates import estimate_input
 from aquila.huey.limits.rescheduling import has_waited
@@ -155,12 +156,12 @@ class TaskGate:
 
     @property
     def _moment(self) -> float:
-        """The moment that a task is scheduled for, where a test may execute it before that; else 0."""
-        due = getattr(self._task, "eta", None)
+        """The moment at which a test executes a task: that of its clock, or that which it is scheduled for; else 0."""
+        skipped, due = find_skipped_moment(), getattr(self._task, "eta", None)
         if due is None or not is_under_test():
-            return 0.0
+            return skipped
         moment: datetime.datetime = due.replace(tzinfo=datetime.UTC if self._huey.utc else None)
-        return moment.timestamp()
+        return max(skipped, moment.timestamp())
 
     def _pause(self, state: SharedState, request: OutgoingRequest) -> float:
         if self._huey.rescheduling is None or self._huey.immediate:
@@ -195,7 +196,9 @@ class GateAdmission:
             return
         try:
             if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
-                pauses.note_pause(self.state, self.request, min(error.retry_after, self.longest_pause))
+                seconds = min(error.retry_after, self.longest_pause)
+                # From when the task comes back: by the clock that a test has put forward, not by what it is due at.
+                pauses.note_pause(self.state, self.request, seconds, find_skipped_moment())
             refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
             if self.spending is not None and (usage is not None or refused):
                 self.spending.settle(usage or Usage())

@@ -1,8 +1,8 @@
 """A clock for a queue that is drained: it is put forward to the time of the next task, where a worker would wait.
 
 It stands still while a task executes. Huey asks it wherever it takes the present moment: for schedules, delays,
-retries, expiry and rate limits. Nothing else is changed: ``datetime.now()`` and ``time.time()`` in a task tell the real
-time, unless ``move_clock`` moves that too.
+retries, expiry and rate limits; so do Aquila's limits, pauses and budgets. Nothing else is changed: ``datetime.now()``
+and ``time.time()`` in a task tell the real time, unless ``move_clock`` moves that too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from huey import api
 from huey.utils import normalize_expire_time, normalize_time
 
+from aquila.huey.clock_of_test import current_clock
 from aquila.huey.testing.attribute_patches import replace_attributes
 
 MoveClock: TypeAlias = Callable[[datetime], object]
@@ -45,13 +45,6 @@ class SkippingClock:
             self.skipped += moment - self.now(utc=utc)
             if self._move_clock is not None:
                 self._move_clock(self._started + self.skipped)
-
-
-current_clock: ContextVar[SkippingClock | None] = ContextVar("aquila_skipping_clock", default=None)
-"""The clock that Huey is to ask here, of the drain that runs in this context; None for the real one.
-
-The tasks of the drain execute in copies of its context.
-"""
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from huey.signals import SIGNAL_COMPLETE, SIGNAL_ENQUEUED, SIGNAL_EXECUTING, SIG
 from huey.storage import MemoryStorage
 
 from aquila.errors import NotSerializable, TaskContractBroken
+from aquila.huey.clock_of_test import current_clock
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.error_texts import text_of
 from aquila.huey.instances import AquilaHuey
@@ -24,7 +25,6 @@ from aquila.huey.progress.patient_results import find_own
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.observation import Observation
-from aquila.huey.testing.skipped_time import current_clock
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_difference, is_plain_data
 
