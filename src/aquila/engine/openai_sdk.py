@@ -1,6 +1,6 @@
 """The names of the openai package that the engine uses. The package is an extra, loaded by the first call.
 
-So everything of Aquila imports without it. What needs it says which command installs it.
+All of Aquila can be imported without it. Where it is needed and missing, the error names the command that installs it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _OLDEST = 3
-"""The first major version that stands on httpx2, as the transports do."""
+"""The first major version that uses httpx2, as the transports do."""
 
 _FIRST_WITH_WEB_SOCKETS = "3.8"
 """The first version with ``responses.connect``."""
@@ -43,7 +43,7 @@ _FIRST_WITH_WEB_SOCKETS = "3.8"
 _PURPOSE = "aquila.ask"
 
 _MODULES = {"ChatCompletionChunk": "openai.types.chat"}
-"""Where a name is defined that the package itself does not have."""
+"""The submodules of those names that the package itself does not export."""
 
 
 @cache
@@ -67,7 +67,7 @@ def require_web_sockets(responses: Any) -> None:
         )
 
 
-if not TYPE_CHECKING:  # otherwise any misspelt name would be taken for one of the package
+if not TYPE_CHECKING:  # with a module ``__getattr__``, type checkers accept any misspelt name
 
     def __getattr__(name: str) -> Any:
         """Take a name from the openai package when it is first used."""
@@ -75,5 +75,6 @@ if not TYPE_CHECKING:  # otherwise any misspelt name would be taken for one of t
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         require_sdk()
         module = import_optional(_MODULES.get(name, "openai"), "openai", purpose=_PURPOSE)
+        # Kept in the module, so that the next access does not come here; never cleared.
         value = globals()[name] = getattr(module, name)
         return value

@@ -41,10 +41,11 @@ ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
     "responses": "aquila.engine.endpoints.responses",
 }
-"""Where each endpoint is. A new one is one file and one row."""
+"""The module of each endpoint, imported when it is first used. A new endpoint is one file and one row."""
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-_NEVER_WITH_A_KEY = frozenset({"replay", "local", "script"})
+# Routes that never reach a provider.
+_ROUTES_WITHOUT_KEY = frozenset({"replay", "local", "script"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class CallPlan:
     api_key: str | None = field(repr=False)
     timeouts: Timeouts
     surroundings: Surroundings = field(repr=False)
-    """What was in force where the plan was made."""
+    """The settings and the open scope where the plan was made; the call may run in another thread or context."""
     polls: bool = False
     """Whether an answer made in the background is asked for again and again, rather than read as a stream."""
     waits: bool = True
@@ -83,8 +84,8 @@ class CallPlan:
                 f"option 'websocket': {route.source!r} answers here, and speaks no WebSockets; leave the option "
                 "out, or replay a cassette that was recorded with it"
             )
-        # A replay must not depend on a key, nor hand a real one to anything.
-        api_key = (None if route.name in _NEVER_WITH_A_KEY else self._find_key()) or config.DUMMY_KEY
+        # A replay must neither depend on a key nor pass a real one to code that might log it.
+        api_key = (None if route.name in _ROUTES_WITHOUT_KEY else self._find_key()) or config.DUMMY_KEY
         host = "the local model" if route.source == "local" else self.host
         where = ErrorContext(host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
         info = CallInfo(
@@ -115,7 +116,10 @@ class CallPlan:
         )
 
     def check_key(self) -> None:
-        """Raise ``MissingKey`` if the call needs a key and has none. Nothing has been opened or written then."""
+        """Raise ``MissingKey`` if the call needs a key and has none.
+
+        It is called before anything is opened or written.
+        """
         settings = self.surroundings.settings
         if self._find_key() is not None:
             return
@@ -124,7 +128,10 @@ class CallPlan:
             raise MissingKey(_explain_missing_key(self.host, records=records))
 
     def _find_key(self) -> str | None:
-        """The caller's key, or that of the machine, which the environment of a replay hides."""
+        """Return the caller's key, or the machine's own; None if there is neither.
+
+        During a replay the environment holds a dummy key, and ``runtime`` keeps the real one that it hides.
+        """
         key = self.options.api_key or self.api_key
         if key == config.DUMMY_KEY:
             key = runtime.machine_keys().hidden.get("OPENAI_API_KEY")
@@ -133,9 +140,10 @@ class CallPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCall:
-    """A plan on its route.
+    """A plan whose route is resolved. A driver uses it once and closes the route.
 
-    ``deadline`` is the end of its total time, or of the time of the task that makes it, on the monotonic clock.
+    ``deadline`` is the earlier end of the call's total time and its task's time, in seconds of ``time.monotonic()``;
+    None without either limit.
     """
 
     plan: CallPlan
@@ -146,13 +154,13 @@ class PreparedCall:
     api_key: str = field(repr=False)
     deadline: float | None
     total_limit: TimeLimit | None
-    """The total time as a replay sees it."""
+    """The total time, as an object that a replay can let strike without waiting."""
     task_limit: TimeLimit | None
     """The time limit of the task that makes the call. Where it ends the call, it raises its own error."""
     interrupter: ReadInterrupter
 
     def error_or_total_timeout(self, error: BaseException) -> BaseException:
-        """Return what ended a request: the total time if that is over, else ``error``."""
+        """Return the error of the total time if that is over, caused by ``error``; else ``error`` itself."""
         if not self._is_overdue():
             return error
         overdue = self.total_timeout_error()
@@ -165,11 +173,12 @@ class PreparedCall:
         return {**arguments, "extra_headers": step.headers} if step.headers else arguments
 
     def remaining_seconds(self) -> float | None:
-        """What is left of the time, in seconds; None without a limit. Raises ``total_timeout_error()`` at its end."""
+        """Return the seconds that are left; None without a limit. Raises ``total_timeout_error()`` if none are left."""
         if self.deadline is None:
             return None
         if self._is_overdue():
             raise self.total_timeout_error()
+        # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
         return max(self.deadline - time.monotonic(), 1e-3)
 
     def _is_overdue(self) -> bool:
@@ -177,7 +186,7 @@ class PreparedCall:
         return struck or (self.deadline is not None and time.monotonic() >= self.deadline)
 
     def total_timeout_error(self) -> BaseException:
-        """The error of a call whose total time is over, or that of the task that makes it."""
+        """Return the error of a call whose total time is over, or whose task's time is over."""
         limit = self.task_limit
         if limit is not None and (limit.has_struck or time.monotonic() >= limit.ends):
             return limit.make_error()
@@ -191,16 +200,17 @@ class PreparedCall:
         return seconds if left is None else min(seconds, left)
 
     def idle_seconds(self) -> float | None:
-        """How long a read within the answer may wait now, in seconds."""
+        """Return for how many seconds a read within the answer may wait now; None without a limit."""
         left, idle = self.remaining_seconds(), self.plan.timeouts.idle
         return min(idle, left) if idle is not None and left is not None else idle or left
 
 
 def plan_conversation(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
-    """Return what the caller asks for, checked.
+    """Return the plan of a conversation, its options checked.
 
-    ``streams``: the caller wants the events as they come; ``waits``: an answer made in the background is waited for.
-    Raises ``ConfigError`` and its kin for anything that cannot be sent.
+    ``prompt``: text, messages, or what else ``messages_from_prompt`` takes. ``given``: the caller's options by name.
+    ``streams``: the caller wants the events as they arrive. ``waits``: wait for an answer made in the background.
+    Raises ``ConfigError`` or ``InvalidMessage`` for anything that cannot be sent.
     """
     options = Options.check(given)
     messages = messages_from_prompt(prompt)
@@ -215,10 +225,15 @@ def plan_operation(
     given: Mapping[str, Any],
     declared: Mapping[str, CallOption],
 ) -> CallPlan:
-    """Return the plan of what is no conversation; ``declared`` are the options that it takes."""
+    """Return the plan of a call that is no conversation, such as a transcription.
+
+    ``operation``: its name in messages and telemetry. ``given``: the caller's options by name, ``declared``: those that
+    the operation takes. Raises ``UnknownOption`` or ``ConfigError``.
+    """
     options = Options.check(given, declared, operation=operation)
-    asks = "model" in declared  # the others are about an answer that some model has given already
-    return _make_plan(options, "responses", asks=asks, operation=operation, make_loop=make_loop)
+    # Operations without the option work on an answer that exists; no model is asked.
+    needs_model = "model" in declared
+    return _make_plan(options, "responses", needs_model=needs_model, operation=operation, make_loop=make_loop)
 
 
 @functools.cache
@@ -228,7 +243,7 @@ def _load_endpoint(name: str) -> Endpoint:
     return endpoint
 
 
-def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: Any) -> CallPlan:
+def _make_plan(options: Options, endpoint: str, *, needs_model: bool = True, **more: Any) -> CallPlan:
     require_sdk()
     surroundings = find_surroundings()
     settings = surroundings.settings
@@ -237,7 +252,7 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
         ref=f"call-{uuid.uuid4().hex}",
         options=options,
         endpoint=_load_endpoint(endpoint),
-        model=(options.model or settings.model) if asks else "",
+        model=(options.model or settings.model) if needs_model else "",
         base_url=base_url,
         host=_host_of(base_url),
         api_key=settings.api_key,
@@ -248,7 +263,10 @@ def _make_plan(options: Options, endpoint: str, *, asks: bool = True, **more: An
 
 
 def prepare_call(plan: CallPlan) -> PreparedCall:
-    """Return the call of a plan, its route resolved: a cassette is opened here. Raises ``MissingKey``."""
+    """Resolve the route of a plan, which may open a cassette.
+
+    Raises ``MissingKey``, ``ConfigError``, or ``CassetteError`` for a cassette that cannot be used.
+    """
     route = _find_route(plan, plan.surroundings)
     try:
         return plan.bind_to_route(route)
@@ -268,7 +286,7 @@ async def prepare_call_async(plan: CallPlan) -> PreparedCall:
 
 
 def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any:
-    """Find the route of a call. Whether it needs a key may be a question to the disk: a script needs none."""
+    """Find the route of a call. This may read files: whether a script answers, and so no key is needed, is on disk."""
     plan.check_key()
     return resolve_route(**plan.route_arguments, surroundings=surroundings)
 
@@ -308,5 +326,5 @@ _REPORTED_OPTIONS = (
 
 
 def _reported_settings(options: Options) -> dict[str, Any]:
-    """The options that telemetry may know: settings, never content."""
+    """Return the options that are reported to telemetry: settings, never content."""
     return {name: value for name in _REPORTED_OPTIONS if (value := getattr(options, name)) is not None}

@@ -1,4 +1,4 @@
-"""The one boundary context the SDK's errors become Aquila's."""
+"""The one boundary where errors of the SDK and of HTTP libraries become Aquila's."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from aquila.errors import (
 )
 
 _MAX_SHOWN = 800
-"""Characters of a provider's message that are shown."""
+"""The greatest number of characters of a provider's message that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """The circumstances of a request, for messages. ``secrets`` are values that no message may show."""
+    """What error messages say about a request. ``secrets`` are values that no message may show."""
 
     host: str
     timeouts: Timeouts
@@ -52,14 +52,16 @@ class ErrorContext:
 def translate_error(
     error: BaseException, context: ErrorContext, *, begun: bool, request_id: str | None = None
 ) -> BaseException:
-    """Return what the caller is told instead of ``error``.
+    """Return the error that the caller gets instead of ``error``.
 
-    ``begun`` says whether the answer's headers had arrived. What is not an error of the SDK comes back as it is.
+    ``begun``: the answer's headers had arrived. ``request_id``: the provider's id of the request, if it is known.
+    An error that comes neither from the SDK nor from an HTTP library is returned unchanged.
     """
     error = _unwrap_transport_error(error)
     if isinstance(error, AquilaError):
         return _fill_in_request(error, context, request_id)
-    if isinstance(error, openai_sdk.APIError):  # it becomes the cause, and tracebacks print causes
+    # The SDK's error becomes the cause of ours, and tracebacks print causes: a key in it must go, too.
+    if isinstance(error, openai_sdk.APIError):
         error.args = tuple(context.remove_secrets(argument) for argument in error.args)
         error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
     if isinstance(error, openai_sdk.APIStatusError):
@@ -83,14 +85,15 @@ def translate_error(
 
 
 def _is_of_http_library(error: BaseException) -> bool:
+    # By name: comparing classes would import libraries that the process may not use.
     return type(error).__module__.partition(".")[0] in ("httpx2", "httpx", "httpcore2", "httpcore")
 
 
 def _unwrap_transport_error(error: BaseException) -> BaseException:
-    """Return what a transport raised, where the SDK has taken it for a failed connection.
+    """Return the error that a transport raised, where the SDK has wrapped it as a failed connection.
 
-    Versions of the SDK differ: some wrap whatever comes out of a transport, a miss or a bug, others only what the HTTP
-    library raises.
+    Versions of the SDK differ: some wrap any exception of a transport, even a cassette miss or a bug, others only
+    errors of the HTTP library.
     """
     cause = error.__cause__
     if isinstance(error, openai_sdk.APIConnectionError) and cause is not None and not _is_of_http_library(cause):
@@ -98,6 +101,8 @@ def _unwrap_transport_error(error: BaseException) -> BaseException:
     return error
 
 
+# An error inside an answer of status 200 has no status, so its class is found by words in its code. The first row that
+# matches wins: "rate_limit" stands before "invalid", because "invalid" is part of many codes.
 _CODES: tuple[tuple[tuple[str, ...], type[ProviderError]], ...] = (
     (("rate_limit", "too_many", "insufficient_quota", "429"), RateLimited),
     (("invalid_api_key", "authentication", "permission", "unauthorized", "401", "403"), AuthenticationError),
@@ -118,7 +123,7 @@ def error_from_object(body: Mapping[str, Any]) -> ProviderError:
 
 
 def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str | None) -> AquilaError:
-    """Fill in what the place that raised a provider's error did not know."""
+    """Add the request id to a provider's error, and remove secrets from its texts."""
     if isinstance(error, ProviderError):
         error.request_id = error.request_id or request_id
         error.body = context.remove_secrets(error.body)
@@ -136,7 +141,10 @@ def _status_error(error: Any, context: ErrorContext) -> ProviderError:
 def error_of_status(
     status: int, body: Any, context: ErrorContext, *, content_type: str = "", request_id: str | None = None
 ) -> ProviderError:
-    """Return the error for an answer with a status that refuses; ``body`` is the error object in it, or its text."""
+    """Return the error for an answer whose HTTP status reports a failure.
+
+    ``body``: the error object of the answer, or its text if it is not JSON.
+    """
     kind, advice = _class_and_advice(status)
     if isinstance(body, Mapping):
         message = body.get("message") or json.dumps(body, ensure_ascii=False)
@@ -201,13 +209,13 @@ def _timeout_error(error: BaseException, context: ErrorContext, begun: bool) -> 
 
 
 def connect_timeout_error(context: ErrorContext) -> RequestTimeout:
-    """Return the error where no connection was made in time."""
+    """Return the error for a connection that was not made within ``timeouts.connect``."""
     limit = _describe_limit(context.timeouts.connect)
     return RequestTimeout(f"connect: no connection to {context.host} within {limit}")
 
 
 def silence_error(context: ErrorContext, *, begun: bool) -> AquilaError:
-    """Return the error where nothing has come for too long."""
+    """Return the error for a silence that lasted too long. ``begun``: the answer's headers had arrived."""
     limits, host = context.timeouts, context.host
     if begun:
         silence = _describe_limit(limits.idle)
@@ -220,7 +228,7 @@ def silence_error(context: ErrorContext, *, begun: bool) -> AquilaError:
 
 
 def connection_error(cause: BaseException, context: ErrorContext, begun: bool, request_id: str | None) -> ProviderError:
-    """Return the error of a connection that was not made, or that broke."""
+    """Return the error for a connection that was not made, or broke after the answer had ``begun``."""
     reason = f"{type(cause).__name__}: {context.remove_secrets(str(cause))}".removesuffix(": ")
     if begun:
         return StreamBroken(f"the connection to {context.host} ended in mid-stream ({reason})", request_id=request_id)

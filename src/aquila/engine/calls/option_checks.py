@@ -1,6 +1,7 @@
-"""The checks of single options: each returns the value that the engine works with, or says what is wrong.
+"""The checks of single options: each returns the value that the engine works with, or raises.
 
-A check raises ``TypeError`` or ``ValueError`` with words that go on after "option 'name'".
+A check raises ``TypeError`` or ``ValueError`` with a text that continues the words "option 'name'", which the caller
+puts before it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def instance_of(expected: type, *, what: str) -> Check:
     """Make a check for values of a type; ``what`` names it in the message."""
 
     def check_instance(value: Any) -> Any:
-        # bool is a subclass of int, and True is no number that anybody means.
+        # bool is a subclass of int, but nobody who writes True means the number 1.
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             short = isinstance(value, (str, int, float, bool)) and len(str(value)) < _MAX_SHOWN
             raise TypeError(f"must be {what}, not {value!r}" if short else f"must be {what}")

@@ -43,10 +43,10 @@ TRANSCRIPT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_js
 
 @dataclass(frozen=True, slots=True)
 class CallOption:
-    """What is known of an option besides its type.
+    """What is declared of an option besides its type.
 
     - ``check``: returns the value that the engine works with; see ``option_checks``.
-    - ``default``: the value where the caller gives none; None leaves it to the provider. ``dict`` is a new one.
+    - ``default``: the value where the caller gives none; None leaves it to the provider. ``dict`` is a new, empty dict.
     - ``only``: the one endpoint whose API has the option.
     - ``chat``, ``responses``: the field of the request's body that takes the value as it is, if there is one.
     """
@@ -157,10 +157,11 @@ RESULT_OPTIONS = declared_options(ResultOptions)
 TRANSCRIBE_OPTIONS = declared_options(TranscribeOptions, raw=CallOption(check_flag, False))
 
 _DEFAULTS = {name: option.default for name, option in {**TRANSCRIBE_OPTIONS, **ASK_OPTIONS}.items()}
-_NEW_DEFAULTS = tuple(name for name, default in _DEFAULTS.items() if default is dict)
+# A mapping that is shared between calls could be changed by one of them.
+_MAPPING_DEFAULTS = tuple(name for name, default in _DEFAULTS.items() if default is dict)
 
 _OTHER_NAMES = {"max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens"}
-"""Names that the APIs have for an option, and that would be guessed."""
+"""Names that an API has for an option, so users try them: the error names Aquila's option."""
 
 
 class Options:
@@ -178,8 +179,9 @@ class Options:
     provider_options: Mapping[str, Any]
 
     def __init__(self, checked: Mapping[str, Any]) -> None:
+        # Directly into ``__dict__``, because ``__setattr__`` refuses every change.
         self.__dict__.update(_DEFAULTS)
-        for name in _NEW_DEFAULTS:
+        for name in _MAPPING_DEFAULTS:
             self.__dict__[name] = {}
         self.__dict__.update(checked)
 
@@ -196,8 +198,8 @@ class Options:
     ) -> Self:
         """Return checked options.
 
-        ``declared`` are the options that there are, ``operation`` names what they are options of where it is no
-        prompt. Raises ``UnknownOption`` or ``ConfigError`` that names the option.
+        ``given``: the caller's options by name. ``declared``: the options that exist. ``operation``: its name in
+        messages, empty for a prompt. Raises ``UnknownOption`` or ``ConfigError``, which name the option.
         """
         checked = {}
         for name, value in given.items():
@@ -229,7 +231,7 @@ class Options:
         return type(self)({**self.__dict__, "provider_options": fields})
 
     def __repr__(self) -> str:
-        hidden = ("api_key", *(name for name in _NEW_DEFAULTS if not self.__dict__[name]))
+        hidden = ("api_key", *(name for name in _MAPPING_DEFAULTS if not self.__dict__[name]))
         shown = {name: value for name, value in vars(self).items() if name not in hidden and value != _DEFAULTS[name]}
         return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -263,7 +265,7 @@ def _check_tool_choice(options: Options) -> None:
 
 
 def _body_fields_of(endpoint: str) -> Callable[[Options], dict[str, Any]]:
-    """Return a function from options to the fields of the body that take an option as it is."""
+    """Return a function that turns options into those body fields that take an option's value unchanged."""
     fields = [(name, wire) for name, option in ASK_OPTIONS.items() if (wire := getattr(option, endpoint)) is not None]
 
     def body_fields(options: Options) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Admits the requests of a call where requests of many callers are counted together, as those of a queue's tasks.
+"""Admits the requests of a call where the requests of many callers count together, as those of a queue's tasks do.
 
-The engine knows no queue. Whoever makes calls puts a gate in force in its context; every request asks it first. A gate
-may ask a storage: that takes a moment in which an event loop stands still, as it does for telemetry hooks.
+The engine knows no queue. A caller puts a gate in force in its context, and every request asks it first. A gate may
+ask a storage, which blocks the event loop for a moment, as telemetry hooks do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
-    """What a gate is told of a request.
+    """A request that a gate is asked to admit.
 
     ``call`` names the call, which may send the same request again; ``transport`` is the name of its route, ``account``
     tells the keys of callers apart without holding one, ``body`` is what is sent, and ``longest_answer`` the highest
@@ -34,28 +34,28 @@ class OutgoingRequest:
 
 
 class AdmittedRequest(Protocol):
-    """A request that a gate has let through. ``headers`` are sent with it."""
+    """A request that a gate has admitted. ``headers`` are sent with it."""
 
     headers: Mapping[str, str]
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
-        """The request has ended, with these tokens or this error; with neither if they are not known. Never raises."""
+        """Note that the request has ended, with these tokens or this error; None where unknown. Never raises."""
         ...
 
 
 class RequestGate(Protocol):
-    """What requests of a context pass."""
+    """Decides when a request of a context may be sent."""
 
     @property
     def longest_wait(self) -> float:
-        """The seconds for which a call may wait. Where it is asked to wait longer it fails: its caller comes back."""
+        """The seconds for which a call may wait. Where it would wait longer it fails, and its caller retries later."""
         ...
 
     def admit(self, request: OutgoingRequest, waited: float) -> AdmittedRequest | float:
-        """Let a request through, or return the seconds after which to ask again.
+        """Admit a request, or return the seconds after which to ask again.
 
-        ``waited`` is how long it has been waiting. Raises what the call is to fail with: what must not be sent, or is
-        to wait too long.
+        ``waited``: the seconds that it has waited. Raises the error of the call if the request must not be sent, or
+        would wait too long.
         """
         ...
 
@@ -70,9 +70,9 @@ class GateOwner(Protocol):
 
 
 _gate: ContextVar[RequestGate | None] = ContextVar("aquila_request_gate", default=None)
-"""The gate in force. It belongs to the context in which it was set, and goes with that."""
+"""The gate in force. It is set by ``set_gate`` and never reset: it ends with the context in which it was set."""
 gate_owner: ContextVar[Any] = ContextVar("aquila_gate_owner", default=None)
-"""The ``GateOwner`` whose code runs here. Its gate is in force unless another was put in force since."""
+"""The ``GateOwner`` whose code runs in this context. Its gate is in force unless ``set_gate`` was called later."""
 
 
 def current_gate() -> RequestGate | None:
@@ -85,7 +85,7 @@ def current_gate() -> RequestGate | None:
 
 
 def set_gate_owner(owner: GateOwner) -> None:
-    """Put the gate of ``owner`` in force in this context, without making it."""
+    """Put the gate of ``owner`` in force in this context; the first request makes the gate."""
     gate_owner.set(owner)
     if _gate.get() is not None:
         _gate.set(None)

@@ -13,11 +13,13 @@ from aquila.errors import AquilaError, ConnectionFailed, ProviderError, RequestT
 from aquila.transports.requested_delay import LONGEST_DELAY, read_requested_delay
 
 TOO_BUSY = frozenset({429, 503, 529})
-"""What a provider answers that has too much to do: with ``retry-after`` it says when it will not."""
+"""Statuses of an overloaded provider: too many requests, unavailable, and Anthropic's own ``overloaded_error``."""
 
-_FIRST_DELAY = 0.5
-_LONGEST_DELAY = 8.0
-_jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
+# The SDK's INITIAL_RETRY_DELAY and MAX_RETRY_DELAY, in seconds.
+_FIRST_BACKOFF = 0.5
+_LONGEST_BACKOFF = 8.0
+# A generator of its own: ``random.seed()`` in a test must not change the delays, nor the delays the test's numbers.
+_jitter = random.Random()
 
 
 def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str, str], *, limit: int) -> float | None:
@@ -31,22 +33,24 @@ def delay_before_retry(attempt: int, error: BaseException, headers: Mapping[str,
     asked = read_requested_delay(headers)
     if asked is None and isinstance(error, ProviderError):
         asked = error.retry_after
+    # As the SDK does: an error that asks for more than two minutes is final.
     if asked is not None and asked > LONGEST_DELAY:
         return None
     if asked is not None and asked > 0:
         return asked
-    delay = min(_FIRST_DELAY * 2.0 ** min(attempt - 1, 10), _LONGEST_DELAY)
+    delay = min(_FIRST_BACKOFF * 2.0 ** min(attempt - 1, 10), _LONGEST_BACKOFF)
     return delay * (1 - 0.25 * _jitter.random())
 
 
 def is_to_come_back_later(error: BaseException, longest_wait: float) -> bool:
-    """Whether a provider that has too much to do asks for a longer delay than a caller waits who can come back."""
+    """Whether an overloaded provider asks for a delay above ``longest_wait`` seconds."""
     if not isinstance(error, ProviderError) or error.status not in TOO_BUSY:
         return False
     return error.retry_after is not None and error.retry_after > longest_wait
 
 
 def _is_retryable(error: AquilaError, headers: Mapping[str, str]) -> bool:
+    # OpenAI's own header, which the SDK obeys before it looks at the status.
     decision = headers.get("x-should-retry")
     if decision in ("true", "false"):
         return decision == "true"

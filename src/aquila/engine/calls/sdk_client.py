@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}
-"""The SDK clients of this process, the oldest first. ``_cached_client`` alone fills it, and drops the oldest."""
+"""The SDK clients of this process, the oldest first. ``_cached_client`` alone adds to it, and drops the oldest.
+
+It has no lock. Two threads that miss at the same time build two clients, of which the later stays; both work.
+"""
 
 
 def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> Any:
-    """A client of the SDK for this base URL and key; building one costs as much as a call."""
-    key = (id(http_client), base_url, api_key)  # the client keeps http_client alive, so the id stays its own
+    """Return the SDK client for this HTTP client, base URL and key. Building one takes as long as a replayed call."""
+    # The cached client keeps ``http_client`` alive, so no other object can get the same id.
+    key = (id(http_client), base_url, api_key)
     client = _clients.get(key)
     if client is None:
+        # ``max_retries=0``: the loop retries by itself, see ``retry``.
         client = kind(api_key=api_key, base_url=base_url, http_client=http_client, max_retries=0)
         while len(_clients) >= _MOST_CLIENTS:
             _clients.pop(next(iter(_clients)), None)
@@ -35,26 +40,30 @@ def _cached_client(kind: Any, http_client: Any, base_url: str, api_key: str) -> 
 
 
 def sync_client(base_url: str, api_key: str) -> OpenAI:
-    """The synchronous client."""
+    """Return the synchronous SDK client for a base URL and a key."""
     client: OpenAI = _cached_client(openai_sdk.OpenAI, clients.sync_client(), base_url, api_key)
     return client
 
 
 def async_client(base_url: str, api_key: str) -> AsyncOpenAI:
-    """The asynchronous client of the running event loop."""
+    """Return the asynchronous SDK client of the running event loop for a base URL and a key."""
     client: AsyncOpenAI = _cached_client(openai_sdk.AsyncOpenAI, clients.async_client(), base_url, api_key)
     return client
 
 
 _REQUIRED: Mapping[str, Mapping[str, Any]] = {"chat.completions.create": {"messages": ()}, "responses.create": {}}
-"""Arguments without which the SDK's method cannot be called, as empty as they can be."""
+"""Arguments that the SDK's method requires. Their empty values are replaced by those in ``extra_body``."""
 
 
 def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
-    """Return the SDK method's arguments for a request. ``remaining`` is what is left of the total time, in seconds."""
+    """Return the arguments of the SDK's method ``path`` for a request.
+
+    ``remaining``: the seconds that are left of the call's total time; None without a limit.
+    """
     if path in _REQUIRED:
-        # What the endpoints build has the form of the wire already. As the extra body it is sent as it is, where
-        # arguments would be gone through once more, type by type, which takes half the time of a call.
+        # The endpoints build the request in the form of the wire. As ``extra_body`` the SDK sends it unchanged;
+        # ordinary arguments it would walk through and convert type by type, which takes half the time of a replayed
+        # call.
         given = {name: request[name] for name in ("model", "stream") if name in request}
         extra = {name: value for name, value in request.items() if name not in ("extra_body", "stream")}
         request = {**_REQUIRED[path], **given, "extra_body": {**extra, **(request.get("extra_body") or {})}}
@@ -69,43 +78,50 @@ def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, rem
 
 
 def sdk_method(client: Any, path: str, *, whole: bool) -> Any:
-    """Return a method of the SDK's client: one that gives a stream, or one that gives the whole answer as it came."""
+    """Return the SDK client's method ``path``; with ``whole``, the one that returns the answer's unparsed response."""
     *parents, name = path.split(".")
     resource = functools.reduce(getattr, parents, client)
     return getattr(resource.with_raw_response if whole else resource, name)
 
 
 def shortest_limit(*limits: float | None) -> float | None:
-    """The shortest of some time limits, None being no limit."""
+    """Return the shortest of some time limits, in seconds; None stands for no limit."""
     given = [limit for limit in limits if limit is not None]
     return min(given) if given else None
 
 
 class ReadInterrupter:
-    """Lets another thread end what a synchronous driver is waiting for: the answer that it reads, or a delay."""
+    """Lets another thread end what a synchronous driver waits for: the answer that it reads, or a delay.
+
+    It belongs to one ``PreparedCall``. The driver sets what is being read and clears it afterwards.
+    """
 
     def __init__(self) -> None:
         self._stream: Any = None
         self._end: Callable[[Any], None] = end_answer
-        # Held by who ends the reading. The driver waits for it: the answer is closed, and a recording of it stored,
-        # before the call is over. A signal handler may end what its own thread is leaving.
+        # Held by the thread that ends the reading. The driver waits for it when it stops reading, so that the answer is
+        # closed and its recording stored before the call is over. Reentrant, because a signal handler may interrupt the
+        # driver's own thread while that holds the lock.
         self._ending = threading.RLock()
         self.interrupted = False
-        """Whether the caller has left."""
+        """Whether the caller has left. Set once, by ``interrupt``; never cleared."""
         self._waking: threading.Event | None = None
 
     @contextmanager
     def watch_reading(
         self, stream: Any, seconds: float | None, end: Callable[[Any], None] | None = None
     ) -> Iterator[None]:
-        """Note what is being read, and end the reading after ``seconds``. ``end`` ends it, if it is no answer."""
+        """Note that ``stream`` is being read, and end the reading after ``seconds`` if that is not None.
+
+        ``end`` ends the reading of a stream that is not an HTTP answer.
+        """
         self._stream, self._end = stream, end or end_answer
         timer = None
         if seconds is not None:
             timer = threading.Timer(seconds, self.end_reading)
             timer.daemon = True
             timer.start()
-        if self.interrupted:  # before there was anything to interrupt
+        if self.interrupted:  # interrupt() came before there was anything to end
             self.end_reading()
         try:
             yield
@@ -116,28 +132,29 @@ class ReadInterrupter:
                 self._stream = None
 
     def interrupt(self) -> None:
-        """The caller leaves: end the reading, or the waiting."""
+        """End the reading or the delay, because the caller leaves. Any thread may call it."""
         self.interrupted = True
         if self._waking is not None:
             self._waking.set()
         self.end_reading()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless the caller leaves."""
+        """Wait for so many seconds, or until the caller leaves."""
         self._waking = threading.Event()
-        if not self.interrupted:  # looked at after the event is there for interrupt() to set
+        # Checked after the event exists: an interrupt() before this line sets the flag, one after it sets the event.
+        if not self.interrupted:
             self._waking.wait(seconds)
 
     def end_reading(self) -> None:
-        """Close the answer and wake its reader, who may be waiting for the provider."""
+        """Close what is being read, and wake its reader, which may be waiting for the provider."""
         with self._ending:
             if self._stream is not None:
                 self._end(self._stream)
 
 
 def end_answer(stream: Any) -> None:
-    """Close an answer and wake its reader."""
-    if stream.response.is_closed:  # its connection may serve another request by now
+    """Close an answer of the SDK, and wake the thread that reads it."""
+    if stream.response.is_closed:  # its connection may already serve another request
         return
     connection = _duplicate_socket(stream)
     # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
@@ -150,28 +167,35 @@ def end_answer(stream: Any) -> None:
 
 def _duplicate_socket(stream: Any) -> socket.socket | None:
     network = stream.response.extensions.get("network_stream")
+    # httpx2 gives the connection as a network stream, and its socket by get_extra_info (a documented extension).
     original: Any = network.get_extra_info("socket") if network is not None else None
     try:
+        # A duplicate can be shut down after the response has closed the original descriptor, whose number may be in use
+        # again by then.
         return socket.socket(fileno=os.dup(original.fileno()))
-    except (AttributeError, OSError):  # replayed, or over something that is no socket
+    except (AttributeError, OSError):  # a replayed answer has no connection; others may have no socket
         return None
 
 
 def set_idle_timeout(stream: Any, seconds: float | None) -> None:
-    """Let a read wait for ``seconds`` from now on: silence within an answer has a limit of its own."""
+    """Let each read of the body wait for ``seconds`` at most; None for no limit. Call it before the body is read.
+
+    Before the answer begins ``Timeouts.read`` holds, within it ``Timeouts.idle``.
+    """
+    # httpcore2 takes the limit from this mapping when it begins to read the body, which is after this call.
     limits = stream.response.request.extensions.get("timeout")
     if isinstance(limits, dict):
         limits["read"] = seconds
 
 
 def is_stream(stream: Any) -> bool:
-    """Whether the provider streams its answer. Some answer in one piece, as JSON, whatever they were asked for."""
+    """Whether the provider streams its answer. Some send one JSON document although a stream was asked for."""
     return content_type(stream).startswith(("text/event-stream", "application/octet-stream")) or not content_type(
         stream
     )
 
 
 def content_type(stream: Any) -> str:
-    """The content type of an answer, in lower case."""
+    """Return the content type of an answer in lower case, empty if it has none."""
     value: str = stream.response.headers.get("content-type", "")
     return value.lower()

@@ -21,19 +21,19 @@ def plan_retrieval(id: Any, given: Mapping[str, Any]) -> CallPlan:
 
 
 def plan_cancellation(id: Any, given: Mapping[str, Any]) -> CallPlan:
-    """Return the plan that stops an answer that is being made."""
+    """Return the plan that cancels an answer that is being made in the background; ``id`` is text or a ``Response``."""
     make_loop = functools.partial(StoredAnswerLoop, id=_id_of(id), path="responses.cancel")
     return plan_operation("cancel_response", make_loop, given, REQUEST_OPTIONS)
 
 
 def plan_waiting(operation: str, id: Any, given: Mapping[str, Any]) -> CallPlan:
-    """Return the plan that fetches a stored answer again and again until it is finished."""
+    """Return the plan that fetches a stored answer repeatedly until it is finished; ``operation`` names the call."""
     make_loop = functools.partial(StoredAnswerLoop, id=_id_of(id), path="responses.retrieve", waits=True)
     return plan_operation(operation, make_loop, given, RESULT_OPTIONS)
 
 
 def plan_deletion(id: Any, given: Mapping[str, Any]) -> CallPlan:
-    """Return the plan that deletes a stored answer."""
+    """Return the plan that deletes a stored answer; ``id`` is text or a ``Response``."""
     make_loop = functools.partial(
         SingleRequest, request={"response_id": _id_of(id)}, path="responses.delete", read=lambda loop, outcome: True
     )
@@ -41,7 +41,7 @@ def plan_deletion(id: Any, given: Mapping[str, Any]) -> CallPlan:
 
 
 def _id_of(value: Any) -> str:
-    """The id of an answer: as text, or of a ``Response``."""
+    """Return the id of an answer, given as text or as a ``Response``. Raises ``ConfigError`` if there is none."""
     found = value.meta.get("id") if isinstance(value, Response) else value
     if not isinstance(found, str) or not found.strip():
         raise ConfigError(f"the id of a response is text such as 'resp_123', or a Response that has one, not {found!r}")

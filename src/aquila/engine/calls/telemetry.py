@@ -19,7 +19,7 @@ _log = plugins.logger
 
 
 class Telemetry:
-    """The telemetry of one call."""
+    """The telemetry of one call. Only its driver calls the methods, so the state needs no lock."""
 
     def __init__(self, call: CallInfo, *, shows_content: bool) -> None:
         """``shows_content``: whether the log shows prompts and answers."""
@@ -29,9 +29,9 @@ class Telemetry:
         self._began: float | None = None
         self._stopped = False
         self._request: tuple[int, float] | None = None
-        """The turn and the start of the request under way."""
+        """The turn and the start, by ``time.monotonic()``, of the request under way; None between requests."""
         self.admission: AdmittedRequest | None = None
-        """That of the request under way, where a gate is in force. It ends with the request, whoever ends it."""
+        """The gate's record of the request under way; None without a gate. The loop sets it, ``_settle`` clears it."""
 
     def _report_start(self) -> None:
         if self._began is None:
@@ -39,7 +39,7 @@ class Telemetry:
             plugins.notify_plugins("aquila_call_start", call=self.call)
 
     def report_request_start(self, request: Mapping[str, Any], turn: int) -> None:
-        """A request is about to be sent."""
+        """Report that a request is about to be sent. ``turn``: the number of the turn within the call, from 1."""
         self._report_start()
         self._request = (turn, time.monotonic())
         call = self.call
@@ -49,8 +49,11 @@ class Telemetry:
         plugins.notify_plugins("aquila_request_start", call=call, request=request, turn=turn)
 
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
-        """The request under way has ended."""
-        if turn is not None or error is not None:  # with neither, its answer is still being made
+        """Report that the request under way has ended, with a complete answer, with an error, or with neither.
+
+        Neither: the provider is still making the answer, which will be fetched by another request.
+        """
+        if turn is not None or error is not None:
             self._settle(turn, error)
         if self._request is None:
             return
@@ -67,7 +70,7 @@ class Telemetry:
             admission.settle(turn.usage if turn is not None and turn.usage.reported else None, error)
 
     def report_event(self, event: Event, seconds: float = 0.0) -> None:
-        """Something happened. ``seconds``: how long a tool took."""
+        """Report an event. ``seconds``: how long a tool took, for the result of a tool."""
         if isinstance(event, ToolCall):
             _log.debug("%s: tool call %s", self.call.ref, event.name)
             plugins.notify_plugins("aquila_tool_call", call=self.call, event=event)
@@ -83,13 +86,17 @@ class Telemetry:
             plugins.notify_plugins("aquila_chunk", call=self.call, event=event)
 
     def report_end(self, result: Any = None, error: BaseException | None = None) -> None:
-        """The call has ended. Only the first end counts."""
+        """Report that the call has ended, with its result, with an error, or closed by its caller.
+
+        Only the first counts.
+        """
         if self._stopped:
             return
         response = result if isinstance(result, Response) else None
         self._stopped = True
         self._report_start()
         self.report_request_stop(error=error)
+        # report_request_stop() may have had nothing to report; a gate's count must be released all the same.
         self._settle(None, None)
         seconds = time.monotonic() - (self._began or 0.0)
         outcome = "done" if result is not None else f"failed with {type(error).__name__}" if error else "closed"

@@ -33,7 +33,7 @@ class Timeouts:
 
 
 def check_seconds(value: Any, what: str) -> float:
-    """Return a number of seconds. Raises ``ConfigError``, in which ``what`` names the value."""
+    """Return ``value`` as a number of seconds above 0. Raises ``ConfigError``, in which ``what`` names the value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ConfigError(f"{what} must be a number of seconds above 0, not {value!r}")
     return float(value)

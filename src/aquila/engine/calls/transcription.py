@@ -1,4 +1,4 @@
-"""Transcriptions: a sound is sent, and what is said in it comes back."""
+"""Transcriptions: plan a request that sends a sound, and read the text that the provider returns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ TRANSCRIPTION_MODEL = "gpt-4o-mini-transcribe"
 
 
 def plan_transcription(source: Any, given: Mapping[str, Any]) -> CallPlan:
-    """Return the plan that writes down what is said in a sound. Raises ``ConfigError`` for what cannot be sent."""
+    """Return the plan of a transcription.
+
+    ``source``: the path of a sound file, or its bytes. ``given``: the caller's options by name. Raises ``ConfigError``
+    for a source that cannot be read or sent, and ``UnknownOption``.
+    """
     options = Options.check(given, TRANSCRIBE_OPTIONS, operation="transcription")
     data, name = _read_sound(source, options.filename)
     fields = ("language", "prompt", "response_format", "temperature")
@@ -54,10 +58,11 @@ def _read_sound(source: Any, filename: str | None) -> tuple[bytes, str]:
 
 def _read_transcription(loop: SingleRequest, outcome: RequestOutcome, *, raw: bool) -> Any:
     body, kind = outcome.body or b"", outcome.headers.get("content-type", "")
-    if (kind.startswith("text/") and "html" not in kind) or not kind:  # subtitles have types of their own
+    # The formats text, srt and vtt come as plain text. An HTML page comes from a wrong base URL or a proxy.
+    if (kind.startswith("text/") and "html" not in kind) or not kind:
         answer: Any = body.decode("utf-8", errors="replace")
         text = answer
-    else:  # JSON, or a page that is refused
+    else:  # JSON; anything else is refused
         answer = decode_json_answer(body, outcome.headers, loop.error_context)
         text = answer.get("text") or ""
     if raw:

@@ -1,4 +1,4 @@
-"""The Chat Completions endpoint: what is sent. ``chat_parser`` reads what comes back."""
+"""The Chat Completions endpoint: builds its requests. ``chat_parser`` reads the answers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGN
 
 
 def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
+    # There is no code for this refusal; providers name the role in the message of a 400 answer.
     """Whether the provider refused the role ``tool``. If so, tool results are sent as user messages."""
     if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
         return False
@@ -44,7 +45,7 @@ def build_request(
     optional: dict[str, Any] = {
         **chat_body_fields(options),
         "response_format": response_format_to_wire(options.response_format),
-        # The API refuses metadata of answers that it does not store.
+        # The API refuses ``metadata`` unless ``store`` is set.
         "metadata": metadata_to_wire(options) if options.store else None,
         "reasoning_effort": _reasoning_effort(options),
         "verbosity": _verbosity(options),
@@ -99,7 +100,7 @@ def _tool_choice_to_wire(options: Options) -> Any:
 
 
 def without_tool_role(messages: Sequence[Message]) -> Iterator[Message]:
-    """Yield a conversation in which calls and results of tools are written as text."""
+    """Yield the messages of a conversation, with tool calls and tool results written as text."""
     names: dict[str, str] = {}
     for message in messages:
         if message.calls:
@@ -114,10 +115,10 @@ def without_tool_role(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def message_to_wire(message: Message) -> dict[str, Any]:
-    """Return a message as the API takes it."""
+    """Return a message in the form of the API."""
     wire: dict[str, Any] = {"role": message.role}
     if isinstance(message.content, str):
-        # An assistant that only called tools or refused said nothing; some providers refuse an empty text here.
+        # An assistant message with only tool calls or a refusal has no text; some providers refuse an empty one.
         silent = not message.content and (message.calls or message.extra.get("refusal"))
         wire["content"] = None if silent else message.content
     else:
@@ -128,7 +129,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
         wire["tool_calls"] = [call_to_dict(call) for call in message.calls]
     if message.call_id is not None:
         wire["tool_call_id"] = message.call_id
-    # ``output`` are the items of a Responses answer: they mean nothing here.
+    # The message may come from an answer. What providers add to answers they do not accept in requests.
     wire |= {key: value for key, value in message.extra.items() if key not in wire and key not in NOT_SENT}
     return wire
 
@@ -141,6 +142,7 @@ def _part_to_wire(part: Part) -> dict[str, Any]:
     return part_to_dict(part)
 
 
+# ``output`` holds the items of an answer of the Responses API; the others are fields of chat answers.
 NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
 
 

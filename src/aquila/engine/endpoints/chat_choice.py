@@ -10,7 +10,7 @@ from aquila.messages import AssistantToolCall, call_to_dict
 
 
 class ChoiceBuilder:
-    """One choice of the answer, put together from its deltas."""
+    """One choice of an answer, which a parser fills delta by delta."""
 
     __slots__ = ("calls", "extra", "finish_reason", "logprobs", "order", "reasoning", "refusal", "role", "text")
 
@@ -34,7 +34,7 @@ class ChoiceBuilder:
 
 
 class ExtraFields:
-    """A provider's own fields of the deltas: text is continued, lists are extended, the rest is replaced."""
+    """Fields of deltas that OpenAI's API does not have: texts and lists are continued, other values are replaced."""
 
     __slots__ = ("_fields",)
 
@@ -61,7 +61,7 @@ class ExtraFields:
 
 
 class ToolCallBuilder:
-    """A tool call, put together from the fragments in which it comes."""
+    """A tool call, put together from its fragments."""
 
     __slots__ = ("arguments", "id", "name")
 
@@ -75,7 +75,7 @@ class ToolCallBuilder:
 
 
 def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int) -> None:
-    """Add a fragment to the call that it belongs to; ``position`` is its place in its chunk."""
+    """Add a fragment to the tool call that it belongs to, or to a new one. ``position``: its index within its chunk."""
     identity = getattr(fragment, "id", None)
     function = getattr(fragment, "function", None)
     named = getattr(function, "name", None)
@@ -84,7 +84,7 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
     if identity:
         state.id = identity
     if named:
-        # Sent once as a rule, in pieces by some, and repeated with every fragment by others.
+        # Most providers send the name once, some in pieces, and others repeat it with every fragment.
         state.name = named if state.name in ("", named) else state.name + named
     arguments = getattr(function, "arguments", None)
     if isinstance(arguments, str):
@@ -94,9 +94,9 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
 def _key_of_call(
     calls: Mapping[Any, ToolCallBuilder], index: int | None, identity: str | None, named: str | None, position: int
 ) -> Any:
-    """Return the key of a fragment's call: its index where the provider gives one, else its id, else the last."""
+    """Return the key of a fragment's call: the index if the provider sends one, else the id, else the latest key."""
     if index is not None:
-        # A provider that gives every call the index 0 is told apart by a second id.
+        # Some providers give every call the index 0; another id under the same index means another call.
         if index in calls and identity and calls[index].id and calls[index].id != identity:
             return (index, identity)
         newest = None if identity else _newest_key(calls, index)
@@ -104,6 +104,7 @@ def _key_of_call(
     if identity:
         return identity
     if calls and not named:
+        # Without index, id and name a fragment continues the arguments of the latest call.
         return next(reversed(calls))
     return ("position", len(calls), position)
 

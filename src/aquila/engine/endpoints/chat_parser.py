@@ -1,4 +1,4 @@
-"""Reads a chat completion, streamed or whole, into events and the complete answer."""
+"""Turns a chat completion, streamed or whole, into events and a complete answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ChatParser:
 
     @property
     def usage(self) -> Usage:
-        """What the provider has told so far of the tokens. Some tell it in each chunk."""
+        """The tokens as the provider last reported them. Some report them in each chunk, OpenAI in the last one."""
         return usage_of(self._usage, self._ref, self._metadata)
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
@@ -42,6 +42,7 @@ class ChatParser:
         if self._head is None:
             self._head = _answer_fields(chunk)
         if chunk.model_extra:
+            # OpenAI pads chunks with random "obfuscation" against attacks that infer text from packet sizes.
             self._head |= {key: value for key, value in chunk.model_extra.items() if key != "obfuscation"}
         events: list[Event] = []
         usage = getattr(chunk, "usage", None) or _usage_elsewhere(chunk)
@@ -64,7 +65,7 @@ class ChatParser:
             extend_logprobs(state.logprobs, choice.logprobs)
         delta = getattr(choice, "delta", None)
         if delta is not None:
-            # The caller is shown the first choice alone; the others are in ``raw``.
+            # The caller gets events of the first choice only; the others are in ``raw``.
             self._feed_delta(state, delta, events if index == 0 else [])
 
     def _feed_delta(self, state: ChoiceBuilder, delta: Any, events: list[Event]) -> None:
@@ -78,6 +79,7 @@ class ChatParser:
         for position, fragment in enumerate(delta.tool_calls or ()):
             add_fragment(state.calls, fragment, position)
         if delta.model_extra:
+            # DeepSeek, and many servers after it, say "reasoning_content"; OpenRouter and newer vLLM say "reasoning".
             thought = delta.model_extra.get("reasoning_content") or delta.model_extra.get("reasoning")
             if isinstance(thought, str) and thought:
                 state.reasoning.write(thought)
@@ -142,13 +144,14 @@ class ChatParser:
 
 
 def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
-    """Groq reports the usage of a stream within a field of its own."""
+    """Return the usage that Groq reports in its own field ``x_groq``, or None."""
     extra = (chunk.model_extra or {}).get("x_groq")
     return extra.get("usage") if isinstance(extra, Mapping) else None
 
 
 def _answer_fields(chunk: ChatCompletionChunk) -> dict[str, Any]:
-    # In the order of the fields: that of the set differs from process to process, which shows in a stored `raw`.
+    # In the order of the model's fields: the order of ``model_fields_set`` differs from process to process, which would
+    # show in a stored ``raw``.
     sent = {name: value for name, value in vars(chunk).items() if name in chunk.model_fields_set}
     head = {**sent, **(chunk.model_extra or {})}
     return {

@@ -1,4 +1,4 @@
-"""What the loop asks of an endpoint. An endpoint is one file: how a request is built, and how chunks are read."""
+"""The interface of an endpoint: one module that builds requests and reads answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from aquila.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One complete answer of the provider. ``message`` is its form in the conversation."""
+    """One complete answer of the provider.
+
+    ``message`` stands for it in the conversation; ``raw`` is its JSON object.
+    """
 
     text: str
     message: Message
@@ -28,28 +31,31 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class EventTags:
-    """What every event of a call carries."""
+    """The fields that every event of a call carries."""
 
     ref: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EventParser(Protocol):
-    """Reads the answer of one request. Pure: chunks in, events out. ``id`` is the answer's, once it is known."""
+    """Reads the answer of one request. Pure: chunks in, events out. ``id``: the id of the answer, once it is known."""
 
     id: str | None
 
     @property
     def usage(self) -> Usage:
-        """What the provider has told so far of the tokens of this answer."""
+        """The tokens of this answer, as far as the provider has reported them."""
         ...
 
     def feed(self, chunk: Any) -> Sequence[Event]:
-        """Take one object of the SDK's stream and return the events in it."""
+        """Read one object of the SDK's stream. Returns its events; raises ``ProviderError`` if it reports an error."""
         ...
 
     def feed_complete_answer(self, answer: Mapping[str, Any]) -> Sequence[Event]:
-        """Take a complete answer. Text that has been fed already gives no event again."""
+        """Read a complete answer. Returns its events, without those for text that was fed already.
+
+        Raises ``ProviderError`` for an error in its place, ``InvalidAnswer`` for another JSON object.
+        """
         ...
 
     def finish(self) -> Turn:

@@ -1,4 +1,4 @@
-"""The Responses endpoint."""
+"""The endpoint of OpenAI's Responses API: builds its requests and reads its answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ retrieve_path = "responses.retrieve"
 
 
 def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments that fetch an answer again that is being made in the background."""
+    """Return the arguments that fetch an answer again, or None for one that is finished.
+
+    ``queued`` and ``in_progress`` are the statuses of an answer that is being made in the background.
+    """
     return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
 
 
@@ -60,7 +63,7 @@ def build_request(
 
 
 def _tool_to_wire(tool: Tool) -> dict[str, Any]:
-    # The API takes a function to be strict unless told otherwise.
+    # Unlike the chat API, this one treats a function as strict unless ``strict`` is false.
     head = {"type": "function", "name": tool.name, "description": tool.description}
     return {**head, "parameters": tool.schema, "strict": tool.strict}
 
@@ -77,7 +80,7 @@ def _tool_choice_to_wire(options: Options) -> Any:
 
 
 def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
-    """Whether the provider knows what an item refers to: not reasoning that is neither stored nor sent encrypted."""
+    """Whether an item may be sent: the API refuses reasoning that it has not stored and that is not encrypted."""
     return options.store is not False or item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 
@@ -105,7 +108,7 @@ def message_to_wire(message: Message) -> Iterator[dict[str, Any]]:
         yield {"role": message.role, "content": _content_to_wire(message.content)}
         return
     if "output" in message.extra:
-        # The items as they came: only so does the model find its own reasoning again.
+        # The items exactly as they came, so that the model gets its own reasoning back.
         yield from message.extra["output"]
         return
     refusal = message.extra.get("refusal")
@@ -165,7 +168,7 @@ class ResponsesParser:
 
     @property
     def usage(self) -> Usage:
-        """What the provider has told so far of the tokens: nothing before the end."""
+        """The tokens of the answer; the API reports them with the final event only."""
         return usage_of((self._final or {}).get("usage"), self._ref, self._metadata)
 
     def feed(self, chunk: Any) -> Sequence[Event]:
@@ -182,8 +185,10 @@ class ResponsesParser:
         elif kind == "response.output_item.done":
             item = _to_plain_values(chunk.item)
             self._items.append(item)
+            # A built-in tool's item tells what the provider did: its query and its results. A ``function_call`` is for
+            # us to run, so it is no progress of the provider.
             kind = item.get("type", "")
-            if kind.endswith("_call") and kind != "function_call":  # what a built-in tool did: its query, its results
+            if kind.endswith("_call") and kind != "function_call":
                 return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
         elif kind == "error":
             raise error_from_object(_to_plain_values(chunk))
@@ -192,7 +197,7 @@ class ResponsesParser:
         return ()
 
     def _read_progress(self, chunk: Any, kind: str) -> Sequence[Event]:
-        """A step that the provider takes on its own, such as ``response.web_search_call.searching``."""
+        """Return the event of a step of the provider's own, such as ``response.web_search_call.searching``."""
         step, _, status = kind.removeprefix("response.").rpartition(".")
         if not step:  # the state of the whole answer: created, queued, in_progress
             self.id = chunk.response.id
@@ -261,7 +266,7 @@ def make_parser(tags: EventTags) -> ResponsesParser:
 
 
 def _finish_reason(raw: Mapping[str, Any], calls: tuple[AssistantToolCall, ...]) -> str | None:
-    """The reason in the words of the chat API, so that a caller need not know the endpoint."""
+    """Return the finish reason in the words of the chat API, so that a caller need not know the endpoint."""
     status = raw.get("status")
     if status == "incomplete":
         reason = (raw.get("incomplete_details") or {}).get("reason")
@@ -272,7 +277,7 @@ def _finish_reason(raw: Mapping[str, Any], calls: tuple[AssistantToolCall, ...])
 
 
 def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk | Refusal | Reasoning], str]]:
-    """Yield the texts of an answer, each kind as one."""
+    """Yield each kind of text in an answer, joined to one text."""
     texts: dict[type[Chunk | Refusal | Reasoning], str] = {Reasoning: "", Chunk: "", Refusal: ""}
     for item in output:
         for part in [*(item.get("summary") or ()), *(item.get("content") or ())]:
@@ -287,7 +292,7 @@ def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk 
 
 
 def _to_plain_values(value: Any) -> dict[str, Any]:
-    """An object of the SDK as JSON-able values, as it came."""
+    """Return an object of the SDK as the JSON values that it was made from."""
     if isinstance(value, dict):
         return value
     plain: dict[str, Any] = value.to_dict(mode="json", warnings=False)

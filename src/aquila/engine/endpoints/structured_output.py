@@ -1,4 +1,4 @@
-"""Structured output, and metadata as providers take it: what both endpoints share of building a request."""
+"""Structured output and metadata in the form that providers accept, for both endpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def response_format_to_wire(wanted: Any) -> dict[str, Any] | None:
     if wanted is None or isinstance(wanted, Mapping):
         return None if wanted is None else dict(wanted)
     schema = schemas.strict_schema(schemas.schema_of(wanted))
-    name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]  # a generic model is called Page[City]
+    # The API accepts 64 of these characters at most. A generic pydantic model has a name such as ``Page[City]``.
+    name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
@@ -33,7 +34,7 @@ _UNFINISHED = ("length", "content_filter", "incomplete", "cancelled", "queued", 
 def parse_answer(wanted: Any, text: str, finish_reason: str | None, refusal: str) -> Any:
     """Return the answer's text as the pydantic model that was asked for; None for a refused or unfinished answer.
 
-    Raises ``InvalidAnswer`` for a complete answer that is not of the model.
+    Raises ``InvalidAnswer`` for a complete answer that does not fit the model.
     """
     if not isinstance(wanted, type) or refusal or finish_reason in _UNFINISHED:
         return None
@@ -46,7 +47,7 @@ def parse_answer(wanted: Any, text: str, finish_reason: str | None, refusal: str
 
 
 def metadata_to_wire(options: Options) -> dict[str, str] | None:
-    """Return the metadata as text, which is all that providers take; None if there is none."""
+    """Return the metadata with values as text, the only type that providers accept; None if there is none."""
     return {key: _as_text(value) for key, value in options.metadata.items()} or None
 
 

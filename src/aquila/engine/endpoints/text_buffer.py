@@ -6,9 +6,9 @@ _MOST_PIECES = 256
 
 
 class TextBuffer:
-    """Text put together from pieces. A long stream's pieces do not stay in memory as objects of their own.
+    """Text put together from pieces, which do not stay in memory one by one.
 
-    Neither a list of pieces does that, nor ``io.StringIO``, which keeps such a list inside.
+    A list would keep an object for each of the many small pieces of a stream, and so does ``io.StringIO`` internally.
     """
 
     __slots__ = ("_joined", "_pieces")
@@ -26,12 +26,12 @@ class TextBuffer:
             pieces.clear()
 
     def getvalue(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         return repair_surrogates("".join((*self._joined, *self._pieces)))
 
 
 def repair_surrogates(text: str) -> str:
-    """Return text that can be sent: halves of a character that came apart are put together, or replaced."""
+    """Return ``text`` as valid Unicode: surrogate pairs become characters, and single halves become U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:

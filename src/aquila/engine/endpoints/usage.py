@@ -9,7 +9,7 @@ from aquila.events import Usage
 
 
 def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
-    """Return the SDK's usage record of either endpoint as ours."""
+    """Return the usage record of either endpoint, an object of the SDK or a mapping, as Aquila's ``Usage``."""
     if usage is None:
         return Usage(reported=False, ref=ref, metadata=metadata)
     spent = _first_count(usage, ("prompt_tokens", "input_tokens"))

@@ -1,4 +1,4 @@
-"""Sending a request, with the retries that it takes: what every loop is built on."""
+"""The base of every loop: send a request, and send it again while that may help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from aquila.transports.requested_delay import read_providers_delay
 
 
 class RequestLoop:
-    """Base of every loop. ``steps`` says what to do; ``result`` is set when it has ended; ``parser`` reads streams."""
+    """Base of every loop. ``steps`` yields what to do; ``result`` is set at the end; ``parser`` reads streamed answers.
+
+    A loop belongs to one call and is driven by one thread or task at a time, so its counters need no lock.
+    """
 
     parser: EventParser
 
@@ -38,19 +41,20 @@ class RequestLoop:
         self._request_id: str | None = None
 
     def steps(self) -> Steps:
-        """Yield what to do next until the call is complete. Raises what the call fails with."""
+        """Yield what to do next until the call is complete. Raises the error with which the call fails."""
         raise NotImplementedError
 
     def _rewrite_request(self, error: BaseException) -> bool:
-        """Whether the request has been written in another form, because of this refusal."""
+        """Write the request in another form if ``error`` calls for it. Returns whether it was rewritten."""
         return False
 
     def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
-        """Send one request, with the retries that it takes. ``step`` makes it anew each time."""
+        """Send one request, and again while its error can be retried. ``step`` builds it for each attempt."""
         attempt, gate = 1, current_gate()
         while True:
             sending = step()
-            if gate is not None and sending.asks:
+            # A limit counts what a model generates. Fetching a stored answer generates nothing.
+            if gate is not None and sending.generates:
                 sending = yield from self._pass_gate(gate, sending)
             self._telemetry.report_request_start(sending.request, self._turns)
             outcome: RequestOutcome = yield sending
@@ -60,15 +64,19 @@ class RequestLoop:
                 return outcome
             translated = self._translate_error(error, begun=outcome.begun)
             if isinstance(translated, ProviderError) and not outcome.begun:
+                # After the first byte of an answer nothing is retried, so a delay that the provider asks for has no
+                # use.
                 translated.retry_after = read_providers_delay(outcome.headers, translated.status)
             self._telemetry.report_request_stop(error=translated)
             delay = None
             if not outcome.begun:
                 if self._rewrite_request(translated):
                     delay = 0.0
+                # With a gate, the task gives up its worker for a long delay; its queue delivers it again.
                 elif gate is None or not is_to_come_back_later(translated, gate.longest_wait):
                     delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
             if delay is None:
+                # ``raise … from`` itself or its own cause would make a cycle in the chain of causes.
                 if translated is error or translated is error.__cause__:
                     raise translated
                 raise translated from error
@@ -81,13 +89,14 @@ class RequestLoop:
             self._retries += 1
 
     def _pass_gate(self, gate: RequestGate, sending: SendRequest) -> Generator[Step, Any, SendRequest]:
-        """Wait until a gate lets a request through. Returns it with what the gate adds."""
+        """Wait until ``gate`` admits a request. Returns the request with the headers that the gate adds."""
         keys = self.error_context.secrets
         request = OutgoingRequest(
             call=self.call.ref,
             host=self.error_context.host,
             model=self.call.model,
             transport=self.call.transport,
+            # Limits hold for an account of a provider. The hash tells accounts apart and may be stored; a key may not.
             account=hashlib.sha256(keys[0].encode()).hexdigest()[:12] if keys else "",
             body=sending.request,
             longest_answer=getattr(self._options, "max_output_tokens", None),

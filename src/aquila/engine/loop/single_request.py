@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SingleRequest(RequestLoop):
-    """Loop of a single request; ``read`` makes the result of its answer."""
+    """Loop of a single request. ``path`` is the SDK's method, ``read`` turns its answer into the result of the call."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class SingleRequest(RequestLoop):
             raise self._translate_error(error, begun=True) from error.__cause__
 
     def answer_meta(self, **more: Any) -> dict[str, Any]:
-        """What every answer tells about its call."""
+        """Return the ``meta`` of an answer: facts about its call, and ``more``."""
         return {
             "ref": self.call.ref,
             "model": self.call.model,

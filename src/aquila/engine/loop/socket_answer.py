@@ -11,24 +11,30 @@ from aquila.engine.endpoints.protocol import EventParser
 from aquila.errors import ProviderError
 from aquila.events import Event
 
+# ``stream`` exists over HTTP only; ``extra_body`` is the SDK's argument, whose fields are merged into the message.
 _NOT_SENT = frozenset({"stream", "extra_body"})
-_LAST = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+# After one of these, OpenAI's protocol sends nothing more for a response.
+_FINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
 def write_message(request: Mapping[str, Any]) -> str:
-    """Return the message that asks what a request of ``responses.create`` asks. Raises ``UnicodeEncodeError``."""
+    """Return the ``response.create`` message for the arguments of ``responses.create``.
+
+    Raises ``UnicodeEncodeError`` for text that holds half of a surrogate pair.
+    """
     body = {name: value for name, value in request.items() if name not in _NOT_SENT}
     message = {"type": "response.create", **body, **(request.get("extra_body") or {})}
     text = json.dumps(message, ensure_ascii=False)
-    text.encode()  # half a character is refused here: a connection would break by it
+    # Half of a surrogate pair is refused here: while it is sent it would break the connection.
+    text.encode()
     return text
 
 
 class SocketAnswer:
     """Reads one answer, event by event.
 
-    ``begun``: the answer has begun, so nothing may be sent again. ``is_over``: its last event has come. ``headers`` are
-    what a refusal says besides, in the form of header fields.
+    ``begun``: the answer has begun, so its request must not be sent again. ``is_over``: its last event has arrived.
+    ``headers``: the header fields that OpenAI puts into an error message, such as ``retry-after``; names in lower case.
     """
 
     def __init__(self, parser: EventParser, context: ErrorContext) -> None:
@@ -39,19 +45,20 @@ class SocketAnswer:
         self.headers: Mapping[str, str] = {}
 
     def feed(self, message: Any) -> Sequence[Event]:
-        """Return the events in a message of the provider. Raises the ``ProviderError`` that it says."""
+        """Return the events in a message of the provider. Raises ``ProviderError`` for a message that reports one."""
         kind = message.type
         if kind == "error":
             self.is_over = True
             raise self._read_error(message if isinstance(message, dict) else message.to_dict(mode="json"))
-        if not kind.startswith("response."):  # about the connection, and not the answer
+        if not kind.startswith("response."):  # about the connection, not about this answer
             return ()
         self.begun = True
-        self.is_over = kind in _LAST
+        self.is_over = kind in _FINAL_EVENTS
         return self._parser.feed(message)
 
     def _read_error(self, message: Mapping[str, Any]) -> ProviderError:
-        """An error of the API over a WebSocket has the status that its answer over HTTP would have."""
+        # In its ``status`` field an error over a WebSocket has the status code that it would have over HTTP.
+        """Return the error that a message of type ``error`` reports, and keep its headers."""
         inner = message.get("error")
         body = inner if isinstance(inner, Mapping) else message
         headers = body.get("headers")

@@ -14,9 +14,12 @@ from aquila.events import Event
 class SendRequest:
     """Send a request by a method of the SDK, feed its chunks to ``RequestLoop.parser``, report a ``RequestOutcome``.
 
+    ``path``: the method, from the SDK's client, such as ``responses.create``.
+
     ``unstreamed``: the answer is not streamed; it is all in the outcome's ``body``. ``over_socket``: it goes over the
     WebSocket of the call, which stays open for the next one if nothing fails. ``headers`` are sent with it, except over
-    a WebSocket. ``asks``: the provider is to answer something, rather than to hand out what it has.
+    a WebSocket. ``generates``: the model generates something, so rate limits count it; false for fetching a stored
+    answer.
     """
 
     request: Mapping[str, Any]
@@ -24,7 +27,7 @@ class SendRequest:
     unstreamed: bool = False
     over_socket: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
-    asks: bool = True
+    generates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,24 @@ class EmitEvents:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait."""
+    """Wait for so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class RunTools:
-    """Run these tools, at once if there are several; report a ``ToolOutcome`` of each."""
+    """Run these tools, all at the same time; report a list with a ``ToolOutcome`` for each, in the same order."""
 
     calls: Sequence[PreparedToolCall]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOutcome:
-    """How a request went.
+    """How a request ended: with ``error``, or without.
 
-    ``begun``: the answer's headers had arrived; ``headers`` are those, ``body`` is an answer that was not streamed.
+    ``begun``: the answer's headers had arrived, and are ``headers``. ``body``: the bytes of an answer that was not
+    streamed.
     """
 
     error: BaseException | None = None

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class StoredAnswerLoop(RequestLoop):
-    """Loop of a stored answer: fetch or cancel it, and wait until it is finished if that is asked for."""
+    """Loop of a stored answer: fetch or cancel it by ``path``, the SDK's method; with ``waits``, until it is finished.
+
+    ``id`` is the id that the provider gave the answer.
+    """
 
     def __init__(
         self, plan: CallPlan, telemetry: Telemetry, where: ErrorContext, *, id: str, path: str, waits: bool = False
@@ -30,14 +33,14 @@ class StoredAnswerLoop(RequestLoop):
         self._waits = waits
 
     def steps(self) -> Steps:
-        """Fetch, and fetch again while it is unfinished."""
+        """Fetch the answer, and fetch it again while it is unfinished and is waited for."""
         self._turns += 1
         answer = yield from self._fetch_answer(self._path)
         while self._waits and responses.poll_request(answer) is not None:
             status = str(answer.get("status"))
             self._telemetry.report_request_stop()
             yield self._report_and_emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
-            if self.call.transport != "replay":  # what a cassette holds is there at once
+            if self.call.transport != "replay":  # recordings need no time to become ready
                 yield Sleep(self._options.poll_interval)
             answer = yield from self._fetch_answer(self._path)
         try:
@@ -71,6 +74,6 @@ class StoredAnswerLoop(RequestLoop):
 
     def _fetch_answer(self, path: str) -> Steps:
         outcome: RequestOutcome = yield from self._send_with_retries(
-            lambda: SendRequest({"response_id": self._id}, path, unstreamed=True, asks=False)
+            lambda: SendRequest({"response_id": self._id}, path, unstreamed=True, generates=False)
         )
         return decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)

@@ -30,7 +30,7 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class PreparedToolCall:
-    """A tool call that can be run."""
+    """A tool call that can be run: its function, and the arguments after validation."""
 
     call: ToolCall
     function: Callable[..., Any]
@@ -48,7 +48,10 @@ class ToolOutcome:
 
 
 def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedToolCall | str:
-    """Return the call ready to be run, or a text for the model that says why it cannot be."""
+    """Return the call ready to be run, or a text that tells the model why it cannot be run.
+
+    ``context`` is the ``tool_context`` of the call; tools that declare it get it as an argument.
+    """
     tool = tools.tools.get(call.name)
     if tool is None or tool.function is None:
         known = ", ".join(name for name, each in tools.tools.items() if each.function is not None)
@@ -60,6 +63,8 @@ def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedT
     except Exception as error:  # noqa: BLE001 - a validator of the tool's own may raise anything
         return f"the arguments of {call.name} are wrong: {_describe_error(error)}"
     if tool.wants_context:
+        # A copy: a tool that changes its context must not change what the next tool gets. Tools return a patch for
+        # that.
         arguments[CONTEXT] = dict(context) if isinstance(context, Mapping) else context
     return PreparedToolCall(call, tool.function, arguments, tool.is_async)
 
@@ -67,7 +72,7 @@ def prepare_tool_call(tools: Toolbox, call: ToolCall, context: Any) -> PreparedT
 def make_tool_result(call: ToolCall, ran: ToolOutcome | str, *, raising: bool) -> ToolResult:
     """Return the result of a call as an event. Raises ``ToolError`` for a failure if ``raising`` is set.
 
-    A miss of a cassette or a refused live call inside a tool comes through: no model may talk it away.
+    A cassette miss or a refused live call inside a tool is always raised: as text for the model it would go unnoticed.
     """
     about: dict[str, Any] = {"id": call.id, "name": call.name, "ref": call.ref, "metadata": call.metadata}
     if isinstance(ran, str):
@@ -109,6 +114,8 @@ def _serialization_error(error: Exception) -> TypeError:
     return made
 
 
+# Patterns err on the side of matching too much: a placeholder for a harmless number costs the model nothing, while a
+# changing value makes the next request differ from its recording.
 _ADDRESS = re.compile(r"\s*\b(?:at )?0x[0-9a-fA-F]{4,}\b")
 _PATH = re.compile(r"file://[^\s'\"<>)]+|(?<![\w/:.<])(?:[A-Za-z]:)?(?:[\\/][\w.@+~ -]*[\w@+~-]){2,}[\\/]?")
 _MOMENT = re.compile(
@@ -150,7 +157,7 @@ def _sort_sets(value: Any) -> Any:
 
 
 def _sort_lists_of_sets(plain: Any, value: Any) -> Any:
-    """Put the lists in ``plain``, the JSON form of ``value``, in order where they were sets."""
+    """Return ``plain``, the JSON form of ``value``, with those lists sorted that were sets in ``value``."""
     if isinstance(value, (set, frozenset)) and isinstance(plain, list):
         return sorted(plain, key=repr)
     if isinstance(value, Mapping) and isinstance(plain, Mapping) and len(plain) == len(value):
@@ -164,10 +171,11 @@ def _sort_lists_of_sets(plain: Any, value: Any) -> Any:
 
 
 def run_tools(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
-    """Run tools; several at once on threads, each in a copy of the caller's context."""
+    """Run tools, several at the same time on threads. Returns their outcomes in the order of ``ready``."""
     if len(ready) <= 1:
         return [_run_tool(each) for each in ready]
     with ThreadPoolExecutor(len(ready), thread_name_prefix="aquila-tool") as pool:
+        # A thread begins with an empty context, so each gets a copy: it holds the open cassette and the running task.
         futures = [pool.submit(contextvars.copy_context().run, _run_tool, each) for each in ready]
         return [future.result() for future in futures]
 
@@ -184,7 +192,10 @@ def _run_tool(ready: PreparedToolCall) -> ToolOutcome:
 
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end from synchronous code, also where an event loop runs in this thread."""
+    """Run a coroutine to its end from synchronous code.
+
+    ``asyncio.run`` refuses where an event loop runs in this thread, as in a notebook; another thread has none.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:

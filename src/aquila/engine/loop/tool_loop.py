@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
 
 
-_PLACES = frozenset({"conversation", "previous_response_id"})
-"""Fields of a caller's own that say where a conversation goes on. They are sent as they are, whatever we know."""
+_CONTINUATION_FIELDS = frozenset({"conversation", "previous_response_id"})
+"""Body fields by which a caller continues a conversation. Where one is given, the loop does not add its own."""
 
 
 class ToolLoop(RequestLoop):
@@ -58,7 +58,8 @@ class ToolLoop(RequestLoop):
 
     def _rewrite_request(self, error: BaseException) -> bool:
         if self._over_socket:
-            # What is sent again goes over another connection, so all of it is sent.
+            # The driver closes a connection after an error, so the request is sent again over a new one, on which the
+            # provider knows nothing: it must hold the whole conversation.
             is_lost = self._continuation.is_lost(error)
             self._continuation.forget()
             self._request = self._next_request()
@@ -79,7 +80,7 @@ class ToolLoop(RequestLoop):
             yield from self._run_called_tools(calls)
             if self._rounds.stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
-            # A choice that forces a call would force one for ever.
+            # A ``tool_choice`` that forces a call would force one in every turn, and the loop would never end.
             self._turn_options = self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
             self._request = self._next_request()
         if self._rounds.stopped:
@@ -99,21 +100,23 @@ class ToolLoop(RequestLoop):
         return {**request, **self._continuation.fields, "extra_body": extra or None}
 
     def _add_answer(self, turn: Turn) -> list[ToolCall]:
-        """Add an answer to the conversation; return the calls in it."""
+        """Add an answer to the conversation. Returns its tool calls as events."""
         message = turn.message
         if message.calls:
-            # Some providers send no id, or one twice. The answer to a call needs one, the same one on every replay.
+            # Some providers send no call id, or the same one twice. A tool's result refers to its call by the id, so
+            # each call needs its own; it is made from counters, to be the same on every replay.
             used = {call.id for call in self._calls}
             calls = []
             for position, call in enumerate(message.calls):
                 unique = call.id if call.id and call.id not in used else f"call_{self._turns}_{position}"
                 used.add(unique)
                 calls.append(replace(call, id=unique))
-            if tuple(calls) != message.calls:  # the provider's own items hold the ids that were not good enough
+            if tuple(calls) != message.calls:
+                # ``output`` holds the provider's items with the old ids; without it the items are built from the calls.
                 extra = {key: value for key, value in message.extra.items() if key != "output"}
                 message = replace(message, calls=tuple(calls), extra=extra)
         self._messages.append(message)
-        if self._over_socket and not _PLACES & self._options.provider_options.keys():
+        if self._over_socket and not _CONTINUATION_FIELDS & self._options.provider_options.keys():
             self._continuation.remember(turn, self._messages)
         made = [self._tool_call_event(call) for call in message.calls]
         self._calls += made
@@ -137,7 +140,7 @@ class ToolLoop(RequestLoop):
         self._rounds.end_round()
 
     def _request_turn(self) -> Generator[Step, Any, Turn]:
-        """One answer of the provider."""
+        """Send one request and return the answer, which may be fetched again until it is finished."""
         self._turns += 1
         self.parser = self._endpoint.make_parser(self._tags)
         try:
@@ -158,10 +161,10 @@ class ToolLoop(RequestLoop):
             turn = self.parser.finish()
         except (StreamBroken, StreamTimeout) as broken:
             if not self._options.background or self.parser.id is None:
-                if self.parser.usage.reported:  # it is spent, though the answer is lost
+                if self.parser.usage.reported:  # the tokens are paid for, though the answer is lost
                     yield self._report_and_emit(self.parser.usage)
                 raise self._translate_error(broken, begun=True) from broken.__cause__
-            # The answer is being made all the same; fetch what is missing.
+            # With ``background`` the provider goes on without the stream, so the rest can be fetched.
             self._telemetry.report_request_stop(error=broken)
             yield from self._poll_until_finished({"id": self.parser.id, "status": "in_progress"})
             turn = self.parser.finish()
@@ -174,14 +177,15 @@ class ToolLoop(RequestLoop):
         return turn
 
     def _poll_until_finished(self, answer: Mapping[str, Any]) -> Steps:
-        """Fetch an answer again until it is finished, and read it."""
+        """Fetch an answer again until it is finished, then read it. Without ``waits`` it is read as it is."""
         while self._waits and (again := self._endpoint.poll_request(answer)) is not None:
             status = str(answer.get("status"))
             self._telemetry.report_request_stop()
             yield self._report_and_emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
-            if self.call.transport != "replay":  # what a cassette holds is there at once
+            if self.call.transport != "replay":  # recordings need no time to become ready
                 yield Sleep(self._options.poll_interval)
-            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True, asks=False)
+            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True, generates=False)
+            # The default argument binds this round's step; mypy cannot infer the type of such a lambda.
             outcome = yield from self._send_with_retries(lambda step=step: step)  # type: ignore[misc]
             answer = decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)
         yield self._report_and_emit(*self.parser.feed_complete_answer(answer))

@@ -11,25 +11,28 @@ from aquila.events import ToolCall, ToolResult
 
 
 class ToolRounds:
-    """Counts rounds and failures, holds the tools' context. ``stopped`` names the limit that was reached."""
+    """Counts rounds and failures in a row, and holds the tools' context. ``stopped`` names the limit that was reached.
+
+    It belongs to one ``ToolLoop``. Tools run on other threads, but only the loop's own thread calls these methods.
+    """
 
     def __init__(self, options: Options) -> None:
         self.stopped: str | None = None
         self.stop_notice = ""
-        """What the answer says about having been stopped."""
+        """The sentence that is added to an answer whose tools were stopped by a limit."""
         self._options = options
         given = options.tool_context
-        # A copy: a patch is for the tools of this call, and not for the caller's own mapping.
+        # A copy, so that a tool's patch changes the context of this call and not the caller's own mapping.
         self._context: Any = dict(given) if isinstance(given, Mapping) else given
         self._rounds = 0
         self._failures = 0
 
     def begin_round(self) -> None:
-        """A round begins: the model has called tools."""
+        """Note that a round begins: the model has called tools."""
         self._rounds += 1
 
     def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
-        """Return a call ready to be run, or why it is not run."""
+        """Return a call ready to be run, or a text that tells the model why it is not run."""
         if self._rounds > self._options.max_tool_iterations:
             return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
         if self._failures >= self._options.max_tool_failures:
@@ -37,7 +40,10 @@ class ToolRounds:
         return prepare_tool_call(self._options.tools, call, self._context)
 
     def make_result(self, call: ToolCall, ran: ToolOutcome | str) -> ToolResult:
-        """Return the result of a call, after its patch of the context. Raises ``ToolError`` if that is asked for."""
+        """Return the result of a call, and apply its patch to the context.
+
+        Raises ``ToolError`` for a failed call if the option ``tool_errors`` is ``"raise"``.
+        """
         limited = isinstance(ran, str) and ran.startswith("not run: ")
         result = make_tool_result(call, ran, raising=self._options.tool_errors == "raise" and not limited)
         if limited:
@@ -49,7 +55,7 @@ class ToolRounds:
         return result
 
     def end_round(self) -> None:
-        """A round ends: say whether it was the last."""
+        """Note that a round has ended, and set ``stopped`` if a limit was reached."""
         options = self._options
         if self._rounds > options.max_tool_iterations:
             self.stopped = "max_tool_iterations"

@@ -1,5 +1,6 @@
 """Drivers of the loop, and the streams that callers hold. Begin with ``drivers``.
 
-The synchronous and the asynchronous side are written out: a driver decides nothing, and what is left differs. The one
-waits on threads and sockets and ends a read by closing its socket; the other cancels tasks and shields the closing.
+The synchronous and the asynchronous driver are both written out. Neither decides anything, and their I/O differs: the
+synchronous one waits on threads and sockets and ends a read by shutting down its socket; the asynchronous one cancels
+tasks and shields the closing of a connection from cancellation.
 """

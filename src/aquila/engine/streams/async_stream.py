@@ -38,10 +38,14 @@ class AsyncStream(Generic[ParsedT_co]):
         self._state: StreamState[ParsedT_co] = StreamState(plan.ref)
         self._events = drive_call_async(plan)
         self._task: asyncio.Task[None] | None = None
+        # Whether the events are at their end, or will be read no further; then there is nothing to close.
         self._ended = False
+        # The asyncio task that iterates the stream, for ``aclose`` in another task to cancel.
         self._reader: asyncio.Task[Any] | None = None
-        # Outside asyncio: what another task cancels while this one waits for the next event.
+        # Under another library than asyncio, tasks cannot be cancelled from outside; this scope around the wait for the
+        # next event can. It is None between waits.
         self._waiting: anyio.CancelScope | None = None
+        # Set by ``aclose`` while another task waits for an event; then the cancellation is not that task's own.
         self._interrupted = False
         sink = plan.options.sink
         if sink is not None:
@@ -59,7 +63,7 @@ class AsyncStream(Generic[ParsedT_co]):
         return self._state.response_or_error()
 
     def _replan(self, plan: CallPlan) -> None:
-        """Ask for something else, of which nothing has been sent yet."""
+        """Replace the plan. Only before the first event is asked for, when nothing has been sent."""
         self._plan = plan
         self._events = drive_call_async(plan)
 
@@ -80,7 +84,9 @@ class AsyncStream(Generic[ParsedT_co]):
         except anyio.get_cancelled_exc_class():
             if not self._interrupted or self._reader is None:
                 raise
-            self._reader.uncancel()  # it was aclose() in another task, and no cancellation of this one
+            # aclose() in another task cancelled this one. Without uncancel() a timeout or task group around this task
+            # would take the cancellation for its own.
+            self._reader.uncancel()
         except BaseException as error:
             self._state.error = error
             raise
@@ -90,7 +96,7 @@ class AsyncStream(Generic[ParsedT_co]):
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
 
     async def _each_while_waiting(self) -> AsyncIterator[Event]:
-        """Yield the events of the call, each awaited in a scope of its own: a scope must not be open at a ``yield``."""
+        """Yield the events of the call, each awaited in its own cancel scope: anyio forbids a ``yield`` within one."""
         while True:
             with anyio.CancelScope() as self._waiting:
                 try:
@@ -132,7 +138,8 @@ class AsyncStream(Generic[ParsedT_co]):
                 self._task.cancel()
                 await asyncio.wait((self._task,))
         elif not self._ended:
-            if getattr(self._events, "ag_running", False):  # its reader is waiting for the next event
+            # ``ag_running``: another task waits in the generator, where aclose() would raise RuntimeError.
+            if getattr(self._events, "ag_running", False):
                 self._interrupted = True
                 if self._reader is not None:
                     self._reader.cancel()
@@ -148,7 +155,7 @@ class AsyncStream(Generic[ParsedT_co]):
         self._task = asyncio.create_task(self._push_events(sink), name=f"aquila-{self.ref}")
 
     async def _push_events(self, sink: Sink) -> None:
-        """Read to the end and hand every event to the sink. Runs in a task of its own."""
+        """Read to the end and pass every event to the sink. Runs in its own task."""
         try:
             async for event in self._events:
                 if self._state.closed:
@@ -179,7 +186,7 @@ class AsyncStream(Generic[ParsedT_co]):
 
 
 def _current_task() -> asyncio.Task[Any] | None:
-    """The task of asyncio that runs, or None under another library, such as trio."""
+    """Return the running asyncio task, or None under another library, such as trio."""
     try:
         return asyncio.current_task()
     except RuntimeError:
@@ -187,18 +194,18 @@ def _current_task() -> asyncio.Task[Any] | None:
 
 
 def open_async_stream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
-    """Make an asynchronous stream of a call."""
+    """Return the asynchronous stream of a prompt; ``options`` are the caller's, by name. Raises ``ConfigError``."""
     return AsyncStream(plan_conversation(prompt, options, streams=True))
 
 
 async def answer_prompt_async(prompt: Any, options: dict[str, Any]) -> Response:
-    """Make an asynchronous call and return its answer; a sink is handed the events on the way."""
+    """Make an asynchronous call and return its answer; a sink gets the events as they arrive."""
     response: Response = await run_call_async(plan_conversation(prompt, options))
     return response
 
 
 async def run_call_async(plan: CallPlan) -> Any:
-    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = await prepare_call_async(plan)
     sink = plan.options.sink
     events = drive_call_async(call)
@@ -213,6 +220,7 @@ async def run_call_async(plan: CallPlan) -> Any:
             await notify_failure_async(sink, Failed(error, ref=plan.ref, metadata=plan.options.metadata))
         raise
     finally:
+        # Where the caller is cancelled, the connection must be closed all the same.
         with anyio.CancelScope(shield=True):
             await events.aclose()
     return call.loop.result

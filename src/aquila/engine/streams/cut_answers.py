@@ -1,8 +1,8 @@
-"""Answers that were cut off, and are continued by another request. Without I/O.
+"""Continue answers that were cut off by another request. Without I/O.
 
-What a model is asked, so that it goes on, differs between providers. Some continue a conversation that ends with the
-assistant's own words (``Prefill``): Mistral and DeepSeek with a field of the message, llama.cpp without, vLLM with
-fields of the request. OpenAI's models do not; they are told in words to go on. So words are the default.
+Providers differ in how a model is made to continue. Some continue a conversation that ends with the assistant's own
+words (``Prefill``): Mistral and DeepSeek need a field of the message, vLLM needs fields of the request, llama.cpp
+needs nothing. OpenAI's models do not continue them; they are told to continue by an instruction, which is the default.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ INSTRUCTION_WITHOUT_WORD = (
     "Your answer was cut off. Continue it exactly where it ends. Write nothing of it again, and no comment."
 )
 _LONGEST_WORD = 40
-"""Characters. What is longer is no word: the language writes none apart."""
+"""Characters. Longer runs without a space are not words: the language does not separate its words."""
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
@@ -40,10 +40,10 @@ _NO_SPACE_BEFORE = frozenset(",.;:!?)]}%…")
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """How to ask a provider that can continue the assistant's last message.
+    """How to ask a provider that can continue the assistant's last message to do so.
 
-    ``message`` are the fields that this message needs besides (``{"prefix": True}`` for Mistral and DeepSeek,
-    ``{"partial": True}`` for Moonshot), ``body`` those of the request
+    ``message`` are additional fields of that message (``{"prefix": True}`` for Mistral and DeepSeek,
+    ``{"partial": True}`` for Moonshot), ``body`` additional fields of the request
     (``{"continue_final_message": True, "add_generation_prompt": False}`` for vLLM).
 
     Examples:
@@ -58,19 +58,19 @@ class Prefill:
 
 
 class CutAnswer:
-    """The text of an answer that was cut off, and what a further request adds to it."""
+    """The text of an answer that was cut off, and the text that a further request adds to it."""
 
     def __init__(self, text: str, continue_by: str | Prefill | None = None) -> None:
         """``continue_by`` says how the model is asked to go on; see ``aquila.huey.follow``."""
         self.text = text
         self._prefill = continue_by if isinstance(continue_by, Prefill) else None
-        # A model that is told in words begins with a word, not with the space before it. So it is asked to write the
-        # last word again: only then is it seen whether that was complete.
+        # A model that is instructed to continue begins with a word, never with the space before it, so the join would
+        # be ambiguous. It is asked to repeat the last word: only then is it clear whether that word was complete.
         self._last_word = "" if self._prefill is not None else _last_word_of(text)
         self._instruction = continue_by if isinstance(continue_by, str) else None
         self._begins_anew = not text[: len(text) - len(self._last_word)].strip()
         self._held: str | None = ""
-        """What has come of the continuation and is not handed on yet; None when its beginning is over."""
+        """The text of the continuation that is held back; None once its beginning has been joined."""
 
     def continue_plan(self, plan: CallPlan) -> CallPlan:
         """Return the plan of a call that continues the answer of another."""
@@ -85,7 +85,7 @@ class CutAnswer:
 
     def _added_messages(self) -> tuple[Message, ...]:
         if self._prefill is not None:
-            # Some providers refuse white space at the end of what they are to continue.
+            # Anthropic, for one, refuses a last assistant message that ends with white space.
             return (Message("assistant", self.text.rstrip(), extra=dict(self._prefill.message)),)
         if self._instruction is not None:
             instruction = self._instruction.replace("{last_word}", self._last_word)
@@ -96,13 +96,16 @@ class CutAnswer:
         return Message("assistant", self.text), Message("user", instruction)
 
     def join(self, piece: str) -> str:
-        """Return what a piece of the continuation adds to the text: not what stands there already."""
+        """Return what a piece of the continuation adds to the text, without the repeated last word.
+
+        Empty while it is not clear yet whether the continuation repeats that word.
+        """
         if self._held is None:
             return piece
         self._held += piece
         added = self._join_prefilled(self._held) if self._prefill is not None else self._join_words(self._held)
         if added is None:
-            return ""  # more must come before it is seen
+            return ""
         self._held = None
         return added
 
@@ -125,12 +128,12 @@ class CutAnswer:
             return None
         if beginning.startswith(word):
             return beginning[len(word) :]
-        # Another word than before. What was handed out stays as it is.
+        # The model began with another word. The caller has the earlier text already, so it stays.
         return beginning if beginning[0] in _NO_SPACE_BEFORE else f" {beginning}"
 
 
 def _last_word_of(text: str) -> str:
-    """Return what stands after the last white space; nothing where that is no word."""
+    """Return the text after the last white space, or an empty text if that is not a word."""
     word = "" if text[-1:].isspace() else text.rsplit(maxsplit=1)[-1] if text else ""
     return "" if len(word) > _LONGEST_WORD or _WITHOUT_SPACES.search(word) else word
 
@@ -154,9 +157,10 @@ def reject_unresumable(options: Options) -> None:
 def whole_response(
     response: Response, text: str, plan: CallPlan, *, usage: Usage, resumed: Mapping[str, Any]
 ) -> Response:
-    """Return the response of a continuation as that of the whole answer.
+    """Return the response of a continuation as the response of the whole answer.
 
-    ``usage`` is that of the earlier requests, as far as it is known, ``resumed`` is told in ``meta``.
+    ``text``: the whole text. ``usage``: the tokens of the earlier requests, as far as they are known. ``resumed``: what
+    ``meta["resumed"]`` tells.
     """
     return dataclasses.replace(
         response,
@@ -170,7 +174,7 @@ def whole_response(
 def stored_response(
     plan: CallPlan, text: str, *, usage: Usage, meta: Mapping[str, Any], resumed: Mapping[str, Any]
 ) -> Response:
-    """Return the response of an answer that was complete before, and is not asked for again."""
+    """Return the response of an answer that was complete already, so that no request is sent."""
     known: Mapping[str, Any] = {
         "ref": plan.ref,
         "model": plan.model,

@@ -1,4 +1,4 @@
-"""The two drivers of a loop: they perform its steps, which is all the I/O there is. They make no decision."""
+"""The two drivers of a loop. They perform its steps, which is all I/O of a call, and decide nothing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ else:
 T = TypeVar("T")
 
 _PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
-"""What reading a chunk raises that lacks its fields or has them in another form."""
+"""What is raised while a chunk is read that lacks a field, or has it in another form."""
 
 
 def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
-    """Make the call and yield its events. Closing the generator closes the connection."""
+    """Make the call and yield its events. Closing the generator closes the connection.
+
+    Raises the error with which the call fails, and ``StreamClosed`` after ``call.interrupter.interrupt()``.
+    """
     telemetry = call.telemetry
     steps = call.loop.steps()
     sockets = socket_exchange.SocketExchange(call) if call.plan.options.websocket else None
@@ -86,7 +89,7 @@ def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event,
     headers = stream.response.headers
     feed = call.loop.parser.feed
     telemetry = call.telemetry
-    hears = telemetry.has_chunk_listeners
+    reports_chunks = telemetry.has_chunk_listeners
     body: bytes | None = None
     try:
         with call.interrupter.watch_reading(stream, call.remaining_seconds()):
@@ -94,7 +97,7 @@ def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event,
                 sdk_client.set_idle_timeout(stream, call.idle_seconds())
                 for chunk in stream:
                     for event in feed(chunk):
-                        if hears:
+                        if reports_chunks:
                             telemetry.report_event(event)
                         yield event
             else:
@@ -119,7 +122,7 @@ def _outcome_without_answer(call: PreparedCall, error: Exception) -> RequestOutc
 
 
 def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
-    """What an error while an answer is read comes from."""
+    """Return the error that explains why reading an answer failed."""
     if isinstance(error, _PROTOCOL_ERRORS):
         reason = f"{type(error).__name__}: {error}"
         made = InvalidAnswer(
@@ -131,7 +134,10 @@ def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
 
 
 async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
-    """``drive_call`` for asynchronous calls; the route of a plan is resolved at the first step, off the event loop."""
+    """``drive_call`` for asynchronous calls.
+
+    The route of a plan is resolved first, on a thread, as it may read files.
+    """
     call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
     telemetry = call.telemetry
     steps = call.loop.steps()
@@ -155,7 +161,8 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
                     await anyio.sleep(call.limit_to_total(seconds))
                 case SendRequest():
                     exchange = sockets if sockets is not None and step.over_socket else _AsyncExchange(call)
-                    # Closed here and now: what the garbage collector closes, the end of the event loop may cut short.
+                    # Closed here rather than by the garbage collector, whose closing the end of the event loop may cut
+                    # short.
                     async with aclosing(exchange.exchange_request(step)) as arriving:
                         async for event in arriving:
                             yield event
@@ -178,7 +185,7 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
 
 
 class _AsyncExchange:
-    """One request of the asynchronous driver. An async generator cannot return the outcome, so it is kept here."""
+    """One request of the asynchronous driver. An async generator cannot return a value, so ``outcome`` holds it."""
 
     def __init__(self, call: PreparedCall) -> None:
         self._call = call
@@ -202,14 +209,14 @@ class _AsyncExchange:
         headers = stream.response.headers
         feed = call.loop.parser.feed
         telemetry = call.telemetry
-        hears = telemetry.has_chunk_listeners
+        reports_chunks = telemetry.has_chunk_listeners
         body: bytes | None = None
         try:
             if sdk_client.is_stream(stream):
                 sdk_client.set_idle_timeout(stream, call.idle_seconds())
                 async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
                     for event in feed(chunk):
-                        if hears:
+                        if reports_chunks:
                             telemetry.report_event(event)
                         yield event
             else:
@@ -223,7 +230,7 @@ class _AsyncExchange:
 
 
 async def _within_total(call: PreparedCall, work: Awaitable[T]) -> T:
-    """Await what may take as long as the call has left."""
+    """Await ``work`` for as long as the call has left. Raises the error of the total time when that is over."""
     if call.deadline is None:
         return await work
     with anyio.move_on_after(call.deadline - time.monotonic()):

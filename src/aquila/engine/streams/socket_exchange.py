@@ -1,4 +1,8 @@
-"""The WebSocket of a call, and requests over it. It is made by the first, and closed with the call, or by a failure."""
+"""The WebSocket of a call, and requests over it.
+
+The first request opens the connection. It is closed at the end of the call or by a failure; the next request opens
+another.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,16 @@ from aquila.recording.time_limits import TimeLimit, time_limit
 
 _PURPOSE = "aquila.ask(websocket=True)"
 
-_SPEAKS_NONE = frozenset({404, 405, 426, 501})
-"""What a server says to a handshake that speaks no WebSockets there."""
+_NO_WEB_SOCKET_STATUSES = frozenset({404, 405, 426, 501})
+"""With these a server answers a handshake at a path where it does not speak WebSockets."""
 
 
 class _Exchange:
-    """What the synchronous and the asynchronous side have in common. ``connection`` is the SDK's."""
+    """What the synchronous and the asynchronous side share.
+
+    ``_connection`` is the SDK's connection, ``_raw`` that of the library websockets below it; both are None while no
+    connection is open. ``_is_answering``: an answer has not arrived completely.
+    """
 
     def __init__(self, call: PreparedCall) -> None:
         self._call = call
@@ -52,11 +60,14 @@ class _Exchange:
 
     @contextmanager
     def _awaiting(self, answer: SocketAnswer) -> Iterator[float | None]:
-        """Put the limits of a wait for the next message in force. Yields how long it may take, in seconds."""
+        """Put the limits of a wait for the next message in force.
+
+        Yields the longest wait in seconds, None without limit.
+        """
         limits = self._call.plan.timeouts
         longest = limits.idle if answer.begun or limits.read is None else limits.read
         seconds = sdk_client.shortest_limit(longest, self._call.remaining_seconds())
-        # Each by itself, for a replay to know which of them ends a silence.
+        # As two limits, so that a recording can say which of them ended a silence, and a replay lets that one strike.
         own = None if longest is None else TimeLimit("idle", longest, TimeoutError)
         with time_limit(self._call.total_limit), time_limit(own):
             yield seconds
@@ -65,7 +76,7 @@ class _Exchange:
         return self._connection.parse_event(data)
 
     def _outcome_of(self, error: Exception, answer: SocketAnswer) -> RequestOutcome:
-        """How a request went that failed."""
+        """Return the outcome of a request that failed with ``error``."""
         call, headers = self._call, answer.headers
         context = call.error_context
         refusal = own_connections.read_refusal(error)
@@ -90,6 +101,7 @@ class _Exchange:
             text = f"{context.host} answered {status} to the handshake of a WebSocket; leave out websocket=True"
             return InvalidAnswer(text, status=status)
         body: Any = refusal.body.decode("utf-8", "replace")
+        # A body that is not JSON is shown as text.
         with suppress(ValueError):
             parsed = json.loads(body)
             body = parsed.get("error", parsed) if isinstance(parsed, dict) else body
@@ -100,7 +112,7 @@ class _Exchange:
             content_type=refusal.headers.get("content-type", ""),
             request_id=refusal.headers.get("x-request-id"),
         )
-        if status in _SPEAKS_NONE:
+        if status in _NO_WEB_SOCKET_STATUSES:
             made.args = (f"{made}. If it speaks no WebSockets there, leave out websocket=True",)
         return made
 
@@ -109,7 +121,7 @@ class SocketExchange(_Exchange):
     """The WebSocket of a synchronous call."""
 
     def exchange_request(self, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
-        """Send a request and yield the events of its answer. Returns how it went."""
+        """Send a request and yield the events of its answer. Returns the outcome."""
         call, telemetry = self._call, self._call.telemetry
         answer = self._make_answer()
         try:
@@ -142,6 +154,7 @@ class SocketExchange(_Exchange):
         client = sdk_client.sync_client(call.plan.base_url, call.api_key)
         require_web_sockets(client.responses)
         with own_connections.connecting_on(call.route):
+            # The SDK types the options of the library websockets more narrowly than it passes them on.
             self._connection = client.responses.connect(websocket_connection_options=options).enter()  # type: ignore[arg-type]
         self._raw = attempt.connection
 

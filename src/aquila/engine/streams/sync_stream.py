@@ -17,7 +17,10 @@ from aquila.sinks import Sink, caller_left, deliver_event, notify_failure
 
 
 class StreamState(Generic[ParsedT_co]):
-    """What has become of a stream; the same for synchronous and asynchronous ones."""
+    """The state of a stream, for synchronous and asynchronous streams alike.
+
+    The reader of the events sets ``response`` or ``error``, once; ``close`` sets ``closed``. Nothing is ever cleared.
+    """
 
     def __init__(self, ref: str) -> None:
         self.ref = ref
@@ -25,10 +28,10 @@ class StreamState(Generic[ParsedT_co]):
         self.error: BaseException | None = None
         self.closed = False
         self.reader = ""
-        """Who reads the events, once somebody does; in the words of the error for whoever else tries."""
+        """Who reads the events, as part of the error message for a second reader; empty while nobody does."""
 
     def claim_events(self, reader: str) -> None:
-        """Note who reads the events. Raises ``StreamClosed`` or ``StreamConsumed`` where nobody can."""
+        """Note who reads the events. Raises ``StreamClosed``, or ``StreamConsumed`` if there is a reader already."""
         if self.closed:
             raise StreamClosed(f"stream {self.ref} was closed; make a new one with stream()")
         if self.reader:
@@ -36,7 +39,7 @@ class StreamState(Generic[ParsedT_co]):
         self.reader = reader
 
     def response_or_error(self) -> Response[ParsedT_co]:
-        """Return the response, or raise what stands in its place."""
+        """Return the response. Raises the error of the call, ``StreamClosed``, or ``StreamError`` before the end."""
         if self.response is not None:
             return self.response
         if self.error is not None:
@@ -46,13 +49,13 @@ class StreamState(Generic[ParsedT_co]):
         raise StreamError(f"stream {self.ref} is not complete; read it to its end, or call result()")
 
     def status_word(self) -> str:
-        """The state in a word."""
+        """Return the state as one word."""
         if self.response is not None:
             return "complete"
         return "failed" if self.error is not None else "closed" if self.closed else "open"
 
     def timeout_error(self, timeout: float | None) -> StreamTimeout:
-        """The error of a wait that took too long."""
+        """Return the error of a wait that took longer than ``timeout`` seconds."""
         return StreamTimeout(f"stream {self.ref}: no result within {timeout:g} s; it goes on, call result() again")
 
 
@@ -95,7 +98,7 @@ class Stream(Generic[ParsedT_co]):
         return self._call.plan
 
     def _replan(self, plan: CallPlan) -> None:
-        """Ask for something else, of which nothing has been sent yet."""
+        """Replace the plan, on the same route. Only before the first event is asked for, when nothing has been sent."""
         self._call = plan.bind_to_route(self._call.route)
         self._events = drive_call(self._call)
 
@@ -159,7 +162,7 @@ class Stream(Generic[ParsedT_co]):
         if self._thread is None:
             try:
                 self._events.close()
-            except ValueError:  # another thread is waiting in it for the next event
+            except ValueError:  # "generator already executing": another thread waits in it for the next event
                 self._call.interrupter.interrupt()
                 return
             self._call.route.close()
@@ -169,6 +172,7 @@ class Stream(Generic[ParsedT_co]):
             self._thread.join()
 
     def _start_pushing(self, sink: Sink) -> None:
+        # A new thread begins with an empty context; the copy holds the open cassette and the settings in force.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._push_events, sink), name=f"aquila-{self.ref}", daemon=True
@@ -176,7 +180,7 @@ class Stream(Generic[ParsedT_co]):
         self._thread.start()
 
     def _push_events(self, sink: Sink) -> None:
-        """Read to the end and hand every event to the sink. Runs on the background thread."""
+        """Read to the end and pass every event to the sink. Runs on the background thread."""
         caller_left.set(lambda: self._state.closed)
         try:
             for event in self._events:
@@ -186,7 +190,7 @@ class Stream(Generic[ParsedT_co]):
                 if type(event) is Done:
                     self._state.response = event.response
         except StreamClosed:
-            pass  # by close(), while the provider or the sink was being waited for
+            pass  # close() ended the wait for the provider or for the sink
         except BaseException as error:  # noqa: BLE001 - it is raised by result()
             self._state.error = error
             notify_failure(sink, Failed(error, ref=self.ref, metadata=self._call.plan.options.metadata))
@@ -207,18 +211,21 @@ class Stream(Generic[ParsedT_co]):
 
 
 def open_stream(prompt: Any, options: dict[str, Any]) -> Stream:
-    """Make a stream of a call."""
+    """Return the stream of a prompt; ``options`` are the caller's, by name.
+
+    Raises ``ConfigError`` or ``MissingKey``.
+    """
     return Stream(prepare_call(plan_conversation(prompt, options, streams=True)))
 
 
 def answer_prompt(prompt: Any, options: dict[str, Any]) -> Response:
-    """Make a call and return its answer; a sink is handed the events on the way."""
+    """Make a call and return its answer; a sink gets the events as they arrive."""
     response: Response = run_call(plan_conversation(prompt, options))
     return response
 
 
 def run_call(plan: CallPlan) -> Any:
-    """Make the call of a plan and return its result; its sink is handed the events on the way."""
+    """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = prepare_call(plan)
     sink = plan.options.sink
     events = drive_call(call)
