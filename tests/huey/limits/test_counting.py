@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aquila.huey.limits import counting
-from aquila.huey.limits.counting import Asking, Counts
+from aquila.huey.limits.counting import AdmissionRequest, Counts
 from aquila.huey.limits.rules import parse_limits
 
 START = 1_800_000_000.0
 
 
 def asking(name, tokens=1, *, until=START + 1e9, has_turn=False, patience=math.inf):
-    return Asking(tokens, str(name), until, has_turn, patience)
+    return AdmissionRequest(tokens, str(name), until, has_turn, patience)
 
 
 def stored(counts):
@@ -37,7 +37,7 @@ def test_no_period_ever_has_more_than_its_limit(steps, requests, tokens, unit, t
     for number, (gap, size, has_turn) in enumerate(steps):
         now += gap * period / 60
         who = asking(number, size, has_turn=has_turn)
-        if counting.let_in(counts, rules, who, now) is None:
+        if counting.admit(counts, rules, who, now) is None:
             if taken_back and number % 3 == 0:
                 counting.take_back(counts, rules, who, now)
             else:
@@ -59,7 +59,7 @@ def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, 
         lost = {name: until for name, until in lost.items() if until > now}
         if what == "ask":
             who = asking(number, until=now + 20, has_turn=True)
-            is_in = counting.let_in(counts, rules, who, now) is None
+            is_in = counting.admit(counts, rules, who, now) is None
             assert is_in == (len(running) + len(lost) < most)
             if is_in:
                 running[number] = (who, now)
@@ -88,7 +88,7 @@ def simulate(text, jobs, *, seconds_each=0.0, late=1.0, seed=0, arrivals=None):
             counting.settle(counts, rules, asking(job), let_in[job], now, 1)
             continue
         asked[job] += 1
-        turn = counting.let_in(counts, rules, asking(job, has_turn=asked[job] > 1), now)
+        turn = counting.admit(counts, rules, asking(job, has_turn=asked[job] > 1), now)
         if turn is None:
             let_in[job] = now
             heapq.heappush(agenda, (now + seconds_each, job, "end"))
@@ -122,13 +122,13 @@ def test_those_who_go_away_keep_no_others_out(patience):
     agenda = [(START + number * 0.5, number, False) for number in range(1200)]
     while agenda:
         now, number, has_turn = heapq.heappop(agenda)
-        turn = counting.let_in(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
+        turn = counting.admit(counts, rules, asking(number, has_turn=has_turn, patience=now + patience), now)
         if turn is None:
             let_in += 1
         elif turn.at <= now + patience:
             heapq.heappush(agenda, (turn.at, number, True))
     assert 570 <= let_in <= 660
-    assert counting.let_in(counts, rules, asking("later"), START + 700) is None
+    assert counting.admit(counts, rules, asking("later"), START + 700) is None
 
 
 @pytest.mark.parametrize("seconds", [0.1, 3.0, 60.0])
@@ -142,20 +142,20 @@ def test_slots_are_shared_by_a_crowd_and_stay_in_use(seconds):
 def test_what_is_larger_than_the_whole_limit_is_let_in_where_nothing_else_is(tokens):
     rules = parse_limits("*: 100 tokens/min")
     counts = Counts()
-    assert counting.let_in(counts, rules, asking("first", tokens), START) is None
-    turn = counting.let_in(counts, rules, asking("second", 5000), START)
+    assert counting.admit(counts, rules, asking("first", tokens), START) is None
+    turn = counting.admit(counts, rules, asking("second", 5000), START)
     assert turn is not None
-    assert counting.let_in(counts, rules, asking("second", 5000, has_turn=True), turn.at) is None
+    assert counting.admit(counts, rules, asking("second", 5000, has_turn=True), turn.at) is None
 
 
 def test_tokens_are_corrected_when_they_are_known():
     rules = parse_limits("*: 100 tokens/min")
     counts = Counts()
     who = asking("first", 90)
-    assert counting.let_in(counts, rules, who, START) is None
-    assert counting.let_in(counts, rules, asking("second", 50), START) is not None
+    assert counting.admit(counts, rules, who, START) is None
+    assert counting.admit(counts, rules, asking("second", 50), START) is not None
     counting.settle(counts, rules, who, START, START + 1, 20)
-    assert counting.let_in(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
+    assert counting.admit(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
     assert counting.describe(counts, rules) == {"*: 100 tokens/min": 70}
 
 
@@ -174,5 +174,5 @@ stored_values = st.recursive(
 def test_whatever_is_stored_is_read(data):
     rules = parse_limits("*: 2/min, 1 at once, 50 tokens/s")
     counts = Counts.read(data)
-    counting.let_in(counts, rules, asking("x"), START)
+    counting.admit(counts, rules, asking("x"), START)
     assert stored(counts) == counts

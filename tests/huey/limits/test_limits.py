@@ -25,7 +25,7 @@ from aquila.huey.limits import counting
 from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import TABLE, Need, acquire, counters_of
+from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.limits.providers import Provider
@@ -64,7 +64,7 @@ def test_scheduled_tasks_of_a_test_are_held_to_a_limit_as_at_their_time(huey, pr
 
 def ask(huey, limits, need=None, lease=60.0):
     state = state_of(huey)
-    need = need or Need(name=uuid.uuid4().hex, read=1, longest_answer=0)
+    need = need or RequestNeed(name=uuid.uuid4().hex, read=1, longest_answer=0)
     return acquire(state, counters_of(parse_limits(limits)), need, lease, state.now())
 
 
@@ -215,7 +215,7 @@ import sys
 from aquila.huey import {kind}
 from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.rules import parse_limits
-from aquila.huey.limits.shared_limits import Need, acquire, counters_of
+from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
 state = state_of({kind}("raced", {place}))
 counters = counters_of(parse_limits({limits!r}))
@@ -223,7 +223,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 let_in = 0
 for number in range(30):
-    found = acquire(state, counters, Need(name=sys.argv[1] + str(number), read=1), {lease}, state.now())
+    found = acquire(state, counters, RequestNeed(name=sys.argv[1] + str(number), read=1), {lease}, state.now())
     let_in += not isinstance(found, LimitTurn)
 print(let_in, flush=True)
 sys.stdin.readline()
@@ -271,7 +271,7 @@ def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey
     finally:
         end(racers)
     state = state_of(huey)
-    mine = Need(name="mine", read=1, has_turn=True)
+    mine = RequestNeed(name="mine", read=1, has_turn=True)
     ended = threading.Event()
     for _ in range(400):
         if not isinstance(acquire(state, counters_of(parse_limits(limits)), mine, 2, state.now()), LimitTurn):
@@ -352,6 +352,17 @@ def test_requests_of_other_clients_can_be_counted(huey):
         pass
     with pytest.raises(errors.ConfigError, match="no provider 'opnai' is known"), limited(huey, "opnai"):
         pass
+
+
+def test_a_url_of_another_client_is_counted_by_its_host():
+    huey = MemoryHuey("app")
+    limit(huey, "openai: 1 at once; localhost:8000: 1 at once")
+    for name, url in [
+        ("openai", "https://key@api.openai.com/v1/chat/completions"),
+        ("localhost:8000", "http://localhost:8000/v1"),
+    ]:
+        with limited(huey, url, wait=False):
+            assert counted(huey, f"{name}: 1 at once") == [1], url
 
 
 def test_of_other_clients_every_provider_can_be_counted():

@@ -1,7 +1,7 @@
-"""Caps on tokens and money: as people write them, and what is spent of them, in the queue's shared state.
+"""Caps on tokens and money: how people write them, and how much of each is spent, in the queue's shared state.
 
-What a request may take is reserved before it is sent, and corrected when its answer tells. What a killed worker had
-reserved stays spent: the provider counts it, too.
+The tokens that a request may take are reserved before it is sent, and corrected when its answer reports the usage. What
+a killed worker had reserved stays spent: the provider counts that request, too.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ logger = logging.getLogger("huey.aquila")
 TABLE = "spent"
 EXAMPLE = "200k tokens per task, 20 USD per day"
 TOKENS = "tokens"
-_SMALLEST = 1_000_000_000  # parts of a unit of money that are counted
+# Money is counted in integers, a billion to a unit of currency: sums of floats would drift over a month of requests.
+_SMALLEST = 1_000_000_000
 _KEPT = 40 * 86_400.0
-"""Seconds for which it is known what an hour, a day or a month has spent."""
+"""Seconds for which the spending of an hour, a day or a month is kept. It is longer than the longest month."""
 _KEPT_OF_TASK = 31 * 86_400.0
-"""The same of a task, from its last request on, and for as long as its next retry is away: a dead letter is kept for
-30 days, and may be enqueued again."""
+"""Seconds for which the spending of a task is kept, from its last request on; the delay of its next retry is added. It
+is longer than the 30 days for which a dead letter is kept, because a dead letter may be enqueued again."""
 _WITHOUT_END = 1e12
-"""The order of what a queue has spent: later than any moment, so it is never forgotten."""
+"""The order of what a queue has spent: later than any moment, so ``delete_below`` never removes it."""
 
 _SCOPES = ("task", "queue", "hour", "day", "month")
 _CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP"}
@@ -44,9 +45,13 @@ _CAP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """The most that may be spent: an ``amount`` of tokens, or of a currency's smallest parts, in a scope.
+    """The most that may be spent in a scope.
 
-    ``owner`` is the name of the task whose requests alone count, if it is a task's. ``text`` is what was written.
+    - ``amount``: tokens, or billionths of a unit of currency.
+    - ``unit``: ``tokens``, or the code of a currency such as ``USD``.
+    - ``scope``: ``task``, ``queue``, ``hour``, ``day`` or ``month``.
+    - ``text``: what the user wrote, for messages.
+    - ``owner``: the name of the task whose requests alone count; empty for a cap of the whole queue.
     """
 
     amount: int
@@ -56,7 +61,10 @@ class Cap:
     owner: str = ""
 
     def key_for(self, task_id: str | None, now: float) -> str | None:
-        """Return where what is spent is counted; None where the cap does not apply."""
+        """Return the key under which spending is counted. None where the cap does not apply.
+
+        ``task_id`` is None outside of a task. ``now`` is in seconds since the epoch.
+        """
         moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
         at = f"@{self.owner}" if self.owner else ""
         match self.scope:
@@ -71,7 +79,7 @@ class Cap:
         return f"queue{at}"
 
     def resets_at(self, now: float) -> datetime.datetime | None:
-        """Return when the budget is reset, in UTC; None if it is never reset."""
+        """Return when the budget is next reset after ``now`` (seconds since the epoch), in UTC. None if it never is."""
         moment = datetime.datetime.fromtimestamp(now, datetime.UTC).replace(minute=0, second=0, microsecond=0)
         match self.scope:
             case "hour":
@@ -79,6 +87,7 @@ class Cap:
             case "day":
                 return moment.replace(hour=0) + datetime.timedelta(days=1)
             case "month":
+                # 32 days after the first of a month is always in the month that follows.
                 return (moment.replace(day=1, hour=0) + datetime.timedelta(days=32)).replace(day=1)
         return None
 
@@ -88,7 +97,11 @@ class Cap:
 
 
 def parse_budget(given: str | Iterable[str], owner: str = "") -> tuple[Cap, ...]:
-    """Return the caps of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
+    """Return the caps that one or several texts describe.
+
+    ``given`` is text such as ``"200k tokens per task, 20 USD per day"``. ``owner`` is the name of the task that the
+    caps belong to, or empty. Raises ``ConfigError`` that quotes the mistake, gives its column and shows an example.
+    """
     texts = [given] if isinstance(given, str) else list(given)
     caps = []
     for text in texts:
@@ -120,25 +133,26 @@ def _parse_cap(text: str, at: int, part: str, owner: str) -> Cap:
 
 
 class Reservation:
-    """What a request may take of budgets, until it is known what it took."""
+    """The amounts that one request holds of budgets, from before it is sent until its answer reports the usage."""
 
     def __init__(self, state: SharedState, price: Price | None) -> None:
         self._state = state
         self._price = price
+        # Owned by the one request, filled by `reserve` alone. Settling does not clear it: a request is settled once.
         self._reserved: list[tuple[str, Mapping[str, int]]] = []
 
     def add(self, key: str, amounts: Mapping[str, int]) -> None:
-        """Note what is reserved in one place."""
+        """Note the amounts that are reserved under a key of the table, by unit."""
         self._reserved.append((key, amounts))
 
     def settle(self, usage: Usage) -> None:
-        """Count what was taken in the place of what was reserved."""
+        """Replace the reserved amounts with the tokens, and their cost, that the answer reports."""
         actual = amounts_of(usage, self._price)
         for key, reserved in self._reserved:
             self._change(key, {unit: actual.get(unit, 0) - amount for unit, amount in reserved.items()})
 
     def give_back(self) -> None:
-        """Nothing was taken."""
+        """Free everything that is reserved: the request was not sent."""
         self.settle(Usage())
 
     def _change(self, key: str, amounts: Mapping[str, int]) -> None:
@@ -146,7 +160,7 @@ class Reservation:
 
 
 def amounts_of(usage: Usage, price: Price | None) -> dict[str, int]:
-    """Return what tokens come to, by unit."""
+    """Return the amounts to count for a usage: tokens, and billionths of the currency of ``price`` if there is one."""
     amounts = {TOKENS: usage.total_tokens or usage.input_tokens + usage.output_tokens}
     if price is not None:
         amounts[price.currency] = round(price.cost_of(usage) * _SMALLEST)
@@ -154,7 +168,10 @@ def amounts_of(usage: Usage, price: Price | None) -> dict[str, int]:
 
 
 def find_price(caps: Sequence[Cap], prices: PriceTable | None, model: str) -> Price | None:
-    """Return the price of a model. Raises ``ConfigError`` where a budget of money needs one that there is not."""
+    """Return the price of a model; None where it has none and no cap needs it.
+
+    Raises ``ConfigError`` where a budget of money applies and the model has no price, or one in another currency.
+    """
     price = prices.find(model) if prices is not None else None
     for cap in caps:
         if cap.unit == TOKENS:
@@ -179,10 +196,14 @@ def reserve(
     now: float,
     comes_back_within: float = 0.0,
 ) -> Reservation:
-    """Reserve what a request may take, which ``usage`` estimates.
+    """Reserve the tokens of a request, and their cost, in each budget that applies. Return the reservation.
 
-    ``comes_back_within``: in how many seconds its task may run again, at the latest.
-    Raises ``BudgetExceeded`` where a cap has no room for it. Nothing is reserved then.
+    - ``usage``: the estimate of what the request takes.
+    - ``task_id``: the id of the task that sends it; None outside of a task.
+    - ``now``: seconds since the epoch, by the clock of the storage.
+    - ``comes_back_within``: within how many seconds the task may run again. Its spending is kept for longer than that.
+
+    Raises ``BudgetExceeded`` where a cap has no room. Nothing is reserved then.
     """
     reservation, amounts = Reservation(state, price), amounts_of(usage, price)
     by_key: dict[str, list[Cap]] = {}
@@ -193,6 +214,8 @@ def reserve(
     for key, held in by_key.items():
         over: list[tuple[Cap, int]] = []
 
+        # A storage calls this again when another process has changed the value meanwhile. So it sets `over` as a whole
+        # each time. `held` and `over` are defaults because a closure would see the variables of a later round.
         def change(data: bytes | None, held: list[Cap] = held, over: list[tuple[Cap, int]] = over) -> bytes | None:
             spent = _read(data)
             over[:] = [
@@ -202,15 +225,17 @@ def reserve(
 
         state.update(TABLE, key, change, order=_order_of(held[0], now, comes_back_within))
         if over:
+            # Each key is changed atomically, but not all keys together: undo those that had room.
             reservation.give_back()
             raise _budget_error(*over[0], amounts, now)
         reservation.add(key, amounts)
+    # Every request tidies a little, so nothing else has to. The limit bounds what it costs the request.
     state.delete_below(TABLE, now - _KEPT, limit=10)
     return reservation
 
 
 def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
-    """Return the order under which what is spent is kept: what is older than ``_KEPT`` is forgotten."""
+    """Return the order of an entry: ``reserve`` deletes entries whose order is more than ``_KEPT`` seconds old."""
     match cap.scope:
         case "queue":
             return _WITHOUT_END
@@ -220,15 +245,15 @@ def _order_of(cap: Cap, now: float, comes_back_within: float) -> float:
 
 
 def longest_absence(huey: Any, task: Any) -> float:
-    """Return in how many seconds a task may run again, at the latest, if nobody names a moment for that."""
+    """Return after how many seconds, at most, a task runs again by its own retries or by rescheduling."""
     rules = huey.rescheduling
     return max(float(task.retry_delay or 0) if task.retries else 0.0, 0.0 if rules is None else float(rules.within))
 
 
 def keep_for_retry(huey: Any, task: Any, away: float) -> None:
-    """Keep what a task has spent until its retry, in ``away`` seconds, and for as long after that as of any task.
+    """Keep the spending of a task until its retry, which begins in ``away`` seconds, and for 31 days after that.
 
-    Otherwise one that is away for longer than a month would begin with a new budget. Never raises.
+    Without this, a task that is retried after more than a month would begin with a new budget. Never raises.
     """
     if away <= longest_absence(huey, task):
         return  # For that long it is kept already.
@@ -239,8 +264,8 @@ def keep_for_retry(huey: Any, task: Any, away: float) -> None:
         state = state_of(huey)
         order = state.now() - _KEPT + _KEPT_OF_TASK + away
         while (data := state.get(TABLE, key)) is not None and not state.replace(TABLE, key, data, data, order=order):
-            pass  # A request that is still under way has changed it meanwhile.
-    except Exception:
+            pass  # Another request of the task, in a thread of its own, has changed the value: read it again.
+    except Exception:  # The retry itself matters more than its budget.
         logger.warning("what task %s has spent may be forgotten before its retry", task.id, exc_info=True)
 
 
@@ -262,7 +287,7 @@ def _budget_error(cap: Cap, spent: int, amounts: Mapping[str, int], now: float) 
 
 
 def _read(data: bytes | None) -> dict[str, int]:
-    """Return what is spent, by unit. Anybody may have written it."""
+    """Return the spent amounts by unit. Whoever can write to the storage may have written anything."""
     try:
         found: Any = json.loads(data or b"{}")
         return {str(unit): max(0, int(amount)) for unit, amount in found.items()}
@@ -275,5 +300,6 @@ def _write(spent: Mapping[str, int]) -> bytes:
 
 
 def _add(spent: Mapping[str, int], amounts: Mapping[str, int]) -> dict[str, int]:
+    # Never below 0: where an entry was deleted between reserving and settling, the correction alone would be negative.
     units = [*spent, *(unit for unit in amounts if unit not in spent)]
     return {unit: max(0, spent.get(unit, 0) + amounts.get(unit, 0)) for unit in units}

@@ -1,11 +1,12 @@
 """Whether a request fits into limits, as a pure function of what is counted: no storage, no clock.
 
-A count is a number of amounts by slices of time, sixty to a period. A request fits if what was counted in the slices
-that any period up to now may touch leaves room for it: so no period ever has more, wherever it begins.
+A period is divided into sixty slices of time, and each slice has the amount that was counted in it. A request fits if
+the slices that any period up to now may touch leave room for it. So no period has more than the limit, wherever the
+period begins.
 
-Who does not fit is given a turn: a moment to come back at. Turns are handed out one after the other, as far apart as
-the limit lets requests through, and while some are open nobody else is let in before them. So none starves, and none
-come back in a herd.
+A request that does not fit gets a turn: a moment at which to come back. Turns are handed out one after the other, as
+far apart as the limit lets requests through, and while some are open no newcomer is let in before them. So no request
+starves, and waiting requests do not all come back at once.
 """
 
 from __future__ import annotations
@@ -20,36 +21,47 @@ from aquila.huey.limits.rules import LimitRule, period_of
 
 SLICES = 60
 _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
-"""How far apart turns are for a limit of requests at once, in seconds: as long as a slot takes to be free again, but at
-most a quarter of a second, or an eighth of that. How long it takes can only be guessed, and a slot that is free while
-all have late turns is worse than a turn that comes too early."""
+"""How far apart turns are for a limit of requests at once: ``_SHORTEST_TURN`` seconds at least. Above that it is the
+time after which a slot is free again, but no more than ``_TURN`` seconds, or a part of ``_EARLY`` of that time if this
+is longer. That time can only be guessed, and a slot that stays free while all turns are late is worse than a turn that
+comes too early."""
 _SLACK = 5.0
-"""Seconds by which the clocks of those who count may differ, where the storage has none of its own."""
+"""Seconds by which the clocks of workers may differ, where the storage has no clock of its own."""
 _AGAIN = "|again"
-"""The line of those who were not let in though their turn had come."""
+"""Ends the name of a second line: that of requests which had a turn and still were not let in."""
 _LARGEST = 1e18
-"""Larger numbers are none that were counted, and calculating with them might fail."""
-_WEIGHT = 0.2  # of the newest in a running mean
+"""Numbers from here on cannot have been counted, and arithmetic with them may overflow."""
+_WEIGHT = 0.2  # The weight of the newest value in a running mean.
 
 
 @dataclass(slots=True)
 class Counts:
-    """What is counted of one provider: amounts by rule and slice, leases by rule, the next free turn by rule.
+    """What is counted for one provider.
 
-    ``seconds`` is how long requests take, and ``tokens`` how many an answer has: running means.
+    - ``amounts``: requests or tokens, by the id of a rule and the number of a slice.
+    - ``leases``: until when each slot is taken, by the id of a rule and the name of the request that has it.
+    - ``turns``: the next free turn, by the id of a rule.
+    - ``seconds``, ``tokens``: how long requests take and how many tokens answers have, as running means.
+
+    All times are in seconds since the epoch, by the clock of the storage. A record lives for one change of the stored
+    bytes: whoever read it owns it, and the storage decides by comparison of the bytes whether the change holds.
     """
 
+    # The first guesses of the two means, for a provider that has not answered yet.
     amounts: dict[str, dict[int, int]] = field(default_factory=dict)
     leases: dict[str, dict[str, float]] = field(default_factory=dict)
     turns: dict[str, float] = field(default_factory=dict)
     seconds: float = 4.0
     tokens: float = 256.0
     at: float = 0.0
-    """When it last changed, by the clock. Where that is still to come somebody has put the clock back."""
+    """When the counts last changed. A time in the future shows that somebody has put the clock back."""
 
     @classmethod
     def read(cls, data: bytes | None) -> Counts:
-        """Return what is stored. Anybody may have written it: what is not as it should be counts as nothing."""
+        """Return the stored counts. Whoever can write to the storage may have written anything: that counts as nothing.
+
+        ``data`` is None where nothing is stored yet.
+        """
         try:
             found: Any = json.loads(data or b"{}")
             return cls(
@@ -76,27 +88,31 @@ def _read_slices(found: Any) -> dict[int, int]:
 
 def _number(value: Any) -> float:
     number = float(value)
-    if not abs(number) < _LARGEST:  # it may be none at all
+    if not abs(number) < _LARGEST:  # Written so that NaN, which compares false with everything, is refused, too.
         raise ValueError(value)
     return number
 
 
 @dataclass(frozen=True, slots=True)
 class LimitTurn:
-    """When a request that was not let in may come back, and which rule kept it out."""
+    """When a request that was refused may come back (seconds since the epoch), and which rule refused it."""
 
     at: float
     rule: LimitRule
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """A request that asks to be let in.
+class AdmissionRequest:
+    """A request that asks whether it may be sent.
 
-    ``tokens`` is what it may take, ``lease`` names it, ``until`` is when that ends by itself. ``has_turn``: its turn
-    has come, so it need not wait for those of others. ``patience`` is until when it would come back: it is told of a
-    later turn, but that turn is not kept for it. ``ahead`` is by how many seconds it is counted later than the clock
-    says: a test executes a task before the moment that this is scheduled for.
+    - ``tokens``: how many tokens it may take.
+    - ``lease``: the name under which it holds its slots; ``until``: when that lease ends if nobody renews it.
+    - ``has_turn``: its turn has come, so it does not wait for the turns of others.
+    - ``patience``: until when it would come back. It is told of a later turn, but that turn is not kept for it.
+    - ``ahead``: by how many seconds ``now`` is later than the clock. It is more than 0 only in a test, which executes a
+      task before the moment for which the task is scheduled.
+
+    Times are in seconds since the epoch.
     """
 
     tokens: int
@@ -107,8 +123,11 @@ class Asking:
     ahead: float = 0.0
 
 
-def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: float) -> LimitTurn | None:
-    """Count a request and return None, or hand out a turn, by which nothing is counted. Changes ``counts``."""
+def admit(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, now: float) -> LimitTurn | None:
+    """Count a request by all rules and return None, or count nothing and return a turn. Changes ``counts``.
+
+    ``now`` is in seconds since the epoch.
+    """
     turns = []
     _follow_clock(counts, now - asking.ahead)
     for rule in rules:
@@ -117,7 +136,7 @@ def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: floa
         if not asking.has_turn:
             at = max(at, counts.turns.get(rule.id, 0.0))
         if at > now:
-            # Whose turn had come too early, or was used too late, does not go to the end of the line.
+            # A request that has had its turn stands in a line of its own. At the end of the long one it would starve.
             line = rule.id + _AGAIN if asking.has_turn else rule.id
             turns.append((LimitTurn(max(room, counts.turns.get(line, 0.0)), rule), line))
     if not turns:
@@ -126,29 +145,40 @@ def let_in(counts: Counts, rules: Sequence[LimitRule], asking: Asking, now: floa
         return None
     last = max((turn for turn, _ in turns), key=lambda turn: turn.at)
     if last.at > asking.patience:
-        return last  # It goes away: a turn that nobody comes for would only keep others out.
+        return last  # The request gives up: a turn that nobody uses would only keep others out.
+    # In each line, because the request comes back at the latest of its turns and needs room in all of them then.
     for turn, line in turns:
         counts.turns[line] = last.at + _pace(counts, turn.rule, asking)
     return last
 
 
 def settle(
-    counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float, now: float, tokens: int | None
+    counts: Counts,
+    rules: Sequence[LimitRule],
+    asking: AdmissionRequest,
+    admitted: float,
+    now: float,
+    tokens: int | None,
 ) -> None:
-    """Count what an admitted request came to: its slot is free, and its tokens are known, if they are."""
+    """Free the slots of an admitted request, and correct its tokens. Changes ``counts``.
+
+    ``admitted`` is when it was let in and ``now`` when it ended, in seconds since the epoch. ``tokens`` is how many it
+    took; None where that is not known, and then its estimate stays counted.
+    """
     _follow_clock(counts, now - asking.ahead)
     for rule in rules:
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)
         elif rule.unit == "tokens" and tokens is not None:
+            # In the slice in which the estimate was counted; not a later one, where the clock was put back meanwhile.
             slices, at = counts.amounts.setdefault(rule.id, {}), _slice_of(min(admitted, now), rule)
             slices[at] = max(0, slices.get(at, 0) - min(asking.tokens, rule.amount) + tokens)
         _forget_past(counts, rule, now)
     counts.seconds += _WEIGHT * (max(0.0, now - admitted) - counts.seconds)
 
 
-def take_back(counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitted: float) -> None:
-    """Undo the counting of a request that is not sent after all."""
+def take_back(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, admitted: float) -> None:
+    """Undo the counting of a request that is not sent after all. Changes ``counts``."""
     for rule in rules:
         if rule.unit == "at once":
             counts.leases.get(rule.id, {}).pop(asking.lease, None)
@@ -158,7 +188,7 @@ def take_back(counts: Counts, rules: Sequence[LimitRule], asking: Asking, admitt
 
 
 def note_answer(counts: Counts, tokens: int) -> None:
-    """Take an answer's tokens into the mean, by which answers to come are estimated."""
+    """Update the mean number of tokens of an answer, from which the next answers are estimated."""
     counts.tokens += _WEIGHT * (tokens - counts.tokens)
 
 
@@ -166,16 +196,16 @@ def _slice_of(now: float, rule: LimitRule) -> int:
     return int(now * SLICES / rule.period)
 
 
-def _amount_of(rule: LimitRule, asking: Asking) -> int:
-    # What is larger than the whole limit is let in where nothing else is: it would never be otherwise.
+def _amount_of(rule: LimitRule, asking: AdmissionRequest) -> int:
+    # A request that is larger than the whole limit counts as the limit, and is let in alone. It would never fit else.
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
 
 
 def _follow_clock(counts: Counts, now: float) -> None:
-    """Move what is counted to where it would be if the clock had always been as it is now, where it was put back.
+    """Shift all counts back by as much as somebody has put the clock back.
 
-    Else nobody would be let in until it has come to the same time again. All rules are moved, also those that are not
-    about the request that finds it out.
+    Otherwise no request would be let in until the clock shows the old time again. The counts of all rules are shifted,
+    not only those that apply to the request which finds it out: ``counts.at`` is one for all of them.
     """
     back = counts.at - now
     if counts.at and back > _SLACK:
@@ -197,13 +227,14 @@ def _forget_past(counts: Counts, rule: LimitRule, now: float) -> None:
         counts.amounts[rule.id] = {at: amount for at, amount in slices.items() if at >= oldest}
 
 
-def _find_room(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> float:
-    """Return the moment from which on a request fits, as far as is known now: ``now`` if it does already."""
+def _find_room(counts: Counts, rule: LimitRule, asking: AdmissionRequest, now: float) -> float:
+    """Return the moment from which on a request fits, as far as is known now: ``now`` if it fits already."""
+    # Both look-ups rely on `_forget_past`, which has made an entry for the rule.
     if rule.unit == "at once":
         taken = len(counts.leases[rule.id])
         return now if taken < rule.amount else now + _pace(counts, rule, asking)
     slices = counts.amounts[rule.id]
-    # Slices that are still to come count too: the clock of who was faster may be a little ahead.
+    # Slices in the future count, too: the clock of another worker may be a little ahead.
     taken, room = sum(slices.values()), rule.amount - _amount_of(rule, asking)
     for at in sorted(slices):
         if taken <= room:
@@ -213,7 +244,7 @@ def _find_room(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> f
     return now
 
 
-def _count(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> None:
+def _count(counts: Counts, rule: LimitRule, asking: AdmissionRequest, now: float) -> None:
     if rule.unit == "at once":
         counts.leases[rule.id][asking.lease] = asking.until
     else:
@@ -221,8 +252,8 @@ def _count(counts: Counts, rule: LimitRule, asking: Asking, now: float) -> None:
         slices[at] = slices.get(at, 0) + _amount_of(rule, asking)
 
 
-def _pace(counts: Counts, rule: LimitRule, asking: Asking) -> float:
-    """Return how far apart two turns are."""
+def _pace(counts: Counts, rule: LimitRule, asking: AdmissionRequest) -> float:
+    """Return how many seconds lie between two turns of a rule."""
     if rule.unit == "at once":
         between = counts.seconds / rule.amount
         return max(_SHORTEST_TURN, min(between, max(_TURN, between / _EARLY)))
@@ -230,7 +261,7 @@ def _pace(counts: Counts, rule: LimitRule, asking: Asking) -> float:
 
 
 def describe(counts: Counts, rules: Sequence[LimitRule]) -> Mapping[str, int]:
-    """Return what is counted now, by the text of each rule."""
+    """Return how many requests hold a slot, or how much is counted in the last period, by the text of each rule."""
     return {
         rule.text: len(counts.leases.get(rule.id, {}))
         if rule.unit == "at once"

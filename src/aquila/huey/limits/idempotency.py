@@ -1,4 +1,4 @@
-"""Keys by which a provider knows a request that is sent once more: by a retry, or by a task that is delivered again."""
+"""Keys by which a provider recognises a request that it has had before, from a retry or from a task delivered again."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ _LEFT_OUT = frozenset({"metadata"})
 
 
 class RequestNumbers:
-    """Tells equal requests of one execution apart: the n-th of them has the same key in every execution."""
+    """Numbers the equal requests of one execution, so that the n-th of them has the same key in every execution."""
 
     def __init__(self) -> None:
+        # Owned by the gate of one execution of a task, and gone with it: a later execution must count from 0 again.
         self._seen: Counter[str] = Counter()
         self._known: dict[tuple[str, str], int] = {}
+        # The calls of one task may run in several threads.
         self._lock = threading.Lock()
 
     def number_of(self, call: str, content: str) -> int:
-        """Return which of equal requests this one is. The same call sends the same request again as a retry."""
+        """Return how many other calls have sent an equal request before this one, from 0.
+
+        ``call`` is the id of the call, ``content`` a digest of the request. A call that sends the same content again
+        retries it, and gets the same number.
+        """
         with self._lock:
             if (call, content) not in self._known:
                 self._known[call, content] = self._seen[content]
@@ -34,16 +40,21 @@ class RequestNumbers:
 
 
 def key_of_request(task_id: str, numbers: RequestNumbers, call: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a request of a task. It depends on what is asked, and on nothing that an attempt changes."""
+    """Return the key of a request of a task, of 40 hexadecimal digits.
+
+    It depends on the id of the task, on ``body`` and on how many equal requests came before; on nothing that differs
+    from one attempt of the task to the next.
+    """
     content = {name: value for name, value in body.items() if name not in _LEFT_OUT}
     digest = _digest(json.dumps(content, sort_keys=True, default=_as_text))
     return _digest(f"{task_id}\0{digest}\0{numbers.number_of(call, digest)}")
 
 
 def idempotency_key(*parts: str | int) -> str:
-    """Return a key for a request of another client, the same in every attempt of the task that is executing.
+    """Return a key for a request of another client. It is the same in every attempt of the task that is executing.
 
-    ``parts`` tell the requests of the task apart. Raises ``ConfigError`` outside of a task.
+    ``parts`` tell the requests of one task apart: give each request other ones. Returns 40 hexadecimal digits. Raises
+    ``ConfigError`` outside of a task.
     """
     return _digest(json.dumps([current_task().id, *map(str, parts)]))
 
@@ -53,5 +64,6 @@ def _digest(text: str) -> str:
 
 
 def _as_text(value: Any) -> str:
+    # Never by `repr`: that may hold an address, and then the key would differ in each attempt.
     data = value if isinstance(value, (bytes, bytearray)) else None
     return hashlib.sha256(data).hexdigest() if data is not None else type(value).__name__

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from aquila.engine.calls.request_gate import OutgoingRequest, current_gate, set_gate
 from aquila.errors import ConfigError
@@ -18,11 +19,13 @@ from aquila.huey.running_task import current_task_or_none
 
 @contextlib.contextmanager
 def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
-    """Hold the calls of ``aquila.ask`` and its kin in a block to the limits of a Huey, where no task executes.
+    """Hold the calls of ``aquila.ask``, ``stream`` and the like in a block to the limits of a Huey, outside of a task.
 
-    ``wait``: how many seconds a call waits for its turn; True for as long as it takes, False not at all. A call that
-    would have to wait longer raises ``LimitReached``.
+    ``huey`` is the Huey whose limits apply. ``wait`` is how many seconds a call waits for its turn: True for as long as
+    it takes, False not at all. A call that would have to wait longer raises ``LimitReached``. Raises ``ConfigError``
+    where ``wait`` is none of these.
     """
+    # The gate belongs to this context, and to contexts copied from it, until the end of the block.
     before = current_gate()
     set_gate(TaskGate(huey, None, _seconds_of(wait)))
     try:
@@ -32,7 +35,7 @@ def within_limits(huey: Any, *, wait: float | bool = True) -> Iterator[None]:
 
 
 class LimitedRequest:
-    """A request of another client that is being counted. Tell it what the answer took, for it to be right.
+    """A request of another client that is being counted. Call ``spent`` with the tokens of its answer.
 
     Examples:
         >>> from aquila.huey import LimitedRequest, MemoryHuey, limited
@@ -46,7 +49,7 @@ class LimitedRequest:
         self._usage: Usage | None = None
 
     def spent(self, *, input_tokens: int, output_tokens: int = 0) -> None:
-        """Say how many tokens the request took."""
+        """Report how many tokens the request took. The last report counts; without one the estimate stays counted."""
         total = input_tokens + output_tokens
         self._usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total)
 
@@ -55,12 +58,18 @@ class LimitedRequest:
 def limited(
     huey: Any, provider: str, model: str = "", *, prompt: str = "", tokens: int | None = None, wait: float | bool = True
 ) -> Iterator[LimitedRequest]:
-    """Count a request of any client by the limits of a Huey while a block runs.
+    """Count a request of any client against the limits of a Huey while a block runs.
 
-    - ``provider``: as in a limit, or the host; ``model``: its name.
-    - ``prompt``: what is sent, for its tokens to be estimated; ``tokens``: how many the answer may have, if known.
-    - ``wait``: as ``within_limits`` has it. In a task a request waits a few seconds in the worker; where its turn comes
-      later the block raises ``LimitReached``, and the task is rescheduled.
+    - ``huey``: the Huey whose limits apply.
+    - ``provider``: a name as in a limit, a host, or a URL; ``model``: the name of the model.
+    - ``prompt``: the text that is sent, from which its tokens are estimated.
+    - ``tokens``: how many tokens the answer may have at most, if that is known.
+    - ``wait``: seconds to wait for a turn, True for as long as it takes, False for not at all. With True, a request of
+      a task waits ``Rescheduling.longest_wait`` seconds in its worker; where its turn comes later the block raises
+      ``LimitReached``, and the task is rescheduled.
+
+    Returns a ``LimitedRequest``. Raises ``LimitReached``, ``BudgetExceeded``, and ``ConfigError`` for an unknown
+    provider.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, limited
@@ -72,8 +81,9 @@ def limited(
     current = current_task_or_none()
     task = current.task if current is not None and current.huey is huey else None
     gate = TaskGate(huey, task, None if task is not None and wait is True else _seconds_of(wait))
-    name = check_provider(provider)
-    host = PROVIDERS.get(name, (name,))[0].replace("*.", "x.")  # one of its hosts: it fits the pattern
+    name = check_provider(urlsplit(provider).netloc.rpartition("@")[2] if "://" in provider else provider)
+    # Rules compare hosts, so any host that fits the provider's first pattern stands for the provider.
+    host = PROVIDERS.get(name, (name,))[0].replace("*.", "x.")
     request = OutgoingRequest("", host, model, "live", "", {"prompt": prompt}, tokens)
     admission, counted = _wait_for(gate, request), LimitedRequest()
     try:

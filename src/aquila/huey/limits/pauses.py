@@ -1,7 +1,8 @@
-"""Pauses that a provider asked one worker for, kept by all.
+"""Pauses that a provider asked one worker for, and that all workers of the queue keep.
 
-A 429 that names a delay is about the account, not about one request. Until then no worker of the queue asks for this
-model with this key; afterwards those that waited come back one by one, beside those who ask only then.
+A 429 that names a delay is about the account, not about one request. Until the delay is over no worker of the queue
+sends a request for this model with this key. Afterwards the requests that waited come back one by one, a quarter of a
+second apart.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey.state import SharedState
 
 TABLE = "pauses"
-_SHORTEST = 1.0  # seconds of a pause that is worth telling others
-_PACE = 0.25  # seconds between two who come back
-_SLACK = 5.0  # seconds by which the clocks of those who keep them may differ
+_SHORTEST = 1.0  # Seconds. A shorter pause is over before other workers have read of it.
+_PACE = 0.25  # Seconds between two requests that come back after a pause.
+_SLACK = 5.0  # Seconds by which the clocks of workers may differ, where the storage has no clock of its own.
+_KEPT_AFTER_END = 3600  # Seconds for which an entry outlives its pause: requests that waited still read their turn.
 
 
 def note_pause(state: SharedState, request: OutgoingRequest, seconds: float, moment: float = 0.0) -> None:
-    """Let all workers know that a provider asks for a pause.
+    """Tell all workers that the provider of ``request`` asks for a pause of so many seconds.
 
-    It is counted from now, or from a later ``moment`` that a test has put its clock forward to.
+    The pause is counted from now, or from ``moment`` (seconds since the epoch) where a test has put its clock forward.
     """
     if seconds < _SHORTEST:
         return
@@ -34,15 +36,16 @@ def note_pause(state: SharedState, request: OutgoingRequest, seconds: float, mom
         return json.dumps([max(until, ends), max(following, ends), now]).encode()
 
     state.delete_below(TABLE, now)
-    state.update(TABLE, _key_of(request), change, order=ends + 3600)
+    state.update(TABLE, _key_of(request), change, order=ends + _KEPT_AFTER_END)
 
 
 def find_delay(state: SharedState, request: OutgoingRequest, moment: float = 0.0) -> float:
-    """Return for how many seconds a request is to wait, because of a pause: until its end, one after the other.
+    """Return for how many seconds a request waits because of a pause; 0 if it need not wait.
 
-    0 if it need not. The clock is asked only where there was a pause. A test executes a task before the ``moment`` that
-    this is scheduled for: then it waits from there.
+    ``moment`` is when the task of the request is scheduled for, in seconds since the epoch. A test executes a task
+    before that, and the wait is counted from there. 0 means from now.
     """
+    # The clock, which may be a round trip to the storage, is asked only where there was a pause.
     data = state.get(TABLE, _key_of(request))
     if data is None:
         return 0.0
@@ -66,11 +69,12 @@ def _key_of(request: OutgoingRequest) -> str:
 
 
 def _read(data: bytes | None, now: float) -> tuple[float, float]:
-    """Return until when a pause lasts, and when the next may come back. Anybody may have written it.
+    """Return until when a pause lasts, and when the next request may come back; both in seconds since the epoch.
 
-    It was written at a third moment: where the clock was put back since, both are earlier by as much, and the pause
-    does not last until it is as late again. What comes after these is for versions to come.
+    The third stored number is when the entry was written. If it lies in the future, somebody has put the clock back,
+    and both times are moved back by as much. Otherwise the pause would last until the clock shows the old time again.
     """
+    # Whoever can write to the storage may have written anything. Numbers after the third are left to later versions.
     try:
         found: Any = json.loads(data or b"[0, 0, 0]")
         until, following, written = (float(found[place]) for place in range(3))

@@ -22,18 +22,24 @@ from aquila.huey.clock_of_test import find_skipped_moment
 from aquila.huey.error_texts import UNCUT, write_safely
 from aquila.transports.requested_delay import read_providers_delay
 
-_jitter = random.Random()  # its own state: a test's random.seed() must neither steer nor feel it
+# A generator of its own, which nobody seeds: a test that calls `random.seed()` must get the same numbers whether or not
+# a task was rescheduled, and must not make every worker choose the same delay.
+_jitter = random.Random()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescheduling:
-    """When a task is rescheduled for a provider, and how often. All times are in seconds.
+    """When a task is rescheduled because of a provider or a limit, and how often. All times are in seconds.
 
-    - ``longest_wait``: a call waits that long in its worker. Where it is asked to wait longer, its task is rescheduled.
-    - ``longest_delay``: a task is never rescheduled for a later moment than this, whatever the provider asks for.
-    - ``jitter``: up to this part of the delay is added, so that tasks that were refused together come back one by one.
-    - ``most``, ``within``: how often a task may be rescheduled because its provider asks for it, and for how long from
-      the first time on, for whatever reason. Then it fails for good with ``WaitedTooLong``.
+    - ``longest_wait``: for how long a call waits in its worker. If it is asked to wait longer, its task is rescheduled.
+    - ``longest_delay``: the longest delay after which a task comes back, whatever the provider asks for.
+    - ``jitter``: up to this fraction of the delay, but at least up to so many seconds, is added to it at random. So
+      tasks that were refused together come back one by one.
+    - ``most``: how often a task may be rescheduled because its provider asks for it.
+    - ``within``: for how long a task may be rescheduled, from the first time on and for whatever reason.
+
+    A task that would exceed ``most`` or ``within`` fails for good with ``WaitedTooLong``. Raises ``ConfigError`` for
+    values that are no numbers from 0.
     """
 
     longest_wait: float = 5.0
@@ -55,9 +61,9 @@ DEFAULT_RESCHEDULING = Rescheduling()
 
 
 class TaskRescheduled(RetryTask):  # type: ignore[misc]
-    """What Huey is told of a task that is to come back later. It costs none of the task's retries.
+    """Raised in a worker to make Huey schedule a task for later. It costs none of the task's retries.
 
-    ``reason`` says why, and ``seconds`` in how long.
+    ``reason`` says why the task is rescheduled, and ``seconds`` is the delay.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, TaskRescheduled
@@ -81,7 +87,7 @@ class TaskRescheduled(RetryTask):  # type: ignore[misc]
 
 
 class ReschedulesTask(contextlib.AbstractContextManager[None]):
-    """Encloses the code of a task, and makes a ``TaskRescheduled`` of the errors after which it is to come back."""
+    """Encloses the code of a task. Raises ``TaskRescheduled`` for errors after which the task is to come back later."""
 
     __slots__ = ("_huey", "_task")
 
@@ -95,7 +101,11 @@ class ReschedulesTask(contextlib.AbstractContextManager[None]):
 
 
 def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
-    """Raise ``TaskRescheduled`` if a task is to come back after this error of its code, or ``WaitedTooLong``."""
+    """Raise ``TaskRescheduled`` if a task is to come back later after ``error``, which its code has raised.
+
+    Raises ``WaitedTooLong`` if the task has been rescheduled too often, or for too long. Returns if the task has failed
+    as any other.
+    """
     if isinstance(error, BudgetExceeded):
         task.retries = 0  # A retry would have no more room.
         return
@@ -108,10 +118,10 @@ def reschedule_after(huey: Any, task: Task, error: BaseException) -> None:
 
 
 def delay_until_return(error: BaseException) -> float | None:
-    """Return in how many seconds a task that failed so is to come back; None where it has failed like any other.
+    """Return after how many seconds a task that raised ``error`` is to come back; None if it has failed as any other.
 
-    Errors of other clients are understood that hold their answer: those of openai, anthropic, httpx and requests, and
-    those of botocore. Of a group all errors must name a delay.
+    Also understands errors of other clients that hold the answer: those of openai, anthropic, httpx, requests and
+    botocore. For an exception group every error must name a delay; the longest counts.
     """
     if isinstance(error, BaseExceptionGroup):
         delays = [delay_until_return(each) for each in error.exceptions]
@@ -124,7 +134,7 @@ def delay_until_return(error: BaseException) -> float | None:
         if type(status) is not int or status not in TOO_BUSY or not isinstance(headers, Mapping):
             return None
         return read_providers_delay({str(name).lower(): str(value) for name, value in headers.items()}, status)
-    except Exception:  # noqa: BLE001 -- an error of anybody's: what it has by these names may do anything
+    except Exception:  # noqa: BLE001 -- any library's exception: its attributes of these names may be anything
         return None
 
 
@@ -137,17 +147,18 @@ def _read_answer(answer: Any) -> tuple[Any, Any]:
 
 
 def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds: float) -> Exception:
-    """Return what ends the execution of a task that is to come back: Huey's order to do so, or that it is enough."""
+    """Return the exception that ends the execution: ``TaskRescheduled``, or ``WaitedTooLong`` if that is enough."""
+    # The time of day, not a monotonic clock: the first time travels in the task's message, perhaps to another machine.
     now = max(time.time(), find_skipped_moment())
     delay, reason = seconds, write_safely(lambda: str(error), UNCUT)
     times, since, _ = getattr(task, "_aquila_waits", (0, now, False))
     has_turn = isinstance(error, LimitReached)
-    if not has_turn:  # turns are handed out one by one
+    if not has_turn:  # Turns are apart already, and a request that misses its turn may have to wait for another.
         delay = min(delay, rules.longest_delay)
         delay += _jitter.uniform(0, max(rules.jitter * delay, rules.jitter))
     is_too_often = not has_turn and times >= rules.most
     if is_too_often or now + delay - since > rules.within:
-        task.retries = 0
+        task.retries = 0  # Otherwise Huey would retry, and the task would be rescheduled for ever.
         bound = f"most={rules.most}" if is_too_often else f"within={rules.within:g}"
         return WaitedTooLong(
             f"the task {task.name} ({task.id}) was rescheduled {times} times in {now - since:.0f} s, and is to wait "
@@ -158,18 +169,21 @@ def _leave_worker(task: Task, rules: Rescheduling, error: BaseException, seconds
 
 
 def has_waited(task: Task | None) -> bool:
-    """Whether a task has left its worker, and has come back when it was told to."""
+    """Whether a task was rescheduled before, and has come back when its delay was over."""
     return getattr(task, "_aquila_waits", None) is not None
 
 
 def waits_to_send(task: Task) -> dict[str, Any]:
-    """Return what the message of a task says of how often it was rescheduled."""
+    """Return the field of a task's message that holds how often it was rescheduled; nothing if it never was."""
     waits = getattr(task, "_aquila_waits", None)
     return {} if waits is None else {"waits": list(waits)}
 
 
 def read_waits(task: Task, found: Any) -> bool:
-    """Give a task what its message says of how often it was rescheduled. Returns whether that is well-formed."""
+    """Set on a task how often it was rescheduled, from the field of its message.
+
+    ``found`` is the value of the field, None if there is none. Returns whether the value is well-formed.
+    """
     if found is None:
         return True
     if type(found) is not list or [type(each) for each in found] != [int, float, bool]:

@@ -44,7 +44,7 @@ class LimitRule:
 
     @property
     def id(self) -> str:
-        """What is counted, whatever its amount: the count goes on when the amount is changed."""
+        """Under what a rule is counted. The amount is not part of it, so a count goes on when the amount is changed."""
         return f"{self.model}|{self.unit}|{self.period:g}"
 
     def applies_to(self, host: str, model: str) -> bool:
@@ -62,7 +62,11 @@ def period_of(id: str) -> float:
 
 
 def parse_limits(given: str | Iterable[str]) -> tuple[LimitRule, ...]:
-    """Return the rules of a text, or of several. Raises ``ConfigError`` that names the place, and shows an example."""
+    """Return the rules that one or several texts describe.
+
+    ``given`` is text such as ``"openai: 60/min, 4 at once"``. Raises ``ConfigError`` that quotes the mistake, gives its
+    column and shows an example.
+    """
     texts = [given] if isinstance(given, str) else list(given)
     rules: dict[tuple[str, str], LimitRule] = {}
     for text in texts:
@@ -119,7 +123,8 @@ def _parse_limit(text: str, at: int, limit: str, provider: str, model: str) -> L
 
 
 def parse_amount(digits: str, thousands: str) -> float:
-    """Return a number that is written as ``100k``, ``1.5m`` or ``1_000``."""
+    """Return a number that is written as ``100k``, ``1.5m`` or ``1_000``, from its digits and its ``k`` or ``m``."""
+    # Rounded, because a product of floats may miss a whole number by a little, and a limit must be one.
     return round(float(digits.replace("_", "")) * _THOUSANDS[thousands.lower()], 6)
 
 

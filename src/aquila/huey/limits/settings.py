@@ -24,10 +24,11 @@ LEASE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the requests of a queue's tasks are held to.
+    """The limits and budgets of a Huey, which owns them as ``huey.limits``. ``set_limits`` replaces the whole record.
 
-    ``lease`` is how long the slots of a killed worker stay taken, in seconds; ``counts_in_tests`` whether requests of
-    tests count, and those that a recording or a script answers.
+    ``rules`` are limits, ``caps`` are budgets, and ``prices`` is what models cost. ``lease`` is for how many seconds
+    the slots of a killed worker stay taken. ``counts_in_tests`` says whether requests count that are sent in a test,
+    or that a recording or a script answers.
     """
 
     rules: tuple[LimitRule, ...] = ()
@@ -49,7 +50,7 @@ def set_limits(
     lease: float = LEASE,
     counts_in_tests: bool = False,
 ) -> None:
-    """Hold the requests of a Huey's tasks to limits. What was set before holds no more.
+    """Hold the requests of a Huey's tasks to limits. They replace all limits that were set before.
 
     - ``limit``: text such as ``"openai: 60/min, 4 at once, 100k tokens/min; openai/gpt-5*: 20/min"``, or several.
     - ``budget``: text such as ``"200k tokens per task, 20 USD per day"``, or several. Scopes are a task, the queue, and
@@ -57,8 +58,9 @@ def set_limits(
     - ``prices``: what models cost, for budgets of money: the path of a TOML file, or a ``PriceTable``. By default
       the table that the setting ``prices`` names.
     - ``lease``: seconds after which the slot of a killed worker is free again.
-    - ``counts_in_tests``: hold tests to the limits, too, and what a recording or a script answers. By default these
-      count nothing, so that no test waits or fails because of another. ``drain_queue`` skips the time until a turn.
+    - ``counts_in_tests``: also count requests that are sent in a test, or that a recording or a script answers. By
+      default these are not counted, so that no test waits or fails because of another. ``drain_queue`` skips the time
+      until a turn.
 
     The Huey is one of ``aquila.huey``, or was given to ``instrument``. Raises ``ConfigError`` that names the mistake.
 
@@ -88,7 +90,12 @@ def set_limits(
 def check_task_settings(
     given: Mapping[str, Any], function: Callable[..., Any], *, context: bool, name: str | None
 ) -> dict[str, Any]:
-    """Return the settings of a task as its class keeps them. Raises ``ConfigError`` where the task is declared."""
+    """Return the settings of a task as attributes of its class, with ``limit``, ``budget`` and ``unique`` parsed.
+
+    ``given`` is what the decorator was called with, ``function`` is the decorated function, ``context`` whether Huey
+    passes it the task, and ``name`` the name of the task if it is not that of the function. Raises ``ConfigError`` for
+    a setting that cannot be parsed, so that the mistake is found where the task is declared.
+    """
     settings = dict(given)
     limit = settings.pop("limit", None)
     if limit is not None:
@@ -101,7 +108,8 @@ def check_task_settings(
 
 
 def check_has_limits(huey: Any, settings: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` where a Huey would not hold to the limits of one of its tasks."""
+    """Raise ``ConfigError`` where ``settings`` has limits and the Huey is a plain one, which would ignore them."""
+    # Every Huey that has Aquila's class has the attribute `rescheduling`.
     given = [name for name in ("limit", "budget", "unique", "set_limits()") if settings.get(name)]
     if given and not hasattr(huey, "rescheduling"):
         raise ConfigError(

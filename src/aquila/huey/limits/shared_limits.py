@@ -1,9 +1,9 @@
 """Limits that all workers of a queue obey: ``counting`` on the queue's shared state.
 
-Libraries were compared: limits 5.8 counts in Redis, Memcached, MongoDB and memory, throttled-py 3.5 in Redis and
-memory. Neither knows SQLite or Postgres, slots that are free again when their holder is killed, tokens that are
-corrected when they are known, or turns. All of that would have stood beside them, so one small count serves every
-storage.
+Two libraries were considered. limits 5.8 counts in Redis, Memcached, MongoDB and memory; throttled-py 3.5 counts in
+Redis and memory. Neither supports SQLite or Postgres, slots that become free when their holder is killed, tokens that
+are corrected later, or turns. All of these would have been written beside the library, so Aquila counts by itself, in
+one way for every storage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from aquila.huey.limits import counting
-from aquila.huey.limits.counting import Asking, Counts, LimitTurn
+from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn
 from aquila.huey.limits.rules import LimitRule
 from aquila.huey.state import SharedState
 
@@ -27,14 +27,18 @@ TABLE = "limits"
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Where rules are counted: those of a queue in one place for each provider, those of a task in one of its own."""
+    """An entry of the shared state in which rules are counted.
+
+    The rules of a queue have one entry for each provider; the rules of a task have entries of their own. ``key`` is
+    the name of the entry.
+    """
 
     key: str
     rules: tuple[LimitRule, ...]
 
 
 def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
-    """Return where rules are counted. ``owner`` is the name of the task that they belong to, if they do."""
+    """Return the counters of rules. ``owner`` is the name of the task that the rules belong to; empty for a queue."""
     ordered = sorted(rules, key=lambda rule: rule.provider)
     return [
         Counter(f"{provider}@{owner}" if owner else provider, tuple(group))
@@ -43,11 +47,14 @@ def counters_of(rules: Iterable[LimitRule], owner: str = "") -> list[Counter]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a request needs: ``read`` tokens are in it, ``longest_answer`` may come back, if that is known.
+class RequestNeed:
+    """What a request needs of limits.
 
-    It comes back for a turn within ``patience`` seconds, and for no later one. It is counted ``ahead`` seconds later
-    than the clock of the storage says.
+    - ``name``: tells the request apart from all others. Its slots are held under this name.
+    - ``read``: the tokens of its prompt. ``longest_answer``: the most tokens of its answer, if that is bounded.
+    - ``has_turn``: it was given a turn, which has come.
+    - ``patience``: it comes back for a turn within so many seconds, and for no later one.
+    - ``ahead``: by how many seconds it is counted later than the clock of the storage says; see ``AdmissionRequest``.
     """
 
     name: str
@@ -57,36 +64,47 @@ class Need:
     patience: float = math.inf
     ahead: float = 0.0
 
-    def asking(self, counts: Counts, now: float, lease: float) -> Asking:
-        """Return what is asked for. An answer is taken to be as long as those before it, if nothing bounds it."""
+    def ask_of(self, counts: Counts, now: float, lease: float) -> AdmissionRequest:
+        """Return the need as a request to ``counts``. An unbounded answer is taken to be as long as the mean of others.
+
+        ``now`` is in seconds since the epoch, ``lease`` is how many seconds its slots last.
+        """
         answer = round(counts.tokens) if self.longest_answer is None else self.longest_answer
-        return Asking(self.read + answer, self.name, now + lease, self.has_turn, now + self.patience, self.ahead)
+        tokens, patience = self.read + answer, now + self.patience
+        return AdmissionRequest(tokens, self.name, now + lease, self.has_turn, patience, self.ahead)
 
 
-class Held:
-    """What an admitted request holds of limits, until it is settled. Slots are renewed while it takes long."""
+class HeldCapacity:
+    """What an admitted request holds of limits, until it is settled or taken back."""
 
     def __init__(self, state: SharedState, admitted: float, lease: float) -> None:
         self._state = state
         self._admitted = admitted
         self._lease = lease
-        self._held: list[tuple[Counter, Asking]] = []
+        # Filled by `acquire` before the thread of `begin` starts, and only read from then on.
+        self._held: list[tuple[Counter, AdmissionRequest]] = []
+        # Set once, by `settle` or `take_back`. It ends the thread that renews the slots.
         self._ended = threading.Event()
 
-    def add(self, counter: Counter, asking: Asking) -> None:
-        """Note what is held of a counter."""
+    def add(self, counter: Counter, asking: AdmissionRequest) -> None:
+        """Note what the request holds of a counter."""
         self._held.append((counter, asking))
 
     def begin(self) -> None:
-        """The request is about to be sent."""
+        """Renew the slots from now on, for as long as the request takes: it is about to be sent."""
+        # A daemon, so that a request which is never settled does not keep the process from ending.
         if any(rule.unit == "at once" for counter, _ in self._held for rule in counter.rules):
             threading.Thread(target=self._renew_slots, name="aquila-limits", daemon=True).start()
 
     def settle(self, tokens: int | None, answer: int | None) -> None:
-        """Free slots, and correct the tokens by those that it took, where they are known."""
+        """Free the slots, and correct the counted tokens.
+
+        ``tokens`` is how many tokens the request took in all and ``answer`` how many of them are the answer's; None
+        where that is not known.
+        """
         self._ended.set()
 
-        def change(counts: Counts, counter: Counter, asking: Asking) -> None:
+        def change(counts: Counts, counter: Counter, asking: AdmissionRequest) -> None:
             now = self._state.now() + asking.ahead
             counting.settle(counts, counter.rules, asking, self._admitted, now, tokens)
             if answer is not None:
@@ -95,28 +113,32 @@ class Held:
         self._change_all(change)
 
     def take_back(self) -> None:
-        """Hold nothing any more: the request is not sent."""
+        """Free everything that the request holds: it is not sent."""
         self._ended.set()
         self._change_all(
             lambda counts, counter, asking: counting.take_back(counts, counter.rules, asking, self._admitted)
         )
 
     def _renew_slots(self) -> None:
-        def change(counts: Counts, counter: Counter, asking: Asking) -> None:
+        def change(counts: Counts, counter: Counter, asking: AdmissionRequest) -> None:
             for rule in counter.rules:
                 if rule.unit == "at once":
                     counts.leases.setdefault(rule.id, {})[asking.lease] = self._state.now() + asking.ahead + self._lease
 
+        # Three times in a lease, so that one renewal may fail without another worker getting the slot.
         while not self._ended.wait(self._lease / 3):
             try:
+                # Asked again within each change: a slot that was freed meanwhile must not be taken again.
                 self._change_all(change, unless=self._ended)
-            except Exception:
+            except Exception:  # The storage is away: tried again at the next round.
                 logger.warning("the slots of a request could not be renewed, and end soon", exc_info=True)
 
     def _change_all(self, change: object, unless: threading.Event | None = None) -> None:
         for counter, asking in self._held:
 
-            def changed(data: bytes | None, counter: Counter = counter, asking: Asking = asking) -> bytes | None:
+            def changed(
+                data: bytes | None, counter: Counter = counter, asking: AdmissionRequest = asking
+            ) -> bytes | None:
                 if unless is not None and unless.is_set():
                     return None
                 counts = Counts.read(data)
@@ -126,25 +148,29 @@ class Held:
             self._state.update(TABLE, counter.key, changed, order=self._admitted)
 
 
-def acquire(state: SharedState, counters: Iterable[Counter], need: Need, lease: float, now: float) -> Held | LimitTurn:
-    """Count a request by all its limits, or by none: then return its turn.
+def acquire(
+    state: SharedState, counters: Iterable[Counter], need: RequestNeed, lease: float, now: float
+) -> HeldCapacity | LimitTurn:
+    """Count a request by all counters and return what it holds, or count it by none and return its turn.
 
-    ``now`` is the time by the clock of the storage, or as much later as the need says, and ``lease`` how long slots
-    last, in seconds. They are renewed while the request runs, so that only those of a killed worker end by themselves.
+    ``now`` is the time by the clock of the storage plus ``need.ahead``, in seconds since the epoch. ``lease`` is how
+    many seconds slots last. They are renewed while the request runs, so only those of a killed worker run out.
     """
-    held = Held(state, now, lease)
+    held = HeldCapacity(state, now, lease)
     for counter in counters:
-        outcome: list[tuple[Asking, LimitTurn | None]] = []
+        # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
+        outcome: list[tuple[AdmissionRequest, LimitTurn | None]] = []
 
-        def let_in(data: bytes | None, counter: Counter = counter, outcome: list[object] = outcome) -> bytes:  # type: ignore[assignment]
+        def admit(data: bytes | None, counter: Counter = counter, outcome: list[object] = outcome) -> bytes:  # type: ignore[assignment]
             counts = Counts.read(data)
-            asking = need.asking(counts, now, lease)
-            outcome.append((asking, counting.let_in(counts, counter.rules, asking, now)))
+            asking = need.ask_of(counts, now, lease)
+            outcome.append((asking, counting.admit(counts, counter.rules, asking, now)))
             return counts.write()
 
-        state.update(TABLE, counter.key, let_in, order=now)
+        state.update(TABLE, counter.key, admit, order=now)
         asking, turn = outcome[-1]
         if turn is not None:
+            # Each counter is changed atomically, but not all of them together: undo those that had room.
             held.take_back()
             return turn
         held.add(counter, asking)

@@ -1,4 +1,4 @@
-"""What every request of a task passes, on its way to the provider."""
+"""The gate that every request of a task passes on its way to the provider."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aquila.huey.limits.budgets import Cap, Reservation
     from aquila.huey.limits.idempotency import RequestNumbers
     from aquila.huey.limits.settings import Limits
-    from aquila.huey.limits.shared_limits import Counter, Held
+    from aquila.huey.limits.shared_limits import Counter, HeldCapacity
     from aquila.huey.state import SharedState
 else:
     lazy_modules(
@@ -41,16 +41,22 @@ else:
 
 logger = logging.getLogger("huey.aquila")
 
-# Nobody has asked for pauses to be kept, so a storage that is away for a moment fails no call.
+# Pauses are kept without being asked for, so a storage that does not answer for a moment must not fail a call.
 _PAUSE_UNKNOWN = "it is not known now whether %s asked for a pause"
 _REPLAYED = frozenset({"replay", "script"})
 """Transports that ask no provider. Their requests are not counted, as those of tests: a replay does not wait."""
 
 
 class TaskGate:
-    """The gate of one execution of a task, or of a block outside of tasks. ``wait``: for how long calls wait."""
+    """The gate of one execution of a task, or of a block outside of tasks.
+
+    ``task`` is None outside of tasks. ``wait`` is for how many seconds a call waits for its turn; None for as long as
+    the ``Rescheduling`` of the Huey says.
+    """
 
     __slots__ = ("_huey", "_numbers", "_task", "_wait")
+
+    # One gate for each execution: `_numbers`, its only mutable state, must begin anew with each.
 
     def __init__(self, huey: Any, task: Any = None, wait: float | None = None) -> None:
         self._huey = huey
@@ -60,7 +66,7 @@ class TaskGate:
 
     @property
     def longest_wait(self) -> float:
-        """The seconds for which a call waits in its worker. If it were to wait longer, its task comes back later."""
+        """For how many seconds a call waits in its worker. If its turn comes later, its task is rescheduled."""
         if self._wait is not None:
             return self._wait
         rules = self._huey.rescheduling
@@ -72,8 +78,14 @@ class TaskGate:
         return math.inf if rules is None else float(rules.longest_delay)
 
     def admit(self, request: OutgoingRequest, waited: float) -> GateAdmission | float:
-        """Let a request through, or return the seconds after which to ask again. Raises ``LimitReached`` and
-        ``BudgetExceeded``."""
+        """Let a request through, or return after how many seconds to ask again.
+
+        ``waited`` is for how many seconds the request has waited at this gate. Raises ``LimitReached`` where its turn
+        comes after ``longest_wait``, ``BudgetExceeded`` where a budget has no room, and ``ConfigError`` where a budget
+        of money has no price for the model.
+        """
+        # In order of cost, and so that nothing has to be undone in the usual case: a pause counts nothing, limits can
+        # be taken back, and the budget is the last that may refuse.
         limits: Limits = self._huey.limits
         if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
             return GateAdmission(request, self._headers_for(request))
@@ -90,9 +102,9 @@ class TaskGate:
             return GateAdmission(request, self._headers_for(request), state, longest_pause=self._longest_pause)
         clock = state.now()
         now = max(clock, self._moment)
-        held: Held | None = None
+        held: HeldCapacity | None = None
         if counters:
-            need = shared_limits.Need(
+            need = shared_limits.RequestNeed(
                 name=uuid.uuid4().hex,
                 read=estimate_input(request.body),
                 longest_answer=request.longest_answer,
@@ -108,7 +120,7 @@ class TaskGate:
             held = found
         try:
             spending = self._reserve(state, caps, limits, request, now) if caps else None
-        except BaseException:
+        except BaseException:  # Also an interrupt: a slot that is not given back is taken until its lease is over.
             if held is not None:
                 held.take_back()
             raise
@@ -145,6 +157,8 @@ class TaskGate:
         return counters
 
     def _find_state(self, request: OutgoingRequest, *, needed: bool) -> SharedState | None:
+        # Where nothing but pauses would be looked up, a storage that Aquila does not know (`ConfigError`) is not even
+        # worth a warning, and one that does not answer costs the pause, not the call.
         try:
             return shared_state.state_of(self._huey)
         except Exception as error:
@@ -156,7 +170,10 @@ class TaskGate:
 
     @property
     def _moment(self) -> float:
-        """The moment at which a test executes a task: that of its clock, or that which it is scheduled for; else 0."""
+        """The moment at which a test executes a task: that of its clock, or that for which the task is scheduled.
+
+        In seconds since the epoch. 0 outside of tests, and where a test has neither.
+        """
         skipped, due = find_skipped_moment(), getattr(self._task, "eta", None)
         if due is None or not is_under_test():
             return skipped
@@ -168,12 +185,12 @@ class TaskGate:
             return 0.0
         try:
             return pauses.find_delay(state, request, self._moment)
-        except Exception:
+        except Exception:  # The storage does not answer. See `_PAUSE_UNKNOWN`.
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0
 
     def _wait_or_leave(self, delay: float, waited: float, reason: str, *, limit: str) -> float:
-        delay = max(delay, 0.01)
+        delay = max(delay, 0.01)  # Seconds. A caller that was told 0 would ask again in a busy loop.
         if waited + delay <= self.longest_wait:
             return delay
         raise LimitReached(f"{reason}: the turn of this request comes in {delay:.1f} s", limit=limit, retry_after=delay)
@@ -181,24 +198,35 @@ class TaskGate:
 
 @dataclass(slots=True)
 class GateAdmission:
-    """A request that was let through. ``longest_pause``: others never wait longer because it was refused."""
+    """A request that was let through.
+
+    ``headers`` are sent with it. ``held`` and ``spending`` are what it holds of limits and of budgets. The pause of
+    other requests, where the provider refuses this one, is ``longest_pause`` seconds at most.
+    """
 
     request: OutgoingRequest
     headers: Mapping[str, str]
     state: SharedState | None = None
-    held: Held | None = None
+    held: HeldCapacity | None = None
     spending: Reservation | None = None
     longest_pause: float = math.inf
 
     def settle(self, usage: Usage | None, error: BaseException | None) -> None:
-        """Count what has come of it. An answer that has arrived is not lost because that fails."""
+        """Count what the request took: the ``usage`` of its answer, or nothing where the provider refused it.
+
+        ``usage`` is None where it is not known, and ``error`` where there was none. Never raises: an answer that has
+        arrived must not be lost because counting fails.
+        """
         if self.state is None:
             return
         try:
             if isinstance(error, ProviderError) and error.status in TOO_BUSY and error.retry_after is not None:
                 seconds = min(error.retry_after, self.longest_pause)
-                # From when the task comes back: by the clock that a test has put forward, not by what it is due at.
+                # Counted from the clock that a test has put forward, not from when the task is due: the task comes
+                # back by that clock.
                 pauses.note_pause(self.state, self.request, seconds, find_skipped_moment())
+            # A provider that refuses has taken no tokens. Of a broken connection that is not known: what was reserved
+            # stays counted.
             refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
             if self.spending is not None and (usage is not None or refused):
                 self.spending.settle(usage or Usage())

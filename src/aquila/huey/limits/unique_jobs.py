@@ -1,13 +1,14 @@
 """Jobs of which there is one at a time: a second one is not enqueued while the first is queued or runs.
 
-A *claim* is what the queue's shared state holds of such a job, by the name of its task and the arguments that count:
-the id of the job, whether it is about to be enqueued, queued or running, and until when that is believed. Who wants to
-enqueue makes a claim or finds one, in one atomic step, so of several processes one is let in.
+A *claim* is an entry of the queue's shared state for such a job. Its key is the name of the task and a digest of the
+arguments that count. It holds the id of the job, its stage (being enqueued, queued or running), and until when it is
+valid. A process that wants to enqueue makes a claim or finds one, in one atomic step. So of several processes exactly
+one enqueues.
 
-A claim ends with its job: when it completes, fails for good, is revoked, expires or is given up. What may end without
-anybody to tell has a short time: being enqueued, and running, which the worker renews. So a process that is killed
-holds nothing for long. With ``keep_running`` there is a copy of a job that lost its worker: for as long as there is one
-its claim stays, and it goes back into the queue with the job.
+A claim ends with its job: when the job completes, fails for good, is revoked, expires or is given up. Two stages may
+end without anybody ending the claim, because the process is killed: being enqueued, and running. Their claims are
+short, and the worker renews that of a running job. With ``keep_running`` there is a copy of a job that lost its worker.
+The claim stays for as long as there is a copy, and the job is enqueued again with it.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ logger = logging.getLogger("huey.aquila")
 
 TABLE = "unique"
 ENQUEUING, LEASE = 30.0, 60.0
-"""Seconds that a claim lasts while its job is being enqueued, and while a worker does not renew it."""
+"""Seconds for which a claim is valid while its job is being enqueued, and after a worker has last renewed it."""
 
 _SLACK = 60.0
-"""Seconds by which the clocks of those who claim may differ, where the storage has none of its own."""
+"""Seconds by which the clocks of producers and workers may differ, where the storage has no clock of its own."""
 _KEPT = 30 * 86_400.0
-"""Seconds for which the claim of a worker is kept that is not heard of any more, but whose copies are."""
+"""Seconds for which a claim outlives its end where its consumer may be dead but still have a copy of the job."""
+# Bounds of a search through all copies or all claims: a queue that is broken must not hold a producer for minutes.
 _MOST_COPIES = 10_000
 _MOST_CLAIMS, _PAGE = 10_000, 1000
 
@@ -50,7 +52,13 @@ Stage = Literal["enqueuing", "queued", "running", "over"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The claim of a job, until a moment by the clock of the storage. ``consumer`` has a copy of it while it runs."""
+    """The claim of a job.
+
+    - ``id``: the id of the job.
+    - ``stage``: ``enqueuing``, ``queued``, ``running``, or ``over`` for a claim that has ended.
+    - ``until``: when it ends unless it is renewed, in seconds since the epoch by the clock of the storage.
+    - ``consumer``: the id of the consumer that has a copy of the job while it runs; empty without ``keep_running``.
+    """
 
     id: str
     stage: Stage
@@ -59,7 +67,7 @@ class Claim:
 
     @property
     def order(self) -> float:
-        """Until when it is kept. Beyond its end where there may be a copy of the job, which will be delivered again."""
+        """Until when the entry is kept. That is after ``until`` where a copy of the job may be delivered again."""
         return self.until + _KEPT if self.stage == "running" and self.consumer else self.until
 
     def write(self) -> bytes:
@@ -68,7 +76,7 @@ class Claim:
 
     @classmethod
     def read(cls, data: bytes | None) -> Claim | None:
-        """Return what is stored, or None for what is no claim."""
+        """Return the stored claim. None where nothing is stored, or something that is no claim."""
         try:
             id, stage, until, consumer = json.loads(data or b"")
             claim = cls(str(id), stage, float(until), str(consumer))
@@ -78,13 +86,16 @@ class Claim:
 
 
 def unique_of(task: Any) -> Unique | None:
-    """Return what makes the jobs of a task unique, or None."""
+    """Return what makes the jobs of a task unique, or None where they are not."""
     found: Unique | None = getattr(type(task), "_aquila_unique", None)
     return found
 
 
 def key_of(task: Any, unique: Unique) -> str:
-    """Return under which name a job has its claim. Raises ``TaskContractBroken`` for arguments that do not fit."""
+    """Return the key of a job's claim.
+
+    Raises ``TaskContractBroken`` for arguments that do not fit the task, or that cannot be compared.
+    """
     parameters: inspect.Signature = type(task)._aquila_unique_parameters
     try:
         bound = parameters.bind(*task.args, **task.kwargs)
@@ -102,33 +113,39 @@ def key_of(task: Any, unique: Unique) -> str:
 
 
 def is_conflict(result: Any) -> bool:
-    """Say whether a result is that of a job that was there already: the one that was to be enqueued was kept out."""
+    """Say whether a result is that of an earlier, identical job, because the new one was not enqueued.
+
+    ``result`` is what calling a task, or ``enqueue``, has returned.
+    """
     return getattr(result, "conflict", False) is True
 
 
 def enqueue_once(huey: Any, task: Any, unique: Unique, enqueue: Callable[[Any], Any]) -> Any:
-    """Enqueue a job unless an identical one is queued or runs; then return the result of that one.
+    """Enqueue a job and return its result, or return the result of an identical job that is queued or runs.
 
-    Where others wait for the job, it counts as failed: its result, and those of what follows it, are errors that name
-    the other job, and its chord goes on without it.
+    ``enqueue`` puts a task into the queue. Where other tasks wait for a job that was not enqueued, the job counts as
+    failed: its result, and those of the tasks that follow it, are errors that name the identical job, and its chord
+    goes on without it. Raises ``TaskContractBroken`` for arguments that do not fit.
     """
+    # The claim comes first. A job that is in the queue without a claim would let an identical one in.
     state, key = state_of(huey), key_of(task, unique)
     holder = _claim(huey, state, key, claim := Claim(task.id, "enqueuing", state.now() + ENQUEUING))
     if holder is not None:
-        return _keep_out(huey, task, holder)
+        return _refuse_duplicate(huey, task, holder)
     try:
         result = enqueue(task)
     except BaseException:
         _end_claim(state, key, task.id)
         raise
     queued = Claim(task.id, "queued", state.now() + unique.within)
-    # Where a worker has begun already, the claim is no longer ours to change.
+    # Only if the claim is still ours as we wrote it: a worker may have begun the job already, and have changed it.
     state.replace(TABLE, key, claim.write(), queued.write(), order=queued.order)
     return result
 
 
 def _claim(huey: Any, state: SharedState, key: str, claim: Claim) -> Claim | None:
-    """Make a claim. Returns the one that is in its way, if there is one."""
+    """Make a claim. Return the claim of another job that is in its way, or None where the claim was made."""
+    # Compare and set, again and again: each round ends only where another process has changed the entry meanwhile.
     while True:
         data = state.get(TABLE, key)
         holder = Claim.read(data)
@@ -146,27 +163,31 @@ def _is_over(huey: Any, holder: Claim, now: float) -> bool:
         return True
     if not _is_believed(holder, now):
         return holder.stage != "running" or not _has_copy(huey, holder)
-    # A job that runs goes on after it was revoked, until it looks.
+    # Only of a queued job: one that runs goes on after it was revoked, until it looks by itself.
     return holder.stage == "queued" and huey.is_revoked(holder.id)
 
 
 def _is_believed(claim: Claim, now: float) -> bool:
-    """Whether a claim lasts by the clock. One for a short time that is far from over is from before it was put back."""
+    """Whether a claim is valid by the clock ``now``, in seconds since the epoch.
+
+    A short claim whose end is far away was made before somebody put the clock back. It is not valid.
+    """
     longest = {"enqueuing": ENQUEUING + _SLACK, "running": LEASE + _SLACK}.get(claim.stage, math.inf)
     return now < claim.until <= now + longest
 
 
 def _has_copy(huey: Any, holder: Claim) -> bool:
-    """Whether there is a copy of a job whose worker has not been heard of: it will be delivered again."""
+    """Whether there is a copy of a job whose worker is not heard of any more: that job will be delivered again."""
     copies = copies_of(huey) if holder.consumer else None
     for copy in copies.list_copies(holder.consumer, limit=_MOST_COPIES) if copies is not None else ():
-        with contextlib.suppress(Exception):  # a message that cannot be read is no copy of this job
+        with contextlib.suppress(Exception):  # A message that cannot be read is no copy of this job.
             if huey.deserialize_task(copy.data).id == holder.id:
                 return True
     return False
 
 
-def _keep_out(huey: Any, task: Any, holder: Claim) -> Any:
+def _refuse_duplicate(huey: Any, task: Any, holder: Claim) -> Any:
+    """Return what the caller of ``enqueue`` gets for a job that is not enqueued because of the claim ``holder``."""
     if task.on_complete is not None or task.chord_config is not None or getattr(task, "_aquila_follows", False):
         message = (
             f"{task.name} was not enqueued, because an identical job, {holder.id}, is queued or runs, and it is unique"
@@ -177,16 +198,17 @@ def _keep_out(huey: Any, task: Any, holder: Claim) -> Any:
             huey.put_result(each.id, error)
             results.append(Result(huey, each))
             each = each.on_complete
+        # A private method of Huey 3.5, by which it tells a chord that a member will never return a value.
         huey._abort_chord_member(task, error)
         result = results[0] if len(results) == 1 else ResultGroup(results)
     else:
         result = Result(huey, type(task)(args=task.args, kwargs=task.kwargs, id=holder.id))
-    result.conflict = True
+    result.conflict = True  # An attribute that Huey's class does not have; `is_conflict` reads it.
     return result if huey.results else None
 
 
 def mark_followers(task: Any) -> None:
-    """Note which tasks follow one that came over the wire: whoever enqueued that one has their results already."""
+    """Mark the tasks that follow a task which came over the wire: its producer has their ``Result`` objects already."""
     for first in (task.on_complete, task.chord_config.callback if task.chord_config is not None else None):
         follower = first
         while follower is not None:
@@ -195,14 +217,18 @@ def mark_followers(task: Any) -> None:
 
 
 class UniqueExecution:
-    """The claim of a job while a worker executes it."""
+    """The claim of a job while a worker executes it. The worker owns it, from ``begin_execution`` until ``end``."""
 
     def __init__(self, huey: Any, task: Task, unique: Unique) -> None:
         self._state = state_of(huey)
         self._task = task
-        self._key = task._aquila_unique_key = key_of(task, unique)  # the task may change its arguments
+        # Computed now and kept on the task: the code of the task may change its arguments, and then the key would be
+        # another one when the claim is released.
+        self._key = task._aquila_unique_key = key_of(task, unique)
         self._unique = unique
         self._attempt = attempt_of(task)
+        # The claim as we have stored it last; None where it is not ours. Guarded by `_lock`: the thread that renews
+        # the claim must not write "running" over the "queued" of `end`.
         self._value: bytes | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -210,7 +236,10 @@ class UniqueExecution:
         self._consumer = copy.owner if copy is not None else ""
 
     def begin(self) -> None:
-        """Note that the job runs, unless another one has the claim: one that came when this one's was over."""
+        """Change the claim to "running" and renew it from now on.
+
+        Does nothing where another job has the claim: it was made after the claim of this job had run out.
+        """
         now = self._state.now()
         data = self._state.get(TABLE, self._key)
         holder = Claim.read(data)
@@ -221,9 +250,11 @@ class UniqueExecution:
             threading.Thread(target=self._renew, name="aquila-unique", daemon=True).start()
 
     def end(self) -> None:
-        """The execution is over. A job that will be executed again is queued; any other has ended its claim by now."""
+        """Stop renewing the claim, and change it to "queued" where the job will be executed again."""
         self._ended.set()
-        with self._lock, contextlib.suppress(Exception):  # then it lasts for as long as was noted before
+        # Whatever fails here, the claim stays as it was stored last, and runs out by itself.
+        with self._lock, contextlib.suppress(Exception):
+            # A retry has raised the number of the attempt. Any other end has released the claim by now.
             if self._value is not None and attempt_of(self._task) > self._attempt:
                 self._put(self._value, Claim(self._task.id, "queued", self._state.now() + self._unique.within))
 
@@ -236,7 +267,7 @@ class UniqueExecution:
         self._value = new if stored else None
 
     def _renew(self) -> None:
-        while not self._ended.wait(LEASE / 3):
+        while not self._ended.wait(LEASE / 3):  # Three times in a lease, so that one renewal may fail.
             with self._lock:
                 if self._ended.is_set() or self._value is None:
                     return
@@ -248,7 +279,11 @@ class UniqueExecution:
 
 
 def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
-    """Note that a unique job runs. Returns what ends that; None for a job that is not unique."""
+    """Change the claim of a job to "running". Return the execution, which must be ended.
+
+    Returns None for a job that is not unique, and where the storage does not answer: the job runs all the same. Never
+    raises.
+    """
     unique = unique_of(task)
     if unique is None:
         return None
@@ -262,7 +297,10 @@ def begin_execution(huey: Any, task: Task) -> UniqueExecution | None:
 
 
 def requeue_claim(huey: Any, task: Any) -> None:
-    """Note that a job is about to be put back into the queue, because its worker ends or was lost. Never raises."""
+    """Change the claim of a job to "queued": its worker ends or was lost, and the job is about to be enqueued again.
+
+    Never raises.
+    """
     unique = unique_of(task)
     if unique is None:
         return
@@ -278,7 +316,9 @@ def requeue_claim(huey: Any, task: Any) -> None:
 
 
 def claim_again(huey: Any, task: Any) -> None:
-    """Claim a job that has ended and is enqueued once more. Raises ``TaskError`` where another one is there."""
+    """Claim a job that has ended and is about to be enqueued by hand. Raises ``TaskError`` where an identical one runs
+    or is queued.
+    """
     unique = unique_of(task)
     if unique is None:
         return
@@ -292,7 +332,7 @@ def claim_again(huey: Any, task: Any) -> None:
 
 
 def release_claim(huey: Any, task: Any) -> None:
-    """End the claim of a job that has ended, in whatever way, or will never be executed. Never raises."""
+    """End the claim of a job that has ended in whatever way, or will never be executed. Never raises."""
     unique = unique_of(task)
     if unique is None:
         return
@@ -306,9 +346,9 @@ def release_claim(huey: Any, task: Any) -> None:
 def release_unknown_claim(huey: Any, id: str, name: str) -> None:
     """End the claim of a job that no worker will execute, and whose task this process does not know. Never raises.
 
-    ``name`` is that of the task with its module. The claim is looked for among those of the task: the arguments under
-    which it is kept are known to nobody here.
+    ``id`` is the id of the job, ``name`` the name of its task with the module.
     """
+    # The key of the claim contains a digest of the arguments, which cannot be read here. So all claims are searched.
     try:
         state = state_of(huey)
         for offset in range(0, _MOST_CLAIMS, _PAGE):
@@ -330,7 +370,8 @@ def _end_claim(state: SharedState, key: str, id: str) -> None:
         holder = Claim.read(data)
         if data is None or holder is None or holder.id != id or holder.stage == "over":
             break
-        # Not deleted by its key: it might be another job's by then.
+        # Replaced, not deleted by its key: by then the entry might be the claim of another job. `delete_below` removes
+        # it, because its order is 0.
         if state.replace(TABLE, key, data, Claim(id, "over", 0.0).write(), order=0.0):
             break
     state.delete_below(TABLE, state.now())

@@ -1,4 +1,4 @@
-"""What makes jobs unique, as it is written at their task."""
+"""The setting ``unique=`` of a task: by which arguments its jobs are unique."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from aquila.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unique:
-    """Jobs of a task are unique by their arguments: all of them, or those that ``by`` names.
+    """Makes the jobs of a task unique by their arguments.
 
-    ``within``: for how many seconds, at most, a queued job keeps others out; a day by default.
+    - ``by``: the names of the parameters that count; None for all of them.
+    - ``within``: for how many seconds, at most, a queued job keeps identical jobs out of the queue. A day by default.
+
+    Raises ``ConfigError`` where ``by`` are not names, or ``within`` is no number of seconds.
     """
 
     by: tuple[str, ...] | None = None
@@ -32,16 +35,20 @@ class Unique:
             by = (by,) if isinstance(by, str) else tuple(by)
             if not all(isinstance(name, str) for name in by):
                 raise ConfigError(f"Unique(by=...) names parameters of the task, not {self.by!r}")
-            object.__setattr__(self, "by", by)
+            object.__setattr__(self, "by", by)  # The one change to a frozen record: a single name becomes a tuple.
         check_seconds(self.within, "Unique(within=...)")
 
 
 Uniqueness: TypeAlias = "bool | str | Sequence[str] | Unique | None"
-"""What ``unique=`` takes: True for all arguments, the name of one or of several, or a ``Unique``."""
+"""What ``unique=`` takes: True for all arguments, the name of a parameter, several names, or a ``Unique``."""
 
 
 def check_unique(given: Any, function: Callable[..., Any], *, context: bool) -> dict[str, Any]:
-    """Return what the class of a task keeps of ``unique=``. Raises ``ConfigError`` for what it cannot be."""
+    """Return the attributes of a task's class for ``unique=``; none where the jobs of the task are not unique.
+
+    ``given`` is what the decorator was called with, ``function`` the decorated function, and ``context`` whether Huey
+    passes it the task. Raises ``ConfigError`` for a value of another type, and for names of no parameter.
+    """
     if given is None or given is False:
         return {}
     if given is True:
@@ -69,7 +76,11 @@ _OTHERS: tuple[Any, ...] = (datetime.timedelta, decimal.Decimal, uuid.UUID)
 
 
 def canonical(value: Any) -> Any:
-    """Return a value as JSON can hold it, equal for equal values alone. Raises ``TypeError`` where there is no way."""
+    """Return a form of a value that JSON can hold, and that is equal for equal values alone.
+
+    Raises ``TypeError`` for a value of a type that has no such form.
+    """
+    # The name of its type goes with each value: the number 1 and the text "1" must not make the same claim.
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
