@@ -49,7 +49,7 @@ def _aquila(pipe: Connection) -> None:
     from aquila.server.admission import Admission
     from aquila.server.application import build_application
     from aquila.server.background_server import make_server, open_listening_socket
-    from aquila.transports.proxy import Proxy
+    from aquila.transports.callers.proxy import Proxy
 
     scope = Scope(kind="block", default_cassette="traffic", options={"transport": "replay", "repeat": "last"})
     with open_listening_socket("127.0.0.1", 0) as bound:

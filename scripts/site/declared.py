@@ -14,7 +14,8 @@ from typing import Any
 
 from aquila.cli import COMMANDS, FOUND
 from aquila.option_table import OPTIONS, VARIABLES
-from pytest_aquila import fixtures, options, short_names, task_fixtures
+from pytest_aquila import fixtures, options
+from pytest_aquila.tasks import short_names, task_fixtures
 
 PAGE, TITLE = "reference/settings-and-commands.md", "Settings, options, fixtures, commands"
 

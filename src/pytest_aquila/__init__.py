@@ -3,15 +3,13 @@
 Begin with ``plugin``, which has the hooks of pytest and nothing else. Only this package imports pytest.
 
 - Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``run_life``.
-- Fixtures: ``fixtures``, ``task_fixtures``, ``short_names``, registered by ``fixture_names``; ``fixture_cassettes`` for
-  those that ask models themselves. ``testing_mode`` keeps a run away from real queues.
+- Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
+  ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into
-  a failure, ``demands`` fails what was not played, ``second_attempts`` runs a test again. ``node_ids`` names tests.
-- While recording: ``recording_plan``, ``recording_progress``, ``recording_status``.
-- The end of a run: ``end_of_run`` writes what ``reporting`` has summed up, as ``run_news`` in the lines of
-  ``summary_layout``: ``totals_news``, ``miss_report``, ``pending_report``, ``unused_report``, ``drift_report``.
-  ``run_extent``, ``unused_cassettes`` and ``noted_uses`` find the cassettes that no test uses.
-- Further kinds of run: ``verify_run``; ``fault_runs``, ``faulted_attempt`` and ``fault_check``; ``run_report``.
+  a failure, ``demands`` fails what was not played. ``node_ids`` names tests.
+- ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
+- ``summary``: the lines at the end of a run.
+- Further kinds of run: ``verify_run``, ``faults``, ``run_report``.
 - ``vcr_compat``: the marks, fixtures and options of pytest-recording and cassetter.
 """
 

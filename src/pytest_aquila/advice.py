@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import key_advice, short_names, test_scopes
+from pytest_aquila import key_advice, test_scopes
+from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
     from pytest_aquila import sealed_run

@@ -20,17 +20,17 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from pytest_aquila import short_names
+    from pytest_aquila.tasks import short_names
 
     Definitions = Sequence[pytest.FixtureDef[Any]] | None
 else:
-    lazy_modules(globals(), short_names="pytest_aquila.short_names")
+    lazy_modules(globals(), short_names="pytest_aquila.tasks.short_names")
 
 PREFIX = "aquila_"
-MODULES = ("pytest_aquila.fixtures", "pytest_aquila.task_fixtures")
+MODULES = ("pytest_aquila.fixtures", "pytest_aquila.tasks.task_fixtures")
 """The modules with the fixtures that every project has."""
 
-SHORT_NAMES = "pytest_aquila.short_names"
+SHORT_NAMES = "pytest_aquila.tasks.short_names"
 
 
 class _LateFixtures:
@@ -130,7 +130,7 @@ def begin_testing_mode_of_ini(config: pytest.Config) -> None:
 
 def begin_testing_mode(config: pytest.Config) -> None:
     """Put the whole run in testing mode, unless it is."""
-    name = "pytest_aquila.testing_mode"
+    name = "pytest_aquila.tasks.testing_mode"
     if not config.pluginmanager.has_plugin(name):
         config.pluginmanager.import_plugin(name)
         # Of the very module whose hooks are registered: a run within a test may have forgotten another one.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aquila.server.background_server import BackgroundServer
     from aquila.testing import faults
     from aquila.testing.faults import Faults
-    from aquila.transports import proxy
+    from aquila.transports.callers import proxy
     from pytest_aquila import test_scopes
 else:
     lazy_modules(
@@ -31,7 +31,7 @@ else:
         background_server="aquila.server.background_server",
         faults="aquila.testing.faults",
         optional="aquila.optional",
-        proxy="aquila.transports.proxy",
+        proxy="aquila.transports.callers.proxy",
         refusals="aquila.recording.network.refusals",
         script="aquila.scripting.script",
         test_scopes="pytest_aquila.test_scopes",

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction
-from aquila.cli import diff_markdown
-from aquila.cli.branch_diff import ChangedCassette
-from aquila.cli.git_versions import read_versions
+from aquila.cli.comparing import diff_markdown
+from aquila.cli.comparing.branch_diff import ChangedCassette
+from aquila.cli.comparing.git_versions import read_versions
 from aquila.review.proposals import compare_versions
 from aquila.review.views import view_proposal
 from tests.cli.conftest import Cassettes, conversation

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from aquila.cli import main
-from aquila.cli.jobs import find_huey
+from aquila.cli.queues.jobs import find_huey
 from aquila.errors import ConfigError
 
 APP = """

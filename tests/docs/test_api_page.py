@@ -16,7 +16,8 @@ import pytest
 from aquila import config
 from aquila.cli import COMMANDS
 from aquila.option_table import VARIABLES
-from pytest_aquila import fixtures, options, short_names, task_fixtures
+from pytest_aquila import fixtures, options
+from pytest_aquila.tasks import short_names, task_fixtures
 from scripts.site.declared import make_variables_table
 from tests.docs.snippets import REPOSITORY
 

@@ -15,8 +15,8 @@ import aquila
 from aquila.huey.instances import RedisHuey, SqliteHuey
 from aquila.huey.scope_reference import KEY
 from aquila.huey.scope_sharing import collect_misses
-from aquila.huey.testing.consumer import RunningConsumer
-from aquila.huey.testing.worker_errors import WorkerErrors
+from aquila.huey.testing.consumers.consumer import RunningConsumer
+from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.runtime import SEAL_LENGTH

@@ -11,7 +11,7 @@ import aquila.huey
 import aquila.huey.live
 import aquila.huey.testing
 import aquila.testing
-from pytest_aquila import short_names, task_fixtures
+from pytest_aquila.tasks import short_names, task_fixtures
 
 
 def full_names():

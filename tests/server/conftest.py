@@ -19,7 +19,7 @@ from aquila.server.admission import Admission
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, RenewableScope
 from aquila.server.connection import BoundedConnection
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy
 from tests.support.upstream import Upstream, streamed, upstream
 
 NODE_PACKAGES = ("openai@7.57.0", "ws@8.23.0")

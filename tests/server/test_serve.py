@@ -25,7 +25,7 @@ from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer, open_listening_socket
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy
 from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.support.clients import PATH, body
 from tests.support.server import json_answer, serving

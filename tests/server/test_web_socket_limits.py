@@ -30,7 +30,7 @@ from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer
 from aquila.server.client_socket import ClientSocket
 from aquila.server.connection import BoundedConnection
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy
 from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.server.test_web_sockets import GREETING, PATH, converse, dial, recording, said
 from tests.support.real_hosts import authority, reachable

@@ -26,7 +26,7 @@ from aquila.scripting.script import Script
 from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy
 from tests.cassettes.frames.conversations import received, sent, store
 from tests.server.conftest import ADMISSION, Serve
 from tests.support.provider import responses_events

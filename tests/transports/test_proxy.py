@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from aquila.recording.scope import Scope
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.proxy import Proxy
 from tests.support.runs import name_upstream
 
 # RFC 9110, 7.6.1, and what the next hop says by itself.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage
-from aquila.wire_forms.anthropic_messages import AnthropicMessages
+from aquila.wire_forms.anthropic.anthropic_messages import AnthropicMessages
 from aquila.wire_forms.sent import SentMessage, SentToolCall
 from aquila.wire_forms.table import find_wire_form, read_sent
 from tests.wire_forms.samples import HI, SCHEMA, VERSION, anthropic_message, post

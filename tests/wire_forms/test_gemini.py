@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage
-from aquila.wire_forms.gemini import GeminiContent
+from aquila.wire_forms.gemini.gemini_content import GeminiContent
 from aquila.wire_forms.sent import SentMessage, SentToolCall
 from aquila.wire_forms.table import find_wire_form, read_sent
 from tests.wire_forms.samples import CONTENT, FUNCTION, GOOGLE, gemini_content, post

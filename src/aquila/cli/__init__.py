@@ -1,4 +1,9 @@
-"""The ``aquila`` command. Each subcommand is one module and one row of ``COMMANDS``."""
+"""The ``aquila`` command. Each subcommand is one module and one row of ``COMMANDS``.
+
+The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``; ``serve`` is here, with what several
+subcommands need: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (where the cassettes of a project
+are) and ``pytest_settings``. ``comparing`` is how two versions of a cassette are compared and shown.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ FOUND, FAILED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its name, the module of this package that implements it, and one line of help.
+    """A subcommand: its name, the module below this package that implements it, and one line of help.
 
     ``examples`` are command lines without ``aquila`` and the name. ``found`` says when it ends with ``FOUND``.
     """
@@ -42,111 +47,116 @@ class Command:
 COMMANDS = (
     Command(
         "cassettes list",
-        "cassettes_list",
+        "cassettes.cassettes_list",
         "list the cassettes: how old they are, and what answered",
         ("", "tests/api", "'jobs/*' --json"),
     ),
-    Command("cassettes show", "cassettes_show", "show what a cassette holds", ("jobs/summary", "jobs/summary -n 2")),
+    Command(
+        "cassettes show",
+        "cassettes.cassettes_show",
+        "show what a cassette holds",
+        ("jobs/summary", "jobs/summary -n 2"),
+    ),
     Command(
         "cassettes diff",
-        "cassettes_diff",
+        "cassettes.cassettes_diff",
         "compare two cassettes, request by request",
         ("jobs/summary jobs/summary.pending", "HEAD~3 jobs/summary", "main...HEAD --markdown comment.md"),
         found="they differ",
     ),
     Command(
         "cassettes stats",
-        "cassettes_stats",
+        "cassettes.cassettes_stats",
         "sum up all cassettes: ages, models, tokens, statuses, sizes",
         ("", "tests/api --json"),
     ),
     Command(
         "cassettes convert",
-        "cassettes_convert",
+        "cassettes.cassettes_convert",
         "turn cassettes into YAML or msgpack, also those of vcrpy and cassetter",
         ("'jobs/*' --to msgpack --replace", "tests/cassettes/test_old.yaml --to yaml --replace"),
     ),
     Command(
         "cassettes scan",
-        "cassettes_scan",
+        "cassettes.cassettes_scan",
         "look for secrets; exit with 1 if there are any",
         ("", "README.md build.log"),
         found="there is a secret",
     ),
     Command(
         "cassettes accept",
-        "cassettes_accept",
+        "cassettes.cassettes_accept",
         "store what failing tests and interrupted runs recorded",
         ("jobs/summary", "--dry-run"),
         found="something is pending, and stdin is not a terminal",
     ),
     Command(
         "cassettes review",
-        "cassettes_review",
+        "reviewing.cassettes_review",
         "review what waits beside cassettes, recording by recording",
         ("", "jobs/summary", "--list", "--accept jobs/summary:2 --reject jobs/title"),
         found="something is pending, and stdin is not a terminal",
     ),
     Command(
         "cassettes prune",
-        "cassettes_prune",
+        "cassettes.cassettes_prune",
         "remove files that nothing uses any more",
         ("--dry-run",),
     ),
     Command(
         "cassettes merge",
-        "cassettes_merge",
+        "cassettes.cassettes_merge",
         "merge two branches' versions of a cassette, for git",
         ("base.yaml ours.yaml theirs.yaml cassettes/jobs/summary.yaml",),
         found="conflicts are left",
     ),
     Command(
         "cassettes mv",
-        "cassettes_mv",
+        "cassettes.cassettes_mv",
         "move cassettes after a test, a module or a folder was renamed",
         ("tests/test_web.py::test_ask tests/test_web.py::test_asks", "tests/web tests/site --dry-run"),
     ),
     Command(
         "cassettes install-merge-driver",
-        "cassettes_install_merge_driver",
+        "cassettes.cassettes_install_merge_driver",
         "let git merge cassettes request by request, in this clone",
         ("",),
     ),
     Command(
         "cassettes drift",
-        "cassettes_drift",
+        "cassettes.cassettes_drift",
         "list what no recording answers, by change, with what cures it",
         ("", "--full -- tests/api -k summary"),
         found="a request has drifted, or a test has nothing recorded",
     ),
     Command(
         "dead-letters list",
-        "dead_letters_list",
+        "queues.dead_letters_list",
         "list the jobs and messages that no worker could do or read",
         ("--huey app.tasks:huey", "--huey app.tasks:huey --kind failed --json"),
     ),
     Command(
         "dead-letters show",
-        "dead_letters_show",
+        "queues.dead_letters_show",
         "show one of them: why, when, its arguments and its traceback",
         ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60",),
     ),
     Command(
         "dead-letters retry",
-        "dead_letters_retry",
+        "queues.dead_letters_retry",
         "put them into the queue again",
         ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind unknown"),
         found="one of them cannot be read here, and was put back as it is",
     ),
     Command(
         "dead-letters drop",
-        "dead_letters_drop",
+        "queues.dead_letters_drop",
         "remove them for good",
         ("--huey app.tasks:huey 8e0f3a4c-2b1d-4f6e-9c0a-1b2c3d4e5f60", "--huey app.tasks:huey --all --kind failed"),
     ),
     Command(
         "jobs",
-        "jobs",
+        "queues.jobs",
         "show the jobs of a Huey on a page, as they are done",
         ("--huey app.tasks:huey", "--huey app.tasks:huey --actions --port 8000"),
     ),

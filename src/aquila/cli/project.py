@@ -16,7 +16,7 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
-from aquila.cli.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
+from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
 from aquila.cli.output import format_count
 from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_project
 from aquila.config import SettingsLayers

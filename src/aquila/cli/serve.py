@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from aquila.server import access_log, application, background_server
     from aquila.server import admission as admissions
     from aquila.server.admission import Admission
-    from aquila.transports import proxy as proxies
     from aquila.transports import script_transport
+    from aquila.transports.callers import proxy as proxies
 else:
     lazy_modules(
         globals(),
@@ -55,7 +55,7 @@ else:
         admissions="aquila.server.admission",
         application="aquila.server.application",
         background_server="aquila.server.background_server",
-        proxies="aquila.transports.proxy",
+        proxies="aquila.transports.callers.proxy",
         script_file="aquila.scripting.script_file",
         script_transport="aquila.transports.script_transport",
     )

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from aquila.intercept.policy import AnsweringScope
     from aquila.intercept.web_sockets.libraries import httpx_sockets
     from aquila.recording.network import no_network
-    from aquila.transports import intercepted_requests, own_requests
+    from aquila.transports import own_requests
+    from aquila.transports.callers import intercepted_requests
 else:
     lazy_modules(
         globals(),
         httpx_sockets="aquila.intercept.web_sockets.libraries.httpx_sockets",
-        intercepted_requests="aquila.transports.intercepted_requests",
+        intercepted_requests="aquila.transports.callers.intercepted_requests",
         own_requests="aquila.transports.own_requests",
         no_network="aquila.recording.network.no_network",
         policy="aquila.intercept.policy",

@@ -21,14 +21,14 @@ from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
-from aquila.transports.http_client_answers import (
+from aquila.transports.callers.http_client_answers import (
     ConnectionUpstream,
     os_error_from_text,
     own_error,
     to_connection_error,
     to_http_client,
 )
-from aquila.transports.intercepted_requests import route_for
+from aquila.transports.callers.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
 from aquila.transports.wire import parse_url
 

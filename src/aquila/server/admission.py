@@ -18,8 +18,8 @@ from starlette.datastructures import Headers
 
 from aquila.errors import ConfigError
 from aquila.recording.network.host_names import ANY_ADDRESS, is_loopback, normalize_host
-from aquila.transports.failures import TOKEN_HEADER, Failure
-from aquila.transports.proxy import keys_shown_by
+from aquila.transports.callers.failures import TOKEN_HEADER, Failure
+from aquila.transports.callers.proxy import keys_shown_by
 
 _SHOWN = 80
 _SHORTEST_TOKEN = 16

@@ -23,8 +23,8 @@ from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target
 from aquila.server.admission import Admission
 from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, make_response
 from aquila.server.targets import find_obstacle, read_target
-from aquila.transports.failures import Failure, explain_failure
-from aquila.transports.proxy import KeyWithheld, ProxiedAnswer, Proxy, UpstreamFailed
+from aquila.transports.callers.failures import Failure, explain_failure
+from aquila.transports.callers.proxy import KeyWithheld, ProxiedAnswer, Proxy, UpstreamFailed
 
 if TYPE_CHECKING:
     from aquila.server import web_sockets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 
 from aquila.optional import install_command
-from aquila.transports.failures import TOKEN_HEADER, Failure
+from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 
 def make_response(failure: Failure) -> Response:

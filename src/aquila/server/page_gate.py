@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aquila.server.failures import make_response
-from aquila.transports.failures import Failure
+from aquila.transports.callers.failures import Failure
 
 _ALONE = {
     "x-content-type-options": "nosniff",

@@ -11,7 +11,7 @@ from aquila.cassettes.frames.frame import BROKEN, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other
-from aquila.transports.failures import Failure, explain_failure
+from aquila.transports.callers.failures import Failure, explain_failure
 
 logger = logging.getLogger("aquila")
 

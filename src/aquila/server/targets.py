@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from aquila.intercept import side_requests
 from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN
-from aquila.transports.failures import Failure
-from aquila.transports.proxy import Proxy
+from aquila.transports.callers.failures import Failure
+from aquila.transports.callers.proxy import Proxy
 
 CASSETTE_HEADER = "x-aquila-cassette"
 

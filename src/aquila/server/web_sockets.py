@@ -24,8 +24,8 @@ from aquila.server.handshake import Handshake
 from aquila.server.socket_relay import Relay
 from aquila.server.socket_replay import ReplayToClient
 from aquila.server.targets import find_obstacle, read_target
-from aquila.transports.failures import Failure, explain_failure
-from aquila.transports.proxy import KeyWithheld, Proxy, UpstreamFailed
+from aquila.transports.callers.failures import Failure, explain_failure
+from aquila.transports.callers.proxy import KeyWithheld, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
 

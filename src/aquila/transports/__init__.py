@@ -1,15 +1,13 @@
 """Where requests go: live, replayed, recorded, or to the small local model. All through httpx2.
 
-Begin with ``routing``: one ``Route`` answers each request; ``scope_routes`` opens it.
+Begin with ``routes.routing``: one ``Route`` answers each request.
 
-- Routes: ``routes``, ``scope_route``, and of these ``cassette_route``, ``script_route`` and ``faulted_route``.
+- ``routes``: which way a request goes, and what each way does.
+- ``callers``: how requests come in that are not sent through httpx2, and how their answers go back.
 - What answers: ``replay`` and ``record`` for a cassette, ``script_transport``; where none does, ``upstreams``
   (``live``, ``local_model``, a transport of the user's). ``silence`` is what a replay does where the caller had stopped
   waiting. ``wire`` goes from httpx2 to what a cassette holds, and back; ``upload_spool`` holds a large upload.
-- For whom: ``clients`` builds HTTP clients on top, ``intercepted_requests`` answers for clients of other libraries
-  (those on ``http.client`` by ``http_client_answers``, those on sockets of their own by ``socket_answers``), and
-  ``proxy`` for ``aquila serve``. ``departure`` notices a caller who leaves. ``failures`` says what a client gets for an
-  error.
+- For whom: ``clients`` builds HTTP clients on top.
 - Beside them: ``own_requests`` marks what Aquila itself sends, so that interception lets it through; ``asking_again``
   sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report.
 

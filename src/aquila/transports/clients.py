@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import httpx2
 
 from aquila.lazy_imports import lazy_modules
-from aquila.transports.routing import AsyncRoutingTransport, RoutingTransport, Transport
+from aquila.transports.routes.routing import AsyncRoutingTransport, RoutingTransport, Transport
 
 if TYPE_CHECKING:
     from anyio import lowlevel

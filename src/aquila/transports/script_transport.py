@@ -18,7 +18,7 @@ from aquila.recording.places import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
 from aquila.scripting.script_file import load_script
 from aquila.transports.replay import replay_response, replay_response_async
-from aquila.transports.script_route import as_decision, ask_script, explain_unscripted, pace_of
+from aquila.transports.routes.script_route import as_decision, ask_script, explain_unscripted, pace_of
 from aquila.transports.wire import read_request, read_request_async, to_recorded_request
 
 

@@ -12,7 +12,7 @@ from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss, FaultFailed, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.time_limits import TimeLimit, strike_limit, strike_shortest_limit
-from aquila.transports.departure import LEFT
+from aquila.transports.callers.departure import LEFT
 
 if TYPE_CHECKING:
     import anyio

@@ -1,6 +1,6 @@
 """The wire forms of providers: what a request for a model says, and how an answer to it is written.
 
 ``form.py`` is what all of them have in common, and ``table.py`` lists them: begin there. ``sent.py`` and ``answer.py``
-are what is read and written, in one form for all providers. Each other module is one wire form. A new one is a module
-and a row in the table. Knows cassettes, and nothing of HTTP clients, scripts or settings.
+are what is read and written, in one form for all providers. A new wire form is a module and a row in the table;
+providers with several have a folder. Knows cassettes, and nothing of HTTP clients, scripts or settings.
 """

@@ -5,20 +5,20 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.wire_forms.anthropic_at_bedrock import AnthropicAtBedrock
-from aquila.wire_forms.anthropic_messages import AnthropicMessages, AnthropicTokenCount
-from aquila.wire_forms.anthropic_models import AnthropicModels
+from aquila.wire_forms.anthropic.anthropic_at_bedrock import AnthropicAtBedrock
+from aquila.wire_forms.anthropic.anthropic_messages import AnthropicMessages, AnthropicTokenCount
+from aquila.wire_forms.anthropic.anthropic_models import AnthropicModels
 from aquila.wire_forms.bedrock import BedrockConverse
-from aquila.wire_forms.chat_completions import ChatCompletions
-from aquila.wire_forms.completions import Completions
-from aquila.wire_forms.embeddings import Embeddings
 from aquila.wire_forms.form import WireForm
-from aquila.wire_forms.gemini import GeminiContent, GeminiTokenCount
-from aquila.wire_forms.gemini_embeddings import GeminiEmbeddings
-from aquila.wire_forms.gemini_models import GeminiModels
-from aquila.wire_forms.models import Models
+from aquila.wire_forms.gemini.gemini_content import GeminiContent, GeminiTokenCount
+from aquila.wire_forms.gemini.gemini_embeddings import GeminiEmbeddings
+from aquila.wire_forms.gemini.gemini_models import GeminiModels
 from aquila.wire_forms.ollama import OllamaChat, OllamaEmbeddings, OllamaGenerate
-from aquila.wire_forms.responses import InputTokens, RealtimeQuestions, Responses, StoredResponses
+from aquila.wire_forms.openai.chat_completions import ChatCompletions
+from aquila.wire_forms.openai.completions import Completions
+from aquila.wire_forms.openai.embeddings import Embeddings
+from aquila.wire_forms.openai.models import Models
+from aquila.wire_forms.openai.responses import InputTokens, RealtimeQuestions, Responses, StoredResponses
 from aquila.wire_forms.sent import SentRequest, read_json
 
 WIRE_FORMS: tuple[WireForm, ...] = (

@@ -4,14 +4,14 @@ import pytest
 from huey import MemoryHuey
 
 from aquila.errors import ConfigError
-from aquila.huey.testing import (
+from aquila.huey.testing import (  # fmt: skip
     assert_dead_letter,
     drain_queue,
     perform_job,
     refute_dead_letter,
     run_consumer,
     use_test_queue,
-)  # fmt: skip
+)
 
 
 @pytest.fixture

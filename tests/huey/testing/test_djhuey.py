@@ -43,9 +43,7 @@ import pytest
 from django.db import transaction
 from django.test import TestCase
 import shop
-from aquila.huey.testing import (
-    all_enqueued, assert_enqueued, build_task, drain_queue, perform_job, refute_enqueued,
-)
+from aquila.huey.testing import all_enqueued, assert_enqueued, build_task, drain_queue, perform_job, refute_enqueued
 
 class TestOrders(TestCase):
     databases = {"default"}

@@ -29,7 +29,7 @@ from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
 from aquila.recording.scope import Surroundings, find_surroundings
 from aquila.recording.time_limits import TimeLimit, limit_of_task
-from aquila.transports.routing import needs_key, resolve_route
+from aquila.transports.routes.routing import needs_key, resolve_route
 from aquila.transports.silence import make_read_timeout
 
 if TYPE_CHECKING:

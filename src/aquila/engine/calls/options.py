@@ -35,7 +35,7 @@ from aquila.sinks import Sink, sink_of
 from aquila.tools import Toolbox, ToolLike, make_toolbox
 
 if TYPE_CHECKING:
-    from aquila.transports.routing import Transport
+    from aquila.transports.routes.routing import Transport
 
 TOOL_CHOICES = ("auto", "required", "none")
 TRANSCRIPT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")

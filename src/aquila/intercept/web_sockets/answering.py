@@ -25,13 +25,13 @@ from aquila.recording.scope import Scope, current_scope
 from aquila.recording.sessions.decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.session import Session
 from aquila.recording.storing.frame_recorder import FrameRecorder
-from aquila.transports import scope_routes
-from aquila.transports.cassette_route import CassetteRoute
 from aquila.transports.own_requests import is_own_request
-from aquila.transports.routes import Route, active_route
-from aquila.transports.scope_route import refuse, spoil_recording
-from aquila.transports.scope_routes import session_mode
-from aquila.transports.script_route import ScriptRoute
+from aquila.transports.routes import scope_routes
+from aquila.transports.routes.cassette_route import CassetteRoute
+from aquila.transports.routes.route import Route, active_route
+from aquila.transports.routes.scope_route import refuse, spoil_recording
+from aquila.transports.routes.scope_routes import session_mode
+from aquila.transports.routes.script_route import ScriptRoute
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 

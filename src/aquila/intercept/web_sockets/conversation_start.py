@@ -11,17 +11,17 @@ from aquila.intercept.web_sockets.provider_side import ProviderSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope import Scope
-from aquila.transports.scope_route import refuse
+from aquila.transports.routes.scope_route import refuse
 
 if TYPE_CHECKING:
     from aquila.errors import CassetteMiss
     from aquila.intercept.web_sockets import watched_side
     from aquila.recording.reporting.exchange_watch import WatchedExchange
-    from aquila.transports import http_client_answers
+    from aquila.transports.callers import http_client_answers
 else:
     lazy_modules(
         globals(),
-        http_client_answers="aquila.transports.http_client_answers",
+        http_client_answers="aquila.transports.callers.http_client_answers",
         watched_side="aquila.intercept.web_sockets.watched_side",
     )
 

@@ -12,7 +12,7 @@ from aquila.intercept import activation
 from aquila.intercept.web_sockets.handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
-from aquila.transports.routes import PlainRoute, Route
+from aquila.transports.routes.route import PlainRoute, Route
 
 _CLOSE_TIMEOUT = 2.0
 """So many seconds the provider has to answer a close. All that it was asked for has come by then."""

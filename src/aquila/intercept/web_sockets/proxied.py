@@ -19,8 +19,8 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import store_failure, write_due_async
 from aquila.optional import import_optional
 from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports.callers.proxy import NO_CASSETTE, KeyWithheld, Proxy, UpstreamFailed
 from aquila.transports.own_requests import own_request
-from aquila.transports.proxy import NO_CASSETTE, KeyWithheld, Proxy, UpstreamFailed
 from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import CASSETTE_MODES
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aquila.cassettes.model import RecordedRequest
 from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
 from aquila.recording.sessions.decisions import ReplayDecision
-from aquila.transports.proxy import CREDENTIALS
+from aquila.transports.callers.proxy import CREDENTIALS
 from aquila.transports.requested_delay import read_requested_delay
 
 

@@ -15,8 +15,8 @@ from aquila.recording.network import guard
 from aquila.recording.scope import Scope
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
-from aquila.transports.scope_route import ScopeRoute, refuse
-from aquila.transports.script_route import as_decision, explain_left_behind
+from aquila.transports.routes.scope_route import ScopeRoute, refuse
+from aquila.transports.routes.script_route import as_decision, explain_left_behind
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
 from aquila.wire_forms.conversations import table as protocols

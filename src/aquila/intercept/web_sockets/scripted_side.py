@@ -18,8 +18,8 @@ from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests
-from aquila.transports.scope_route import ScopeRoute, meet_fault
-from aquila.transports.script_route import ask_script, explain_unscripted
+from aquila.transports.routes.scope_route import ScopeRoute, meet_fault
+from aquila.transports.routes.script_route import ask_script, explain_unscripted
 from aquila.transports.silence import unended_silence
 from aquila.transports.upstreams import SCRIPT
 from aquila.wire_forms.conversations.conversation_form import ConversationForm, NotUnderstood, Question

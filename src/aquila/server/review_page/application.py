@@ -26,7 +26,7 @@ from aquila.server.admission import Admission
 from aquila.server.failures import WITHOUT_TOKEN
 from aquila.server.page_gate import PageGate
 from aquila.server.review_page.contents import Reading, describe_item, describe_review, write_page
-from aquila.transports.failures import TOKEN_HEADER, Failure
+from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 _LARGEST = 65_536
 _CHOICES = ("accept", "reject", "skip")

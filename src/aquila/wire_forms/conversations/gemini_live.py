@@ -26,7 +26,7 @@ from aquila.wire_forms.conversations.conversation_form import (
     write_message,
 )
 from aquila.wire_forms.form import JSON_TYPE
-from aquila.wire_forms.gemini_requests import field_of
+from aquila.wire_forms.gemini.gemini_requests import field_of
 from aquila.wire_forms.sent import mapping, mappings, string
 
 _SILENCE = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(b"\0" * 480).decode()}

@@ -21,8 +21,8 @@ from aquila.wire_forms.conversations.conversation_form import (
     write_message,
 )
 from aquila.wire_forms.form import JSON_TYPE
-from aquila.wire_forms.openai_common import write_openai_error
-from aquila.wire_forms.responses import write_warm_up
+from aquila.wire_forms.openai.openai_common import write_openai_error
+from aquila.wire_forms.openai.responses import write_warm_up
 from aquila.wire_forms.sent import string
 
 _OF_THE_MESSAGE = ("type", "event_id", "stream_id", "generate", "stream", "background")

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from aquila.server.admission import Admission
-from aquila.transports.failures import TOKEN_HEADER, Failure
+from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 Level = Literal["none", "read", "act"]
 

@@ -1,0 +1,120 @@
+"""Chooses what ``aquila cassettes diff`` compares: two cassettes, two folders, or versions of one in git."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage import cassette_files
+from aquila.cli import project
+from aquila.cli.cassettes.cassette_folders import USUAL_NAMES
+from aquila.cli.comparing.git_versions import run_git
+from aquila.errors import CassetteError
+
+
+class Pair(NamedTuple):
+    """Two cassettes to compare. ``name`` is what is said about them if there are several pairs."""
+
+    name: str
+    load_a: Callable[[], Cassette]
+    load_b: Callable[[], Cassette]
+
+
+def choose_pairs(here: project.Project, a: str, b: str | None) -> list[Pair]:
+    """Return the pairs that the arguments mean. Raises ``CassetteError`` for one that names nothing.
+
+    If ``a`` names no cassette but a revision of git, the cassettes that ``b`` names (all without it) are compared with
+    their versions in that revision.
+    """
+    known = here.names_a_cassette(a)
+    if not known and _is_revision(bases_of(here)[0], a):
+        return _pairs_with_revision(here, a, b)
+    if b is None:
+        if not known and here.has_folder:
+            raise CassetteError(f"{a!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
+        here.find_one(a)  # raises what is wrong with it, if it is not there
+        raise CassetteError(f"{a!r} is a cassette: with what shall it be compared? Give a second one, or a revision")
+    files_a, files_b = here.choose_files([a]), here.choose_files([b])
+    if len(files_a) == len(files_b) == 1:
+        return [Pair("", *(_loader(path) for path in (files_a[0], files_b[0])))]
+    inside_a, inside_b = (_by_place(here, name, files) for name, files in ((a, files_a), (b, files_b)))
+    places = sorted(inside_a.keys() | inside_b.keys())
+    return [Pair(place, _loader(inside_a.get(place)), _loader(inside_b.get(place))) for place in places]
+
+
+def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, Path]:
+    """Return the files of a folder by their places in it.
+
+    Raises ``CassetteError`` for what is no folder, and for several folders with this name.
+    """
+    prefix, folder = f"{name.rstrip('/')}/", Path(name).absolute()
+    found: dict[str, Path] = {}
+    for path in files:
+        inside = [known.removeprefix(prefix) for known in here.names_of(path) if known.startswith(prefix)]
+        if path.is_relative_to(folder):
+            inside.append(path.relative_to(folder).as_posix().removesuffix(".yaml"))
+        if not inside:
+            raise CassetteError(f"{name!r} is no folder of cassettes; compare one with one, or a folder with a folder")
+        if inside[0] in found:
+            both = f"{here.name_of(found[inside[0]])} and {here.name_of(path)}"
+            raise CassetteError(f"{name!r} is a folder in several places: {both}. Give the path of one of them")
+        found[inside[0]] = path
+    return found
+
+
+def _loader(path: Path | None) -> Callable[[], Cassette]:
+    return lambda: Cassette() if path is None else project.load_cassette(path)
+
+
+def _pairs_with_revision(here: project.Project, revision: str, name: str | None) -> list[Pair]:
+    then: dict[Path, Path] = {}
+    for base in bases_of(here):
+        listed = run_git(base, "ls-tree", "-r", "-z", "--name-only", revision, "--", ".").decode(errors="replace")
+        then.update(dict.fromkeys((base / inside for inside in listed.split("\0") if inside), base))
+    now = here.list_cassettes() if here.has_folder else []
+    paths = {path for path in {*then, *now} if is_cassette(path, here)}
+    chosen = sorted(path for path in paths if name is None or here.is_named(path, name))
+    if not chosen:
+        wanted = "no cassette" if name is None else f"no cassette {name!r}"
+        raise CassetteError(f"{wanted} in {here.root}, neither now nor in {revision}")
+    return [
+        Pair(
+            here.name_of(path),
+            _version_loader(then[path], revision, path) if path in then else Cassette,
+            _loader(path if path.is_file() else None),
+        )
+        for path in chosen
+    ]
+
+
+def bases_of(here: project.Project) -> list[Path]:
+    """Return the folders of which git is asked: that of the project, and cassette folders outside it."""
+    outside = [folder for folder in here.folders if folder.is_dir() and not folder.is_relative_to(here.root)]
+    return outside if len(outside) == len(here.folders) else [here.root, *outside]
+
+
+def is_cassette(path: Path, here: project.Project) -> bool:
+    """Say whether a file that is, or was, in the project is a cassette. A folder of cassettes may be gone."""
+    folder = here.folder_of(path) or next((up for up in path.parents if up.name in USUAL_NAMES), None)
+    return folder is not None and cassette_files.is_cassette_name(path, folder)
+
+
+def _version_loader(folder: Path, revision: str, path: Path) -> Callable[[], Cassette]:
+    def load() -> Cassette:
+        inside = path.relative_to(folder).as_posix()
+        data = run_git(folder, "show", f"{revision}:./{inside}")
+        return cassette_files.read_version(data, path, source=f"{revision}:{inside}")
+
+    return load
+
+
+def _is_revision(folder: Path, name: str) -> bool:
+    if name.startswith("-"):
+        return False
+    try:
+        run_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    except CassetteError:
+        return False
+    return True

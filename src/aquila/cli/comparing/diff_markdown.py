@@ -1,0 +1,117 @@
+"""What a branch has changed in cassettes, as Markdown for a pull request.
+
+All that was recorded stands in ``<pre>`` or ``<code>`` with its HTML escaped: a prompt can neither format the comment
+nor mention anybody. It is as long as GitHub takes it; what does not fit is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from aquila.cli.comparing.branch_diff import WORDS, ChangedCassette, count_changed_tokens
+from aquila.cli.output import escape_controls, format_count
+from aquila.cli.reviewing.review_screen import fold_pieces
+from aquila.recording.secrets import outgoing
+from aquila.review.proposals import Proposal
+from aquila.review.views import ProposalView
+from aquila.run_report.word_diff import Change
+
+LONGEST = 65_536
+"""Characters of a comment on GitHub."""
+
+_RESERVED = 400
+_MOST_LISTED = 100
+_MOST_FIELDS = 10
+_LONGEST_NAME = 200
+_TAGS = {"same": ("", ""), "removed": ("<del>", "</del>"), "added": ("<ins>", "</ins>")}
+
+
+def write_markdown(found: list[ChangedCassette], title: str, longest: int = LONGEST) -> str:
+    """Return the text of a comment of at most ``longest`` UTF-16 units. ``title`` names what was compared."""
+    head = [f"### Cassettes: {_count_all(found)}", "", f"<p>{_code(title)}</p>", ""]
+    head += [f"- {line}" for line in _list_cassettes(found)]
+    text = "\n".join([*head, ""])
+    left = 0
+    for cassette in found:
+        section = _write_cassette(cassette, longest - _measure(text) - _RESERVED)
+        if section is None:
+            left += 1
+        else:
+            text += section
+    if left:
+        text += f"\nMore than a comment can hold: {format_count(left, 'cassette')} not shown in full.\n"
+    return text
+
+
+def _measure(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _count_all(found: list[ChangedCassette]) -> str:
+    if not found:
+        return "nothing changed"
+    before, after = count_changed_tokens(found)
+    tokens = f", tokens {before:,} → {after:,}" if before != after else ""
+    return f"{format_count(len(found), 'file')} changed{tokens}"
+
+
+def _list_cassettes(found: list[ChangedCassette]) -> Iterator[str]:
+    for cassette in found[:_MOST_LISTED]:
+        renamed = f", was {_code(cassette.renamed_from)}" if cassette.renamed_from else ""
+        said = f"cannot be read: {_code(cassette.problem)}" if cassette.problem else cassette.count_kinds()
+        yield f"{_code(cassette.name)}{renamed}: {said or 'the same recordings'}"
+    if len(found) > _MOST_LISTED:
+        yield f"and {format_count(len(found) - _MOST_LISTED, 'more cassette')}"
+
+
+def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
+    """Return the section of a cassette, with as many changes as there is room for; None if there is for none."""
+    begin = f"\n<details><summary>{_code(cassette.name)}: {cassette.count_kinds()}</summary>\n\n"
+    end = "\n</details>\n"
+    shown = [(one, view) for one, view in cassette.changes if one.kind != "details"]
+    if not shown:
+        return ""
+    section, written = begin, 0
+    for proposal, view in shown:
+        block = _write_change(proposal, view)
+        if _measure(section) + _measure(block) + len(end) + 60 > room:
+            break
+        section += block
+        written += 1
+    if not written:
+        return None
+    if written < len(shown):
+        section += f"\n<p>and {format_count(len(shown) - written, 'more change')}</p>\n"
+    return section + end
+
+
+def _write_change(proposal: Proposal, view: ProposalView) -> str:
+    lines = [f"<p><b>{WORDS[proposal.kind][0]}</b> number {proposal.number}, {_code(view.request)}</p>"]
+    for name, was, now in view.facts:
+        if was and now and was != now and name in ("model", "answered by", "status", "tokens"):
+            lines.append(f"<p>{name}: {_code(was)} → {_code(now)}</p>")
+    for name, pieces in (("Prompt", view.prompt), ("Answer", view.answer)):
+        if any(kind != "same" for kind, _ in pieces):
+            lines += [f"<p>{name}</p>", f"<pre>{_words(pieces)}</pre>"]
+    fields = [each for each in view.fields if " header " not in each.path]
+    for each in fields[:_MOST_FIELDS]:
+        lines.append(f"<p>{_code(each.path)}</p>\n\n<pre>{_words(each.compare_words(view.steps))}</pre>")
+    if len(fields) > _MOST_FIELDS:
+        lines.append(f"<p>and {format_count(len(fields) - _MOST_FIELDS, 'more field')}</p>")
+    return "\n\n".join(lines) + "\n\n"
+
+
+def _words(pieces: list[Change]) -> str:
+    return "".join(f"{_TAGS[kind][0]}{_escape(text)}{_TAGS[kind][1]}" for kind, text in fold_pieces(pieces))
+
+
+def _escape(text: str) -> str:
+    """Escape HTML and what nobody sees; line ends stay."""
+    clean = outgoing.redact_outgoing(text).encode("utf-8", "replace").decode()
+    return "\n".join(escape(escape_controls(line)) for line in clean.split("\n"))
+
+
+def _code(text: str) -> str:
+    short = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+    return f"<code>{_escape(' '.join(short.split()))}</code>"

@@ -1,0 +1,176 @@
+"""Describe an interaction for people and for programs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
+from aquila.cassettes.codecs.transcript import text_said
+from aquila.cassettes.frames.frame import frames_of
+from aquila.cassettes.matching.request_key import canonical_request
+from aquila.cassettes.model import Interaction
+from aquila.cli.comparing import conversation_summary
+from aquila.recording import runtime
+from aquila.recording.reporting.played_answers import count_tokens
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.recording_age import age_in_days
+
+
+def status_of(interaction: Interaction) -> str:
+    """Return the status, and how the answer ended if it did not end completely."""
+    response = interaction.response
+    status = str(response.status) if response.has_begun else "no answer,"
+    return status if response.end == "complete" else f"{status} {response.end}"
+
+
+def model_of(interaction: Interaction) -> str:
+    """Return the model that a request names, or an empty string."""
+    if interaction.kind == "websocket":
+        return conversation_summary.model_named(interaction, frames_of(interaction) or ())
+    body = _body_of(interaction)
+    model = body.get("model") if isinstance(body, dict) else None
+    return model if isinstance(model, str) else ""
+
+
+def prompt_of(interaction: Interaction) -> str:
+    """Return what a request asks a model: the text of its last message. Empty for any other request."""
+    said = frames_of(interaction)
+    if said is not None:
+        return next(filter(None, map(_text_of, conversation_summary.asked_last(said))), "")
+    body = _body_of(interaction)
+    if not isinstance(body, dict):
+        return ""
+    # OpenAI's chat and Anthropic, the Responses API and embeddings, Google, older completions, audio.
+    return next(filter(None, (_text_of(body.get(name)) for name in ("messages", "input", "contents", "prompt"))), "")
+
+
+_DEEPEST = 8
+
+
+def _text_of(value: Any, depth: int = 0) -> str:
+    """Return the text of a message, of its parts, or of the last message of a list that has some."""
+    if isinstance(value, str) or depth > _DEEPEST:
+        return value if isinstance(value, str) else ""
+    if isinstance(value, dict):
+        return next(filter(None, (_text_of(value.get(name), depth + 1) for name in ("text", "content", "parts"))), "")
+    if not isinstance(value, list):
+        return ""
+    texts = [_text_of(item, depth + 1) for item in value]
+    is_parts = any(isinstance(item, dict) and "text" in item for item in value)
+    return " ".join(filter(None, texts)) if is_parts else next(filter(None, reversed(texts)), "")
+
+
+def _body_of(interaction: Interaction) -> Any:
+    rules = match_rules_of(runtime.current_settings()).without_placeholders()
+    return canonical_request(interaction.request, rules).body
+
+
+def with_provenance(interaction: Interaction, original: Interaction | None = None) -> Interaction:
+    """Return an interaction with the moment and the model that its answer tells, if another recorder has written it.
+
+    ``original`` is the interaction before it was redacted, which removes header fields.
+    """
+    if interaction.upstream:
+        return interaction
+    body = interaction.response.body
+    moment = interaction.recorded or _moment_of((original or interaction).response.first_header("date"), body)
+    return replace(interaction, recorded=moment, model=interaction.model or model_of_answer(body))
+
+
+_CREATED = re.compile(rb'"created(?:_at)?": ?(1[0-9]{9})\b')
+"""Where a provider says, in seconds since 1970, when it made an answer."""
+_BEGINNING = 4096
+
+
+def _moment_of(date: str, body: bytes) -> str:
+    """Return the moment of a header field ``date``, else that which an answer names; empty if there is none."""
+    created = _CREATED.search(body[:_BEGINNING])
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        if created is None:
+            return ""
+        moment = datetime.fromtimestamp(int(created[1]), UTC)
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
+
+
+def answered_by(interaction: Interaction) -> str:
+    """Return what answered: the upstream it was recorded from and the model that the answer names, as far as known.
+
+    It tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
+    """
+    return " ".join(filter(None, (interaction.upstream, _answering_model_of(interaction))))
+
+
+def _answering_model_of(interaction: Interaction) -> str:
+    """The model that an answer names. In a conversation that names none it is the one that was asked for."""
+    return interaction.model or (model_of(interaction) if interaction.kind == "websocket" else "")
+
+
+def day_of(recorded: str) -> str:
+    """Return the day of a moment of recording, or ``-`` if it is unknown."""
+    return recorded[:10] or "-"
+
+
+def days_since(recorded: str) -> int | None:
+    """Return how many whole days have passed since a moment of recording, or None if it is unknown."""
+    days = age_in_days(recorded)
+    return None if days is None else max(0, int(days))
+
+
+def format_age(recorded: str) -> str:
+    """Return the age of a recording for people, such as ``412 d``, or ``-`` if it is unknown."""
+    days = days_since(recorded)
+    return "-" if days is None else f"{days:,} d"
+
+
+def readable_text_of(interaction: Interaction) -> str:
+    """Return the text of an answer, else the error that ended it, else an empty string."""
+    said = frames_of(interaction)
+    if said is not None:
+        return text_said(said) or interaction.response.error
+    return text_of_answer(interaction.response.body) or interaction.response.error
+
+
+def describe_interaction(interaction: Interaction, number: int, *, full: bool = False) -> dict[str, Any]:
+    """Return an interaction as a JSON value; with ``full`` its headers and bodies too."""
+    request, response = interaction.request, interaction.response
+    found: dict[str, Any] = {
+        "number": number,
+        "kind": interaction.kind,
+        "method": request.method,
+        "url": request.url,
+        "model": model_of(interaction) or None,
+        "prompt": prompt_of(interaction) or None,
+        "upstream": interaction.upstream or None,
+        "answering_model": _answering_model_of(interaction) or None,
+        "answered_by": answered_by(interaction) or None,
+        "status": response.status if response.has_begun else None,
+        "end": response.end,
+        "error": response.error or None,
+        "attempts": response.attempts or None,
+        "chunks": len(response.chunks),
+        "tokens": count_tokens(interaction),
+        "started": response.started,
+        "ended": response.ended,
+        "recorded": interaction.recorded or None,
+        "age_days": days_since(interaction.recorded),
+        "text": readable_text_of(interaction),
+    }
+    if full:
+        found["request"] = {"headers": request.headers, "body": request.body.decode("utf-8", "backslashreplace")}
+        found["response"] = {"headers": response.headers, **_describe_content(interaction)}
+    return found
+
+
+def _describe_content(interaction: Interaction) -> dict[str, Any]:
+    said = frames_of(interaction)
+    if said is not None:
+        return {"frames": conversation_summary.describe_frames(said)}
+    chunks = interaction.response.chunks
+    return {"chunks": [{"at": one.at, "data": one.data.decode("utf-8", "backslashreplace")} for one in chunks]}

@@ -1,0 +1,75 @@
+"""What the commands about dead letters have in common: which Huey, which letters."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from aquila.cli.queues import hueys
+from aquila.errors import ConfigError, TaskError
+from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
+
+if TYPE_CHECKING:
+    from aquila.huey import instrumenting
+    from aquila.huey.delivery import dead_letters
+    from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
+else:
+    lazy_modules(globals(), dead_letters="aquila.huey.delivery.dead_letters", instrumenting="aquila.huey.instrumenting")
+
+KINDS = ("unreadable", "unknown", "failed", "lost")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that all of them have."""
+    parser.add_argument(
+        "--huey",
+        required=True,
+        metavar="MODULE:NAME",
+        help="the Huey, such as app.tasks:huey; its module is imported, so name one that imports the tasks",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Declare the arguments that say which letters a command is about."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help=f"what to {verb}, by its id in the list")
+    parser.add_argument("--all", action="store_true", help=f"{verb} all of them, or all of a --kind")
+    parser.add_argument("--kind", choices=KINDS, help=f"with --all, {verb} those of this kind")
+
+
+def open_letters(options: argparse.Namespace) -> DeadLetters:
+    """Return the dead letters of the Huey that ``--huey`` names."""
+    import_optional("huey", "huey", purpose="aquila dead-letters")
+    return dead_letters.dead_letters(_find_huey(options.huey))
+
+
+def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
+    """Return the ids that a command line is about. Raises ``ConfigError`` where it names none, or both ways."""
+    if bool(options.ids) == options.all or (options.kind and not options.all):
+        raise ConfigError("give the ids of dead letters, or --all, perhaps with --kind")
+    if options.all:
+        return [letter.id for letter in letters if options.kind in (None, letter.kind)]
+    for id in options.ids:
+        get_letter(letters, id)
+    return list(options.ids)
+
+
+def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
+    """Return a letter. Raises ``TaskError`` where there is none."""
+    letter = letters.get(id)
+    if letter is None:
+        raise TaskError(f"there is no dead letter {id!r} (any more): `aquila dead-letters list` shows which there are")
+    return letter
+
+
+def _find_huey(place: str) -> Any:
+    found = hueys.import_huey(place)
+    instrumenting.reject_other_than_huey(found)
+    if found.immediate:
+        raise ConfigError(
+            f"--huey {place}: this Huey is in immediate mode here, and so has another storage than in production: "
+            "start the command with the settings of the workers"
+        )
+    instrumenting.change_class(found)
+    return found

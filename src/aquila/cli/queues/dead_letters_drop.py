@@ -1,0 +1,23 @@
+"""Remove dead letters for good."""
+
+from __future__ import annotations
+
+import argparse
+
+from aquila.cli.output import Output, format_count
+from aquila.cli.queues import dead_letters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    dead_letters.add_arguments(parser)
+    dead_letters.add_choice(parser, "drop")
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Remove them."""
+    letters = dead_letters.open_letters(options)
+    dropped = [id for id in dead_letters.choose_ids(options, letters) if letters.drop(id)]
+    output.print_line(f"{format_count(len(dropped), 'dead letter')} removed")
+    output.print_json({"dropped": dropped})
+    return 0

@@ -1,0 +1,68 @@
+"""List the dead letters of a queue, oldest first: what no worker could read, know, or finish.
+
+KIND is unreadable (damaged, of another version, serializer or secret), unknown (the consumer has no such task: give
+huey_consumer the module that imports the tasks), failed (no retry was left) or lost (its worker was lost with it, three
+times).
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from aquila.cli.output import Output, format_count
+from aquila.cli.queues import dead_letters
+from aquila.cli.tables import Column
+
+if TYPE_CHECKING:
+    from aquila.huey.delivery.dead_letters import DeadLetter
+
+_COLUMNS = (
+    Column("ID"),
+    Column("WHEN (UTC)"),
+    Column("KIND"),
+    Column("TASK", "middle", 16),
+    Column("REASON", "end", 20),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    dead_letters.add_arguments(parser)
+    parser.add_argument("--kind", choices=dead_letters.KINDS, help="only those of this kind")
+    parser.add_argument("--limit", "-n", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Print the list."""
+    letters = dead_letters.open_letters(options)
+    found: list[DeadLetter] = []
+    for letter in letters:
+        if len(found) >= options.limit:
+            break
+        if options.kind in (None, letter.kind):
+            found.append(letter)
+    output.print_table(
+        _COLUMNS,
+        [
+            (letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.kind, letter.task_name or "", letter.reason)
+            for letter in found
+        ],
+    )
+    total = len(letters)
+    output.print_line(format_count(total, "dead letter") + (f", {len(found):,} shown" if len(found) < total else ""))
+    output.print_json([describe_letter(letter) for letter in found])
+    return 0
+
+
+def describe_letter(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as JSON, without its message."""
+    return {
+        "id": letter.id,
+        "at": letter.at.isoformat(),
+        "kind": letter.kind,
+        "task": letter.task_name,
+        "task_id": letter.task_id,
+        "reason": letter.reason,
+        "bytes": len(letter.message),
+    }

@@ -1,0 +1,40 @@
+"""Put dead letters into the queue again. A task that failed has its retries again.
+
+A message that cannot be read here is put back as it is: perhaps a worker can read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from aquila.cli import FOUND
+from aquila.cli.output import Output, format_count
+from aquila.cli.queues import dead_letters
+from aquila.errors import TaskError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    dead_letters.add_arguments(parser)
+    dead_letters.add_choice(parser, "retry")
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Put them back."""
+    letters = dead_letters.open_letters(options)
+    ids = dead_letters.choose_ids(options, letters)
+    retried, refused, unreadable = [], [], []
+    for id in ids:
+        try:
+            letter = letters.retry(id)
+        except TaskError as error:
+            refused.append(id)
+            output.print_line(f"not retried: {error}")
+            continue
+        retried.append(id)
+        if not letters.can_be_read(letter):
+            unreadable.append(id)
+            output.print_line(f"{id} cannot be read here, and was put back as it is")
+    output.print_line(f"{format_count(len(retried), 'message')} put into the queue again")
+    output.print_json({"retried": retried, "refused": refused, "unreadable": unreadable})
+    return FOUND if unreadable or refused else 0

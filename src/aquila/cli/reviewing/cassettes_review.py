@@ -1,0 +1,379 @@
+"""Review recordings that wait beside their cassettes, one after another: accept, reject, or skip each.
+
+Run pytest --aquila-record=pending first; recordings of failing tests wait too. Each recording that is new, that
+changed, or that would vanish is a question, with the words of prompt and answer that differ. What is decided is kept at
+once, and written when you say so: an interrupted review goes on where it was.
+
+CASSETTE is a name or a pattern. Without a terminal, and with --list, the questions are listed. --accept and --reject
+decide without asking. They take the name of a cassette, and a number or an id as --list shows them: jobs/summary:2.
+Without one they mean all of the cassette but recordings that would vanish, unless --kind gone is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import re
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aquila import config
+from aquila.cassettes.model import Interaction
+from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.names import name_of_file
+from aquila.cli import FAILED, FOUND, arguments, project
+from aquila.cli.cassettes import unrecorded_tests
+from aquila.cli.output import Output, format_count, print_error, shorten_path
+from aquila.cli.progress import track
+from aquila.cli.tables import Column
+from aquila.errors import CassetteError, ConfigError
+from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
+from aquila.recording import runtime
+from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
+from aquila.recording.secrets.redactors import redactor_for
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.journal_merging import stored_key
+from aquila.recording.storing.recovery import find_waiting_recordings
+from aquila.review.applying import take_back
+from aquila.review.decisions import Choice, hold_reviews
+from aquila.review.proposals import KINDS, Kind
+from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
+from aquila.review.tested_by import TestPlace, find_tests
+from aquila.review.views import ProposalView, view_proposal
+
+if TYPE_CHECKING:
+    from aquila.cli.reviewing import review_keys, review_loop, review_screen
+    from aquila.server import admission, background_server
+    from aquila.server.review_page import application, contents
+else:
+    lazy_modules(
+        globals(),
+        admission="aquila.server.admission",
+        application="aquila.server.review_page.application",
+        background_server="aquila.server.background_server",
+        contents="aquila.server.review_page.contents",
+        review_keys="aquila.cli.reviewing.review_keys",
+        review_loop="aquila.cli.reviewing.review_loop",
+        review_screen="aquila.cli.reviewing.review_screen",
+    )
+
+_COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))
+_NOT_UNASKED: Kind = "gone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    project.add_arguments(parser)
+    names = parser.add_argument("names", nargs="*", metavar="CASSETTE", help="which cassettes (default: all)")
+    arguments.complete_with(names, arguments.complete_pending)
+    parser.add_argument("--list", action="store_true", help="list the questions; the exit code is 1 if there are any")
+    for choice in ("accept", "reject"):
+        decided = parser.add_argument(
+            f"--{choice}",
+            action="append",
+            default=[],
+            metavar="CASSETTE[:NUMBER]",
+            help=f"{choice} without asking; can be given several times",
+        )
+        arguments.complete_with(decided, arguments.complete_pending)
+    parser.add_argument(
+        "--kind", action="append", default=[], choices=KINDS, help="only such questions; can be given several times"
+    )
+    parser.add_argument("--web", action="store_true", help="ask on a page of the browser, on this machine only")
+    parser.add_argument("--port", type=int, default=0, help="the port of that page (default: any)")
+    parser.add_argument("--undo", action="store_true", help="put back what the last review has written")
+
+
+def run_command(options: argparse.Namespace, output: Output) -> int:
+    """Review what waits."""
+    with project.open_project(options) as here:
+        desk = Desk(here, options)
+        if options.undo:
+            return _undo(desk, output)
+        if options.accept or options.reject:
+            return _decide_unasked(desk, options, output)
+        if options.web:
+            return _ask_on_page(desk, output)
+        if options.list or output.as_json or not review_keys.can_read_keys():
+            return _list_questions(desk, output)
+        return _ask(desk, output)
+
+
+class Desk:
+    """What a review is made of: the pending files, the settings, and what is shown of a question."""
+
+    def __init__(self, here: project.Project, options: argparse.Namespace) -> None:
+        self.here, self.options = here, options
+        settings = runtime.current_settings()
+        self._rules, self._keep_headers = match_rules_of(settings), settings.keep_headers
+        self.clean: Callable[[Interaction], Interaction] = redactor_for(
+            self._rules, self._keep_headers
+        ).redact_interaction
+        here.list_cassettes()  # raises if there is no cassette folder
+        pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_pending()]
+        self.files = [
+            (here.name_of(cassette), path, here.recording_folder_of(path))
+            for cassette, path in pending
+            if not options.names or cassette in self._choose([row[0] for row in pending], options.names)
+        ]
+        self.roots = list(dict.fromkeys(root for _, _, root in self.files))
+
+    def _choose(self, cassettes: list[Path], names: Sequence[str]) -> set[Path]:
+        chosen: set[Path] = set()
+        for name in names:
+            named = self.here.choose_among(dict.fromkeys(cassettes), name)
+            if not named and not unrecorded_tests.find_unrecorded(self.here, [name]):
+                hint = config.suggest_name(name, map(self.here.name_of, cassettes))
+                raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
+            chosen.update(named)
+        return chosen
+
+    def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
+        """Read all that waits."""
+        key_of = stored_key(self._rules, self._keep_headers)
+        files = track(self.files, "reading", quiet=self.options.json)
+        return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
+
+    def view(self, item: Item) -> ProposalView:
+        """Return what is shown of a question."""
+        return view_proposal(item.proposal, self.clean, self._rules)
+
+    def find_tests(self, item: Item) -> list[TestPlace]:
+        """Return the tests that use the cassette of a question."""
+        root = item.cassette.root
+        return find_tests(name_of_file(root, item.cassette.path), root, self.here.root)
+
+    def find_unrecorded(self) -> list[UnrecordedTest]:
+        """Return the tests that have drifted and for which nothing is recorded."""
+        return unrecorded_tests.find_unrecorded(self.here, self.options.names)
+
+    def describe_unrecorded(self) -> list[str]:
+        """Return lines about these, and what to type."""
+        return list(unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()))
+
+    def tell_what_else(self, review: Review, output: Output) -> None:
+        """Name what cannot be reviewed, and what interrupted runs have left."""
+        for cassette in review.cassettes:
+            if cassette.problem:
+                output.print_problem(f"{cassette.name} cannot be reviewed: {cassette.problem}")
+        count = sum(
+            number for folder in self.here.folders_with_journals for _, number in find_waiting_recordings(folder)
+        )
+        if count:
+            runs = format_count(count, "recording")
+            output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
+        for line in self.describe_unrecorded():
+            output.print_line(line)
+
+
+def _ask(desk: Desk, output: Output) -> int:
+    import_optional("rich", "cli", purpose="aquila cassettes review")
+    with hold_reviews(desk.roots):
+        review = desk.open_review()
+        review.begin()
+        if not review.items:
+            _write_outcomes(review.apply(), output)
+            output.print_line("nothing waits for a review. pytest --aquila-record=pending records something for one")
+            desk.tell_what_else(review, output)
+            return FAILED if any(each.problem for each in review.cassettes) else 0
+        loop = review_loop.Loop(review, review_screen.Screen(), desk.view, desk.clean, desk.find_tests)
+        try:
+            outcomes = loop.run()
+        except KeyboardInterrupt:
+            outcomes = None
+            output.print_line()
+        decided = review_loop.count_choices(review)
+        if outcomes is None and review.outcomes is not None:
+            _write_outcomes(review.outcomes, output)
+            output.print_line("stopped while it wrote; aquila cassettes review goes on with the rest")
+        elif outcomes is None:
+            output.print_line(f"{decided}. Nothing was written; aquila cassettes review goes on with it")
+        else:
+            _write_outcomes(outcomes, output)
+            _say_what_is_next(review, outcomes, output)
+        desk.tell_what_else(review, output)
+    return FAILED if outcomes is not None and any(each.problem for each in outcomes) else 0
+
+
+def _ask_on_page(desk: Desk, output: Output) -> int:
+    """Serve a page until somebody is done with it."""
+    for module in ("starlette", "uvicorn", "httptools"):
+        import_optional(module, "serve", purpose="aquila cassettes review --web")
+    with hold_reviews(desk.roots):
+        review = desk.open_review()
+        review.begin()
+        token = admission.make_token()
+        reading = contents.Reading(desk.view, desk.find_tests, desk.describe_unrecorded)
+        app = application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
+        server = background_server.make_server(app)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            background_server.open_listening_socket("127.0.0.1", desk.options.port) as bound,
+        ):
+            desk.tell_what_else(review, output)
+            output.print_line(f"{format_count(len(review.waiting), 'question')} to answer. Open in a browser:")
+            print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # the token is what is to be shown
+            server.run([bound])
+        if review.items:
+            waits = format_count(len(review.items), "recording")
+            output.print_line(f"{waits} left; what was decided and not written is kept: aquila cassettes review")
+    return 0
+
+
+def _write_outcomes(outcomes: Sequence[Outcome], output: Output) -> None:
+    for each in outcomes:
+        if each.problem:
+            output.print_problem(f"{each.name}: not written: {each.problem}")
+        else:
+            parts = [
+                (each.applied.accepted, "accepted"),
+                (each.applied.rejected, "rejected"),
+                (each.applied.left, "still waits"),
+            ]
+            said = ", ".join([f"{number} {what}" for number, what in parts if number])
+            output.print_line(f"{each.name}: {said or 'what waited is what the cassette has; removed'}")
+
+
+def _say_what_is_next(review: Review, outcomes: Sequence[Outcome], output: Output) -> None:
+    if any(not each.problem for each in outcomes):
+        output.print_line()
+        output.print_line("pytest replays it; aquila cassettes review --undo takes it back")
+    if review.items:
+        output.print_line(f"{format_count(len(review.items), 'recording')} still wait: aquila cassettes review")
+
+
+def _list_questions(desk: Desk, output: Output) -> int:
+    review = desk.open_review()
+    rows, found = [], []
+    for item in review.items:
+        view = desk.view(item)
+        rows.append((item.cassette.name, item.proposal.number, item.id[:8], item.proposal.kind, _summarize(view)))
+        if output.as_json:
+            found.append(_as_json(desk, review, item, view))
+    output.print_table(_COLUMNS, rows)
+    if output.as_json:
+        found += [unrecorded_tests.as_json(desk.here, each) for each in desk.find_unrecorded()]
+    output.print_json(found)
+    desk.tell_what_else(review, output)
+    if not rows:
+        output.print_line("nothing waits for a review")
+        return FAILED if any(each.problem for each in review.cassettes) else 0
+    folders = "".join(f" --dir {shlex.quote(folder)}" for folder in desk.options.folders or ())
+    first = f"{review.items[0].cassette.name}:{review.items[0].proposal.number}"
+    if not desk.options.list:
+        print_error(
+            f"aquila: {'--json is given' if output.as_json else 'stdin is not a terminal'}, so nothing was asked. "
+            f"Decide with: aquila cassettes review --accept {shlex.quote(first)}{folders}"
+        )
+    return FOUND
+
+
+def _summarize(view: ProposalView) -> str:
+    """Return the first change of a question, on one line."""
+    for pieces in (view.prompt, view.answer):
+        changed = [(kind, " ".join(text.split())) for kind, text in pieces if kind != "same"]
+        if changed:
+            return " ".join(f"-{text}" if kind == "removed" else f"+{text}" for kind, text in changed[:2])
+    return ", ".join([each.path for each in view.fields[:3]]) or ", ".join([name for name, *_ in view.facts if name])
+
+
+def _as_json(desk: Desk, review: Review, item: Item, view: ProposalView) -> dict[str, Any]:
+    return {
+        "cassette": item.cassette.name,
+        "number": item.proposal.number,
+        "id": item.id,
+        "kind": item.proposal.kind,
+        "group": item.proposal.group,
+        "conversation": item.proposal.chain or None,
+        "decided": review.choice_of(item),
+        "tests": [test.id for test in desk.find_tests(item)],
+        **view.as_json(),
+    }
+
+
+def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> int:
+    """Do what ``--accept`` and ``--reject`` say, and nothing else."""
+    with hold_reviews(desk.roots):
+        review = desk.open_review(kinds=KINDS)
+        review.begin()
+        kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _NOT_UNASKED)
+        decided: dict[str, tuple[Item, Choice]] = {}
+        for choice, names in (("accept", options.accept), ("reject", options.reject)):
+            for item in [each for name in names for each in _find_named(desk, review, name, kinds)]:
+                if item.id in decided and decided[item.id][1] != choice:
+                    raise ConfigError(
+                        f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
+                    )
+                decided[item.id] = item, choice  # type: ignore[assignment]
+        named = {path for name in options.accept + options.reject for path in _find_cassettes(desk, review, name)[0]}
+        idle = [each for each in review.cassettes if each.path in named and not each.proposals]
+        conversations = [review.chain_of(item) for item, choice in decided.values() if choice == "accept"]
+        outcomes = review.apply_only(decided.values(), idle)
+        _write_outcomes(outcomes, output)
+        if not outcomes:
+            output.print_line("nothing was decided: no such question")
+        for line in _name_torn_apart(conversations, review):
+            output.print_line(line)
+        gone = [item for item in review.items if item.proposal.kind == _NOT_UNASKED]
+        if gone and not options.kind:
+            output.print_line(f"{format_count(len(gone), 'recording')} would be removed only with --kind gone")
+    output.print_json([dataclasses.asdict(each) for each in outcomes])
+    return FAILED if not outcomes or any(each.problem for each in outcomes) else 0
+
+
+def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) -> Iterator[str]:
+    """Yield a line for each cassette in which a part of a conversation was accepted, and a part still waits."""
+    members = {item.id for items in conversations for item in items}
+    left: dict[str, list[int]] = {}
+    for item in review.items:
+        if item.id in members:
+            left.setdefault(item.cassette.name, []).append(item.proposal.number)
+    for name, numbers in left.items():
+        places = ", ".join([f"{name}:{number}" for number in sorted(numbers)])
+        yield f"{name}: of the same conversation {places} still wait; requests in it name ids that others give"
+
+
+def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:
+    """Return the questions that a name means, with or without a number."""
+    named, numbers = _find_cassettes(desk, review, word)
+    for each in review.cassettes:
+        if each.path in named and each.problem:
+            raise CassetteError(f"{each.name} cannot be reviewed: {each.problem}")
+    names = dict.fromkeys(each.name for each in review.cassettes if each.path in named)
+    return [item for name in names for item in choose_proposals(review, name, numbers, kinds)]
+
+
+def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], list[str]]:
+    """Return the cassettes that a name means, and the number or id behind it. Raises ``CassetteError`` for none."""
+    paths = {each.path: each.name for each in review.cassettes}
+    name: str = word
+    numbers: list[str] = []
+    named = desk.here.choose_among(paths, name)
+    match = re.fullmatch(r"(.+):([0-9a-f][0-9a-f-]*)", word)
+    if not named and match is not None:
+        name, numbers = match[1], [match[2]]
+        named = desk.here.choose_among(paths, name)
+    if not named:
+        hint = config.suggest_name(name, paths.values()) if paths else "; nothing waits at all"
+        raise CassetteError(f"nothing waits for {name!r}{hint}")
+    if numbers and len(named) > 1:
+        raise CassetteError(f"{name!r} names {len(named)} cassettes, and a number needs exactly one")
+    return named, numbers
+
+
+def _undo(desk: Desk, output: Output) -> int:
+    roots = desk.here.folders_with_journals
+    with hold_reviews(roots):
+        paths = sorted(path for root in roots for path in take_back(root))
+    for path in paths:
+        output.print_line(f"{shorten_path(path)} is as it was")
+    if not paths:
+        output.print_line("there is no review to take back")
+    output.print_json([str(path) for path in paths])
+    return 0 if paths else FAILED

@@ -1,0 +1,371 @@
+"""Run a real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from huey.constants import EmptyData
+from huey.storage import MemoryStorage
+from huey.utils import Error
+
+from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
+from aquila.huey.scope_sharing import collect_misses, share_with_workers
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.consumers.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
+from aquila.huey.testing.consumers.unanswered_requests import UnansweredRequests
+from aquila.huey.testing.consumers.worker_errors import WorkerErrors
+from aquila.huey.testing.fixture_types import WorkerType
+from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
+from aquila.recording.places import suit_to_place
+from aquila.recording.under_test import VARIABLE, under_test
+
+if TYPE_CHECKING:
+    from aquila.huey.task_types import Result
+
+T = TypeVar("T")
+
+_PAUSE = 0.01  # Seconds between two looks at a queue or a result.
+_IN_MEMORY = ("", ":memory:")
+_PROGRAM = "from aquila.huey.testing.consumers.consumer_program import main; main()"
+_GREENLET_PROGRAM = f"from gevent import monkey; monkey.patch_all(); {_PROGRAM}"
+
+
+class RunningConsumer:
+    """A consumer that works on the queue. ``run_consumer`` yields it.
+
+    - ``errors``: the exceptions of tasks that failed for good, and what a worker otherwise only logs: a result that
+      cannot be stored, a message that cannot be read. Those of other processes are ``RemoteTaskError``.
+    - ``process``: the program, with ``subprocess``. ``log`` is what it has written.
+    - ``timeout``: the longest time to wait for anything, its start and its end too, in seconds.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import run_consumer, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def add(a, b):
+        ...     return a + b
+        >>> with use_test_queue(huey), run_consumer() as consumer:
+        ...     result = add(1, 2)
+        ...     consumer.wait(result), consumer.errors
+        (3, [])
+    """
+
+    def __init__(
+        self, huey: Any, timeout: float, worker_errors: WorkerErrors, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.huey = huey
+        self.timeout = timeout
+        self._worker_errors = worker_errors
+        self._unanswered: UnansweredRequests | None = UnansweredRequests(huey)
+        self.process: Popen[bytes] | None = None
+        self._pause = pause
+        self._log_file = Path(os.devnull)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What failed so far."""
+        return self._worker_errors.collect()
+
+    @property
+    def log(self) -> str:
+        """What the program has written to its standard error."""
+        return self._log_file.read_text(errors="replace")
+
+    def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
+        """Wait until ``condition()`` is true and return its value.
+
+        ``what`` names it in the error. Raises ``TaskError`` after ``timeout`` seconds, and at once what a task has
+        asked in vain: a miss, or what the guard refused.
+        """
+        limit = self.timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        while not (value := condition()):
+            self.raise_if_ended()
+            self.raise_unanswered()
+            if time.monotonic() >= deadline:
+                self.raise_unanswered(ask_storage=True)
+                pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
+                text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
+                failed = self.errors  # a message that no worker can read, for one
+                raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text)
+            self._pause(_PAUSE)
+        return value
+
+    @overload
+    def wait(self, result: Result[T], /, *, timeout: float | None = None) -> T: ...
+    @overload
+    def wait(self, *results: Result[Any], timeout: float | None = None) -> list[Any]: ...
+    def wait(self, *results: Result[Any], timeout: float | None = None) -> Any:
+        """Wait for the results of tasks and return them: one value, or a list of several. They stay in the store.
+
+        A task that returns None stores nothing, unless the Huey has ``store_none=True``, and is never ready. An error
+        that a retry follows is not a result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
+        after ``timeout`` seconds.
+        """
+        values = []
+        for result in results:
+            what = f"the result of {result.task!r}"
+            (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
+            if isinstance(value, Error):
+                self.raise_unanswered(ask_storage=True)
+                raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
+            values.append(value)
+        return values[0] if len(values) == 1 else values
+
+    def _read_final_result(self, task_id: str) -> tuple[Any] | None:
+        # From the storage: the Result keeps the first error that it sees, and a retry may follow.
+        data = self.huey.storage.peek_data(task_id)
+        if data is EmptyData:
+            return None
+        value = self.huey.serializer.deserialize(data)
+        return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
+
+    def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
+        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may still be executing."""
+        self.wait_for(
+            lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
+            timeout=timeout,
+            what="an empty queue",
+        )
+
+    def raise_unanswered(self, *, ask_storage: bool = False) -> None:
+        """Raise the first miss or refusal of a task since the consumer was started, if there is one.
+
+        ``ask_storage``: look into the result store too, where workers that no test has started leave theirs.
+        """
+        found = self._unanswered.find_first(ask_storage=ask_storage) if self._unanswered is not None else None
+        if found is not None:
+            raise suit_to_place(found)
+
+    def raise_if_ended(self) -> None:
+        """Raise ``TaskError`` if the program has ended."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
+
+
+class _ClosingWorker(AquilaWorker):
+    def shutdown(self) -> None:
+        """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
+        super().shutdown()
+        if hasattr(self.huey.storage, "_listen_local"):
+            self.huey.storage.close()
+
+
+class _TestConsumer(AquilaConsumer):
+    scheduler_class = QuickScheduler
+    worker_class = _ClosingWorker
+
+    def _set_signal_handlers(self) -> None:
+        """Keep pytest's handlers: Huey would replace that of SIGINT for good, and raise off the main thread."""
+
+    @property
+    def is_alive(self) -> bool:
+        workers = [process for _, process in self.worker_threads]
+        return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
+
+
+@contextlib.contextmanager
+def run_consumer(
+    worker_type: WorkerType = "thread",
+    workers: int = 1,
+    *,
+    subprocess: bool | str = False,
+    periodic: bool = False,
+    drain: bool = True,
+    raise_errors: bool = True,
+    timeout: float = 30,
+    huey: Any = None,
+) -> Iterator[RunningConsumer]:
+    """Run a real consumer for the length of the block, and wait at its end until no task is executing.
+
+    - ``worker_type``, ``workers``: the kind and the number of workers, as for ``huey_consumer``.
+    - ``subprocess``: run ``huey_consumer`` as a program of its own, for the Huey at this import path
+      (``"myapp.tasks.huey"``). True takes the path from the ini key ``aquila_huey``.
+    - ``periodic``: enqueue periodic tasks too, some of them at once.
+    - ``drain``: at the end of the block wait until the queue is empty.
+    - ``raise_errors``: raise a miss or a refusal of a task at once where the block waits, and at its end the first
+      exception of a task that failed for good.
+    - ``timeout``: the longest time to wait for anything, in seconds.
+    - ``huey``: the Huey under test by default.
+
+    Raises ``ConfigError`` where workers cannot see the queue, which are processes with a memory storage. Raises
+    ``TaskError`` when the consumer does not start or end in time.
+
+    Examples:
+        >>> from aquila.huey import MemoryHuey
+        >>> from aquila.huey.testing import run_consumer, use_test_queue
+        >>> huey = MemoryHuey("jobs")
+        >>> @huey.task()
+        ... def divide(a, b):
+        ...     return a / b
+        >>> with use_test_queue(huey), run_consumer() as consumer:
+        ...     consumer.wait(divide(6, 3))
+        2.0
+    """
+    huey = huey_under_test(huey)
+    mode = innermost_test_queue(huey)
+    if mode is not None and mode.mode == "inline":
+        raise ConfigError(
+            "an inline test queue executes tasks at once, and leaves a consumer nothing to do: use mode='manual'"
+        )
+    outside = worker_type == "process" or bool(subprocess)
+    if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
+        raise ConfigError(
+            f"worker processes cannot see the {type(huey.storage).__name__} of this process: give use_test_queue "
+            "another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
+        )
+    options = {"workers": workers, "periodic": periodic}
+    scope = share_with_workers(huey) if outside else None
+    with under_test(), tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+        running = (
+            _run_as_program(huey, subprocess, worker_type, options, timeout, drain, Path(folder))
+            if subprocess
+            else _run_in_process(huey, worker_type, options, timeout, drain, Path(folder))
+        )
+        with running as consumer:
+            if not raise_errors:
+                consumer._unanswered = None
+            yield consumer
+            if drain:
+                consumer.wait_until_empty()
+        errors = consumer.errors
+    if scope is not None:
+        scope.sessions.adopt_shared_plays()
+        collect_misses(huey, scope)
+    if raise_errors:
+        consumer.raise_unanswered()
+        if errors:
+            raise errors[0]
+
+
+@contextlib.contextmanager
+def _run_in_process(
+    huey: Any, worker_type: str, options: Any, timeout: float, drain: bool, folder: Path
+) -> Iterator[RunningConsumer]:
+    """Run a consumer whose workers are threads, greenlets or forks of this process."""
+    errors = WorkerErrors(folder / "errors")
+    running = RunningConsumer(huey, timeout, errors, _green_sleep if worker_type == "greenlet" else time.sleep)
+    with contextlib.ExitStack() as stack:
+        # A consumer sets the handler of its kind of worker on the Huey, and leaves it there.
+        stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
+        if getattr(huey.storage, "read_timeout", None):  # How long a worker waits in the server before it sees the end.
+            stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
+        if (
+            worker_type == "greenlet"
+        ):  # A worker that waits in the server would stop all of them: gevent patches nothing here.
+            stack.enter_context(replace_attributes(huey.storage, blocking=False))
+        stack.enter_context(errors.watch(huey))
+        consumer = _start_consumer(huey, worker_type, options, timeout)
+        try:
+            yield running
+        except BaseException:
+            consumer.stop(graceful=True)
+            raise
+        _stop_consumer(huey, consumer, timeout)
+        while (
+            drain and huey.pending_count()
+        ):  # A task that was still executing has enqueued others. A consumer cannot start again.
+            consumer = _start_consumer(huey, worker_type, options, timeout)
+            running.wait_until_empty()
+            _stop_consumer(huey, consumer, timeout)
+
+
+def _start_consumer(huey: Any, worker_type: str, options: Any, timeout: float) -> _TestConsumer:
+    consumer = _TestConsumer(
+        huey,
+        worker_type=worker_type,
+        check_worker_health=False,
+        shutdown_timeout=timeout,
+        initial_delay=FIRST_DELAY,
+        max_delay=LONGEST_DELAY,
+        **options,
+    )
+    with warnings.catch_warnings():
+        # Python warns of forking beside other threads; that is what process workers under a test runner are.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        consumer.start()
+    return consumer
+
+
+def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
+    consumer.stop(graceful=True)
+    if consumer.is_alive:
+        stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
+        huey.notify_interrupted_tasks()
+        raise TaskError(f"the consumer did not end within {timeout:g} s; still executing: {stuck}")
+
+
+@contextlib.contextmanager
+def _run_as_program(
+    huey: Any, path: bool | str, worker_type: str, options: Any, timeout: float, drain: bool, folder: Path
+) -> Iterator[RunningConsumer]:
+    """Run ``huey_consumer`` as in production, in a program of its own."""
+    if not isinstance(path, str):
+        raise ConfigError('the program needs the import path of its Huey: pass subprocess="myapp.tasks.huey"')
+    # In a greenlet consumer everything that blocks must be patched before it is imported.
+    start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM, str(folder)]
+    delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
+    workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
+    command = [sys.executable, *start, path.replace(":", "."), *delays, *workers]
+    running = RunningConsumer(huey, timeout, WorkerErrors(folder / "errors"))
+    with _program(running, command, folder / "log"):
+        yield running
+    if drain and huey.pending_count():  # A task that was still executing has enqueued others.
+        with _program(running, command, folder / "rest"):
+            running.wait_until_empty()
+
+
+@contextlib.contextmanager
+def _program(running: RunningConsumer, command: list[str], log_file: Path) -> Iterator[None]:
+    """Run the program for the length of the block, and let it finish what it executes."""
+    running._log_file, ready = log_file, log_file.with_name(READY)
+    ready.unlink(missing_ok=True)
+    with log_file.open("wb") as log:
+        process = running.process = Popen(
+            command,
+            # The program finds the same modules in the same order as this process, and takes part in its tests.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
+            stderr=log,
+            start_new_session=True,  # so that its worker processes can be ended with it
+        )
+    try:
+        running.wait_for(ready.exists, what="the start of the consumer")
+        yield
+        running.raise_if_ended()
+    except BaseException:
+        _kill_program(process)
+        raise
+    finally:
+        process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
+        try:
+            process.wait(running.timeout)
+        except TimeoutExpired:
+            _kill_program(process)
+            process.wait()
+            raise TaskError(f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}") from None
+
+
+def _kill_program(process: Popen[bytes]) -> None:
+    """End a program at once, with its worker processes: they would take the tasks of the tests to come."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def _green_sleep(seconds: float) -> None:
+    importlib.import_module("gevent").sleep(seconds)

@@ -1,0 +1,109 @@
+"""One consumer for many tests, where starting one for each would take too long. Its workers are threads.
+
+Each test has a queue of its own, and the workers take from the one that is open. So a test is served until all that it
+has enqueued is executed, and the next one finds them idle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from aquila.huey.testing.attribute_patches import replace_attributes
+from aquila.huey.testing.consumers.consumer import RunningConsumer, run_consumer
+from aquila.huey.testing.consumers.worker_errors import WorkerErrors
+from aquila.huey.testing.queue_under_test import use_test_queue
+
+
+class SharedConsumer:
+    """A consumer that serves one test after another. ``share_consumer`` yields it."""
+
+    def __init__(self, huey: Any, running: RunningConsumer) -> None:
+        self.huey = huey
+        self._running = running
+        self._lock = threading.Lock()
+        self._busy = 0  # Workers that are taking a task out of the queue, or execute one.
+        self._worker = threading.local()
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[RunningConsumer]:
+        """Yield the consumer as a test sees it, and wait at the end until all is executed that the test enqueued.
+
+        Raises at the end what a block of ``run_consumer`` raises: what a task asked in vain, else the first exception
+        of a task that failed for good.
+        """
+        errors = _LaterErrors(self._running)
+        consumer = RunningConsumer(self.huey, self._running.timeout, errors)
+        try:
+            yield consumer
+        finally:
+            # Whatever has failed: the next test is to find idle workers. So nothing but the time ends this wait.
+            idle = RunningConsumer(self.huey, self._running.timeout, errors)
+            idle._unanswered = None
+            idle.wait_for(self._is_idle, what="the end of all tasks")
+        consumer.raise_unanswered()
+        if consumer.errors:
+            raise consumer.errors[0]
+
+    def _is_idle(self) -> bool:
+        # The queue first and last: a task that has left it is counted before, and one that ends may enqueue another.
+        return not self.huey.pending_count() and not self._busy and not self.huey.pending_count()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._busy += change
+
+    @contextlib.contextmanager
+    def watch_workers(self) -> Iterator[None]:
+        """Count the workers that are busy."""
+        dequeue, execute = self.huey.dequeue, self.huey.execute
+
+        def counted_dequeue() -> Any:
+            self._count(1)
+            task = None
+            try:
+                task = dequeue()
+            finally:
+                if task is None:
+                    self._count(-1)
+                else:
+                    self._worker.has_taken = True
+            return task
+
+        def counted_execute(task: Any, timestamp: Any = None) -> Any:
+            has_taken, self._worker.has_taken = getattr(self._worker, "has_taken", False), False
+            try:
+                return execute(task, timestamp)
+            finally:
+                if has_taken:  # Otherwise a test performs a task.
+                    self._count(-1)
+
+        with replace_attributes(self.huey, dequeue=counted_dequeue, execute=counted_execute):
+            yield
+
+
+class _LaterErrors(WorkerErrors):
+    """The errors of a consumer from now on."""
+
+    def __init__(self, running: RunningConsumer) -> None:
+        self._running = running
+        self._before = len(running.errors)
+
+    def collect(self) -> list[BaseException]:
+        """Return what has failed since this was made."""
+        return self._running.errors[self._before :]
+
+
+@contextlib.contextmanager
+def share_consumer(huey: Any, *, workers: int = 1, timeout: float = 30) -> Iterator[SharedConsumer]:
+    """Run a consumer in threads until the block ends. Raises ``ConfigError`` for what is no Huey.
+
+    ``workers`` and ``timeout`` are those of ``run_consumer``.
+    """
+    running = run_consumer(workers=workers, timeout=timeout, drain=False, raise_errors=False, huey=huey)
+    with use_test_queue(huey), running as consumer:
+        shared = SharedConsumer(huey, consumer)
+        with shared.watch_workers():
+            yield shared

@@ -1,0 +1,197 @@
+"""Answers for intercepted requests: by the same routes as Aquila's own, whichever library the client uses.
+
+A request of httpx2 goes through as it is. One of httpx becomes a request of httpx2 and its answer one of httpx, so that
+replaying and recording exist once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NoReturn
+
+import httpx2
+
+from aquila.config import Settings
+from aquila.errors import CassetteRequired
+from aquila.recording.scope import Scope
+from aquila.transports import HTTPX_FAMILY
+from aquila.transports.own_requests import own_request
+from aquila.transports.routes.route import Route
+from aquila.transports.routes.scope_routes import FindUpstream, open_route, open_route_async
+from aquila.transports.upstreams import Upstream, find_upstream
+from aquila.transports.wire import parse_url
+
+SendOriginal = Callable[[Any], Any]
+"""The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
+
+
+def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
+    """Answer a sync request of httpx2 or httpx from a scope.
+
+    ``settings`` are those of the scope now. ``send`` is the upstream where ``live`` is meant.
+    """
+    library = _library_of(request)
+    route = route_for(scope, settings, ClientUpstream(send, library))
+    if library is httpx2:
+        return route.answer(request)
+    request.read()
+    try:
+        return _convert_response(library, route.answer(_read_request(request)))
+    except httpx2.TransportError as error:
+        raise _translate_error(error, library) from error
+
+
+async def answer_request_async(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
+    """The async twin of ``answer_request``."""
+    library = _library_of(request)
+    route = await route_for_async(scope, settings, ClientUpstream(send, library))
+    if library is httpx2:
+        return await route.answer_async(request)
+    await request.aread()
+    try:
+        return _convert_response(library, await route.answer_async(_read_request(request)))
+    except httpx2.TransportError as error:
+        raise _translate_error(error, library) from error
+
+
+def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
+    # The client's own transport knows the client's proxies and certificates.
+    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
+    route = open_route(settings.transport, scope, settings, scope.default_cassette, find, outside=client)
+    return route if route is not None else _require_cassette(scope)
+
+
+async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
+    """``route_for`` without blocking the event loop: a cassette is read in a thread."""
+    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
+    cassette = scope.default_cassette
+    route = await open_route_async(settings.transport, scope, settings, cassette, find, outside=client)
+    return route if route is not None else _require_cassette(scope)
+
+
+def _require_cassette(scope: Scope) -> NoReturn:
+    raise CassetteRequired(f"{scope.describe()}: no cassette answers this request")
+
+
+class ClientUpstream(Upstream):
+    """The client's own way to the network, through the transport that it made itself.
+
+    ``send`` is that transport's original method, and ``library`` is the one that it belongs to. Its answers and its
+    errors are left as they are: the recorder reads those of httpx as well, and the client knows its own errors.
+    """
+
+    name = "live"
+    needs_key = False
+
+    def __init__(self, send: SendOriginal, library: Any) -> None:
+        # Without that of `Upstream`: it makes no transport, and each request that is caught has one of these.
+        self._send = send
+        self._library = library
+        self.transport_error = library.TransportError
+
+    def send_request(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            response: httpx2.Response = self._send(self._request_for_client(request))
+        return response
+
+    async def send_request_async(self, request: httpx2.Request) -> httpx2.Response:
+        with own_request():
+            response: httpx2.Response = await self._send(self._request_for_client(request))
+        return response
+
+    def _request_for_client(self, request: httpx2.Request) -> Any:
+        return request if self._library is httpx2 else _convert_request(self._library, request)
+
+
+def _library_of(thing: Any) -> Any:
+    """The library, httpx2 or httpx, that an object of it comes from. It is loaded: it made the object."""
+    if isinstance(thing, httpx2.Request):  # nearly always, and told several times as fast
+        return httpx2
+    for base in type(thing).__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in HTTPX_FAMILY:
+            return importlib.import_module(name)
+    raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(HTTPX_FAMILY)}")
+
+
+def _read_request(request: Any) -> httpx2.Request:
+    """The request of httpx2 that says the same as one of httpx, whose body has been read."""
+    headers, body = request.headers, request.content
+    if "host" not in headers or (body and not {"content-length", "transfer-encoding"} & headers.keys()):
+        with_all: httpx2.Request = _convert_request(httpx2, request)  # adds what is missing, and takes longer
+        return with_all
+    read = httpx2.Request(
+        request.method,
+        parse_url(str(request.url)),
+        headers=headers.raw,
+        stream=httpx2.ByteStream(body),
+        extensions=request.extensions,
+    )
+    read.read()
+    return read
+
+
+def _convert_request(library: Any, request: Any) -> Any:
+    """The request of another library that says the same. Its body has been read."""
+    return library.Request(
+        request.method,
+        str(request.url),
+        headers=request.headers.raw,
+        content=request.content,
+        extensions=request.extensions,
+    )
+
+
+def _convert_response(library: Any, response: Any) -> Any:
+    """The answer of another library that says the same. It may still be arriving."""
+    return library.Response(
+        response.status_code,
+        headers=response.headers.raw,
+        stream=_stream_class(library)(response.stream),
+        extensions=response.extensions,
+    )
+
+
+def _translate_error(error: Exception, library: Any) -> Exception:
+    """The exception of the same name in another library of the family."""
+    for base in type(error).__mro__:
+        same: Any = getattr(library, base.__name__, None)
+        if same is not None and issubclass(same, library.RequestError):
+            translated: Exception = same(str(error))
+            return translated
+    return error
+
+
+@functools.cache
+def _stream_class(library: Any) -> Any:
+    """A class of streams of one library that pass on the chunks of another's, and its errors translated."""
+
+    class ConvertedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+            # Of the network, and of a body that is not what its content coding says.
+            self._error = _library_of(stream).RequestError
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._stream
+            except self._error as error:
+                raise _translate_error(error, library) from error
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in self._stream:
+                    yield chunk
+            except self._error as error:
+                raise _translate_error(error, library) from error
+
+        def close(self) -> None:
+            self._stream.close()
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    return ConvertedStream

@@ -1,0 +1,233 @@
+"""Answers for requests that came in over HTTP: what `aquila serve` does behind its door.
+
+The server hands over a request in plain terms and gets an answer in plain terms. The upstream is fixed when the
+``Proxy`` is made: no request chooses where it is sent.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import httpx2
+
+from aquila.config import DUMMY_KEY
+from aquila.errors import ConfigError
+from aquila.recording.scope import Scope
+from aquila.transports.record import AsyncRecordedStream
+from aquila.transports.replay import AsyncReplayStream
+from aquila.transports.routes.route import Route
+from aquila.transports.routes.scope_routes import open_route_async
+from aquila.transports.upstreams import Upstream, find_upstream
+from aquila.transports.wire import innermost_stream
+
+Headers = list[tuple[str, str]]
+LIVE_UPSTREAM = "https://api.openai.com"
+
+NO_CASSETTE = (
+    "no cassette for this request: start the server with --cassette NAME, send the header x-aquila-cassette: NAME, or "
+    "put /@NAME before the path"
+)
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Header fields that concern one connection alone (RFC 9110, 7.6.1), and those that the next hop says by itself."""
+CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+"""The header fields in which clients send their API key."""
+_SUBPROTOCOLS = "sec-websocket-protocol"
+_KEY_IN_QUERY = "key"
+"""The field of a query in which Gemini's clients send it."""
+
+
+class UpstreamFailed(Exception):
+    """The upstream could not be reached, or broke off."""
+
+
+class KeyWithheld(Exception):
+    """A request without a key of its own would have to be sent, for a client that may not use the server's."""
+
+
+class UpstreamRequest(NamedTuple):
+    """What of a request goes to the upstream. ``withholds_key`` says that it lacks a key, and may not be sent."""
+
+    target: str
+    headers: Headers
+    withholds_key: bool
+
+
+class _WithholdingTransport(httpx2.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise KeyWithheld
+
+
+_WITHHOLDING = Upstream("key withheld", make_async=_WithholdingTransport)
+"""The upstream of requests that may be replayed, and not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiedAnswer:
+    """An answer whose chunks are still to come. ``close`` must be awaited however far they were read."""
+
+    status: int
+    headers: Headers
+    origin: str
+    """Where it comes from: ``replayed``, ``recorded`` (it will be, chunk by chunk), or ``passed on``."""
+    chunks: Callable[[], AsyncIterator[bytes]]
+    close: Callable[[], Awaitable[None]]
+
+
+class Proxy:
+    """Answers from cassettes, or from the upstream into cassettes.
+
+    ``scope`` gives the scope that counts plays; ``upstream`` is the URL that takes the place of the server's own, or a
+    transport's name (``local``, ``module:factory``) that answers instead; ``key`` is the server's own API key.
+    Raises ``ConfigError`` for an upstream that is neither, and ``UnknownTransport``.
+    """
+
+    def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
+        self._scope = scope
+        self._key = key
+        self._base, self._upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
+
+    @property
+    def base(self) -> str:
+        """The URL that takes the place of the server's own, without a slash at its end."""
+        return self._base
+
+    @property
+    def scope(self) -> Scope:
+        """The scope that answers now."""
+        return self._scope()
+
+    @property
+    def upstream(self) -> Upstream:
+        """What sends requests to the upstream."""
+        return self._upstream
+
+    async def answer_request(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        *,
+        cassette: str | None = None,
+        may_use_key: bool = False,
+    ) -> ProxiedAnswer:
+        """Answer a request. ``target`` is its path with its query, ``cassette`` overrules the scope's default.
+
+        ``may_use_key`` puts the server's key in the place of a dummy key. Raises ``CassetteMiss`` and whatever opening
+        a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
+        """
+        outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
+        route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self._upstream)
+        request = httpx2.Request(method, self._base + outgoing.target, headers=outgoing.headers, content=body)
+        try:
+            response = await route.answer_async(request)
+        except httpx2.TransportError as error:
+            raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
+        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in HOP_BY_HOP]
+        chunks = functools.partial(_iterate_chunks, response)
+        return ProxiedAnswer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
+
+    def prepare_request(
+        self, target: str, headers: Iterable[tuple[str, str]], *, may_use_key: bool = False
+    ) -> UpstreamRequest:
+        """Return what is sent of a request: with the server's key in the place of a dummy key, if it may be used."""
+        sent = [
+            (name, value)
+            for name, value in headers
+            if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-aquila-")
+        ]
+        shown = keys_shown_by(target, sent)
+        if self._key is None or not self._upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):
+            return UpstreamRequest(target, sent, False)
+        if not may_use_key:
+            return UpstreamRequest(target, sent, True)
+        fields = [(name, _put_into_field(self._key, name, value)) for name, value in sent]
+        return UpstreamRequest(_put_into_query(self._key, target), fields, False)
+
+    async def _find_route(self, cassette: str | None, upstream: Upstream) -> Route:
+        scope = self._scope()
+        settings = scope.settings
+        name = cassette or scope.default_cassette
+        route = await open_route_async(settings.transport, scope, settings, name, lambda _: upstream)
+        if route is None:
+            raise ConfigError(NO_CASSETTE)
+        return route
+
+
+def split_credential(value: str) -> tuple[str, str]:
+    """Split the value of a header field with an API key into what stands before the key (``Bearer ``) and the key."""
+    found = re.match(r"(?i:bearer)\s+", value)
+    return (found[0], value[found.end() :].strip()) if found else ("", value.strip())
+
+
+def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the API keys that a request shows, and what might be one: ``target`` is its path with the query.
+
+    They stand in header fields, in the query (Gemini's), or at the end of a subprotocol that a WebSocket offers: the
+    page of a browser cannot set a field. Some clients want a beginning of their provider's before a key: ``hf_``.
+    """
+    yield from dict(parse_qsl(target.partition("?")[2])).get(_KEY_IN_QUERY, "").split()
+    for name, value in headers:
+        if name.lower() in CREDENTIALS:
+            yield split_credential(value)[1]
+        elif name.lower() == _SUBPROTOCOLS:
+            yield from map(str.strip, value.split(","))
+
+
+def _put_into_field(key: str, name: str, value: str) -> str:
+    """Put a key in the place of a dummy key in a header field."""
+    if name.lower() == _SUBPROTOCOLS:
+        return value.replace(DUMMY_KEY, key)
+    bearer, shown = split_credential(value)
+    return bearer + key if name.lower() in CREDENTIALS and shown.endswith(DUMMY_KEY) else value
+
+
+def _put_into_query(key: str, target: str) -> str:
+    return re.sub(rf"(?<=[?&]{_KEY_IN_QUERY}=)[^&]*{re.escape(DUMMY_KEY)}(?=&|$)", lambda _: quote(key), target)
+
+
+def _origin_of(response: httpx2.Response) -> str:
+    stream = innermost_stream(response)
+    if isinstance(stream, AsyncReplayStream):
+        return "replayed"
+    return "recorded" if isinstance(stream, AsyncRecordedStream) else "passed on"
+
+
+async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
+    stream: Any = response.stream
+    try:
+        async for chunk in stream:
+            yield chunk
+    except httpx2.RequestError as error:  # of the network, or of a body that is not what its coding says
+        raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
+    """The base of every request's URL, and what answers it."""
+    if "://" not in upstream:
+        return LIVE_UPSTREAM, find_upstream(upstream)
+    parts = urlsplit(upstream)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"upstream {upstream!r} is not the URL of a server, such as {LIVE_UPSTREAM}")
+    # Clients are told a base URL that ends in /v1, so their paths begin with it.
+    return upstream.rstrip("/").removesuffix("/v1"), find_upstream("live")

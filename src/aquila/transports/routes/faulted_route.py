@@ -1,0 +1,106 @@
+"""The route to an upstream whose answers meet faults: the local model, a script, or a transport of the user's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx2
+
+from aquila.cassettes.content_codings import decode_body
+from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.config import Settings
+from aquila.recording.scope import Scope
+from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.transports.routes.scope_route import ScopeRoute
+from aquila.transports.upstreams import Upstream
+from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request
+
+
+class FaultedRoute(ScopeRoute):
+    """A route to ``upstream``, whose answers meet the faults of ``scope``.
+
+    A good answer is taken in as a whole, and faults are made of it. The attempts at one request share one answer, so
+    that the model works once; it is the one that comes when all faults were met.
+    """
+
+    def __init__(self, name: str, scope: Scope, settings: Settings, upstream: Upstream) -> None:
+        super().__init__(scope, settings)
+        self.name = self.source = self.unstored = name
+        self.needs_key = upstream.needs_key
+        self._upstream = upstream
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        read_request(request)
+        asked = to_recorded_request(request)
+        key = self.key_of(asked)
+        good = self._scope.good_answers.get(key)
+        if good is None:
+            if not self._may_meet(key, asked):
+                return self._upstream.send_request(request)
+            clock = time.monotonic()
+            response = self._upstream.send_request(request)
+            stream: Any = response.stream
+            try:
+                chunks = [(chunk, _milliseconds_since(clock)) for chunk in stream if chunk]
+            finally:
+                response.close()
+            good = _to_recorded(response, chunks)
+        return self._replay(self._decide(key, asked, good), request)
+
+    async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
+        await read_request_async(request)
+        asked = to_recorded_request(request)
+        key = self.key_of(asked)
+        good = self._scope.good_answers.get(key)
+        if good is None:
+            if not self._may_meet(key, asked):
+                return await self._upstream.send_request_async(request)
+            clock = time.monotonic()
+            response = await self._upstream.send_request_async(request)
+            stream: Any = response.stream
+            try:
+                chunks = [(chunk, _milliseconds_since(clock)) async for chunk in stream if chunk]
+            finally:
+                await response.aclose()
+            good = _to_recorded(response, chunks)
+        return await self._replay_async(self._decide(key, asked, good), request)
+
+    def _may_meet(self, key: str, asked: RecordedRequest) -> bool:
+        plan = self._scope.faults
+        return plan is not None and plan.may_meet(key) and self._is_for_model(asked)
+
+    def _decide(self, key: str, asked: RecordedRequest, good: RecordedResponse) -> ReplayDecision:
+        """The answer to a request: a fault of the good one, which is kept for the next attempt, or the good one."""
+        interaction = Interaction(asked, good, upstream=self.name)
+        met = self._meet_fault(key, interaction)
+        if met is not None:
+            self._scope.good_answers[key] = good
+            return met
+        self._scope.good_answers.pop(key, None)
+        return ReplayDecision(interaction, RecordingPlayed(key, 0, 0), last=False)
+
+
+def _to_recorded(response: httpx2.Response, chunks: list[tuple[bytes, int]]) -> RecordedResponse:
+    """Return an answer as a cassette would hold it: in its chunks, or in one if it has a content coding."""
+    ended = chunks[-1][1] if chunks else 0
+    coding = response.headers.get("content-encoding", "")
+    if coding:
+        chunks = [(decode_body(b"".join([data for data, _ in chunks]), coding), ended)]
+    fields = tuple(
+        field
+        for field in decode_headers(response.headers.raw)
+        if field[0] not in ("content-encoding", "content-length")
+    )
+    return RecordedResponse(
+        response.status_code,
+        fields,
+        tuple([RecordedChunk(data, at) for data, at in chunks]),
+        started=chunks[0][1] if chunks else ended,
+        ended=ended,
+    )
+
+
+def _milliseconds_since(clock: float) -> int:
+    return round((time.monotonic() - clock) * 1000)

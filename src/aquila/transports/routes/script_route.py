@@ -1,0 +1,162 @@
+"""The route through a script: what was written by hand answers; the rest goes on as it would without the script."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import httpx2
+
+from aquila.cassettes.frames.frame import is_conversation
+from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.config import Settings
+from aquila.errors import UnscriptedRequest, reason_of
+from aquila.recording import askers, places
+from aquila.recording.scope import Scope
+from aquila.recording.secrets import redactors
+from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.scripting.script import ScriptedAnswer
+from aquila.scripting.shared_script import AnswersRequests
+from aquila.transports.replay import Pace
+from aquila.transports.routes.route import Route
+from aquila.transports.routes.scope_route import ScopeRoute
+from aquila.transports.upstreams import SCRIPT
+from aquila.transports.wire import read_request, read_request_async, to_recorded_request
+
+T = TypeVar("T")
+
+
+class ScriptRoute(ScopeRoute):
+    """A route through the script of ``scope``, or ``script`` if it is given.
+
+    ``otherwise`` takes what it does not answer; without it that is a miss.
+    """
+
+    name = SCRIPT
+    needs_key = False
+    source = SCRIPT
+
+    def __init__(
+        self, scope: Scope, settings: Settings, otherwise: Route | None = None, *, script: AnswersRequests | None = None
+    ) -> None:
+        super().__init__(scope, settings)
+        script = script or scope.script
+        if script is None:
+            raise ValueError(f"{scope.describe()} has no script")
+        self._settings = settings
+        self._script = script
+        self.otherwise = otherwise
+        self.speaks_web_sockets = otherwise is None or otherwise.speaks_web_sockets
+
+    @property
+    def answering(self) -> tuple[Scope, Settings, AnswersRequests]:
+        """What answers here, for what is no request of HTTP."""
+        return self._scope, self._settings, self._script
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        read_request(request)
+        asked = to_recorded_request(request)
+        decision = self._decide(asked)
+        if decision is None:
+            return self.otherwise.answer(request) if self.otherwise is not None else self._miss(asked)
+        return self._replay(decision, request)
+
+    async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
+        await read_request_async(request)
+        asked = to_recorded_request(request)
+        decision = self._decide(asked)
+        if decision is None:
+            return await self.otherwise.answer_async(request) if self.otherwise is not None else self._miss(asked)
+        return await self._replay_async(decision, request)
+
+    def _decide(self, asked: RecordedRequest) -> ReplayDecision | None:
+        if askers.find_earlier_test(self._scope) is not None:
+            return None
+        if self._scope.faults is not None:
+            good = self._ask(self._script.peek, asked)
+            met = self._meet_fault(self.key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
+            if met is not None:
+                self._script.note_fault(asked, is_answer=met.gives_answer, met=met.interaction, fault=met.fault)
+                return met
+        answer = self._ask(self._script.decide, asked)
+        return None if answer is None else as_decision(asked, answer)
+
+    def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
+        return super()._pace_for(decision, request) if decision.fault else pace_of(decision, request)
+
+    def _ask(self, ask: Callable[[RecordedRequest], T], asked: RecordedRequest) -> T:
+        return ask_script(ask, asked, self._scope.settings, lambda failed: self._refuse_for(asked, failed))
+
+    def _miss(self, asked: RecordedRequest) -> NoReturn:
+        test = askers.find_earlier_test(self._scope)
+        if test is not None:
+            self._refuse_for(asked, explain_left_behind(asked, test, self._scope.settings))
+        self._refuse_for(asked, explain_unscripted(asked, self._script, self._scope.settings))
+
+    def _refuse_for(self, asked: RecordedRequest, missed: UnscriptedRequest) -> NoReturn:
+        self._refuse(missed, self.key_of(asked))
+
+
+def ask_script(
+    ask: Callable[[RecordedRequest], T],
+    asked: RecordedRequest,
+    settings: Settings,
+    refuse: Callable[[UnscriptedRequest], NoReturn],
+) -> T:
+    """Return what ``ask``, a method of a script, says of a request.
+
+    ``refuse`` raises what it is given if the script has one that it cannot give: a function of ``when`` failed, or the
+    wire form cannot tell it. A client would take any other exception for a broken connection, and try again.
+    """
+    try:
+        return ask(asked)
+    except Exception as error:  # noqa: BLE001  a function of the test's raises what it likes
+        redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+        clean = redactor.redact_request(asked)
+        text = f"the script cannot answer {clean.method} {clean.url}: {reason_of(error)}"
+        refuse(UnscriptedRequest(redactor.redact_text(text)))
+
+
+def explain_unscripted(asked: RecordedRequest, script: AnswersRequests, settings: Settings) -> UnscriptedRequest:
+    """Return the error for a request that a script does not answer."""
+    redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+    clean = redactor.redact_request(asked)
+    what = "a message to" if is_conversation(asked) else clean.method
+    text = f"no answer is scripted for {what} {clean.url}\n\n{script.explain(clean)}"
+    return UnscriptedRequest(redactor.redact_text(text))
+
+
+def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -> UnscriptedRequest:
+    """Return the error for a request of a thread or task that an earlier ``test`` has left: it has no script here."""
+    redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
+    clean = redactor.redact_request(asked)
+    kind, name = ("thread", threading.current_thread().name)
+    if places.is_in_background_task():
+        task = asyncio.current_task()
+        kind, name = "task", task.get_name() if task is not None else ""
+    text = (
+        f"{clean.method} {clean.url} comes from a {kind} that an earlier test has left\n"
+        "\n"
+        f"  started by {test}\n"
+        f"  {kind:<10} {name}\n"
+        "\n"
+        f"The script of this test answers only what this test starts. End the {kind} in the test that starts it.\n"
+        "If it is to work for several tests, start it in a fixture that they share, or hand it what it is to do\n"
+        "with contextvars.copy_context().run."
+    )
+    return UnscriptedRequest(redactor.redact_text(text))
+
+
+def as_decision(asked: RecordedRequest, answer: ScriptedAnswer) -> ReplayDecision:
+    """Return the decision to replay an answer as if it had been recorded."""
+    interaction = Interaction(asked, answer.response, upstream=SCRIPT)
+    return ReplayDecision(interaction, RecordingPlayed(SCRIPT, 0, 0), last=answer.last)
+
+
+def pace_of(decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
+    """What keeps the times of an answer: they were written to be kept, whatever the pace of replays is."""
+    return Pace(1.0, request) if decision.interaction.response.ended else None

@@ -1,0 +1,69 @@
+"""OpenAI's embeddings, which many servers of others speak too.
+
+Source: platform.openai.com/docs/api-reference/embeddings. The openai SDK asks for base64, and gets numbers of 32 bits.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.wire_forms.answer import Answer
+from aquila.wire_forms.form import Written, answering_model, write_json
+from aquila.wire_forms.openai.openai_common import OpenAIForm, openai_headers, read_model
+from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, read_json, string
+
+
+class Embeddings(OpenAIForm):
+    """``POST …/embeddings``. Vectors go out as they were written, whatever ``dimensions`` are asked for."""
+
+    name = "OpenAI embeddings"
+    kind = "embeddings"
+
+    def matches(self, method: str, path: str, headers: Headers) -> bool:
+        return method == "POST" and path.endswith("/embeddings")
+
+    def read(self, request: RecordedRequest) -> SentRequest:
+        """Return what is sent: a message for each input. The text of one that is given as tokens is not known."""
+        raw = read_json(request)
+        asked = mapping(raw)
+        return SentRequest(
+            self.name,
+            model=read_model(asked, request),
+            messages=tuple(SentMessage("user", string(each)) for each in _inputs_of(asked)),
+            raw=raw,
+            http=request,
+        )
+
+    def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
+        usage = answer.usage_for(sent.http.size)
+        packs = mapping(sent.raw).get("encoding_format") == "base64"
+        data = [
+            {"object": "embedding", "index": at, "embedding": _pack(vector) if packs else vector}
+            for at, vector in enumerate(answer.vectors_for(len(sent.messages)))
+        ]
+        # OpenAI's has no id; the SDK of Mistral demands one.
+        head = {"id": f"embd-scripted-{number}", "object": "list"}
+        body: dict[str, Any] = {**head, "data": data, "model": answering_model(answer, sent)}
+        if usage is not None:
+            body["usage"] = {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}
+        return write_json(body, headers=openai_headers(number))
+
+
+def _inputs_of(asked: dict[str, Any]) -> list[Any]:
+    """Return the inputs: texts, or tokens. A list of numbers is one input."""
+    given = asked.get("input")
+    if isinstance(given, list) and not (given and isinstance(given[0], int)):
+        return given
+    return [given]
+
+
+def _pack(vector: Sequence[float]) -> str:
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()

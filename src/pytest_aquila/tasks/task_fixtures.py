@@ -1,0 +1,283 @@
+"""Fixtures for Huey tasks. Nothing of Huey is imported before one of them is used.
+
+``short_names`` has the names without the prefix, for projects that have a Huey under test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila import errors
+    from aquila.huey import AquilaHuey, testing
+    from aquila.huey.testing.consumers import shared_consumer
+    from aquila.testing import (
+        AllEnqueued,
+        AssertDeadLetter,
+        AssertEnqueued,
+        AssertUnique,
+        BuildTask,
+        Drained,
+        DrainQueue,
+        PerformJob,
+        RefuteDeadLetter,
+        RefuteEnqueued,
+        RunConsumer,
+        RunningConsumer,
+        RunPeriodic,
+        TaskRun,
+        UseTestQueue,
+    )
+else:
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        shared_consumer="aquila.huey.testing.consumers.shared_consumer",
+        testing="aquila.huey.testing",
+    )
+
+__all__ = [
+    "aquila_all_enqueued",
+    "aquila_assert_dead_letter",
+    "aquila_assert_enqueued",
+    "aquila_assert_unique",
+    "aquila_build_task",
+    "aquila_consumer",
+    "aquila_consumer_options",
+    "aquila_drain_queue",
+    "aquila_huey",
+    "aquila_huey_storage",
+    "aquila_perform_job",
+    "aquila_refute_dead_letter",
+    "aquila_refute_enqueued",
+    "aquila_run_consumer",
+    "aquila_run_periodic",
+    "aquila_shared_consumer",
+    "aquila_tasks",
+    "aquila_use_test_queue",
+]
+
+
+def _config_error(message: str) -> Exception:
+    return errors.ConfigError(message)
+
+
+def _load_testing() -> Any:
+    return testing
+
+
+@pytest.fixture
+def aquila_huey(pytestconfig: pytest.Config) -> Any:
+    """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another."""
+    return load_huey(next(iter(paths_of_hueys(pytestconfig)), ""))
+
+
+def paths_of_hueys(config: pytest.Config) -> list[str]:
+    """Return what the ini key ``aquila_huey`` names, in its order."""
+    return str(config.getini("aquila_huey") or "").replace(",", " ").split()
+
+
+def load_huey(path: str) -> Any:
+    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` where there is none."""
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise _config_error(
+            'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
+            "or override the fixture aquila_huey" + (f"; {path!r} is not of that form" if path else "")
+        )
+    found: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise _config_error(f"the ini key aquila_huey is {path!r}, and {module} has no {attribute!r}")
+        found = getattr(found, name)
+    return found
+
+
+@pytest.fixture
+def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
+    """Where tasks go in a test: the ini key ``aquila_huey_storage``. Override it to give ``own`` or a storage."""
+    return pytestconfig.getini("aquila_huey_storage") or "memory"
+
+
+@pytest.fixture
+def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
+    """The Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
+    failures = request.session.testsfailed
+    with _load_testing().use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
+        yield huey
+        if request.session.testsfailed > failures:
+            return  # It may well have left tasks behind.
+        _report_leftover(request.config.getini("aquila_huey_leftover") or "ignore", request.node.nodeid)
+
+
+def _report_leftover(report: str, test: str) -> None:
+    if report not in ("ignore", "warn", "fail"):
+        raise _config_error(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
+    if report == "ignore" or not (left := _load_testing().all_enqueued()):
+        return
+    tasks = "\n".join(f"  {task!r}" for task in left)
+    message = f"{test} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
+    if report == "fail":
+        pytest.fail(message, pytrace=False)
+    warnings.warn(pytest.PytestWarning(message), stacklevel=2)
+
+
+@pytest.fixture
+def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
+    """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
+    perform_job = _load_testing().perform_job
+
+    def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
+        __tracebackhide__ = True
+        run: TaskRun[Any] = perform_job(task, *args, **keywords)
+        request.node.add_report_section("call", "task run", repr(run))
+        return run
+
+    return cast("PerformJob", perform_and_report)
+
+
+@pytest.fixture
+def aquila_build_task(aquila_tasks: AquilaHuey) -> BuildTask:
+    """``aquila.huey.testing.build_task``: a task that is not enqueued."""
+    return cast("BuildTask", _load_testing().build_task)
+
+
+@pytest.fixture
+def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
+    """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
+    return cast("AllEnqueued", _load_testing().all_enqueued)
+
+
+@pytest.fixture
+def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
+    """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
+    return cast("AssertEnqueued", _load_testing().assert_enqueued)
+
+
+@pytest.fixture
+def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
+    """``aquila.huey.testing.assert_unique``: a task is enqueued that matches, and none of them twice."""
+    return cast("AssertUnique", _load_testing().assert_unique)
+
+
+@pytest.fixture
+def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
+    """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
+    return cast("RefuteEnqueued", _load_testing().refute_enqueued)
+
+
+@pytest.fixture
+def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> AssertDeadLetter:
+    """``aquila.huey.testing.assert_dead_letter``: a task failed for good, or a message could not be read."""
+    return cast("AssertDeadLetter", _load_testing().assert_dead_letter)
+
+
+@pytest.fixture
+def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> RefuteDeadLetter:
+    """``aquila.huey.testing.refute_dead_letter``: no dead letter matches."""
+    return cast("RefuteDeadLetter", _load_testing().refute_dead_letter)
+
+
+@pytest.fixture
+def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
+    """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
+    drain_queue = _load_testing().drain_queue
+
+    def drain_and_report(**options: Any) -> Drained:
+        __tracebackhide__ = True
+        drained: Drained = drain_queue(**_of_huey(aquila_tasks, options))
+        for run in drained.runs:
+            request.node.add_report_section("call", "task run", repr(run))
+        return drained
+
+    return cast("DrainQueue", drain_and_report)
+
+
+@pytest.fixture
+def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
+    """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
+    run_periodic = _load_testing().run_periodic
+
+    def run_of_huey(*args: Any, **options: Any) -> list[TaskRun[Any]]:
+        __tracebackhide__ = True
+        runs: list[TaskRun[Any]] = run_periodic(*args, **_of_huey(aquila_tasks, options))
+        return runs
+
+    return cast("RunPeriodic", run_of_huey)
+
+
+def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a call that is about the Huey under test, unless they say which."""
+    return options if "queue" in options else {"huey": huey, **options}
+
+
+@pytest.fixture
+def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
+    """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
+    return cast("UseTestQueue", functools.partial(_load_testing().use_test_queue, aquila_tasks))
+
+
+@pytest.fixture
+def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
+    """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
+    run_consumer = _load_testing().run_consumer
+
+    def run_configured(
+        *args: Any, subprocess: bool | str = False, **options: Any
+    ) -> contextlib.AbstractContextManager[RunningConsumer]:
+        program = next(iter(paths_of_hueys(pytestconfig)), "") if subprocess is True else subprocess
+        running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
+            *args, subprocess=program or subprocess, huey=aquila_tasks, **options
+        )
+        return running
+
+    return cast("RunConsumer", run_configured)
+
+
+@pytest.fixture(scope="session")
+def aquila_consumer_options() -> Mapping[str, Any]:
+    """How the shared consumer is run: ``workers`` and ``timeout`` of ``run_consumer``. Override it to give others."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def aquila_shared_consumer(
+    pytestconfig: pytest.Config, aquila_consumer_options: Mapping[str, Any]
+) -> Iterator[shared_consumer.SharedConsumer]:
+    """The consumer behind ``aquila_consumer``, from the first test that uses it to the end of the run."""
+    paths = paths_of_hueys(pytestconfig)
+    if not paths:
+        raise _config_error(
+            "aquila_consumer serves all tests of a run, so its Huey must be known before any: write "
+            '`aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, or use aquila_run_consumer'
+        )
+    with shared_consumer.share_consumer(load_huey(paths[0]), **aquila_consumer_options) as shared:
+        yield shared
+
+
+@pytest.fixture
+def aquila_consumer(
+    aquila_shared_consumer: shared_consumer.SharedConsumer, aquila_tasks: AquilaHuey, request: pytest.FixtureRequest
+) -> Iterator[RunningConsumer]:
+    """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
+    if aquila_tasks is not aquila_shared_consumer.huey:
+        raise _config_error(
+            f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini file, and this "
+            f"test is about {aquila_tasks.name!r}: use aquila_run_consumer"
+        )
+    failures = request.session.testsfailed
+    try:
+        with aquila_shared_consumer.serve() as consumer:
+            yield consumer
+    except BaseException:
+        if request.session.testsfailed == failures:  # Otherwise the test has failed by itself.
+            raise

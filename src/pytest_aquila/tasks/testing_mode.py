@@ -1,0 +1,159 @@
+"""The whole run in testing mode: where the project says which Hueys are under test, nothing reaches a real queue.
+
+It says so in the ini key ``aquila_huey``, or by overriding the fixture of that name. Each Huey that the key names has a
+queue in memory from the first job on that anything enqueues, while modules are imported or in a fixture that tests
+share, to the end of the run. Within it each test has one of its own. The fixture can only be asked in a test, so until
+then nothing is enqueued. A job for another Huey is refused, as the network is.
+
+This module is registered as a plugin where the mode is on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.huey.testing import real_queues
+from aquila.lazy_imports import lazy_modules
+from pytest_aquila import fixture_names
+from pytest_aquila.tasks import task_fixtures
+
+if TYPE_CHECKING:
+    from aquila.huey.testing import attribute_patches, queue_under_test
+else:
+    lazy_modules(
+        globals(),
+        attribute_patches="aquila.huey.testing.attribute_patches",
+        queue_under_test="aquila.huey.testing.queue_under_test",
+    )
+
+
+class SharedQueues:
+    """The queues in memory that the Hueys of the ini key have for the whole run, each from its first use on.
+
+    The config of the run owns this object, and closes it last.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._paths = task_fixtures.paths_of_hueys(config)
+        self._queues = contextlib.ExitStack()
+        # Those that are in testing mode, by their paths. A Huey that has no real storage is left alone: None.
+        self._hueys: dict[str, Any] = {}
+
+    def open_all(self) -> list[Any]:
+        """Open the queues of all Hueys, which are imported if they are not yet. Return the Hueys, in their order."""
+        for path in self._paths:
+            if path not in self._hueys:
+                self._open(path, task_fixtures.load_huey(path))
+        hueys = [huey for path in self._paths if (huey := self._hueys[path]) is not None]
+        # The first is the one that fixtures and functions look at, in whatever order they were first used.
+        if hueys:
+            queue_under_test.make_innermost(hueys[0])
+        return hueys
+
+    def open_loaded(self) -> None:
+        """Open the queues of those Hueys that something has imported."""
+        for path in self._paths:
+            if path not in self._hueys and (huey := _find_loaded(path)) is not None:
+                self._open(path, huey)
+
+    def advise(self, huey: Any) -> str:
+        """Put a Huey under test if the ini key names it, and say what to type if it does not."""
+        self.open_loaded()
+        for path in self._paths:
+            if path in self._hueys:
+                continue
+            if sys.modules.get(path.partition(":")[0]) is not None:
+                return (
+                    f"The ini key aquila_huey names {path}, which is still being imported. If it is the same Huey,\n"
+                    "name it where it is made, or enqueue the job after the import."
+                )
+            self._open(path, task_fixtures.load_huey(path))
+        if self._paths:
+            named = " ".join(self._paths)
+            return f"To put it under test, name it too in the ini file: aquila_huey = {named} module:attribute"
+        return (
+            "The fixture aquila_huey says which Huey is under test, and only tests can ask it. To have it under test\n"
+            'in the whole run, name it in the ini file: aquila_huey = "myapp.tasks:huey" (module:attribute).'
+        )
+
+    def close(self) -> None:
+        """Give all Hueys their real queues back."""
+        self._queues.close()
+
+    def _open(self, path: str, huey: Any) -> None:
+        self._hueys[path] = huey if queue_under_test.has_real_storage(huey) else None
+        if self._hueys[path] is not None and queue_under_test.innermost_test_queue(huey) is None:
+            self._queues.enter_context(_open_queue(huey))
+
+
+def _find_loaded(path: str) -> Any:
+    """Return the Huey at a path if its module has it by now, else None."""
+    module, _, attribute = path.partition(":")
+    found: Any = sys.modules.get(module)
+    for name in attribute.split(".") if attribute else ():
+        found = getattr(found, name, None)
+    return found if attribute and hasattr(found, "storage_class") else None
+
+
+_shared: pytest.StashKey[SharedQueues] = pytest.StashKey()
+
+
+def begin(config: pytest.Config) -> None:
+    """Begin testing mode, which lasts until the end of the run."""
+    shared = config.stash[_shared] = SharedQueues(config)
+    config.add_cleanup(shared.close)
+    real_queues.guard_real_queues(config, shared.advise)
+    config.add_cleanup(lambda: real_queues.let_real_queues_be(config))
+
+
+def pytest_make_collect_report(collector: pytest.Collector) -> None:
+    """Put under test what the modules before have imported."""
+    collector.config.stash[_shared].open_loaded()
+
+
+@pytest.hookimpl  # Neither first nor last: a test that is skipped loads no Huey, and fixtures come after this.
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the queues that tests share, unless something before has. They stay open for fixtures that end last."""
+    item.config.stash[_shared].open_all()
+
+
+@pytest.fixture(autouse=True)
+def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give each Huey under test a queue in memory for this test, whether it uses a fixture for tasks or not."""
+    hueys = request.config.stash[_shared].open_all()
+    if fixture_names.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
+        given = request.getfixturevalue("aquila_huey")
+        if any(huey is given for huey in hueys) or queue_under_test.has_real_storage(given):
+            hueys = [given, *(huey for huey in hueys if huey is not given)]
+    with contextlib.ExitStack() as queues:
+        # The first is the one that fixtures and functions look at: the innermost.
+        for huey in reversed(hueys):
+            queues.enter_context(_open_queue(huey))
+        yield
+
+
+def _can_ask_for_huey(item: pytest.Item) -> bool:
+    """Whether a test can ask the fixture ``aquila_huey``: not if that has parameters, and the test none of them."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    names = ["aquila_huey"]
+    for name in names:  # It grows: what a fixture uses may have parameters too.
+        found = item.session._fixturemanager.getfixturedefs(name, item)
+        if found:
+            if found[-1].params is not None and name not in given:
+                return False
+            names += [used for used in found[-1].argnames if used not in names]
+    return True
+
+
+@contextlib.contextmanager
+def _open_queue(huey: Any) -> Iterator[None]:
+    is_immediate = huey.immediate
+    # A test queue turns immediate mode off, which is for a test to ask for.
+    replaced = attribute_patches.replace_attributes(huey, _immediate=is_immediate)
+    with queue_under_test.use_test_queue(huey), replaced:
+        yield
