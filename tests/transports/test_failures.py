@@ -27,7 +27,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "timeout":
         monkeypatch.setattr(failing_clients, "PATIENCE", 0.4)
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)  # between attempts, in seconds
-    monkeypatch.setattr("aquila.engine.calls.retry._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("aquila.engine.calls.retry._FIRST_BACKOFF", 0.01)
     with failing_server(request.param) as running:
         yield running
 
