@@ -32,17 +32,31 @@ BEFORE = {"ask": 108, "foreign stream": 75, "perform_job": 49, "load YAML": 21}
 
 
 class SwitchCounter:
-    """Counts the calls that go to another file than the call before. ``visits`` lists them, to be read."""
+    """Counts the calls that go to another file than the call before. ``visits`` lists them, to be read.
+
+    Each is a file, a function in it, and from where in Aquila that was called, perhaps through other packages.
+    """
 
     def __init__(self) -> None:
-        self.visits: list[tuple[str, str]] = []
+        self.visits: list[tuple[str, str, str]] = []
         self._file = ""
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         file = frame.f_code.co_filename
         if event == "call" and file != self._file and file.startswith(SOURCES):
             self._file = file
-            self.visits.append((file.rpartition(f"{os.sep}src{os.sep}")[2], frame.f_code.co_name))
+            self.visits.append((_inside_source(file), frame.f_code.co_qualname, _find_caller(frame)))
+
+
+def _inside_source(file: str) -> str:
+    return file.rpartition(f"{os.sep}src{os.sep}")[2]
+
+
+def _find_caller(frame: FrameType) -> str:
+    caller = frame.f_back
+    while caller is not None and not caller.f_code.co_filename.startswith(SOURCES):
+        caller = caller.f_back
+    return "" if caller is None else f"{_inside_source(caller.f_code.co_filename)}:{caller.f_lineno}"
 
 
 def count_switches(journey: Callable[[], object]) -> SwitchCounter:
@@ -158,7 +172,7 @@ def run(report: Report) -> None:
     counted = {name: journey for name, journey in journeys.items() if journey is not None}
     if "--visits" in sys.argv:
         for journey_name, journey in counted.items():
-            report.rows((journey_name, "function"), journey.visits)
+            report.rows((journey_name, "function", "called from"), journey.visits)
     rows = [(name, str(BEFORE[name]), str(len(journey.visits))) for name, journey in counted.items()]
     report.rows(("journey", "before", "now"), rows)
     for name, journey in counted.items():

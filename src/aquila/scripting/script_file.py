@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from aquila.cassettes.codecs.yaml import parser
+from aquila.cassettes.codecs.yaml import mistake_lines, parser
 from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
 from aquila.config import suggest_name
 from aquila.errors import CassetteCorrupt, ConfigError
@@ -50,7 +50,7 @@ def read_script(data: bytes, *, source: str) -> Script:
     try:
         return _read_document(tree)
     except _Mistake as mistake:
-        line = parser.line_of(data, mistake.path)
+        line = mistake_lines.line_of(data, mistake.path)
         raise ConfigError(f"{source}, line {line}: {mistake.what}") from (mistake.__cause__ or mistake)
 
 

@@ -22,7 +22,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.codecs.event_streams import table_writer
+from aquila.cassettes.codecs.event_streams import writer as stream_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.cassettes.storage.cassette_files import _LoadedCassettes
@@ -294,9 +294,9 @@ def test_an_event_stream_stays_readable_as_long_as_its_table_is_short(
 @pytest.mark.slow
 def test_the_table_of_a_long_stream_is_written_once(url: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    write = table_writer._write_checked_table
+    write = stream_writer._write_checked_table
     monkeypatch.setattr(
-        table_writer, "_write_checked_table", lambda chunks: [written.append(len(chunks)), write(chunks)][1]
+        stream_writer, "_write_checked_table", lambda chunks: [written.append(len(chunks)), write(chunks)][1]
     )
     with use("stream", "record"):
         get(f"{url}/events/20000")

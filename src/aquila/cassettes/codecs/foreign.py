@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath
-from aquila.cassettes.codecs.yaml.tree import Number, Tree
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import STATUSES, Headers
 from aquila.cassettes.redaction.header_allowlist import is_secret_header
 

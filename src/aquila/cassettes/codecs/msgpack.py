@@ -5,7 +5,7 @@ bytes of the list that follows it, always written in four bytes. An interaction 
 recorded, upstream, model, status, headers, started, ended, end, error, chunks]``, and ``attempts`` behind them if that
 is not 0. Headers are a flat list of names and values, ``status`` is 0 if no answer began, ``end`` is 0 (complete), 1
 (closed), 2 (broken) or 3 (silent). Chunks are a flat list of times and bytes, or, for an event table, a map of
-``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.table_reader`). A body that lies
+``events``, ``layouts``, ``crlf`` and ``chunks`` (see `event_streams.reader`). A body that lies
 in a file of its own is a map of ``file`` and ``size``; as chunks, of ``sizes`` and ``times`` too. Chunks whose sound
 lies in files are a map of ``sounds``, such files, and ``chunks`` with references to them, in one of these forms.
 """
@@ -44,14 +44,14 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
-    from aquila.cassettes.codecs.event_streams import chunk_list, table_reader, table_writer
+    from aquila.cassettes.codecs.event_streams import reader as stream_reader
+    from aquila.cassettes.codecs.event_streams import writer as stream_writer
 else:  # a compiled copy has no tables
     lazy_modules(
         globals(),
-        chunk_list="aquila.cassettes.codecs.event_streams.chunk_list",
         optional="aquila.optional",
-        table_reader="aquila.cassettes.codecs.event_streams.table_reader",
-        table_writer="aquila.cassettes.codecs.event_streams.table_writer",
+        stream_reader="aquila.cassettes.codecs.event_streams.reader",
+        stream_writer="aquila.cassettes.codecs.event_streams.writer",
     )
 
 MAGIC = "aquila"
@@ -95,7 +95,7 @@ class MsgpackCodec:
                 return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
             except _FromNewerVersion as newer:
                 raise _too_new_error(str(newer), source) from None
-            except (_WrongField, chunk_list.ChunkListError, table_reader.TableError) as wrong:
+            except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
                 raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
@@ -134,7 +134,7 @@ def _encode_file(file: BodyFile) -> dict[str, Any]:
 
 
 def _encode_table(chunks: Sequence[RecordedChunk]) -> dict[str, Any] | None:
-    written = table_writer.write_table(chunks)
+    written = stream_writer.write_table(chunks)
     if written is None:
         return None
     table, chunk_list = written
@@ -337,5 +337,5 @@ def _build_from_table(fields: Any) -> tuple[RecordedChunk, ...]:
     layouts = fields["layouts"]
     if not {str}.issuperset(map(type, (*layouts, *layouts.values()))):
         raise _WrongField("an event table that is not text")
-    body, event_ends = table_reader.build_stream(table_reader.EventTable(fields["events"], layouts, fields["crlf"]))
-    return chunk_list.cut_body(body, event_ends, fields["chunks"])
+    body, event_ends = stream_reader.build_stream(stream_reader.EventTable(fields["events"], layouts, fields["crlf"]))
+    return stream_reader.cut_body(body, event_ends, fields["chunks"])

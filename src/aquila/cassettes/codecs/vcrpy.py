@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from aquila.cassettes.codecs import foreign, json_body
-from aquila.cassettes.codecs.yaml.fields import FormatError, TreePath
-from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.lazy_imports import lazy_modules
 

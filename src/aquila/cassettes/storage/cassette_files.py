@@ -93,7 +93,10 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
     cassette = _loaded.find(key)
     if cassette is None:
         try:
-            cassette = load_compiled_bytes(data, path, copies_folder, key[1])
+            if copies_folder is None:
+                cassette = codec_for(path).loads(data, source=str(path))
+            else:
+                cassette = load_compiled_bytes(data, path, copies_folder, key[1])
             if _BODY_NAME in data:
                 cassette = _locate_bodies(cassette, path)
         except AquilaError:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml import reader
-from aquila.cassettes.codecs.yaml.fields import FormatError
-from aquila.cassettes.codecs.yaml.tree import ADVICE, Tree, advice_for, as_texts
+from aquila.cassettes.codecs.yaml.tree import ADVICE, FormatError, Tree, advice_for, as_texts
 from aquila.cassettes.model import FORMAT_VERSION, Cassette
 from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
@@ -19,12 +18,13 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs import cassetter, foreign, vcrpy
-    from aquila.cassettes.codecs.yaml import parser, written_items
+    from aquila.cassettes.codecs.yaml import mistake_lines, parser, written_items
 else:
     lazy_modules(
         globals(),
         cassetter="aquila.cassettes.codecs.cassetter",
         foreign="aquila.cassettes.codecs.foreign",
+        mistake_lines="aquila.cassettes.codecs.yaml.mistake_lines",
         optional="aquila.optional",
         parser="aquila.cassettes.codecs.yaml.parser",
         vcrpy="aquila.cassettes.codecs.vcrpy",
@@ -105,7 +105,7 @@ def _load_foreign(tree: Tree) -> Cassette:
 
 
 def _corrupt_error(error: FormatError, data: bytes, source: str) -> CassetteCorrupt:
-    line = parser.line_of(data, error.path) + error.below
+    line = mistake_lines.line_of(data, error.path) + error.below
     if error.newer:
         return CassetteTooNew(
             f"{source}, line {line}: written by a newer Aquila ({error.what}). "

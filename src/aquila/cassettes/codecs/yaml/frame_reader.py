@@ -26,17 +26,9 @@ import binascii
 from collections.abc import Iterator
 
 from aquila.cassettes.codecs import json_body
-from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, TableError, TableReader
-from aquila.cassettes.codecs.yaml.fields import (
-    FormatError,
-    TreePath,
-    check_keys,
-    require_number,
-    require_text,
-    require_texts,
-    shortened,
-)
-from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.codecs.event_streams.reader import MAX_GROWTH, TableError, TableReader
+from aquila.cassettes.codecs.yaml.reader import check_keys, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.frames.sound_chunks import is_reference
 from aquila.cassettes.model import RecordedChunk

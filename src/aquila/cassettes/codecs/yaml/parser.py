@@ -20,7 +20,6 @@ import yaml.parser
 import yaml.reader
 import yaml.scanner
 
-from aquila.cassettes.codecs.yaml import python_values
 from aquila.cassettes.codecs.yaml.tree import MAX_BYTES, MAX_DEPTH, NUMBER, Number, PlainText, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
@@ -28,6 +27,15 @@ _BINARY = "tag:yaml.org,2002:binary"
 _STRING = "tag:yaml.org,2002:str"
 _WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 _NUMBER_STARTS = frozenset("-0123456789")
+_PYTHON = "tag:yaml.org,2002:python/"
+_PYTHON_CONTAINERS = ("tuple", "list", "dict")
+_PYTHON_OBJECTS = ("object:", "object/new:", "object/apply:")
+_PYTHON_SCALARS = {
+    **dict.fromkeys(("str", "unicode"), "tag:yaml.org,2002:str"),
+    "bytes": "tag:yaml.org,2002:binary",
+    **dict.fromkeys(("int", "long", "float", "bool", "none")),
+}
+"""The tag without Python of a scalar; None for one that needs no tag."""
 _OPEN = object()
 """Stands for the value of an anchor whose container has not ended yet."""
 
@@ -110,13 +118,14 @@ class _Document:
             if kind is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    raise Unreadable("a second document", _line_of_event(event))
+                    raise Unreadable("a second document", line_of_event(event))
             elif isinstance(event, yaml.NodeEvent):
                 tree = self._read_node(event, 0)
             elif kind not in (yaml.StreamStartEvent, yaml.DocumentEndEvent):
                 # libyaml's events are of classes that `yaml` had when it was first imported. It knows no end of others.
                 raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
-        self._refuse_anchors_in(tree)
+        if self._first_anchor is not None:
+            self._refuse_anchors_in(tree)
         return tree
 
     def _read_node(self, event: Any, depth: int) -> Tree:
@@ -128,14 +137,14 @@ class _Document:
             self._define_anchor(event)
         if kind is yaml.ScalarEvent:
             value = self._read_scalar(event)
-        elif self._is_foreign and str(event.tag).startswith(python_values.PREFIX):
+        elif self._is_foreign and str(event.tag).startswith(_PYTHON):
             children = self._read_mapping(depth) if kind is yaml.MappingStartEvent else self._read_sequence(depth)
             value = self._plain_value(event, children)
         else:
             if event.tag is not None:
-                raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
+                raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", line_of_event(event))
             if depth >= MAX_DEPTH:
-                raise Unreadable(f"more than {MAX_DEPTH} levels deep", _line_of_event(event))
+                raise Unreadable(f"more than {MAX_DEPTH} levels deep", line_of_event(event))
             value = self._read_mapping(depth) if kind is yaml.MappingStartEvent else self._read_sequence(depth)
         if event.anchor is not None:
             self._anchored[event.anchor] = value
@@ -158,8 +167,8 @@ class _Document:
                 key = event.value
             if key in tree:
                 if depth or "aquila" in tree or "script" in tree:
-                    raise Unreadable(f"key {_shortened(key)!r} occurs twice", _line_of_event(event))
-                self._read_again(tree, key, _line_of_event(event))
+                    raise Unreadable(f"key {_shortened(key)!r} occurs twice", line_of_event(event))
+                self._read_again(tree, key, line_of_event(event))
                 continue
             event = get_event()
             if type(event) is scalar_event and event.anchor is None:
@@ -174,11 +183,11 @@ class _Document:
         if not self._is_foreign:
             tagged = type(event) is yaml.ScalarEvent
             raise Unreadable(
-                "a tag or an anchor on a key" if tagged else "a key that is not text", _line_of_event(event)
+                "a tag or an anchor on a key" if tagged else "a key that is not text", line_of_event(event)
             )
         key = self._read_node(event, depth + 1)
         if not isinstance(key, str):
-            raise Unreadable("a key that is not text", _line_of_event(event))
+            raise Unreadable("a key that is not text", line_of_event(event))
         return str(key)
 
     def _read_again(self, tree: dict[str, Tree], key: str, line: int) -> None:
@@ -191,9 +200,9 @@ class _Document:
 
     def _plain_value(self, event: Any, children: Tree) -> Tree:
         """The text or the bytes that an object of Python holds. Nothing is executed."""
-        value = python_values.plain_value(event.tag, children)
+        value = _read_python_object(event.tag, children)
         if value is None:
-            raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
+            raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", line_of_event(event))
         return value
 
     def _read_sequence(self, depth: int) -> list[Tree]:
@@ -225,24 +234,24 @@ class _Document:
     def _define_anchor(self, event: Any) -> None:
         self._note_anchor(f"anchor &{_shortened(event.anchor)}", event)
         if event.anchor in self._anchored:
-            raise Unreadable(f"anchor &{_shortened(event.anchor)} is defined twice", _line_of_event(event))
+            raise Unreadable(f"anchor &{_shortened(event.anchor)} is defined twice", line_of_event(event))
         self._anchored[event.anchor] = _OPEN
 
     def _resolve_alias(self, event: Any) -> Tree:
         name = _shortened(event.anchor)
         self._note_anchor(f"alias *{name}", event)
         if event.anchor not in self._anchored:
-            raise Unreadable(f"alias *{name} of nothing", _line_of_event(event))
+            raise Unreadable(f"alias *{name} of nothing", line_of_event(event))
         value = self._anchored[event.anchor]
         if value is _OPEN:
-            raise Unreadable(f"alias *{name} inside of itself", _line_of_event(event))
+            raise Unreadable(f"alias *{name} inside of itself", line_of_event(event))
         self._alias_budget -= _characters_in(value, self._alias_budget)
         if self._alias_budget < 0:
-            raise Unreadable("aliases that stand for more than the file could", _line_of_event(event))
+            raise Unreadable("aliases that stand for more than the file could", line_of_event(event))
         return value
 
     def _note_anchor(self, what: str, event: Any) -> None:
-        self._first_anchor = self._first_anchor or (what, _line_of_event(event))
+        self._first_anchor = self._first_anchor or (what, line_of_event(event))
         self._refuse_anchors_in(self._top)
 
     def _refuse_anchors_in(self, tree: Tree) -> None:
@@ -265,8 +274,8 @@ def _read_scalar(event: Any) -> Tree:
 
 def _read_foreign_scalar(event: Any) -> Tree:
     """Read a scalar in a file of another recorder. A plain one that YAML 1.1 may take for a value is marked."""
-    if event.tag is not None and event.tag.startswith(python_values.PREFIX):
-        event.tag = python_values.plain_tag(event.tag)
+    if event.tag is not None and event.tag.startswith(_PYTHON):
+        event.tag = _tag_without_python(event.tag)
         event.style = event.style if event.tag else None  # `!!python/int '5'` is a number
     value = _read_scalar(event)
     return PlainText(value) if type(value) is str and not event.style and event.tag is None else value
@@ -280,8 +289,43 @@ def _read_tagged_scalar(event: Any) -> Tree:
         try:
             return base64.b64decode(value.encode("ascii"), validate=False)
         except (ValueError, binascii.Error):
-            raise Unreadable("!!binary that is not base64", _line_of_event(event)) from None
-    raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", _line_of_event(event))
+            raise Unreadable("!!binary that is not base64", line_of_event(event)) from None
+    raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", line_of_event(event))
+
+
+# --- objects of Python in files of other recorders: read as plain text and bytes, never executed
+#
+# PyYAML writes an object that is no plain value with a tag that names its class: a header's name that is a
+# `multidict.istr`, a body that is an `io.BytesIO`. Nothing here imports or calls what a tag names.
+
+
+def _tag_without_python(tag: str) -> str | None:
+    """Return the tag under which a scalar is read; the same tag if it is that of an object."""
+    return _PYTHON_SCALARS.get(tag.removeprefix(_PYTHON), tag)
+
+
+def _read_python_object(tag: str, children: Tree) -> Tree | None:
+    """Return what an object holds: a list, a mapping, text or bytes; None for an object of another kind.
+
+    ``children`` is the sequence of its arguments, or the mapping of its arguments and its state.
+    """
+    kind = tag.removeprefix(_PYTHON)
+    if kind in _PYTHON_CONTAINERS:
+        return children
+    if not kind.startswith(_PYTHON_OBJECTS):
+        return None
+    if type(children) is dict:
+        if not children.keys() <= {"args", "state"}:
+            return None
+        held = children.get("args") or children.get("state")
+        # The state of a buffer is its content, the place in it, and its attributes.
+        children = held[:1] if type(held) is list and kind.endswith(("BytesIO", "StringIO")) else held
+    if type(children) is list and len(children) == 1 and isinstance(children[0], str | bytes):
+        return str(children[0]) if isinstance(children[0], str) else children[0]
+    return None
+
+
+# --- sizes and places
 
 
 def _characters_in(tree: Tree, most: int) -> int:
@@ -300,61 +344,10 @@ def _characters_in(tree: Tree, most: int) -> int:
     return total
 
 
-def _line_of_event(event: Any) -> int:
+def line_of_event(event: Any) -> int:
+    """Return the line (from 1) in which an event begins."""
     return int(event.start_mark.line) + 1
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-# --- the line of a mistake
-
-
-def line_of(data: bytes, path: tuple[str | int, ...]) -> int:
-    """Return the line (from 1) of what is at ``path`` in a document, or of its nearest container.
-
-    Used for messages only: it parses the document a second time.
-    """
-    line = 1
-    try:
-        get_event = open_event_parser(data).get_event
-        event = get_event()
-        while isinstance(event, (yaml.StreamStartEvent, yaml.DocumentStartEvent)):
-            event = get_event()
-        for part in path:
-            found = _find_child(get_event, event, part)
-            if found is None:
-                break
-            line, event = found
-    except yaml.YAMLError:
-        pass  # the document cannot be read behind the mistake
-    return line
-
-
-def _find_child(get_event: Callable[[], Any], container: Any, part: str | int) -> tuple[int, Any] | None:
-    """Return the line and the first event of a container's child; for a mapping the line is that of the key."""
-    index = 0
-    while isinstance(container, yaml.CollectionStartEvent):
-        first = get_event()
-        if isinstance(first, yaml.CollectionEndEvent):
-            return None
-        value = get_event() if isinstance(container, yaml.MappingStartEvent) else first
-        if part == (first.value if value is not first else index):
-            return _line_of_event(first), value
-        _skip_node(get_event, value)
-        index += 1
-    return None
-
-
-def _skip_node(get_event: Callable[[], Any], event: Any) -> None:
-    """Read on to the end of the node that begins with ``event``."""
-    depth = 0
-    while True:
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth <= 0 or event is None:
-            return
-        event = get_event()

@@ -1,4 +1,4 @@
-"""Build a `Cassette` from parsed YAML."""
+"""Build a `Cassette` from parsed YAML, or say which field of it is wrong."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, get_args
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
-from aquila.cassettes.codecs.event_streams.chunk_list import ChunkListError, cut_body, read_sizes
-from aquila.cassettes.codecs.event_streams.table_reader import EventTable, TableError, build_stream
-from aquila.cassettes.codecs.yaml.fields import (
-    FormatError,
-    TreePath,
-    check_keys,
-    require_number,
-    require_text,
-    require_texts,
-    shortened,
+from aquila.cassettes.codecs.event_streams.reader import (
+    ChunkListError,
+    EventTable,
+    TableError,
+    build_stream,
+    cut_body,
+    read_sizes,
 )
-from aquila.cassettes.codecs.yaml.tree import Tree
+from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
 from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
@@ -152,6 +149,50 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
     )
 
 
+# --- fields
+
+
+def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path: TreePath) -> None:
+    """Raise FormatError for a tree that is no mapping, lacks a key that is needed, or has one that is not known."""
+    if type(tree) is not dict:
+        name = f"{path[-1]!r}" if isinstance(path[-1], str) else "an interaction"
+        raise FormatError(f"{name} must be a mapping", path)
+    for name in needed:
+        if name not in tree:
+            raise FormatError(f"{name!r} is missing", path)
+    if not tree.keys() <= known:
+        name = next(name for name in tree if name not in known)
+        raise FormatError(f"unknown key {shortened(name)}", (*path, name))
+
+
+def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
+    """Return a text; an empty one if it is missing. Raises FormatError."""
+    value = tree.get(name, "")
+    if type(value) is str:
+        return value
+    if type(value) is Number:
+        return str(value)
+    raise FormatError(f"{name!r} must be text", (*path, name))
+
+
+def require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
+    """Return a mapping of texts; an empty one if it is missing. Raises FormatError."""
+    texts = tree.get(name, {})
+    if type(texts) is not dict:
+        raise FormatError(f"{name!r} must be a mapping", (*path, name))
+    return {key: require_text(texts, key, (*path, name)) for key in texts}
+
+
+def require_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
+    """Return a whole number, which is not below 0; 0 if it is missing. Raises FormatError."""
+    value = tree.get(name)
+    if value is None and name not in tree:
+        return 0
+    if type(value) is not Number or not value.isdigit() or len(value) > 15:
+        raise FormatError(f"{name!r} must be a whole number", (*path, name))
+    return int(value)
+
+
 # --- bodies
 
 
@@ -167,15 +208,16 @@ def _build_chunks(
     if "frames" in tree:
         _check_only_body(tree, "frames", path)
         return frame_reader.build_frames(tree, path, recorded, when)
+    chunk_list = require_text(recorded, "chunks", when) if "chunks" in recorded else None
     if "events" in tree:
         body, event_ends = _build_event_stream(tree, path)
     else:
         body = _build_body(tree, path)
         event_ends = [len(body)]
-    if "chunks" not in recorded:
+    if chunk_list is None:
         return (RecordedChunk(body, require_number(recorded, "ended", when)),) if body else ()
     try:
-        return cut_body(body, event_ends, require_text(recorded, "chunks", when))
+        return cut_body(body, event_ends, chunk_list)
     except ChunkListError as error:
         raise FormatError(str(error), (*when, "chunks")) from None
 

@@ -1,4 +1,4 @@
-"""What a YAML document is read into."""
+"""What a YAML document is read into, and how a mistake in it is said."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 
 Tree: TypeAlias = Any
 """dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
+
+TreePath: TypeAlias = tuple[str | int, ...]
+"""Where something stands in a document: the keys and indexes that lead to it from the top."""
 
 ADVICE = "Restore the file, or delete it and record again with: pytest --aquila-record"
 """What to do about a corrupt file of ours."""
@@ -44,6 +47,20 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 """A number, as JSON has it."""
 
 
+class FormatError(Exception):
+    """A mistake in a cassette: ``what`` is wrong, at which ``path``, and how many lines ``below`` that path's line.
+
+    ``newer`` says that a later version of Aquila may read it.
+    """
+
+    def __init__(self, what: str, path: TreePath, *, below: int = 0, newer: bool = False) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path = path
+        self.below = below
+        self.newer = newer
+
+
 class Number(str):
     """A number as its literal text: ``1e-05`` and ``-0.0000012`` must come back as they stood."""
 
@@ -58,6 +75,11 @@ class PlainText(str):
     """A plain scalar in a file of another recorder that is no value of JSON, such as ``yes`` or ``0x1F``."""
 
     __slots__ = ()
+
+
+def shortened(name: str) -> str:
+    """Return a name in quotes, cut to 40 characters."""
+    return repr(name if len(name) <= 40 else name[:39] + "…")
 
 
 def as_texts(tree: Tree) -> Tree:

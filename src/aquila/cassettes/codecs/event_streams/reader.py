@@ -1,4 +1,4 @@
-"""Rebuild an event stream from its table.
+"""Rebuild an event stream from its table, and any body's chunks from its chunk list.
 
 A table has *layouts* and *events*, both plain text:
 
@@ -11,14 +11,23 @@ A table has *layouts* and *events*, both plain text:
   event, as at the end of a stream that broke off.
 
 Cells are literal text, not values, so what a table was made from is rebuilt to the byte.
+
+A *chunk list* says when which part of a body arrived, as one line: ``412 435x2 451:18``. Each item is a chunk, with its
+time in milliseconds. ``412`` reaches to the end of the event in which it begins, ``435x2`` to the end of the second
+event from there, ``451:18`` has 18 bytes. A body that is no event table counts as one event. The line stands apart from
+the text, so that a stream that is recorded again with the same text but other times changes one line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+
+from aquila.cassettes.model import RecordedChunk
 
 SPACES = "spaces"
 """The name of a placeholder for the blanks that some servers put before an event's last brace, to hide its length."""
@@ -28,6 +37,9 @@ MAX_GROWTH = 64
 
 _LAYOUT_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = re.compile("«([^«»]*)»")
+_ITEM = re.compile(r"([0-9]{1,15})(?:x([0-9]{1,9})|:([0-9]{1,15}))?", re.ASCII)
+_SIZE = re.compile(r"([0-9]+):([0-9]+)", re.ASCII)
+_SIZES = re.compile(r"[0-9]{1,15}+:[0-9]{1,15}+(?: [0-9]{1,15}+:[0-9]{1,15}+)*+", re.ASCII)
 
 
 class TableError(ValueError):
@@ -40,6 +52,10 @@ class TableError(ValueError):
         super().__init__(what)
         self.part = part
         self.key = key
+
+
+class ChunkListError(ValueError):
+    """A chunk list that does not fit its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +159,54 @@ def _blanks(count: str) -> str:
     if not (count.isdigit() and count.isascii() and len(count) < 6):
         raise ValueError(f"{SPACES} must be a number of blanks")
     return " " * int(count)
+
+
+# --- chunk lists
+
+
+def read_sizes(chunk_list: str, total: int) -> tuple[array[int], array[int]]:
+    """Return sizes and times as `write_sizes` wrote them. Raises ChunkListError if they do not have ``total`` bytes."""
+    sizes, times = array("Q"), array("Q")
+    if not chunk_list:
+        return sizes, times
+    found = _SIZES.fullmatch(chunk_list)
+    if found is None:
+        raise ChunkListError("'chunks' of a body in a file must be times with bytes ('412:1024 451:18')")
+    for item in _SIZE.finditer(chunk_list):  # there may be a million
+        times.append(int(item[1]))
+        sizes.append(int(item[2]))
+    if sum(sizes) != total:
+        raise ChunkListError(f"the chunks have {sum(sizes)} bytes, the body {total}")
+    return sizes, times
+
+
+def cut_body(body: bytes, event_ends: Sequence[int], chunk_list: str) -> tuple[RecordedChunk, ...]:
+    """Cut a body into the chunks of a chunk list. Raises ChunkListError for a list that does not fit the body."""
+    chunks: list[RecordedChunk] = []
+    start = done = 0
+    if not chunk_list.isascii():
+        raise ChunkListError("'chunks' must be times with events or bytes ('412 435x2 451:18')")
+    for item in chunk_list.split(" "):
+        if item.isdecimal() and len(item) < 16 and done < len(event_ends):  # by far the most common: the next event
+            done += 1
+            stop = event_ends[done - 1]
+            chunks.append(RecordedChunk(body[start:stop], int(item)))
+            start = stop
+            continue
+        found = _ITEM.fullmatch(item)
+        if found is None:
+            raise ChunkListError(f"'chunks' must be times with events or bytes ('412 435x2 451:18'), not {item[:40]!r}")
+        at, events, size = found.groups()
+        if size is None:
+            done += int(events or 1)
+            if not 0 < done <= len(event_ends):
+                raise ChunkListError(f"the chunks have more events than the {len(event_ends)} of the body")
+            stop = event_ends[done - 1]
+        else:
+            stop = start + int(size)
+            done = bisect_right(event_ends, stop)
+        chunks.append(RecordedChunk(body[start:stop], int(at)))
+        start = stop
+    if start != len(body):
+        raise ChunkListError(f"the chunks have {start} bytes, the body {len(body)}")
+    return tuple(chunks)

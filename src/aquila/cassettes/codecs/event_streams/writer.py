@@ -1,4 +1,4 @@
-"""Write an event stream as a table (see ``table_reader``).
+"""Write an event stream as a table, and when the chunks of a body arrived as a line (see ``reader``).
 
 Events that differ in their JSON scalars alone share a layout. A scalar that is the same in all of them is part of the
 layout, the others are cells. How an event is split into scalars and the rest decides how short the table gets, never
@@ -7,14 +7,15 @@ whether it is right: put together again, the pieces are the event's text.
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
 from aquila.cassettes.body_file import looks_like_event_stream
-from aquila.cassettes.codecs.event_streams.chunk_list import cut_body, write_chunk_list
-from aquila.cassettes.codecs.event_streams.table_reader import MAX_GROWTH, SPACES, EventTable, build_stream
+from aquila.cassettes.codecs.event_streams.reader import MAX_GROWTH, SPACES, EventTable, build_stream, cut_body
 from aquila.cassettes.model import RecordedChunk
 
 MAX_BODY = 32 * 1024 * 1024
@@ -31,6 +32,7 @@ _SCALAR = re.compile(
 _KEY_BEFORE = re.compile(r'(?:"|\A)([A-Za-z_][A-Za-z0-9_]{0,39})"?\s*:\s*\[?\s*\Z')
 _LINE_COST = 10
 """The characters that a line or a layout costs besides its text: indentation, name, line break."""
+_AT_ONCE = 10_000
 
 
 class FoldedChunks(tuple[RecordedChunk, ...]):
@@ -191,3 +193,33 @@ def _without_repeated_cells(rows: Sequence[Sequence[str]], tables: Sequence[int]
 
 def _escape(text: str) -> str:
     return text.replace("«", "«»")
+
+
+# --- chunk lists
+
+
+def write_chunk_list(chunks: Sequence[RecordedChunk], event_ends: Sequence[int]) -> str:
+    """Return the chunk list of a body.
+
+    ``event_ends`` are the positions in the body, in bytes, at which its events end, in ascending order.
+    """
+    items: list[str] = []
+    events_before = {end: number for number, end in enumerate(event_ends, 1)}
+    start, done = 0, 0
+    for chunk in chunks:
+        stop = start + len(chunk.data)
+        ended = events_before.get(stop) if chunk.data else None
+        if ended is None:
+            items.append(f"{chunk.at}:{len(chunk.data)}")
+            done = bisect_right(event_ends, stop)
+        else:
+            items.append(f"{chunk.at}" if ended == done + 1 else f"{chunk.at}x{ended - done}")
+            done = ended
+        start = stop
+    return " ".join(items)
+
+
+def write_sizes(sizes: Sequence[int], times: Sequence[int]) -> str:
+    """Return the chunk list of a body that is not at hand: the time and the bytes of each chunk."""
+    items = (f"{at}:{size}" for at, size in zip(times, sizes, strict=True))
+    return " ".join([" ".join(some) for some in iter(lambda: list(itertools.islice(items, _AT_ONCE)), [])])
