@@ -1,8 +1,8 @@
 """Bodies that lie in files of their own, and what stands for them in a cassette.
 
-A body of many megabytes is not held in memory, and not written into a cassette. It lies in a file that is named by the
-hash of its content, and is read piece by piece. `StoredChunks` and `StoredRequest` are what an interaction has then in
-place of its chunks and its request. Other code sees chunks and bytes as always.
+A body of many megabytes is neither held in memory nor written into a cassette. It lies in a file that is named by the
+hash of its content, and is read piece by piece. The interaction then has `StoredChunks` in place of its tuple of
+chunks, or a `StoredRequest` in place of its request. Both have the interface of what they replace.
 """
 
 from __future__ import annotations
@@ -25,20 +25,24 @@ LARGE = 256 * 1024
 """A body with more bytes than this lies in a file of its own."""
 
 LARGE_STREAM = 4 * 1024 * 1024
-"""The same for an event stream, because its table is much shorter than it is."""
+"""The same limit for an event stream, higher because its table in the cassette is much shorter than the stream."""
 
 _STREAM = rb"(?:data|event|id|retry|):"
 PREFIX = "sha256-"
 SUFFIXES = (".wav", ".mp3", ".ogg", ".flac", ".webm", ".raw")
-"""What the name of a file may end with that holds sound, so that it can be played."""
+"""The endings of files that hold sound, which let a player open them."""
 NAME = re.compile(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXES))})?")
-"""The name of a file with a body, which becomes a path."""
+"""The names of files with bodies. A name is matched before it becomes a path: a cassette may come from a stranger."""
 PIECE = 256 * 1024
-"""Bytes that are read at once."""
+"""How many bytes are read from a file at a time."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/"
 _FOUND_INTACT: set[tuple[str, int, int]] = set()
-"""Files whose content was compared with their name: path, size and time of change. A cache, for the whole process."""
+"""Files whose content has the hash in their name: path, size in bytes, and time of change in nanoseconds.
+
+A cache for the whole process, so that each file is hashed once. It is never cleared: a file that changes has another
+time of change, and so another entry. Adding to a set is atomic, so threads need no lock.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ class BodyFile:
     """A body in a file of its own.
 
     ``name`` is ``sha256-`` with the hash of the content in hexadecimal, and one of ``SUFFIXES`` if it is sound.
-    ``size`` is its bytes. ``folder`` is where the file lies; None if nobody has said yet. Two are equal if their
-    contents are. ``owner`` is kept alive: a temporary file goes with it.
+    ``size`` is its length in bytes. ``folder`` is where the file lies; None if that is not known yet. Two body files
+    are equal if their contents are. ``owner`` is an object that deletes a temporary file when it is collected; this
+    reference keeps the file as long as anything refers to the body.
     """
 
     name: str
@@ -80,22 +85,29 @@ class BodyFile:
         return file
 
     def first_bytes(self, size: int) -> bytes:
-        """Return the beginning of the content. Raises ``CassetteCorrupt``."""
+        """Return the first ``size`` bytes of the content. Raises ``CassetteCorrupt`` like ``open``."""
         with self.open() as file:
             return file.read(size)
 
     def last_bytes(self, size: int) -> bytes:
-        """Return the end of the content. Raises ``CassetteCorrupt``."""
+        """Return the last ``size`` bytes of the content. Raises ``CassetteCorrupt`` like ``open``."""
         with self.open() as file:
             file.seek(max(0, self.size - size))
             return file.read(size)
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the content. Raises ``CassetteCorrupt``, before the last piece if the content is not what it was."""
+        """Yield the content in pieces of ``PIECE`` bytes.
+
+        Raises ``CassetteCorrupt``: like ``open`` at the first piece, and before the last piece if the content does not
+        have the hash in the file's name.
+        """
         yield from self.cut_into(itertools.chain(itertools.repeat(PIECE, self.size // PIECE), (self.size % PIECE,)))
 
     def cut_into(self, sizes: Iterable[int]) -> Iterator[bytes]:
-        """Yield the content in pieces of these sizes, which have the file's size together. Raises like ``pieces``."""
+        """Yield the content in pieces of these sizes in bytes, whose sum is the size of the file.
+
+        Raises ``CassetteCorrupt`` like ``pieces``.
+        """
         with self.open() as file:
             changed = os.fstat(file.fileno())
             mark = (str(self.path), changed.st_size, changed.st_mtime_ns)
@@ -107,6 +119,7 @@ class BodyFile:
                     left -= len(more)
                     if check is not None:
                         check.update(more)
+                        # Before the last piece is handed out, so that nobody takes a changed body for a complete one.
                         if not left:
                             self._compare_hash(check.hexdigest(), mark)
                     ahead, at = ahead[at:] + more if at < len(ahead) else more, 0
@@ -115,7 +128,8 @@ class BodyFile:
                 at += size
 
     def read_exactly(self, file: IO[bytes], size: int) -> bytes:
-        """Read so many bytes of the opened file. Raises ``CassetteCorrupt`` if it has fewer."""
+        """Read exactly ``size`` bytes from the opened file. Raises ``CassetteCorrupt`` if it has fewer."""
+        # The file is unbuffered (see `open`), and one unbuffered read may return less than was asked for.
         data = file.read(size)
         while len(data) < size:
             more = file.read(size - len(data))
@@ -163,7 +177,8 @@ class StoredChunks(Sequence[RecordedChunk]):
     def within(self, folder: Path) -> StoredChunks:
         """Return the same chunks of a file in another folder."""
         same = StoredChunks(self.file.within(folder), (), ())
-        same._ends, same._times = self._ends, self._times  # which nobody changes
+        # The arrays are shared, not copied: they may have a million entries, and nothing changes them after __init__.
+        same._ends, same._times = self._ends, self._times
         return same
 
     def sizes(self) -> list[int]:
@@ -178,7 +193,7 @@ class StoredChunks(Sequence[RecordedChunk]):
         return list(self._times)
 
     def check_present(self) -> None:
-        """Raise ``CassetteCorrupt`` if the file is not there, before anybody has read a part of it."""
+        """Raise ``CassetteCorrupt`` if the file is missing or has another length, without reading its content."""
         self.file.open().close()
 
     def __len__(self) -> int:
@@ -229,6 +244,8 @@ class StoredRequest(RecordedRequest):
     file: BodyFile
 
     def __init__(self, method: str, url: str, headers: Headers, file: BodyFile) -> None:
+        # The base is frozen, so its fields can be set in this way only. Its __init__ is not called: it would assign
+        # `body`, which is a property here.
         for name, value in (("method", method), ("url", url), ("headers", headers), ("file", file)):
             object.__setattr__(self, name, value)
 
@@ -277,7 +294,7 @@ def looks_like_event_stream(body: bytes) -> bool:
 
 
 def is_named_by(name: str, digest: str) -> bool:
-    """Say whether the file of a body has the name that the hash of a content gives, in hexadecimal."""
+    """Return whether a body file's name says that its content has this SHA-256 ``digest``, in hexadecimal."""
     return name.removeprefix(PREFIX).partition(".")[0] == digest
 
 
@@ -287,7 +304,7 @@ def name_of_body(body: bytes) -> str:
 
 
 def identity_of_body(request: RecordedRequest) -> bytes | BodyFile:
-    """Return what compares fast in the place of the body of a request: a large one is compared by its hash."""
+    """Return what can be compared quickly in place of a request's body: a small body itself, a large one's hash."""
     if isinstance(request, StoredRequest):
         return request.file
     body = request.body

@@ -1,7 +1,7 @@
 """Undoes content codings (RFC 9110, 8.4.1): the compression that ``Content-Encoding`` names.
 
-What cassettes hold is readable, so a coding is undone before a body is stored. That happens here alone, for every
-client. A coding that cannot be undone, because it is unknown or its library is missing, is left on the body.
+Cassettes hold readable bodies, so codings are undone before a body is stored. This module does that for every client.
+A coding that cannot be undone, because it is unknown or its library is missing, is left on the body.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 MAX_CODINGS = 5
-"""How many codings may lie on one body. Clients refuse more, since each may make a small body large."""
+"""The most codings that one body may have. Clients refuse more, since each may turn a small body into a large one."""
 
 
 class DamagedBody(ValueError):
@@ -24,14 +24,14 @@ class Decoder(Protocol):
     """Undoes codings piece by piece."""
 
     def decode(self, data: bytes) -> bytes:
-        """Return what a further piece becomes. Raises ``DamagedBody``."""
+        """Return what the next piece of a body decodes to. Raises ``DamagedBody``."""
 
     def finish(self) -> bytes:
-        """Return what is left when the body has ended. Raises ``DamagedBody``."""
+        """Return the bytes that were held back, now that the body has ended. Raises ``DamagedBody``."""
 
 
 def decoder_for(encoding: str) -> Decoder | None:
-    """A decoder for the value of a Content-Encoding, or None for a body that is left as it is."""
+    """Return a decoder for the value of a ``Content-Encoding`` field; None if the body is to be left as it is."""
     codings = [coding for coding in (part.strip().lower() for part in encoding.split(",")) if coding]
     codings = [coding for coding in codings if coding != "identity"]
     if not codings or len(codings) > MAX_CODINGS:
@@ -47,7 +47,7 @@ def decoder_for(encoding: str) -> Decoder | None:
 
 
 def decode_body(body: bytes, encoding: str) -> bytes:
-    """A whole body without its codings. One that is damaged, or cannot be decoded here, is returned as it is."""
+    """Return a whole body without its codings; a body that is damaged or cannot be decoded here, unchanged."""
     decoder = decoder_for(encoding) if encoding and body else None
     if decoder is None:
         return body
@@ -70,16 +70,17 @@ class _StackDecoder:
 
     def finish(self) -> bytes:
         rest = b""
+        # From the outermost in: what a decoder gives at its end is still encoded for the next one.
         for decoder in self._decoders:
             rest = decoder.decode(rest) + decoder.finish()
         return rest
 
 
 class _GzipDecoder:
-    """gzip: one member after the other. What follows the last member and is none itself is ignored, as clients do."""
+    """gzip (RFC 1952): one or more members. Bytes after the last member are ignored, as clients do."""
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # + 16: zlib expects gzip's header and trailer
         self._is_first = True
         self._has_ended = False
 
@@ -103,10 +104,10 @@ class _GzipDecoder:
 
 
 class _DeflateDecoder:
-    """deflate: zlib's format, or what some servers send instead: the same without its header."""
+    """deflate: the zlib format, as RFC 9110 says, or raw deflate data without zlib's header, as some servers send."""
 
     def __init__(self) -> None:
-        self._beginning = b""  # until there is enough to tell the two formats apart
+        self._beginning = b""  # fewer than two bytes so far, which do not tell the two formats apart
         self._inflating: Any = None
 
     def decode(self, data: bytes) -> bytes:
@@ -124,7 +125,7 @@ class _DeflateDecoder:
     def _begin(data: bytes) -> Any:
         # RFC 1950, 2.2: the method is 8, and both bytes together are a multiple of 31.
         has_header = len(data) > 1 and data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
-        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)  # negative: no header expected
 
     def finish(self) -> bytes:
         try:
@@ -142,7 +143,7 @@ class _BrotliDecoder:
 
     def __init__(self, library: Any) -> None:
         decompressor = library.Decompressor()
-        # The same thing has two names, by package.
+        # The packages do not agree on the name of the method: `process` in `brotli`, `decompress` in `brotlicffi`.
         self._decompress: Callable[[bytes], bytes] = getattr(decompressor, "process", None) or decompressor.decompress
         self._error: type[Exception] = library.error
 
@@ -163,6 +164,8 @@ class _ZstdDecoder:
 
     def __init__(self, library: Any) -> None:
         self._error: type[Exception] = library.ZstdError
+        # A decompressor of `compression.zstd` has `eof` and `unused_data` itself; in `zstandard` only the object that
+        # `decompressobj` returns has them. Both decode a single frame.
         self._make_frame: Callable[[], Any] = (
             (lambda: library.ZstdDecompressor().decompressobj())
             if library.__name__ == "zstandard"
@@ -189,7 +192,8 @@ class _ZstdDecoder:
 
 
 def _first_library(*names: str) -> ModuleType | None:
-    """The first of these modules that is installed. Clients accept a coding if one of them is."""
+    """Return the first of these modules that is installed. Clients accept a coding if one of them is."""
+    # Imported by the first body with the coding: most runs meet none, and should not pay for the import.
     for name in names:
         try:
             return importlib.import_module(name)
@@ -204,7 +208,7 @@ def _make_brotli() -> Decoder | None:
 
 
 def _make_zstd() -> Decoder | None:
-    library = _first_library("compression.zstd", "backports.zstd", "zstandard")
+    library = _first_library("compression.zstd", "backports.zstd", "zstandard")  # the first since Python 3.14
     return None if library is None else _ZstdDecoder(library)
 
 

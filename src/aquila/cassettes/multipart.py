@@ -33,7 +33,7 @@ def header_parameter(header: str, name: str) -> str | None:
 
 
 def _text_parameter(header: str, name: str) -> str | None:
-    """Return a parameter that may be given as ``name*``, with its charset (RFC 8187). That one comes first."""
+    """Return a parameter that may also be given as ``name*``, with its charset (RFC 8187), which takes precedence."""
     extended = header_parameter(header, f"{name}*")
     charset, _, rest = (extended or "").partition("'")
     _, quote, encoded = rest.partition("'")
@@ -71,6 +71,7 @@ def _parse_part(piece: bytes) -> Part | None:
     if not gap:
         return None
     fields: dict[str, str] = {}
+    # "surrogateescape": bytes that are not UTF-8 stay different from one another when parts are compared.
     for raw in head.decode("utf-8", "surrogateescape").split("\r\n"):
         key, _, value = raw.partition(":")
         fields[key.strip().lower()] = value.strip()

@@ -1,6 +1,7 @@
-"""A memo of computed values, by the identity of objects: where many tests share a cassette, each would compute all.
+"""A memo of values that were computed from objects, found by the identity of the object.
 
-Comparing two interactions by value takes as long as most of what is computed of a short one.
+Many tests may share one cassette; without the memo, each of them would compute the same values again. Identity is the
+key because comparing two interactions by value takes as long as most of these computations do for a short interaction.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
+# One lock for all memos of the process: writes are rare and short. It guards `_rows` and `_size`, which must agree.
 _lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
-    # A forked child would inherit the lock as another thread holds it, and wait for ever.
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    # If another thread held the lock at the moment of the fork, the child would inherit it locked and wait for ever.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class ObjectMemo(Generic[Key, Value]):
-    """Values by the identity of unchanging objects, which it keeps alive. Thread-safe.
+    """Values by the identity of immutable objects, which the memo keeps alive. Thread-safe.
 
-    The sizes of what it keeps are at most ``limit`` together: it gives up what was added first.
+    ``limit`` is the largest sum of the sizes that ``add`` is given. Beyond it, the memo drops what was added first.
+    Nothing else removes a row: a memo at the top of a module lives as long as the process.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,11 +35,13 @@ class ObjectMemo(Generic[Key, Value]):
 
     def find(self, key: Key) -> Value | None:
         """Return the value of an object, or None if it is not known."""
+        # Without the lock: one lookup in a dict is atomic. The row keeps its object alive, so no other object can have
+        # the same id while the row exists.
         row = self._rows.get(id(key))
         return row[1] if row is not None else None
 
     def add(self, key: Key, value: Value, size: int) -> None:
-        """Keep the value of an object. ``size`` is that of both, in whatever the limit is."""
+        """Keep the value of an object. ``size`` is that of object and value together, in the unit of ``limit``."""
         with _lock:
             before = self._rows.pop(id(key), None)
             self._rows[id(key)] = key, value, size

@@ -1,4 +1,4 @@
-"""Whether a provider has said the same in two recordings, but for the ids and moments that it makes anew each time."""
+"""Compares messages of a provider in two recordings, apart from ids and times, which are new in every conversation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 
 def same_but_for_ids(one: bytes, other: bytes) -> dict[str, str] | None:
-    """Return the ids of ``one`` with their counterparts in ``other``; None if the two differ in more."""
+    """Return the ids of the message ``one`` with their counterparts in ``other``.
+
+    Returns None if the two messages differ in anything but ids and times, or if ids do not correspond one to one.
+    """
     if one == other:
         return {}
     try:
@@ -22,11 +25,11 @@ def same_but_for_ids(one: bytes, other: bytes) -> dict[str, str] | None:
 
 
 _ID = re.compile("id|.*(_id|Id)")
-"""The name of a field with an id. Those of ``paid`` and ``valid`` are none."""
+"""The names of fields that hold ids. ``paid`` and ``valid`` end in the same letters and do not match."""
 
 
 def _is_made(text: str) -> bool:
-    """Whether a provider made this anew. What is short and has no digit is a name, such as that of a voice."""
+    """Return whether a provider generated this id. A short text without digits is a name, such as that of a voice."""
     return len(text) >= 16 or any(character.isdigit() for character in text)
 
 

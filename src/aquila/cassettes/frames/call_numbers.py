@@ -12,31 +12,37 @@ import re
 from typing import Any
 
 ONE_THAT_IS_NEW = "one that is new"
-"""Shown as the recorded value where the client should have sent a new id, and sent one that it has used."""
+"""Shown as the recorded value where the client should have sent a new id and sent one that it had used before."""
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]')
+"""Strings and brackets of JSON. Strings are tokens, so that brackets and names within them do not count."""
 _VALUE = re.compile(rb"\s*:\s*(-?\d+)(?![\d.eE])")
+"""A whole number as the value of a key."""
 
 
 def number_of_call(value: Any) -> int | None:
-    """Return the number of a call; None for whatever else a message is."""
+    """Return the number of a JSON-RPC call; None for any other message, and for a call with a text as its id."""
     if not isinstance(value, dict) or "jsonrpc" not in value or "method" not in value:
         return None
     number = value.get("id")
-    return number if type(number) is int else None
+    return number if type(number) is int else None  # not isinstance: a bool is an int
 
 
 class CallNumbers:
-    """The calls of a client in one replay."""
+    """The calls of a client in one replay. Belongs to its ``ClientIds``; numbers are added, never removed."""
 
     def __init__(self) -> None:
+        # By recorded number, the one of this run; and all numbers that the client has used in this run.
         self._now_of: dict[int, int] = {}
         self._taken: set[int] = set()
         self.has_changes = False
         """Whether any number differs from the recorded one."""
 
     def expect(self, recorded: int, now: int) -> int | str:
-        """Return the number that a call with the number ``now`` should have; a text if it should have a new one."""
+        """Return the number that the client should have sent for a ``recorded`` one, when it has sent ``now``.
+
+        Returns the text ``ONE_THAT_IS_NEW`` if any new number would do, and ``now`` is not new.
+        """
         known = self._now_of.get(recorded)
         if known is not None or now not in self._taken:
             return now if known is None else known
@@ -64,7 +70,8 @@ class CallNumbers:
 
 
 def _replace_id(data: bytes, now: int) -> bytes:
-    """Put another number at the ``id`` at the top of an object."""
+    """Replace the number of the ``id`` at the top of a JSON object."""
+    # In the bytes, not by parsing and writing: all else of the message must be delivered as it was recorded.
     depth, place = 0, None
     for token in _TOKEN.finditer(data):
         text = token[0]

@@ -1,9 +1,9 @@
-"""Ids that a client makes anew in every run: which id of this run stands for which of the recording.
+"""Ids that a client makes anew in every run: which id of this run corresponds to which id of the recording.
 
-``id``, ``stream_id``, ``request_id`` and ``message_id`` at the top of a message, and the ``id`` of its ``item``, are
-made by the client, unless the provider had used the value before. Where one comes up for the first time, any value is
-taken, if it is new too; from then on the two stand for each other. So an id that is used twice differs from two ids,
-and what the provider sends is delivered with the ids of now, in which clients recognise their own.
+The client makes the ``id``, ``stream_id``, ``request_id`` and ``message_id`` at the top of a message, and the ``id`` of
+its ``item``, unless the provider had used the value before. Where the recording has such an id for the first time, the
+client may send any value that is new in this run, too; from then on the two correspond. So an id that is used twice
+differs from two ids. Messages of the provider are delivered with the ids of this run, which the client recognises.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from aquila.cassettes.frames.messages import FrameMessage
 
 _MADE_AT_TOP = ("id", "stream_id", "request_id", "message_id")
 _REPEATED = ("item_id", "previous_item_id")
-"""Fields that say nothing else than an id. In others that are named so, a value may be meant as it was recorded."""
+"""Fields that always hold such an id. In other fields whose names end in ``id``, an unchanged value may be intended."""
 
 _HAS_MADE = re.compile(rb'"(?:id|stream_id|request_id|message_id|item_id|previous_item_id|event_id)"')
 
-_LONGEST = 128
+_LONGEST = 128  # characters of a text that may be an id
 _SHORT = 4
-"""Of an id with fewer characters, such as ``1``, only what is named an id is taken for it."""
+"""An id with fewer characters, such as ``1``, is replaced only in fields whose names end in ``id``."""
 _STRING = re.compile(rb'"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
 _STRING_OF_KEY = re.compile(rb'(?:"(\w{1,64})"\s*:\s*)?"(\w[\w.:~+/=-]{0,%d})"' % (_LONGEST - 1))
 
 
 def has_made_id(data: bytes) -> bool:
-    """Say whether a message has a field that may hold an id that the client has made."""
-    return b'id"' in data and _HAS_MADE.search(data) is not None
+    """Return whether a message has a field that may hold an id that the client made."""
+    return b'id"' in data and _HAS_MADE.search(data) is not None  # the cheap test first: most messages have none
 
 
 class Expected(NamedTuple):
-    """What is expected of a message: the recorded one with ids of now, which stand for these ``new_ids`` of it.
+    """What a message of the client should be: the recorded ``message`` with the ids of this run.
 
-    ``call`` is the recorded number of a call of JSON-RPC, and that of now.
+    ``new_ids`` are recorded ids that occur for the first time, each with the one of this run. ``call`` is the recorded
+    number of a JSON-RPC call and the number of this run.
     """
 
     message: FrameMessage
@@ -48,21 +49,30 @@ class Expected(NamedTuple):
 
 
 class ClientIds:
-    """The ids of one replay. ``frames`` are all of the conversation."""
+    """The ids of one replay, which owns this object. ``frames`` are all frames of the recorded conversation.
+
+    All tables only grow, until the replay is dropped. ``expect`` changes nothing, so that a message can be compared
+    with several lanes; ``keep`` commits what it proposed for the lane that took the message.
+    """
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self._frames = frames
-        self._scanned = 0
+        self._scanned = 0  # how many frames `_first_use` covers
         self._first_use: dict[bytes, int] = {}
-        """Where in the conversation each text first stands that may be an id, as far as that was looked for."""
+        """For each text that may be an id, the first frame that holds it. Filled as far as ``expect`` has needed it."""
         self._now_of: dict[str, str] = {}
+        """The id of this run by recorded id."""
         self._taken: set[str] = set()
+        """The ids that the client has used in this run."""
         self._changed: dict[bytes, bytes] = {}
-        """Recorded ids that are others now, as they are written in JSON, with these."""
+        """Recorded ids that differ in this run, without quotes, with their replacements, with quotes, as JSON."""
         self._calls = CallNumbers()
 
     def expect(self, recorded: FrameMessage, now: FrameMessage, place: int) -> Expected:
-        """Put the ids of a message of now into the recorded one that was sent at a place of the conversation."""
+        """Return what the client should have sent: the recorded message with the ids of the one sent now.
+
+        ``place`` is the number of the recorded message among all frames, from 0.
+        """
         new: dict[str, str] = {}
         before, after = recorded.value, now.value
         if not (isinstance(before, dict) and isinstance(after, dict)):
@@ -87,7 +97,7 @@ class ClientIds:
     def _id_of_now(
         self, recorded: dict[str, Any], now: dict[str, Any], name: str, place: int, new: dict[str, str]
     ) -> Any:
-        """Return what a field that holds a client's id is expected to hold now. An id that is new goes into ``new``."""
+        """Return what a field with a client's id should hold in this run. A new id is added to ``new``."""
         one, other = recorded[name], now.get(name)
         if not (isinstance(one, str) and isinstance(other, str)):
             return one
@@ -102,7 +112,8 @@ class ClientIds:
         return other
 
     def _is_providers(self, text: str, place: int) -> bool:
-        """Say whether a text stands first in what the provider sent, before a place."""
+        """Return whether the first frame with this text came from the provider, before a place."""
+        # Each frame is scanned once, when a place behind it is first asked about.
         while self._scanned < place:
             for written in _STRING.findall(self._frames[self._scanned].data):
                 self._first_use.setdefault(written, self._scanned)
@@ -115,7 +126,7 @@ class ClientIds:
         return not taken and not self._is_providers(text, place)
 
     def keep(self, expected: Expected, recorded: FrameMessage, now: FrameMessage) -> None:
-        """Remember the ids of a message that was the expected one."""
+        """Remember the ids of a message that was as ``expect`` had returned."""
         for one, other in expected.new_ids.items():
             self._now_of[one] = other
             self._taken.add(other)
@@ -126,11 +137,12 @@ class ClientIds:
             self._remember_change(recorded.event_id, now.event_id)
 
     def _remember_change(self, recorded: str, now: str) -> None:
+        # An id with characters that `_STRING` does not find could not be put back by `put_back`.
         if recorded != now and _STRING.fullmatch(written := json.dumps(recorded).encode()):
             self._changed[written[1:-1]] = json.dumps(now).encode()
 
     def rename(self, ids: Mapping[str, str]) -> None:
-        """Let these recorded ids be others now, which the client was told in their place."""
+        """Replace recorded ids of the provider by others. ``ids`` has the new ones, which the client was sent."""
         for recorded, now in ids.items():
             self._now_of[recorded] = now
             self._taken.add(now)
@@ -142,11 +154,12 @@ class ClientIds:
         return bool(self._changed) or self._calls.has_changes
 
     def put_back(self, data: bytes) -> bytes:
-        """Return a message of the provider with ids of now in place of those that the client had made."""
+        """Return a message of the provider with the client's recorded ids replaced by those of this run."""
         data = self._calls.put_back(data)
         found = self._changed.keys() & _STRING.findall(data) if self._changed else ()
-        if not found:  # as in most
+        if not found:  # as in most messages
             return data
+        # One id that is long enough to stand for nothing else: replacing it everywhere is much faster than the pattern.
         if len(found) == 1:
             (recorded,) = found
             if len(recorded) >= _SHORT:
@@ -161,7 +174,7 @@ class ClientIds:
 
 
 def _put_repeated(recorded: Any, now: Any, known: Mapping[str, str]) -> Any:
-    """Return recorded JSON with ids of now wherever a field that is named an id repeats one."""
+    """Return recorded JSON with the ids of this run in each field whose name ends in ``id`` and that repeats one."""
     if isinstance(recorded, dict) and isinstance(now, dict):
         return {
             key: _repeat_id(key, value, now.get(key), known)

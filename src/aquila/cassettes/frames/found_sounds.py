@@ -1,8 +1,8 @@
 """Finds the sound in the frames of a conversation, and which pieces of it belong together.
 
-A piece is a long text in base64 in JSON that speaks of audio: a key on the way to it, or a ``type`` or ``mimeType``
-beside it. Or it is a binary frame. Pieces that stand in the same place are one sound as long as they follow each other:
-of a client until it says something else, of a provider for one item of an answer, or to the end of its turn.
+A piece is a binary frame, or a long text in base64 in JSON that mentions audio: in a key above the text, or in a
+``type`` or ``mimeType`` beside it. Pieces at the same place of their messages are one sound as long as they follow each
+other: those of a client until it sends something else, those of a provider within one item of an answer or one turn.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from aquila.cassettes.frames.sound_formats import (
 from aquila.cassettes.model import RecordedChunk
 
 _LONG = 64
-"""Characters of a text in base64 that is taken for sound."""
+"""The fewest characters of a text in base64 that is taken for sound."""
 _LONG_TEXT = re.compile(rb'"[A-Za-z0-9+/_-]{%d}' % _LONG)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _KINDS = ("type", "event", "mimeType", "mime_type")
 _MIMES = ("mimeType", "mime_type")
+# Gemini's Live API has no ids for items: one of these fields ends the sound of a turn.
 _ENDS_TURN = re.compile(rb'"(?:turnComplete|generationComplete|interrupted)"')
-_DEEPEST = 16
+_DEEPEST = 16  # levels of JSON that are searched
 
 
 class PieceOfSound(NamedTuple):
-    """A piece: the base64 as it stands in the frame, empty for a binary frame; its bytes, and the sound it is of."""
+    """A piece of sound in one frame.
+
+    ``text`` is the base64 as it stands in the frame, empty for a binary frame, and ``data`` the decoded bytes.
+    ``sound`` is the number of the sound, from 0, and ``url_safe`` says which alphabet of base64 the text uses.
+    """
 
     text: str
     data: bytes
@@ -45,24 +50,26 @@ class PieceOfSound(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """What is known of a sound: its format, and how it begins."""
+    """What is known of a sound: its format, if it was declared, and its first 16 bytes."""
 
     form: SoundFormat | None
     beginning: bytes
 
 
 class SoundFinder:
-    """Finds the sound in one conversation, whose handshake had ``url``. Chunks are given in their order."""
+    """Finds the sound in one conversation, whose handshake had ``url``. ``find`` is called for its chunks in order."""
 
     def __init__(self, url: str) -> None:
         self.sounds: list[Sound] = []
-        """Those that were found, by their numbers."""
+        """The sounds found so far, by their numbers."""
         self._of_binary = read_query(url)
+        # The format that the last message about it declared, for what the client sends (True) and receives (False).
         self._declared: dict[bool, SoundFormat] = {}
+        # The number of the sound that the next piece at a place continues. `_end_sounds` removes entries.
         self._open: dict[tuple[Any, ...], int] = {}
 
     def find(self, chunk: RecordedChunk) -> list[PieceOfSound]:
-        """Return the sound of a chunk."""
+        """Return the pieces of sound in a chunk. A chunk that is no frame has none."""
         try:
             frame = read_event(chunk)
         except NotAFrame:
@@ -86,6 +93,7 @@ class SoundFinder:
     def _find_in(self, message: dict[str, Any], frame: Frame) -> Iterator[PieceOfSound]:
         for place, text, mime in _sounds_of(message):
             decoded = _decode(text)
+            # A reference replaces the text where it stands (see `sound_chunks`), so that place must be the only one.
             if decoded is None or frame.data.count(b'"%b"' % text.encode()) != 1:
                 continue
             data, url_safe = decoded
@@ -94,7 +102,7 @@ class SoundFinder:
             key = frame.sent, place, message.get("item_id"), message.get("content_index"), form
             try:
                 number = self._number_of(key, form, data)
-            except TypeError:  # an id that is no text
+            except TypeError:  # `item_id` is a list or an object, which cannot be a key
                 continue
             yield PieceOfSound(text, data, number, url_safe)
 
@@ -104,13 +112,13 @@ class SoundFinder:
                 self._declared[sent] = form
 
     def _number_of(self, key: tuple[Any, ...], form: SoundFormat | None, data: bytes) -> int:
-        if key not in self._open or suffix_by_beginning(data) == ".wav":  # each file of its own
+        if key not in self._open or suffix_by_beginning(data) == ".wav":  # a piece with a header is a file by itself
             self._open[key] = len(self.sounds)
             self.sounds.append(Sound(form, data[:16]))
         return self._open[key]
 
     def _end_sounds(self, *, sent: bool) -> None:
-        """End the sounds of one side that belong to no item."""
+        """End the sounds of one side that belong to no item. Those of an item need no end: no other item has its id."""
         for key in [key for key in self._open if key[0] is sent and (sent or key[1] != "binary") and not any(key[2:3])]:
             del self._open[key]
 
@@ -126,7 +134,7 @@ def _parse_object(data: bytes) -> dict[str, Any] | None:
 def _sounds_of(
     value: Any, place: tuple[str, ...] = (), *, is_spoken: bool = False, mime: str = "", depth: int = 0
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Yield where JSON has sound, the text of it, and the media type that stands beside it."""
+    """Yield for each sound in JSON its place, its text in base64, and the media type beside it, empty if none is."""
     if depth > _DEEPEST:
         return
     if isinstance(value, list):
@@ -147,7 +155,10 @@ def _sounds_of(
 
 
 def _decode(text: str) -> tuple[bytes, bool] | None:
-    """Decode base64 that is written as an encoder would. Return the bytes, and whether the alphabet is that of URLs."""
+    """Decode base64. Return the bytes, and whether the alphabet is the URL-safe one.
+
+    Returns None for other text, and for base64 that encoding the bytes again would not restore to the letter.
+    """
     try:
         data = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
     except (ValueError, binascii.Error):

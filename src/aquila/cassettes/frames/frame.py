@@ -1,9 +1,9 @@
 """The frames of a conversation, and how they are stored.
 
 The interaction of a WebSocket has the handshake as its request (``GET`` of a ``ws`` or ``wss`` URL) and the answer to
-it as its response. If that is 101, the chunks of the response are the frames, each one a server-sent event of its own,
-in the order in which they were seen. So all that is made for event streams serves conversations too: journals, large
-bodies, tables, and secrets that are split over events.
+the handshake as its response. If the status is 101, the chunks of the response are the frames in the order in which
+they were seen, each one a server-sent event. So the code for event streams also works for conversations: journals,
+large bodies, tables, and the search for secrets that are split over events.
 
     data: {"type":"session.created"}            the provider sent a text
     event: sent                                 the client sent one
@@ -31,7 +31,7 @@ SWITCHED = 101
 """The status of a handshake that was accepted. No answer of plain HTTP is stored with it."""
 
 BROKEN, WITHOUT_CODE = 1006, 1005
-"""Codes of a close that stand for a connection that broke off, and for a close without one. Neither is ever sent (RFC
+"""Codes that stand for a connection that broke off, and for a close frame without a code. Neither may be sent (RFC
 6455, 7.4.1)."""
 
 Side: TypeAlias = Literal["client", "provider"]
@@ -63,8 +63,8 @@ class Frame(NamedTuple):
 class Close(NamedTuple):
     """How a conversation was closed: by whom, with which code (RFC 6455, 7.4) and reason. ``at`` is as in a frame.
 
-    One that broke off, that the client left without closing it, or that was open when its test ended has none; the
-    ``end`` of its response says which.
+    A conversation has no close if the connection broke off, if the client left without a close frame, or if it was open
+    when its test ended; the ``end`` of its response says which.
     """
 
     by: Side
@@ -87,24 +87,24 @@ def store_frame(frame: Frame) -> RecordedChunk:
 
 
 def is_stored_readable(frame: Frame) -> bool:
-    """Whether the bytes of a frame stand in its event as they are. Nobody finds a secret in those of another."""
+    """Return whether the event of a frame has its bytes as they are. In base64, no search would find a secret."""
     return _form_of(frame) not in _IN_BASE64
 
 
 def is_in_base64(chunk: RecordedChunk) -> bool:
-    """Say whether a chunk is such a frame: what stands in it is in base64."""
+    """Return whether a chunk is a frame that is stored in base64."""
     return chunk.data.startswith(_HEADS_OF_BASE64)
 
 
 def find_base64(chunk: RecordedChunk) -> tuple[int, int] | None:
-    """Return where in a chunk that ``is_in_base64`` that stands; None for any other."""
+    """Return where the base64 of a chunk begins and ends, as offsets; None if the chunk is not ``is_in_base64``."""
     if not is_in_base64(chunk):
         return None
     return chunk.data.find(_ONE_LINE) + len(_ONE_LINE), len(chunk.data) - len(b"\n\n")
 
 
 def _form_of(frame: Frame) -> str:
-    if b"\r" in frame.data:  # ends a line of an event stream too
+    if b"\r" in frame.data:  # would end a line of the event (a bare CR does, too), and be lost
         return _ESCAPED if frame.is_text else _BINARY
     if frame.is_text:
         return _PLAIN
@@ -126,15 +126,15 @@ def store_close(close: Close) -> RecordedChunk:
 
 
 def read_frames(chunks: Iterable[RecordedChunk]) -> Iterator[Frame | Close]:
-    """Return, one by one, the frames that chunks were stored from, and how the conversation was closed, if it was.
+    """Yield the frames that chunks were stored from, and the close of the conversation, if it has one.
 
-    Raises ``NotAFrame`` when it comes to one that is none.
+    Raises ``NotAFrame`` at the first chunk that is neither.
     """
     return map(read_event, chunks)
 
 
 def frames_of(interaction: Interaction) -> list[Frame | Close] | None:
-    """Return what was said in a conversation; None for what is none, was refused, or cannot be read."""
+    """Return the frames and the close of an interaction; None if it is no conversation, was refused, or is damaged."""
     if interaction.kind != "websocket" or interaction.response.status != SWITCHED:
         return None
     try:
@@ -161,7 +161,8 @@ def _event(name: str, lines: list[bytes], at: int) -> RecordedChunk:
 def read_event(chunk: RecordedChunk) -> Frame | Close:
     """Return the frame that a chunk was stored from, or how the conversation was closed. Raises ``NotAFrame``."""
     stored = chunk.data
-    if stored[-2:] == b"\n\n":  # most are text in one line
+    # The fast path: nearly all frames are text in one line. Anything else is parsed below.
+    if stored[-2:] == b"\n\n":
         count = stored.count(b"\n")
         if count == 2 and stored.startswith(_ONE_LINE):
             return Frame(stored[len(_ONE_LINE) : -2], False, True, chunk.at)

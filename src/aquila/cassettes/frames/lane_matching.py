@@ -14,14 +14,14 @@ from aquila.cassettes.frames.sounds import SoundPiece, cut_piece, find_piece, ma
 from aquila.cassettes.matching.body_lines import count_of
 
 _SOON = 8
-"""How many messages may be sent before one by others of the program, who are late."""
+"""How many messages ahead ``comes_early`` looks: a program that sends from several threads may change their order."""
 
 
 class Mismatch(NamedTuple):
     """Why a message is not what a lane expects.
 
-    ``place`` is that of the recorded one, and ``expected`` what it says with ids of now; both None if the lane has no
-    further one. For sound, ``sound`` says what is wrong with it.
+    ``place`` is that of the recorded message, and ``expected`` is that message with the ids of this run. Both are None
+    if the lane has no further message. For sound, ``sound`` says in words what differs.
     """
 
     place: int | None
@@ -30,10 +30,11 @@ class Mismatch(NamedTuple):
 
 
 class LaneMatcher:
-    """The messages of a client in one lane, and how far it has sent them.
+    """The messages of a client in one lane, and how many of them it has sent.
 
-    They come in their order, but that a message that has nothing to do with a sound may come earlier or later among
-    the pieces of it.
+    Messages must come in their recorded order, with one exception: among the pieces of a sound, a message that has
+    nothing to do with the sound may come earlier or later. Belongs to one ``ConversationReplay``, whose owner holds a
+    lock. The attributes below describe the sound that is being sent; they are reset when something ends that sound.
     """
 
     def __init__(
@@ -45,24 +46,25 @@ class LaneMatcher:
         self._reader = reader
         self._ids = ids
         self._sound: SoundPiece | None = None
-        """The recorded piece that was sent last, or in part, if nothing has ended its sound."""
+        """The recorded piece that was sent last, in whole or in part. None when no sound is being sent."""
         self._sound_of_now = FrameMessage(b"", is_text=True)
-        """What stands around the sound now."""
+        """The message around the last piece that the client sent, without its sound."""
         self._next_piece = 0
-        """The number of the message with the piece that comes next, or of where that is looked for."""
+        """The number of the recorded message that has the next piece, or at which the search for it begins."""
         self._heard = 0
-        """How many bytes of it were sent."""
+        """How many bytes of the next piece were sent."""
         self._next_other = 0
-        """The number of the message from which on one is looked for that may float among the pieces."""
+        """The number at which the search for a message begins that may float among the pieces of a sound."""
         self._passed_over: SoundPiece | None = None
+        """A recorded sound that ``pass_over`` has skipped. Its pieces are ignored until another message is taken."""
         self._refused: tuple[Expected, FrameMessage, FrameMessage] | None = None
-        """What was expected, as it is now and as it was recorded, and the message that came in its place."""
+        """The arguments of ``ClientIds.keep`` for the message that was refused last, for ``pass_over``."""
         self._messages: dict[int, FrameMessage] = {}
         self._pieces: dict[int, SoundPiece | None] = {}
-        """Recorded messages that were read, and the sound that they are, by number."""
+        """Recorded messages that were read, and the pieces of sound in them, by number. ``_take`` removes both."""
 
     def take(self, now: FrameMessage) -> Mismatch | None:
-        """Take a message that the client sends. Return why it is not the one that is expected, or None if it is."""
+        """Take a message that the client sends. Return None if it was expected, else why it was not."""
         self._refused = None
         if self._is_passed_over(now):
             return None
@@ -80,9 +82,10 @@ class LaneMatcher:
         return self._take_in_order(now)
 
     def take_same(self, data: bytes, is_text: bool) -> bool:
-        """Take a message that is the recorded one to the byte, if nothing else can be meant: neither read nor redacted.
+        """Take a message that equals the recorded one byte by byte, without parsing and redacting it. The fast path.
 
-        That is so where no sound is being heard, and the message is none and names no id that a client makes.
+        Return False, and change nothing, if ``take`` has to decide: where the bytes differ, where the message may name
+        an id that the client made, and where it may be sound or a sound is being sent.
         """
         if self.lane.is_taken or self._sound is not None or self._passed_over is not None or self._heard:
             return False
@@ -94,9 +97,9 @@ class LaneMatcher:
         return True
 
     def comes_early(self, now: FrameMessage) -> bool:
-        """Say whether a message that is not the next one is among those that come soon after it.
+        """Return whether a message that was refused is one of those that are recorded soon after the expected one.
 
-        More of a sound that is expected is not: it is another sound.
+        Returns False for a piece of a sound that is expected: that the bytes differ is no question of order.
         """
         expected = self._sound or (None if self.lane.is_taken else self._piece_at(self.lane.taken))
         if expected is not None:
@@ -127,7 +130,7 @@ class LaneMatcher:
             if piece is None or piece.data:
                 mismatch = self._compare(number, now)
                 break
-            number += 1  # a piece of no bytes, which need not be sent
+            number += 1  # an empty piece of sound, which the client need not send
         if mismatch is None:
             for skipped in range(first, number):
                 self._take(skipped)
@@ -149,7 +152,11 @@ class LaneMatcher:
         return None
 
     def _hear(self, number: int, piece: SoundPiece, now: SoundPiece, expected: Expected) -> Mismatch | None:
-        """Compare the bytes of a piece of now with what is left of the recorded sound, which begins in ``piece``."""
+        """Compare the bytes of a piece that the client sent with what is left of the recorded sound.
+
+        ``number`` and ``piece`` are the recorded piece at which the comparison begins.
+        """
+        # Nothing of `self` changes before the whole piece has been compared, so a mismatch leaves the lane as it was.
         first = piece.around
         data, at = memoryview(now.data), 0
         heard = self._heard if number == self._next_piece else 0
@@ -179,7 +186,7 @@ class LaneMatcher:
         return None
 
     def pass_over(self) -> None:
-        """Go on as if the message that was refused last had been the expected one. Of sound, as if all of it had."""
+        """Go on as if the message that was refused last had been the expected one, or, for sound, all of that sound."""
         if self.lane.is_taken:
             return
         if self._refused is not None:
@@ -198,7 +205,7 @@ class LaneMatcher:
         self._sound, self._heard = None, 0
 
     def _is_passed_over(self, now: FrameMessage) -> bool:
-        """Say whether a message is a piece of sound that was passed over."""
+        """Return whether a message is a piece of the sound that ``pass_over`` has skipped."""
         passed = self._passed_over
         piece = cut_piece(now, passed.place) if passed is not None else None
         return bool(passed and piece and self._reader.are_equal(passed.around, piece.around))
@@ -227,7 +234,7 @@ class LaneMatcher:
         return self._pieces[number]
 
     def _follow(self, piece: SoundPiece, start: int) -> tuple[int, SoundPiece] | None:
-        """Find the next piece of a sound, from a number on; what may float among its pieces is passed by."""
+        """Return the number and the next piece of a sound, from a number on. Messages that may float are skipped."""
         for number in range(start, len(self.lane.sent)):
             if number in self.lane.ahead:
                 continue
@@ -265,7 +272,7 @@ class LaneMatcher:
 
     @property
     def awaited_bytes(self) -> int:
-        """How many bytes are missing of a sound that has begun."""
+        """How many bytes of a sound that the client has begun to send are still missing."""
         left = -self._heard
         following = self._follow(self._sound, self._next_piece) if self._heard and self._sound is not None else None
         while following is not None:

@@ -1,8 +1,8 @@
-"""What of a recorded conversation has happened, and which frames of the provider may be delivered.
+"""How far a replay has come in a recorded conversation, and which frames of the provider may be delivered.
 
-A frame of the provider is delivered after those that it sent before it, and after every frame that the client had sent
-before it. Where frames name a stream (``stream_id`` at the top of their JSON) each stream is a lane: its frames wait
-for those of its own lane, and for those that are in none. Frames that are in no lane wait for all.
+A frame of the provider is delivered after all frames, of either side, that were recorded before it. Where frames name a
+stream (``stream_id`` at the top of their JSON), each stream is a lane: its frames wait only for frames of their own
+lane and for frames that name no stream. Frames that name no stream wait for all.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ _STREAM_ID = b'"stream_id"'
 
 
 class Lane:
-    """The frames of one stream, or those that name none: their places in the conversation, and how far each side is."""
+    """The frames of one stream, or all that name no stream, and how many of them each side has sent in this replay.
+
+    ``Lanes`` owns its lanes; only ``Lanes.take`` and ``Lanes.deliver`` change them.
+    """
 
     __slots__ = ("ahead", "given", "name", "received", "sent", "taken")
 
     def __init__(self, name: str | None) -> None:
         self.name = name
+        # Places among all frames, in rising order. Arrays: a conversation may have a million frames.
         self.sent = array("Q")
         self.received = array("Q")
         self.taken = 0
-        """How many frames the client has sent, up to the first that it has not."""
+        """How many frames the client has sent without a gap: the number, from 0, of the first that is missing."""
         self.ahead: set[int] = set()
-        """The numbers, from 0, of those that it has sent behind that one."""
+        """The numbers, from 0, of the frames behind that one that the client has sent already."""
         self.given = 0
         """How many frames of the provider were delivered."""
 
@@ -48,8 +52,9 @@ class Lane:
 
 
 class Senders(NamedTuple):
-    """Who has sent each frame of a conversation: 1 is the client, 0 the provider. ``streams`` are those that some name,
-    by their places.
+    """Who has sent each frame of a conversation: 1 is the client, 0 the provider.
+
+    ``streams`` has the names of streams, by the places of the frames that name one.
     """
 
     by_client: bytearray
@@ -64,7 +69,10 @@ def read_senders(frames: Sequence[Frame]) -> Senders:
 
 
 class Lanes:
-    """The lanes of a conversation, whose frames ``senders`` tells in the order in which they were recorded."""
+    """The lanes of a conversation. ``senders`` says who sent its frames, in the order in which they were recorded.
+
+    Belongs to one ``ConversationReplay`` and is never reset: each replay has new lanes.
+    """
 
     def __init__(self, senders: Senders) -> None:
         by_client, streams = senders
@@ -82,26 +90,27 @@ class Lanes:
             self.without_name.sent.extend(self._sent)
             is_received = map(operator.not_, by_client)
             self.without_name.received.extend(itertools.compress(range(self._end), is_received))
-        self._was_taken = bytearray(self._end)
-        self._first_untaken = 0
+        self._was_taken = bytearray(self._end)  # by place, whether the client has sent the frame
+        self._first_untaken = 0  # index in `_sent` of the first frame that the client has not sent
         self.taken_count = 0
         """How many frames the client has sent."""
         self._unopened = dict(self._by_name)
         """Streams of which the client has sent nothing."""
         self._opened: dict[str, Lane] = {}
-        """The lanes of the others, by the names that they have now."""
+        """The lanes of the others, by the names that the streams have in this run."""
         self._unfinished = {lane for lane in self.all() if lane.received}
         self._stirred = set(self._unfinished)
-        """Lanes in which a frame may have become deliverable."""
+        """Lanes in which a frame may have become deliverable. ``take`` adds to them, ``deliver`` clears them."""
 
     def all(self) -> list[Lane]:
         """Return all lanes, in the order in which the client has opened them."""
         return [self.without_name, *self._by_name.values()]
 
     def candidates(self, stream_id: str | None) -> Iterator[Lane]:
-        """Yield the lanes to which a message of now may belong that names a stream, or none.
+        """Yield the lanes to which a message that the client sends now may belong.
 
-        A stream that is not known may stand for any that the client has not opened, first for one of the same name.
+        ``stream_id`` is the stream that it names, or None. A stream with a new name may correspond to any recorded one
+        that the client has not opened yet; one with the same name is tried first.
         """
         if stream_id is None or stream_id in self._opened:
             yield self.without_name if stream_id is None else self._opened[stream_id]
@@ -112,7 +121,7 @@ class Lanes:
         yield from (lane for lane in self._unopened.values() if lane is not namesake)
 
     def open(self, stream_id: str | None, lane: Lane) -> None:
-        """Remember to which lane a message of now belonged that named a stream, or none."""
+        """Remember that a stream of this run corresponds to a lane. Nothing is remembered without a stream."""
         if stream_id is not None and lane.name is not None:
             self._opened[stream_id] = lane
             self._unopened.pop(lane.name, None)
@@ -142,10 +151,10 @@ class Lanes:
         return bisect.bisect_right(self._sent, place)
 
     def take(self, lane: Lane, number: int) -> None:
-        """Note that the client has sent the frame with a number, from 0, of a lane."""
+        """Note that the client has sent a frame: number ``number``, from 0, of its frames in a lane."""
         self._was_taken[lane.sent[number]] = True
         self.taken_count += 1
-        if number == lane.taken and not lane.ahead:  # in order, as most are
+        if number == lane.taken and not lane.ahead:  # in order, as nearly always
             lane.taken += 1
         else:
             lane.ahead.add(number)
@@ -161,7 +170,7 @@ class Lanes:
 
     def deliver(self) -> list[int]:
         """Return the places of the frames that may be delivered now, in their order, each once."""
-        if not self._stirred:  # as it is each second time
+        if not self._stirred:  # asked again before the client has sent anything
             return []
         places: list[int] = []
         for lane in self._stirred:
@@ -174,7 +183,7 @@ class Lanes:
         return sorted(places)
 
     def _gate_of(self, lane: Lane) -> int:
-        """Return the place of the first frame that the client has not sent, among those that a lane waits for."""
+        """Return the place of the first frame of the client that a lane waits for. What stands behind it must wait."""
         if lane.name is None:
             return self._end if self.awaited is None else self.awaited
         return min(self._place_of_next(lane), self._place_of_next(self.without_name))
@@ -185,7 +194,7 @@ class Lanes:
 
 def read_stream_id(data: bytes) -> str | None:
     """Return the ``stream_id`` at the top of a message that is JSON; None if it has none."""
-    if _STREAM_ID not in data:  # as most have not
+    if _STREAM_ID not in data:  # most messages are not even parsed
         return None
     try:
         value = json.loads(data)

@@ -24,7 +24,8 @@ from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
 class FrameMessage:
     """A message as it is compared: redacted, and without what the rules leave out.
 
-    ``value`` is the object or list that it is in JSON, or None. ``event_id`` is what it named itself at its top.
+    ``data`` is its redacted bytes. ``value`` is its parsed JSON if that is an object or a list, without what the rules
+    leave out, else None. ``event_id`` is the id at the top of the JSON, which is not compared.
     """
 
     data: bytes
@@ -43,18 +44,20 @@ class FrameMessage:
 
 
 class MessageReader:
-    """Reads and compares messages by the rules of a session. ``redact`` takes secrets out of them."""
+    """Parses and compares messages by the rules of a session. ``redact`` removes secrets from their bytes."""
 
     def __init__(self, rules: MatchRules, redact: Callable[[bytes], bytes]) -> None:
         self.rules = rules
         self._redact = redact
         self.compares = "body" in rules.match_on
-        """Whether it matters what a message says, and not only that one is sent."""
+        """Whether the content of messages is compared, and not only their number."""
+        # The message that was parsed last, a memo of one entry. Not thread-safe, like the replay that owns the reader.
         self._last: tuple[bytes, bool] = b"", False
         self._last_message = FrameMessage(b"", is_text=False)
 
     def read(self, data: bytes, is_text: bool) -> FrameMessage:
-        """Read a message, of now or of a recording. Mostly they are the same, one after the other."""
+        """Parse a message that the client sends, or a recorded one."""
+        # A message and its recorded counterpart are parsed one after the other, and mostly have the same bytes.
         if self._last != (data, is_text):
             self._last_message = self._read(data, is_text)
             self._last = data, is_text
@@ -73,7 +76,7 @@ class MessageReader:
         return FrameMessage(data, is_text, value, event_id if isinstance(event_id, str) else None)
 
     def are_equal(self, recorded: FrameMessage, now: FrameMessage) -> bool:
-        """Say whether the rules hold two messages to be the same."""
+        """Return whether two messages are the same by the rules."""
         if recorded is now or not self.compares:
             return True
         if recorded.is_text != now.is_text or recorded.is_json != now.is_json:
@@ -100,13 +103,13 @@ class MessageReader:
         return text if normalizer is None else normalizing.RequestNormalizer(normalizer).rewrite_text(text)
 
     def as_request(self, message: FrameMessage) -> RecordedRequest:
-        """Return a message as the body of a request, of which ``matching`` says how two differ."""
+        """Return a message as the body of a request, so that ``matching`` can explain how two messages differ."""
         media = "application/json" if message.is_json else "text/plain" if message.is_text else ""
         body = json.dumps(message.value, default=str).encode() if message.is_json else message.data
         return RecordedRequest("GET", "ws://message", (("content-type", media),), body)
 
     def reduce(self, message: FrameMessage) -> CanonicalRequest:
-        """Return what of a message is compared."""
+        """Return the canonical form of a message. Only its kind and its body are set."""
         kind: request_key.Kind
         body: Any
         if message.is_json:

@@ -16,11 +16,11 @@ from aquila.cassettes.matching.miss_message import name_fields, write_difference
 class FrameMiss(NamedTuple):
     """Why no recording answers a message.
 
-    ``title`` says it in one sentence, and ``details`` are lines that show it; whoever raises it adds the cassette, and
-    the command that records. ``number`` is that of the message among those of the client, from 1. ``played_out`` says
-    that the recording has no further one. ``difference`` are the lines that name the fields that differ, and ``group``
-    is equal for misses by the same change; None where there is nothing to compare with. ``found`` are the differences,
-    and ``cure`` and ``ignorable`` are as in ``Explanation``.
+    ``title`` is one sentence, and ``details`` are lines that show both messages; the code that raises the miss adds the
+    cassette and the command that records. ``number`` is that of the message among the client's, from 1. ``played_out``
+    says that the recording has no further message. ``difference`` are the lines that name the fields that differ, and
+    ``group`` is equal for misses that the same change caused; both are None where there is nothing to compare with.
+    ``found`` are the differences. ``cure`` and ``ignorable`` are as in ``matching.miss_message.Explanation``.
     """
 
     title: str
@@ -42,9 +42,10 @@ class FrameMiss(NamedTuple):
 def explain_difference(
     recorded: FrameMessage, now: FrameMessage, reader: MessageReader, *, number: int, count: int, name: str
 ) -> FrameMiss:
-    """Say where a message differs from the recorded one in its place.
+    """Explain where a message that the client sends now differs from the recorded one.
 
-    That is message ``number`` of the ``count`` that the client has sent. ``name`` is that of the recording.
+    The recorded message is number ``number``, from 1, of the ``count`` that the client sent when it was recorded.
+    ``name`` is how messages refer to the recording; it may be empty.
     """
     before, after = reader.reduce(recorded), reader.reduce(now)
     found = find_differences(before, after)
@@ -70,7 +71,10 @@ def explain_difference(
 
 
 def explain_sound(difference: str, *, number: int, count: int, name: str) -> FrameMiss:
-    """Say that the sound that a client sends is another one from message ``number`` of ``count`` on."""
+    """Explain that the sound that a client sends differs from the recorded sound, from message ``number`` on.
+
+    ``difference`` says in words how. ``number``, ``count`` and ``name`` are as in ``explain_difference``.
+    """
     place = f"message {number} of {count} that it had sent{_in(name)}"
     title = f"the sound that the client sends differs from {place}: {difference}"
     return FrameMiss(title, "", number, difference=f"sound: {difference}", group=f"sound {number}")
@@ -79,7 +83,7 @@ def explain_sound(difference: str, *, number: int, count: int, name: str) -> Fra
 def explain_played_out(
     now: FrameMessage, reader: MessageReader, *, count: int, stream: str | None, name: str
 ) -> FrameMiss:
-    """Say that a message is one more than the ``count`` that the client had sent, in all or in a stream."""
+    """Explain that a message is one more than the ``count`` that were recorded of the client, in all or in a stream."""
     held = f"{count_of(count, 'message')} {'was' if count == 1 else 'were'}" if count else "none was"
     client = f"stream {quote_around(stream, 0, 40)}" if stream else "the client"
     return FrameMiss(

@@ -1,7 +1,7 @@
-"""Replays a conversation: what the client sends must be what was recorded, and what the provider sent follows it.
+"""Replays a conversation: checks that the client sends what was recorded, and says which frames it gets for that.
 
-No I/O happens here. Whoever holds the connection says what the client sends, delivers what may be delivered, and ends
-the conversation as it had ended.
+No I/O happens here. The owner of the connection passes in what the client sends, delivers the frames that may be
+delivered, and ends the conversation as the recorded one ended.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from aquila.cassettes.model import End, RecordedChunk
 __all__ = ["AT_ONCE", "ConversationReplay", "Ending", "FrameMiss"]
 
 AT_ONCE = 1000
-"""So many frames are handed out at once at most."""
+"""The most frames that ``deliverable`` returns at once, so that a long conversation is not loaded as a whole."""
 
 _WIDTH = 60
-"""Characters of the line that says what a replay waits for."""
+"""The most characters of the line that says what a replay waits for."""
 
 Ending: TypeAlias = Close | Literal["broken", "left"]
-"""How a conversation ends: closed by one side; broken off without a close; or the client had left it here."""
+"""How a conversation ends: closed by one side; broken off without a close; or left open by the client."""
 
 
 class ConversationReplay:
     """One replay of one conversation. Not thread-safe: its owner holds a lock.
 
-    ``chunks`` and ``response_end`` are those of the recorded response, ``rules`` say what of a message is compared, and
-    ``redact`` takes secrets out of one. ``name`` says in misses where the conversation is recorded. Raises
+    ``chunks`` and ``response_end`` are those of the recorded response. ``rules`` say what of a message is compared.
+    ``redact`` removes secrets from its bytes. ``name`` is how misses refer to the recorded conversation. Raises
     ``NotAFrame`` for chunks that are no frames.
     """
 
@@ -58,15 +58,19 @@ class ConversationReplay:
         self._closed_by_client: Close | None = None
         self._lanes = Lanes(senders_of(self._frames))
         self._due: deque[int] = deque()
-        """The places of frames that may be delivered, and were not."""
+        """The places of frames that may be delivered and were not, because ``deliverable`` returns only so many."""
         self._reader = MessageReader(rules, redact)
         self._ids = ClientIds(self._frames)
-        self._matchers: dict[Lane, LaneMatcher] = {}
+        self._matchers: dict[Lane, LaneMatcher] = {}  # made when a lane gets its first message
         self._refused: tuple[str | None, Lane] | None = None
+        """Stream and lane of the message that was refused last, for ``pass_over``. The next message clears it."""
         self._name = name
 
     def take_sent(self, data: bytes, is_text: bool) -> FrameMiss | None:
-        """Take a message that the client sends. Return why it is not the one that was recorded, or None if it is."""
+        """Take a message that the client sends. Return None if it is as recorded, else why it is not.
+
+        ``data`` is the whole message, in UTF-8 if it ``is_text``.
+        """
         if self._matcher_of(self._lanes.without_name).take_same(data, is_text):
             self._refused = None
             return None
@@ -86,16 +90,16 @@ class ConversationReplay:
         return self._explain_played_out(None, now) if self._lanes.has_streams else self._explain_unawaited(now)
 
     def comes_early(self, data: bytes, is_text: bool) -> bool:
-        """Say whether a message that was refused is one that the client had sent soon after the one that is expected.
+        """Return whether a message that was refused is recorded soon after the one that is expected.
 
-        Who sends from several threads or tasks may have been quicker now than then, in one of them.
+        A client that sends from several threads or tasks does not always send in the same order.
         """
         now = self._reader.read(data, is_text)
         lanes = self._lanes.candidates(read_stream_id(data))
         return self._reader.compares and any(self._matcher_of(lane).comes_early(now) for lane in lanes)
 
     def pass_over(self) -> None:
-        """Go on as if the message that was refused last had been what was recorded. For a run that looks for drift."""
+        """Go on as if the message that was refused last had been the recorded one. For a run that looks for drift."""
         if self._refused is not None:
             self._lanes.open(*self._refused)
             self._matcher_of(self._refused[1]).pass_over()
@@ -108,13 +112,16 @@ class ConversationReplay:
         return matcher
 
     def take_close(self, code: int, reason: str) -> None:
-        """Take that the client closes the conversation. Nothing is delivered any more; it may leave at any time."""
+        """Note that the client closes the conversation, at whatever point. Nothing is delivered after that.
+
+        ``code`` and ``reason`` are those of its close frame.
+        """
         self._closed_by_client = Close("client", code, reason)
 
     def deliverable(self) -> list[Frame]:
         """Return the frames of the provider that may be delivered now, in order. Each is returned once.
 
-        Of many, ``AT_ONCE`` are returned, and the next ones when it is asked again.
+        At most ``AT_ONCE`` are returned; the next call returns those that follow.
         """
         if self._closed_by_client is not None:
             return []
@@ -122,25 +129,25 @@ class ConversationReplay:
         if self._due or len(places) > AT_ONCE:
             self._due.extend(places)
             places = [self._due.popleft() for _ in range(min(len(self._due), AT_ONCE))]
-        if not places:  # as it is each second time
+        if not places:  # asked again before the client has sent anything
             return []
         frames = [self._frames[place] for place in places]
         return list(map(self.with_ids_of_now, frames)) if self._ids.has_changes else frames
 
     def rename(self, ids: Mapping[str, str]) -> None:
-        """Let these recorded ids of the provider be others now, which the client was told in their place."""
+        """Replace recorded ids of the provider by others. ``ids`` has the new ones, which the client was sent."""
         self._ids.rename(ids)
 
     def with_ids_of_now(self, frame: Frame) -> Frame:
-        """Return a frame of the provider with ids of now in place of those that are others now."""
+        """Return a frame of the provider with the ids of this run in place of the recorded ones."""
         data = self._ids.put_back(frame.data) if frame.is_text or frame.data[:1] == b"{" else frame.data
         return frame if data is frame.data else frame._replace(data=data)
 
     @property
     def ended(self) -> Ending | None:
-        """How it ends, once all that was recorded before was sent and delivered; None before that.
+        """How the conversation ends, once everything recorded before its end was sent and delivered; None until then.
 
-        A close by the client is the client's to make: it is named here when it may be awaited, or has been made.
+        A recorded close by the client is returned when only that is missing; the owner then waits for the client.
         """
         if self._closed_by_client is not None:
             return self._closed_by_client
@@ -158,7 +165,7 @@ class ConversationReplay:
 
     @property
     def awaited(self) -> str | None:
-        """Which message of the client the recording waits for, in one line; None if it has sent all."""
+        """A line that describes the next message that the client should send; None if it has sent all."""
         place = self._lanes.awaited
         if place is None:
             return None
@@ -169,9 +176,9 @@ class ConversationReplay:
 
     @property
     def silence(self) -> tuple[int | None, int | None]:
-        """When the frame before the next one of the client had passed, and when that one did, in milliseconds.
+        """The times of the frame before the client's next one and of that next one, in milliseconds since the request.
 
-        None stands for the beginning and for the end of the conversation.
+        The first is None if that frame is the first of all, the second is None if the client has no further frame.
         """
         place = self._lanes.awaited
         count = len(self._frames) if place is None else place
@@ -188,7 +195,7 @@ class ConversationReplay:
         return explain_difference(mismatch.expected, now, self._reader, number=number, count=count, name=self._name)
 
     def _explain_unawaited(self, now: FrameMessage) -> FrameMiss:
-        """Explain a message that names a stream where the client had named none, or none where it always had."""
+        """Explain a message that names a stream although no recorded one did, or that names none although all did."""
         place = self._lanes.awaited
         if place is None:
             return self._explain_played_out(None, now)
@@ -204,13 +211,13 @@ class ConversationReplay:
 def _ending_of(close: Close | None, end: End) -> Ending:
     if close is not None:
         return close
-    if end == "complete":  # written by hand: nobody said how
+    if end == "complete":  # a cassette written by hand, without the event of a close
         return Close("provider", 1000)
     return "broken" if end == "broken" else "left"
 
 
 def _describe_message(frame: Frame) -> str:
-    """Say what a message is in a few words: its ``type``, or the first key of its JSON, or how it begins."""
+    """Describe a message in a few words: its ``type``, or the keys of its JSON, or how its text begins."""
     try:
         value = json.loads(frame.data)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """The chunks of a conversation whose sound lies in files that can be played, and the references to it in the frames.
 
-Where a frame has sound in base64, a reference stands instead: the number of a file, from 1, and which of its bytes the
-text is. Filled in, a frame is what came, byte by byte.
+Where a frame had sound in base64, a template has a reference: the number of a file, from 1, and which of its bytes the
+text encodes. With the references filled in, a frame is byte by byte what came over the wire.
 
     data: {"type":"response.output_audio.delta","delta":"sound 1 from 44, 4800 bytes"}
 
@@ -27,13 +27,16 @@ from aquila.errors import CassetteCorrupt
 _REFERENCE = re.compile(rb"sound ([1-9][0-9]{0,5}) from (0|[1-9][0-9]{0,14}), ([1-9][0-9]{0,14}) bytes(, url-safe)?")
 _QUOTED = re.compile(rb'"(?:%b)"' % _REFERENCE.pattern)
 _MOST_OPEN = 8
-"""Files that a reader has open at a time: a process may open few, and a conversation may have hundreds of sounds."""
+"""The most files that a reader keeps open: a process may open few, and a conversation may have hundreds of sounds."""
 
 _BINARY = (b"event: received-binary\ndata: ", b"event: sent-binary\ndata: ")
 
 
 class SoundReference(NamedTuple):
-    """Which sound stands in a frame: bytes of the file with a number. ``url_safe`` names the alphabet of the base64."""
+    """Which sound stands in a frame: ``size`` bytes from offset ``start`` of file ``number``, from 1.
+
+    ``url_safe`` says that the frame has them in the URL-safe alphabet of base64.
+    """
 
     number: int
     start: int
@@ -113,7 +116,8 @@ class SoundChunks(Sequence[RecordedChunk]):
             return tuple([fill_in(chunk, read) for chunk in self.templates[index]])
 
     def _opened_by(self, opened: ExitStack) -> Callable[[SoundReference], bytes]:
-        files: OrderedDict[int, IO[bytes]] = OrderedDict()  # the one that was read last at the end
+        # The open files, the least recently read first. They are closed when `opened` ends, also after an error.
+        files: OrderedDict[int, IO[bytes]] = OrderedDict()
         opened.callback(lambda: [file.close() for file in files.values()])
 
         def read(reference: SoundReference) -> bytes:
@@ -166,7 +170,7 @@ def fill_in(chunk: RecordedChunk, read: Callable[[SoundReference], bytes]) -> Re
 
 
 def references_in(chunk: RecordedChunk) -> list[SoundReference]:
-    """Return what a chunk has that is a reference, or looks like one."""
+    """Return the references in a chunk, and whatever looks like one."""
     head = _head_of_binary(chunk)
     if head is not None:
         found = _REFERENCE.fullmatch(_content_of_binary(chunk, head))

@@ -1,4 +1,4 @@
-"""In which form the sound of a conversation is, as far as its messages say, and what makes a file of it playable."""
+"""The formats of sound in conversations, as messages and URLs declare them, and the header of a WAV file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _ENCODINGS: dict[str, Encoding] = {
 }
 """What protocols call them."""
 _TAGS: dict[Encoding, int] = {"pcm16": 1, "alaw": 6, "ulaw": 7}
-"""Their numbers in a WAV file."""
+"""The format tags of a WAV file (RFC 2361)."""
+# Samples per second: OpenAI's Realtime API and Gemini's output; G.711; what Gemini's Live API expects as input.
 _REALTIME_RATE, _TELEPHONE_RATE, _GEMINI_INPUT_RATE = 24_000, 8_000, 16_000
+# Others in a message are mistakes, and must not become a header.
 _RATES = range(1, 1_000_000)
 _CHANNELS = range(1, 17)
 
@@ -30,20 +32,21 @@ _BEGINNINGS = (
     (b"\xff\xf2", ".mp3"),
     (b"\x1aE\xdf\xa3", ".webm"),
 )
-"""How files begin that a player knows by themselves."""
+"""How files begin whose format says what they are. ``\\xff\\xf2`` and its kin begin a frame of MP3 without ID3 tags."""
 
 
 class SoundFormat(NamedTuple):
-    """Samples without a header. Only with one can they be played."""
+    """The format of samples without a header, which players cannot read. ``rate`` is in samples per second."""
 
     encoding: Encoding
     rate: int
     channels: int = 1
 
     def header(self, size: int) -> bytes:
-        """Return what stands before so many bytes of samples in a WAV file."""
+        """Return the header of a WAV file with ``size`` bytes of samples."""
         width = 2 if self.encoding == "pcm16" else 1
         frame = width * self.channels
+        # RIFF/WAVE: encodings other than PCM need an extension size in "fmt ", here 0, and a "fact" chunk.
         fields = struct.pack(
             "<HHIIHH", _TAGS[self.encoding], self.channels, self.rate, self.rate * frame, frame, width * 8
         )
@@ -55,26 +58,32 @@ class SoundFormat(NamedTuple):
 
 
 def suffix_of(beginning: bytes, form: SoundFormat | None) -> str:
-    """Return what the name of a file of sound ends with, by how the sound begins."""
+    """Return the ending for a file of sound, such as ``.wav``, by how the sound begins and by its declared format."""
     if (known := suffix_by_beginning(beginning)) is not None:
         return known
     return ".raw" if form is None else ".wav"
 
 
 def suffix_by_beginning(beginning: bytes) -> str | None:
-    """Return the ending of a file that begins as its format says; None for samples, and what is not known."""
+    """Return the ending of a file that begins as its format says; None for bare samples and unknown formats."""
     return next((suffix for mark, suffix in _BEGINNINGS if beginning.startswith(mark)), None)
 
 
 def read_mime(mime: str, *, sent: bool) -> SoundFormat | None:
-    """Read the media type of sound, such as ``audio/pcm;rate=16000``."""
+    """Parse the media type of sound, such as ``audio/pcm;rate=16000``. Returns None if it names no known encoding.
+
+    ``sent`` says that the client sent the sound, which decides the default rate.
+    """
     kind, _, parameters = mime.partition(";")
     rate = parse_qs(parameters.replace(" ", ""), separator=";").get("rate", [""])[-1]
     return _build(kind, rate, _GEMINI_INPUT_RATE if sent else _REALTIME_RATE)
 
 
 def read_query(url: str) -> SoundFormat | None:
-    """Read the format of binary messages from the URL of a handshake, as providers of speech have it."""
+    """Parse the format of binary messages from the query of a handshake's URL, as speech providers take it.
+
+    The parameters are ``encoding``, ``sample_rate`` and ``channels``. Returns None without a known encoding and a rate.
+    """
     query = parse_qs(urlsplit(url).query)
     encoding, rate, channels = ([*query.get(name, ()), ""][0] for name in ("encoding", "sample_rate", "channels"))
     form = _build(encoding, rate, 0)
@@ -83,7 +92,10 @@ def read_query(url: str) -> SoundFormat | None:
 
 
 def read_declared(message: dict[str, Any], *, sent: bool) -> SoundFormat | None:
-    """Read what a message of OpenAI's Realtime API says of the sound that the client sends, or of the provider's."""
+    """Return the format of sound that a message of OpenAI's Realtime API declares; None if it declares none.
+
+    ``sent`` asks for the format of what the client sends, else for that of what the provider sends.
+    """
     side = "input" if sent else "output"
     for about in (message.get("session"), message.get("response")):
         if not isinstance(about, dict):
@@ -100,7 +112,7 @@ def read_declared(message: dict[str, Any], *, sent: bool) -> SoundFormat | None:
 
 
 def default_of(kind: Any) -> SoundFormat | None:
-    """Return the format of sound in a message of a ``type`` where nothing was declared."""
+    """Return the format of sound in a message with a ``type`` of OpenAI's Realtime API, if no format was declared."""
     if kind == "input_audio_buffer.append" or (isinstance(kind, str) and kind.endswith("audio.delta")):
         return SoundFormat("pcm16", _REALTIME_RATE)
     return None

@@ -1,7 +1,7 @@
-"""Sound that a client sends in pieces. Where it is cut depends on the moment, so only its bytes are compared.
+"""Sound that a client sends in pieces. Timing decides where it is cut, so only the joined bytes are compared.
 
-A piece is a binary frame, or JSON with one text in base64 that is sound: in the fields in which providers take it, or
-in any other if several messages in a row are equal but for that text, and it is long.
+A piece is a binary frame, or JSON with sound as one text in base64. That text is in a field in which a known protocol
+takes sound; or in any other field, if it is long and several messages in a row differ in nothing else.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _FIELDS: tuple[Place, ...] = (
 _APPENDS = "input_audio_buffer.append"
 
 _LONG = 160
-"""Characters of a text in base64 that is taken for sound in a field that is not known. No key or hash is so long."""
+"""The fewest characters of base64 that are taken for sound in an unknown field. No key or hash is as long."""
 _LONG_TEXT = re.compile(rb'"[A-Za-z0-9+/_=\\-]{%d}' % _LONG)
-"""How such a text begins in JSON, which may have escapes before its slashes."""
+"""How such a text begins in JSON. The backslash is for ``\\/``, an escape that JSON allows."""
 _OF_SOUND = re.compile(rb'"(?:audio|realtime_?[iI]nput)"')
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 _OF_URLS = str.maketrans("-_", "+/")
@@ -40,8 +40,10 @@ _DEEPEST = 16
 
 
 class SoundPiece(NamedTuple):
-    """A piece of sound: its bytes, where they stood, and the message without them. ``is_known`` says that its field is
-    one for sound."""
+    """A piece of sound: its bytes, their place in the message, and the message without them.
+
+    ``is_known`` says that a known protocol takes sound at this place.
+    """
 
     data: bytes
     place: Place
@@ -50,7 +52,7 @@ class SoundPiece(NamedTuple):
 
 
 def may_be_piece(data: bytes, is_text: bool) -> bool:
-    """Say whether a message that was not read may be a piece of sound."""
+    """Return whether a message may be a piece of sound, by its bytes, before it is parsed."""
     return not is_text or _OF_SOUND.search(data) is not None or _LONG_TEXT.search(data) is not None
 
 
@@ -65,7 +67,7 @@ def find_piece(message: FrameMessage) -> SoundPiece | None:
             piece = cut_piece(message, place)
             if piece is not None:
                 return piece
-    if _LONG_TEXT.search(message.data) is None:  # as in most
+    if _LONG_TEXT.search(message.data) is None:  # most messages have no long text and need no search
         return None
     long = [place for place, text in _texts_of(message.value) if len(text) >= _LONG and _is_base64(text)]
     piece = cut_piece(message, long[0]) if len(long) == 1 else None
@@ -73,11 +75,11 @@ def find_piece(message: FrameMessage) -> SoundPiece | None:
 
 
 def may_float(message: FrameMessage, piece: SoundPiece) -> bool:
-    """Say whether a message has nothing to do with a sound: it may come earlier or later among its pieces.
+    """Return whether a message has nothing to do with a sound, so that it may come anywhere among its pieces.
 
-    A client that listens and speaks at once sends it whenever it is due. What belongs to the sound, such as its end, is
-    of one family with it: ``input_audio_buffer.commit``, or the same key at the top. Of a protocol that is not known
-    nobody can tell.
+    A client that listens and speaks at once sends such a message whenever it is due. A message that belongs to the
+    sound, such as its end, has a ``type`` of the same family (``input_audio_buffer.commit``) or the same first key. In
+    an unknown protocol the two cannot be told apart, so no message may float.
     """
     return piece.is_known and bool(piece.place) and _family_of(message) not in (None, _family_of(piece.around))
 
@@ -91,7 +93,7 @@ def _family_of(message: FrameMessage) -> str | None:
 
 
 def cut_piece(message: FrameMessage, place: Place) -> SoundPiece | None:
-    """Return the piece of sound that a message has at a place, if it has one there."""
+    """Return the piece of sound that a message has at a place; None if it has none there."""
     if not place:
         if message.is_text or message.is_json:
             return None

@@ -1,4 +1,4 @@
-"""The frames of a conversation that is so long that its chunks lie in a file: they are read when they are needed."""
+"""The frames of a long conversation, whose chunks lie in a file. They are read when they are needed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import RecordedChunk
 
 _PAGE = 256
-"""So many chunks are read at once."""
+"""How many chunks are read at a time."""
 
 
 def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close | None]:
-    """Return the frames of a conversation, and how it was closed, if it was. Raises ``NotAFrame``."""
+    """Return the frames of a conversation, and how it was closed, if it was.
+
+    Raises ``NotAFrame`` for a chunk that is none, and ``CassetteCorrupt`` for a file that is missing or was changed.
+    """
     if isinstance(chunks, SoundChunks):
         chunks.check_intact()
         if chunks.size > LARGE_STREAM:
@@ -39,7 +42,7 @@ def open_frames(chunks: Iterable[RecordedChunk]) -> tuple[Sequence[Frame], Close
 def _open_stored(
     chunks: Sequence[RecordedChunk], templates: Iterable[RecordedChunk]
 ) -> tuple[Sequence[Frame], Close | None]:
-    """Find what is a frame, by chunks that may have no sound."""
+    """Find which chunks are frames. ``templates`` are the same chunks, perhaps with references in place of sound."""
     closes: list[int] = []
     by_client = bytearray()
     streams: dict[int, str] = {}
@@ -56,23 +59,24 @@ def _open_stored(
                 streams[len(by_client)] = name
         by_client.append(not is_from_provider(chunk))
     places: Sequence[int] = range(len(by_client))
-    if any(place < len(by_client) for place in closes):  # as none is that was recorded: it stands at the end
+    if any(place < len(by_client) for place in closes):  # only where a file was edited: a recorder writes it at the end
         places = array("Q", [place for place in range(len(chunks)) if place not in closes])
     return StoredFrames(chunks, places, Senders(by_client, streams)), close
 
 
 def senders_of(frames: Sequence[Frame]) -> Senders:
-    """Say who has sent which frame of what ``open_frames`` has given."""
+    """Return who sent each of the frames that ``open_frames`` returned."""
     return frames.senders if isinstance(frames, StoredFrames) else read_senders(frames)
 
 
 class StoredFrames(Sequence[Frame]):
-    """Those of ``chunks`` at some ``places``. They are mostly read in order; those read last are kept."""
+    """The frames at some ``places`` of ``chunks``. They are mostly read in order, so the last page read is kept."""
 
     def __init__(self, chunks: Sequence[RecordedChunk], places: Sequence[int], senders: Senders) -> None:
         self.senders = senders
         self._chunks = chunks
         self._places = places
+        # The place of the first chunk of the page, and its chunks. Replaced by each page that is read.
         self._page: tuple[int, Sequence[RecordedChunk]] = 0, ()
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class StoredFrames(Sequence[Frame]):
         if not start <= place < start + len(page):
             start = place - place % _PAGE
             page = self._chunks[start : start + _PAGE]
-            self._page = start, page  # in one piece: others may read, too
+            self._page = start, page  # one assignment, so that a thread that reads meanwhile sees a pair that fits
         event = read_event(page[place - start])
         if isinstance(event, Close):
             raise NotAFrame("a close is no frame")

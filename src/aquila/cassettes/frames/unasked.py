@@ -1,8 +1,9 @@
-"""What a provider says first, whatever the client does: it is stored first, whenever it came.
+"""Puts the message first that a provider sends without being asked, whenever it came.
 
-Its place among the first messages of the client is a matter of milliseconds. Stored as it fell, a conversation that is
-recorded again would have another order, and a program that waits for it could not be replayed after one that does not.
-Only protocols say which messages these are: of any other it is not known whether the client had to speak before it.
+Milliseconds decide whether it comes before or after the first messages of the client. If it were stored where it came,
+the order would change with each recording; and with the client's messages before it, a program that waits for it before
+it sends anything could not be replayed. Only the protocol says which messages these are: any other message may be an
+answer to the client.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from aquila.cassettes.frames.frame import Frame, NotAFrame, is_from_provider, re
 from aquila.cassettes.model import RecordedChunk
 
 _UNASKED = frozenset({"session.created", "transcription_session.created"})
-"""The ``type`` of messages that come unasked, and first: those of OpenAI's Realtime API and of whoever speaks it."""
+"""The ``type`` of messages that come unasked: those of OpenAI's Realtime API, which other providers have, too."""
 
 
 def put_unasked_first(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk]:

@@ -21,9 +21,9 @@ from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
 WIDTH = 96
 """The width of the text of a miss, in characters. Only a name, a URL or a command may make a line longer."""
 
-_MOST_LINES = 40
-_MOST_COMPARED = 200  # lines of either side that a diff is made of
-_DEEPEST = 32
+_MOST_LINES = 40  # lines of a diff that are shown
+_MOST_COMPARED = 200  # lines of each side that are compared: `SequenceMatcher` takes quadratic time
+_DEEPEST = 32  # levels of JSON that are shown
 
 
 def render_body(request: CanonicalRequest) -> list[str]:
@@ -86,7 +86,11 @@ def _key_order(key: str) -> tuple[bool, str]:
 
 
 def write_unified_diff(recorded: list[str], now: list[str], name: str) -> Iterator[str]:
-    """Yield a unified diff of a recorded body, which has a ``name``, and that of now, unless they are equal."""
+    """Yield a unified diff of two bodies as lines, with line numbers of the whole bodies. Nothing if they are equal.
+
+    ``recorded`` and ``now`` are what ``render_body`` returned for the recorded body and for that of this request;
+    ``name`` is shown as the name of the recorded one.
+    """
     begin = 0
     while begin < min(len(recorded), len(now)) and recorded[begin] == now[begin]:
         begin += 1
@@ -106,6 +110,7 @@ def write_unified_diff(recorded: list[str], now: list[str], name: str) -> Iterat
         yield f"  … and {count_of(len(lines) - _MOST_LINES, 'more line')}"
 
 
+# What `render_body` writes before a value: indentation, the dashes of lists, and a key.
 _LABEL = re.compile(r" *(?:- )*(?:[^\s:\"]{1,30}: )?")
 
 

@@ -1,6 +1,6 @@
-"""JSON by value: how it is read and written so that equal values are written alike.
+"""Reads JSON by value, and writes it so that equal values give the same text.
 
-Whole numbers are integers, no digit is rounded away, the order of keys does not count, and placeholders of redaction
+A number without a fraction is an integer, no digit is rounded away, keys are sorted, and the placeholders of redaction
 are numbered in the order in which they are written.
 """
 
@@ -14,18 +14,22 @@ from typing import Any, NoReturn
 from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
 
 _MOST_DIGITS = 4000
-"""A number with an exponent may have so many digits before or after its point."""
+"""The most digits that a number may have before or after its point.
+
+Without a limit, the 11 characters ``1e100000000`` would become an integer with a hundred million digits.
+"""
 
 
 def encode_canonical(value: Any) -> str:
     """Write a value so that equal ones are written alike."""
     text = _encode(value)
-    # They were numbered in the order in which the request has them, which may be another for an equal request.
+    # Redaction numbered the placeholders by where they stand in the request. An equal request may have its keys, and so
+    # its placeholders, in another order.
     return number_placeholders_anew(text) if "redacted-" in text else text
 
 
 def _encode_number(value: Any) -> list[Any]:
-    """Encode what no float holds. No JSON has a NaN, so this is the encoding of nothing else."""
+    """Encode a ``Decimal`` so that no JSON value has the same encoding: JSON has no NaN."""
     if isinstance(value, Decimal):
         return [_NAN, str(value)]
     raise TypeError(f"{type(value).__name__} is not part of a canonical request")
@@ -66,6 +70,7 @@ def _strip_zeros(text: str) -> Decimal:
     end = len(digits)
     while not digits[end - 1]:
         end -= 1
+    # `exponent` is typed as a letter, too, for NaN and infinity. The parser of JSON gives neither to this function.
     return Decimal((sign, digits[:end], exponent + len(digits) - end))  # type: ignore[operator]
 
 

@@ -1,6 +1,6 @@
-"""Finds the settings under which a request matches a recording: where all that differs is new in every run.
+"""Finds settings under which a request would match a recording, if the two differ only in values new in every run.
 
-A setting is advised only if the request has the key of the recording under it.
+A setting is advised only after both requests have been given the same key under it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 
 _MOST = 50
-"""Differences that are looked at."""
+"""How many differences are examined. Requests that differ in more places differ in what they ask."""
 _LONGEST = 100_000
-"""Characters of a value that is looked at."""
-_LONGEST_PATH = 60
-_MOST_NAMED = 3
+"""How many characters a value that is examined may have: each kind of fresh value is searched for in it."""
+_LONGEST_PATH = 60  # characters of a path that is shown or advised
+_MOST_NAMED = 3  # fields that a sentence names before it counts the others
 _VERSION = re.compile(r"version|(?:^|[.\]])model$", re.IGNORECASE)
-"""Fields in which a date is the name of something that somebody has chosen."""
+"""Fields in which a date is part of a name that somebody chose, as in ``gpt-4o-2024-08-06``, and not a fresh value."""
 _ASKED = re.compile(
     r"""^(?:tools|functions|response_format|text)\b|(?:^|[.\]])(?:content|contents|description|input|instructions|messages
     |model|name|output|arguments|parts|prompt|query|role|system|text|type)(?:\[-?\d+\])*$""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Fields that say what is asked. Nobody is advised to leave one out."""
-_MOST_IGNORED = 5
-_LONGEST_WORD = 64
+_MOST_IGNORED = 5  # fields that one piece of advice leaves out
+_LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _INDEX = re.compile(r"\[-?\d+\]")
 
 Advice: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -44,9 +44,9 @@ Advice: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
 class FreshField(NamedTuple):
-    """A field whose value is another one in every run: but for values of these ``kinds`` it is equal.
+    """A field whose value differs only in fresh values of these ``kinds`` (names in ``KIND_BY_NAME``).
 
-    ``is_whole`` says that the whole value is one of them.
+    ``path`` is where the field stands. ``is_whole`` says that the whole value is one fresh value.
     """
 
     path: str
@@ -55,14 +55,17 @@ class FreshField(NamedTuple):
 
 
 class Cure(NamedTuple):
-    """What is new in every run, and settings under which the request matches: each of ``advice`` alone is enough."""
+    """The fields that are new in every run, and the settings under which the request matches.
+
+    Each entry of ``advice`` is enough by itself.
+    """
 
     fields: tuple[FreshField, ...]
     advice: tuple[Advice, ...]
 
 
 def find_fresh_fields(found: Sequence[Difference]) -> list[FreshField | None]:
-    """For each difference, say whether it is a value that is new in every run."""
+    """Return an entry for each difference: the fresh field that it is, or None if it is something else."""
     return [_fresh_field_of(difference) for difference in found[:_MOST]] + [None] * len(found[_MOST:])
 
 
@@ -103,7 +106,7 @@ def _fresh_parts_of(difference: Difference) -> FreshField | None:
 
 
 def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
-    """Return differences with placeholders for what is new in every run, to tell whether two are by the same change."""
+    """Return differences with placeholders for fresh values, so that equal lists show the same change to a program."""
     masked = [replace(each, recorded=_mask_value(each.recorded), now=_mask_value(each.now)) for each in found]
     # Where nothing else differs, the change is that of the field.
     return [
@@ -118,6 +121,7 @@ def _mask_value(value: Any) -> Any:
     return _normalizer_of(tuple(KIND_BY_NAME)).mask_text(value)
 
 
+# Never cleared: the keys are sets of kinds of one small table, and a normalizer is not changed after it is built.
 @cache
 def _normalizer_of(kinds: tuple[str, ...]) -> Normalizer:
     return Normalizer(kinds)
@@ -129,14 +133,14 @@ def _is_one_value(text: str, kinds: tuple[str, ...]) -> bool:
 
 
 def _kinds_that_differ(recorded: Any, now: Any) -> tuple[str, ...]:
-    """The kinds of values without which two are equal, as few as possible. None where they differ otherwise too."""
+    """Return the fewest kinds of fresh values that explain the whole difference. Empty if something else differs."""
 
     def are_equal(kinds: tuple[str, ...]) -> bool:
         one, other = (_rewrite_value(value, _normalizer_of(kinds)) for value in (recorded, now))
         return bool(one == other)
 
     kinds = tuple(KIND_BY_NAME)
-    if not are_equal(kinds):  # as it is for most: the texts of prompts are long
+    if not are_equal(kinds):  # with all kinds first: for most differences that settles it in one comparison
         return ()
     for name in KIND_BY_NAME:
         if are_equal((name,)):
@@ -158,7 +162,11 @@ def _rewrite_value(value: Any, normalizer: Normalizer) -> Any:
 def find_cure(
     request: RecordedRequest, recorded: RecordedRequest, found: Sequence[Difference], rules: MatchRules
 ) -> Cure | None:
-    """Return the settings under which a request matches a recorded one from which it differs. None if none does."""
+    """Return the settings under which a request would match a recorded one.
+
+    ``found`` are the differences of the two under ``rules``. Returns None if one of them is no fresh value, or if no
+    setting makes the two equal.
+    """
     if not 0 < len(found) <= _MOST:
         return None
     fields = find_fresh_fields(found)
@@ -174,7 +182,7 @@ def find_cure(
     for make_rules in candidates:
         try:
             cured = make_rules()
-        except ConfigError:  # a name of a field that no path can be written for
+        except ConfigError:  # the name of a field cannot be written as a JSON path, so this setting is no advice
             continue
         given = _settings_that_changed(rules, cured)
         known = any(given.keys() == other.keys() for other in advice)
@@ -188,7 +196,8 @@ def find_ignorable(
 ) -> Cure | None:
     """Return the settings that leave out the fields in which a request differs from a recorded one.
 
-    Only fields that say nothing of what is asked: a number, a flag, an id; no prompt, no model and no tool.
+    Only numbers, flags and ids are left out, never a prompt, a model or a tool. ``found`` are the differences under
+    ``rules``. Returns None if another field differs, or if the two would differ even so.
     """
     if not 0 < len(found) <= _MOST_IGNORED or not all(map(_can_be_ignored, found)):
         return None
@@ -215,7 +224,10 @@ def _is_word(value: Any) -> bool:
 
 
 def _ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index: bool = False) -> MatchRules:
-    """Rules that leave fields out. ``any_index`` says so for every element of a list, where several are fresh."""
+    """Return rules that leave fields out. With ``any_index``, fields of several elements of a list become one path.
+
+    Raises ``ConfigError`` for a field that nobody could type.
+    """
     paths = [field.path for field in fresh if not field.path.startswith("query ")]
     if any(len(path) > _LONGEST_PATH or not path.isprintable() for path in paths):
         raise ConfigError("a path that is too long to be typed")
@@ -234,7 +246,7 @@ def _settings_that_changed(before: MatchRules, after: MatchRules) -> Advice:
 
 
 def write_advice(cure: Cure) -> Iterator[str]:
-    """Write what is new in every run, and each setting that cures it, as lines."""
+    """Yield lines that name the fields that are new in every run, and each setting that leaves them out."""
     yield ""
     first, *others = cure.advice
     title = f"If {_describe_fields(cure.fields)} new in every run, "
@@ -260,9 +272,9 @@ def _write_settings(advice: Advice) -> Iterator[str]:
 
 
 def setting_lines(name: str, values: Sequence[str]) -> list[str]:
-    """Write a setting as pytest's ini file takes it."""
+    """Return the lines of a setting in pytest's ini file."""
     line = f"aquila_{name} = {' '.join(values)}"
-    # A path or a pattern takes all of its line.
+    # JSON paths and patterns may hold spaces, so these settings are read line by line.
     fill_lines = name == "ignore" or any(" " in value or value.startswith("/") for value in values)
     if len(values) == 1 or (len(line) < WIDTH and not fill_lines):
         return [line]
@@ -270,7 +282,7 @@ def setting_lines(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _describe_fields(fields: Sequence[FreshField]) -> str:
-    """The beginning of a sentence, up to its verb: ``user (a UUID) is``, ``the date in input is``."""
+    """Return the beginning of a sentence, up to its verb: ``user (a UUID) is``, ``the date in input is``."""
     named = [_describe_field(field) for field in fields[:_MOST_NAMED]]
     if len(fields) > _MOST_NAMED:
         named.append(count_of(len(fields) - _MOST_NAMED, "other field"))
@@ -290,7 +302,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:
-    """Say what is new in every run where something else differs too, so that no setting alone makes the two match."""
+    """Yield a remark on fresh fields, for requests that differ in something else, too, so that no setting is enough."""
     yield ""
     yield from textwrap.wrap(
         f"{_describe_fields(fresh)} perhaps new in every run. If so, recording again is not enough; when nothing else "

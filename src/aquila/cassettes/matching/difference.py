@@ -18,7 +18,7 @@ ABSENT: Final = object()
 """Stands for a value that only the other side has."""
 
 _MOST = 1000  # differences that are listed
-_DEEPEST = 64  # levels of JSON that are compared value by value; deeper ones are compared as text
+_DEEPEST = 64  # levels of JSON that are compared value by value, far from Python's recursion limit; deeper ones as text
 _WEIGHED = 50  # differences that are weighed one by one; each further one weighs 1
 _PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s]+")
 
@@ -108,7 +108,7 @@ def _compare_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterato
             )
     elif isinstance(recorded, list) and isinstance(now, list):
         yield from _compare_lists(path, recorded, now, depth)
-    elif type(recorded) is not type(now) or recorded != now:
+    elif type(recorded) is not type(now) or recorded != now:  # the types, because True == 1 in Python
         yield Difference(path or "body", recorded, now, in_body=bool(path))
 
 
@@ -139,7 +139,7 @@ def weigh_differences(found: Sequence[Difference]) -> float:
 
 
 def _weigh_difference(difference: Difference) -> float:
-    """Return from a little above 0, for a changed word, to 1.1 for a value that has nothing in common."""
+    """Return a weight: a little above 0 for one changed word in a text, up to 1.1 for values with nothing in common."""
     one, other = difference.recorded, difference.now
     if not (isinstance(one, str) and isinstance(other, str)):
         return 1.1 if isinstance(one, dict | list) or isinstance(other, dict | list) else 0.6
@@ -157,6 +157,7 @@ def common_prefix_length(one: str, other: str) -> int:
     shared = min(len(one), len(other))
     if one[:shared] == other[:shared]:
         return shared
+    # Bisection: slices are compared in C, so a few of them cost less than a loop over a prompt's characters.
     low, high = 0, shared
     while low + 1 < high:
         middle = (low + high) // 2
@@ -210,10 +211,10 @@ def _describe_files(values: list[Any], other: Any, width: int) -> str:
 
 
 def identify_change(found: Sequence[Difference]) -> str:
-    """Return a text that is equal for lists of differences by the same change.
+    """Return a short hash that is equal for two lists of differences if the same change of a program caused them.
 
-    Of two texts only the words that differ count: the same edit of a template changes requests that have nothing else
-    in common. The values cannot be read from it.
+    Of two texts only the words that differ are hashed: one edit of a template changes many requests that have nothing
+    else in common. The hash does not reveal the values.
     """
     changes = []
     for difference in found:
@@ -230,7 +231,7 @@ def _text_of(value: Any) -> str:
 
 
 def _last_space(text: str, before: int) -> int:
-    """Where the last word begins that is not wholly before an offset."""
+    """Return the offset behind the last space or line break before an offset, where its word begins; 0 if none."""
     return max(text.rfind(space, 0, before) for space in " \n") + 1
 
 
@@ -253,9 +254,10 @@ def clip_around(text: str, at: int, width: int) -> str:
 
 
 def _cut_around(units: Sequence[str], at: int, room: int, *, before: bool, after: bool) -> str:
-    """Join as many units as fit into the room, around the one at ``at``: a third before it, unless more is free there.
+    """Join as many units as fit into ``room`` characters, around the unit at ``at``.
 
-    A unit is one character as it is shown. ``before`` and ``after`` say that there are more units than these.
+    A third of the room is for what stands before it, and more if what follows needs less. A unit is one character of a
+    text as it is shown, perhaps an escape. ``before`` and ``after`` say that the text goes on beyond the units.
     """
     if not (before or after) and sum(map(len, units)) <= room:
         return "".join(units)

@@ -1,7 +1,8 @@
 """Kinds of values that are new in every run: ids, times, temporary paths. One table, and what the setting names.
 
-The setting ``normalize`` names a kind to leave its values out of the comparison, and the advice of a miss finds kinds
-in values that differ. No pattern here reads a stretch of text more often than a small fixed number of times.
+The setting ``normalize`` names a kind to leave its values out of the comparison. The advice of a miss finds kinds in
+values that differ. No pattern reads a stretch of text more than a small fixed number of times, so that searching takes
+linear time.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from functools import cache
 from typing import NamedTuple
 
 OPEN, CLOSE = "⟨", "⟩"
-"""What a placeholder begins and ends with. To the patterns they are part of a word, as the value that was there."""
+"""What a placeholder begins and ends with. The patterns treat both as letters, like the value that stood there."""
 
+# In place of \b, which would let a value begin or end beside a placeholder, and treats `_` as a letter.
 _BEGIN, _END = f"(?<![0-9A-Za-z{CLOSE}])", f"(?![0-9A-Za-z{OPEN}])"
-# Names of models and versions of APIs have a date behind a dash, or a word behind a date.
+# Names of models and versions of APIs have a date behind a dash (`gpt-4o-2024-08-06`), or a word behind a date.
 _BEGIN_DATE = rf"{_BEGIN}(?<![0-9A-Za-z{CLOSE}][-.])"
 _END_DATE = rf"{_END}(?![-.][0-9A-Za-z{OPEN}])"
 
@@ -38,6 +40,7 @@ _COMPACT_DATE = rf"{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _ZONE = r"(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 _TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?(?: ?[AaPp]\.?[Mm]\.?)?"
 
+# A digit, or letters whose case changes as in few names of programs: most camelCase names have single capitals.
 _NOT_A_WORD = r"(?=[A-Za-z]{0,80}?(?:\d|[a-z][A-Z]{2}|[A-Z]{2}[a-z]))"
 _TEMPORARY_ROOT = (
     r"(?:/private)?/(?:tmp|var/tmp|var/folders/[^/\s]{1,40}/[^/\s]{1,80}/T|dev/shm)/"
@@ -49,10 +52,10 @@ _NAME_IN_PATH = r"[^\\/\s\"'<>|,;:()\[\]{}`⟨⟩]{1,255}"
 class FreshKind(NamedTuple):
     """A kind of value that is new in every run.
 
-    ``name`` is what the setting ``normalize`` calls it, ``called`` what it is called in a sentence, ``example`` one of
-    it. A match of ``pattern`` is the value; only its first group is, if the pattern has one. A text that has fewer
-    characters than ``shortest`` holds none. ``has_identity`` says that two equal values in one request are the same
-    thing: two equal times are a coincidence.
+    ``name`` is its name in the setting ``normalize``, ``called`` its name in a sentence, and ``example`` such a value.
+    A match of ``pattern`` is a value; if the pattern has groups, the first group that matched is. No value has fewer
+    than ``shortest`` characters. ``has_identity`` says that two equal values in one request mean the same thing, as two
+    equal ids do; two equal times are a coincidence.
     """
 
     name: str
@@ -75,6 +78,7 @@ KINDS = (
         "ulid",
         "a ULID",
         "01JDKQ7Z3V8W9X2Y4ZABCDEFGH",
+        # Crockford's base32, without I, L, O and U; 48 bits of time let the first digit be 7 at most.
         rf"{_BEGIN}(?:[0-7][0-9A-HJKMNP-TV-Z]{{25}}|[0-7][0-9a-hjkmnp-tv-z]{{25}}){_END}",
         shortest=26,
     ),
@@ -91,6 +95,7 @@ KINDS = (
         "timestamp",
         "a Unix time",
         "1764000000",
+        # From 2017 to 2033, in seconds, milliseconds, microseconds or nanoseconds.
         rf"{_BEGIN}(?<!\d\.)1[5-9]\d{{8}}(?:\d{{3}}|\d{{6}}|\d{{9}})?(?:\.\d{{1,9}})?{_END}",
         shortest=10,
         has_identity=False,
@@ -156,6 +161,7 @@ KINDS = (
 KIND_BY_NAME: Mapping[str, FreshKind] = {kind.name: kind for kind in KINDS}
 
 
+# Compiled when it is first asked for, because most runs use no kind. One entry for each row of the table.
 @cache
 def pattern_of(name: str) -> re.Pattern[str]:
     """Return the compiled pattern of a kind."""

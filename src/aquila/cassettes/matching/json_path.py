@@ -1,4 +1,4 @@
-"""Paths into JSON, such as ``messages[*].name``. The setting ``ignore`` names with them what is not compared."""
+"""Paths into JSON, such as ``messages[*].name``: the setting ``ignore`` lists the paths of what is not compared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _remove_at(value: Any, steps: tuple[Step, ...]) -> None:
     if isinstance(value, dict) and not isinstance(step, int):
         if step is None:
             if not rest:
-                value.clear()
+                value.clear()  # so the loop below finds no child
             for child in value.values():
                 _remove_at(child, rest)
         elif step in value:
@@ -58,11 +58,12 @@ def _remove_at(value: Any, steps: tuple[Step, ...]) -> None:
                 value[position] = None
 
 
+# Every scope builds its rules from the same few settings. A `JsonPath` is frozen, so all of them can share it.
 @lru_cache(maxsize=256)
 def parse_json_path(text: str) -> JsonPath:
     """Parse a path: ``user``, ``$.user``, ``messages[*].name``, ``tools[0].function``, ``['a.b'][-1]``.
 
-    Raises :class:`~aquila.errors.ConfigError`, which shows from where on the text cannot be read.
+    Raises :class:`~aquila.errors.ConfigError`, whose text shows the part of the path that cannot be read.
     """
     path = text.strip()
     position = 1 if path.startswith("$") else 0

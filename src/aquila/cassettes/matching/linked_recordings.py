@@ -1,6 +1,6 @@
-"""Conversations: the recordings of cassettes that belong together, because one names an id that another has given.
+"""Finds the recordings that belong together because the request of one names an id that the answer of another gave.
 
-If one of them is recorded anew, all are: a provider never gives the same id again.
+If one of them is recorded anew, all must be: a provider never gives the same id again.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.object_memo import ObjectMemo
 
 _LOOKING = ("GET", "HEAD")
-"""Methods that make nothing. Within a conversation they tell what it has made meanwhile."""
+"""Methods that create nothing. Within a conversation, their answers list what the conversation has created so far."""
 
 Recording: TypeAlias = tuple[int, int]
-"""One of several cassettes, and the number (from 0) of a recording in it."""
+"""The number of a cassette in a list, and the number of a recording in it, both from 0."""
 
 
-class _Held(NamedTuple):
-    """What a recording holds: the ids that its request names, every text of that, and the ids that its answer gives."""
+class _RecordingIds(NamedTuple):
+    """The ids that a request names with where each stands, all texts of that request, and the ids its answer gives."""
 
     named: Mapping[str, str]
     values: frozenset[str]
     given: frozenset[str]
 
 
-_held: ObjectMemo[Interaction, _Held] = ObjectMemo(limit=32 * 1024 * 1024)
-_HELD_SIZE = 2048
+# For the whole process, so that the sessions of all tests that share a cassette parse its bodies once. Limit in bytes.
+_known_ids: ObjectMemo[Interaction, _RecordingIds] = ObjectMemo(limit=32 * 1024 * 1024)
+_ROW_SIZE = 2048
+"""An estimate, in bytes, of what a row takes besides the recording that it keeps alive."""
 
 
-def _find_held(recording: Interaction) -> _Held:
-    held = _held.find(recording)
-    if held is None:
+def _read_ids(recording: Interaction) -> _RecordingIds:
+    ids = _known_ids.find(recording)
+    if ids is None:
         request, chunks = recording.request, recording.response.chunks
-        held = _Held(ids_named_by(request), values_in(request), frozenset(ids_given_by(recording)))
-        # Chunks that are no tuple lie in a file.
+        ids = _RecordingIds(ids_named_by(request), values_in(request), frozenset(ids_given_by(recording)))
+        # Chunks that are not in a tuple lie in a file, and take no memory.
         size = sum([len(chunk.data) for chunk in chunks]) if isinstance(chunks, tuple) else 0
-        _held.add(recording, held, request.size + size + _HELD_SIZE)
-    return held
+        _known_ids.add(recording, ids, request.size + size + _ROW_SIZE)
+    return ids
 
 
 class GivenId(NamedTuple):
@@ -52,11 +54,11 @@ class GivenId(NamedTuple):
 
 
 class GivenIds:
-    """Which recordings of one cassette give which ids, and which name them.
+    """Which recordings of one cassette give which ids, and which recordings name them.
 
-    What a request held before any answer did is the client's own id, and no recording gives it. Neither does one that
-    only looks at what its provider has anyway, such as a list of files: what it names stays known. ``keys`` are those
-    of the recordings.
+    An id that stood in a request before it stood in an answer was made by the client, so no recording gives it. Nor do
+    answers that only list what the provider had before, such as all files. ``keys`` are the keys of the recordings, in
+    their order.
     """
 
     def __init__(self, recordings: Sequence[Interaction], keys: Sequence[str]) -> None:
@@ -65,12 +67,12 @@ class GivenIds:
         self._named: list[Mapping[str, str]] = []
         known: set[str] = set()
         for number, each in enumerate(recordings):
-            held = _find_held(each)
-            self._named.append(held.named)
-            known |= held.values
-            if each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(held.named):
+            ids = _read_ids(each)
+            self._named.append(ids.named)
+            known |= ids.values
+            if each.request.method.upper() in _LOOKING and self._givers.keys().isdisjoint(ids.named):
                 continue
-            for value in held.given - known:
+            for value in ids.given - known:
                 self._givers.setdefault(value, number)
 
     def find_in(self, named: Mapping[str, str]) -> list[GivenId]:
@@ -82,7 +84,7 @@ class GivenIds:
         return self._givers.keys()
 
     def links_of(self, given: set[str]) -> Iterator[tuple[int, Hashable]]:
-        """Yield what each recording has in common with others: ids of ``given`` that it gives or names."""
+        """Yield the number of a recording, and an id of ``given`` that it gives or names, for all such pairs."""
         for value, number in self._givers.items():
             yield number, value
         for number, named in enumerate(self._named):
@@ -105,6 +107,7 @@ def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds])
                 links[link].append((which, number))
                 linked[which, number].append(link)
     found, waiting = set(start), list(start)
+    # `pop` from both tables: each recording and each link is followed once, so this takes linear time.
     while waiting:
         for link in linked.pop(waiting.pop(), ()):
             new = [each for each in links.pop(link, ()) if each not in found]

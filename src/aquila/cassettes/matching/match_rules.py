@@ -1,4 +1,4 @@
-"""The rules that say what of two requests is compared: which parts, and what is left out of bodies and queries."""
+"""The rules by which two requests are compared: which parts count, and what is left out of bodies and queries."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ else:
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
 """Every part of a request that ``match_on`` can name, besides ``header:<name>``.
 
-``origin`` is scheme, host and port together. It tells apart only requests that are for no model: one for a model may be
-recorded through a proxy, and is then answered by the recordings of that.
+``origin`` is scheme, host and port together. It counts only for requests that are not for a model: a request for a
+model may have been recorded through a proxy, and the recordings of the proxy then answer it.
 """
 
 LABELS = ("metadata", "prompt_cache_key")
-"""Parts of a body that are no part of what is asked: they tell the provider's books and caches to whom it belongs."""
+"""Fields of a body that do not change the answer: labels for the provider's accounting and for its caches."""
 
 DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
 
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
-    """Says what of a request is compared.
+    """Which parts of a request are compared.
 
     ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
     it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
@@ -69,6 +69,7 @@ class MatchRules:
         if "headers" in names:
             fields |= REQUEST_HEADERS
         ignore = tuple(dict.fromkeys(self.ignore))
+        # The class is frozen, so `object.__setattr__` is the only way to set what is derived from the arguments.
         object.__setattr__(self, "match_on", names)
         object.__setattr__(self, "ignore", ignore)
         object.__setattr__(self, "header_names", frozenset(fields))

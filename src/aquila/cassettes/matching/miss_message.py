@@ -22,9 +22,9 @@ from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_re
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 
-_MOST_PATHS = 8
-_MOST_PREVIEWED = 12  # lines of a body that has nothing to be compared with
-_CANDIDATES = 8
+_MOST_PATHS = 8  # differences that are written
+_MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with
+_CANDIDATES = 8  # recordings that are compared value by value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ def explain_miss(
     request_number: int | None = None,
     advises_settings: bool = True,
 ) -> Explanation:
-    """Say why no recording answers a request.
+    """Explain why no recording answers a request. Length and time are bounded, whatever the cassette holds.
 
-    ``cassette`` names the file and ``command`` is what to type to record; nothing is advised if it is empty.
+    ``cassette`` is the name of the file. ``command`` is what to type to record; if it is empty, nothing is advised.
     ``request_number`` is the place of this request among equal ones, from 1; None if it was never recorded.
     ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it. ``redactor``
     is that of the session, which knows the credentials of its requests; no secret that it finds is shown.
-    ``advises_settings`` says that settings decide what a request matches, and no plugin. Length and time are bounded.
+    ``advises_settings`` is False if a plugin decides what a request matches, so that no setting would help.
     """
     request = redactor.redact_request(request)
     hints_at_origin = compares_origin and "host" not in rules.match_on
@@ -202,9 +202,9 @@ def _find_nearest(
     *,
     advises_settings: bool,
 ) -> _Nearest:
-    """Return the recording that differs least, but first one that a setting makes equal.
+    """Return the recording that a setting would make equal; if there is none, the one that differs least.
 
-    What asks the same with another setting is nearer than what asks something else in similar words. Only a few
+    A request that is equal but for a fresh id is nearer than one that asks something else in similar words. Only a few
     candidates are compared value by value. There must be at least one recording.
     """
     compared: list[tuple[float, int, RecordedRequest, CanonicalRequest, list[Difference]]] = []
@@ -296,7 +296,7 @@ def _find_equal_recordings(
 ) -> list[int]:
     """Return the numbers (from 1) of the recordings with the key of this request.
 
-    Of many recordings only the nearest, and those with the same bytes, are looked at.
+    Keys are computed only for the nearest recordings and for those with the same bytes: a cassette may have thousands.
     """
     key = key_of(request, rules)
     positions = set(find_nearest_recordings(request, recordings, 64))

@@ -1,8 +1,8 @@
-"""The setting ``normalize``: what is new in every run gets the same placeholder on both sides before keys are made.
+"""The setting ``normalize``: replaces values that are new in every run by placeholders, before keys are computed.
 
-A value in a text becomes ``⟨uuid⟩``, another one of its kind in the same request ``⟨uuid 2⟩``. So two ids differ from
-one that is used twice, and another id in the same place is the same request. Numbers follow the order of what is
-compared, not that in which a client wrote the keys of an object.
+The first UUID of a request becomes ``⟨uuid⟩``, the next one ``⟨uuid 2⟩``, wherever they stand. So requests with
+different ids in the same places are equal, and a request with two ids differs from one that uses one id twice. Numbers
+follow the order of comparison, with sorted keys, and not the order in which a client wrote the keys of an object.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ from aquila.cassettes.matching.uploaded_file import UploadedFile
 from aquila.errors import ConfigError
 
 _DATA = re.compile(r"[0-9A-Za-z+/=_-]{1000,}")
-"""A stretch of text that is data, such as a file in Base64. Nothing is searched for in it, which could take long."""
+"""A stretch of text that is data, such as a file in base64. It is not searched: that could take long, and find ids."""
 
 _SLASH, _PERCENT = "\ufdd0", "\ufdd1"
-"""What stands for an escaped slash or percent sign in a path while it is searched: no text holds these."""
+"""Stand for an escaped slash or percent sign while a path is searched. Unicode reserves both as noncharacters."""
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class FreshPart(NamedTuple):
-    """Characters ``start`` to ``end`` of a text are a value of a kind, or of a pattern, with this ``label``."""
+    """A fresh value in a text: the characters from ``start`` up to ``end``.
+
+    ``label`` is the name of its kind, or the user's pattern. ``has_identity`` is as in ``FreshKind``.
+    """
 
     start: int
     end: int
@@ -42,14 +45,15 @@ class FreshPart(NamedTuple):
 
 
 class Normalizer:
-    """Finds in texts what entries of the setting name: a kind of ``fresh_values``, or a pattern between slashes.
+    """Finds fresh values in texts. Not changed after it is built, so all sessions with the same rules can share it.
 
-    Raises ``ConfigError`` for an entry that is neither, and for a pattern that cannot be used.
+    ``entries`` are those of the setting: names of kinds (see ``fresh_values``), or patterns between slashes. Raises
+    ``ConfigError`` for an entry that is neither, and for a pattern that cannot be used.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
         rows = [_read_entry(entry) for entry in entries]
-        # By the table and not by the setting, whose order means nothing.
+        # Sorted as in the table of kinds. The order of the setting must not change keys.
         order = {name: number for number, name in enumerate(fresh_values.KIND_BY_NAME)}
         self._rows = sorted(rows, key=lambda row: (order.get(row[0], len(order)), row[0]))
         labels = "|".join(re.escape(row[0]) for row in self._rows)
@@ -70,6 +74,7 @@ class Normalizer:
                     span = next((span for span in match.regs[1:] if span[0] >= 0), match.span())
                     if span[0] < span[1] and not _overlaps(taken, span):
                         found.append((*span, number, FreshPart(*span, label, has_identity)))
+        # Of overlapping values the one that begins first counts, then the longest, then the first in the table.
         found.sort(key=lambda row: (row[0], -row[1], row[2]))
         parts: list[FreshPart] = []
         done = 0
@@ -84,10 +89,8 @@ class Normalizer:
         return self.replace_parts(text, _placeholder_without_number)
 
     def replace_parts(self, text: str, placeholder: Callable[[FreshPart, str], str]) -> str:
-        """Replace each part of a text. ``placeholder`` is asked what stands for a part, given with its value.
-
-        Until none is left: two matches may have overlapped, and what remains of the one that gave way may hold a third.
-        """
+        """Replace each fresh part of a text with what ``placeholder`` returns for the part and its value."""
+        # Until none is left: of two overlapping values one is replaced, and the rest of the other may be a third one.
         while parts := self.find_parts(text):
             pieces: list[str] = []
             done = 0
@@ -120,7 +123,7 @@ def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
 
 
 def _stretches_of(text: str) -> Iterable[tuple[int, int]]:
-    """The parts of a text that are searched."""
+    """Return where the stretches of a text begin and end that are searched: all but long data."""
     if len(text) < 1000:
         return ((0, len(text)),)
     cuts = [0, *(at for match in _DATA.finditer(text) for at in match.span()), len(text)]
@@ -141,6 +144,7 @@ class RequestNormalizer:
 
     def __init__(self, normalizer: Normalizer) -> None:
         self._normalizer = normalizer
+        # The numbers of values, by label. They grow with each part, so a rewriter serves one request and is dropped.
         self._numbers: dict[str, dict[str, int]] = {}
 
     def rewrite_text(self, text: str) -> str:
@@ -148,7 +152,7 @@ class RequestNormalizer:
         return self._normalizer.replace_parts(text, self._placeholder_for)
 
     def rewrite_path(self, path: str) -> str:
-        """Return the path of a URL with placeholders, and without escapes if it has any, but for slashes."""
+        """Return the path of a URL with placeholders. If it has any, its escapes are decoded, except %2F and %25."""
         kept = path.replace("%2F", _SLASH).replace("%25", _PERCENT)
         plain = unquote(kept, errors="surrogateescape")
         rewritten = self.rewrite_text(plain)
@@ -172,13 +176,13 @@ class RequestNormalizer:
         return tuple(sorted((self.rewrite_text(name), self.rewrite_text(value)) for name, value in rows))
 
     def _known_numbers(self, text: str) -> list[int]:
-        """The numbers of the values of a text, by which texts are sorted that are alike but for these."""
+        """Return the numbers of the fresh values of a text, to sort texts that differ in nothing else."""
         parts = self._normalizer.find_parts(text)
         known = [self._numbers.get(part.label, {}).get(text[part.start : part.end]) for part in parts]
-        return [number or 2**63 for number in known]
+        return [number or 2**63 for number in known]  # a value without a number sorts behind those that have one
 
     def rewrite_json(self, value: Any) -> Any:
-        """Return a JSON value with its texts rewritten, and with those numbers that are new in every run as a whole."""
+        """Return a JSON value with its texts rewritten, and with placeholders for numbers that are fresh as a whole."""
         if isinstance(value, str):
             return self.rewrite_text(value)
         if isinstance(value, list):
@@ -192,7 +196,7 @@ class RequestNormalizer:
     def _rewrite_number(self, value: int | float | Decimal) -> Any:
         try:
             text = str(value)
-        except ValueError:  # an integer with more digits than Python writes
+        except ValueError:  # more digits than `sys.set_int_max_str_digits` lets Python write
             return value
         parts = self._normalizer.find_parts(text)
         if len(parts) == 1 and parts[0][:2] == (0, len(text)):
@@ -211,19 +215,19 @@ class RequestNormalizer:
         return value.with_fields(rewritten) if isinstance(value, UploadedFile) else rewritten
 
     def _rewrite_object(self, value: Mapping[str, Any], rewrite_child: Callable[[Any], Any]) -> dict[str, Any]:
-        """Rewrite keys and values, in the order of the rewritten keys: that of the keys as sent means nothing."""
+        """Rewrite keys and values in the order of the rewritten keys, so that the order as sent does not count."""
         masked = sorted((self._normalizer.mask_text(key), key) for key in value)
         if len({mask for mask, _ in masked}) < len(masked):
             masked.sort(key=partial(self._order_of_twin, value))
         rewritten: dict[str, Any] = {}
         for number, (_, key) in enumerate(masked):
             name = self.rewrite_text(key)
-            # Two dates have the same placeholder, and are two keys all the same.
+            # Two dates as keys have the same placeholder; the number keeps both.
             rewritten[name if name not in rewritten else f"{name} ({number})"] = rewrite_child(value[key])
         return rewritten
 
     def _order_of_twin(self, value: Mapping[str, Any], row: tuple[str, str]) -> tuple[str, str, list[int], str]:
-        """The order of keys that are alike but for their fresh values: by what they hold, without numbers."""
+        """Return a sort key for object keys that differ only in fresh values: what they hold, without its numbers."""
         mask, key = row
         alone = RequestNormalizer(self._normalizer)
         held = json.dumps(alone.rewrite_json(value[key]), sort_keys=True, default=str)

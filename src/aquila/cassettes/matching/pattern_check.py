@@ -1,7 +1,8 @@
-"""Reads the patterns of the setting ``normalize``, and refuses those whose search may take for ever.
+"""Compiles the patterns of the setting ``normalize``, and refuses patterns whose search may take exponential time.
 
-Python's search tries every way in which a pattern can match. Where a repetition holds another one, or alternatives, the
-ways multiply with each round. What is atomic or possessive (``(?>...)``, ``a++``) matches in one way only.
+Python's ``re`` backtracks: it tries every way in which a pattern can match. Where a repetition holds another one, or
+alternatives, the ways multiply with each round. An atomic group or a possessive quantifier (``(?>...)``, ``a++``)
+matches in one way only.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from aquila.errors import ConfigError
 
 _ENDLESS = 1000
-"""Ways in which a repetition without a bound may match, as they are counted here."""
-_MOST_WAYS = _ENDLESS**3
-_MOST_REPEATED_WAYS = 10_000
-_LONGEST = 1000
+"""The number of ways that is counted for a repetition without a bound."""
+_MOST_WAYS = _ENDLESS**3  # of a whole pattern: three repetitions without a bound, one after the other
+_MOST_REPEATED_WAYS = 10_000  # of a repetition with a bound
+_LONGEST = 1000  # characters of a pattern
 
 _QUANTIFIER = re.compile(r"(?:([*+?])|\{(\d*)(,?)(\d*)\})([?+]?)")
 _GROUP = re.compile(
@@ -25,9 +26,10 @@ _GROUP = re.compile(
 
 
 def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
-    """Compile a pattern. ``entry`` is what the user wrote.
+    """Compile a pattern. ``text`` is the regular expression, ``entry`` what the user wrote, with the slashes.
 
-    Raises ``ConfigError``, which says where it is wrong, and what to type.
+    Raises ``ConfigError``, which says where the pattern is wrong and what to type, for a pattern that cannot be read,
+    matches the empty text, or may take too long.
     """
     if len(text) > _LONGEST:
         raise ConfigError(
@@ -36,7 +38,7 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
         )
     try:
         compiled = re.compile(text)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
+    except (re.error, Warning, OverflowError, RecursionError) as error:  # a FutureWarning raises where they are errors
         at = getattr(error, "pos", None)
         where = f" from {text[at:]} on" if at is not None and at < len(text) else ""
         reason = getattr(error, "msg", None) or str(error)
@@ -61,7 +63,7 @@ def compile_pattern(text: str, entry: str) -> re.Pattern[str]:
 
 @dataclass(slots=True)
 class _Group:
-    """A group that is open: where it begins, and in how many ways what was read of it so far can match."""
+    """A group that is not closed yet: where it begins, and in how many ways the part read so far can match."""
 
     start: int
     is_atomic: bool
@@ -119,7 +121,7 @@ def _is_quantifier(found: re.Match[str]) -> bool:
 
 
 def _repeated_ways(ways: int, quantifier: re.Match[str]) -> int | None:
-    """In how many ways a repetition can match of what can match in some ways. None if these are too many."""
+    """Return in how many ways a repetition can match, if what it repeats can match in ``ways``. None if too many."""
     sign, low, comma, high, mode = quantifier.groups()
     if sign:
         least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}[sign]
@@ -128,6 +130,7 @@ def _repeated_ways(ways: int, quantifier: re.Match[str]) -> int | None:
         most = int(high) if high else None if comma else least
     if most is None and ways > 1:
         return None
+    # 2**14 is beyond the limit, so a higher power, which may have millions of digits, is not computed.
     if most is not None and ways > 1 and (most > 13 or ways**most > _MOST_REPEATED_WAYS):
         return None
     if mode == "+":

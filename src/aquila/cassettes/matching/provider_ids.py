@@ -1,8 +1,8 @@
-"""Which ids a request names for a provider to look up, and which an answer gives.
+"""Which ids a request names for a provider to look up, and which ids an answer gives.
 
-A provider that has not given an id itself, in this life, answers a request that names it with an error. What counts is
-the place where the id stands, and the table of places is here. An id of a tool call is in none of them: the history is
-sent in full, the call beside its result, and the provider pairs the two within the request.
+If a live request names an id that was recorded on another day, the provider looks it up and answers with an error. What
+counts is the place where an id stands, and the table of these places is here. The ids of tool calls are not in it: the
+history is sent in full, with each call beside its result, so the provider pairs the two within the request.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from aquila.errors import CassetteCorrupt
 class Protocol(NamedTuple):
     """Where the requests of one protocol name ids.
 
-    ``fields`` are names of fields in a JSON body, at any depth: the value is an id, a list of ids, or an object with an
-    ``id``. ``items`` are objects that stand for what the provider keeps: by their ``type``, the fields that would say
-    all of it instead. ``headers`` are header fields.
+    ``fields`` are names of fields in a JSON body, at any depth; their value is an id, a list of ids, or an object with
+    an ``id``. ``items`` are types of objects that refer, by their ``id``, to something the provider keeps; with each
+    type, the fields that would hold its content instead. ``headers`` are names of header fields.
     """
 
     name: str
@@ -59,7 +59,7 @@ PROTOCOLS = (
     Protocol("AssemblyAI and others that take uploads", fields=("audio_url", "upload_id", "upload_url")),
     Protocol("MCP", headers=("mcp-session-id",)),
 )
-"""The table. Paths and queries are in it for every protocol: an id in a URL is always looked up."""
+"""The table. It does not name paths and queries: an id in a URL is always looked up."""
 
 _FIELDS = frozenset(name for protocol in PROTOCOLS for name in protocol.fields)
 _ITEMS = {kind: whole for protocol in PROTOCOLS for kind, whole in protocol.items.items()}
@@ -71,10 +71,10 @@ _WRITTEN_FREELY = frozenset(
         *("response", "schema"),
     }
 )
-"""Fields whose content a model, a tool or an author has written: nothing in it is looked up."""
+"""Fields whose content a model, a tool or the author of a program wrote freely: a provider looks up nothing in it."""
 
 _BEFORE_MODELS = frozenset({"models", "model", "engines", "deployments"})
-"""Parts of a path behind which the name of a model stands, which every provider knows."""
+"""Parts of a path that are followed by the name of a model, which is not an id that an answer gave."""
 
 _GIVING_HEADERS = frozenset({*_HEADERS, "content-location", "location", "operation-location", "x-goog-upload-url"})
 """Header fields of an answer that give an id, or a URL with one."""
@@ -85,15 +85,15 @@ _RESOURCE_FIELDS = frozenset(
 """Fields of an answer that give an id, besides those whose names end in ``id`` or ``ids``."""
 
 _LARGEST = 16 * 1024 * 1024
-"""Bytes of a body that is looked into; in a larger one is a file, and no id."""
+"""The most bytes of a body that is searched. A larger body is an uploaded file, which names no id."""
 
 _MAY_BE_JSON = re.compile(rb"\s*[{\[]|(?:data|event|id|retry)?:")
 
 
 def ids_named_by(request: RecordedRequest) -> dict[str, str]:
-    """Return the values that a request names for its provider to look up, each with where it stands.
+    """Return the values that a request names for its provider to look up, each with where it stands, for messages.
 
-    Parts of the path are among them, whatever they mean: which of them are ids is known by the answers.
+    All parts of the path are among them. Which of these are ids is known only from the answers that gave them.
     """
     named: dict[str, str] = {}
     parts = urlsplit(request.url)
@@ -134,7 +134,7 @@ def _named_in(body: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_reference(item: Mapping[str, Any]) -> bool:
-    """Whether an object stands for one that the provider keeps."""
+    """Return whether an object refers to something that the provider keeps, and does not hold its content."""
     whole = _ITEMS.get(str(item["type"]))
     return whole is not None and not any(item.get(name) for name in whole)
 
@@ -153,8 +153,8 @@ def _ids_of_field(value: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_written_freely(name: str, value: Any, kind: Any) -> bool:
-    # The input of a tool is an object; that of a request is a text or a list. What a tool of the provider's own has
-    # given comes back in the history, as `code_execution_tool_result` for one.
+    # `input` is an object if it is that of a tool, and a text or a list if it is that of a request. The results of the
+    # provider's own tools come back in the history, for example as `code_execution_tool_result`.
     tool_input = name == "input" and isinstance(value, dict)
     tool_output = name == "content" and isinstance(kind, str) and kind.endswith("_tool_result")
     return name in _WRITTEN_FREELY or tool_input or tool_output
@@ -212,7 +212,7 @@ def _ids_in_url(url: str) -> Iterator[str]:
 
 
 def values_in(request: RecordedRequest) -> frozenset[str]:
-    """Return every text of a request: what stands here was known to its sender."""
+    """Return all texts and numbers of a request. Its sender knew these values before the answer came."""
     parts = urlsplit(request.url)
     found = {request.url, *map(unquote, parts.path.replace(":", "/").split("/"))}
     found.update(value for _, value in parse_qsl(parts.query))
@@ -230,7 +230,8 @@ def values_in(request: RecordedRequest) -> frozenset[str]:
 
 
 def _body_of(request: RecordedRequest) -> bytes:
-    with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asks for the body is told
+    # If the file of a large body is missing, whoever replays the body reports that; here it only gives no ids.
+    with suppress(CassetteCorrupt):
         return request.body if request.size <= _LARGEST else b""
     return b""
 

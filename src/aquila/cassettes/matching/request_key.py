@@ -53,7 +53,7 @@ class CanonicalRequest(NamedTuple):
 
 
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
-    """Return the key of a request: equal for requests that the rules hold to be the same. 32 hexadecimal digits."""
+    """Return the key of a request, 32 hexadecimal digits. Requests that are the same by the rules have the same key."""
     return _hash_parts(*_reduce_request(request, rules))
 
 
@@ -63,14 +63,17 @@ def key_at_origin(request: RecordedRequest, rules: MatchRules) -> str:
 
 
 def without_origin(key: str) -> str:
-    """Return the part of a key that says nothing of the origin."""
+    """Return a key of ``key_at_origin`` without its ``@origin``."""
     return key.partition("@")[0]
 
 
+# The caches of this module hold results of pure functions, which depend on their argument alone; they are never
+# cleared. A program asks a few URLs again and again.
 @lru_cache(maxsize=512)
 def address_of(url: str) -> str:
-    """Return a URL without its query, in a form that is the same for all ways of writing it, also with no escapes."""
+    """Return origin and path of a URL, without query and without percent escapes, however the URL was written."""
     path = _split_url(url).path
+    # Until nothing changes: a path may have been escaped more than once.
     while "%" in path and (decoded := unquote(path)) != path:
         path = decoded
     return f"{origin_of(url)}{path}"
@@ -112,7 +115,8 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
     if rules.normalizer is not None:
         rewriting = normalizing.RequestNormalizer(rules.normalizer)
-        # The query is last: where only ids tell its parameters apart, the numbers that these have got elsewhere do.
+        # The query comes last. Its parameters are sorted, and two that differ only in a fresh id are sorted by the
+        # numbers that these ids have got in the path, the headers and the body.
         path = rewriting.rewrite_path(path) if path is not None else None
         headers = rewriting.rewrite_pairs(headers)
         kind, body = _normalize_body(kind, body, request, rewriting)
@@ -160,6 +164,7 @@ def _split_url(url: str) -> _Url:
 
 
 def _same_escape(match: re.Match[str]) -> str:
+    # RFC 3986, 6.2.2: an escaped unreserved character equals the plain one, and the case of the digits means nothing.
     char = chr(int(match[1], 16))
     return char if char.isascii() and (char.isalnum() or char in "-._~") else match[0].upper()
 
@@ -174,6 +179,7 @@ def _compared_headers(headers: Headers, names: frozenset[str]) -> Headers:
 
 
 def _without_boundary(name: str, value: str) -> str:
+    # Clients draw a random boundary for each request.
     return value.partition(";")[0].strip() if name == "content-type" and "boundary=" in value.lower() else value
 
 
@@ -198,7 +204,7 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
             if parts is not None:
                 return "multipart", _group_fields(((part.name, _canonical_part(part)) for part in parts), rules)
     except (ValueError, RecursionError):
-        pass  # The body is not what its content type says, so its bytes are compared.
+        pass  # The body is not what its content type says, so it is compared as text or bytes.
     return _text_or_bytes(data)
 
 
@@ -219,7 +225,7 @@ def _normalize_body(
 
 
 def _is_structured(media: str, file: BodyFile) -> bool:
-    """Say whether a body in a file is compared by its parts, for which it must be read."""
+    """Return whether a body in a file must be read, because it is compared by its parts and not by its hash."""
     if media.startswith("multipart/") or media in ("application/json", "application/x-www-form-urlencoded"):
         return True
     return media.endswith("+json") or (not media and file.first_bytes(64).lstrip()[:1] in (b"{", b"["))
@@ -247,7 +253,7 @@ _BARE_FIELD = re.compile(r"[A-Za-z0-9*._~+%\[\]-]*")
 
 
 def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:
-    """Parse a form. ``a`` is ``a=``, as in a query. Raises ``ValueError`` for what can be no form."""
+    """Parse a form; a field ``a`` without ``=`` has an empty value. Raises ``ValueError`` if the bytes are no form."""
     text = data.decode("ascii")
     if not all("=" in field or _BARE_FIELD.fullmatch(field) for field in text.split("&")):
         raise ValueError("not a form")

@@ -1,4 +1,4 @@
-"""A file of a multipart body: what is compared of it, and its content for people."""
+"""A file in a request: the properties by which it is compared, and its content as text, for messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 from aquila.cassettes.multipart import Part, header_parameter
 
 _MOST_SHOWN = 1024 * 1024
-"""Bytes of the largest file whose content is kept to be shown: what is known of a miss stays until the run ends."""
+"""The most bytes of a file whose content is kept for messages: details of a miss stay in memory until the run ends."""
 
 
 class UploadedFile(dict[str, Any]):
-    """The name, type, size and hash of a file. Of a part of a multipart body they are what is compared.
+    """The name, type, size and hash of a file, which are what is compared of it.
 
-    ``data`` is its content as it was sent, so that a difference can be shown, or None if it is large.
+    ``data`` is its content as it was sent, for showing a difference; None if the file is large. It is an attribute and
+    no item of the dict, so that it takes no part in comparisons and in JSON.
     """
 
     __slots__ = ("data",)
@@ -43,7 +44,7 @@ class UploadedFile(dict[str, Any]):
         return UploadedFile(compared, self.data)
 
     def read_text(self) -> str | None:
-        """Return the content as text, its transfer encoding undone; None for what is no text, and for a large file."""
+        """Return the content as text, with its transfer encoding undone; None for a binary or a large file."""
         if self.data is None:
             return None
         try:

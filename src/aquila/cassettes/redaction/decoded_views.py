@@ -1,4 +1,4 @@
-"""Bytes with their escapes decoded, and the way back: a secret may be written with the escapes of JSON or of a URL."""
+"""Decodes the escapes of JSON and URLs, in which a secret may be written, and maps decoded places back to raw ones."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 
 class DecodedView:
-    """Bytes with their escapes decoded, and the way back to the bytes as they were written.
+    """Bytes with their escapes decoded, and for each decoded byte the place where it is written in the raw bytes.
 
-    ``raw`` are the bytes with escapes, ``escape`` finds them and ``decode`` turns each into what it stands for.
-    ``outer`` is the view whose decoded bytes ``raw`` are, or None if they are those of the body.
+    ``raw`` are the bytes with escapes. ``escape`` matches one escape, and ``decode`` returns the bytes that it means.
+    ``outer`` is the view whose decoded bytes are ``raw``; None if ``raw`` are the bytes of the body itself. A view is
+    not changed after it is built.
     """
 
     __slots__ = ("_decoded", "_outer", "_raw", "data")
@@ -105,12 +106,13 @@ def decoded_views(raw: bytes, *, ascii_only: bool, outer: DecodedView | None = N
         yield DecodedView(raw, _PERCENT, _decode_percent, outer)
 
 
+# An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.
 _CUT_ESCAPE = re.compile(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
 _WHOLE_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 
 def without_cut_escape(data: bytes) -> bytes:
-    """Return what a JSON string begins with, up to an escape that is cut off at its end."""
+    """Return the beginning of a JSON string without an escape that is cut off at its end."""
     cut = _CUT_ESCAPE.search(data, max(0, len(data) - 64))
     return data[: cut.end(1) - 1] if cut and len(cut[1]) % 2 else data
 
@@ -128,7 +130,10 @@ def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView 
 
 
 def _escape_across(data: bytes, place: int, first: int, view: DecodedView | None) -> tuple[int, int] | None:
-    """Return where an escape stands that begins before ``place`` and ends behind it; look from ``first`` on."""
+    """Return start and end of the escape that begins before ``place`` and ends behind it; None if there is none.
+
+    The search begins at ``first``, so that it stays short in a run of many backslashes.
+    """
     run = _CUT_ESCAPE.search(data, first, place)
     if run is None or len(run[1]) % 2 == 0:
         return None

@@ -1,6 +1,6 @@
 """Finds the secrets of an environment: by the names of its variables, and in values that hold several things.
 
-Apart from what searches for them: every run that replays asks which there are, and few have to search.
+A module apart from the search for secrets in bodies: every run needs the list of secrets, but few replays search.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SECRET = frozenset(
         "SECRETS TOKEN TOKENS",
     )
 )
-"""Words that tell a secret wherever they stand in a name: ``TOKEN_GITHUB``, ``OPENAI_KEY_DEV``."""
+"""Words that mark a secret wherever they stand in a name: ``TOKEN_GITHUB``, ``OPENAI_KEY_DEV``."""
 
 _SECRET_END = re.compile(r"(?:API|AUTH|ACCESS|SECRET|PRIVATE)KEYS?|.*(?:PASSWORD|PASSWD|SECRET|TOKEN)")
 """The same for words that are written together: ``PGPASSWORD``."""
@@ -51,7 +51,7 @@ _SECRET_AT_END = frozenset(
         "WEBHOOKS",
     )
 )
-"""Words that tell one at the end of a name, or before what says for which place it is: ``DB_PASS_DEV``."""
+"""Words that mark a secret at the end of a name, or before words of ``_PLACES``: ``DB_PASS_DEV``."""
 
 _PLACES = frozenset(
     re.findall(
@@ -60,6 +60,8 @@ _PLACES = frozenset(
         "READONLY RO ROOT RW SANDBOX SECONDARY STAGE STAGING TEST TESTING URL US USER WRITE X",
     )
 )
+"""Words at the end of a name that say for which stage, account or region a secret is."""
+
 _ABOUT = frozenset(
     re.findall(
         r"\w+",
@@ -73,6 +75,7 @@ _ABOUT = frozenset(
 )
 """Last words of names that say something about a secret, or where it is: ``TOKEN_URL``, ``KEY_FILE``."""
 
+# Words before KEY whose keys are no secrets (PRIMARY_KEY), and words beside TOKEN in counts and limits (MAX_TOKENS).
 _NO_SECRET_KEY = frozenset(
     re.findall(r"\w+", "CACHE COMPOSE FOREIGN GROUP OBJECT PARTITION PRIMARY PUBLIC PUBLISHABLE ROUTING SORT")
 )
@@ -88,7 +91,10 @@ _PEM_LINES = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^
 
 
 def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets of an environment: each value, and the kind by which findings name it."""
+    """Return the secrets of an environment, each with the kind by which findings name it, ``value of OPENAI_API_KEY``.
+
+    ``environ`` maps names of variables to their values. Values that are short or ordinary words are left out.
+    """
     found: dict[str, str] = {}
     for name, text in environ.items():
         for value in map(str.strip, _secrets_in(name, text)):
@@ -98,7 +104,7 @@ def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _secrets_in(name: str, text: str) -> Iterator[str]:
-    """Yield what may be a secret in the value of a variable: the whole of it, and its parts."""
+    """Yield what may be a secret in the value of a variable: the whole value, and parts of it."""
     if _names_a_secret(name):
         yield from _in_named_value(name, text)
     if "://" in text:
@@ -136,7 +142,7 @@ def _in_urls(text: str) -> Iterator[str]:
     for userinfo in _URL_USERINFO.findall(text):
         user, _, password = userinfo.partition(":")
         if not password and (len(user) < 16 or not any(map(str.isdigit, user))):
-            continue  # a name
+            continue  # the name of a user; a longer text with digits may be a token in its place
         yield password or user
         yield unquote(password or user)
 
@@ -153,7 +159,7 @@ def _in_pem(text: str) -> Iterator[str]:
 
 
 def _in_json(text: str) -> Iterator[str]:
-    """Yield what the names in a JSON credential say to be secret, such as the private key of a service account."""
+    """Yield the secrets in JSON credentials, by the names of their fields: the private key of a service account."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -169,6 +175,7 @@ def _in_json(text: str) -> Iterator[str]:
             yield from _in_pem(value) if "PRIVATE KEY" in value else (value,) if _names_a_secret(name) else ()
 
 
+# A pure function of the name. The environment is read again whenever it may have changed, with the same names.
 @lru_cache(maxsize=4096)
 def _names_a_secret(variable: str) -> bool:
     if len(variable) > 200:

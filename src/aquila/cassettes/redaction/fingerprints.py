@@ -1,8 +1,9 @@
-"""Fingerprints of keys. With them a child process can redact a key that is hidden from it.
+"""Fingerprints of keys: they let a child process redact a key without knowing it.
 
 While cassettes answer, children get dummies in place of the real keys. A child may still get a real key as an argument
-or from a file, and must not store or show it. So it is given the length and the salted hash of each. A key of less than
-16 characters could be guessed from such a hash: it has two bytes of one, which rule out most words, and a slow one.
+or from a file, and must not store or show it. So it is given the length and a salted hash of each key. A key with fewer
+than 16 characters could be guessed from a fast hash; its fingerprint has only two bytes of the fast hash, which rule
+out most words, and a slow hash (scrypt), which decides.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_imports import lazy_modules
 
-# Every run on a machine with keys makes fingerprints. Few search for them.
+# Every run on a machine with keys makes fingerprints, but few search for them, so what the search needs loads late.
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import found_secrets
     from aquila.cassettes.redaction.found_secrets import FoundSecret
@@ -31,17 +32,21 @@ _KINDS = (
     _WORD + b"-.~+/=",
     bytes(each for each in range(0x21, 0x7F) if each not in b"\"'`\\,;(){}<>[]"),
 )
-"""The characters of words in which a key may stand; it is of the first kind that has all of its own."""
+"""The alphabets of words in which a key may stand. The kind of a key is the first alphabet that has its characters."""
 
-_EDGES = b".~+/=:-?!"
-_MOST_EDGES = 4
-_LONGEST = 256
-_LONG = 16
+_EDGES = b".~+/=:-?!"  # characters that may belong to a key or to the punctuation around it
+_MOST_EDGES = 4  # of them that are tried as punctuation, on each side
+_LONGEST = 256  # characters of a key that gets a fingerprint
+_LONG = 16  # characters from which on the fast hash alone is safe
 _SALT = os.urandom(16).hex()
+"""The salt of the fingerprints that this process makes. Each fingerprint names its salt, for the children."""
 
 
 def fingerprints_of(values: Iterable[str]) -> list[str]:
-    """Return the fingerprints of those values that can have one: not of words, and of none with a blank in it."""
+    """Return the fingerprints of secret values: ``length:kind:salt:hash``, for short ones ``…:beginning:slow hash``.
+
+    Trivial values, values with blanks, and values that are too long get none.
+    """
     found = []
     for value in values:
         data = value.encode("utf-8", "surrogatepass")
@@ -56,10 +61,11 @@ def fingerprints_of(values: Iterable[str]) -> list[str]:
 
 @lru_cache
 def _words(kind: int) -> re.Pattern[bytes]:
-    """The pattern of words of a kind. Compiled when it is first searched for: few runs do."""
+    """Return the pattern of words of a kind. Compiled by the first search, because few runs search."""
     return re.compile(rb"[%s]{8,}+" % re.escape(_KINDS[kind]))
 
 
+# Both caches hold words of bodies in memory only, and a bounded number of them.
 @lru_cache(maxsize=4096)
 def _hash(value: bytes, salt: str) -> str:
     return hashlib.sha256(salt.encode() + value).hexdigest()
@@ -71,7 +77,10 @@ def _hash_slowly(value: bytes, salt: str) -> str:
 
 
 class FingerprintRule:
-    """A rule of a redactor that finds the words that have one of these fingerprints. Equal rules are equal."""
+    """A rule of a redactor that finds the words with one of the ``known`` fingerprints.
+
+    Rules with the same fingerprints compare equal, so that equal settings share one redactor.
+    """
 
     def __init__(self, known: tuple[str, ...]) -> None:
         self._known = frozenset(known)
@@ -89,7 +98,7 @@ class FingerprintRule:
         return hash(self._known)
 
     def find_in(self, data: bytes) -> Iterator[FoundSecret]:
-        """Find every such word."""
+        """Yield the place of every word with one of the fingerprints."""
         for kind, by_length in self._hashes.items():
             for word in _words(kind).finditer(data):
                 for start, end in _places_in_word(data, *word.span()):
@@ -100,7 +109,7 @@ class FingerprintRule:
 
 
 def _places_in_word(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield where in a word a key may stand: all of it, behind an escape, between what punctuates a sentence."""
+    """Yield the places in a word where a key may stand: the whole word, behind an escape, within punctuation."""
     yield start, end
     before = data[start - 1 : start]
     if before in (b"\\", b"%"):

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PLACEHOLDER = b"[redacted]"
-"""Stands in place of every secret, so that the requests of two developers stay equal."""
+"""Stands in place of a secret, so that the requests of two developers with different keys stay equal."""
 
 _PLACEHOLDER = rb"\[redacted(?:-[0-9]+)?\]"
-_LONGEST = len(PLACEHOLDER) + 20
+_LONGEST = len(PLACEHOLDER) + 20  # bytes, with the longest number
 _IN_TEXT = r"(\[|%5B)redacted(?:-[0-9]+)?(\]|%5D)"
 
 
@@ -33,8 +33,9 @@ class FoundSecret(NamedTuple):
 class SecretNumbers:
     """Numbers the secrets of one request and its answer, in the order in which they appear first.
 
-    The first becomes ``[redacted]``, the second ``[redacted-2]``. So two secrets differ from one that is used twice,
-    and another secret in the same place is the same request: keys are rotated, and each developer has another.
+    The first becomes ``[redacted]``, the second ``[redacted-2]``. So two secrets differ from one secret used twice, and
+    a request stays the same when a key is rotated or belongs to another developer. Holds the secrets themselves, in
+    memory only, and lives as long as the recording of one exchange.
     """
 
     __slots__ = ("_numbers",)
@@ -89,7 +90,8 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
     for span in sorted(spans):
         if result and span.start <= result[-1].end:
             last = result[-1]
-            # Only the first piece of a split secret has a replacement; the empty ones of the others give way.
+            # Of a split secret only the first piece has a replacement. The empty replacements of the others must not
+            # win over a placeholder.
             replacement = max(last.replacement, span.replacement, key=len)
             if span.end <= last.end:
                 value = last.value
@@ -102,7 +104,7 @@ def merge_found(spans: Iterable[FoundSecret]) -> list[FoundSecret]:
 
 
 def escape_placeholders(data: bytes) -> bytes:
-    """Write the brackets of placeholders with the escapes of URLs."""
+    """Percent-encode the brackets of placeholders, for URLs."""
     return re.sub(_PLACEHOLDER, lambda match: b"%5B" + match[0][1:-1] + b"%5D", data)
 
 
@@ -113,9 +115,10 @@ def is_in_placeholder(data: bytes, start: int, end: int) -> bool:
 
 
 def replace_found(data: bytes, spans: Sequence[FoundSecret], cuts: Sequence[int] = ()) -> tuple[bytes, list[int]]:
-    """Replace merged places. Return the new bytes, and the new offsets of ``cuts``, which are sorted offsets.
+    """Replace secrets. Return the new bytes, and where the offsets ``cuts`` are in them.
 
-    A cut inside a place falls at the same fraction of its replacement.
+    ``spans`` are merged places, ``cuts`` sorted offsets such as ends of chunks. A cut inside a secret moves to the same
+    fraction of its replacement, so that each chunk keeps a part.
     """
     pieces: list[bytes] = []
     moved: list[int] = []

@@ -1,7 +1,7 @@
-"""Frames of conversations that are redacted each by itself, before they are redacted together.
+"""Redacts some frames of a conversation one by one, before all frames are redacted together as a stream.
 
-In those whose bytes are stored as base64 nobody finds a secret afterwards. And what a client sends is a whole: nothing
-of what it says next is the rest of a key, however it begins, and a replay compares each message alone.
+These are the frames that are stored in base64, in which no later search would find a secret, and the frames of the
+client: a client does not split a key over messages, and a replay compares each message by itself.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 def redact_single_frames(
     chunks: Sequence[RecordedChunk], scrubber: Scrubber, numbers: SecretNumbers
 ) -> Sequence[RecordedChunk]:
-    """Return the chunks of a conversation without the secrets in such frames; the same object if there is none."""
+    """Return the chunks of a conversation without the secrets in such frames; the same object if they hold none."""
     clean = [next(_redact_single(chunk, scrubber, numbers), chunk) for chunk in chunks]
     return tuple(clean) if any(one is not other for one, other in zip(clean, chunks, strict=True)) else chunks
 
 
 def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumbers) -> Iterator[RecordedChunk]:
-    """Yield what a chunk becomes, if it is such a frame and holds a secret."""
-    if not chunk.data.startswith(b"event: "):
+    """Yield the chunk without its secrets, if it is such a frame and holds some; else nothing."""
+    if not chunk.data.startswith(b"event: "):  # a text of the provider's
         return
     try:
         frame = read_event(chunk)
@@ -41,16 +41,16 @@ def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumb
 
 
 def scrub_message(data: bytes, scrubber: Scrubber, numbers: SecretNumbers | None = None) -> bytes:
-    """Return a message without secrets. What is no text is searched where it has texts, as large bodies are."""
+    """Return a message without secrets. A binary message is searched where it has texts, like a large body."""
     return scrubber.scrub_bytes(data, numbers=numbers, large=not _is_text(data))[0]
 
 
 def scrub_readable(
     chunks: Sequence[RecordedChunk], scrub: Callable[[Sequence[RecordedChunk]], Sequence[RecordedChunk]]
 ) -> Sequence[RecordedChunk]:
-    """Scrub those chunks of a conversation together in which something can be found; the same object if nothing is.
+    """Scrub the chunks of a conversation that are not in base64, all together. The same object if all are clean.
 
-    There may be megabytes of the others, in base64.
+    Chunks in base64 were redacted one by one; searching their megabytes again would find nothing.
     """
     if isinstance(chunks, StoredChunks) or not any(map(is_in_base64, chunks)):
         return scrub(chunks)

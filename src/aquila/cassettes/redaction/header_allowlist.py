@@ -1,7 +1,7 @@
 """Says which header fields of a request a cassette may hold, and which fields carry credentials and are never stored.
 
-A short list, and what settings add: it fails safely, whatever a client sends its key in. ``response_headers`` is about
-the fields of answers.
+For requests this is a short list, which settings can extend: a client may send its key in a field that nobody has heard
+of, and a list of what is kept leaves that out. ``response_headers`` is about the fields of answers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from aquila.errors import ConfigError
 REQUEST_HEADERS = frozenset(
     {
         *("accept", "content-type", "anthropic-beta", "anthropic-version", "mcp-session-id", "openai-beta"),
-        "sec-websocket-protocol",  # without what is secret in it
+        "sec-websocket-protocol",  # redacted: browsers send keys as subprotocols
     }
 )
 """Request fields that are stored, and that ``match_on = headers`` compares."""
 
-# Compiled by `re` when it is first used: most replays never do, and compiling takes longer than loading the module.
+# Texts, which `re` compiles at first use and caches: most replays need neither, and compiling takes longer than loading
+# this module.
 _SECRET_NAME = (
     "(?:^|[-_])(?:apikey|assertion|auth|authentication|authorization|bearer|cookie2?|credentials?|creds|csrf|jwt|key"
     "|passcode|passphrase|passwd|password|pwd|secret|session|sig|signature|token|xsrf)(?:[-_]|$)|[-_]pass$"
@@ -36,7 +37,10 @@ def is_secret_header(name: str) -> bool:
 
 
 def is_credential_header(name: str) -> bool:
-    """Say whether the value of a request's header field, with its name in lower case, is searched for everywhere."""
+    """Say whether the value of a request's header field is a credential, for which everything else is searched.
+
+    ``name`` is in lower case.
+    """
     return name == "authorization" or is_secret_header(name)
 
 
@@ -45,7 +49,10 @@ SUBPROTOCOLS = "sec-websocket-protocol"
 
 
 def may_hold_credentials(name: str) -> bool:
-    """Say whether a header field of a request, with its name in lower case, is to be looked into for credentials."""
+    """Say whether a header field of a request may hold credentials, alone or beside other things.
+
+    ``name`` is in lower case.
+    """
     return name == SUBPROTOCOLS or is_credential_header(name)
 
 
@@ -69,7 +76,7 @@ def check_header_names(names: Iterable[str], setting: str) -> tuple[str, ...]:
 
 
 def can_be_named(name: str) -> bool:
-    """Whether ``check_header_names`` accepts the name of a field. Others may be stored, but no setting names them."""
+    """Say whether ``check_header_names`` accepts the name of a field, so that a setting can name it."""
     return _is_name(name) and not is_secret_header(name.lower())
 
 
@@ -78,7 +85,11 @@ def _is_name(name: str) -> bool:
 
 
 def is_allowed_header(allowed: frozenset[str], patterns: Sequence[str], name: str) -> bool:
-    """Say whether a field may be stored: it is in ``allowed``, or one of ``patterns`` names it; credentials never."""
+    """Say whether a header field may be stored.
+
+    It may if ``name``, in lower case, is in ``allowed``; or if it matches one of ``patterns``, names that may end in
+    ``*``, and carries no credentials.
+    """
     if name in allowed or not patterns:
         return name in allowed
     return not is_secret_header(name) and any(

@@ -1,8 +1,8 @@
-"""What keys look like that begin with a prefix of their maker: a table.
+"""A table of the shapes of keys that begin with a prefix of their provider.
 
-Each row is written from what the maker says about its keys, and is as narrow as that allows. Ids that begin alike are
-no keys: ``chatcmpl-``, ``sk_id_``. The body of a key holds a run of at least 16 letters, digits, ``-`` and ``_``,
-by which it is found; the stem may end with a character outside of them.
+Each row follows what the provider documents about its keys, and is as narrow as that allows, because ids may begin in a
+similar way: ``chatcmpl-``, ``sk_id_``. Every key must hold a run of at least 16 letters, digits, ``-`` and ``_``: only
+where such a run begins is a key searched for. The prefix may end with a character outside of that alphabet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _END = rb"(?![\w-])"
 _UUID = rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
-    # Of models.
+    # Providers of models.
     ("Anthropic key", (b"sk-ant-",), rb"sk-ant-" + _KEYISH),
     ("OpenRouter key", (b"sk-or-",), rb"sk-or-" + _KEYISH),
     ("Langfuse key", (b"sk-lf-",), rb"sk-lf-" + _UUID),
@@ -57,7 +57,7 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Apify token", (b"apify_api_",), rb"apify_api_[A-Za-z0-9]{30,}"),
     ("Modal token", (b"as-", b"ak-"), rb"a[sk]-" + _DIGIT + rb"[A-Za-z0-9]{22}" + _END),
     ("Vercel token", (b"vck_", b"vcp_", b"vci_"), rb"vc[kpi]_" + _DIGIT + rb"[A-Za-z0-9]{24,}"),
-    # Of tools that agents use.
+    # Tools and services that programs call.
     ("GitHub token", (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"), rb"gh[pousr]_[A-Za-z0-9]{36,}"),
     ("GitHub token", (b"github_pat_",), rb"github_pat_\w{22,}"),
     (
@@ -94,7 +94,7 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Discord token", (b"M", b"N", b"O"), rb"[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,40}" + _END),
     ("Dropbox token", (b"sl.",), rb"sl\.[\w=-]{60,}"),
     ("Mapbox token", (b"sk.",), rb"sk\.eyJ[\w-]{16,}\.[\w-]{16,}"),
-    # Of machines and clouds.
+    # Package indexes, machines and clouds.
     ("npm token", (b"npm_",), rb"npm_[A-Za-z0-9]{36}"),
     ("PyPI token", (b"pypi-",), rb"pypi-AgE[\w-]{40,}"),
     ("RubyGems key", (b"rubygems_",), rb"rubygems_[0-9a-f]{48}"),
@@ -126,7 +126,7 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("age key", (b"AGE-SECRET-KEY-",), rb"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
     ("Yandex key", (b"AQVN",), rb"AQVN[\w-]{35,38}" + _END),
     ("ClickHouse key", (b"4b1d",), rb"4b1d[A-Za-z0-9]{38}" + _END),
-    # Of what watches.
+    # Monitoring.
     ("Grafana token", (b"glc_",), rb"glc_[A-Za-z0-9+/]{32,}={0,3}"),
     ("Grafana token", (b"glsa_",), rb"glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}"),
     ("Sentry token", (b"sntrys_",), rb"sntrys_eyJ[A-Za-z0-9+/=_]{20,}"),
@@ -138,4 +138,4 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("SonarQube token", (b"squ_", b"sqp_", b"sqa_"), rb"sq[upa]_[0-9a-f]{40}"),
     ("JSON Web Token", (b"eyJ",), rb"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
 )
-"""Each: the kind by which findings name it, what it begins with, and its pattern, which begins with that too."""
+"""Each row: the kind by which findings name the key, the prefixes, and the pattern, which includes the prefix."""

@@ -24,9 +24,9 @@ class _Needle:
     value: bytes
     kind: str
     whole: re.Pattern[bytes] | None = None
-    """What must match where the text is found: it stands alone."""
+    """A pattern that must match where the text was found: it says that the text stands alone."""
     alphabet: bytes = b""
-    """The characters of the run in which it stands, all of which is replaced."""
+    """If not empty, the whole run of these characters around the text is replaced."""
     replacement: bytes = PLACEHOLDER
 
     @property
@@ -49,7 +49,7 @@ class _Needle:
 def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[int, int]:
     """Widen a range to all the characters of an alphabet around it, and the padding of base64 behind them."""
     block = 256
-    while True:  # blocks that double, so that this takes as long as the run is
+    while True:  # in blocks that double, so that the time is linear in the length of the run
         before = data[max(0, start - block) : start]
         rest = len(before.rstrip(alphabet))
         start -= len(before) - rest
@@ -68,7 +68,8 @@ def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[i
     return start, end + len(padding) - len(padding.lstrip(b"="))
 
 
-# A word or a number must stand alone: it may be part of a longer one. An escape before it is not part of it.
+# A secret that is a plain word or number counts only where it stands alone, not within a longer word or number. An
+# escape before it, such as \n, ends in a letter and is no part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -76,7 +77,10 @@ _UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
 
 
 class KnownSecrets:
-    """Finds known values in bytes: as they are, escaped for JSON and URLs, in base64, and in hexadecimal."""
+    """Finds known values in bytes: as they are, escaped for JSON and URLs, in base64, and in hexadecimal.
+
+    ``secrets`` are pairs of a value and its kind. Not changed after it is built.
+    """
 
     __slots__ = ("_all_values", "_long", "_short", "_values", "ascii_only")
 
@@ -90,13 +94,17 @@ class KnownSecrets:
         self._short = tuple(needle for needle in needles if not needle.is_long)
 
     def find_in(self, data: bytes, flat: bytes) -> Iterator[FoundSecret]:
-        """Find every occurrence in ``data``, of which ``flat`` is the flattened form."""
+        """Find every occurrence in ``data``. ``flat`` is its form of ``flatten_tokens``."""
+        # Long needles can only be where a run of token characters is, and most bodies have none.
         for needle in (*self._short, *self._long) if self._long and RUN in flat else self._short:
             if needle.text in data:
                 yield from needle.find_in(data)
 
     def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
-        """Find the values that are no ASCII text of at least ``shortest`` characters, whatever is around them."""
+        """Find known values in binary data, except those that a search in its texts finds.
+
+        These are ASCII texts of at least ``shortest`` characters.
+        """
         for needle in (*self._short, *self._long):
             if len(needle.text) < shortest or not needle.text.isascii():
                 yield from needle.find_in(data)
@@ -122,6 +130,7 @@ class KnownSecrets:
                     break
 
 
+# A pure function. Each scrubber builds its needles anew, but nearly all of them from the same secrets.
 @lru_cache(maxsize=256)
 def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
@@ -175,8 +184,8 @@ def _escape_bytes(match: re.Match[str]) -> str:
 
 
 def _base64_cores(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the base64 characters that hold nothing but the value, after their alphabet, for each alignment."""
-    for lead in range(3):
+    """Yield an alphabet of base64 and the characters that encode bits of the value only, for each alignment."""
+    for lead in range(3):  # base64 encodes three bytes at a time, and the value may begin at any of them
         text = base64.b64encode(bytes(lead) + raw)
         first = (lead * 8 + 5) // 6
         core = text[first : (lead + len(raw)) * 8 // 6]

@@ -53,11 +53,12 @@ else:
     )
 
 Rule: TypeAlias = str | re.Pattern[str] | Callable[[str], str] | FingerprintRule
-"""An added redactor: a regular expression whose matches, or first groups, are replaced; or a function on texts."""
+"""A rule that a user adds: a regular expression whose matches, or first groups, are replaced, or a function on texts;
+or the rule that finds keys of the parent process by their fingerprints."""
 
 
-_MOST_NAMED = 256
-_MOST_SCRUBBERS = 64
+_MOST_NAMED = 256  # values that are remembered because of the names of their fields
+_MOST_SCRUBBERS = 64  # scrubbers that are kept, one for each set of credentials
 
 
 class SecretFinding(NamedTuple):
@@ -74,9 +75,12 @@ class Redactor:
     the credentials of every request that it has seen. ``extra`` adds rules; the built-in ones always stay. Fields
     named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
     credentials are refused with a :class:`~aquila.errors.ConfigError`. ``find_later`` returns the secrets that have
-    come up since it was called last, each with its kind: they are known from then on, whatever becomes of them.
+    come up since its last call, each with its kind, such as variables that a test has set. The redactor knows them from
+    then on, also when the variable is deleted.
 
-    Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe.
+    Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe: a
+    lock guards the state below. What a redactor has learned is never forgotten, except the oldest values that were
+    found by names; it lives as long as the scopes that use it.
     """
 
     def __init__(
@@ -90,26 +94,32 @@ class Redactor:
     ) -> None:
         self._secrets = dict(secrets or {})
         self._find_later = find_later
-        self._later_count = 0
+        self._later_count = 0  # secrets from `find_later`; part of the key of the cache of headers below
         self._rules = tuple(extra)
         self._request_headers = check_header_names(request_headers, "request headers to keep")
         self._response_headers = check_header_names(response_headers, "response headers to keep")
-        # By the credentials that each knows besides. Made when something is searched.
+        # Scrubbers by the credentials that each knows besides `_secrets`. Made by the first search; the oldest one goes
+        # beyond the limit, and all go when `count_later` learns a secret.
         self._scrubbers: dict[frozenset[str], Scrubber] = {}
+        # Re-entrant: `_scrubber_knowing` and `count_later` are called with the lock held.
         self._lock = threading.RLock()
+        # The credentials in the header fields of all requests so far. Replaced, never changed in place.
         self._seen_credentials: frozenset[str] = frozenset()
-        # What names say to be secret in the requests so far, oldest first.
+        # Secrets of requests so far that were found by the names of their fields, the oldest first; an ordered set.
         self._seen_named: dict[str, None] = {}
-        # Header fields of requests that hold credentials which are not among those yet.
+        # Header fields whose credentials are not in `_seen_credentials` yet. `_find_seen_credentials` empties it: a
+        # replay that redacts no answer never pays for examining them.
         self._unexamined: dict[Headers, None] = {}
         if self._rules:
-            self._scrubber_knowing(frozenset())  # now: a rule may be wrong
-        # A cache, because a client sends the same header fields with all its requests.
+            self._scrubber_knowing(frozenset())  # built now, so that a bad rule raises where it was configured
+        # Caches, because a client sends the same header fields with all its requests. They hold bound methods, so the
+        # redactor refers to itself: the garbage collector frees it, and not the last reference.
         self._examine_headers_cached = functools.lru_cache(maxsize=256)(self._examine_headers)
         self.choose_headers = functools.lru_cache(maxsize=256)(self._choose_headers)
-        """Return, of the header fields of a request, those that :meth:`redact_request` keeps, as they are.
+        """Return those header fields of a request that :meth:`redact_request` keeps, unredacted.
 
-        Its credentials are removed from every later response. Only for comparing: they must not be stored.
+        For comparing only: the fields must not be stored. The credentials among all the fields are noted, and removed
+        from every later response.
         """
 
     @classmethod
@@ -133,20 +143,20 @@ class Redactor:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
 
     def count_later(self) -> int:
-        """Return how many secrets it has learned since it was made, after it has looked for more."""
+        """Ask ``find_later`` for new secrets. Return how many the redactor has learned from it so far."""
         if self._find_later is None:
             return 0
         with self._lock:
             found = self._find_later()
             new = {value: kind for value, kind in found.items() if value not in self._secrets} if found else found
             if new:
-                self._secrets = {**self._secrets, **new}
+                self._secrets = {**self._secrets, **new}  # a new dict: other threads may be reading the old one
                 self._scrubbers.clear()
                 self._later_count += len(new)
             return self._later_count
 
     def basis_for_requests(self) -> tuple[object, ...]:
-        """Return what decides by now how requests are redacted. Redactors with equal ones redact each the same."""
+        """Return a value that is equal for redactors that redact every request in the same way, as of now."""
         with self._lock:
             self.count_later()
             return frozenset(self._secrets), self._rules, self._request_headers
@@ -154,8 +164,8 @@ class Redactor:
     def redact_request(self, request: RecordedRequest, numbers: SecretNumbers | None = None) -> RecordedRequest:
         """Return the request without secrets: allowed header fields only; URL and body scrubbed.
 
-        Its own credentials are removed from its URL and body too, and from every later response. ``numbers``, which is
-        empty, takes the secrets in, so that they have the same numbers in the response.
+        Its own credentials are removed from its URL and body too, and from every later response. ``numbers`` must be
+        empty; it collects the secrets, so that they get the same numbers in the response.
         """
         headers, own = self._examine_headers_cached(request.headers, self.count_later())
         named = self._find_named_secrets(request)
@@ -179,7 +189,7 @@ class Redactor:
         return RecordedRequest(request.method, url, headers, body)
 
     def _choose_headers(self, headers: Headers) -> Headers:
-        """Return the header fields that are kept, as they are. Remember those with credentials."""
+        """Return the header fields that are kept, unredacted, and note the fields with credentials for later."""
         credentials = tuple([field for field in headers if may_hold_credentials(field[0])])
         if credentials:
             with self._lock:
@@ -192,29 +202,31 @@ class Redactor:
     def _find_seen_credentials(self) -> frozenset[str]:
         """Return the credentials of every request that was seen."""
         with self._lock:
+            # Called for its effect on `_seen_credentials`, also through the cache: an entry of the cache was examined.
             while self._unexamined:
                 self._examine_headers_cached(self._unexamined.popitem()[0], self._later_count)
             return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
 
     def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:
-        """Return what the names in a request say to be secret, and remember the last values.
+        """Return the secrets of a request that the names of fields and parameters mark, and remember the last ones.
 
-        There may be many, of pages and uploads, and every answer is searched for all that are remembered.
+        Only ``_MOST_NAMED`` are remembered, because every answer is searched for all of them, and a program that reads
+        pages or uploads files may send a new token with each request.
         """
         found = request_credentials.find_named_secrets(request)
         values = found.values.difference(self._secrets)
         with self._lock:
             for value in values - self._seen_credentials:
-                self._seen_named.pop(value, None)
+                self._seen_named.pop(value, None)  # so that it moves to the end, as the newest
                 self._seen_named[value] = None
             while len(self._seen_named) > _MOST_NAMED:
                 del self._seen_named[next(iter(self._seen_named))]
         return found._replace(values=values)
 
     def _examine_headers(self, headers: Headers, later_count: int) -> tuple[Headers, frozenset[str]]:
-        """Return the header fields that are kept, without secrets, and the credentials among all of them.
+        """Return the header fields that are kept, without secrets, and the credentials among all fields.
 
-        That depends on the secrets that it has learned: ``later_count``.
+        ``later_count`` is not read: it is in the key of the cache, because the result depends on the known secrets.
         """
         own = frozenset(value for value in request_credentials.credentials_in(headers) if value not in self._secrets)
         if own and not own <= self._seen_credentials:
@@ -231,10 +243,9 @@ class Redactor:
     ) -> RecordedResponse:
         """Return the response without secrets. The number of chunks and their times stay.
 
-        ``numbers`` has those of its request, and the first number of the others follows these. ``body_elsewhere`` says
-        that it has a body, though it has no chunks here.
-        A secret may be split over chunks, and over the texts of a stream's events. A chunk that was all secret may
-        become empty.
+        ``numbers`` has the secrets of its request; further secrets get the next numbers. ``body_elsewhere`` says that
+        the response has a body although it has no chunks here. A secret may be split over chunks, and over the texts of
+        a stream's events. A chunk that is all secret may become empty.
         """
         scrubber = self._scrubber_knowing(self._find_seen_credentials())
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
@@ -258,13 +269,16 @@ class Redactor:
         return replace(response, headers=headers, chunks=chunks, error=error)
 
     def redact_single_frames(self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers) -> Sequence[RecordedChunk]:
-        """Return chunks of a conversation without the secrets in frames that are redacted each by itself."""
+        """Return the chunks of a conversation without the secrets in frames that are redacted one by one.
+
+        ``numbers`` numbers the placeholders. See ``frame_redaction`` for which frames these are.
+        """
         return frame_redaction.redact_single_frames(
             chunks, self._scrubber_knowing(self._find_seen_credentials()), numbers
         )
 
     def redact_message(self, data: bytes) -> bytes:
-        """Return a message without secrets, as it is compared with others: all placeholders are the same."""
+        """Return a message of a conversation without secrets, for comparing: its placeholders have no numbers."""
         try:
             text = self.redact_text(data.decode())
         except UnicodeDecodeError:
@@ -273,9 +287,9 @@ class Redactor:
         return found_secrets.without_numbers(text).encode("utf-8", "surrogateescape")
 
     def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:
-        """Return what redacts the body of an answer while it arrives. ``is_stream`` says that it is an event stream.
+        """Return an object that redacts the body of an answer while it arrives.
 
-        ``numbers`` has the secrets of its request.
+        ``is_stream`` says that the body is an event stream. ``numbers`` has the secrets of its request.
         """
         return window_redaction.LargeBodyRedactor(
             lambda: self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream, numbers=numbers
@@ -291,7 +305,7 @@ class Redactor:
         return replace(interaction, request=request, response=response)
 
     def holds_known_secret(self, data: bytes) -> bool:
-        """Whether a secret that it was made for is in some bytes, as it is. A quick look: no search for all forms."""
+        """Say whether a known secret stands literally in some bytes. Quick: escaped and encoded forms are not found."""
         self.count_later()
         return any(secret.encode("utf-8", "replace") in data for secret in self._secrets)
 
@@ -300,7 +314,7 @@ class Redactor:
         return self._scrubber_knowing(self._find_seen_credentials()).scrub_text(text)
 
     def redact_shortened_text(self, text: str) -> str:
-        """Return a text without secrets, in which ``...`` may stand for the middle of one, as in a shortened repr."""
+        """Return a text without secrets, also where ``...`` stands for the middle of a secret, as in a short repr."""
         parts = self.redact_text(text).split("...")
         for number in range(1, len(parts)):
             parts[number - 1 : number + 1] = self._scrubber_knowing(self._find_seen_credentials()).scrub_around_gap(
@@ -328,7 +342,7 @@ class Redactor:
         return list(found)
 
     def _scrubber_knowing(self, values: frozenset[str]) -> Scrubber:
-        """Return a scrubber that knows these values too."""
+        """Return a scrubber that knows these values besides the secrets of the redactor."""
         self.count_later()
         with self._lock:
             known = self._scrubbers.get(values)

@@ -1,7 +1,7 @@
-"""Finds the credentials of a request: what its fields are by their names, wherever a service may repeat it.
+"""Finds the credentials of a request by the names of its header fields, parameters and JSON fields.
 
-Names count in requests alone, because an answer may hold anything under any name. They count in no prompt, tool schema
-or list of tokens, which are text.
+What is found here is removed wherever a service may repeat it. Names count only in requests, because an answer may hold
+anything under any name. They do not count in prompts, tool schemas and lists of tokens, which are text.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _TEXTS = frozenset(
         *("messages", "output", "prompt", "prompts", "properties", "system", "system_instruction", "top_logprobs"),
     )
 )
-"""Fields of JSON in which names tell nothing: prompts, tool schemas, tokens."""
+"""Fields of JSON in which names mean nothing: prompts, tool schemas, tokens."""
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# What such a field holds is a secret whatever it looks like.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of camelCase
+# The value of a field with such a name is a secret, whatever the value looks like.
 _CERTAIN = re.compile(
     r"(?:.*_)?(?:h?api_?key|(?:private|secret|account|subscription|shared_?access|(?:secret_)?access)_?key|auth_?key"
     r"|(?:encryption|signing|master|license|licence)_?key"
@@ -39,7 +39,7 @@ _CERTAIN = re.compile(
     r"|(?:access|refresh|id|auth|session|bearer|api|security|personal|sas|bot|oauth)_?token"
     r"|password|passwd|passphrase|authorization)(?:_?\d+)?"
 )
-# What it holds is one if it looks like one.
+# The value of a field with such a name is a secret if it looks like one: if it has letters and digits.
 _LIKELY = re.compile(
     r"(?:.*_)?(?:token|secret|auth|credentials?|creds|cookie|pwd|pass|passcode|bearer|jwt|pat)(?:_?\d+)?"
 )
@@ -47,8 +47,9 @@ _LIKELY_PARAMETER = re.compile(
     r"(?:app_?)?key|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
 _SHORTEST_CODE = 10
-"""A parameter ``code`` with which a sign-in ends has so many characters, and a digit. ``code=EUR`` is none."""
+"""The fewest characters of a parameter ``code`` that is taken for an OAuth code, besides a digit. Not ``code=EUR``."""
 
+# Names that end like those of secrets, and belong to paging, tokenizers and counts.
 _NOT_SECRET = re.compile(
     r"(?:.*_)?(?:page|next|prev|previous|continuation|cursor|sync|start|end|stop|eos|bos|pad|unk|mask|sep|cls|skip|last"
     r"|first|offset|pagination|special|max|min|num|prompt|completion|image|audio|public|progress)_(?:token|key)s?"
@@ -57,13 +58,13 @@ _ENDS = (
     *(b"key", b"token", b"secret", b"password", b"passwd", b"passphrase", b"authorization", b"auth", b"credential"),
     *(b"credentials", b"creds", b"cookie", b"pwd", b"pass", b"passcode", b"bearer", b"jwt", b"pat", b"assertion"),
 )
-"""How such names end: where no name of the JSON ends so, it need not be parsed."""
+"""How the names of secret fields end. JSON in which no name ends so need not be parsed."""
 
 _MOST_READ = 8 * 1024 * 1024
-"""A body in a file that is larger is not read into memory for the names in it."""
+"""The most bytes of a body in a file that is read into memory to search for names."""
 
 _DEPTH = 2
-"""So many layers of JSON in strings of JSON are read."""
+"""How many layers of JSON in strings of JSON are searched."""
 
 _Place: TypeAlias = tuple[int, int]
 _LONGEST_NAME = 100
@@ -75,14 +76,14 @@ _TEMPLATE = re.compile(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z
 
 
 class NamedSecrets(NamedTuple):
-    """The credentials of a request, and the places in its body that are replaced because of their names."""
+    """The credentials of a request, and the places in its body that are to be replaced because of their names."""
 
     values: frozenset[str]
     places: list[FoundSecret]
 
 
 def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
-    """Find what the names of parameters, fields and parts of a request say to be secret; its header fields apart."""
+    """Find the secrets in URL and body of a request, by the names of parameters, JSON fields and multipart parts."""
     values = set(_in_url(request.url))
     places: list[FoundSecret] = []
     media = request.first_header("content-type")
@@ -95,7 +96,8 @@ def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
         values.update(_in_parameters(text))
         for document in _json_parameters(text):
             for name, raw, place in _in_json(document):
-                _take_in(name, raw, place, values, [], in_json=True)  # it stands elsewhere in the body
+                # No place: it is one in the decoded document. The value is found in the body when it is scrubbed.
+                _take_in(name, raw, place, values, [], in_json=True)
     elif kind.startswith("multipart/"):
         for name, data, start in _plain_parts(body, media):
             _take_in(name, data, (start, start + len(data)), values, places)
@@ -108,7 +110,10 @@ def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
 def _take_in(
     name: str, raw: bytes, place: _Place, values: set[str], places: list[FoundSecret], *, in_json: bool = False
 ) -> None:
-    """Take in what a field holds, which is ``raw`` and stands at ``place`` in the body."""
+    """Add the value of a field to ``values`` and ``places``, if its name and the value say that it is a secret.
+
+    ``raw`` is the value as it is written at ``place`` in the body; with ``in_json``, between the quotes of a string.
+    """
     likelihood = _likelihood_of(name)
     if not likelihood or not raw or b"[redacted" in raw:
         return
@@ -121,14 +126,15 @@ def _take_in(
     counts = counts_as_secret(value, certain=certain)
     if counts:
         values.add(value)
-    # Another machine may have a dummy there, which is found nowhere else.
+    # Where the name leaves no doubt, even a dummy is replaced: another machine has a real key there, and the requests
+    # of both must be equal. But a dummy is not searched for elsewhere.
     if counts or (certain and not _looks_like_text(text)):
         places.append(FoundSecret(*place, "secret field", value=text.encode("utf-8", "surrogatepass")))
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=2048)  # pure; the same few names come in every request
 def _likelihood_of(name: str, *, parameter: bool = False) -> str:
-    """Return ``certain``, ``likely``, or nothing: whether a field with this name holds a secret."""
+    """Return how likely a field with this name holds a secret: ``certain``, ``likely``, or an empty text for no."""
     if len(name) > _LONGEST_NAME:
         return ""
     name = _HUMP.sub("_", name).lower().replace("-", "_").replace(".", "_")
@@ -140,9 +146,10 @@ def _likelihood_of(name: str, *, parameter: bool = False) -> str:
 
 
 def counts_as_secret(value: str, *, certain: bool) -> bool:
-    """Say whether the value of a field is searched for everywhere. ``certain`` says that its name leaves no doubt.
+    """Say whether the value of a field is to be removed wherever it stands.
 
-    A plain word would change texts that have nothing to do with it, and so would a path.
+    ``certain`` says that the name of the field leaves no doubt. A plain word or a path does not count: removing it
+    everywhere would change texts that have nothing to do with it.
     """
     if is_trivial(value) or _REDACTED.search(value) or _looks_like_text(value):
         return False
@@ -152,7 +159,7 @@ def counts_as_secret(value: str, *, certain: bool) -> bool:
 
 
 def _looks_like_text(value: str) -> bool:
-    """Say whether a value is several words, or says where a value belongs: ``${API_KEY}``."""
+    """Say whether a value is several words, or a template in whose place a value belongs: ``${API_KEY}``."""
     return any(map(str.isspace, value.strip())) or _TEMPLATE.fullmatch(value) is not None
 
 
@@ -179,9 +186,10 @@ _TELLS_WHO = re.compile(r"(?i)(?:[\w-]*-)?(?:organi[sz]ation|org|project|account
 
 
 def _in_subprotocols(text: str) -> Iterator[str]:
-    """Yield the credentials among the subprotocols of a WebSocket, and what tells who asks.
+    """Yield the credentials among the subprotocols of a WebSocket, and names of accounts and organisations.
 
-    Where no header field can be set they are sent there: behind a name and a dot, or as the item behind a name.
+    Browsers cannot set header fields of a handshake, so clients send them there: as ``name.value``, or as the item that
+    follows a name.
     """
     before = ""
     for item in map(str.strip, text.split(",")):
@@ -199,7 +207,7 @@ def _without_scheme(text: str) -> str:
 
 
 def _in_authorization(value: str) -> Iterator[str]:
-    """Yield what a credential consists of: ``token="..."`` and the like, or an id and a secret."""
+    """Yield the parts of an ``Authorization`` value that are secret: ``token="..."`` and the like, or ``id:secret``."""
     pairs = [part.partition("=") for part in re.split(r"[,;\s]", value)]
     parameters = [(name, text.strip('"')) for name, _, text in pairs if text.strip("=")]
     for name, text in parameters:
@@ -226,7 +234,7 @@ def _if_it_counts(value: str, *, certain: bool) -> Iterator[str]:
             yield text
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # pure; a program asks few URLs
 def _in_url(url: str) -> frozenset[str]:
     found: set[str] = set()
     if "@" in url and (userinfo := _USERINFO.match(url)):
@@ -252,7 +260,7 @@ def _in_parameters(text: str) -> Iterator[str]:
 
 
 def _json_parameters(text: str) -> Iterator[bytes]:
-    """Yield the parameters of a form that are JSON, as those of Slack's ``payload=``."""
+    """Yield the parameters of a form that are JSON, such as Slack's ``payload=``."""
     for pair in text.split("&"):
         value = pair.partition("=")[2]
         if value.startswith(("{", "[", "%7B", "%5B", "%7b", "%5b")):
@@ -260,8 +268,8 @@ def _json_parameters(text: str) -> Iterator[bytes]:
 
 
 def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
-    """Yield the plain fields of a multipart body: name, content, and where that stands."""
-    if not any(word in body for word in _ENDS):
+    """Yield the plain fields of a multipart body: name, content, and the offset of the content in the body."""
+    if not any(word in body for word in _ENDS):  # much cheaper than parsing
         return
     at = 0
     for part in parse_multipart(body, media) or ():
@@ -272,7 +280,7 @@ def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
 
 
 def _in_json_string(raw: bytes, start: int, depth: int) -> Iterator[tuple[str, bytes, _Place]]:
-    """Yield the same for JSON that is written in a string, which stands from ``start`` on."""
+    """Yield what ``_in_json`` yields, for JSON within a JSON string whose content begins at ``start`` in the body."""
     view = decode_json_escapes(raw)
     for name, inner, place in _in_json(view.data, depth):
         if inner:
@@ -281,9 +289,9 @@ def _in_json_string(raw: bytes, start: int, depth: int) -> Iterator[tuple[str, b
 
 
 def _in_json(body: bytes, depth: int = _DEPTH) -> Iterator[tuple[str, bytes, _Place]]:
-    """Yield the strings in a JSON document under names that may be those of secrets: name, content, where it stands.
+    """Yield the strings of a JSON document outside of texts: the name of the field, the raw content, and its place.
 
-    So are those in JSON that a string of it holds, ``depth`` times.
+    JSON within its strings is read, too, down to ``depth`` layers.
     """
     if not _may_name_a_secret(body):
         return

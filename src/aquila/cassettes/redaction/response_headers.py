@@ -1,8 +1,9 @@
-"""Says which header fields of an answer a cassette keeps: all but four classes of them, whatever the provider.
+"""Says which header fields of an answer a cassette keeps: all except four classes, for every provider.
 
-A program may read any field, and a replay must then say what the recording said. So what is left out is named, by
-class: credentials, who asked, what belongs to the connection, and what is meant for browsers. Settings can bring back
-all but credentials. (Requests go by a list of what is kept: nobody gets theirs back, and any may hold a key.)
+A program may read any field of an answer, and a replay must give it what was recorded. So the fields that are left out
+are listed, by class: credentials, who asked, what belongs to the connection, and what is meant for browsers. Settings
+can bring back all of them except credentials. For requests it is the other way round, with a list of what is kept (see
+``header_allowlist``): no program gets the fields of a recorded request back, and each of them may hold a key.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _WHO_ASKED = re.compile(
     r"(?:^|.*[-_])(?:org|organi[sz]ation|project|account|tenant|workspace|team|user|username|email|customer|subscription"
     r"|oauth|forwarded|ip|client-?ip|socket-?ip|ip-?country|country|geo)(?:[-_].*|$)"
 )
-"""Fields that tell for whom an answer is: organisation, project, account, address, whereabouts."""
+"""Fields that reveal for whom an answer is: organisation, project, account, address, location."""
 
 _OF_THE_CONNECTION = re.compile(
     "connection|keep-alive|proxy-.*|te|trailers?|transfer-encoding|upgrade|content-length|alt-svc|http2-settings"
@@ -26,9 +27,10 @@ _OF_THE_CONNECTION = re.compile(
     "|sec-websocket-(?:accept|extensions|version)"
     "|(?:cf|x-amz-cf|x-fastly|x-vercel|x-envoy|x-kong)-.*"
 )
-"""Fields of one connection, and of the servers on the way, whose places tell where whoever asked is.
+"""Fields of one connection, and of the servers on the way. The location of a server reveals that of the user.
 
-A content coding is undone before an answer is stored, and its field dropped. Where that is impossible it is kept.
+``content-encoding`` is not in the list: whoever undoes the coding drops the field, and where that was not possible the
+body needs it.
 """
 
 _FOR_BROWSERS = re.compile(
@@ -43,7 +45,7 @@ _DIFFERS_EACH_TIME = re.compile(
     "age|date|expires|server-timing|trace(?:parent|response|state)|x-runtime|.*rate-?limit.*"
     "|.*(?:request|trace|correlation|inference|span)-?id|.*-(?:id-2|latency|duration|elapsed|time|ms)"
 )
-"""Fields that differ though the answer is the same: dates, ids of requests, durations, what is left of a limit."""
+"""Fields that differ although the answer is the same: dates, ids of requests, durations, what is left of a limit."""
 
 
 @lru_cache(maxsize=1024)
@@ -64,10 +66,11 @@ def differs_each_time(name: str) -> bool:
 
 
 def choose_response_headers(headers: Headers, added: Sequence[str], *, has_whole_body: bool) -> Headers:
-    """Return the fields that are kept, last those that differ each time. ``added`` are names that settings add.
+    """Return the header fields that a cassette keeps. Those that differ each time come last.
 
-    The length is kept where an answer has no body, as to a HEAD request: there it is what was asked for. It is kept as
-    well where a body broke off: by it a client knows how much is missing, and some then give out less of the rest.
+    ``added`` are names, or names with ``*``, that settings add. ``content-length`` is kept unless the answer
+    ``has_whole_body``: an answer to HEAD has no body, and the length is what the program asked for; where a body broke
+    off, clients see by the length that something is missing.
     """
     more = added if has_whole_body else (*added, "content-length")
     kept = [

@@ -1,6 +1,6 @@
 """Finds and replaces secrets in bytes and texts.
 
-Loaded when something must be searched: a replay of requests that equal the recorded ones never does.
+Loaded by the first search. A replay whose requests equal the recorded ones never searches.
 """
 
 from __future__ import annotations
@@ -42,20 +42,24 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Rule
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
-_TAIL = 16 * 1024  # bytes at the end of what broke off, in which the beginning of a secret is searched
-_PASSES = 8  # times that a text is searched; replacing one secret may bring another together
+_TAIL = 16 * 1024  # bytes at the end of a body that broke off, in which the beginning of a secret is searched
+_PASSES = 8  # times that a text is searched at most; replacing one secret may join the parts of another
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 
 class Scrubber:
-    """Finds and replaces secrets in bytes and texts, through the encodings that may hide them."""
+    """Finds and replaces secrets in bytes and texts, through the encodings that may hide them.
+
+    ``secrets`` are known values with their kinds, ``rules`` those that a user adds. Not changed after it is built, so
+    threads may share it. Raises ``ConfigError`` for a rule that is no regular expression.
+    """
 
     def __init__(self, secrets: Mapping[str, str], rules: Sequence[Rule]) -> None:
         self._known = KnownSecrets(secrets.items())
         self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._fingerprints = [rule for rule in rules if isinstance(rule, FingerprintRule)]
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern | FingerprintRule)]
-        # A cache, because all requests bring the same header values and URLs. It lives as long as the scrubber.
+        # Caches, because all requests bring the same header values and URLs. They live as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
         self._number_url = functools.lru_cache(maxsize=1024)(self._scrub_any_url)
 
@@ -66,7 +70,11 @@ class Scrubber:
     def _find_through(
         self, data: bytes, view: DecodedView | None, *, parameters: bool, depth: int
     ) -> list[FoundSecret]:
-        """Find secrets in the decoded bytes of a view, or in those of a body, and in ``depth`` views of them."""
+        """Find secrets in ``data``, and in up to ``depth`` layers of encoding in it.
+
+        ``view`` is the view whose decoded bytes ``data`` are; None for the bytes of the body itself. Places are offsets
+        in ``data``.
+        """
         flat = flatten_tokens(data)
         found = [*self._known.find_in(data, flat), *find_secret_patterns(data, flat, parameters=parameters)]
         found += self._find_added(data)
@@ -101,10 +109,12 @@ class Scrubber:
         numbers: SecretNumbers | None = None,
         named: Sequence[FoundSecret] = (),
     ) -> tuple[bytes, Sequence[int]]:
-        """Scrub bytes and move the cuts along. ``numbers`` numbers the placeholders; without it they are all the same.
+        """Replace the secrets in ``data``. Return the clean bytes, and the offsets ``cuts`` as they are in them.
 
-        With ``split``, texts that come in pieces are searched too. With ``cut_off``, a secret may lack its end.
-        ``large`` says that the bytes are a window of a large body, ``named`` what is known to be secret by its name.
+        ``numbers`` numbers the placeholders; without it they are all the same. With ``parameters`` the data is a URL or
+        a form. With ``split``, texts that come in pieces are searched too. With ``cut_off`` the data broke off, so that
+        a secret at its end may be incomplete. ``large`` says that the data is a window of a large body. ``named`` are
+        the places that the names of fields mark as secret. Returns the same object if nothing was replaced.
         """
 
         def find(text: bytes) -> list[FoundSecret]:
@@ -113,7 +123,7 @@ class Scrubber:
 
         for _ in range(_PASSES):
             spans = merge_found((*find(data), *named)) if named else find(data)
-            named = ()
+            named = ()  # their places are in the data of the first pass only
             if split:
                 spans = merge_found(itertools.chain(spans, *find_split_secrets(data, find, cut_off=cut_off)))
             if not spans:
@@ -141,7 +151,10 @@ class Scrubber:
         large: bool = False,
         numbers: SecretNumbers | None = None,
     ) -> tuple[bytes, Sequence[int]]:
-        """Scrub a body whose texts may come in pieces, as events or as frames of AWS. Parameters as ``scrub_bytes``."""
+        """Scrub a body whose texts may come in pieces, as events or as frames of AWS.
+
+        Parameters and result are as in ``scrub_bytes``.
+        """
 
         def scrub(text: bytes, places: Sequence[int], in_pieces: bool) -> tuple[bytes, Sequence[int]]:
             return self.scrub_bytes(text, cuts=places, split=in_pieces, cut_off=cut_off, large=large, numbers=numbers)
@@ -152,7 +165,7 @@ class Scrubber:
         return replace_found(data, changes, cuts) if changes else (data, cuts)
 
     def _find_cut_off_end(self, data: bytes, view: DecodedView | None = None, depth: int = _DEPTH) -> list[FoundSecret]:
-        """Find the beginning of a known value at the end of ``data``, through the encodings that may hide it."""
+        """Find the beginning of a known value at the end of ``data``, through up to ``depth`` layers of encoding."""
         start = max(0, len(data) - _TAIL) if view is None else 0
         found = list(self._known.find_cut_off_end(data[start:]))
         tail = without_cut_escape(data[start:])
@@ -171,13 +184,16 @@ class Scrubber:
         return bool(self._functions)
 
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Find what added rules find, and the known values that are no text of at least ``shortest`` characters."""
+        """Find the secrets in binary data that a search in its texts of ``shortest`` characters or more does not find.
+
+        These are the matches of added rules, and known values that are shorter or no text.
+        """
         found = [*self._known.find_outside_texts(data, shortest)]
         found += [_widen(data, one, None) for one in self._find_added(data) if 0 <= one.start < one.end]
         return merge_found(found)
 
     def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
-        """Find the secrets that are split over the events of a window of a stream: for each the places of its parts."""
+        """Find the secrets that are split over events in a window of a stream: for each, the places of its parts."""
 
         def find(text: bytes) -> list[FoundSecret]:
             return find_in_window(text, self)
@@ -187,7 +203,7 @@ class Scrubber:
         return find_split_secrets(data, find)
 
     def scrub_large_body(self, body: bytes, numbers: SecretNumbers, named: Sequence[FoundSecret] = ()) -> bytes:
-        """Scrub a large body. One without secrets is returned as the same object. ``named`` as in ``scrub_bytes``."""
+        """Return a large body without secrets, the same object if it has none. ``named`` is as in ``scrub_bytes``."""
         if named:
             body, _ = replace_found(body, numbers.number_found(body, merge_found(named)))
         clean = b"".join([part.data for part in redact_pieces([body], self, numbers=numbers)])
@@ -196,7 +212,11 @@ class Scrubber:
     def scrub_chunks(
         self, chunks: Sequence[RecordedChunk], numbers: SecretNumbers, *, cut_off: bool
     ) -> Sequence[RecordedChunk]:
-        """Scrub the body that the chunks make together. With ``cut_off`` it broke off."""
+        """Return chunks without secrets, also without secrets that are split over them.
+
+        ``cut_off`` says that the body broke off. The number of chunks and their times stay. Returns the same object if
+        there is no secret.
+        """
         if isinstance(chunks, StoredChunks):
             return self._scrub_stored_chunks(chunks, numbers, cut_off=cut_off)
         body = b"".join(chunk.data for chunk in chunks)
@@ -209,7 +229,10 @@ class Scrubber:
     def _scrub_stored_chunks(
         self, chunks: StoredChunks, numbers: SecretNumbers, *, cut_off: bool
     ) -> Sequence[RecordedChunk]:
-        """Scrub a body that lies in a file. If it holds no secret, as any that was recorded, nothing is kept of it."""
+        """Scrub a body in a file, in two passes: the first, without keeping anything, finds out whether it has secrets.
+
+        A body that Aquila recorded has none, so the second pass is for files from elsewhere.
+        """
         is_stream = may_come_in_pieces(chunks.file.first_bytes(BEGINNING))
         pieces = (chunk.data for chunk in chunks)
         if not any(part.changed for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)):
@@ -225,9 +248,9 @@ class Scrubber:
         return _cut_again(b"".join(clean), ends, chunks.times())
 
     def scrub_text(self, text: str, numbers: SecretNumbers | None = None, *, parameters: bool = False) -> str:
-        """Scrub a text. ``numbers`` numbers the placeholders; without it they are all the same.
+        """Return a text without secrets. ``numbers`` numbers the placeholders; without it they are all the same.
 
-        With ``parameters`` it may be a URL, whose parameters count by their names even if short.
+        With ``parameters`` the text may be a URL: the names of parameters then mark even short values as secret.
         """
         if parameters and "=" in text:
             return self._scrub_any_text(text, numbers, parameters=True)
@@ -235,14 +258,18 @@ class Scrubber:
         return clean if numbers is None or clean == text else self._scrub_any_text(text, numbers)
 
     def scrub_url(self, url: str, numbers: SecretNumbers) -> str:
-        """Scrub the URL of a request, whose secrets have the first numbers."""
+        """Return the URL of a request without secrets. They get the first numbers, so ``numbers`` must be empty."""
+        # The cached result has numbers from 1 on, which is why the URL is scrubbed before headers and body.
         clean, values = self._number_url(url)
         for value in values:
             numbers.placeholder_for(value)
         return clean
 
     def scrub_around_gap(self, before: str, after: str) -> tuple[str, str]:
-        """Scrub what is left of known values around a place where a text was shortened."""
+        """Remove what is left of known values at the end of ``before`` and at the start of ``after``.
+
+        The two are the parts of a text around the place where it was shortened.
+        """
         left, right = (text.encode("utf-8", "surrogatepass") for text in (before, after))
         left, _ = replace_found(left, merge_found(self._known.find_cut_off_end(left)), ())
         right, _ = replace_found(right, merge_found(self._known.find_cut_off_start(right)), ())
@@ -257,14 +284,14 @@ class Scrubber:
         numbers = SecretNumbers()
         data = _USERINFO.sub(r"\1", url).encode("utf-8", "surrogatepass")
         clean, _ = self.scrub_bytes(data, parameters=True, numbers=numbers)
-        # Brackets outside the query make a URL that cannot be split.
+        # `urlsplit` refuses URLs with brackets in the host, so placeholders are percent-encoded.
         text = escape_placeholders(clean).decode("utf-8", "surrogatepass")
         return url if text == url else text, numbers.values
 
 
 def _widen(data: bytes, one: FoundSecret, view: DecodedView | None) -> FoundSecret:
     start, end = widen_to_whole_escapes(data, one.start, one.end, view)
-    # So that it has the same number wherever it is written in another way.
+    # The value without escapes, so that the secret has one number however it is written.
     return one._replace(start=start, end=end, value=one.value or data[one.start : one.end])
 
 
@@ -277,6 +304,6 @@ def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
     try:
         if isinstance(rule, str):
             return re.compile(rule.encode())
-        return re.compile(rule.pattern.encode(), rule.flags & ~re.UNICODE)
+        return re.compile(rule.pattern.encode(), rule.flags & ~re.UNICODE)  # a pattern of bytes cannot have that flag
     except re.error as error:
         raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None

@@ -1,7 +1,7 @@
-"""Finds keys and credentials by what they look like.
+"""Finds keys and credentials by their shape.
 
-Tokens with a known prefix are searched for only where a run of at least 16 characters of their alphabet begins. The
-others are searched for only if a word that goes with them is there. So a text without secrets costs about one pass.
+Tokens with a known prefix are searched for only where a run of at least 16 characters of their alphabet begins; other
+secrets only if a word that goes with them occurs. So a text without secrets costs about one pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aquila.cassettes.redaction.trivial_values import is_common_word
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _ALPHABET = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
 RUN = b"a" * 16
-"""The shortest run of token characters in :func:`flattened` bytes that is looked at."""
+"""The shortest run of token characters, in bytes of :func:`flatten_tokens`, in which a key is searched for."""
 
 _ALPHABET_BYTES = frozenset(_TOKEN_CHARS)
 
@@ -29,7 +29,7 @@ _BY_FIRST_BYTE: dict[int, tuple[tuple[str, ...], re.Pattern[bytes]]] = {
     )
     for first in {stem[0] for _, stems, _ in KEY_SHAPES for stem in stems}
 }
-"""The kinds and the patterns of the keys that begin with a byte, so that few are tried at a place."""
+"""For each byte the kinds of keys that begin with it, and one pattern with a group for each kind."""
 
 _STEMS = sorted({stem for _, stems, _ in KEY_SHAPES for stem in stems if len(stem) > 1})
 _STEMS_BEFORE_RUNS = tuple(stem for stem in _STEMS if stem[-1] not in _ALPHABET_BYTES)
@@ -37,11 +37,12 @@ _STEMS_BY_MARK = tuple(
     (mark, [stem for stem in _STEMS if mark == next((m for m in b"./~-_" if m in stem), stem[0])])
     for mark in sorted({next((m for m in b"./~-_" if m in stem), stem[0]) for stem in _STEMS})
 )
-"""The stems by a byte that each of them holds: where it is missing, none of them is searched for."""
+"""The prefixes by a byte that they hold: if a text lacks the byte, none of these prefixes is searched for."""
 
 _MANY_RUNS = 64
 _DENSE = 256
-"""When so many runs have fewer bytes than this each, searching for each prefix is faster than looking at each run."""
+"""If the first ``_MANY_RUNS`` runs take fewer than ``_DENSE`` bytes each, as in base64, it is faster to search for each
+prefix than to examine each run."""
 
 _DASH = re.compile(rb"[-_](?=[A-Za-z])")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{64}")
@@ -51,14 +52,14 @@ _NOTHING: tuple[tuple[str, ...], re.Pattern[bytes]] = ((), re.compile(b""))
 _IN_WORD = re.compile(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
 _A_DIGIT = re.compile(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
-"""What must not follow base64 that is whole."""
+"""Characters that must not follow basic credentials: base64 that goes on was not matched as a whole."""
 
 _PEM = rb"PRIVATE KEY(?: BLOCK)?-----"
 
-# Each: kind, a character and a word that must be there, the pattern. Group 1 is what is replaced.
-# No pattern here reads a stretch of text twice: what stands behind an unbounded repetition may be missing, or the
-# repetition takes no character with which the pattern can begin. tests/ check that.
-_TELLING: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
+# Each row: the kind, a character and a word that the text must hold, and the pattern, whose group 1 is replaced.
+# Searching takes linear time. What follows an unbounded repetition is optional, or the repetition does not match the
+# characters with which the pattern begins, so no stretch of text is read twice. tests/ check that.
+_KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
     (
         "private key",
         b" ",
@@ -84,18 +85,19 @@ _TELLING: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
     ("Entra client secret", b"~", b"Q~", re.compile(rb"(?<![\w.~-])([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])")),
     ("Terraform token", b".", b".atlasv1.", re.compile(rb"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})")),
 )
-# Without their first letter, whose case differs: what begins with a fixed text is searched for much faster.
+# Without their first letter, whose case may differ: `re` is much faster with a pattern that begins with fixed text.
 _BEARER = re.compile(rb"earer[\s+]++([\w.~/-][\w.~+/-]{15,}={0,2})")
 _BEARER_IN_CAPITALS = re.compile(_BEARER.pattern.replace(b"earer", b"EARER"))
 
-# Providers mask keys in their errors, but show both ends.
+# Providers mask keys in their error messages but show both ends (sk-ab***cd), which are still parts of a secret.
 _MASKED = re.compile(rb"(?<![A-Za-z0-9])(?:sk|gsk|csk|hf|xai|pplx|key)[-_][\w-]{0,20}\*{4,}[\w-]{0,8}")
 
 _USERINFO = re.compile(rb"://([^\s/:@\"'\\<>?#]*:[^\s/\"'\\<>?#]+)@")  # a password may hold an @
 _BASIC = re.compile(rb"asic[\s+]++([A-Za-z0-9/_-][A-Za-z0-9+/_-]{7,}={0,2})")
 _BASIC_IN_CAPITALS = re.compile(_BASIC.pattern.replace(b"asic", b"ASIC"))
 
-# Fields of JSON, also of JSON in strings: names of header fields, as services echo them; then names of tokens.
+# Fields of JSON, also of JSON in strings, hence the backslashes: first the names of header fields, which services echo,
+# then the names of tokens.
 _FIELD = re.compile(
     rb"""["'](?i:(?:proxy-)?authorization|x-api-key|x-goog-api-key|(?:set-)?cookie)\\{0,8}["']\s*:\s*"""
     rb"""\\{0,8}["'](?=[^"'\\\r\n]*?[0-9])([^"'\\\r\n]{8,})"""
@@ -118,13 +120,14 @@ _STRONG_NAMES = (
 _WEAK_NAMES = rb"key|token|auth|secret"
 _VALUE = rb"[^&\s\"'<>\\#`]"
 _QUERY = re.compile(rb"[?&;#](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
-# A URL or a form holds no prose, and dummy keys may be short, so here short values count too.
-# A code with which a sign-in ends is long and has digits; others (``code=EUR``) do not.
+# For URLs and forms. They hold no prose, and dummy keys may be short, so here short values count, too.
+# The code at the end of an OAuth sign-in is long and has digits; other codes (``code=EUR``) are not.
 _QUERY_STRICT = re.compile(
     rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
     % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
-# In a binary file, bytes that are not text may follow.
+# A value that was redacted before. No printable character may follow, else it is only a part of the value; in a binary
+# file, other bytes may.
 _REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
@@ -152,9 +155,9 @@ def find_secret_patterns(data: bytes, flat: bytes, *, parameters: bool = False) 
 
 
 def _find_after_words(data: bytes) -> Iterator[FoundSecret]:
-    """Find tokens that only a word before them or the name of their field tells."""
-    # One character is found faster still than a word, and base64 has none of them.
-    for kind, character, word, pattern in _TELLING:
+    """Find tokens that can only be recognised by a word before them, or by the name of their field."""
+    # The test for a character is faster than that for a word, and most data lacks some of these characters.
+    for kind, character, word, pattern in _KEYS_BY_WORD:
         if character in data and word in data:
             for match in pattern.finditer(data):
                 yield FoundSecret(*match.span(1), kind)
@@ -202,8 +205,8 @@ def _find_values(pattern: re.Pattern[bytes], data: bytes, kind: str) -> Iterator
 
 def _find_prefixed_keys(data: bytes, flat: bytes) -> Iterator[FoundSecret]:
     done = 0
-    for start, end in _runs_worth_a_look(data, flat):
-        if start < done:  # the last key goes on here; some have more than one run
+    for start, end in _candidate_runs(data, flat):
+        if start < done:  # a part of the key found last, which has more than one run
             continue
         for candidate in _possible_starts(data, start, end):
             kinds, shapes = _BY_FIRST_BYTE.get(data[candidate], _NOTHING)
@@ -225,8 +228,8 @@ def _runs(flat: bytes) -> Iterator[tuple[int, int]]:
         start = flat.find(RUN, end)
 
 
-def _runs_worth_a_look(data: bytes, flat: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the runs in which a token may begin."""
+def _candidate_runs(data: bytes, flat: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the runs in which a token may begin."""
     for number, (start, end) in enumerate(_runs(flat)):
         if number == _MANY_RUNS and start < _MANY_RUNS * _DENSE < len(data):
             yield from _runs_with_prefix(data, flat, start)
@@ -235,7 +238,7 @@ def _runs_worth_a_look(data: bytes, flat: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _runs_with_prefix(data: bytes, flat: bytes, first: int) -> Iterator[tuple[int, int]]:
-    """Yield the runs from ``first`` on that hold a prefix: base64 has many runs, and hardly a prefix."""
+    """Yield the runs from ``first`` on that hold a prefix of a key. Base64 has many runs, and hardly ever a prefix."""
     places = set()
     for stem in [stem for mark, stems in _STEMS_BY_MARK if mark in data for stem in stems]:
         at = data.find(stem, max(0, first - len(stem)))
@@ -252,10 +255,11 @@ def _runs_with_prefix(data: bytes, flat: bytes, first: int) -> Iterator[tuple[in
 
 
 def _possible_starts(data: bytes, start: int, end: int) -> Sequence[int]:
-    """Return where in a run a token may begin: at its start, after an escape that looks like part of it, after a dash.
+    """Return the offsets at which a token may begin in the run from ``start`` to ``end``.
 
-    Base64 may hold any prefix by chance. So nothing begins in the middle of it, and in a run that is too long for a key
-    a token begins only at the start.
+    These are its start, the place behind the letter of an escape (``\\n``), which looks like part of the run, and the
+    places behind dashes. Base64 may hold any prefix by chance: so no token begins in the middle of it, and in a run
+    that is too long for a key a token begins only at the start.
     """
     before = data[start - 1] if start else 0
     if before in b"+/" and start >= 64 and _BASE64.match(data, start - 64):

@@ -1,6 +1,7 @@
-"""Where a rule that is a function has changed a text: it says what it made of the text, not where.
+"""Finds where a rule that is a function has changed a text. The function returns the new text, not the places.
 
-The work is linear in the length of the text. The places may be longer than need be; what is between them is the same.
+The work is linear in the length of the text. The places may be longer than necessary; the text between them is
+unchanged.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ from aquila.cassettes.redaction.found_secrets import FoundSecret
 
 _WORD = re.compile(r"\w+|\W")
 _SAME_WORDS = 4
-"""So many equal words in a row, and the two texts are taken to go on alike."""
+"""After this many equal words in a row, the two texts are taken to agree again."""
 
 _SHORT = 64
-"""Up to so many words the shortest differences are looked for, which takes more than linear time."""
+"""The most words that are compared by ``difflib``, which finds small differences and takes more than linear time."""
 
-_FIRST_STRETCH = 16  # words that are compared at first where the texts part
+_FIRST_STRETCH = 16  # words that are compared first where the texts begin to differ
 
 
 def find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecret]:
-    """Return what a function changes. The places are exact, because chunks are cut between them."""
+    """Return the places in ``data`` that a function on its text changes, with their replacements, in order."""
+    # "surrogateescape" keeps bytes that are not UTF-8 through decoding and encoding.
     before = data.decode("utf-8", "surrogateescape")
     after = function(before)
     if after == before:
         return []
-    # What is the same at both ends is left out, up to the next word: most of a text is.
+    # Most of a text is unchanged. What is equal at both ends is skipped, back to the edge of a word.
     ahead = _length_of_common_start(before, after)
     while ahead and (before[ahead - 1].isalnum() or before[ahead - 1] == "_"):
         ahead -= 1
@@ -52,7 +54,7 @@ def _size_of(words: Sequence[str]) -> int:
 
 
 def _length_of_common_start(one: str, other: str) -> int:
-    """Count the characters at the beginning that are the same in both, by halving what is compared."""
+    """Return how many characters two texts have in common at their beginning, by bisection."""
     same, differing = 0, min(len(one), len(other)) + 1
     while differing - same > 1:
         middle = (same + differing) // 2
@@ -75,7 +77,7 @@ def _length_of_common_end(one: str, other: str) -> int:
 
 
 def _differing_stretches(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield where the words differ: start and end in ``old``, start and end in ``new``."""
+    """Yield the stretches in which the words differ: start and end in ``old``, start and end in ``new``."""
     a = b = 0
     while a < len(old) or b < len(new):
         if a < len(old) and b < len(new) and old[a] == new[b]:
@@ -87,7 +89,7 @@ def _differing_stretches(old: Sequence[str], new: Sequence[str]) -> Iterator[tup
 
 
 def _differences_within(old: Sequence[str], new: Sequence[str], a: int, b: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield where two stretches differ that begin at ``a`` and ``b``. Short ones are compared word by word."""
+    """Yield where two stretches differ, with ``a`` and ``b`` added to the offsets. Only short ones are compared."""
     if len(old) > _SHORT or len(new) > _SHORT:
         yield a, a + len(old), b, b + len(new)
         return
@@ -97,10 +99,10 @@ def _differences_within(old: Sequence[str], new: Sequence[str], a: int, b: int) 
 
 
 def _find_next_agreement(old: Sequence[str], new: Sequence[str], a: int, b: int) -> tuple[int, int]:
-    """Return how many words of ``old`` from ``a``, and of ``new`` from ``b``, stand before both go on alike.
+    """Return how many words of ``old`` from ``a`` on, and of ``new`` from ``b`` on, precede the next agreement.
 
-    It compares stretches that double until they agree. So what this takes is in proportion to what is skipped, and
-    that is not looked at again.
+    Compares stretches that double until they agree. So the time is proportional to what is skipped, and linear in all,
+    because what is skipped is not compared again.
     """
     stretch = _FIRST_STRETCH
     while True:

@@ -1,14 +1,14 @@
-"""Values that are too short or too common to be a secret."""
+"""Says which values are too short or too common to be treated as secrets."""
 
 from __future__ import annotations
 
 import re
 
 MIN_LENGTH = 8
-"""A shorter value is not taken for a secret, because it would be found everywhere."""
+"""The fewest characters of a secret. A shorter value would be found everywhere."""
 
-# Patterns are compiled when they are first needed: every run on a machine with keys loads this module, and compiling
-# takes longer than all else here.
+# Texts, which `re` compiles at first use and caches: every run on a machine with keys loads this module, and compiling
+# takes longer than everything else in it.
 _WORD = r"(?:[^\W\d_A-Z]+|[^\W\d_][^\W\d_A-Z]*|[A-Z]+)"
 _WORDS = rf"{_WORD}(?:[-_. /]{_WORD})*"
 
@@ -60,6 +60,6 @@ def is_trivial(value: str) -> bool:
 
 
 def _reads_like_a_word(word: str) -> bool:
-    """Say whether letters can be spoken: ``administrator``, and not ``qxkwvzjrmtpb``."""
+    """Say whether letters can be pronounced: ``administrator`` can, ``qxkwvzjrmtpb`` cannot."""
     vowels = sum(word.count(vowel) for vowel in "aeiouy")
     return not word.isascii() or (vowels * 5 >= len(word) and re.search(_FIVE_CONSONANTS, word) is None)

@@ -1,7 +1,8 @@
-"""Redacts bodies that are too large to be held in memory: window by window, as they arrive.
+"""Redacts bodies that are too large to be held in memory, window by window, as they arrive.
 
-The windows overlap: what is handed on ends where no secret and nothing that tells one is cut. Binary data is searched
-where it is text.
+The windows overlap. A window is handed on only up to a place that cuts neither a secret nor the context by which one is
+recognised; the rest is searched again with the next window. In binary data, only the stretches of text are searched for
+patterns.
 """
 
 from __future__ import annotations
@@ -17,41 +18,41 @@ from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_f
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import end_of_frame
 
 WINDOW = 256 * 1024
-"""Bytes that are searched at once."""
+"""How many bytes are searched at once."""
 
 OVERLAP = 16 * 1024
-"""Bytes at the end of a window that are searched again with the next one: as long as a secret may be."""
+"""How many bytes at the end of a window are searched again with the next one. No secret may be longer."""
 
 STREAM_WINDOW = 1024 * 1024
 STREAM_OVERLAP = 192 * 1024
 """The same for event streams, where a secret may be split over hundreds of events."""
 
 _CONTEXT = 1024
-"""Bytes before a secret that may tell that it is one, such as the name of its field."""
+"""How many bytes before a secret may be needed to recognise it, such as the name of its field."""
 
 _BOUNDARIES: tuple[tuple[tuple[bytes, bytes], ...], ...] = (
     ((b"\n\n", b""), (b"\r\n\r\n", b""), (b"\r\r", b"")),
     ((b"\n", b""), (b"\r", b"")),
     ((b"}", b'{"'), (b"},", b'{"')),
 )
-"""What ends an event, and what follows it: a blank line, else a line, else one of JSON that stands before another.
+"""What ends an event, and what must follow it. In this order: a blank line, a line, a JSON object before another one.
 
-No string of JSON holds them.
+No JSON string holds any of them: it has escapes for line breaks and quotes.
 """
 
 _PRINTABLE = b"\t\n\r" + bytes(range(32, 127))
 _TEXT = bytes(ord("a") if code in _PRINTABLE else ord(" ") for code in range(256))
-_SAMPLE = 61  # one byte of so many tells whether a window is text
+_SAMPLE = 61  # one byte in this many is looked at to tell text from binary data; a prime, so that no pattern repeats
 _TEXT_RUN = b"a" * 12
-"""The shortest text in binary data in which a secret with what tells it has room."""
+"""The shortest stretch of text in binary data that has room for a secret with its context."""
 
 
 class WindowScrubber(Protocol):
-    """What finds and replaces secrets in one window."""
+    """The methods of ``Scrubber`` that this module uses. Here because ``scrubber`` imports this module."""
 
     @property
     def changes_texts(self) -> bool:
-        """Whether every text must go through it."""
+        """Whether it has rules that are functions, so that every window must go through it."""
 
     def find_secrets(self, data: bytes) -> list[FoundSecret]:
         """Return the merged places of secrets, in order."""
@@ -60,7 +61,7 @@ class WindowScrubber(Protocol):
         """Return for each secret that is split over events the places of its parts, in order."""
 
     def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Return where added rules find something, and the known values that are no text of ``shortest`` characters."""
+        """Return the matches of added rules, and the known values that are no text of ``shortest`` characters."""
 
     def scrub_bytes(
         self,
@@ -71,7 +72,7 @@ class WindowScrubber(Protocol):
         large: bool = False,
         numbers: SecretNumbers | None = None,
     ) -> tuple[bytes, Sequence[int]]:
-        """Return the data without secrets, and the cuts moved along."""
+        """Return the data without secrets, and the offsets ``cuts`` as they are in it."""
 
     def scrub_body(
         self,
@@ -82,11 +83,11 @@ class WindowScrubber(Protocol):
         large: bool = False,
         numbers: SecretNumbers | None = None,
     ) -> tuple[bytes, Sequence[int]]:
-        """Return data whose texts may come in pieces without secrets, and the cuts moved along."""
+        """Do the same for data whose texts may come in pieces."""
 
 
 class CleanPart(NamedTuple):
-    """Bytes without secrets, where in them chunks end, and whether there was a secret."""
+    """Bytes without secrets, the offsets at which chunks end in them, and whether there was a secret."""
 
     data: bytes
     ends: Sequence[int]
@@ -94,7 +95,7 @@ class CleanPart(NamedTuple):
 
 
 def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
-    """Find secrets in a window. In binary data known values and added rules count everywhere, all else in texts."""
+    """Find secrets in a window. Binary data is searched as a whole only for known values and with added rules."""
     sample = data[::_SAMPLE]
     if len(sample.translate(None, _PRINTABLE)) * 16 < len(sample):
         return scrubber.find_secrets(data)
@@ -113,10 +114,9 @@ def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
 class LargeBodyRedactor:
     """Redacts a body that arrives in chunks. ``is_stream`` says that it is an event stream. Not thread-safe.
 
-    ``find_scrubber`` is asked for each window: more may be known to be secret by then. ``numbers`` has the secrets of
-    the request that were found before.
-
-    The clean parts together are the clean body, and their ends, one for each chunk, are where its chunks end.
+    ``find_scrubber`` is called for each window, because more secrets may be known by then. ``numbers`` has the secrets
+    of the request. The clean parts together are the clean body; their ``ends``, one for each chunk, are where its
+    chunks end. Belongs to one recorded answer, and is dropped after ``take_rest``.
     """
 
     def __init__(
@@ -127,17 +127,18 @@ class LargeBodyRedactor:
         self._numbers = numbers or SecretNumbers()
         self._is_stream = is_stream
         self._window, self._overlap = (STREAM_WINDOW, STREAM_OVERLAP) if is_stream else (WINDOW, OVERLAP)
-        self._enough = self._window
+        self._enough = self._window  # bytes that must have come before the next window is searched
+        # The bytes that came and were not handed on, their number, and the ends of their chunks as offsets in them.
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._cuts: list[int] = []
         self._clean: deque[tuple[int, int]] = deque()
-        """What of the bytes was searched before, and is not searched again."""
+        """Start and end of those of the bytes that were searched before, and need not be searched again."""
 
     def add_chunk(self, data: bytes, clean: tuple[int, int] | None = None) -> None:
-        """Take in a chunk. ``clean`` says where in it nothing is to be found, from one place to another.
+        """Add a chunk. ``clean`` is start and end of a part of it that was searched before, such as base64.
 
-        It must be some value by itself, so that no secret begins or ends in it.
+        That part must be a whole value, so that no secret begins or ends within it.
         """
         if clean is not None:
             self._clean.append((self._size + clean[0], self._size + clean[1]))
@@ -154,7 +155,10 @@ class LargeBodyRedactor:
         return self._size >= self._enough
 
     def take_part(self) -> CleanPart:
-        """Return what is clean of the bytes so far, and keep the rest for the next window."""
+        """Return the first part of the bytes so far without secrets, and keep the rest for the next window.
+
+        The part may be empty. Call it only if ``is_full``.
+        """
         taken: list[bytes] = []
         size = 0
         while size < self._enough:
@@ -168,7 +172,7 @@ class LargeBodyRedactor:
         return self._hand_on(window, stop, merge_found(itertools.chain(found, *split)), cut_off=False)
 
     def take_rest(self, *, cut_off: bool) -> CleanPart:
-        """Return the last part. With ``cut_off`` the body broke off, and a secret may lack its end."""
+        """Return the last part. With ``cut_off`` the body broke off, so that a secret at its end may be incomplete."""
         window = b"".join(self._pieces)
         self._pieces.clear()
         self._scrubber = self._find_scrubber()
@@ -176,7 +180,7 @@ class LargeBodyRedactor:
         return self._hand_on(window, len(window), merge_found(itertools.chain(found, *split)), cut_off=cut_off)
 
     def _find_secrets(self, window: bytes) -> tuple[list[FoundSecret], list[list[FoundSecret]]]:
-        """Return the secrets that stand in a window as they are, and those in pieces. In frames all are in pieces."""
+        """Return the secrets that stand in a window as a whole, and those in pieces, which include all in frames."""
         window = self._without_clean(window)
         if not window.strip(b"."):
             return [], []
@@ -185,7 +189,7 @@ class LargeBodyRedactor:
         return ([] if framed else find_in_window(window, self._scrubber)), split
 
     def _without_clean(self, window: bytes) -> bytes:
-        """Return a window with dots in place of what is clean: all other places stay, and dots are passed over fast."""
+        """Return a window with dots in place of what is clean. Offsets stay the same, and searching dots is fast."""
         pieces: list[bytes] = []
         at = 0
         for start, end in self._clean:
@@ -196,7 +200,7 @@ class LargeBodyRedactor:
         return b"".join((*pieces, window[at:])) if pieces else window
 
     def _scrub(self, data: bytes, ends: Sequence[int], *, cut_off: bool) -> tuple[bytes, Sequence[int]]:
-        """Return the beginning of a window without secrets, and the ends moved along. What is clean stays as it is."""
+        """Return the beginning of a window without secrets, and the offsets ``ends`` in it. Clean parts stay."""
         scrub = self._scrubber.scrub_body if self._is_stream else self._scrubber.scrub_bytes
         clean = [(start, min(end, len(data))) for start, end in self._clean if start < len(data)]
         places = sorted({*ends, *itertools.chain(*clean)})
@@ -223,17 +227,20 @@ class LargeBodyRedactor:
         return CleanPart(data, ends, data != before)
 
     def _safe_stop(self, window: bytes, found: Sequence[FoundSecret], split: Iterable[Sequence[FoundSecret]]) -> int:
-        """Return where a window may be cut. 0 if nowhere: then the next one is larger."""
+        """Return the offset at which a window may be cut; 0 if there is none, so that the next window is larger.
+
+        A window of four times the usual size is cut in any case, so that memory stays bounded.
+        """
         stop = len(window) - self._overlap
         event_end = _end_of_event(window, stop) if self._is_stream else 0
         if event_end or (self._is_stream and len(window) < 4 * self._window):
             stop = event_end
-            # No part of a secret is handed on before the others: they would no longer be found.
+            # The parts of a secret are handed on together: without its beginning, the rest would not be found.
             for parts in sorted(split, key=lambda parts: parts[0].start, reverse=True):
                 if parts[0].start < stop <= parts[-1].start:
                     stop = _end_of_event(window, parts[0].start)
         else:
-            # A line or a word is whole if there is an end of one nearby.
+            # Rather at the end of a line or a word, if there is one nearby.
             near = max(window.rfind(b"\n", stop - _CONTEXT, stop), window.rfind(b" ", stop - _CONTEXT, stop)) + 1
             stop = near or stop
         for one in found:
@@ -243,7 +250,7 @@ class LargeBodyRedactor:
 
 
 def _end_of_event(window: bytes, before: int) -> int:
-    """Return where the last event ends that ends before a place, or 0."""
+    """Return the largest end of an event that is not behind an offset; 0 if there is none."""
     if begins_with_frame(window):
         return end_of_frame(window, before)
     for boundaries in _BOUNDARIES:
@@ -261,7 +268,7 @@ def redact_pieces(
     cut_off: bool = False,
     numbers: SecretNumbers | None = None,
 ) -> Iterator[CleanPart]:
-    """Yield the clean parts of a body that is given in pieces. ``numbers`` as for ``LargeBodyRedactor``."""
+    """Yield the clean parts of a body that is given in pieces. Parameters are as for ``LargeBodyRedactor``."""
     redactor = LargeBodyRedactor(lambda: scrubber, is_stream=is_stream, numbers=numbers)
     for piece in pieces:
         redactor.add_chunk(piece)

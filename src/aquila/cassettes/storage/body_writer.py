@@ -13,10 +13,10 @@ from aquila.cassettes.storage.cassette_files import lock_half_written_file, sync
 
 
 class BodyWriter:
-    """Writes a body whose length is not known yet. ``folder`` is made if need be. Raises ``OSError``.
+    """Writes the file of a body piece by piece. ``folder`` is created if it does not exist. Raises ``OSError``.
 
-    With ``durable`` a finished body survives a loss of power. Until ``finish`` the file has a name of its own, so that
-    nobody takes a part for the whole. ``suffix`` is what its name ends with.
+    With ``durable`` a finished body survives a loss of power. ``suffix`` is the ending of the file's name. The name
+    holds the hash of the whole content, so the file has a temporary name until ``finish``, and no reader finds a part.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False, suffix: str = "") -> None:
@@ -26,21 +26,22 @@ class BodyWriter:
         self.folder = folder
         self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
         self._file = self._temporary.open("xb", buffering=0)
+        # The lock ends with this process. It tells a file that is being written from one that a killed run left.
         lock_half_written_file(self._file.fileno())
         self._hash = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Add to the body."""
+        """Append ``data`` to the body. Raises ``OSError``."""
         view = memoryview(data)
-        while view:
+        while view:  # an unbuffered file may write less than it is given
             written = self._file.write(view)
             view = view[written:]
         self._hash.update(data)
         self.size += len(data)
 
     def finish(self) -> BodyFile:
-        """Give the file its name."""
+        """Give the file its final name, and return the body. Raises ``OSError``."""
         body = BodyFile(f"{PREFIX}{self._hash.hexdigest()}{self._suffix}", self.size, self.folder)
         if self._durable:
             os.fsync(self._file.fileno())
@@ -63,6 +64,6 @@ def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) 
         for piece in pieces:
             writer.write(piece)
         return writer.finish()
-    except BaseException:
+    except BaseException:  # KeyboardInterrupt, too: no half-written file must stay behind
         writer.abandon()
         raise

@@ -1,4 +1,4 @@
-"""Merges the recordings of two branches, request by request, knowing what both began from. No file is read."""
+"""A three-way merge of cassettes, request by request, for two branches and their common ancestor. Reads no file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class BranchMerge(NamedTuple):
 def merge_branches(
     base: Cassette, ours: Cassette, theirs: Cassette, key: Callable[[RecordedRequest], str]
 ) -> BranchMerge:
-    """Merge what two branches made of one cassette.
+    """Merge two versions of a cassette. ``base`` is their common ancestor, ``key`` returns the key of a request.
 
-    What one branch added, recorded again or removed is done. Where both recorded a request again, the later recording
-    stays, because both answer the same request. What one removed and the other recorded again stays too.
+    What only one branch added, recorded again or removed is applied. Where both recorded a request again, the later
+    recording is kept, because both answer the same request. What one branch removed and the other recorded again is
+    kept, too.
     """
     before, mine = _by_slot(base, key), _by_slot(ours, key)
     others = _by_slot(theirs, key)
@@ -34,7 +35,7 @@ def merge_branches(
     for order, (slot, now) in enumerate(others.items()):
         old, own = before.get(slot), mine.get(slot)
         if own is None and now == old:
-            continue  # we have removed it
+            continue  # removed in our branch, unchanged in theirs
         if own is None and old is not None:
             decisions.append(f"{_describe(now)} was removed in one branch and recorded again in the other: it is kept")
         if own is None or own == old or (now not in (old, own) and now.recorded > own.recorded):

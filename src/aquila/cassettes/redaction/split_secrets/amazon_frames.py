@@ -1,6 +1,7 @@
 """Reads and writes the frames of ``application/vnd.amazon.eventstream``, in which AWS streams answers.
 
-A frame is: its length, that of its headers, the checksum of these two; the headers; the payload; the checksum of all.
+A frame has, in this order: its length, the length of its headers, and the CRC-32 of these two; the headers; the
+payload; and the CRC-32 of everything before. Numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from typing import NamedTuple
 
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = struct.Struct(">I")
-_LEAST = _PRELUDE.size + _CHECKSUM.size
-_MOST = 25 * 1024 * 1024
+_LEAST = _PRELUDE.size + _CHECKSUM.size  # bytes of a frame without headers and payload
+_MOST = 25 * 1024 * 1024  # bytes of a frame, more than AWS sends: a larger length is no length
+# Types of header values: 6 is bytes and 7 a string, both behind a length of two bytes; the others have fixed sizes.
 _STRING_HEADER = 7
 _HEADER_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-_INNER = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')
+_INNER = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')  # Bedrock's chunk: {"bytes": "<base64>"}
 
 
 class AmazonFrame(NamedTuple):
-    """A frame and where it stands. One that broke off lacks the end of its payload, or of its headers."""
+    """A frame, and where it begins and ends. A frame that broke off lacks the end of its payload or of its headers."""
 
     start: int
     end: int
@@ -31,7 +33,7 @@ class AmazonFrame(NamedTuple):
     payload: bytes
     size: int
     header_size: int
-    """What it says of itself and its headers."""
+    """``size`` and ``header_size`` are the lengths in its prelude. They are larger than what came if it broke off."""
 
 
 def begins_with_frame(data: bytes) -> bool:
@@ -40,7 +42,7 @@ def begins_with_frame(data: bytes) -> bool:
 
 
 def read_frames(data: bytes) -> Iterator[AmazonFrame]:
-    """Yield the frames of a body up to one that is none."""
+    """Yield the frames of a body, up to the first bytes that are no frame."""
     at = 0
     while sizes := _read_prelude(data, at):
         size, header_size = sizes
@@ -62,7 +64,10 @@ def _read_prelude(data: bytes, at: int) -> tuple[int, int] | None:
 
 
 def write_frame(frame: AmazonFrame, headers: bytes, payload: bytes) -> bytes:
-    """Return a frame with other headers and another payload. What it lacks, it still lacks."""
+    """Return the bytes of a frame with other headers and another payload, with new lengths and checksums.
+
+    A frame that broke off stays incomplete: its size counts what is missing, and it gets no checksum at its end.
+    """
     longer = len(headers) - len(frame.headers)
     size = frame.size + longer + len(payload) - len(frame.payload)
     lengths = struct.pack(">II", size, frame.header_size + longer)
@@ -71,7 +76,7 @@ def write_frame(frame: AmazonFrame, headers: bytes, payload: bytes) -> bytes:
 
 
 def find_header_texts(headers: bytes) -> list[tuple[int, int]]:
-    """Return where the values that are texts stand in the headers of a frame."""
+    """Return start and end of each header value that is a string, as offsets in the headers."""
     places, at = [], 0
     while at < len(headers):
         at += 1 + headers[at]
@@ -79,7 +84,7 @@ def find_header_texts(headers: bytes) -> list[tuple[int, int]]:
             break
         kind, at = headers[at], at + 1
         if kind not in (6, _STRING_HEADER):
-            at += _HEADER_SIZES.get(kind, len(headers))
+            at += _HEADER_SIZES.get(kind, len(headers))  # an unknown type has an unknown size: the search ends
             continue
         size = int.from_bytes(headers[at : at + 2], "big")
         at += 2
@@ -100,7 +105,10 @@ def replace_header_texts(headers: bytes, places: Sequence[tuple[int, int]], text
 
 
 class Payload:
-    """A payload, and the text in it: itself, or what it holds in base64, as those of Bedrock's models do."""
+    """A payload and the text in it: the payload itself, or what its field ``bytes`` holds in base64, as at Bedrock.
+
+    ``around`` is what stands before and behind the base64.
+    """
 
     def __init__(self, payload: bytes) -> None:
         self.text = payload
@@ -109,6 +117,7 @@ class Payload:
         match = _INNER.search(payload) if payload[:1] == b"{" else None
         if match:
             try:
+                # The frame may have broken off within the base64: only whole groups of four characters decode.
                 self.text = base64.b64decode(match[1][: len(match[1]) // 4 * 4], validate=True)
             except binascii.Error:
                 return

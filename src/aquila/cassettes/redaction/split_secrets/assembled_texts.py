@@ -1,8 +1,8 @@
-"""Puts the pieces together in which a stream delivers its texts.
+"""Joins the pieces in which a stream delivers its texts.
 
-Which pieces belong to one text is told by the field in which they stand, by numbers such as ``output_index``, and by
-ids such as ``item_id``. But an id may also be another in every event, and so may an index. And a text may begin in a
-field of another event, as in Anthropic's ``content_block_start``. So pieces are put together in each of these ways.
+Pieces of one text stand in the same field, with the same numbers such as ``output_index`` and the same ids such as
+``item_id``. But in some protocols an id or an index is new in every event, and a text may begin in a field of another
+event, as in Anthropic's ``content_block_start``. No rule fits all, so pieces are joined in each of these ways.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PieceGroup(NamedTuple):
 
 
 _FEW = 64
-"""When so many ids are all different, it is because each event has another."""
+"""If more ids than this are all different, each event has an id of its own, which tells no texts apart."""
 
 Piece = TypeVar("Piece")
 Pieces: TypeAlias = list[tuple[int, Piece]]
@@ -37,10 +37,11 @@ def put_together(
     across_fields: bool,
     with_single: bool = False,
 ) -> Iterator[list[Piece]]:
-    """Yield the pieces of each text that the groups may make together, in order.
+    """Yield the pieces of each text that the groups may form, in their order in the stream.
 
-    With ``across_fields``, fields of the same name in different places are also put together. A text of one piece is
-    left out unless ``with_single``: it is found where it stands, but for one that is written as a list of byte values.
+    ``text_of`` returns the bytes of a piece. With ``across_fields``, fields of the same name in different places are
+    joined, too. A text of one piece is left out unless ``with_single``, because it can be searched where it stands; a
+    list of byte values is always yielded, because it cannot.
     """
     groups = _without_fresh_ids(groups)
     done: set[frozenset[PieceGroup]] = set()
@@ -56,7 +57,7 @@ def put_together(
 
 
 def _without_fresh_ids(groups: dict[PieceGroup, Pieces[Piece]]) -> dict[PieceGroup, Pieces[Piece]]:
-    """Leave out the ids that are others in every event, because they tell no texts apart. There may be thousands."""
+    """Merge groups that differ only in ids that are new in every event. There may be thousands of them."""
     kinds: dict[PieceGroup, list[PieceGroup]] = {}
     for group in groups:
         kinds.setdefault(group._replace(ids=()), []).append(group)
@@ -78,13 +79,13 @@ def _place_of(row: tuple[int, Any]) -> int:
 
 
 def _is_in_pieces(pieces: Sequence[Piece], text_of: Callable[[Piece], bytes]) -> bool:
-    """Say whether these are pieces of a text, and not one text that is the same in each event, such as its id."""
+    """Say whether pieces form a text, and are not one value that every event repeats, such as an id."""
     first = text_of(pieces[0])
     return any(text_of(piece) != first for piece in pieces)
 
 
 def _choose_groups(groups: dict[PieceGroup, Any], *, across_fields: bool) -> Iterator[frozenset[PieceGroup]]:
-    """Yield the groups that are put together, in each way."""
+    """Yield the sets of groups that may form one text, for each way of joining them."""
     ways: dict[object, set[PieceGroup]] = {}
     for group in groups:
         path, marks, ids, is_codes = group

@@ -1,7 +1,7 @@
-"""Reads the texts of thousands of events fast, because most events of a stream differ only in their values.
+"""Reads the texts of thousands of events quickly, because most events of a stream differ only in their values.
 
-A layout is a JSON document without its strings, its lists of byte values and most of its numbers. It becomes a regular
-expression that reads a further event of its kind many times as fast as a JSON parser.
+A layout is a JSON document without its strings, its lists of byte values and most of its numbers. It is compiled to a
+regular expression, which reads a further event of the same layout many times faster than a JSON parser.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aquila.cassettes.redaction.split_secrets.json_leaves import Path, decode_co
 
 
 class LeafGroup(NamedTuple):
-    """The group of a text of a layout. ``ids`` are the places, among all texts, of its ids; see ``Leaf``."""
+    """The group of a text of a layout, as in ``Leaf``: ``ids`` are positions among all texts of the layout."""
 
     path: Path
     marks: tuple[int, ...]
@@ -37,21 +37,22 @@ _UP_TO_NEXT = (
     rb"[ \t]*+(?:[\r\n]++|\Z)"
     rb'(?:(?!data[:\r\n]|[ \t\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[])[^\r\n]++(?:[\r\n]++|\Z))*+'
 )
-_MOST_LAYOUTS = 16
-_MOST_DOCUMENTS = 64  # that are looked at for their layout
+_MOST_LAYOUTS = 16  # that one body may have; each is tried at each event
+_MOST_DOCUMENTS = 64  # whose layout is learned, before a body is given up whose events are all different
 
 
 class Layout:
-    """One kind of event. ``groups`` are those of its texts, in order."""
+    """One kind of event. ``document`` is an event of it, and ``groups`` are those of its texts, in order."""
 
     def __init__(self, document: bytes, groups: Sequence[LeafGroup]) -> None:
-        # The module re keeps compiled patterns, so the next window of the same stream compiles none.
+        # `re` caches compiled patterns, so the next window of the same stream compiles none.
         self._match = re.compile(rb"(?:data:)?[ \t]*+" + _pattern_for(document) + _UP_TO_NEXT, re.DOTALL).match
         self._groups = groups
+        # The texts of the events read since `hand_on` was called, which clears it: one row for each event.
         self._rows: list[tuple[bytes, ...]] = []
 
     def read_events(self, body: bytes, at: int) -> int:
-        """Take in the events of this kind that follow one another from ``at`` on. Return where they end."""
+        """Read the events of this layout that follow one another from offset ``at`` on. Return where they end."""
         match = self._match(body, at)
         while match:
             self._rows.append(match.groups())
@@ -60,9 +61,9 @@ class Layout:
         return at
 
     def hand_on(self, texts: dict[PieceGroup, Pieces[bytes]], place: int) -> int:
-        """Add the pieces that were taken in to the texts they belong to.
+        """Move the pieces that were read to the texts to which they belong.
 
-        ``place`` is that of the first piece in the order of the stream. Return that of the next.
+        ``place`` is the number of the first piece in the order of the stream. Returns the number of the next piece.
         """
         columns = [
             [decode_codes(raw) for raw in column] if group.is_codes else _decode_strings(column)
@@ -73,6 +74,7 @@ class Layout:
         for number, ((path, marks, ids, is_codes), column) in enumerate(zip(self._groups, columns, strict=True)):
             pieces = list(zip(count(place + number, step), column))
             named = [columns[one] for one in ids]
+            # Mostly all events have the same ids. Then a whole column is added at once.
             if all(each.count(each[0]) == rows for each in named):
                 group = PieceGroup(path, marks, tuple([each[0] for each in named]), is_codes)
                 if kept := [piece for piece in pieces if piece[1]] if is_codes else pieces:
@@ -85,22 +87,22 @@ class Layout:
 
 
 class EventReader:
-    """Reads the events of one body by their layouts.
+    """Reads the events of one body by their layouts. Belongs to one search, and is dropped with it.
 
-    ``describe`` returns the groups of a document's texts, or None if it has no layout.
+    ``describe`` returns the groups of the texts of a document, or None if the document has no layout.
     """
 
     def __init__(self, body: bytes, describe: Callable[[bytes], Sequence[LeafGroup] | None]) -> None:
         self._body = body
         self._describe = describe
-        self._layouts: list[Layout] = []
-        self._looked_at = 0
-        self._place = 0
+        self._layouts: list[Layout] = []  # the one that matched last comes first
+        self._looked_at = 0  # documents given to `learn_layout`
+        self._place = 0  # number of the next piece in the order of the stream
         self.texts: dict[PieceGroup, Pieces[bytes]] = {}
         """The pieces of each text, with their places."""
 
     def read_events(self, at: int) -> int:
-        """Take in what is of a known layout from the line at ``at`` on. Return where that ends."""
+        """Read events as long as they have a known layout, from the line at ``at`` on. Return where they end."""
         start = -1
         while start != at:
             start = at
@@ -108,14 +110,14 @@ class EventReader:
                 end = layout.read_events(self._body, at)
                 if end > at:
                     self._place = layout.hand_on(self.texts, self._place)
-                    if place:  # the next event is most likely of the kind of the last ones
+                    if place:  # move to front: the next event most likely has the same layout
                         self._layouts.insert(0, self._layouts.pop(place))
                     at = end
                     break
         return at
 
     def learn_layout(self, document: bytes) -> None:
-        """Know events like this one from now on."""
+        """Learn the layout of an event, so that ``read_events`` reads events like it."""
         if len(self._layouts) < _MOST_LAYOUTS and self._looked_at < _MOST_DOCUMENTS:
             self._looked_at += 1
             groups = self._describe(document)
@@ -129,9 +131,9 @@ class EventReader:
 
 
 def _pattern_for(document: bytes) -> bytes:
-    """Return a pattern for a document: its strings, lists of byte values and most numbers may be others.
+    """Return a pattern for documents with other strings, lists of byte values and numbers in the same places.
 
-    Numbers that tell texts apart, such as ``output_index``, are as they are, and so are those in lists.
+    Numbers that tell texts apart, such as ``output_index``, must be the same, and so must numbers in lists.
     """
     parts: list[bytes] = []
     key = None

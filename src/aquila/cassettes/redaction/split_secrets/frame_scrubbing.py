@@ -1,6 +1,6 @@
-"""Scrubs the frames of an Amazon event stream, with the texts of their payloads together: a secret may be split.
+"""Scrubs the frames of an Amazon event stream. Their payloads are searched together, because a secret may be split.
 
-Lengths and checksums are computed again, so that clients read what is left.
+Lengths and checksums are computed again, so that clients accept the changed frames.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from aquila.cassettes.redaction.split_secrets.amazon_frames import (
 )
 
 ScrubTexts = Callable[[bytes, Sequence[int], bool], tuple[bytes, Sequence[int]]]
-"""Takes a text, offsets in it, and whether to search texts in pieces. Returns it clean, and the offsets moved."""
+"""A function of a text, offsets in it, and whether it has texts in pieces. Returns the clean text and its offsets."""
 
 
 def find_changes_in_frames(data: bytes, scrub: ScrubTexts) -> list[FoundSecret]:
-    """Return the frames that hold secrets, with what is to stand in their place, and what of the end is no frame."""
+    """Return a replacement for each frame with secrets, and for the bytes behind the last frame if they have some."""
     frames = list(read_frames(data))
     payloads = [Payload(frame.payload) for frame in frames]
     texts = _scrub_together([payload.text for payload in payloads], scrub)
@@ -49,9 +49,10 @@ def _scrub_together(texts: Sequence[bytes], scrub: ScrubTexts) -> Iterator[bytes
 
 
 def _join(texts: Sequence[bytes]) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return the texts as one, and where each stands in it.
+    """Join texts. Return the joined text, and start and end of each text in it.
 
-    JSON is put on lines, where it is read faster. Other texts are parts of one.
+    If all texts are JSON objects, each gets a line, because events on lines are read faster. Other texts are parts of
+    one text, and joined without anything between them.
     """
     separator = b"\n" if all(text[:1] == b"{" and b"\n" not in text for text in texts) else b""
     ends = list(itertools.accumulate(len(text) + len(separator) for text in texts))
@@ -69,7 +70,7 @@ def _scrub_headers(headers: bytes, scrub: ScrubTexts) -> bytes:
 def find_in_frames(
     data: bytes, find: Callable[[bytes], list[FoundSecret]], find_split: Callable[[bytes], list[list[FoundSecret]]]
 ) -> list[list[FoundSecret]]:
-    """Find the secrets of frames. The places of their parts are those of the frames they stand in."""
+    """Find the secrets in frames. A place is that of a whole frame: a frame can only be handed on as a whole."""
     frames = list(read_frames(data))
     body, places = _join([Payload(frame.payload).text for frame in frames])
     starts = [start for start, _ in places]
@@ -89,5 +90,5 @@ def _place_in_frames(part: FoundSecret, frames: Sequence[AmazonFrame], starts: S
 
 
 def end_of_frame(data: bytes, before: int) -> int:
-    """Return where the last frame ends that ends before a place, or 0."""
+    """Return the largest end of a frame that is not behind an offset; 0 if there is none."""
     return max((frame.end for frame in read_frames(data) if frame.end <= before), default=0)

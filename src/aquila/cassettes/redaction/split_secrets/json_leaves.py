@@ -1,6 +1,7 @@
-"""Finds the texts of JSON in bytes, also of JSON that was cut off, or that follows other JSON without anything between.
+"""Finds the texts of JSON in bytes, also of JSON that was cut off, and of JSON values that follow one another directly.
 
-A JSON parser gives no places, drops one of two fields with the same name, and refuses what is cut off.
+Python's JSON parser does not say where a text stands, drops all but the last of fields with the same name, and refuses
+JSON that was cut off.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ _TOKEN = re.compile(
 )
 _LIST = ord("[")
 _DEEPEST = 64
-"""Values that are nested deeper have the path of this depth, because a path is as long as it is deep."""
+"""The longest path. Without a limit, the paths of deeply nested values would take quadratic memory."""
 
 Path = tuple[bytes, ...]
 
 
 class Leaf(NamedTuple):
-    """A string, or a list of byte values, and where it stands.
+    """A string, or a list of byte values, and where its content begins and ends in the bytes.
 
     ``path`` are the names of the fields that lead to it, with ``*`` for a list. ``marks`` are numbers that tell texts
-    apart, such as ``output_index``. ``ids`` are the places, among all leaves, of the texts that do, such as
-    ``item_id``.
+    apart, such as ``output_index``. ``ids`` are the positions, among all leaves, of strings that tell texts apart, such
+    as ``item_id``. ``is_codes`` says that it is a list of byte values, as log probabilities have them.
     """
 
     path: Path
@@ -60,9 +61,9 @@ class _Value:
 
 
 def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Leaf]:
-    """Return the strings and the lists of byte values between two places, in order, without the names of fields."""
+    """Return the strings and the lists of byte values from ``start`` to ``end``, in order, without names of fields."""
     end = len(data) if end is None else end
-    if data.find(b'"', start, end) < 0 and data.find(b"[", start, end) < 0:  # as in base64
+    if data.find(b'"', start, end) < 0 and data.find(b"[", start, end) < 0:  # plain text or base64, quickly
         return []
     found: list[tuple[Path, _Value, tuple[int, int], bool]] = []
     within = _Value((), None)
@@ -99,6 +100,7 @@ def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Lea
 
 
 def _make_leaves(found: Iterable[tuple[Path, _Value, tuple[int, int], bool]]) -> list[Leaf]:
+    # After the whole document was read: a mark or an id of an object may stand behind the text to which it belongs.
     known: dict[_Value, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     leaves = []
     for path, value, place, is_codes in found:
@@ -118,7 +120,7 @@ def decode_leaves(data: bytes, leaves: Iterable[Leaf]) -> list[bytes]:
 
 
 def decode_string(raw: bytes) -> bytes:
-    """Return what stands between the quotes of a JSON string without escapes. An escape that is cut off is left out."""
+    """Decode the content of a JSON string. An escape that is cut off at the end is left out."""
     if b"\\" not in raw:
         return raw
     try:
@@ -129,7 +131,7 @@ def decode_string(raw: bytes) -> bytes:
 
 
 def decode_codes(raw: bytes) -> bytes:
-    """Return the bytes whose values stand between the brackets of a list, or nothing if others are among them."""
+    """Return the bytes of a list of byte values, given without its brackets; empty if a number is no byte value."""
     try:
         return bytes(map(int, raw.rstrip(b" \t\r\n,").split(b",")))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Finds secrets in texts that a stream delivers in pieces, by putting the pieces together."""
+"""Finds secrets in texts that a stream delivers in pieces, by joining the pieces."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from aquila.cassettes.redaction.split_secrets.stream_framing import (
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 
 _LONG = 32 * 1024
-"""From so many bytes on it is worth while to learn how the events of a body look."""
+"""The size in bytes from which on learning the layouts of a body's events saves time."""
 
 _PLAIN = PieceGroup((b"data",), (), (), False)
-"""Names the text of events that are no JSON."""
+"""The group of the data of events that are no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One string or list of byte values in an event: its decoded bytes, and where it stands in the body."""
+    """One string or list of byte values in an event: its decoded bytes, and its start and end in the body."""
 
     text: bytes
     start: int
@@ -47,20 +47,21 @@ _text_of: Callable[[_Piece], bytes] = attrgetter("text")
 def find_split_secrets(
     body: bytes, find: Callable[[bytes], list[FoundSecret]], *, cut_off: bool = False
 ) -> list[list[FoundSecret]]:
-    """Find what ``find`` finds in the assembled texts of a body. Return for each secret the places of its parts.
+    """Search the assembled texts of a body with ``find``. Return for each secret the places of its parts.
 
-    The first part is to be replaced by the placeholder, the others by nothing. With ``cut_off`` the body broke off,
-    so that ``find`` may find something in a text of one piece that it does not find in the body.
+    The first part has the placeholder as its replacement, the others are to be removed. With ``cut_off`` the body broke
+    off: then texts of one piece are searched, too, because ``find`` may find the beginning of a secret at their end.
     """
     framing = framing_of(body)
     in_lines = framing is not Framing.NONE
+    # Nearly all bodies hold no secret, and finding that out takes a fraction of the time that the places take.
     if in_lines and len(body) > _LONG and not _may_hold_secret(body, framing, find, cut_off=cut_off):
         return []
     groups: dict[PieceGroup, Pieces[_Piece]] = {}
     for event in find_events(body, framing):
         for group, piece in _find_pieces(body, event):
             groups.setdefault(group, []).append((piece.start, piece))
-    # The fields of one JSON value are not pieces of one another.
+    # A body that is one JSON value delivers nothing in pieces over fields of the same name.
     across = in_lines or parse_json(body) is None
     found: list[list[FoundSecret]] = []
     for pieces in put_together(groups, _text_of, across_fields=across, with_single=cut_off):
@@ -73,7 +74,7 @@ def find_split_secrets(
 def _find_in_growing_texts(
     body: bytes, pieces: Sequence[_Piece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
-    """Find the secrets of texts that each event repeats and lengthens: the events before hold a beginning of them."""
+    """Find the secrets of a text that each event repeats and lengthens; earlier events hold the beginning of one."""
     start = 0
     for end in range(1, len(pieces) + 1):
         if end < len(pieces) and _is_lengthened(pieces[end - 1], pieces[end]):
@@ -100,7 +101,7 @@ def _is_lengthened(piece: _Piece, following: _Piece) -> bool:
 
 
 def _place_in_body(body: bytes, piece: _Piece, start: int, end: int) -> tuple[int, int]:
-    """Return where a part of a piece's text is written."""
+    """Return where in the body a part of the text of a piece is written. ``start`` and ``end`` are in the text."""
     raw = body[piece.start : piece.end]
     if raw != piece.text:
         start, end = decode_json_escapes(raw).locate_in_raw(start, end)
@@ -110,7 +111,7 @@ def _place_in_body(body: bytes, piece: _Piece, start: int, end: int) -> tuple[in
 def _may_hold_secret(
     body: bytes, framing: Framing, find: Callable[[bytes], list[FoundSecret]], *, cut_off: bool
 ) -> bool:
-    """Say whether an assembled text holds a secret, without the places of its pieces, which take long to find."""
+    """Say whether an assembled text holds a secret, without finding the places of its pieces, which takes long."""
     reader = EventReader(body, _describe_document)
     event = next(find_events(body, framing), None)
     while event is not None:
@@ -142,7 +143,7 @@ def _find_pieces(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGroup, 
         if text or not leaf.is_codes:
             start, end = _locate(view, leaf.start, leaf.end)
             yield _group_of(leaf, texts), _Piece(text, start + offset, end + offset, leaf.is_codes)
-    # A text in quotation marks is JSON too, and may be a piece of plain text all the same.
+    # Data that is a JSON string may also be a piece of plain text that happens to be in quotation marks.
     if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
         for start, end in event.lines:
             line = body[start:end]
@@ -174,7 +175,7 @@ def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece], te
         start, end = max(span.start - offset, 0), min(span.end - offset, len(piece.text))
         if start >= end:
             continue
-        if piece.codes:
+        if piece.codes:  # a list of byte values cannot hold a placeholder, so it becomes empty
             yield FoundSecret(piece.start, piece.end, span.kind, b"")
             continue
         replacement = span.replacement if first else b""

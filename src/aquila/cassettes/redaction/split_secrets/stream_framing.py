@@ -1,4 +1,4 @@
-"""Finds the events of a stream: those of server-sent events, lines of JSON, or JSON without anything between."""
+"""Finds the events of a stream: server-sent events, lines of JSON, or JSON values that follow one another directly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _JSON_LINE = re.compile(rb'(?<![^\r\n])[ \t\x1e]*+((?:[0-9a-z]{1,2}:)?["{\[][^\r
 _BEGINS_AS_JSON = re.compile(rb'(?:\xef\xbb\xbf)?[\s\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[]')
 _BEGINS_AS_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
 BEGINNING = 64
-"""So many bytes of a body say whether it may come in pieces."""
-_CHANNEL = re.compile(rb"[0-9a-z]{1,2}:")
+"""How many bytes of a body ``may_come_in_pieces`` needs."""
+_CHANNEL = re.compile(rb"[0-9a-z]{1,2}:")  # the data stream protocol of Vercel's AI SDK begins lines so: 0:"text"
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _BETWEEN_DATA = re.compile(rb"(?:\r\n|\n|\r)(?:(?!data[:\r\n])[^\r\n]*(?:\r\n|\n|\r))*+data:?[ ]?")
 
 
 class StreamEvent(NamedTuple):
-    """One event: where its data begins and ends, and where each of its lines of data does."""
+    """One event: start and end of its data in the body, and of each of its lines of data."""
 
     start: int
     end: int
@@ -33,18 +33,21 @@ class StreamEvent(NamedTuple):
 
 
 class Framing(enum.Enum):
-    """What tells the events of a body apart."""
+    """How the events of a body are separated."""
 
     EVENTS = enum.auto()
     """They are server-sent events."""
     LINES = enum.auto()
-    """Each line is one, as in lines of JSON."""
+    """Each line is an event, as in JSON Lines."""
     NONE = enum.auto()
-    """Nothing does: it is one JSON value, a list of events, or several values without anything between."""
+    """By nothing: the body is one JSON value, a list of events, or several values that follow one another directly."""
 
 
 def may_come_in_pieces(beginning: bytes) -> bool:
-    """Say whether a body that begins so may deliver texts in pieces: events, JSON or frames of AWS."""
+    """Say whether a body may deliver texts in pieces, as events, JSON or frames of AWS.
+
+    ``beginning`` is its first ``BEGINNING`` bytes.
+    """
     return (
         begins_with_frame(beginning)
         or _BEGINS_AS_JSON.match(beginning) is not None
@@ -53,7 +56,7 @@ def may_come_in_pieces(beginning: bytes) -> bool:
 
 
 def framing_of(body: bytes) -> Framing:
-    """Say what tells the events of a body apart."""
+    """Return how the events of a body are separated."""
     may_be_framed = body.startswith((b"data", b"\xef\xbb\xbfdata")) or b"\ndata" in body or b"\rdata" in body
     if may_be_framed and _DATA_LINE.search(body):
         return Framing.EVENTS
@@ -66,7 +69,7 @@ def framing_of(body: bytes) -> Framing:
 
 
 def find_events(body: bytes, framing: Framing, start: int = 0) -> Iterator[StreamEvent]:
-    """Yield the events from a place on, at which one begins."""
+    """Yield the events of a body from the offset ``start`` on, at which an event must begin."""
     if framing is Framing.EVENTS:
         yield from _find_framed_events(body, start)
     elif framing is Framing.LINES:
@@ -89,12 +92,12 @@ def _find_framed_events(body: bytes, start: int) -> Iterator[StreamEvent]:
 
 
 def join_lines(body: bytes, event: StreamEvent) -> DecodedView:
-    """Return the data of an event that has several lines of it."""
+    """Return the data of an event with several lines of data, joined by line feeds as the HTML standard says."""
     return DecodedView(body[event.start : event.end], _BETWEEN_DATA, lambda match: b"\n")
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the value of a line of data, behind the channel with which some streams begin lines, or None."""
+    """Parse a line of data as JSON, without the channel with which some streams begin lines. None if it is no JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
