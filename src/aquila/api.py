@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     ModelT = TypeVar("ModelT", bound=BaseModel)
     from anyio import to_thread
 
-    from aquila.engine.calls import stored_answers, transcription
+    from aquila.engine.calls import call_plan, stored_answers, transcription
     from aquila.engine.streams import async_stream, sync_stream
 else:
     lazy_modules(
         globals(),
         async_stream="aquila.engine.streams.async_stream",
+        call_plan="aquila.engine.calls.call_plan",
         stored_answers="aquila.engine.calls.stored_answers",
         sync_stream="aquila.engine.streams.sync_stream",
         to_thread="anyio.to_thread",
@@ -87,7 +88,9 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
         >>> reply.text, reply.usage.total_tokens
         ('Eagles circle in rising warm air.', 7)
     """
-    return sync_stream.answer_prompt(prompt, {**options, "response_format": response_format})
+    plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
+    response: Response[Any] = sync_stream.run_call(plan)
+    return response
 
 
 @overload
@@ -125,7 +128,9 @@ async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack
         >>> asyncio.run(aquila.aask("How do eagles fly so far?")).text
         'Eagles circle in rising warm air.'
     """
-    return await async_stream.answer_prompt_async(prompt, {**options, "response_format": response_format})
+    plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
+    response: Response[Any] = await async_stream.run_call_async(plan)
+    return response
 
 
 @overload

@@ -61,8 +61,14 @@ def unregister(plugin: Any) -> None:
 
 
 def has_listeners(hook: str) -> bool:
-    """Whether any plugin implements a hook. Asked once a call, so that a chunk costs nothing when none does."""
+    """Whether any plugin implements a hook."""
     return bool(getattr(plugin_manager().hook, hook).get_hookimpls())
+
+
+def heard_hooks() -> frozenset[str]:
+    """Return the names of the hooks that some plugin implements now."""
+    callers = vars(plugin_manager().hook)
+    return frozenset([name for name, caller in callers.items() if caller.get_hookimpls()])
 
 
 def notify_plugins(hook: str, **arguments: Any) -> None:

@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.engine.endpoints.text_buffer import TextBuffer
+from aquila.engine.endpoints.chat_parser import TextBuffer
 
 
 @given(st.lists(st.text(max_size=3), max_size=600))

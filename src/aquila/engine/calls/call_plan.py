@@ -14,15 +14,13 @@ from urllib.parse import urlsplit
 from aquila import config
 from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.options import CallOption, Options
-from aquila.engine.calls.sdk_client import ReadInterrupter, sdk_arguments
+from aquila.engine.calls.sdk_client import PreparedCall, ReadInterrupter
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint
-from aquila.engine.loop.request_loop import RequestLoop
-from aquila.engine.loop.steps import SendRequest
-from aquila.engine.loop.tool_loop import ToolLoop
+from aquila.engine.loop.tool_loop import RequestLoop, ToolLoop
 from aquila.engine.openai_sdk import require_sdk
-from aquila.errors import ConfigError, MissingKey, RequestTimeout
+from aquila.errors import ConfigError, MissingKey
 from aquila.hookspecs import CallInfo
 from aquila.lazy_imports import lazy_modules
 from aquila.messages import Message, messages_from_prompt
@@ -72,11 +70,6 @@ class CallPlan:
     make_loop: Callable[[CallPlan, Telemetry, ErrorContext], RequestLoop] = ToolLoop
     """Makes the loop of the call."""
 
-    @property
-    def route_arguments(self) -> dict[str, Any]:
-        """The arguments with which the route of the call is resolved."""
-        return {"transport": self.options.transport, "cassette": self.options.cassette}
-
     def bind_to_route(self, route: Any) -> PreparedCall:
         """Return the call on its route. Raises ``ConfigError`` for what the endpoint refuses."""
         if self.options.websocket and not route.speaks_web_sockets:
@@ -120,12 +113,11 @@ class CallPlan:
 
         It is called before anything is opened or written.
         """
-        settings = self.surroundings.settings
-        if self._find_key() is not None:
+        transport = self.options.transport or self.surroundings.settings.transport
+        if transport == "replay" or self._find_key() is not None:
             return
         if needs_key(self.options.transport, self.surroundings, self.options.cassette):
-            records = (self.options.transport or settings.transport) == "record"
-            raise MissingKey(_explain_missing_key(self.host, records=records))
+            raise MissingKey(_explain_missing_key(self.host, records=transport == "record"))
 
     def _find_key(self) -> str | None:
         """Return the caller's key, or the machine's own; None if there is neither.
@@ -136,73 +128,6 @@ class CallPlan:
         if key == config.DUMMY_KEY:
             key = runtime.machine_keys().hidden.get("OPENAI_API_KEY")
         return key or None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedCall:
-    """A plan whose route is resolved. A driver uses it once and closes the route.
-
-    ``deadline`` is the earlier end of the call's total time and its task's time, in seconds of ``time.monotonic()``;
-    None without either limit.
-    """
-
-    plan: CallPlan
-    loop: RequestLoop
-    telemetry: Telemetry
-    route: Any
-    error_context: ErrorContext
-    api_key: str = field(repr=False)
-    deadline: float | None
-    total_limit: TimeLimit | None
-    """The total time, as an object that a replay can let strike without waiting."""
-    task_limit: TimeLimit | None
-    """The time limit of the task that makes the call. Where it ends the call, it raises its own error."""
-    interrupter: ReadInterrupter
-
-    def error_or_total_timeout(self, error: BaseException) -> BaseException:
-        """Return the error of the total time if that is over, caused by ``error``; else ``error`` itself."""
-        if not self._is_overdue():
-            return error
-        overdue = self.total_timeout_error()
-        overdue.__cause__ = error
-        return overdue
-
-    def sdk_arguments(self, step: SendRequest) -> dict[str, Any]:
-        """Return the arguments of the SDK's method for one request."""
-        arguments = sdk_arguments(step.path, step.request, self.plan.timeouts, self.remaining_seconds())
-        return {**arguments, "extra_headers": step.headers} if step.headers else arguments
-
-    def remaining_seconds(self) -> float | None:
-        """Return the seconds that are left; None without a limit. Raises ``total_timeout_error()`` if none are left."""
-        if self.deadline is None:
-            return None
-        if self._is_overdue():
-            raise self.total_timeout_error()
-        # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
-        return max(self.deadline - time.monotonic(), 1e-3)
-
-    def _is_overdue(self) -> bool:
-        struck = any(limit is not None and limit.has_struck for limit in (self.total_limit, self.task_limit))
-        return struck or (self.deadline is not None and time.monotonic() >= self.deadline)
-
-    def total_timeout_error(self) -> BaseException:
-        """Return the error of a call whose total time is over, or whose task's time is over."""
-        limit = self.task_limit
-        if limit is not None and (limit.has_struck or time.monotonic() >= limit.ends):
-            return limit.make_error()
-        return RequestTimeout(
-            f"total: the call to {self.error_context.host} took longer than {self.plan.timeouts.total:g} s"
-        )
-
-    def limit_to_total(self, seconds: float) -> float:
-        """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
-        left = self.remaining_seconds()
-        return seconds if left is None else min(seconds, left)
-
-    def idle_seconds(self) -> float | None:
-        """Return for how many seconds a read within the answer may wait now; None without a limit."""
-        left, idle = self.remaining_seconds(), self.plan.timeouts.idle
-        return min(idle, left) if idle is not None and left is not None else idle or left
 
 
 def plan_conversation(prompt: Any, given: Mapping[str, Any], *, streams: bool = False, waits: bool = True) -> CallPlan:
@@ -236,6 +161,11 @@ def plan_operation(
     return _make_plan(options, "responses", needs_model=needs_model, operation=operation, make_loop=make_loop)
 
 
+@functools.lru_cache(maxsize=64)
+def _timeouts_of(longest_silence: float) -> Timeouts:
+    return Timeouts(idle=longest_silence)
+
+
 @functools.cache
 def _load_endpoint(name: str) -> Endpoint:
     module: Any = importlib.import_module(ENDPOINTS[name])
@@ -245,6 +175,7 @@ def _load_endpoint(name: str) -> Endpoint:
 
 def _make_plan(options: Options, endpoint: str, *, needs_model: bool = True, **more: Any) -> CallPlan:
     require_sdk()
+    # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
     surroundings = find_surroundings()
     settings = surroundings.settings
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL
@@ -256,7 +187,7 @@ def _make_plan(options: Options, endpoint: str, *, needs_model: bool = True, **m
         base_url=base_url,
         host=_host_of(base_url),
         api_key=settings.api_key,
-        timeouts=options.timeout or Timeouts(idle=settings.timeout),
+        timeouts=options.timeout or _timeouts_of(settings.timeout),
         surroundings=surroundings,
         **more,
     )
@@ -288,7 +219,7 @@ async def prepare_call_async(plan: CallPlan) -> PreparedCall:
 def _find_route(plan: CallPlan, surroundings: Surroundings | None = None) -> Any:
     """Find the route of a call. This may read files: whether a script answers, and so no key is needed, is on disk."""
     plan.check_key()
-    return resolve_route(**plan.route_arguments, surroundings=surroundings)
+    return resolve_route(transport=plan.options.transport, cassette=plan.options.cassette, surroundings=surroundings)
 
 
 def _explain_missing_key(host: str, *, records: bool) -> str:

@@ -1,4 +1,4 @@
-"""The way to a provider: the cached SDK client, the route of the call, and its time limits."""
+"""A call on its way to a provider: its route, the cached SDK client, its time limits, and how it is ended."""
 
 from __future__ import annotations
 
@@ -6,16 +6,118 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
 
 from aquila.engine import openai_sdk
+from aquila.engine.calls.error_translation import ErrorContext
+from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
+from aquila.engine.loop.steps import SendRequest
+from aquila.errors import RequestTimeout
+from aquila.recording.time_limits import TimeLimit
 from aquila.transports import clients
 
 if TYPE_CHECKING:
+    from aquila.engine.calls.call_plan import CallPlan
+    from aquila.engine.loop.tool_loop import RequestLoop
     from aquila.engine.openai_sdk import AsyncOpenAI, OpenAI
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedCall:
+    """A plan whose route is resolved. A driver uses it once and closes the route.
+
+    ``deadline`` is the earlier end of the call's total time and its task's time, in seconds of ``time.monotonic()``;
+    None without either limit.
+    """
+
+    plan: CallPlan
+    loop: RequestLoop
+    telemetry: Telemetry
+    route: Any
+    error_context: ErrorContext
+    api_key: str = field(repr=False)
+    deadline: float | None
+    total_limit: TimeLimit | None
+    """The total time, as an object that a replay can let strike without waiting."""
+    task_limit: TimeLimit | None
+    """The time limit of the task that makes the call. Where it ends the call, it raises its own error."""
+    interrupter: ReadInterrupter
+
+    def error_or_total_timeout(self, error: BaseException) -> BaseException:
+        """Return the error of the total time if that is over, caused by ``error``; else ``error`` itself."""
+        if not self._is_overdue():
+            return error
+        overdue = self.total_timeout_error()
+        overdue.__cause__ = error
+        return overdue
+
+    def send_request(self, step: SendRequest) -> Any:
+        """Send one request by the SDK, on the route of the call. Return the stream of its answer, or the whole."""
+        client = sync_client(self.plan.base_url, self.api_key)
+        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
+        with self.route.activate(self.total_limit):
+            return send(**arguments)
+
+    async def send_request_async(self, step: SendRequest) -> Any:
+        """The async twin of ``send_request``."""
+        client = async_client(self.plan.base_url, self.api_key)
+        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
+        with self.route.activate(self.total_limit):
+            return await self.within_total(send(**arguments))
+
+    def _sdk_arguments(self, step: SendRequest) -> dict[str, Any]:
+        arguments = _sdk_arguments(step.path, step.request, self.plan.timeouts, self.remaining_seconds())
+        return {**arguments, "extra_headers": step.headers} if step.headers else arguments
+
+    async def within_total(self, work: Awaitable[T]) -> T:
+        """Await ``work`` for as long as the call has left. Raises ``total_timeout_error()`` when that is over."""
+        if self.deadline is None:
+            return await work
+        with anyio.move_on_after(self.deadline - time.monotonic()):
+            return await work
+        raise self.total_timeout_error()
+
+    def remaining_seconds(self) -> float | None:
+        """Return the seconds that are left; None without a limit. Raises ``total_timeout_error()`` if none are left."""
+        if self.deadline is None:
+            return None
+        if self._is_overdue():
+            raise self.total_timeout_error()
+        # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
+        return max(self.deadline - time.monotonic(), 1e-3)
+
+    def _is_overdue(self) -> bool:
+        struck = any(limit is not None and limit.has_struck for limit in (self.total_limit, self.task_limit))
+        return struck or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+    def total_timeout_error(self) -> BaseException:
+        """Return the error of a call whose total time is over, or whose task's time is over."""
+        limit = self.task_limit
+        if limit is not None and (limit.has_struck or time.monotonic() >= limit.ends):
+            return limit.make_error()
+        return RequestTimeout(
+            f"total: the call to {self.error_context.host} took longer than {self.plan.timeouts.total:g} s"
+        )
+
+    def limit_to_total(self, seconds: float) -> float:
+        """Return a delay that is no longer than what is left of the total time. Raises ``RequestTimeout``."""
+        left = self.remaining_seconds()
+        return seconds if left is None else min(seconds, left)
+
+    def idle_seconds(self) -> float | None:
+        """Return for how many seconds a read within the answer may wait now; None without a limit."""
+        left, idle = self.remaining_seconds(), self.plan.timeouts.idle
+        return min(idle, left) if idle is not None and left is not None else idle or left
+
 
 _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}
@@ -55,7 +157,9 @@ _REQUIRED: Mapping[str, Mapping[str, Any]] = {"chat.completions.create": {"messa
 """Arguments that the SDK's method requires. Their empty values are replaced by those in ``extra_body``."""
 
 
-def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None) -> dict[str, Any]:
+def _sdk_arguments(
+    path: str, request: Mapping[str, Any], timeouts: Timeouts, remaining: float | None
+) -> dict[str, Any]:
     """Return the arguments of the SDK's method ``path`` for a request.
 
     ``remaining``: the seconds that are left of the call's total time; None without a limit.
@@ -77,11 +181,11 @@ def sdk_arguments(path: str, request: Mapping[str, Any], timeouts: Timeouts, rem
     return {**request, "timeout": timeout}
 
 
-def sdk_method(client: Any, path: str, *, whole: bool) -> Any:
+def _sdk_method(client: Any, step: SendRequest) -> Any:
     """Return the SDK client's method ``path``; with ``whole``, the one that returns the answer's unparsed response."""
-    *parents, name = path.split(".")
+    *parents, name = step.path.split(".")
     resource = functools.reduce(getattr, parents, client)
-    return getattr(resource.with_raw_response if whole else resource, name)
+    return getattr(resource.with_raw_response if step.unstreamed else resource, name)
 
 
 def shortest_limit(*limits: float | None) -> float | None:

@@ -24,7 +24,8 @@ class Telemetry:
     def __init__(self, call: CallInfo, *, shows_content: bool) -> None:
         """``shows_content``: whether the log shows prompts and answers."""
         self.call = call
-        self.has_chunk_listeners = plugins.has_listeners("aquila_chunk")
+        self._heard = plugins.heard_hooks()  # asked once a call, so that a chunk costs nothing when nobody listens
+        self.has_chunk_listeners = "aquila_chunk" in self._heard
         self._shows_content = shows_content
         self._began: float | None = None
         self._stopped = False
@@ -33,10 +34,14 @@ class Telemetry:
         self.admission: AdmittedRequest | None = None
         """The gate's record of the request under way; None without a gate. The loop sets it, ``_settle`` clears it."""
 
+    def _notify(self, hook: str, **arguments: Any) -> None:
+        if hook in self._heard:
+            plugins.notify_plugins(hook, **arguments)
+
     def _report_start(self) -> None:
         if self._began is None:
             self._began = time.monotonic()
-            plugins.notify_plugins("aquila_call_start", call=self.call)
+            self._notify("aquila_call_start", call=self.call)
 
     def report_request_start(self, request: Mapping[str, Any], turn: int) -> None:
         """Report that a request is about to be sent. ``turn``: the number of the turn within the call, from 1."""
@@ -46,7 +51,7 @@ class Telemetry:
         _log.debug("%s: request %d to %s (%s, %s)", call.ref, turn, call.model, call.operation, call.transport)
         if self._shows_content and _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: sent %s", call.ref, json.dumps(request, ensure_ascii=False, default=str))
-        plugins.notify_plugins("aquila_request_start", call=call, request=request, turn=turn)
+        self._notify("aquila_request_start", call=call, request=request, turn=turn)
 
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
         """Report that the request under way has ended, with a complete answer, with an error, or with neither.
@@ -60,9 +65,7 @@ class Telemetry:
         (number, started), self._request = self._request, None
         seconds = time.monotonic() - started
         answer = AnswerInfo(turn.id, turn.model, turn.finish_reason, turn.usage) if turn is not None else None
-        plugins.notify_plugins(
-            "aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds
-        )
+        self._notify("aquila_request_stop", call=self.call, turn=number, answer=answer, error=error, seconds=seconds)
 
     def _settle(self, turn: Turn | None, error: BaseException | None) -> None:
         admission, self.admission = self.admission, None
@@ -73,17 +76,17 @@ class Telemetry:
         """Report an event. ``seconds``: how long a tool took, for the result of a tool."""
         if isinstance(event, ToolCall):
             _log.debug("%s: tool call %s", self.call.ref, event.name)
-            plugins.notify_plugins("aquila_tool_call", call=self.call, event=event)
+            self._notify("aquila_tool_call", call=self.call, event=event)
         elif isinstance(event, ToolResult):
             outcome = "failed" if event.error is not None else "done"
             _log.debug("%s: tool %s %s in %.3f s", self.call.ref, event.name, outcome, seconds)
-            plugins.notify_plugins("aquila_tool_result", call=self.call, event=event, seconds=seconds)
+            self._notify("aquila_tool_result", call=self.call, event=event, seconds=seconds)
         elif isinstance(event, Retry):
             kind = type(event.error).__name__
             _log.info("%s: retry %d in %.1f s after %s", self.call.ref, event.attempt, event.delay, kind)
-            plugins.notify_plugins("aquila_retry", call=self.call, event=event)
+            self._notify("aquila_retry", call=self.call, event=event)
         elif self.has_chunk_listeners:
-            plugins.notify_plugins("aquila_chunk", call=self.call, event=event)
+            self._notify("aquila_chunk", call=self.call, event=event)
 
     def report_end(self, result: Any = None, error: BaseException | None = None) -> None:
         """Report that the call has ended, with its result, with an error, or closed by its caller.
@@ -103,4 +106,4 @@ class Telemetry:
         _log.info("%s: %s in %.3f s", self.call.ref, outcome, seconds)
         if self._shows_content and response is not None:
             _log.debug("%s: received %s", self.call.ref, response.text)
-        plugins.notify_plugins("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)
+        self._notify("aquila_call_stop", call=self.call, response=response, error=error, seconds=seconds)

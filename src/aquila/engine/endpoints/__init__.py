@@ -1,5 +1,5 @@
 """The APIs of OpenAI-compatible providers: one module for each, with the interface that ``protocol`` declares.
 
-``chat`` is Chat Completions, with ``chat_parser`` and ``chat_choice`` for what comes back; ``responses`` is the
-Responses API; ``structured_output``, ``usage`` and ``text_buffer`` are what they share.
+``chat`` is Chat Completions, with ``chat_parser`` for what comes back; ``responses`` is the Responses API;
+``structured_output`` is what they share.
 """

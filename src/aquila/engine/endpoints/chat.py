@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aquila.content import File, Part
-from aquila.engine.calls.options import TOOL_CHOICES, Options, chat_body_fields
+from aquila.engine.calls.options import CHAT_FIELDS, TOOL_CHOICES, Options
 from aquila.engine.endpoints.chat_parser import ChatParser
-from aquila.engine.endpoints.protocol import EventTags
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.errors import BadRequest, ConfigError, InvalidMessage
 from aquila.messages import Message, call_to_dict, part_to_dict
@@ -42,17 +41,17 @@ def build_request(
     wire = [message_to_wire(message) for message in (without_tool_role(messages) if fallback_form else messages)]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
+    given, wanted = vars(options), options.response_format
     optional: dict[str, Any] = {
-        **chat_body_fields(options),
-        "response_format": response_format_to_wire(options.response_format),
+        **{wire: given[name] for name, wire in CHAT_FIELDS},
+        "response_format": None if wanted is None else response_format_to_wire(wanted),
         # The API refuses ``metadata`` unless ``store`` is set.
         "metadata": metadata_to_wire(options) if options.store else None,
         "reasoning_effort": _reasoning_effort(options),
         "verbosity": _verbosity(options),
         "tool_choice": _tool_choice_to_wire(options),
+        "tools": [*map(_tool_to_wire, options.tools.tools.values()), *_built_in_tools(options)] or None,
     }
-    if options.tools:
-        optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + _built_in_tools(options)
     return {
         "model": model,
         "messages": wire,
@@ -146,6 +145,4 @@ def _part_to_wire(part: Part) -> dict[str, Any]:
 NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
 
 
-def make_parser(tags: EventTags) -> ChatParser:
-    """Return the reader of one answer."""
-    return ChatParser(tags)
+make_parser = ChatParser

@@ -1,21 +1,24 @@
-"""Turns a chat completion, streamed or whole, into events and a complete answer."""
+"""Turns a chat completion, streamed or whole, into events and a complete answer.
+
+``TextBuffer`` and ``usage_of`` are for the Responses API, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila.engine import openai_sdk
 from aquila.engine.calls.error_translation import error_from_object
-from aquila.engine.endpoints.chat_choice import ChoiceBuilder, add_fragment, extend_logprobs
 from aquila.engine.endpoints.protocol import EventTags, Turn
-from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
-from aquila.messages import Message
+from aquila.messages import AssistantToolCall, Message, call_to_dict
 
 if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
+
+_MOST_PIECES = 256
 
 
 class ChatParser:
@@ -113,15 +116,16 @@ class ChatParser:
         raw = dict(self._whole) if self._whole is not None else self._assemble_completion()
         refusal = choice.refusal.getvalue()
         extra = choice.extra.values() | ({"refusal": refusal} if refusal else {})
+        reasoning, usage = choice.reasoning.getvalue(), self.usage
         return Turn(
             text=text,
             message=Message("assistant", text, calls=calls, extra=extra),
-            usage=self.usage,
+            usage=usage,
             raw=raw,
             finish_reason=choice.finish_reason,
             id=raw.get("id"),
             model=raw.get("model"),
-            reasoning=choice.reasoning.getvalue(),
+            reasoning=reasoning,
             refusal=refusal,
         )
 
@@ -141,6 +145,152 @@ class ChatParser:
             "choices": choices,
             "usage": _to_plain_values(self._usage),
         }
+
+
+class ChoiceBuilder:
+    """One choice of an answer, which a parser fills delta by delta."""
+
+    __slots__ = ("calls", "extra", "finish_reason", "logprobs", "order", "reasoning", "refusal", "role", "text")
+
+    def __init__(self) -> None:
+        self.text = TextBuffer()
+        self.refusal = TextBuffer()
+        self.reasoning = TextBuffer()
+        self.role = "assistant"
+        self.finish_reason: str | None = None
+        self.calls: dict[Any, ToolCallBuilder] = {}
+        self.logprobs: dict[str, list[Any]] = {}
+        self.extra = ExtraFields()
+
+    def to_message(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"role": self.role, "content": self.text.getvalue() or None}
+        refusal = self.refusal.getvalue()
+        result["refusal"] = refusal or None
+        if self.calls:
+            result["tool_calls"] = [call_to_dict(call.to_tool_call()) for call in self.calls.values()]
+        return result | self.extra.values()
+
+
+class ExtraFields:
+    """Fields of deltas that OpenAI's API does not have: texts and lists are continued, other values are replaced."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {}
+
+    def add_fields(self, extra: Mapping[str, Any]) -> None:
+        for key, value in extra.items():
+            if value is None:
+                continue
+            if isinstance(value, str):
+                text = self._fields.setdefault(key, TextBuffer())
+                if isinstance(text, TextBuffer):
+                    text.write(value)
+                    continue
+            before = self._fields.get(key)
+            if isinstance(value, list):
+                self._fields[key] = [*before, *value] if isinstance(before, list) else value
+                continue
+            self._fields[key] = value
+
+    def values(self) -> dict[str, Any]:
+        return {k: v.getvalue() if isinstance(v, TextBuffer) else v for k, v in self._fields.items()}
+
+
+class ToolCallBuilder:
+    """A tool call, put together from its fragments."""
+
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments = TextBuffer()
+
+    def to_tool_call(self) -> AssistantToolCall:
+        return AssistantToolCall(self.id, self.name, self.arguments.getvalue())
+
+
+def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int) -> None:
+    """Add a fragment to the tool call that it belongs to, or to a new one. ``position``: its index within its chunk."""
+    identity = getattr(fragment, "id", None)
+    function = getattr(fragment, "function", None)
+    named = getattr(function, "name", None)
+    key = _key_of_call(calls, getattr(fragment, "index", None), identity, named, position)
+    state = calls.setdefault(key, ToolCallBuilder())
+    if identity:
+        state.id = identity
+    if named:
+        # Most providers send the name once, some in pieces, and others repeat it with every fragment.
+        state.name = named if state.name in ("", named) else state.name + named
+    arguments = getattr(function, "arguments", None)
+    if isinstance(arguments, str):
+        state.arguments.write(arguments)
+
+
+def _key_of_call(
+    calls: Mapping[Any, ToolCallBuilder], index: int | None, identity: str | None, named: str | None, position: int
+) -> Any:
+    """Return the key of a fragment's call: the index if the provider sends one, else the id, else the latest key."""
+    if index is not None:
+        # Some providers give every call the index 0; another id under the same index means another call.
+        if index in calls and identity and calls[index].id and calls[index].id != identity:
+            return (index, identity)
+        newest = None if identity else _newest_key(calls, index)
+        return index if newest is None else newest
+    if identity:
+        return identity
+    if calls and not named:
+        # Without index, id and name a fragment continues the arguments of the latest call.
+        return next(reversed(calls))
+    return ("position", len(calls), position)
+
+
+def _newest_key(calls: Mapping[Any, ToolCallBuilder], index: int) -> Any:
+    return next((key for key in reversed(calls) if isinstance(key, tuple) and key[0] == index), None)
+
+
+def extend_logprobs(into: dict[str, list[Any]], logprobs: Any) -> None:
+    if not hasattr(logprobs, "to_dict"):
+        return
+    for key, value in logprobs.to_dict(mode="json", warnings=False).items():
+        if isinstance(value, list):
+            into.setdefault(key, []).extend(value)
+
+
+class TextBuffer:
+    """Text put together from pieces, which do not stay in memory one by one.
+
+    A list would keep an object for each of the many small pieces of a stream, and so does ``io.StringIO`` internally.
+    """
+
+    __slots__ = ("_joined", "_pieces")
+
+    def __init__(self) -> None:
+        self._joined: list[str] = []
+        self._pieces: list[str] = []
+
+    def write(self, piece: str) -> None:
+        """Add a piece."""
+        pieces = self._pieces
+        pieces.append(piece)
+        if len(pieces) >= _MOST_PIECES:
+            self._joined.append("".join(pieces))
+            pieces.clear()
+
+    def getvalue(self) -> str:
+        """Return the whole text."""
+        return repair_surrogates("".join((*self._joined, *self._pieces)))
+
+
+def repair_surrogates(text: str) -> str:
+    """Return ``text`` as valid Unicode: surrogate pairs become characters, and single halves become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
@@ -169,3 +319,30 @@ def _as_delta(choice: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     calls = message.get("tool_calls") or ()
     return {**message, "tool_calls": [{**call, "index": index} for index, call in enumerate(calls)] or None}
+
+
+def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
+    """Return the usage record of either endpoint, an object of the SDK or a mapping, as Aquila's ``Usage``."""
+    if usage is None:
+        return Usage(reported=False, ref=ref, metadata=metadata)
+    spent = _first_count(usage, ("prompt_tokens", "input_tokens"))
+    made = _first_count(usage, ("completion_tokens", "output_tokens"))
+    details_in = _get_field(usage, "prompt_tokens_details") or _get_field(usage, "input_tokens_details")
+    details_out = _get_field(usage, "completion_tokens_details") or _get_field(usage, "output_tokens_details")
+    return Usage(
+        input_tokens=spent,
+        output_tokens=made,
+        total_tokens=_first_count(usage, ("total_tokens",)) or spent + made,
+        cached_tokens=_first_count(details_in, ("cached_tokens",)),
+        reasoning_tokens=_first_count(details_out, ("reasoning_tokens",)),
+        ref=ref,
+        metadata=metadata,
+    )
+
+
+def _first_count(source: Any, names: Iterable[str]) -> int:
+    return next((value for name in names if isinstance(value := _get_field(source, name), int)), 0)
+
+
+def _get_field(source: Any, name: str) -> Any:
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)

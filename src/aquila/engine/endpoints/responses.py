@@ -7,11 +7,10 @@ from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
-from aquila.engine.calls.options import TOOL_CHOICES, Options, responses_body_fields
+from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
+from aquila.engine.endpoints.chat_parser import TextBuffer, usage_of
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
-from aquila.engine.endpoints.text_buffer import TextBuffer
-from aquila.engine.endpoints.usage import usage_of
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal, Usage
 from aquila.messages import AssistantToolCall, Message
@@ -39,8 +38,9 @@ def build_request(
     messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
 ) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
+    given = vars(options)
     optional: dict[str, Any] = {
-        **responses_body_fields(options),
+        **{wire: given[name] for name, wire in RESPONSES_FIELDS},
         "instructions": options.instructions,
         "text": _text_to_wire(options),
         "background": options.background or None,
@@ -50,10 +50,8 @@ def build_request(
     if options.store is False and options.reasoning:
         # A conversation that is not stored can only be continued if the reasoning is sent back, encrypted.
         optional["include"] = ["reasoning.encrypted_content"]
-    if options.tools:
-        optional["tools"] = [_tool_to_wire(tool) for tool in options.tools.tools.values()] + [
-            *map(_built_in_tool, options.tools.built_in)
-        ]
+    tools = options.tools
+    optional["tools"] = [*map(_tool_to_wire, tools.tools.values()), *map(_built_in_tool, tools.built_in)] or None
     return {
         "model": model,
         "input": [item for message in messages for item in message_to_wire(message) if _can_be_sent(item, options)],
@@ -87,8 +85,8 @@ def _can_be_sent(item: Mapping[str, Any], options: Options) -> bool:
 def _text_to_wire(options: Options) -> dict[str, Any] | None:
     """Return ``text=`` and ``response_format=`` as the one field that the API has for both."""
     settings = dict(options.text or {})
-    chat = response_format_to_wire(options.response_format)
-    if chat is not None:
+    if options.response_format is not None:
+        chat = response_format_to_wire(options.response_format)
         # The chat API nests the schema; this one holds its fields beside the type.
         nested = {"type": chat["type"], **chat.get(chat["type"], {})} if "json_schema" in chat else chat
         settings["format"] = nested
@@ -260,9 +258,7 @@ class ResponsesParser:
         )
 
 
-def make_parser(tags: EventTags) -> ResponsesParser:
-    """Return the reader of one answer."""
-    return ResponsesParser(tags)
+make_parser = ResponsesParser
 
 
 def _finish_reason(raw: Mapping[str, Any], calls: tuple[AssistantToolCall, ...]) -> str | None:

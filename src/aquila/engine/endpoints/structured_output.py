@@ -18,10 +18,10 @@ else:
     lazy_modules(globals(), pydantic="pydantic")
 
 
-def response_format_to_wire(wanted: Any) -> dict[str, Any] | None:
+def response_format_to_wire(wanted: Any) -> dict[str, Any]:
     """Return ``response_format`` in the form of the chat API: a model as its strict schema, a dict as it is."""
-    if wanted is None or isinstance(wanted, Mapping):
-        return None if wanted is None else dict(wanted)
+    if isinstance(wanted, Mapping):
+        return dict(wanted)
     schema = schemas.strict_schema(schemas.schema_of(wanted))
     # The API accepts 64 of these characters at most. A generic pydantic model has a name such as ``Page[City]``.
     name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints import responses
-from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Sleep, Steps
+from aquila.engine.loop.tool_loop import RequestLoop
 from aquila.errors import ProviderError
 from aquila.events import Progress
 from aquila.response import Response

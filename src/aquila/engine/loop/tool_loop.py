@@ -1,36 +1,142 @@
-"""The engine's loop, without any I/O: it says what to do next, a driver does it and reports back.
+"""The engine's loops, without any I/O: they say what to do next, a driver does it and reports back.
 
 ``ToolLoop.steps`` is a generator of steps. A driver performs each step and sends the outcome back. During a
-``SendRequest`` it feeds the chunks to ``ToolLoop.parser``. So no decision is made in the drivers.
+``SendRequest`` it feeds the chunks to ``ToolLoop.parser``. So no decision is made in the drivers. The loops of other
+calls are built on ``RequestLoop``, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer
+from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer, translate_error
+from aquila.engine.calls.options import Options
+from aquila.engine.calls.request_gate import OutgoingRequest, RequestGate, current_gate
+from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
 from aquila.engine.calls.telemetry import Telemetry
-from aquila.engine.endpoints.protocol import Turn
+from aquila.engine.endpoints.protocol import EventParser, EventTags, Turn
 from aquila.engine.endpoints.structured_output import parse_answer
-from aquila.engine.loop.continuation import Continuation
-from aquila.engine.loop.request_loop import RequestLoop
-from aquila.engine.loop.steps import EmitEvents, RunTools, SendRequest, Sleep, Step, Steps
-from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome
-from aquila.engine.loop.tool_rounds import ToolRounds
-from aquila.errors import ProviderError, StreamBroken, StreamTimeout
-from aquila.events import Chunk, Done, Progress, ToolCall, Usage
-from aquila.messages import Message
+from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
+from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, ToolRounds
+from aquila.errors import ConnectionFailed, ProviderError, StreamBroken, StreamTimeout
+from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, Usage
+from aquila.messages import AssistantToolCall, Message
 from aquila.response import Response
-from aquila.tools import without_forced_call
+from aquila.tools import decode_arguments, without_forced_call
+from aquila.transports.requested_delay import read_providers_delay
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
 
-
 _CONTINUATION_FIELDS = frozenset({"conversation", "previous_response_id"})
 """Body fields by which a caller continues a conversation. Where one is given, the loop does not add its own."""
+# OpenAI keeps a response that is not stored only in the memory of its connection, which it closes after an hour.
+_LOST_CODES = frozenset({"previous_response_not_found", "websocket_connection_limit_reached"})
+"""Error codes for an earlier response that the provider no longer has, and for a connection past its time limit."""
+
+
+class RequestLoop:
+    """Base of every loop. ``steps`` yields what to do; ``result`` is set at the end; ``parser`` reads streamed answers.
+
+    A loop belongs to one call and is driven by one thread or task at a time, so its counters need no lock.
+    """
+
+    parser: EventParser
+
+    def __init__(self, options: Options, telemetry: Telemetry, where: ErrorContext) -> None:
+        self.call = telemetry.call
+        self.error_context = where
+        self.result: Any = None
+        self._options = options
+        self._telemetry = telemetry
+        self._tags = EventTags(self.call.ref, self.call.metadata)
+        self._turns = 0
+        self._retries = 0
+        self._request_id: str | None = None
+
+    def steps(self) -> Steps:
+        """Yield what to do next until the call is complete. Raises the error with which the call fails."""
+        raise NotImplementedError
+
+    def _rewrite_request(self, error: BaseException) -> bool:
+        """Write the request in another form if ``error`` calls for it. Returns whether it was rewritten."""
+        return False
+
+    def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
+        """Send one request, and again while its error can be retried. ``step`` builds it for each attempt."""
+        attempt, gate = 1, current_gate()
+        while True:
+            sending = step()
+            # A limit counts what a model generates. Fetching a stored answer generates nothing.
+            if gate is not None and sending.generates:
+                sending = yield from self._pass_gate(gate, sending)
+            self._telemetry.report_request_start(sending.request, self._turns)
+            outcome: RequestOutcome = yield sending
+            self._request_id = outcome.headers.get("x-request-id", self._request_id)
+            error = outcome.error
+            if error is None:
+                return outcome
+            translated = self._translate_error(error, begun=outcome.begun)
+            if isinstance(translated, ProviderError) and not outcome.begun:
+                # After the first byte of an answer nothing is retried, so a delay that the provider asks for has no
+                # use.
+                translated.retry_after = read_providers_delay(outcome.headers, translated.status)
+            self._telemetry.report_request_stop(error=translated)
+            delay = None
+            if not outcome.begun:
+                if self._rewrite_request(translated):
+                    delay = 0.0
+                # With a gate, the task gives up its worker for a long delay; its queue delivers it again.
+                elif gate is None or not is_to_come_back_later(translated, gate.longest_wait):
+                    delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
+            if delay is None:
+                # ``raise … from`` itself or its own cause would make a cycle in the chain of causes.
+                if translated is error or translated is error.__cause__:
+                    raise translated
+                raise translated from error
+            yield self._report_and_emit(
+                Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata)
+            )
+            if delay:
+                yield Sleep(delay)
+            attempt += 1
+            self._retries += 1
+
+    def _pass_gate(self, gate: RequestGate, sending: SendRequest) -> Generator[Step, Any, SendRequest]:
+        """Wait until ``gate`` admits a request. Returns the request with the headers that the gate adds."""
+        keys = self.error_context.secrets
+        request = OutgoingRequest(
+            call=self.call.ref,
+            host=self.error_context.host,
+            model=self.call.model,
+            transport=self.call.transport,
+            # Limits hold for an account of a provider. The hash tells accounts apart and may be stored; a key may not.
+            account=hashlib.sha256(keys[0].encode()).hexdigest()[:12] if keys else "",
+            body=sending.request,
+            longest_answer=getattr(self._options, "max_output_tokens", None),
+        )
+        waited = 0.0
+        while isinstance(found := gate.admit(request, waited), float):
+            yield Sleep(found)
+            waited += found
+        self._telemetry.admission = found
+        return replace(sending, headers=found.headers) if found.headers else sending
+
+    def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
+        """A tool call of the conversation as an event."""
+        arguments = decode_arguments(call.arguments)
+        return ToolCall(call.id, call.name, arguments, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
+
+    def _translate_error(self, error: BaseException, *, begun: bool) -> BaseException:
+        return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)
+
+    def _report_and_emit(self, *events: Event, seconds: float = 0.0) -> EmitEvents:
+        for event in events:
+            self._telemetry.report_event(event, seconds)
+        return EmitEvents(events)
 
 
 class ToolLoop(RequestLoop):
@@ -216,6 +322,47 @@ class ToolLoop(RequestLoop):
         )
 
     def _parse_turn(self, turn: Turn) -> Any:
-        if self._rounds.stopped or turn.finish_reason == "tool_calls":
+        wanted = self._options.response_format
+        if wanted is None or self._rounds.stopped or turn.finish_reason == "tool_calls":
             return None
-        return parse_answer(self._options.response_format, turn.text, turn.finish_reason, turn.refusal)
+        return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)
+
+
+class Continuation:
+    """Continues a conversation of the Responses API by ``previous_response_id``, so that only new messages are sent.
+
+    It remembers the last response, and how many messages the provider has. One ``ToolLoop`` owns it and alone changes
+    it, so it needs no lock.
+    """
+
+    def __init__(self) -> None:
+        self._response_id: str | None = None
+        self._known = 0
+
+    def remember(self, turn: Turn, messages: Sequence[Message]) -> None:
+        """Note that the provider answered with ``turn``, whose message is the last of ``messages``."""
+        # A message that is not the turn's own had its tool calls renumbered: the provider does not know their new ids,
+        # so the conversation cannot refer to its response.
+        self._response_id = turn.id if messages[-1] is turn.message else None
+        self._known = len(messages)
+
+    def forget(self) -> None:
+        """Start over, because the connection is closed: the next request sends the whole conversation."""
+        self._response_id = None
+
+    def new_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Return the messages that the provider does not have yet."""
+        return messages if self._response_id is None else messages[self._known :]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a request body that refer to the earlier response; empty if there is none."""
+        return {} if self._response_id is None else {"previous_response_id": self._response_id}
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether ``error`` says that the provider has lost the earlier response, so everything is to be sent."""
+        if self._response_id is None:
+            return False
+        body = error.body if isinstance(error, ProviderError) else None
+        code = body.get("code") if isinstance(body, dict) else None
+        return isinstance(error, ConnectionFailed) or code in _LOST_CODES

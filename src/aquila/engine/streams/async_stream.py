@@ -198,17 +198,11 @@ def open_async_stream(prompt: Any, options: dict[str, Any]) -> AsyncStream:
     return AsyncStream(plan_conversation(prompt, options, streams=True))
 
 
-async def answer_prompt_async(prompt: Any, options: dict[str, Any]) -> Response:
-    """Make an asynchronous call and return its answer; a sink gets the events as they arrive."""
-    response: Response = await run_call_async(plan_conversation(prompt, options))
-    return response
-
-
 async def run_call_async(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = await prepare_call_async(plan)
     sink = plan.options.sink
-    events = drive_call_async(call)
+    events = drive_call_async(call, is_read=sink is not None)
     try:
         async for event in events:
             if sink is not None:

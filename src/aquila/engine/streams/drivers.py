@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aquila.engine.calls import sdk_client
-from aquila.engine.calls.call_plan import CallPlan, PreparedCall, prepare_call_async
+from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
+from aquila.engine.calls.sdk_client import PreparedCall, is_stream, set_idle_timeout
 from aquila.engine.loop import tool_execution
 from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.time_limits import time_limit
 
 if TYPE_CHECKING:
     from aquila.engine.streams import socket_exchange
 else:
     lazy_modules(globals(), socket_exchange="aquila.engine.streams.socket_exchange")
 
-T = TypeVar("T")
-
 _PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
 """What is raised while a chunk is read that lacks a field, or has it in another form."""
 
 
-def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
-    """Make the call and yield its events. Closing the generator closes the connection.
+def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, None, None]:
+    """Make the call and yield its events, if anybody reads them: ``is_read``. Closing the generator ends the call.
 
     Raises the error with which the call fails, and ``StreamClosed`` after ``call.interrupter.interrupt()``.
     """
@@ -48,14 +44,15 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
             outcome = None
             match step:
                 case EmitEvents(events):
-                    yield from events
+                    if is_read:
+                        yield from events
                 case Sleep(seconds):
                     call.interrupter.sleep(call.limit_to_total(seconds))
                 case SendRequest():
                     if sockets is not None and step.over_socket:
                         outcome = yield from sockets.exchange_request(step)
                     else:
-                        outcome = yield from _exchange_request(call, step)
+                        outcome = yield from _exchange_request(call, step, is_read)
                 case RunTools(ready):
                     outcome = tool_execution.run_tools(ready)
     except StopIteration:
@@ -76,13 +73,11 @@ def drive_call(call: PreparedCall) -> Generator[Event, None, None]:
             call.route.close(failed=failed)
 
 
-def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
+def _exchange_request(call: PreparedCall, step: SendRequest, is_read: bool) -> Generator[Event, None, RequestOutcome]:
     try:
-        client = sdk_client.sync_client(call.plan.base_url, call.api_key)
-        with call.route.activate(), time_limit(call.total_limit):
-            answer = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)(**call.sdk_arguments(step))
-            if step.unstreamed:
-                return RequestOutcome(None, True, answer.headers, answer.content)
+        answer = call.send_request(step)
+        if step.unstreamed:
+            return RequestOutcome(None, True, answer.headers, answer.content)
     except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
         return _outcome_without_answer(call, error)
     stream = answer
@@ -93,13 +88,17 @@ def _exchange_request(call: PreparedCall, step: SendRequest) -> Generator[Event,
     body: bytes | None = None
     try:
         with call.interrupter.watch_reading(stream, call.remaining_seconds()):
-            if sdk_client.is_stream(stream):
-                sdk_client.set_idle_timeout(stream, call.idle_seconds())
+            if is_stream(stream):
+                set_idle_timeout(stream, call.idle_seconds())
                 for chunk in stream:
-                    for event in feed(chunk):
+                    events = feed(chunk)
+                    if not (reports_chunks or is_read):
+                        continue
+                    for event in events:
                         if reports_chunks:
                             telemetry.report_event(event)
-                        yield event
+                        if is_read:
+                            yield event
             else:
                 body = stream.response.read()
             call.remaining_seconds()
@@ -133,7 +132,7 @@ def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
     return call.error_or_total_timeout(error)
 
 
-async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Event, None]:
+async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = True) -> AsyncGenerator[Event, None]:
     """``drive_call`` for asynchronous calls.
 
     The route of a plan is resolved first, on a thread, as it may read files.
@@ -155,12 +154,12 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
             outcome = None
             match step:
                 case EmitEvents(events):
-                    for event in events:
+                    for event in events if is_read else ():
                         yield event
                 case Sleep(seconds):
                     await anyio.sleep(call.limit_to_total(seconds))
                 case SendRequest():
-                    exchange = sockets if sockets is not None and step.over_socket else _AsyncExchange(call)
+                    exchange = sockets if sockets is not None and step.over_socket else _AsyncExchange(call, is_read)
                     # Closed here rather than by the garbage collector, whose closing the end of the event loop may cut
                     # short.
                     async with aclosing(exchange.exchange_request(step)) as arriving:
@@ -168,7 +167,7 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
                             yield event
                     outcome = exchange.outcome
                 case RunTools(ready):
-                    outcome = await _within_total(call, tool_execution.run_tools_async(ready))
+                    outcome = await call.within_total(tool_execution.run_tools_async(ready))
     except (GeneratorExit, anyio.get_cancelled_exc_class()):
         failed = False
         telemetry.report_end(call.loop.result)  # which is there for a caller who leaves with the last event
@@ -187,18 +186,15 @@ async def drive_call_async(made: CallPlan | PreparedCall) -> AsyncGenerator[Even
 class _AsyncExchange:
     """One request of the asynchronous driver. An async generator cannot return a value, so ``outcome`` holds it."""
 
-    def __init__(self, call: PreparedCall) -> None:
+    def __init__(self, call: PreparedCall, is_read: bool) -> None:
         self._call = call
+        self._is_read = is_read
         self.outcome = RequestOutcome()
 
     async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
         call = self._call
         try:
-            client = sdk_client.async_client(call.plan.base_url, call.api_key)
-            with call.route.activate(), time_limit(call.total_limit):
-                send = sdk_client.sdk_method(client, step.path, whole=step.unstreamed)
-                sent = send(**call.sdk_arguments(step))
-                answer = await _within_total(call, sent)
+            answer = await call.send_request_async(step)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = _outcome_without_answer(call, error)
             return
@@ -209,18 +205,22 @@ class _AsyncExchange:
         headers = stream.response.headers
         feed = call.loop.parser.feed
         telemetry = call.telemetry
-        reports_chunks = telemetry.has_chunk_listeners
+        reports_chunks, is_read = telemetry.has_chunk_listeners, self._is_read
         body: bytes | None = None
         try:
-            if sdk_client.is_stream(stream):
-                sdk_client.set_idle_timeout(stream, call.idle_seconds())
+            if is_stream(stream):
+                set_idle_timeout(stream, call.idle_seconds())
                 async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
-                    for event in feed(chunk):
+                    events = feed(chunk)
+                    if not (reports_chunks or is_read):
+                        continue
+                    for event in events:
                         if reports_chunks:
                             telemetry.report_event(event)
-                        yield event
+                        if is_read:
+                            yield event
             else:
-                body = await _within_total(call, stream.response.aread())
+                body = await call.within_total(stream.response.aread())
             self.outcome = RequestOutcome(None, True, headers, body)
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             self.outcome = RequestOutcome(_reading_error(call, error), True, headers)
@@ -229,21 +229,12 @@ class _AsyncExchange:
                 await stream.close()
 
 
-async def _within_total(call: PreparedCall, work: Awaitable[T]) -> T:
-    """Await ``work`` for as long as the call has left. Raises the error of the total time when that is over."""
-    if call.deadline is None:
-        return await work
-    with anyio.move_on_after(call.deadline - time.monotonic()):
-        return await work
-    raise call.total_timeout_error()
-
-
 async def _each_within_total(call: PreparedCall, stream: Any) -> AsyncGenerator[Any, None]:
     chunks = aiter(stream)
     while True:
         call.remaining_seconds()
         try:
-            chunk = await _within_total(call, anext(chunks))
+            chunk = await call.within_total(anext(chunks))
         except StopAsyncIteration:
             return
         yield chunk

@@ -15,13 +15,13 @@ from typing import Any
 import anyio
 
 from aquila.engine.calls import sdk_client
-from aquila.engine.calls.call_plan import PreparedCall
 from aquila.engine.calls.error_translation import (
     connect_timeout_error,
     connection_error,
     error_of_status,
     silence_error,
 )
+from aquila.engine.calls.sdk_client import PreparedCall
 from aquila.engine.loop.socket_answer import SocketAnswer, write_message
 from aquila.engine.loop.steps import RequestOutcome, SendRequest
 from aquila.engine.openai_sdk import require_web_sockets

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, Self
 
-from aquila.engine.calls.call_plan import CallPlan, PreparedCall, plan_conversation, prepare_call
+from aquila.engine.calls.call_plan import CallPlan, plan_conversation, prepare_call
+from aquila.engine.calls.sdk_client import PreparedCall
 from aquila.engine.streams.drivers import drive_call
 from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeout
 from aquila.events import Done, Event, Failed
@@ -218,17 +219,11 @@ def open_stream(prompt: Any, options: dict[str, Any]) -> Stream:
     return Stream(prepare_call(plan_conversation(prompt, options, streams=True)))
 
 
-def answer_prompt(prompt: Any, options: dict[str, Any]) -> Response:
-    """Make a call and return its answer; a sink gets the events as they arrive."""
-    response: Response = run_call(plan_conversation(prompt, options))
-    return response
-
-
 def run_call(plan: CallPlan) -> Any:
     """Make the call of a plan and return its result; its sink gets the events as they arrive."""
     call = prepare_call(plan)
     sink = plan.options.sink
-    events = drive_call(call)
+    events = drive_call(call, is_read=sink is not None)
     try:
         for event in events:
             if sink is not None:

@@ -12,6 +12,7 @@ import httpx2
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.time_limits import TimeLimit, time_limit
 from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import SCRIPT, Upstream
 
@@ -48,12 +49,16 @@ class Route:
         raise NotImplementedError
 
     @contextmanager
-    def activate(self) -> Iterator[None]:
-        """Let requests that are made within the block, in this context, take this route."""
+    def activate(self, limit: TimeLimit | None = None) -> Iterator[None]:
+        """Let requests that are made within the block, in this context, take this route, and put ``limit`` in force."""
         before = active_route.get()
         active_route.set(self)
         try:
-            yield
+            if limit is None:
+                yield
+            else:
+                with time_limit(limit):
+                    yield
         finally:
             active_route.set(before)  # not reset(token): an async generator may be closed in another context
 
