@@ -19,7 +19,7 @@ from aquila.faults.edits.form_edits import FormEdits
 from aquila.faults.edits.table import FORM_EDITS
 from aquila.faults.fault import ImpossibleFault
 from aquila.scripting.script import Script
-from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
+from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values
 from aquila.wire_forms.table import WIRE_FORMS
 from tests.faults.answers import ARGUMENTS, TEXT, URLS, answered, ask, call_answer, cut_into, text_answer
 from tests.support.examples import examples
@@ -44,7 +44,7 @@ def said_by(response: RecordedResponse) -> AnswerText:
     body = response.body
     if body.startswith(b"["):  # Gemini without events
         body = b"".join(b"data: %s\n\n" % json.dumps(value).encode() for value in json.loads(body))
-    return read_said(*read_values(body), body)
+    return read_answer_text(*read_values(body), body)
 
 
 def values_of(response: RecordedResponse) -> list[Any]:

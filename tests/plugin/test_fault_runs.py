@@ -214,7 +214,7 @@ def hash_of(folder: Path) -> str:
     return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
 
 
-def read_said(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
+def read_answer_text(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     rows = json.loads((folder / "report.json").read_text())["runs"]
     return {
         (row["test"].partition("::")[2], row["fault"]): (row["verdict"], *(each["name"] for each in row["findings"]))
@@ -236,7 +236,7 @@ def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Pa
     before = hash_of(folder / "cassettes")
     code, output = run(folder, "-p", "no:xdist", f"--aquila-faults={CHOSEN}", "--aquila-faults-json=report.json")
     assert "13 passed" in output, output
-    assert read_said(folder) == ALL_SAID, output
+    assert read_answer_text(folder) == ALL_SAID, output
     assert (code, hash_of(folder / "cassettes")) == (1, before)
     assert "test_app.py::test_naive" in output
     assert "end_early                     accepted  passes, and of 1 answer something is missing; took a" in output
@@ -250,7 +250,7 @@ def test_what_programs_do_with_faults_is_told_for_each_test_and_fault(folder: Pa
     )
     report = json.loads((folder / "report.json").read_text())
     assert code == 0, output
-    assert read_said(folder) == {key: said for key, said in ALL_SAID.items() if key[1] in (EARLY, WRONG_KEY)}
+    assert read_answer_text(folder) == {key: said for key, said in ALL_SAID.items() if key[1] in (EARLY, WRONG_KEY)}
     assert not report["failed"]
     assert {each["allowed"] for row in report["runs"] for each in row["findings"]} == {True}
     assert "findings are allowed" in output
@@ -274,7 +274,7 @@ def test_what_does_not_end_is_ended_and_said_to_hang(folder: Path) -> None:
     (folder / "pytest.ini").write_text("[pytest]\naquila_faults_timeout = 8\n")
     code, output = run(folder, "-p", "no:xdist", "--aquila-faults=stall,end_early", "--aquila-faults-json=report.json")
     assert code == 1
-    assert read_said(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
+    assert read_answer_text(folder)["test_no_limit", "stall"] == ("hangs", "hangs", "no_read_timeout"), output
     assert "no end after 8 s, in app.py:" in output
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.codecs.answer_summary import text_of_answer
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.split_secrets.amazon_frames import read_frames
-from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
+from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values
 from aquila.wire_forms.answer import FINISHES, Answer, AnsweredCall, AnsweredError, Finish, WrittenUsage, split_text
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.table import WIRE_FORMS, find_wire_form, read_sent
@@ -103,7 +103,7 @@ def write(form: WireForm, answer: Answer, *, streamed: bool = False, number: int
 
 def said_by(body: bytes) -> AnswerText:
     """What the reader of ``--aquila-verify`` finds in an answer."""
-    return read_said(*read_values(body), body)
+    return read_answer_text(*read_values(body), body)
 
 
 @ALL

@@ -1,8 +1,8 @@
-"""Which code of the program runs: what is executed under a fault and not without it shows that the fault was noticed.
+"""Which code of the program runs. Code that runs only under a fault shows that the program noticed the fault.
 
-A program that takes a part of an answer for the whole runs a part of what it always runs. One that looks whether the
-answer is whole goes another way, or catches an exception, or returns another truth to the test: ``complete=False``.
-Libraries are left out: what they notice and tell nobody helps no user.
+A program that takes a part of an answer for the whole runs a subset of the code that it always runs. A program that
+checks whether the answer is complete takes another branch, catches an exception, or returns another truth value to the
+test, such as ``complete=False``. Libraries are not watched: what they notice without reporting it helps no user.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ from types import CodeType, FrameType
 from typing import Any
 
 _ALWAYS = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit"})
-"""Exceptions that say nothing but that something is over."""
+"""Exceptions that only mark the end of an iteration."""
 
 _LOOP_ENDS = frozenset(
     {"END_FOR", "POP_TOP", "POP_ITER", "JUMP_FORWARD", "JUMP_BACKWARD", "NOP", "RESUME", "END_ASYNC_FOR"}
 )
-"""What is executed where a loop ends by itself, which it may do only under a fault."""
+"""Instructions that run where a loop ends by itself.
+
+Without the fault it may be left earlier, so they prove nothing.
+"""
 
 
 class ExecutedCode:
-    """Takes down the places in the program that are executed, from ``start`` on, in this thread and in new ones.
+    """Notes the places in the program that are executed, from ``start`` on, in all threads.
 
-    ``is_own`` says of a file whether it is the program's.
+    It lives in a forked process that runs one test, so what it collected is never cleared. ``set.add`` is atomic, so
+    threads need no lock.
+
+    ``is_own`` tells whether a file belongs to the program.
     """
 
     def __init__(self, is_own: Callable[[str], bool]) -> None:
@@ -42,15 +48,16 @@ class ExecutedCode:
         self._tool: int | None = None
 
     def start(self) -> None:
-        """Begin."""
-        if sys.version_info >= (3, 12):  # where frames that are traced tell of no instruction, since 3.13
+        """Begin to note what is executed. Before Python 3.12 only in this thread and in those that start later."""
+        # ``sys.monitoring`` costs much less, and since 3.13 traced frames do not report single instructions any more.
+        if sys.version_info >= (3, 12):
             self._start_monitoring()
         else:
             threading.settrace(self._enter)
             sys.settrace(self._enter)
 
     def stop(self) -> None:
-        """End it: in this thread, where others cannot be reached."""
+        """Stop. Before Python 3.12 other threads go on, because tracing cannot be ended for them."""
         if sys.version_info >= (3, 12):
             if self._tool is not None:
                 sys.monitoring.set_events(self._tool, 0)
@@ -62,6 +69,7 @@ class ExecutedCode:
 
         def _start_monitoring(self) -> None:
             monitoring, events = sys.monitoring, sys.monitoring.events
+            # Python has six tool ids; debuggers and coverage may hold some. Without a free one nothing is noted.
             self._tool = next((tool for tool in range(6) if monitoring.get_tool(tool) is None), None)
             if self._tool is None:
                 return
@@ -71,11 +79,12 @@ class ExecutedCode:
             def note_start(code: CodeType, offset: int) -> Any:
                 if self._is_program(code.co_filename):
                     monitoring.set_local_events(tool, code, events.INSTRUCTION | events.PY_RETURN)
+                # Once for each code object: its local events are set now.
                 return monitoring.DISABLE
 
             def note_instruction(code: CodeType, offset: int) -> Any:
                 self._executed.add((code, offset))
-                return monitoring.DISABLE  # once is enough
+                return monitoring.DISABLE  # once for each instruction is enough
 
             def note_return(code: CodeType, offset: int, value: object) -> Any:
                 self._note_return(sys._getframe(1), value)
@@ -91,7 +100,7 @@ class ExecutedCode:
             monitoring.set_events(tool, events.PY_START | events.RAISE)
 
     def places(self) -> set[str]:
-        """Return what was executed, and the exceptions that came to the program, as texts that can be compared."""
+        """Return what was executed, returned and raised, as texts that two processes have in common for one place."""
         found = {f"{where} raised {name}" for where, name in self._raised}
         found |= {f"{code.co_filename}:{code.co_qualname} returned {truths}" for code, truths in self._returned}
         offsets: dict[CodeType, list[int]] = {}
@@ -100,7 +109,8 @@ class ExecutedCode:
         for code, executed in offsets.items():
             positions, bytecode = list(code.co_positions()), code.co_code
             for offset in executed:
-                if not _says_nothing(code, bytecode, offset) and offset // 2 < len(positions):
+                # Every instruction takes two bytes, and ``co_positions`` has one entry for each.
+                if not _is_uninformative(code, bytecode, offset) and offset // 2 < len(positions):
                     found.add(f"{code.co_filename}:{positions[offset // 2]}")
         return found
 
@@ -109,7 +119,10 @@ class ExecutedCode:
             self._returned.add((frame.f_code, truths))
 
     def _is_for_test(self, frame: FrameType) -> bool:
-        """Whether a function returns to the test: what its caller in the program does not look at tells nobody."""
+        """Whether a function returns to the test.
+
+        What it returns to other code of the program may never be looked at.
+        """
         caller = frame.f_back
         while caller is not None and not self._is_program(caller.f_code.co_filename):
             caller = caller.f_back
@@ -136,8 +149,8 @@ def _is_test_file(file: str) -> bool:
     return name.startswith(("test", "conftest.")) or name.endswith("_test.py")
 
 
-def _says_nothing(code: CodeType, bytecode: bytes, offset: int) -> bool:
-    """Whether an instruction may run under a fault alone, and yet nobody has looked: ``text or ""`` loads the ""."""
+def _is_uninformative(code: CodeType, bytecode: bytes, offset: int) -> bool:
+    """Whether an instruction may run only under a fault although nothing was checked: ``""`` in ``text or ""``."""
     name, argument = dis.opname[bytecode[offset]], bytecode[offset + 1]
     if name == "LOAD_CONST":
         return argument < len(code.co_consts) and not code.co_consts[argument]
@@ -148,10 +161,11 @@ _MOST_FIELDS = 50
 
 
 def describe_truths(value: object, is_own: Callable[[str], bool]) -> str:
-    """Describe what a value says of yes and no, and of members of enumerations: itself, or in its fields.
+    """Describe the truth values and members of enumerations in a value: itself, or its fields.
 
-    What else it says follows from the text of an answer, and differs with it though nobody has noticed anything. What
-    an object of a library says is no work of the program: ``is_own`` knows by its file what is.
+    Its other contents follow the text of an answer, and so differ under a fault even if the program noticed nothing.
+    Objects of libraries are left out, because the program did not decide what they hold; ``is_own`` tells by a file
+    whether it is the program's.
     """
     if isinstance(value, bool | Enum):
         return str(value)

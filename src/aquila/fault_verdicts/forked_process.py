@@ -1,4 +1,4 @@
-"""A forked child that does one thing, tells its parent what came of it, and can be ended at any time."""
+"""A forked child that does one thing, reports the result to its parent, and can be ended at any time."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from typing import Any, NoReturn
 
 _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
-"""So many seconds after its time limit a child may still tell what it was at."""
+"""For so many seconds after its time limit a child may still report what it was doing."""
 
 _SENT_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 Tell = Callable[[Any], NoReturn]
-"""Sends JSON values to the parent, and ends the process."""
+"""A function that sends JSON values to the parent and ends the process."""
 
 can_fork = hasattr(os, "fork")
 
 
 class ChildEnded(Exception):
-    """The child has ended without telling anything. The text says how.
+    """The child has ended without a report. The text says how.
 
-    ``was_killed`` says that this was not its own work: the user, a system that is short of memory, or a plugin may
-    have ended it.
+    ``was_killed``: it did not end by itself: the user, a system that is short of memory, or a plugin may have ended it.
     """
 
     def __init__(self, text: str, *, was_killed: bool = False) -> None:
@@ -43,16 +42,17 @@ class ChildEnded(Exception):
 
 
 def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
-    """Do ``work`` in a child. Return what it tells.
+    """Do ``work`` in a forked child. Return the JSON values that it reports.
 
-    Raises ``ChildEnded``, or ``TimeoutError`` where it told nothing in time. It and what it has started end with this
-    call, however that ends. ``work`` is to end by itself after ``seconds``, by telling what it was at, from any thread.
+    Raises ``ChildEnded``, or ``TimeoutError`` if it reported nothing in time. The child and its processes end with this
+    call, however that ends. ``work`` should end by itself after ``seconds`` by reporting, from any of its threads.
     """
     reading, writing = os.pipe()
+    # The parent holds the writing end. When it ends, however that happens, the child's read of ``alive`` returns.
     alive, parent = os.pipe()
     pools = _find_pools()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does without
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of threads, which do not exist in the child
         pid = os.fork()
     if pid == 0:
         _revive(pools)
@@ -60,12 +60,14 @@ def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
     status = 0
     try:
         with suppress(OSError):
-            os.setpgid(pid, pid)  # Ctrl-C is for the parent alone, which ends it
+            # A group of its own, for killpg below. It also keeps Ctrl-C from the child; the parent ends it. Parent and
+            # child both set it, because either may run first.
+            os.setpgid(pid, pid)
         os.close(writing)
         os.close(alive)
         message = _read_message(reading, time.monotonic() + seconds + _GRACE)
     finally:
-        for end in (os.killpg, os.kill):  # it may have no group of its own yet
+        for end in (os.killpg, os.kill):  # the child may not have its own group yet
             with suppress(OSError):
                 end(pid, signal.SIGKILL)
         with suppress(OSError):
@@ -95,9 +97,10 @@ def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, a
         os.close(parent)
         _end_with_parent(alive)
         work(lambda told: _tell(writing, {"told": told}))
-    except BaseException as error:  # noqa: BLE001  whatever it is, nobody else would hear of it
+    except BaseException as error:  # noqa: BLE001 - nothing above this frame would report it
         _tell(writing, {"failed": traceback.format_exception_only(error)[-1].strip()})
     finally:
+        # Not ``sys.exit``: exit handlers and the buffers that the fork copied belong to the parent.
         os._exit(1)
 
 
@@ -112,7 +115,7 @@ def _tell(writing: int, told: Any) -> NoReturn:
 
 
 def _end_with_parent(alive: int) -> None:
-    """End this process when its parent has ended: nothing else would, if that was killed."""
+    """End this process when its parent ends. Nothing else would end it if the parent was killed."""
 
     def wait() -> None:
         with suppress(OSError):
@@ -121,11 +124,15 @@ def _end_with_parent(alive: int) -> None:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
+    # Not ``threading.Thread``: the test, and the search for threads that it leaves, must not see this one.
     _thread.start_new_thread(wait, ())
 
 
 def _find_pools() -> list[Any]:
-    """Return the thread pools that this process has used, as far as they are known."""
+    # ``_threads_queues`` is private to concurrent.futures. It maps each worker to its queue; the worker's first
+    # argument is a weak reference to its pool. Where a version of Python has it otherwise, no pool is found, and none
+    # revived.
+    """Return the thread pools of this process."""
     found = []
     for worker in list(getattr(thread, "_threads_queues", ())):
         with suppress(AttributeError, IndexError, TypeError):
@@ -134,7 +141,10 @@ def _find_pools() -> list[Any]:
 
 
 def _revive(pools: list[Any]) -> None:
-    """Let pools start threads anew: those that they know are not in this process, and would be given work for ever."""
+    """Let pools start new threads.
+
+    A fork copies no threads, so work for those that a pool knows would wait for ever.
+    """
     for pool in pools:
         with suppress(AttributeError):
             pool._threads.clear()
@@ -143,7 +153,10 @@ def _revive(pools: list[Any]) -> None:
 
 
 def _read_message(reading: int, until: float) -> list[Any]:
-    """Read a message. The list is empty if nobody can write one any more. Raises ``TimeoutError``."""
+    """Read one message, until ``until`` by ``time.monotonic()``. Raises ``TimeoutError``.
+
+    Returns an empty list if the pipe was closed without a whole message.
+    """
     data, size = b"", _SIZE.size
     while len(data) < size:
         left = until - time.monotonic()

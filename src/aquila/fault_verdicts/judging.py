@@ -1,4 +1,4 @@
-"""What a run of a test under a fault comes to."""
+"""Judges the run of a test under a fault."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aquila.recording.reporting.wire_watch import Attempt
 
 Verdict: TypeAlias = Literal["held", "clear", "changed", "accepted", "hangs", "leaks"]
 Ending: TypeAlias = Literal["passed", "raised", "asserted", "unanswered", "silent", "hung"]
-"""How the test ended: an exception of client or program, its own assertion, a request that nothing answers, a silence
-that nothing ended, or not at all."""
+"""How the test ended: it passed; an exception of client or program; its own assertion; a request that nothing answers;
+a silence that nothing ended; or not at all."""
 
 CUTS = frozenset({"cut_stream", "end_early", "stall", "truncated_json", "finish_length"})
 _TAKES_CONTENT = CUTS | {
@@ -27,18 +27,18 @@ _TAKES_CONTENT = CUTS | {
     "refusal",
     "error_event",
 }
-"""Faults that leave out a part of what a good answer says."""
+"""Faults that remove a part of a good answer's content."""
 
-HOPELESS = frozenset({400, 401, 403, 404, 422})
-"""Failures that the same request will meet again."""
+PERMANENT_FAILURES = frozenset({400, 401, 403, 404, 422})
+"""Statuses that the same request gets again each time."""
 
 MOST_ATTEMPTS = 10
-"""More attempts at one request are a storm."""
+"""More attempts than this at one request are reported as ``retry_storm``."""
 
 _ABOUT_WAITS = frozenset({"ignored_retry_after", "no_backoff"})
 _NO_WAIT = 0.1
 _PATIENCE = 0.9
-"""The part of a wait that was asked for which must have passed: clocks differ, and clients round."""
+"""The part of a requested delay that must have passed: clocks differ, and clients round."""
 
 SERIOUS: dict[str, str] = {
     "accepted": "passes, though a part of the answer is missing and nothing noticed it",
@@ -51,17 +51,17 @@ SERIOUS: dict[str, str] = {
     "took_truncated": "took a truncated answer for a whole one",
     "no_read_timeout": "waits for ever where nothing comes: no read time-out",
 }
-"""What makes a run fail unless it is allowed, each with what it means."""
+"""The findings that make a run fail unless they are allowed, each with its meaning."""
 
 
 @dataclass
 class FaultedRun:
-    """One run of a test under a fault, as it was seen.
+    """What was observed in one run of a test under a fault.
 
-    ``detail`` says how it ended, in a few words. ``has_noticed`` says that the program executed what it does not
-    execute when answers are whole, or met an exception. ``fakes_waits`` says that the test replaces its waits.
-    ``leaks`` names what is left. ``good`` has the keys of the requests that get a good answer without the fault, each
-    as often as it is then asked.
+    ``detail`` says in a few words how it ended. ``has_noticed``: the program executed code that it does not execute if
+    answers are complete, or met an exception. ``fakes_waits``: the test replaces functions that wait.
+    ``leaks`` names what is left behind. ``good`` counts the requests, by their keys, that get a good answer without the
+    fault.
     """
 
     ending: Ending
@@ -74,25 +74,25 @@ class FaultedRun:
 
     @property
     def has_met(self) -> bool:
-        """Whether a request met the fault, as far as its answer was read."""
+        """Whether a request met the fault, and its answer was read as far as the fault."""
         shows = self.has_noticed or self.ending != "passed"
         return any(attempt.fault and (shows or not _is_unread(attempt)) for attempt in self.attempts)
 
 
-_THROUGHOUT = frozenset(
+_SEEN_FROM_START = frozenset(
     {"refusal", "empty_answer", "html_page", "one_byte", "one_piece", "other_chunks", "split_events", "slow"}
 )
-"""Faults of good answers that whoever reads their beginning meets."""
+"""Faults that a caller sees who reads only the beginning of an answer."""
 
 
 def _is_unread(attempt: Attempt) -> bool:
-    """Whether a caller left an answer, and may never have come to where the fault is."""
-    return attempt.reading == "left" and 0 < attempt.status < 400 and _name_of(attempt.fault) not in _THROUGHOUT
+    """Whether a caller left an answer before its end, and so may not have reached the fault."""
+    return attempt.reading == "left" and 0 < attempt.status < 400 and _name_of(attempt.fault) not in _SEEN_FROM_START
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """``verdict`` on a test under a fault, and what else was seen: names of ``SERIOUS``, each with particulars."""
+    """The ``verdict`` on a test under a fault, and its ``findings``: names of ``SERIOUS``, each with details."""
 
     test: str
     fault: str
@@ -113,7 +113,7 @@ class Judgement:
 
 
 def judge(test: str, fault: str, run: FaultedRun) -> Judgement:
-    """Return the verdict on a run, and what the program did on the wire."""
+    """Return the judgement of a run: its verdict, and what the program did on the wire."""
     verdict, detail = _find_verdict(run)
     findings: list[tuple[str, str]] = []
     if verdict in ("accepted", "hangs"):
@@ -148,9 +148,9 @@ def _find_verdict(run: FaultedRun) -> tuple[Verdict, str]:
 
 
 def _lost(run: FaultedRun) -> list[Attempt]:
-    """The answers that were read with something missing, and that no good answer to the same request made up for.
+    """Return the answers that lacked something and were not replaced by a good answer to the same request.
 
-    What is asked several times needs as many good answers as without the fault, whoever gets which.
+    A request that is sent several times needs as many good answers as without the fault, no matter who gets which.
     """
     lost: list[Attempt] = []
     for key, usual in run.good.items():
@@ -177,7 +177,8 @@ def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
         if len(asked) > MOST_ATTEMPTS * usual:
             found.setdefault("retry_storm", f"{len(asked)} requests")
         if usual > 1:
-            # The same is asked several times anyway, at once or in turn: what one asker asks beyond that is a retry.
+            # The program sends the same request several times even without the fault. Only what one asker sends beyond
+            # that is a retry.
             asked = _most_of_one_asker(asked) if len(asked) > usual else []
         for name, detail in _repetition(asked):
             if not (run.fakes_waits and name in _ABOUT_WAITS):
@@ -191,36 +192,37 @@ def _wire_behaviour(run: FaultedRun) -> Iterator[tuple[str, str]]:
 def _most_of_one_asker(asked: Sequence[Attempt]) -> list[Attempt]:
     askers = Counter(attempt.asker for attempt in asked)
     if len(askers) == 1:
-        return []  # in turn: nobody can tell which of them are retries
+        return []  # one asker sent all of them in turn, so retries cannot be told from the others
     [(most, _)] = askers.most_common(1)
     return [attempt for attempt in asked if attempt.asker == most]
 
 
 def _repetition(asked: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
-    """Judge the attempts at one request."""
+    """Yield the findings about repeated attempts at one request."""
     are_hasty = []
     for failed, again in pairwise(asked):
         if not failed.fault:
             continue
         waited = max(0.0, again.at - failed.ended)
-        if failed.status in HOPELESS and failed.credentials == again.credentials:
+        if failed.status in PERMANENT_FAILURES and failed.credentials == again.credentials:
             yield "retried_hopeless", f"after {failed.status}"
         if failed.retry_after is not None and waited < failed.retry_after * _PATIENCE:
             yield "ignored_retry_after", f"{waited:.1f} s instead of {failed.retry_after:g} s"
         if failed.status == 0 or failed.status >= 400:
-            are_hasty.append(waited < _NO_WAIT and again.slept <= failed.slept)  # a back-off may begin with little
+            # A back-off may begin with a very short sleep, which is a wait all the same.
+            are_hasty.append(waited < _NO_WAIT and again.slept <= failed.slept)
     if any(first and second for first, second in pairwise(are_hasty)):
         yield "no_backoff", f"{len(asked)} requests"
 
 
 def is_allowed(judgement: Judgement, finding: str, allowed: Iterable[Allowance]) -> bool:
-    """Whether one of ``allowed`` is about a finding."""
+    """Whether one of ``allowed`` covers a finding."""
     return any(each.covers(judgement, finding) for each in allowed)
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What is accepted: patterns of a test, of a fault, and of a finding."""
+    """An accepted finding: patterns for the test, the fault, and the finding."""
 
     test: str
     fault: str
@@ -228,7 +230,7 @@ class Allowance:
 
     @classmethod
     def parse(cls, line: str) -> Allowance:
-        """Read ``TEST FAULT FINDING``. Raises ``ValueError``."""
+        """Read a line ``TEST FAULT FINDING``. Raises ``ValueError`` with a text that says how to write it."""
         words = line.rsplit(None, 2)
         if len(words) != 3:
             raise ValueError("write a test, a fault and a finding, such as: tests/test_app.py::* end_early accepted")
@@ -237,8 +239,8 @@ class Allowance:
         return cls(*words)
 
     def covers(self, judgement: Judgement, finding: str) -> bool:
-        """Whether it is about a finding. What follows from one that is allowed is allowed with it."""
-        # Only `*` is special in a pattern: ids of tests have brackets.
+        """Whether this covers a finding. ``took_truncated`` follows from ``accepted``, so it is covered with that."""
+        # Only ``*`` is special in a pattern, because the ids of tests contain brackets.
         names = {finding, {"took_truncated": "accepted"}.get(finding, finding)}
         faults = {_name_of(judgement.fault), judgement.fault.replace(" ", "")}
         return (

@@ -1,4 +1,4 @@
-"""What a test leaves behind in its process: threads, tasks of asyncio, and sockets."""
+"""What a test leaves behind in its process: threads, asyncio tasks, and sockets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from contextlib import suppress
 from pathlib import Path
 
 _GRACE = 1.0
-"""So many seconds a thread may take to end after its test."""
+"""A thread may take so many seconds to end after its test."""
 
 _OURS = "aquila-scripts"
-"""The thread of Aquila's that serves scripts as long as the process lives: to wait for it would be in vain."""
+"""The name of Aquila's own thread that serves scripts until the process ends; waiting for it would be useless."""
 
 
 class LeftBehind:
-    """Knows what was there when it was made, and finds what has come since."""
+    """Notes what exists when it is created, and finds what exists in addition later."""
 
     def __init__(self) -> None:
-        gc.freeze()  # what is there already costs no collection, and is no task that the test leaves
+        # Frozen objects are skipped by gc.collect() and gc.get_objects(), so older tasks are not taken for the test's.
+        # It is never undone: this process ends with the test.
+        gc.freeze()
         self._threads = set(threading.enumerate())
         self._sockets = _count_sockets()
 
@@ -34,19 +36,21 @@ class LeftBehind:
             if not _waits_for_work(thread):
                 thread.join(_GRACE)
         leaks = ["thread" for thread in left if thread.is_alive() and not _waits_for_work(thread)]
-        # Tasks before what is garbage is collected: nothing may refer to one any more that never ended.
+        # Before garbage is collected, because a task that never ended may be referred to by nothing else any more.
         leaks += ["task" for each in gc.get_objects() if issubclass(type(each), asyncio.Task) and not each.done()]
-        gc.collect()  # a traceback that only itself refers to holds what the frames of the test had
+        # A traceback in a reference cycle keeps the frames of the test alive, and so its sockets.
+        gc.collect()
         return leaks + ["socket"] * max(0, _count_sockets() - self._sockets)
 
 
 def _waits_for_work(thread: threading.Thread) -> bool:
-    """Whether it belongs to a pool and has nothing to do. How many a pool has is a matter of chance."""
+    """Whether a thread is an idle worker of a pool. How many workers a pool has started depends on timing."""
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and Path(frame.f_code.co_filename).parts[-3:] == ("concurrent", "futures", "thread.py")
 
 
 def _count_sockets() -> int:
+    # ``/dev/fd`` lists the open descriptors on Linux and macOS; elsewhere no socket is found.
     count = 0
     with suppress(OSError):
         for name in os.listdir("/dev/fd"):

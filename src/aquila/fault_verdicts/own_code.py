@@ -1,4 +1,4 @@
-"""Which code is the program's and its tests', and which a library's: also where a project tests itself installed."""
+"""Tells the code of the program and its tests from libraries, even where the program itself is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AQUILA = tuple(str(Path(__file__).parent.parent.with_name(name)) + os.sep for n
 
 
 def make_own_code_check() -> Callable[[str], bool]:
-    """Return a function that says of a file whether its code is the program's. It answers fast when asked again."""
+    """Return a function that tells whether a file belongs to the program. It caches its answers for its lifetime."""
     installed = _find_own_packages()
 
     @cache
@@ -28,7 +28,8 @@ def make_own_code_check() -> Callable[[str], bool]:
 
 
 def _find_own_packages() -> frozenset[str]:
-    """Return the packages that were installed from a folder or a file, as tox does, and from no index."""
+    # PEP 610: pip writes direct_url.json for what does not come from an index.
+    """Return the packages that were installed from a folder or a file, as tox does, and not from an index."""
     found = set()
     for distribution in metadata.distributions():
         source = distribution.read_text("direct_url.json")

@@ -1,4 +1,4 @@
-"""What was seen under faults, for people and as JSON."""
+"""The report about tests under faults, for people and as JSON."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from aquila.fault_verdicts.judging import SERIOUS, Allowance, Judgement, is_allo
 
 @dataclass
 class FaultReport:
-    """All that was judged. ``not_run`` are tests that were left out, each with the reason."""
+    """All judgements. ``not_run``: tests that were left out, each with the reason.
+
+    ``does_not_apply``: how many faults could not be applied to any answer of their test.
+    """
 
     judgements: list[Judgement] = field(default_factory=list)
     not_run: list[tuple[str, str]] = field(default_factory=list)
     does_not_apply: int = 0
 
     def add_plain_data(self, data: dict[str, Any]) -> None:
-        """Take in what ``as_plain_data`` of another one gave."""
+        """Add what ``as_plain_data`` of another report returned."""
         for row in data["runs"]:
             findings = tuple((each["name"], each["detail"]) for each in row["findings"])
             self.judgements.append(Judgement(row["test"], row["fault"], row["verdict"], row["detail"], findings))
@@ -27,7 +30,7 @@ class FaultReport:
         self.does_not_apply += data["does_not_apply"]
 
     def as_plain_data(self, allowed: Sequence[Allowance] = ()) -> dict[str, Any]:
-        """Return it as JSON values. Each finding says whether it is allowed."""
+        """Return the report as JSON values, in which each finding says whether it is allowed."""
         rows = [judgement.as_plain_data() for judgement in self.judgements]
         for row, judgement in zip(rows, self.judgements, strict=True):
             for finding in row["findings"]:
@@ -48,7 +51,7 @@ class FaultReport:
 
 
 def describe_report(report: FaultReport, allowed: Sequence[Allowance]) -> Iterator[tuple[str, str]]:
-    """Yield the lines about it, each with its colour or "": a table of tests and faults, and what it comes to."""
+    """Yield the lines of a report, each with its colour or "": a table of tests and faults, and a summary."""
     by_test: dict[str, list[Judgement]] = {}
     for judgement in report.judgements:
         by_test.setdefault(judgement.test, []).append(judgement)

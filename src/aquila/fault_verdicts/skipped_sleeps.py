@@ -1,9 +1,9 @@
-"""Sleeps of a process that runs one test under one fault: back-off costs no time, and is known all the same.
+"""Skips the sleeps of a process that runs one test under one fault, so that back-off is noticed but takes no time.
 
-Only those are skipped that come from what has met a fault: of its thread, or of its task. Whatever else sleeps in
-the process does so in earnest. The clocks that a program reads go on by as much as was skipped, so that its deadlines
-come when they should: by the longest of what sleeps at the same time, and by the sum of what sleeps in turn. Nothing
-is put back: the process ends with the test.
+Only sleeps of a thread or task that has met a fault are skipped; all others take their time. The clocks that the
+program reads advance by what was skipped, so that its deadlines come when they should: by the longest of the sleeps
+that overlap, and by the sum of those that follow each other. Nothing is ever restored: the process ends with the
+test.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ _CLOCKS = ("time", "monotonic", "perf_counter")
 
 
 _inherited: ContextVar[float] = ContextVar("aquila_skipped", default=0.0)
-"""How far ahead a task was when it began another one."""
+"""How many seconds were skipped in the task that started this one. Tasks copy their parent's context, and so get it."""
 
 
 class SkippedSleeps:
-    """The skipped sleeps of this process, from ``install`` on."""
+    """The skipped sleeps of this process, from ``install`` on. ``_lock`` guards the numbers, which are never reset."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
         self._ahead_of: dict[object, float] = {}
-        """Of each thread and task whose sleeps are skipped: how far ahead it is."""
+        """For each thread and task whose sleeps are skipped: how many seconds were skipped."""
         self._new: dict[str, dict[int, object]] = {}
-        """What stands in the place of a function with a name and an identity."""
+        """The replacement of each function, by its name and its ``id()``; the originals live as long as the process."""
         self._places: list[tuple[dict[str, Any], object]] = []
-        """The names of the modules that have a sleep, and which one it is now."""
+        """The namespaces of modules in which ``sleep`` was replaced, each with the replacement."""
+        # The real clock, taken before it is replaced.
         self._now = time.monotonic
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """Return the moment, in seconds, with all that was skipped here: in this thread or task, if it skips."""
+        """Return the time in seconds, with what was skipped in this thread or task if it skips, else in the process."""
         return self._now() + self._ahead_of.get(find_sleeper(), self._ahead)
 
     @property
     def skipped_here(self) -> float:
-        """How many seconds were skipped in this thread or task."""
+        """The seconds that were skipped in this thread or task."""
         return self._ahead_of.get(find_sleeper(), 0.0)
 
     def skip_here(self) -> None:
@@ -54,11 +55,11 @@ class SkippedSleeps:
 
     @property
     def are_faked(self) -> bool:
-        """Whether the test has put sleeps of its own in the place of some: what they would take, nobody knows."""
+        """Whether the test has replaced a sleep itself, so that the length of its waits is not known."""
         return any(known.get("sleep") is not new for known, new in self._places)
 
     def install(self) -> None:
-        """Put it in force in this process, for good."""
+        """Replace the clocks and sleeps of this process, for good."""
         for name in _CLOCKS:
             clock, exact = getattr(time, name), getattr(time, f"{name}_ns")
             self._replace(name, clock, self._shift(clock))
@@ -70,7 +71,7 @@ class SkippedSleeps:
         self._put_in_place()
 
     def skip_method(self, kind: type, name: str) -> None:
-        """Skip a method that sleeps for the seconds that it is given."""
+        """Skip a method of ``kind`` that sleeps for the seconds in its argument, such as a client's own."""
         original = getattr(kind, name)
 
         def sleep(this: Any, seconds: float) -> Any:
@@ -79,7 +80,7 @@ class SkippedSleeps:
         setattr(kind, name, sleep)
 
     def _is_skipped(self, seconds: float) -> bool:
-        """Whether a sleep is skipped here. The clocks go on by as much."""
+        """Whether a sleep of so many seconds is skipped here. If so, the clocks advance by it."""
         sleeper = find_sleeper()
         if sleeper not in self._ahead_of or not seconds > 0:
             return False
@@ -97,6 +98,7 @@ class SkippedSleeps:
 
     def _make_sleep(self, original: Callable[[float], None]) -> Callable[[float], None]:
         def sleep(seconds: float, /) -> None:
+            # A sleep of 0 still lets other threads run, as the program expects.
             original(0 if self._is_skipped(seconds) else seconds)
 
         return sleep
@@ -111,7 +113,7 @@ class SkippedSleeps:
         self._new.setdefault(name, {})[id(original)] = new
 
     def _put_in_place(self) -> None:
-        """Replace functions in every module that has them under their own names, as by ``from time import sleep``."""
+        """Replace the functions in every module that holds them under their names (``from time import sleep``)."""
         for module in list(sys.modules.values()):
             known = getattr(module, "__dict__", None)
             if not isinstance(known, dict):
@@ -125,7 +127,7 @@ class SkippedSleeps:
 
 
 def find_sleeper() -> object:
-    """Return what a sleep here holds up: a reference to the task that runs, else the number of the thread."""
+    """Return what a sleep here delays: a weak reference to the running task, or else the number of the thread."""
     try:
         task: object = asyncio.current_task()
     except RuntimeError:
@@ -135,4 +137,6 @@ def find_sleeper() -> object:
             task = trio.lowlevel.current_task()
         except RuntimeError:
             task = None
+    # Weak references to one object are equal and hash alike while it lives, so they serve as keys without keeping
+    # tasks alive. Dead references of different tasks are unequal.
     return threading.get_ident() if task is None else weakref.ref(task)

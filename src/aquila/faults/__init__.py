@@ -1,7 +1,7 @@
-"""Faults: what comes over the wire in the place of a good answer.
+"""Faults: what arrives over the wire instead of a good answer.
 
-``table.py`` lists them: begin there. Each is a pure function from an interaction, recorded or scripted, to a response:
-in ``failures.py`` what happens before a good answer, in ``streams.py`` what happens to its bytes and events, in
-``contents.py`` what it says. ``parsing.py`` reads them as text, ``plan.py`` says which request meets which. Knows
-cassettes and wire forms, and nothing of HTTP clients or settings.
+``table.py`` lists them: begin there. Each is a pure function from a recorded or scripted interaction to a response.
+``failures.py`` has the faults that come before a good answer, ``streams.py`` those of its bytes and events, and
+``contents.py`` those of its content. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets
+which fault. The package knows cassettes and wire forms, but neither HTTP clients nor settings.
 """

@@ -1,6 +1,6 @@
-"""Faults in what an answer says, in the words of its wire form. All else stays as it came.
+"""Faults in the content of an answer, written in its wire form. Everything else stays byte for byte.
 
-``edits/`` has the forms. An answer whose form is not known has no such fault, nor has one that is an error.
+``edits/`` has the forms. A fault of this kind is impossible for an error, and for an answer of an unknown form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 def finish_length(interaction: Interaction) -> RecordedResponse:
-    """The answer says that it was cut off at the limit of tokens. Its content stays."""
+    """The answer says that it was cut off at the token limit. Its content stays."""
     return _change(interaction, lambda edits, draft: edits.end(draft, "length"))
 
 
@@ -29,22 +29,22 @@ def content_filter(interaction: Interaction) -> RecordedResponse:
 
 
 def refusal(interaction: Interaction, *, text: str = REFUSAL) -> RecordedResponse:
-    """The model refuses: ``text`` comes as a refusal in the place of all texts and tool calls."""
+    """The model refuses: ``text``, as a refusal, replaces all texts and tool calls."""
     return _change(interaction, lambda edits, draft: edits.silence(draft, str(text)))
 
 
 def empty_answer(interaction: Interaction) -> RecordedResponse:
-    """The answer ends well and says nothing: no text, and no tool call."""
+    """The answer ends normally and is empty: no text, and no tool call."""
     return _change(interaction, lambda edits, draft: edits.silence(draft, None))
 
 
 def broken_arguments(interaction: Interaction) -> RecordedResponse:
-    """The JSON of the last tool call's arguments ends in its middle."""
+    """The JSON of the last tool call's arguments is cut in half."""
     return _change(interaction, lambda edits, draft: edits.cut_arguments(draft))
 
 
 def unknown_tool(interaction: Interaction, *, name: str = "no_such_tool") -> RecordedResponse:
-    """The last tool call is one of a tool that was not offered."""
+    """The last tool call names a tool that was not offered."""
     return _change(interaction, lambda edits, draft: edits.rename_tool(draft, name))
 
 
@@ -54,17 +54,17 @@ def missing_call_id(interaction: Interaction) -> RecordedResponse:
 
 
 def no_usage(interaction: Interaction) -> RecordedResponse:
-    """The answer does not tell how many tokens it took."""
+    """The answer does not report how many tokens it took."""
     return _change(interaction, lambda edits, draft: edits.drop_usage(draft))
 
 
 def other_model(interaction: Interaction, *, name: str = "another-model") -> RecordedResponse:
-    """The answer says that another model gave it."""
+    """The answer names another model than the one that was asked."""
     return _change(interaction, lambda edits, draft: edits.rename_model(draft, name))
 
 
 def error_event(interaction: Interaction, *, after: int | None = None) -> RecordedResponse:
-    """The provider's own error comes in the midst of the stream, after so many events, else after half of them."""
+    """The provider reports an error within the stream, after so many events; by default after half of them."""
     edits, draft = _open(interaction)
     return draft.finish_with_error(edits.write_error, after)
 
@@ -89,7 +89,7 @@ class _Opened(NamedTuple):
 
 
 def _open(interaction: Interaction) -> _Opened:
-    """Return an answer to be changed, and what changes its form. Raises ``ImpossibleFault`` for one that has none."""
+    """Return an answer to be changed, and the edits of its wire form. Raises ``ImpossibleFault`` if there are none."""
     form = find_wire_form(interaction.request)
     if form is None:
         raise ImpossibleFault("the request has no known wire form, so its answer cannot be changed")

@@ -16,14 +16,17 @@ from aquila.wire_forms.conversations.table import open_conversation
 from aquila.wire_forms.form import SSE_TYPE
 
 BROKEN_OFF = "RemoteProtocolError: the connection was lost"
-"""How a conversation ends whose connection broke within it."""
+"""The recorded error of a conversation whose connection broke; the text is that of httpx2."""
 
 
 class ConversationDraft:
-    """The messages of a conversation, which has some of the provider's."""
+    """The messages of a conversation in which the provider sends at least one.
+
+    It never changes its ``frames``: each method returns a new response.
+    """
 
     def __init__(self, interaction: Interaction) -> None:
-        """Raises ``ImpossibleFault`` for one in which the provider says nothing."""
+        """Read a conversation. Raises ``ImpossibleFault`` if the provider sends no message in it."""
         self._response = interaction.response
         try:
             frames, self._close = open_frames(self._response.chunks if self._response.status == SWITCHED else ())
@@ -35,7 +38,7 @@ class ConversationDraft:
             raise ImpossibleFault("the provider sends no message")
 
     def place_after(self, after: int | None) -> int:
-        """Return which frame comes behind so many messages of the provider, else behind half of them."""
+        """Return the index of the frame that follows ``after`` messages of the provider; None for half of them."""
         count = len(self._places)
         after = count // 2 if after is None else after
         if not 0 <= after < count:
@@ -43,9 +46,9 @@ class ConversationDraft:
         return self._places[after]
 
     def place_of(self, number: int | None, *, is_followed: bool = False) -> int:
-        """Return which frame is the provider's message with a number from 1, else one in the middle.
+        """Return the index of the provider's message ``number``, from 1; None for one in the middle.
 
-        One that ``is_followed`` has another of the provider's right behind it, if there is such a one.
+        ``is_followed``: in the middle, prefer a message that is directly followed by another of the provider's.
         """
         places = self._places
         if number is not None:
@@ -57,13 +60,13 @@ class ConversationDraft:
         return places[(len(places) - 1) // 2]
 
     def count_before(self, seconds: float) -> int:
-        """Return how many messages of the provider come within so many seconds."""
+        """Return how many messages of the provider arrive within so many seconds."""
         return sum(self.frames[place].at < seconds * 1000 for place in self._places)
 
     def end_after(
         self, after: int | None, close: Close | None = None, *, end: End = "complete", error: str = ""
     ) -> RecordedResponse:
-        """Return the conversation with an end after so many messages of the provider, else in the middle."""
+        """Return the conversation with an end after so many messages of the provider; None for the middle."""
         kept = self.frames[: self.place_after(after)]
         at = kept[-1].at if kept else self._response.started
         response = self._write(kept, None if close is None else close._replace(at=at))
@@ -72,7 +75,7 @@ class ConversationDraft:
     def finish(
         self, frames: Sequence[Frame], *, started: int | None = None, ended: int | None = None
     ) -> RecordedResponse:
-        """Return the conversation with other frames, and the end that it had."""
+        """Return the conversation with other frames and its original end. Times are in milliseconds."""
         response = self._response
         started = response.started if started is None else started
         ended = response.ended if ended is None else ended
@@ -86,9 +89,9 @@ class ConversationDraft:
 
 @dataclass(frozen=True, slots=True)
 class DraftTurn:
-    """What is said from a message of the client to the next: frames from ``begin`` to ``end``.
+    """The provider's frames between a message of the client and its next one: from ``begin`` up to ``end``.
 
-    ``stream_id`` is that of the provider's messages in it, None where they bear none.
+    ``stream_id`` is the stream id of these messages, None where they have none.
     """
 
     begin: int
@@ -97,7 +100,7 @@ class DraftTurn:
 
     @classmethod
     def at(cls, frames: Sequence[Frame], begin: int) -> DraftTurn:
-        """Return the turn whose messages of the provider begin at a frame, or behind one of the client's."""
+        """Return the turn that begins at frame ``begin``, or behind it if the client sent it."""
         begin += begin < len(frames) and frames[begin].sent
         end = next((at for at in range(begin, len(frames)) if frames[at].sent), len(frames))
         found = next(filter(None, (read_stream_id(frame.data) for frame in frames[begin:end])), None)
@@ -105,16 +108,16 @@ class DraftTurn:
 
 
 def as_request(interaction: Interaction) -> Interaction:
-    """Return a conversation as a request of plain HTTP whose answer it is, in the form of its provider."""
+    """Return the conversation as if it were the answer to a plain HTTP request of its provider."""
     form = open_conversation(interaction.request)
     request = replace(interaction.request, method="POST") if form is None else form.ask({})
     return replace(interaction, request=request)
 
 
 def change_turn(interaction: Interaction, change: Callable[[Interaction], RecordedResponse]) -> RecordedResponse:
-    """Return a conversation in which ``change`` was made to an answer, as if that were a stream of events.
+    """Return a conversation in which ``change`` was applied to an answer, as if that were a stream of events.
 
-    It is the first that can be changed so. Raises ``ImpossibleFault``.
+    The first answer that can be changed is. Raises ``ImpossibleFault`` if none can.
     """
     draft = ConversationDraft(interaction)
     form = open_conversation(interaction.request)
@@ -136,7 +139,8 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
 
 
 def _find_turns(frames: Sequence[Frame]) -> Iterator[DraftTurn]:
-    """Yield the turns in which the provider answers one question, in whole."""
+    # With several stream ids, answers overlap, and changing one as a stream of events would change the others.
+    """Yield the turns that hold the whole answer to one question."""
     begin = 0
     while begin < len(frames):
         turn = DraftTurn.at(frames, begin)

@@ -1,7 +1,7 @@
-"""Faults of conversations over WebSockets: the same names, and what they mean there.
+"""Faults of conversations over WebSockets, under the same names as over HTTP.
 
-A failure is the answer to the handshake. All else happens to the messages of the provider, which are counted from the
-beginning of a recorded conversation, or of a scripted answer. What a model says is changed within one answer.
+A failure answers the handshake. All other faults change the messages of the provider, which are counted from the
+beginning of a recorded conversation or a scripted answer. Faults of content change one answer within a conversation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def cut_stream(
     after_bytes: int | None = None,
     after_seconds: float | None = None,
 ) -> RecordedResponse:
-    """The connection breaks without a close (1006), after so many messages or seconds, else in the middle."""
+    """The connection breaks without a close (1006), after so many messages or seconds; by default in the middle."""
     draft = ConversationDraft(interaction)
     if after_seconds is not None and after is None:
         after = draft.count_before(after_seconds)
@@ -37,21 +37,22 @@ def cut_stream(
 def end_early(
     interaction: Interaction, *, after: int | None = None, after_bytes: int | None = None
 ) -> RecordedResponse:
-    """The provider closes as if all were said (1000), after so many messages, else in the middle."""
+    """The provider closes as if everything were said (1000), after so many messages; by default in the middle."""
     return ConversationDraft(interaction).end_after(_messages(after, after_bytes), Close("provider", 1000))
 
 
 def abnormal_close(
     interaction: Interaction, *, code: int = 1011, reason: str = "", after: int | None = None
 ) -> RecordedResponse:
-    """The provider closes with the code and the reason, after so many messages, else in the middle."""
+    """The provider closes with ``code`` and ``reason``, after so many messages; by default in the middle."""
+    # RFC 6455, 7.4: 1000 is the normal end, 1004 to 1006 are never sent, 3000 to 4999 belong to applications.
     if not (1001 <= code <= 1014 and code not in (1004, 1005, 1006)) and not 3000 <= code <= 4999:
         raise ImpossibleFault(f"code={code} is none that closes a WebSocket abnormally; 1011 is one, or 1013")
     return ConversationDraft(interaction).end_after(after, Close("provider", code, reason), end="broken")
 
 
 def stall(interaction: Interaction, *, seconds: float | None = None, after: int | None = None) -> RecordedResponse:
-    """No message comes any more, after so many, else in the middle. With ``seconds`` it goes on after them."""
+    """Messages stop after so many; by default in the middle. With ``seconds``, the rest arrives after that time."""
     draft = ConversationDraft(interaction)
     if seconds is None:
         return draft.end_after(after, end="silent")
@@ -73,21 +74,21 @@ def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) ->
 
 
 def duplicated_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """A message comes twice: the one with the number ``at`` (from 1), else one in the middle."""
+    """A message arrives twice: number ``at`` (from 1), by default one in the middle."""
     draft = ConversationDraft(interaction)
     place = draft.place_of(at)
     return draft.finish([*draft.frames[: place + 1], *draft.frames[place:]])
 
 
 def dropped_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """A message does not come: the one with the number ``at`` (from 1), else one in the middle."""
+    """A message is missing: number ``at`` (from 1), by default one in the middle."""
     draft = ConversationDraft(interaction)
     place = draft.place_of(at)
     return draft.finish([*draft.frames[:place], *draft.frames[place + 1 :]])
 
 
 def reordered_events(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """A message comes after the one that follows it: the one with the number ``at``, else one in the middle."""
+    """A message arrives after the one that follows it: number ``at`` (from 1), by default one in the middle."""
     draft = ConversationDraft(interaction)
     frames, place = draft.frames, draft.place_of(at, is_followed=at is None)
     if place + 1 >= len(frames) or frames[place + 1].sent:
@@ -96,28 +97,30 @@ def reordered_events(interaction: Interaction, *, at: int | None = None) -> Reco
 
 
 def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """A message is no JSON: the one with the number ``at`` (from 1), else one in the middle."""
+    """A message is not JSON: number ``at`` (from 1), by default one in the middle."""
     return _with_data(interaction, at, lambda data: b"{malformed: <<<")
 
 
 def truncated_json(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """The JSON of a message breaks off: that of the one with the number ``at`` (from 1), else one in the middle."""
+    """The JSON of a message is cut in half: number ``at`` (from 1), by default one in the middle."""
     return _with_data(interaction, at, lambda data: data[: len(data) // 2])
 
 
 def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """A text is no UTF-8, which ends the connection: the one with the number ``at``, else one in the middle."""
+    """A message is not UTF-8, which ends the connection: number ``at`` (from 1), by default one in the middle."""
     return _with_data(interaction, at, spoil_text)
 
 
 def error_event(interaction: Interaction, *, after: int | None = None) -> RecordedResponse:
-    """The provider's own error comes, after so many messages, else in the middle. Asked again it answers well."""
+    """The provider reports an error after so many messages; by default in the middle. A second request succeeds."""
     draft = ConversationDraft(interaction)
     form = open_conversation(interaction.request)
     if form is None:
         raise ImpossibleFault("the protocol of the conversation is not known, so neither are its errors")
     place = draft.place_after(after)
     frames = draft.frames
+    # The error is inserted, and all from the client's last message on is repeated: a client that asks again in the same
+    # conversation gets the recorded answer.
     asked = next((at for at in range(place - 1, -1, -1) if frames[at].sent), place)
     turn = DraftTurn.at(frames, asked)
     error = form.write_failure(stream_id=turn.stream_id)
@@ -145,17 +148,17 @@ def _with_data(interaction: Interaction, at: int | None, change: Callable[[bytes
 
 
 def _in_handshake(change: Change) -> Change:
-    """The fault of an answer that never was one: it answers the handshake, as it would a request."""
+    """Return a fault before any answer as a fault of the handshake, which it answers as it would a request."""
     return lambda interaction, **parameters: change(as_request(interaction), **parameters)
 
 
 def _in_turn(change: Change) -> Change:
-    """The fault of what an answer says, in the first answer of a conversation that can have it."""
+    """Return a fault of content as a fault of the first answer in a conversation that can have it."""
     return lambda interaction, **parameters: change_turn(interaction, lambda good: change(good, **parameters))
 
 
 HANDSHAKE_FAULTS: Mapping[str, Change] = {change.__name__: _in_handshake(change) for change in FAILURES}
-"""What comes in the place of a conversation, by the name of the fault."""
+"""Faults that replace a whole conversation, by name."""
 
 MESSAGE_FAULTS: Mapping[str, Change] = {
     **{
@@ -177,10 +180,10 @@ MESSAGE_FAULTS: Mapping[str, Change] = {
     },
     **{change.__name__: _in_turn(change) for change in CONTENT_FAULTS if change.__name__ != "error_event"},
 }
-"""What happens to the messages of one, by the name of the fault."""
+"""Faults that change the messages of a conversation, by name."""
 
 
-def reach_none(interaction: Interaction, **parameters: object) -> RecordedResponse:
-    """Refuse any other fault: none of them reaches WebSockets."""
+def refuse_on_web_sockets(interaction: Interaction, **parameters: object) -> RecordedResponse:
+    """Raise ``ImpossibleFault``: the other faults do not exist over WebSockets."""
     known = ", ".join([*MESSAGE_FAULTS, *HANDSHAKE_FAULTS])
     raise ImpossibleFault(f"it does not apply to WebSockets, which deliver whole messages. These do: {known}")

@@ -1,4 +1,4 @@
-"""The events of a recorded stream, and the chunks that they came in."""
+"""The events of a recorded stream, and the chunks in which they arrived."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from dataclasses import dataclass, replace
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
 from aquila.faults.fault import ImpossibleFault
 
+# The specification of server-sent events allows these three ends of a line; an empty line ends an event.
 _END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 BROKEN_OFF = "RemoteProtocolError: peer closed connection without sending complete message body"
-"""How an answer ends whose connection broke within it."""
+"""The recorded error of an answer whose connection broke; the text is that of httpx2."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedEvent:
-    """An event as it came: its bytes with the empty line behind it. ``at`` is when it was whole, in milliseconds."""
+    """An event as it arrived: its bytes with the empty line behind it.
+
+    ``at``: when it was complete, in milliseconds.
+    """
 
     data: bytes
     at: int
@@ -29,7 +33,7 @@ def is_stream(response: RecordedResponse) -> bool:
 
 
 def read_events(response: RecordedResponse) -> list[StreamedEvent]:
-    """Return the events of an answer. Raises ``ImpossibleFault`` for one that is no stream of events."""
+    """Return the events of an answer. Raises ``ImpossibleFault`` if it is not a stream of events, or an empty one."""
     if not is_stream(response):
         raise ImpossibleFault("the answer is no stream of server-sent events")
     body, ends = response.body, arrival_times(response)
@@ -45,7 +49,7 @@ def read_events(response: RecordedResponse) -> list[StreamedEvent]:
 
 
 def arrival_times(response: RecordedResponse) -> list[tuple[int, int]]:
-    """Return for each chunk the size of the body with it, and when it came."""
+    """Return for each chunk the size in bytes of the body up to its end, and when it arrived, in milliseconds."""
     ends, size = [], 0
     for chunk in response.chunks:
         size += len(chunk.data)
@@ -59,19 +63,19 @@ def _time_at(ends: Sequence[tuple[int, int]], size: int) -> int:
 
 
 def find_event(events: Sequence[StreamedEvent], number: int) -> int:
-    """Return the index of the event with a number from 1. Raises ``ImpossibleFault`` if there is none."""
+    """Return the index of event ``number``, from 1. Raises ``ImpossibleFault`` if there is no such event."""
     if not 1 <= number <= len(events):
         raise ImpossibleFault(f"there is no event {number}: the stream has {len(events)}")
     return number - 1
 
 
 def with_events(response: RecordedResponse, events: Iterable[StreamedEvent]) -> RecordedResponse:
-    """Return an answer with other events, one in each chunk."""
+    """Return the answer with other events, each in a chunk of its own."""
     return with_chunks(response, [RecordedChunk(event.data, event.at) for event in events])
 
 
 def with_chunks(response: RecordedResponse, chunks: Sequence[RecordedChunk]) -> RecordedResponse:
-    """Return an answer with another body."""
+    """Return the answer with another body, and without header fields that describe the old one."""
     last = chunks[-1].at if chunks else response.started
     return replace(
         response, headers=without_length(response.headers), chunks=tuple(chunks), ended=max(last, response.ended)
@@ -79,7 +83,7 @@ def with_chunks(response: RecordedResponse, chunks: Sequence[RecordedChunk]) -> 
 
 
 def without_length(headers: Headers) -> Headers:
-    """Return header fields without those that say how long the body is, or what it hashes to."""
+    """Return header fields without those that give the length or a hash of the body."""
     return tuple(field for field in headers if field[0] not in ("content-length", "content-md5", "digest", "etag"))
 
 

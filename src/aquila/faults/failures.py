@@ -1,4 +1,4 @@
-"""Faults that come in the place of a good answer: no connection, no answer, or an error status."""
+"""Faults that replace a whole answer: no connection, no answer, or an error status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aquila.wire_forms.table import find_wire_form, read_sent
 
 RetryAfter = Literal["seconds", "date", "milliseconds", "reset", "retry_info"]
 _LONGEST = 10**9
-"""So many seconds may a provider ask for: dates have an end."""
+"""The greatest delay in seconds that a provider may ask for: ``datetime`` cannot express any date."""
 
 
 def connection_refused(interaction: Interaction) -> RecordedResponse:
@@ -31,7 +31,7 @@ def connection_reset(interaction: Interaction) -> RecordedResponse:
 
 
 def timeout(interaction: Interaction) -> RecordedResponse:
-    """No answer begins: the client's read time-out ends the wait, or the program's own."""
+    """No answer begins, until the client's read timeout or the program's own ends the wait."""
     return RecordedResponse(NO_STATUS, end="silent")
 
 
@@ -56,7 +56,7 @@ def not_found(interaction: Interaction) -> RecordedResponse:
 
 
 def request_timeout(interaction: Interaction) -> RecordedResponse:
-    """408: the provider gave up waiting."""
+    """408: the provider gave up waiting for the request."""
     return _write_error(interaction, AnsweredError(408))
 
 
@@ -68,11 +68,11 @@ def unprocessable(interaction: Interaction) -> RecordedResponse:
 def rate_limit(
     interaction: Interaction, *, retry_after: float | None = None, form: RetryAfter = "seconds"
 ) -> RecordedResponse:
-    """429: too many requests. ``retry_after`` says in how many seconds to ask again.
+    """429: too many requests. ``retry_after`` is the delay that the provider asks for, in seconds.
 
-    ``form`` is how that is said: in ``retry-after`` as ``seconds`` or as a ``date``; in ``milliseconds``
-    (``retry-after-ms``); in the provider's own fields about rate limits alone (``reset``); or in Google's
-    ``retry_info`` alone, which comes with ``seconds`` too.
+    ``form`` is how the delay is expressed: in ``retry-after`` as ``seconds`` or as a ``date``; in ``milliseconds``
+    (``retry-after-ms``); only in the provider's own fields about rate limits (``reset``); or only in Google's
+    ``retry_info``, which Google also sends with ``seconds``.
     """
     if form not in get_args(RetryAfter):
         raise ImpossibleFault(f"form={form!r} must be one of {', '.join(get_args(RetryAfter))}")
@@ -99,6 +99,7 @@ def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
         raise ImpossibleFault("Google has no header fields about rate limits")
     if not _is_of(interaction, "Anthropic"):
         return (("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", f"{seconds:g}s"))
+    # Anthropic gives its resets as RFC 3339 times in whole seconds, OpenAI as durations such as "1s".
     moment = datetime.fromtimestamp(math.ceil(time.time() + seconds), UTC)
     reset = moment.isoformat().replace("+00:00", "Z")
     return (("anthropic-ratelimit-requests-remaining", "0"), ("anthropic-ratelimit-requests-reset", reset))
@@ -110,20 +111,20 @@ def _is_of(interaction: Interaction, provider: str) -> bool:
 
 
 def server_error(interaction: Interaction, *, status: int = 500) -> RecordedResponse:
-    """500: the provider failed. ``status`` is another one from 500 to 599."""
+    """500: the provider failed. ``status`` can be any from 500 to 599."""
     if not 500 <= status < 600:
         raise ImpossibleFault(f"status={status} is no error of a server; give one from 500 to 599")
     return _write_error(interaction, AnsweredError(status))
 
 
 def overloaded(interaction: Interaction, *, retry_after: float | None = None) -> RecordedResponse:
-    """503, or Anthropic's 529: the provider has too much to do."""
+    """503, or 529 from Anthropic: the provider is overloaded."""
     status = 529 if _is_of(interaction, "Anthropic") else 503
     return _write_error(interaction, AnsweredError(status, retry_after=retry_after))
 
 
 def html_page(interaction: Interaction, *, status: int = 502) -> RecordedResponse:
-    """502 with a page of HTML, as a proxy between answers. ``status=200`` is a page of success."""
+    """502 with an HTML page, as from a proxy in between. ``status=200`` is a page that looks like success."""
     page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>\r\n"
     return RecordedResponse(status, (("content-type", "text/html"),), (RecordedChunk(page.encode()),))
 
@@ -132,6 +133,7 @@ def _write_error(interaction: Interaction, error: AnsweredError) -> RecordedResp
     form = find_wire_form(interaction.request)
     if form is not None:
         return form.answer(Answer(error=error), read_sent(interaction.request), 1)
+    # The form of the request is not known. Most providers, and all that follow OpenAI, report errors like this.
     body = {"error": {"message": f"status {error.status}", "type": "error", "code": None, "param": None}}
     after = () if error.retry_after is None else (("retry-after", f"{error.retry_after}"),)
     return write_json(body, status=error.status, headers=(*after, *error.headers)).at_times(Answer())

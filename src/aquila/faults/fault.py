@@ -1,4 +1,4 @@
-"""What a fault is: a kind with its parameters, and how often it comes."""
+"""What a fault is: its kind, its parameters, and how many times a request meets it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from aquila.config import suggest_name
 from aquila.errors import ConfigError
 
 Group: TypeAlias = Literal["failure", "stream", "content"]
-"""Before a good answer begins; in its bytes, events and times; in what it says."""
+"""``failure``: before an answer begins. ``stream``: in its bytes, events and times. ``content``: in what it says."""
 
 Within: TypeAlias = Literal["handshake", "messages"]
-"""Of a conversation over a WebSocket: how it is begun; what is said in it."""
+"""The parts of a conversation over a WebSocket that a fault can change."""
 
 Value: TypeAlias = int | float | str | None
 
 
 PACED = ("slow", "stall(seconds")
-"""How the text of faults begins whose times are kept, whatever the pace of replays is."""
+"""Faults whose text begins like this keep their times, even where replays do not wait."""
 
 
 class ImpossibleFault(ConfigError):
-    """An answer has no such thing: there is no event 50, no tool call to break, no stream to cut."""
+    """The answer lacks what a fault changes: there is no event 50, no tool call to break, no stream to cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """A kind of fault. ``change`` makes the response of an interaction; its keyword parameters are those of the fault.
+    """A kind of fault.
 
-    ``within`` says what of a conversation over a WebSocket it is about, None if it reaches none, and
-    ``change_conversation`` makes its response. ``first`` is the parameter that can be given without its name.
+    ``change`` turns an interaction into the faulted response; its keyword parameters are those of the fault.
+
+    ``within`` is the part of a conversation over a WebSocket that it changes, None if it does not exist there;
+    ``change_conversation`` does the same for a conversation.
     """
 
     change: Callable[..., RecordedResponse]
@@ -53,20 +55,21 @@ class FaultKind:
         within: Within | None,
         change_conversation: Callable[..., RecordedResponse],
     ) -> FaultKind:
-        """Return the kind of a function."""
+        """Return the kind of fault that a function makes; its name, parameters and docstring describe it."""
         hints = get_type_hints(change)
+        # The first parameter is the interaction.
         parameters = dict(list(inspect.signature(change).parameters.items())[1:])
         types = {name: _types_of(hints[name]) for name in parameters}
         return cls(change, group, parameters, types, within, change_conversation)
 
     @property
     def name(self) -> str:
-        """Its name in text."""
+        """The name of the fault in text: the name of its function."""
         return self.change.__name__
 
     @property
     def first(self) -> str | None:
-        """The parameter that can be given without its name."""
+        """The parameter that may be given without its name; None if there is none."""
         return next(iter(self.parameters), None)
 
     @property
@@ -85,7 +88,7 @@ def _types_of(hint: Any) -> tuple[type, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault with the ``parameters`` that were given. So many ``times`` each request meets it; None for always."""
+    """A fault with its ``parameters``. Each request meets it so many ``times``; None for every time."""
 
     kind: FaultKind
     parameters: tuple[tuple[str, Value], ...] = ()
@@ -97,7 +100,10 @@ class Fault:
         return self.kind.name
 
     def change(self, interaction: Interaction) -> RecordedResponse:
-        """Return what comes in the place of a good answer. Raises ``ImpossibleFault``."""
+        """Return the response that replaces a good one.
+
+        Raises ``ImpossibleFault`` if the fault cannot be applied to it.
+        """
         is_socket = is_conversation(interaction.request)
         change = self.kind.change_conversation if is_socket else self.kind.change
         try:
@@ -113,7 +119,7 @@ class Fault:
 
 
 def make_fault(kind: FaultKind, given: Mapping[str, Any]) -> Fault:
-    """Return a fault of a kind with parameters as they were given. Raises ``ConfigError``."""
+    """Return a fault of ``kind`` with the ``given`` parameters, by name. Raises ``ConfigError`` for a wrong one."""
     values = dict(given)
     times = values.pop("times", 1)
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):

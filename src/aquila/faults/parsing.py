@@ -12,11 +12,13 @@ from aquila.faults.table import FAULTS
 
 
 def read_faults(text: str) -> tuple[Fault, ...]:
-    """Return the faults in a text. They come in this order. Raises ``ConfigError``."""
+    """Return the faults in a text, in their order. Raises ``ConfigError`` for text that is not a list of faults."""
     if not text.strip():
         raise _mistake(text, "names none")
     try:
-        tree = ast.parse(f"({text.strip()}\n,)", mode="eval").body  # a comment may end the text
+        # Parsed as a Python tuple, never evaluated. A comment may end the text, so the closing bracket is on a new
+        # line.
+        tree = ast.parse(f"({text.strip()}\n,)", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _mistake(text, "is no list of faults") from None
     parts = tree.elts if isinstance(tree, ast.Tuple) else [tree]

@@ -1,4 +1,4 @@
-"""Which request meets which fault."""
+"""Decides which request meets which fault."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from aquila.faults.fault import Fault, ImpossibleFault, Within
 from aquila.faults.parsing import read_faults
 
 _MARK = re.compile(r"  # ([\w.-]+)$")
-"""What ends the text of a plan. It tells plans of the same faults apart, in every process."""
+"""The mark at the end of a plan's text. It tells plans with the same faults apart, in every process."""
 
 
-_NO_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
+# No program can take these for an answer, although their status is that of success.
+_UNREADABLE_ANSWERS = frozenset({"garbage", "truncated_json", "invalid_utf8", "error_event", "html_page"})
 
 
 class SharedFaultCounts(Protocol):
-    """Counts of several processes together, under labels."""
+    """Counts that several processes share, each under a label."""
 
     def count_request(self, label: str) -> int:
-        """Count under a label and return how often that was done before."""
+        """Add one to the count of a label, and return the count before that."""
 
     def count_of(self, label: str) -> int:
-        """Return how often was counted under a label."""
+        """Return the count of a label."""
 
 
 class MetFault(NamedTuple):
-    """A fault that a request meets: the ``number``-th of its plan, from 0, and what comes because of it."""
+    """A fault that a request meets: its ``number`` in the plan, from 0, and the response that it causes."""
 
     number: int
     fault: Fault
@@ -38,39 +39,44 @@ class MetFault(NamedTuple):
 
     @property
     def gives_answer(self) -> bool:
-        """Whether a program may take what comes for an answer, and go on with it."""
+        """Whether a program may take the response for an answer, and continue with it."""
         response = self.response
         is_whole = response.has_begun and response.end == "complete" and response.status < 400
-        return is_whole and self.fault.name not in _NO_ANSWERS
+        return is_whole and self.fault.name not in _UNREADABLE_ANSWERS
 
 
 class FaultPlan:
-    """Faults in their order: of each request, told by its key, so many meet each; then come the good answers.
+    """Faults in their order. Each request, told by its key, meets each fault so many times, then gets good answers.
 
-    An answer that cannot have a fault does not meet it. ``mark`` names the plan, in other processes too: letters,
-    digits and dots. Threads may ask at once.
+    A request to whose answer a fault cannot be applied does not meet it. ``mark`` names the plan in all processes:
+    letters, digits and dots. Any thread may call the methods: ``_lock`` guards all counts, which are never cleared.
     """
 
     def __init__(self, faults: Sequence[Fault], mark: str = "plan") -> None:
         self.faults = tuple(faults)
         self.mark = mark
         self.met = 0
-        """How many requests have met a fault in this process, and in others as far as they have told."""
+        """How many requests have met a fault in this process, and in other processes as far as they have reported."""
         self._met_by: set[int] = set()
         self._counts: dict[str, int] = defaultdict(int)
+        # Set once, by ``share``; from then on ``_counts`` is not used any more.
         self._shared: SharedFaultCounts | None = None
+        # Why faults could not be applied; a dict keeps the order, and each reason once.
         self._impossible: dict[str, None] = {}
         self._lock = threading.Lock()
 
     @classmethod
     def from_text(cls, text: str, mark: str) -> FaultPlan:
-        """Return the plan that a text names. Its own mark comes before ``mark``. Raises ``ConfigError``."""
+        """Return the plan that a text describes.
+
+        A mark in the text is used instead of ``mark``. Raises ``ConfigError``.
+        """
         found = _MARK.search(text)
         return cls(read_faults(text), mark if found is None else found[1])
 
     @property
     def text(self) -> str:
-        """Its faults and its mark, for ``from_text``."""
+        """The faults and the mark as text, for ``from_text``."""
         return f"{self}  # {self.mark}"
 
     def may_meet(self, key: str) -> bool:
@@ -82,9 +88,9 @@ class FaultPlan:
             )
 
     def meet(self, key: str, good: Interaction, within: Within | None = None) -> MetFault | None:
-        """Return the fault that a request with a key meets, and count it. None if it gets the ``good`` answer.
+        """Return the fault that the request ``key`` meets, and count it; None if the request gets the ``good`` answer.
 
-        ``within`` says that a conversation is now at its handshake, or at its messages; None for all of it, or none.
+        ``within``: the part of a conversation that happens now; None for a whole conversation, or a plain request.
         """
         with self._lock:
             for number, fault in enumerate(self.faults):
@@ -99,14 +105,15 @@ class FaultPlan:
                     self._impossible[str(error)] = None
                     continue
                 before = self._count(label)
-                if fault.times is None or before < fault.times:  # another process may have counted meanwhile
+                # Between the check above and the count another process may have counted, too.
+                if fault.times is None or before < fault.times:
                     self._count(f"{number}")
                     self._note(number)
                     return MetFault(number, fault, response)
         return None
 
     def note_met(self, number: int) -> None:
-        """Take in that a request of another process has met the fault with a number."""
+        """Note that a request of another process has met fault ``number`` of the plan."""
         with self._lock:
             if 0 <= number < len(self.faults):
                 self._note(number)
@@ -119,7 +126,7 @@ class FaultPlan:
         return [fault for number, fault in enumerate(self.faults) if number not in met]
 
     def explain_unmet(self) -> str:
-        """Say for people which faults no request has met, and why, as far as that is known."""
+        """Return a message that names the faults which no request has met, with the reasons that are known."""
         named = ", ".join(map(str, self.unmet))
         reasons = "".join(f"\n  {reason}" for reason in self._impossible)
         return f"no request met the fault{'s' if len(self.unmet) > 1 else ''} {named}{reasons}"
@@ -129,7 +136,7 @@ class FaultPlan:
         self._met_by.add(number)
 
     def share(self, shared: SharedFaultCounts) -> None:
-        """Count together with other processes from now on, and add what was counted so far."""
+        """Use counts that are shared with other processes from now on, and add this process's counts to them."""
         with self._lock:
             if self._shared is not None:
                 return

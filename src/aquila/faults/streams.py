@@ -1,4 +1,4 @@
-"""Faults in the bytes, the events and the times of an answer. What it says stays, as far as it comes."""
+"""Faults in the bytes, the events and the times of an answer. Its content, as far as it arrives, is not changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cut_stream(
     after_bytes: int | None = None,
     after_seconds: float | None = None,
 ) -> RecordedResponse:
-    """The connection breaks within the answer: after so many events, bytes or seconds, else in its middle."""
+    """The connection breaks within the answer: after so many events, bytes or seconds; by default in the middle."""
     response = _whole(interaction)
     chunks = cut_chunks(response, _size_to_keep(response, after, after_bytes, after_seconds))
     return replace(with_chunks(response, chunks), end="broken", error=BROKEN_OFF)
@@ -38,13 +38,13 @@ def cut_stream(
 def end_early(
     interaction: Interaction, *, after: int | None = None, after_bytes: int | None = None
 ) -> RecordedResponse:
-    """The answer ends as if it were whole, after so many events or bytes, else in its middle."""
+    """The answer ends as if it were complete, after so many events or bytes; by default in the middle."""
     response = _whole(interaction)
     return with_chunks(response, cut_chunks(response, _size_to_keep(response, after, after_bytes, None)))
 
 
 def stall(interaction: Interaction, *, seconds: float | None = None, after: int | None = None) -> RecordedResponse:
-    """Nothing more comes, after so many events, else in the middle. With ``seconds`` it goes on after them."""
+    """Nothing more arrives after so many events; by default half of them. With ``seconds``, the rest arrives then."""
     response = _whole(interaction)
     if not is_stream(response) and after is None:
         size = 0
@@ -53,7 +53,7 @@ def stall(interaction: Interaction, *, seconds: float | None = None, after: int 
     kept = cut_chunks(response, size)
     if seconds is None:
         return replace(with_chunks(response, kept), end="silent")
-    before = [RecordedChunk(chunk.data) for chunk in kept]  # no other wait than this one
+    before = [RecordedChunk(chunk.data) for chunk in kept]  # at once, so that the stall is the only wait
     later = [RecordedChunk(chunk.data, milliseconds(seconds)) for chunk in _rest_of(response, size)]
     return replace(with_chunks(response, [*before, *later]), started=0 if kept else milliseconds(seconds))
 
@@ -69,7 +69,7 @@ def slow(interaction: Interaction, *, pace: float = 0.05, first: float = 0.0) ->
 
 
 def one_byte(interaction: Interaction) -> RecordedResponse:
-    """Every byte comes by itself."""
+    """Every byte arrives in a chunk of its own."""
     response = _whole(interaction)
     return with_chunks(
         response, [RecordedChunk(bytes([byte]), chunk.at) for chunk in response.chunks for byte in chunk.data]
@@ -77,13 +77,13 @@ def one_byte(interaction: Interaction) -> RecordedResponse:
 
 
 def one_piece(interaction: Interaction) -> RecordedResponse:
-    """Everything comes at once."""
+    """The whole answer arrives in one chunk."""
     response = _whole(interaction)
     return with_chunks(response, [RecordedChunk(response.body, response.ended)] if response.body else [])
 
 
 def split_events(interaction: Interaction) -> RecordedResponse:
-    """Each event comes in two pieces, the second with the beginning of the next one."""
+    """Each event arrives in two pieces, the second together with the beginning of the next event."""
     response = _whole(interaction)
     events = read_events(response)
     pieces, rest = [], b""
@@ -95,7 +95,7 @@ def split_events(interaction: Interaction) -> RecordedResponse:
 
 
 def other_chunks(interaction: Interaction, *, sizes: str = "7") -> RecordedResponse:
-    """The bytes come in chunks of these ``sizes``, in turn: ``other_chunks("1,20,5")``."""
+    """The bytes arrive in chunks of these ``sizes``, in turn: ``other_chunks("1,20,5")``."""
     response = _whole(interaction)
     numbers = [int(size) for size in sizes.split(",") if size.strip().isdecimal()]
     if len(numbers) != sizes.count(",") + 1 or not all(numbers):
@@ -110,19 +110,19 @@ def other_chunks(interaction: Interaction, *, sizes: str = "7") -> RecordedRespo
 
 
 def duplicated_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """An event comes twice: the one with the number ``at`` (from 1), else one in the middle."""
+    """An event arrives twice: number ``at`` (from 1), by default one in the middle."""
     response, events, index = _choose_event(interaction, at)
     return with_events(response, [*events[: index + 1], *events[index:]])
 
 
 def dropped_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """An event does not come: the one with the number ``at`` (from 1), else one in the middle."""
+    """An event is missing: number ``at`` (from 1), by default one in the middle."""
     response, events, index = _choose_event(interaction, at)
     return with_events(response, [*events[:index], *events[index + 1 :]])
 
 
 def reordered_events(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """An event comes after the one that follows it: the one with the number ``at`` (from 1), else one in the middle."""
+    """An event arrives after the one that follows it: number ``at`` (from 1), by default one in the middle."""
     response, events, index = _choose_event(interaction, at)
     if index + 1 >= len(events):
         raise ImpossibleFault(f"no event follows event {index + 1}")
@@ -130,7 +130,7 @@ def reordered_events(interaction: Interaction, *, at: int | None = None) -> Reco
 
 
 def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """What comes is no JSON: an event of a stream (``at``, from 1, else one in the middle), or the whole body."""
+    """An event is not JSON: number ``at`` (from 1), by default one in the middle; without a stream, the body is not."""
     if not is_stream(interaction.response):
         response = _whole(interaction)
         return with_chunks(response, [RecordedChunk(b"{malformed: <<<", response.ended)])
@@ -140,7 +140,7 @@ def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedRespo
 
 
 def truncated_json(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """JSON breaks off in its middle: that of an event (``at``, from 1, else one in the middle), or that of the body."""
+    """The JSON of an event is cut in half: number ``at``, by default one in the middle; without a stream, the body."""
     if not is_stream(interaction.response):
         response = _whole(interaction)
         return with_chunks(response, cut_chunks(response, len(response.body) // 2))
@@ -150,7 +150,7 @@ def truncated_json(interaction: Interaction, *, at: int | None = None) -> Record
 
 
 def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
-    """Bytes that are no UTF-8 stand in a text: of an event (``at``, from 1, else one in the middle), or of the body."""
+    """A text of an event is not UTF-8: number ``at``, by default one in the middle; without a stream, of the body."""
     if not is_stream(interaction.response):
         response = _whole(interaction)
         return with_chunks(response, [RecordedChunk(spoil_text(response.body), response.ended)])
@@ -159,7 +159,10 @@ def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> Recorded
 
 
 def spoil_text(text: bytes) -> bytes:
-    """Put bytes that are no UTF-8 behind the last quotation mark that opens a text. Raises ``ImpossibleFault``."""
+    """Return ``text`` with invalid UTF-8 at the beginning of its last string.
+
+    Raises ``ImpossibleFault`` without one.
+    """
     end = text.rfind(b'"')
     begin = text.rfind(b'"', 0, end) if end > 0 else -1
     if begin < 0:
@@ -168,7 +171,7 @@ def spoil_text(text: bytes) -> bytes:
 
 
 def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[StreamedEvent], int]:
-    """Do the same among those that have data: a server may say with comments that it is still there."""
+    """Choose an event that has data. Servers also send comments, as signs that the connection is alive."""
     response, events, index = _choose_event(interaction, at)
     with_data = [number for number, event in enumerate(events) if _DATA.search(event.data)]
     if at is None and with_data:
@@ -177,7 +180,7 @@ def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[Record
 
 
 def _data_of(event: StreamedEvent) -> tuple[int, int]:
-    """Where the data of an event stands: its other lines, as that with its name, are read before any JSON is."""
+    """Return where the data of an event begins and ends. Lines such as its name are parsed without any JSON."""
     lines = list(_DATA.finditer(event.data))
     if not lines:
         raise ImpossibleFault("the event has no data")
@@ -209,7 +212,7 @@ def _whole(interaction: Interaction) -> RecordedResponse:
 def _size_to_keep(
     response: RecordedResponse, after: int | None, after_bytes: int | None, after_seconds: float | None
 ) -> int:
-    """How many bytes come before something happens."""
+    """Return how many bytes arrive before the fault. At most one of the limits may be given; by default half."""
     given = [each for each in (after, after_bytes, after_seconds) if each is not None]
     if len(given) > 1:
         raise ImpossibleFault("give one of after=, after_bytes= and after_seconds=")
@@ -243,7 +246,7 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds in milliseconds. Raises ``ImpossibleFault`` for less than none."""
+    """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative number."""
     if seconds < 0:
         raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
     return round(seconds * 1000)
@@ -252,7 +255,7 @@ def milliseconds(seconds: float) -> int:
 def abnormal_close(
     interaction: Interaction, *, code: int = 1011, reason: str = "", after: int | None = None
 ) -> RecordedResponse:
-    """A WebSocket is closed with this ``code`` and ``reason``, after so many messages, else in the middle."""
+    """A WebSocket is closed with ``code`` and ``reason``, after so many messages; by default in the middle."""
     raise ImpossibleFault("only a WebSocket is closed with a code")
 
 

@@ -1,11 +1,14 @@
-"""Every fault that is known. A new one is a function, and its name in one of the tuples here."""
+"""The table of all faults.
+
+A new fault is a function, added to ``FAILURES``, ``STREAM_FAULTS`` or ``CONTENT_FAULTS``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from aquila.faults.contents import CONTENT_FAULTS
-from aquila.faults.conversations import HANDSHAKE_FAULTS, MESSAGE_FAULTS, Change, reach_none
+from aquila.faults.conversations import HANDSHAKE_FAULTS, MESSAGE_FAULTS, Change, refuse_on_web_sockets
 from aquila.faults.failures import FAILURES
 from aquila.faults.fault import FaultKind, Group
 from aquila.faults.streams import STREAM_FAULTS
@@ -17,7 +20,7 @@ def _kind_of(change: Change, group: Group) -> FaultKind:
         return FaultKind.of(change, group, "handshake", HANDSHAKE_FAULTS[name])
     if name in MESSAGE_FAULTS:
         return FaultKind.of(change, group, "messages", MESSAGE_FAULTS[name])
-    return FaultKind.of(change, group, None, reach_none)
+    return FaultKind.of(change, group, None, refuse_on_web_sockets)
 
 
 FAULTS: Mapping[str, FaultKind] = {

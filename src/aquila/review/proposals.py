@@ -18,7 +18,7 @@ from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.chains import find_chains
-from aquila.verifying.answers import read_said, read_values
+from aquila.verifying.answers import read_answer_text, read_values
 
 Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
 """A request that the cassette lacks; one that changed; another answer to the same request; only times, ids or header
@@ -155,7 +155,7 @@ def says_the_same(one: Interaction, other: Interaction) -> bool:
     (form, values), (other_form, others) = read_values(one_body), read_values(other_body)
     if form != other_form or form == "bytes":
         return False
-    if read_said(form, values, one_body) != read_said(form, others, other_body):
+    if read_answer_text(form, values, one_body) != read_answer_text(form, others, other_body):
         return False
     return _leaves_of(values) == _leaves_of(others)
 
@@ -239,5 +239,5 @@ def differences_of(was: Interaction, now: Interaction, rules: MatchRules) -> lis
 def _what_is_said(interaction: Interaction) -> str:
     response = interaction.response
     form, values = read_values(response.body)
-    said = read_said(form, values, response.body)
+    said = read_answer_text(form, values, response.body)
     return json.dumps([response.status, response.end, response.error, said.calls, said.finish]) + f"\n{said.text}"

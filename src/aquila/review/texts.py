@@ -12,7 +12,7 @@ from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
-from aquila.verifying.answers import read_said, read_values
+from aquila.verifying.answers import read_answer_text, read_values
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 from aquila.wire_forms.table import read_sent
 
@@ -56,7 +56,7 @@ def tell_answer(interaction: Interaction) -> str:
         return text_said(said) or response.error
     body = response.body
     form, values = read_values(body)
-    answered = read_said(form, values, body)
+    answered = read_answer_text(form, values, body)
     lines = [answered.text] if answered.text else []
     lines += [f"{name}({arguments})" for name, arguments in answered.calls]
     if lines:

@@ -92,7 +92,7 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
     return facts
 
 
-def read_said(messages: Iterable[bytes]) -> AnswerFacts:
+def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
     """Return what a provider says over a WebSocket."""
     facts = AnswerFacts(is_stream=True)
     for message in messages:

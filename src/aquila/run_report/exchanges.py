@@ -13,7 +13,7 @@ from aquila.cassettes.codecs.answer_usage import usage_of_response
 from aquila.cassettes.frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import CassetteCorrupt
-from aquila.run_report.answers import AnswerFacts, read_said
+from aquila.run_report.answers import AnswerFacts, read_answer_text
 from aquila.run_report.bodies import LONGEST, LONGEST_END, Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.large_answers import read_body_of
@@ -179,7 +179,7 @@ class ExchangeReader:
             )
         exchange["frames"] = frames
         exchange["timing"]["ended"] = max(response.ended, frames[-1]["at"] if frames else 0)
-        self._add_answer(exchange, read_said(said_by_provider))
+        self._add_answer(exchange, read_answer_text(said_by_provider))
         if "model" not in exchange and (named := parse_qs(urlsplit(exchange["path"]).query).get("model")):
             exchange["model"] = named[0]
 

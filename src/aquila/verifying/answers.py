@@ -1,7 +1,7 @@
-"""What an answer is made of, and what it says: its JSON values, its text, its tool calls, how it finished.
+"""Reads an answer: its JSON values, its text, its tool calls, and its finish reason.
 
-Knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Ollama and Bedrock's
-Converse, streamed or not. Of others the text is what ``answer_summary`` finds.
+It knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Ollama and Bedrock's
+Converse, streamed or not. For other answers the text is what ``answer_summary`` finds.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from typing import Any, Literal
 from aquila.cassettes.codecs.answer_summary import read_aws_frames, text_of_answer
 
 Form = Literal["json", "events", "bytes"]
-"""How an answer comes: as one JSON value, as a stream of events, or as something that has no fields."""
+"""The form of an answer: one JSON value, a stream of events, or bytes without fields."""
 
 _DONE = "[DONE]"
 _LINE_END = re.compile(r"\r\n|\n|\r")
-"""Those of server-sent events. ``str.splitlines`` knows more of them, and a text may hold those."""
+"""The line ends of server-sent events. ``str.splitlines`` also splits at others, which may occur within a text."""
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerText:
-    """What an answer says. ``calls`` are tool calls, each with its arguments as JSON; ``finish`` says how it ended."""
+    """The content of an answer.
+
+    ``calls``: tool calls, each a name and arguments as JSON. ``finish``: finish reasons.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
@@ -33,17 +36,18 @@ class AnswerText:
 
     @property
     def call_names(self) -> list[str]:
-        """The names of the tools that it calls."""
+        """The names of the tools that the answer calls."""
         return [name for name, _ in self.calls]
 
 
 def read_values(body: bytes) -> tuple[Form, list[Any]]:
-    """Return the form of an answer, and its JSON values: one, or one for each event."""
+    """Return the form of an answer's body, and its JSON values: one, or one for each event; none for bytes."""
     try:
         return "json", [json.loads(body)]
     except (ValueError, RecursionError):
         pass
     try:
+        # A frame of AWS begins with its length in four bytes, so with zero if it is below 16 MiB.
         events = list(read_aws_frames(body) if body.startswith(b"\0") else _read_events(body.decode()))
     except _Unknown:
         return "bytes", []
@@ -65,7 +69,7 @@ def _read_events(text: str) -> Iterator[Any]:
 
 
 def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
-    """Return the error that an answer tells of in its body, whatever its status."""
+    """Return the error object in the body of an answer, whatever its status; None if there is none."""
     for value in values:
         if not isinstance(value, dict):
             continue
@@ -78,66 +82,66 @@ def find_error(values: Sequence[Any]) -> dict[str, Any] | None:
             return error if isinstance(error, dict) else {"message": "the response failed"}
         if isinstance(error, dict):
             return error
-        if isinstance(error, str) and error:  # Ollama and others
+        if isinstance(error, str) and error:  # the form of Ollama and others
             return {"message": error}
-        if value.keys() == {"message"} and isinstance(value["message"], str):  # AWS, whose header says which error
+        if value.keys() == {"message"} and isinstance(value["message"], str):  # AWS names the error in a header field
             return value
     return None
 
 
-def read_said(form: Form, values: Sequence[Any], body: bytes) -> AnswerText:
-    """Return what an answer says. ``form`` and ``values`` are those of ``read_values``."""
+def read_answer_text(form: Form, values: Sequence[Any], body: bytes) -> AnswerText:
+    """Return the content of an answer. ``form`` and ``values`` are those that ``read_values`` returned for ``body``."""
     try:
         if form == "json":
-            said = _said_by_object(values[0])
+            said = _read_object(values[0])
         else:
-            said = _said_by_events([each for each in values if isinstance(each, dict)])
+            said = _read_event_values([each for each in values if isinstance(each, dict)])
     except _Unknown:
         said = None
     return said if said is not None else AnswerText(text_of_answer(body))
 
 
-def _said_by_object(answer: Any) -> AnswerText | None:
+def _read_object(answer: Any) -> AnswerText | None:
     if not isinstance(answer, dict):
         return None
     if isinstance(answer.get("choices"), list):
-        return _said_by_choices(answer["choices"])
+        return _read_choices(answer["choices"])
     if isinstance(answer.get("output"), list):
-        return _said_by_response(answer)
+        return _read_response(answer)
     if isinstance(answer.get("candidates"), list) or "promptFeedback" in answer:
-        return _said_by_candidates([answer])
+        return _read_candidates([answer])
     if isinstance(answer.get("content"), list):
-        return _said_by_blocks(answer["content"], answer)
+        return _read_blocks(answer["content"], answer)
     if "done" in answer:
-        return _said_by_lines([answer])
+        return _read_lines([answer])
     if isinstance(answer.get("output"), dict):
-        return _said_by_converse(answer["output"]["message"]["content"], answer.get("stopReason"))
+        return _read_converse(answer["output"]["message"]["content"], answer.get("stopReason"))
     return None
 
 
-def _said_by_events(events: Sequence[dict[str, Any]]) -> AnswerText | None:
+def _read_event_values(events: Sequence[dict[str, Any]]) -> AnswerText | None:
     first = next(iter(events), {})
     if "choices" in first:
-        return _said_by_choices(list(_join_chunks(events)))
+        return _read_choices(list(_join_chunks(events)))
     if "candidates" in first or "promptFeedback" in first:
-        return _said_by_candidates(events)
+        return _read_candidates(events)
     last = next((each["response"] for each in reversed(events) if isinstance(each.get("response"), dict)), None)
     if last is not None:
         items = [each["item"] for each in events if each.get("type") == "response.output_item.done"]
-        return _said_by_response({**last, "output": last.get("output") or items})
+        return _read_response({**last, "output": last.get("output") or items})
     if first.get("type") == "message_start":
-        return _said_by_block_events(events)
+        return _read_block_events(events)
     if "done" in first:
-        return _said_by_lines(events)
+        return _read_lines(events)
     if any("stopReason" in each for each in events):
-        return _said_by_converse_events(events)
+        return _read_converse_events(events)
     return None
 
 
 # --- OpenAI
 
 
-def _said_by_choices(choices: Sequence[dict[str, Any]]) -> AnswerText:
+def _read_choices(choices: Sequence[dict[str, Any]]) -> AnswerText:
     texts: list[str] = []
     calls: list[tuple[str, str]] = []
     for choice in choices:
@@ -150,7 +154,7 @@ def _said_by_choices(choices: Sequence[dict[str, Any]]) -> AnswerText:
 
 
 def _join_chunks(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the choices that the chunks of a chat completion make together."""
+    """Yield the choices that the chunks of a streamed chat completion make up."""
     joined: dict[int, dict[str, Any]] = {}
     calls: dict[tuple[int, int], dict[str, str]] = {}
     for choice in (choice for event in events for choice in event.get("choices") or ()):
@@ -168,7 +172,7 @@ def _join_chunks(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from (joined[index] for index in sorted(joined))
 
 
-def _said_by_response(response: dict[str, Any]) -> AnswerText:
+def _read_response(response: dict[str, Any]) -> AnswerText:
     texts: list[str] = []
     calls: list[tuple[str, str]] = []
     for item in response["output"]:
@@ -183,13 +187,13 @@ def _said_by_response(response: dict[str, Any]) -> AnswerText:
 # --- Anthropic, Gemini
 
 
-def _said_by_blocks(blocks: Sequence[dict[str, Any]], end: dict[str, Any]) -> AnswerText:
+def _read_blocks(blocks: Sequence[dict[str, Any]], end: dict[str, Any]) -> AnswerText:
     calls = [(str(each["name"]), json.dumps(each.get("input"))) for each in blocks if "tool_use" in str(each["type"])]
     refusal = (end.get("stop_details") or {}).get("explanation") or ""
     return AnswerText("".join(_texts_of(blocks)) + refusal, tuple(calls), _finish([end.get("stop_reason")]))
 
 
-def _said_by_block_events(events: Sequence[dict[str, Any]]) -> AnswerText:
+def _read_block_events(events: Sequence[dict[str, Any]]) -> AnswerText:
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, str] = {}
     end: dict[str, Any] = {}
@@ -205,10 +209,10 @@ def _said_by_block_events(events: Sequence[dict[str, Any]]) -> AnswerText:
     for index, text in inputs.items():
         if text:
             blocks[index]["input"] = json.loads(text)
-    return _said_by_blocks([blocks[index] for index in sorted(blocks)], end)
+    return _read_blocks([blocks[index] for index in sorted(blocks)], end)
 
 
-def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> AnswerText:
+def _read_candidates(chunks: Sequence[dict[str, Any]]) -> AnswerText:
     candidates = [each for chunk in chunks for each in chunk.get("candidates") or ()]
     parts = [part for each in candidates for part in (each.get("content") or {}).get("parts") or ()]
     calls = [each["functionCall"] for each in parts if "functionCall" in each]
@@ -224,7 +228,7 @@ def _said_by_candidates(chunks: Sequence[dict[str, Any]]) -> AnswerText:
 # --- Ollama, Bedrock
 
 
-def _said_by_lines(lines: Sequence[dict[str, Any]]) -> AnswerText:
+def _read_lines(lines: Sequence[dict[str, Any]]) -> AnswerText:
     messages = [each["message"] if "message" in each else {"content": each.get("response")} for each in lines]
     calls = [call["function"] for each in messages for call in each.get("tool_calls") or ()]
     return AnswerText(
@@ -234,7 +238,7 @@ def _said_by_lines(lines: Sequence[dict[str, Any]]) -> AnswerText:
     )
 
 
-def _said_by_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> AnswerText:
+def _read_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> AnswerText:
     calls = [each["toolUse"] for each in blocks if "toolUse" in each]
     return AnswerText(
         "".join(str(each.get("text") or "") for each in blocks),
@@ -243,7 +247,7 @@ def _said_by_converse(blocks: Sequence[dict[str, Any]], stop_reason: object) -> 
     )
 
 
-def _said_by_converse_events(events: Sequence[dict[str, Any]]) -> AnswerText:
+def _read_converse_events(events: Sequence[dict[str, Any]]) -> AnswerText:
     blocks: dict[int, dict[str, Any]] = {}
     inputs: dict[int, str] = {}
     for event in (each for each in events if "contentBlockIndex" in each):
@@ -255,7 +259,7 @@ def _said_by_converse_events(events: Sequence[dict[str, Any]]) -> AnswerText:
         if "toolUse" in block:
             block["toolUse"] = {**block["toolUse"], "input": json.loads(inputs[index] or "{}")}
     stop = next(each["stopReason"] for each in events if "stopReason" in each)
-    return _said_by_converse([blocks[index] for index in sorted(blocks)], stop)
+    return _read_converse([blocks[index] for index in sorted(blocks)], stop)
 
 
 def _texts_of(content: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Ask the questions of a plan: conversations side by side, a few at once; the questions of one after the other."""
+"""Sends the requests of a plan: a few conversations at a time, and within one its requests in order."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from aquila.verifying.live_ids import LostId, map_ids, replace_ids
 from aquila.verifying.planning import Place, Plan, PlannedQuestion
 
 AT_ONCE = 4
-"""How many requests are under way at the same time."""
+"""The greatest number of requests that are under way at the same time."""
 
 _LEAST_PATIENCE = 120.0
-"""Seconds of silence that are waited for at least. A model may think for long."""
+"""Silence is accepted for at least so many seconds: a model may think for long."""
 
 _SECONDS_TO_CTRL_C = 0.5
 
@@ -28,7 +28,10 @@ _GIVEN_UP = "interrupted before it was answered"
 
 @dataclass(frozen=True, slots=True)
 class AskedOutcome:
-    """What came of a question: an answer, or why there is none. ``is_verifiable`` is false if it could not be sent."""
+    """The outcome of a question: an answer, or the problem.
+
+    ``is_verifiable`` is false if it could not be sent at all.
+    """
 
     question: PlannedQuestion
     answer: RecordedResponse | None = None
@@ -38,17 +41,17 @@ class AskedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What came of a plan, in its order. ``interrupted`` says that the user ended it."""
+    """The outcomes of a plan, in its order. ``interrupted``: the user ended it with Ctrl-C."""
 
     outcomes: list[AskedOutcome]
     interrupted: bool
 
 
 def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[int, int], None]) -> Answers:
-    """Ask all questions of a plan and return what came of each.
+    """Ask all questions of a plan and return the outcome of each.
 
-    ``tell_progress`` is called after each with how many are done, and how many there are. Ctrl-C ends it: what is under
-    way is left, and the rest is not asked.
+    ``machine``: the keys of this machine. ``tell_progress`` is called after each question with the number done and the
+    number of all. Ctrl-C ends it: requests under way are abandoned, and the rest is not sent.
     """
     questions = plan.questions
     waiting: queue.SimpleQueue[list[PlannedQuestion]] = queue.SimpleQueue()
@@ -56,7 +59,8 @@ def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[i
         waiting.put(list(conversation))
     news: queue.SimpleQueue[None] = queue.SimpleQueue()
     stopped = threading.Event()
-    # The threads fill it: what Ctrl-C finds on its way to this one would be lost.
+    # The worker threads fill it directly, each place once. Passed through the queue, an outcome could be lost if Ctrl-C
+    # interrupts this thread between taking and storing it.
     found: dict[Place, AskedOutcome] = {}
 
     def take(outcome: AskedOutcome) -> None:
@@ -65,14 +69,14 @@ def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[i
 
     try:
         for number in range(min(AT_ONCE, len(plan.conversations))):
-            # A daemon: after Ctrl-C nothing waits for a request that is under way.
+            # A daemon thread, so that after Ctrl-C the process does not wait for requests under way.
             threading.Thread(
                 target=_work, args=(waiting, take, machine, stopped), name=f"aquila-verify-{number}", daemon=True
             ).start()
         reported = 0
         while reported < len(questions):
             with suppress(queue.Empty):
-                news.get(timeout=_SECONDS_TO_CTRL_C)  # not for ever: on Windows no signal ends that
+                news.get(timeout=_SECONDS_TO_CTRL_C)  # on Windows Ctrl-C does not interrupt a wait without a timeout
                 reported += 1
                 tell_progress(reported, len(questions))
     except KeyboardInterrupt:
@@ -96,7 +100,10 @@ def _work(
 
 
 class _Conversation:
-    """Asks questions of which later ones name ids that earlier ones were given."""
+    """Asks the questions of one conversation, in which later requests name ids from earlier answers.
+
+    One worker thread owns it, with the ids so far and the questions that were answered.
+    """
 
     def __init__(self, machine: VerifyingKeys, stopped: threading.Event) -> None:
         self._machine = machine
@@ -110,7 +117,7 @@ class _Conversation:
                 return
             try:
                 outcome = self._ask(question, names_ids=len(questions) > 1)
-            except Exception as error:  # noqa: BLE001 - of a transport of the user's; the others are still asked
+            except Exception as error:  # noqa: BLE001 - a user's transport may raise anything; the others are still asked
                 outcome = AskedOutcome(question, problem=f"{type(error).__name__}: {error}")
             take(outcome)
 

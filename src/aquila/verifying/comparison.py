@@ -1,4 +1,4 @@
-"""Compare a recorded answer with a live one to the same request: was it refused, has it another shape, another text."""
+"""Compares a recorded answer with a live one to the same request: refusals, shapes, and texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Interaction, RecordedResponse
-from aquila.verifying.answers import AnswerText, find_error, read_said, read_values
+from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values
 from aquila.verifying.sdk_types import sdk_type_for
 from aquila.verifying.shapes import ShapeChange, compare_shapes, shape_of
 
@@ -22,16 +22,24 @@ Likeness = Literal["identical", "reworded", "other tool calls", "other finish re
 _MOST_WORDS = 4000
 _LONGEST_MESSAGE = 300
 
-_NOT_ASKED = frozenset({401, 402, 407, 408, 409, 425, 429})
-"""Statuses that say nothing of the request: the key, the account, the load."""
+_STATUSES_OF_TROUBLE = frozenset({401, 402, 407, 408, 409, 425, 429})
+"""Statuses about the key, the account or the load, and not about the request."""
 
-_PASSING = ("server_error", "overloaded", "rate_limit", "insufficient_quota", "unavailable", "timeout", "internal")
-"""Words in the code of an error that comes within an answer: that the server has trouble, not that it refuses."""
+_TROUBLE_CODES = (
+    "server_error",
+    "overloaded",
+    "rate_limit",
+    "insufficient_quota",
+    "unavailable",
+    "timeout",
+    "internal",
+)
+"""Words in the code of an error within an answer that mean trouble of the server, and not a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that has changed. ``path`` is a place in the answer, or empty."""
+    """One change. ``path`` is a place in the answer, or empty for the whole answer."""
 
     kind: FindingKind
     severity: Severity
@@ -43,8 +51,8 @@ class Finding:
 class AnswerComparison:
     """How a live answer differs from the recorded one.
 
-    ``likeness`` says how its content does, and ``similarity`` how much of its words are the same, from 0 to 1.
-    ``trouble`` says why it cannot be compared, if that is so: the upstream had trouble, or took no key.
+    ``likeness`` compares the content, and ``similarity`` is the share of words that are the same, from 0 to 1.
+    ``trouble`` says why the answers cannot be compared: the upstream had trouble or refused the key; empty otherwise.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -55,10 +63,10 @@ class AnswerComparison:
 
 
 def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComparison:
-    """Compare a recording with a live answer to its request."""
+    """Compare a recording with a live answer to the same request."""
     then_body, now_body = recorded.response.body, live.body
     form, now = read_values(now_body)
-    if live.status in _NOT_ASKED or live.status >= 500:
+    if live.status in _STATUSES_OF_TROUBLE or live.status >= 500:
         return AnswerComparison(trouble=f"the upstream answered {_describe_refusal(live.status, now)}")
     was_error, is_error = recorded.response.status >= 400, live.status >= 400
     if is_error and not was_error:
@@ -71,7 +79,7 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     recorded_form, then = read_values(then_body)
     if not was_error and (error := find_error(now)) is not None and find_error(then) is None:
         described = _describe_error(error)
-        if any(word in described for word in _PASSING):
+        if any(word in described for word in _TROUBLE_CODES):
             return AnswerComparison(trouble=f"the upstream answered {described}")
         return AnswerComparison((Finding("refused", "critical", "", f"refused within the answer: {described}"),))
     if form != recorded_form:
@@ -82,11 +90,11 @@ def compare_answers(recorded: Interaction, live: RecordedResponse) -> AnswerComp
     findings: list[Finding] = []
     if recorded.response.status != live.status:
         findings.append(Finding("shape", "note", "", f"status {live.status}, was {recorded.response.status}"))
-    said, says = read_said(form, then, then_body), read_said(form, now, now_body)
+    said, says = read_answer_text(form, then, then_body), read_answer_text(form, now, now_body)
     sdk = sdk_type_for(urlsplit(recorded.request.url).path, streamed=form == "events")
     changes = compare_shapes(shape_of(then), shape_of(now), sdk)
     same_kind = _has_same_kind(said, says)
-    was_left = recorded.response.was_left  # what would have come after that is not new
+    was_left = recorded.response.was_left  # the recording is only the beginning, so the rest is not new
     for change in _merge_repetitions(changes):
         if change.is_critical or not (change.depends and (not same_kind or (was_left and change.what != "gone"))):
             findings.append(_finding_of(change))
@@ -99,11 +107,11 @@ _NAMES = {"json": "one JSON value", "events": "a stream of events", "bytes": "no
 
 
 _REPEATED = re.compile(r"<response\.\w+>\.(?=response\.)")
-"""The events of the Responses API that hold the whole response: at its beginning, and again at its end."""
+"""The events of the Responses API that hold the whole response: those at its beginning and at its end."""
 
 
 def _merge_repetitions(changes: Iterable[ShapeChange]) -> Iterable[ShapeChange]:
-    """Name once what several events of a stream tell of the same object."""
+    """Return each change once, although several events of a stream hold the same object."""
     return dict.fromkeys(change._replace(path=_REPEATED.sub("", change.path)) for change in changes)
 
 
@@ -112,7 +120,7 @@ def _finding_of(change: ShapeChange) -> Finding:
 
 
 def _has_same_kind(then: AnswerText, now: AnswerText) -> bool:
-    """Whether two answers consist of the same: text or none, calls of the same tools, the same end."""
+    """Whether two answers are of one kind: both with text or both without, the same tools and finish reasons."""
     return (bool(then.text), set(then.call_names), then.finish) == (bool(now.text), set(now.call_names), now.finish)
 
 
@@ -147,7 +155,7 @@ def _same_json(old: str, new: str) -> bool:
 
 
 def _similarity(then: str, now: str) -> float:
-    """How much two texts have in common: words in the same order, from 0 to 1."""
+    """Return the share of words that two texts have in common, in the same order, from 0 to 1."""
     old, new = then.split()[:_MOST_WORDS], now.split()[:_MOST_WORDS]
     return round(difflib.SequenceMatcher(None, old, new, autojunk=False).ratio(), 3)
 

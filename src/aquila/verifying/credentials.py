@@ -1,7 +1,7 @@
-"""Puts the machine's keys into requests that are to be sent, where a dummy stands for one, or a test's own.
+"""Puts the machine's keys into requests before they are sent, in the place of dummies and made-up keys.
 
-A run that verifies shows a dummy for each variable that says which it is. Where a request holds another one, its host
-tells whose key it needs.
+In a run that verifies, each variable holds a dummy that names the variable. For any other key in a request, the host
+tells which provider's key is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BY_HEADER: Mapping[str, tuple[str, ...]] = {
     "x-goog-api-key": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "api-key": ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
 }
-"""Whose key a header field has, where neither a dummy nor the host says it: of a proxy that speaks for a provider."""
+"""The variables of a header field's key, where neither a dummy nor the host tells: behind a proxy of a provider."""
 
 _HEADER_OF: Mapping[str, tuple[str, str]] = {
     "ANTHROPIC_API_KEY": ("x-api-key", ""),
@@ -37,30 +37,31 @@ _HEADER_OF: Mapping[str, tuple[str, str]] = {
     "DEEPGRAM_API_KEY": ("authorization", "Token "),
     "ELEVENLABS_API_KEY": ("xi-api-key", ""),
 }
-"""Where a key goes by the first variable of its provider; that of all others is a bearer token."""
+"""The header field of a key, and what precedes it, by the first variable of its provider. All others use a bearer."""
 
 
 class KeyNotSet(Exception):
-    """A request needs a key that the machine does not have. Its text names the variable."""
+    """A request needs a key that the machine does not have. The text names the variable."""
 
 
+# An AWS signature covers the request and its time, so a changed request would need a new one.
 class Unsigned(Exception):
     """A request cannot be sent again because it is signed."""
 
 
 class VerifyingKeys(NamedTuple):
-    """The keys of the machine, by variable, and what the settings give clients in their place."""
+    """The keys of the machine, by variable, and the dummies that the settings give to clients instead."""
 
     keys: Mapping[str, str]
     dummies: Mapping[str, str]
-    """Dummies of the project's own, each with its variable."""
+    """The dummies that the project defines, each with its variable."""
 
     def __repr__(self) -> str:
         return f"<Machine: {len(self.keys)} variables>"
 
 
 def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
-    """Return the keys of this machine. ``dummy_keys`` is the setting."""
+    """Return the keys of this machine. ``dummy_keys`` is the setting of that name, rows such as ``NAME=dummy``."""
     hidden = runtime.machine_keys().hidden
     keys = {name: hidden.get(name, value) for name, value in os.environ.items()}
     pairs = (word.partition("=") for word in dummy_keys if "=" in word)
@@ -74,15 +75,16 @@ def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
 def with_keys(
     request: RecordedRequest, machine: VerifyingKeys, *, needs_key: bool, is_stored: bool = False
 ) -> RecordedRequest:
-    """Return a request with the machine's keys. ``needs_key``: the upstream takes none without.
+    """Return a request with the machine's keys. ``needs_key``: the upstream refuses requests without a key.
 
-    ``is_stored``: it is that of the recording, which has no credentials. Raises ``KeyNotSet`` or ``Unsigned``.
+    ``is_stored``: it comes from the recording, which holds no credentials. Raises ``KeyNotSet`` or ``Unsigned``.
     """
     host = urlsplit(request.url).hostname or ""
     if request.first_header("authorization").startswith("AWS4-"):
         raise Unsigned("it is signed for AWS with a key that the run hides")
     needs_key = needs_key and not is_loopback(host)
-    own = variables_of_host(host) if matches_any(host, PROVIDERS) else ()  # a key goes to nobody else by itself
+    # Only a known provider gets a key that no dummy in the request asked for.
+    own = variables_of_host(host) if matches_any(host, PROVIDERS) else ()
 
     def find_key(variables: Sequence[str], stands: str) -> str:
         found = next((machine.keys[name] for name in variables if name in machine.keys), None)
@@ -100,12 +102,13 @@ def with_keys(
     url = _put_into_text(request.url, own, find_key)
     body = request.body
     if DUMMY_KEY.encode() in body:
+        # ``surrogateescape`` returns the bytes of a body that is not text unchanged.
         body = _put_into_text(body.decode("utf-8", "surrogateescape"), own, find_key).encode("utf-8", "surrogateescape")
     return RecordedRequest(request.method, url, headers, body)
 
 
 def _credential_field(own: Sequence[str], key: str) -> tuple[str, str]:
-    """The header field of a key, for a request of a recording, which has none."""
+    """Return the header field for a key, for a recorded request, whose credentials were removed."""
     header, before = _HEADER_OF.get(own[0], ("authorization", "Bearer "))
     return header, before + key
 
@@ -125,7 +128,7 @@ def _put_key(
         return _put_into_text(value, own or _BY_HEADER.get(name, ()), find_key)
     if not own or name == "cookie" or any(secret in value for secret in known):
         return value
-    # A key that a test made up. Only that of the provider itself takes its place, if the machine has it.
+    # A key that a test made up. It is replaced by the provider's own if the machine has that, and else sent as it is.
     key = next((machine.keys[variable] for variable in own if variable in machine.keys), None)
     scheme, space, _ = value.rpartition(" ")
     return value if key is None else scheme + space + key

@@ -1,6 +1,7 @@
-"""Ids that a provider gives anew with each answer: where a recorded answer has one, and what the live one has there.
+"""Replaces recorded ids by live ones. A provider gives new ids with each answer.
 
-A request that goes on with a conversation names ids of earlier answers. The recorded ones nobody knows any more.
+A request that continues a conversation names ids from earlier answers. The provider does not know the recorded ones
+any more, so the id at the same place in the live answer is sent.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from aquila.verifying.answers import read_values
 from aquila.verifying.shapes import kind_of
 
 Place: TypeAlias = tuple[str | int, ...]
-"""Where a value stands: names of fields; and for an item of a list its kind, and its number among those of its kind."""
+"""Where a value stands: names of fields, and for an item of a list its kind and its number among items of that kind."""
 
 
 class LostId(Exception):
-    """A live answer has nothing where the recorded one has an id. Its text names it."""
+    """A live answer has no value where the recorded one has an id. The text names the id."""
 
 
 def map_ids(recorded: Interaction, live: RecordedResponse) -> dict[str, str | None]:
-    """Return for each id that a recorded answer gives the one in its place in a live answer, or None."""
+    """Return for each id in a recorded answer the value at the same place in a live answer, or None."""
     given = {value for value in ids_given_by(recorded) if not value.isdecimal()}
     there: dict[Place, str] = {}
     for place, value in _strings_in(live):
@@ -39,13 +40,16 @@ def map_ids(recorded: Interaction, live: RecordedResponse) -> dict[str, str | No
 
 
 def replace_ids(request: RecordedRequest, ids: Mapping[str, str | None]) -> RecordedRequest:
-    """Return a request with other ids in its URL and its JSON body. Raises ``LostId`` for one without a counterpart."""
+    """Return a request with its ids replaced, in URL, header fields and JSON body.
+
+    ``ids``: the live id of each recorded one, or None. Raises ``LostId`` if the request names an id without a live one.
+    """
     url, body = request.url, request.body
     for part in urlsplit(url).path.split("/"):
         if part in ids:
             url = url.replace(part, _counterpart(part, "the path", ids))
     if any(each.encode() in body for each in ids):
-        with suppress(ValueError):  # a form, or a file: what stands there is looked up by nobody
+        with suppress(ValueError):  # a form or a file: providers do not look up ids there
             body = json.dumps(_replace_in(json.loads(body), ids, ""), ensure_ascii=False).encode()
     headers = tuple((name, _counterpart(text, name, ids) if text in ids else text) for name, text in request.headers)
     return RecordedRequest(request.method, url, headers, body)

@@ -1,4 +1,4 @@
-"""Choose which of the recordings that a run has played are asked again, in which order, and why the others are not."""
+"""Chooses which recordings of a run are asked again and in which order, and says why the others are not."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from aquila.recording.reporting.play_log import PlayedRecording
 from aquila.recording.reporting.played_answers import count_tokens
 
 Place: TypeAlias = tuple[Path, int]
-"""A recording: its file, and its number (from 0) there."""
+"""A recording: its cassette file, and its number there, from 0."""
 
+# A placeholder that redaction put in the place of a secret; %5B and %5D are brackets in a URL.
 _PLACEHOLDER = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How many recordings are asked: a ``share`` of all (from 0 to 1), or a ``count``; all without either."""
+    """How many recordings are asked: a ``share`` of all, from 0 to 1, or a ``count``; without either, all."""
 
     share: float | None = None
     count: int | None = None
@@ -52,7 +53,7 @@ class Sample:
         return cls(count=count)
 
     def size_of(self, total: int) -> int:
-        """How many of ``total`` are asked."""
+        """Return how many of ``total`` recordings are asked."""
         if self.share is not None:
             return math.ceil(self.share * total)
         return total if self.count is None else min(self.count, total)
@@ -60,7 +61,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class PlannedQuestion:
-    """A recording that is asked again, by ``request``. It names ids that the recordings ``givers`` gave."""
+    """A recording whose ``request`` is sent again.
+
+    The request names ids from the answers of the recordings ``givers``.
+    """
 
     played: PlayedRecording
     recorded: Interaction
@@ -69,12 +73,12 @@ class PlannedQuestion:
 
     @property
     def place(self) -> Place:
-        """What identifies the recording."""
+        """The file and the number that identify the recording."""
         return self.played.place
 
     @property
     def upstream(self) -> str:
-        """What is asked: the upstream of the settings; where that is the network, the local model for what is of it."""
+        """The upstream that is asked: that of the settings, but the local model for what was recorded from it."""
         return _upstream_of(self.played, self.recorded)
 
     @property
@@ -85,7 +89,7 @@ class PlannedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A recording that is not asked, and why. ``is_skipped`` unless it cannot be asked."""
+    """A recording that is not asked, and why. ``is_skipped``: it could be asked, but is not meant to be."""
 
     played: PlayedRecording
     recorded: Interaction | None
@@ -95,19 +99,19 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked: conversations side by side, the questions of one after the other. And what is not."""
+    """What is asked: independent conversations, each with its questions in order; and what is set ``aside``."""
 
     conversations: Sequence[Sequence[PlannedQuestion]] = ()
     aside: Sequence[SetAside] = field(default=())
 
     @property
     def questions(self) -> list[PlannedQuestion]:
-        """All of them."""
+        """The questions of all conversations."""
         return [question for conversation in self.conversations for question in conversation]
 
 
 def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
-    """Plan what is asked of the recordings that were played. Reads their cassettes."""
+    """Return the plan for the recordings that a run ``played``. Reads their cassettes."""
     recordings = _Recordings()
     aside: list[SetAside] = []
     candidates: dict[Place, PlannedQuestion] = {}
@@ -136,19 +140,20 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
 
 
 def _upstream_of(played: PlayedRecording, recorded: Interaction) -> str:
-    # A file decides about nothing else: a factory that it names would be imported, and called.
+    # A cassette may only choose between these two. Another upstream that a file names could be a factory, which would
+    # be imported and called.
     return "local" if (played.upstream, recorded.upstream) == ("live", "local") else played.upstream
 
 
 class _Recordings:
-    """The cassettes of the recordings that were played, each read once."""
+    """The cassettes of the recordings that were played, each read once. It lives while one plan is made."""
 
     def __init__(self) -> None:
         self._cassettes: dict[Path, Cassette | str] = {}
         self._given: dict[Path, GivenIds] = {}
 
     def find(self, played: PlayedRecording) -> tuple[Interaction | None, str]:
-        """Return a recording; or None, and why it cannot be had."""
+        """Return a recording and an empty text, or None and the reason why there is none."""
         cassette = self._cassettes.get(played.path)
         if cassette is None:
             try:
@@ -163,11 +168,11 @@ class _Recordings:
         return cassette.interactions[played.number], ""
 
     def describe(self, place: Place) -> str:
-        """Name a recording in a message."""
+        """Return the name of a recording for messages."""
         return f"recording {place[1] + 1} of {place[0].name}"
 
     def givers_of(self, question: PlannedQuestion) -> Iterable[Place]:
-        """Find the recordings that gave the ids which a request names: in its own cassette, else in another one."""
+        """Return the recordings whose answers hold the ids that a request names: first from its own cassette."""
         named = ids_named_by(question.request)
         own = question.played.path
         found: dict[Place, None] = {}
@@ -188,7 +193,7 @@ class _Recordings:
 
 
 def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
-    """Why a recording is not asked again; an empty string if it is."""
+    """Return why a recording is not asked again; an empty text if it is."""
     response, request = recorded.response, recorded.request
     if response.end in ("broken", "silent"):
         return {"broken": "the recorded answer broke off", "silent": "the recorded answer fell silent"}[response.end]
@@ -218,7 +223,8 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
 
 
 def _is_of_known_host(url: str) -> bool:
-    """Whether a URL that a file names is of a host to which prompts of this project go."""
+    # A cassette may come from a stranger: a URL in it must not get the machine's key or the project's prompts.
+    """Whether the host of a URL from a file is one to which this project sends prompts."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return is_loopback(host) or is_provider(host, parts.port, runtime.current_settings())
@@ -227,7 +233,7 @@ def _is_of_known_host(url: str) -> bool:
 def _drop_without_beginning(
     candidates: dict[Place, PlannedQuestion], aside: list[SetAside], recordings: _Recordings
 ) -> None:
-    """Take out what goes on with an answer that is not asked again: nobody would know its ids."""
+    """Set aside the questions that continue an answer which is not asked again, because its ids stay unknown."""
     while True:
         lost = [each for each in candidates.values() if any(giver not in candidates for giver in each.givers)]
         if not lost:
@@ -240,7 +246,7 @@ def _drop_without_beginning(
 
 
 def _choose(candidates: Mapping[Place, PlannedQuestion], sample: Sample) -> set[Place]:
-    """Choose the oldest, and what they go on with."""
+    """Choose the oldest recordings, each with the recordings that it continues."""
     oldest = sorted(
         candidates.values(), key=lambda each: (each.recorded.recorded, str(each.played.path), each.place[1])
     )
@@ -259,9 +265,10 @@ def _choose(candidates: Mapping[Place, PlannedQuestion], sample: Sample) -> set[
 
 
 def _conversations_of(questions: Sequence[PlannedQuestion]) -> list[list[PlannedQuestion]]:
-    """Group what goes on with each other, each group in its order; the groups in the order of their first."""
+    """Group questions that are connected by ids into conversations, each in its order."""
     group_of: dict[Place, Place] = {each.place: each.place for each in questions}
 
+    # Union-find: each place points towards the representative of its group.
     def root(place: Place) -> Place:
         while group_of[place] != place:
             place = group_of[place]

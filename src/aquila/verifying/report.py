@@ -1,4 +1,4 @@
-"""A verification as lines for the terminal, and as JSON for a job that runs it. Neither holds secrets."""
+"""A verification as lines for the terminal, and as JSON for a CI job. Neither holds secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReportLine(NamedTuple):
 
 
 def describe_verification(verification: Verification, root: Path) -> Iterator[ReportLine]:
-    """Yield the lines of a summary: what is wrong first, equal things once. Paths are relative to ``root``."""
+    """Yield the lines of a summary: critical findings first, equal texts once. Paths are relative to ``root``."""
     rows = verification.recordings
     yield from (ReportLine(text, "red") for text in _group(_findings_of(rows, "critical"), root))
     yield from (ReportLine(text, "yellow") for text in _group(_findings_of(rows, "note"), root))
@@ -97,7 +97,7 @@ def _last_line(verification: Verification) -> ReportLine:
     if answered:
         (then, then_ms), (now, now_ms) = _sums(row.then for row in answered), _sums(row.now for row in answered)
         seconds = f"{then_ms / 1000:.1f} s then", f"{now_ms / 1000:.1f} s now"
-        if then or now:  # an answer need not tell any
+        if then or now:  # not every answer reports tokens
             text += f"; {then:,} tokens and {seconds[0]}, {now:,} and {seconds[1]}"
         else:
             text += f"; {', '.join(seconds)}"
@@ -145,6 +145,7 @@ def as_json(verification: Verification, root: Path) -> dict[str, Any]:
         },
         "recordings": [_row_as_json(row, root) for row in rows],
     }
+    # A live answer may hold a secret that no recording has.
     cleaned: dict[str, Any] = redact_outgoing_value(result)
     return cleaned
 

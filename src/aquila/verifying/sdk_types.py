@@ -1,7 +1,7 @@
-"""What the SDK of a provider expects of an answer: its types, where the SDK is installed.
+"""The types that a provider's SDK expects in an answer, where the SDK is installed.
 
-They are pydantic models. Which one is for which endpoint says the table at the end, by the path of the request. The
-package is imported when the first answer of it is compared.
+They are pydantic models. The table at the end maps the path of a request to the model of its answer. The package is
+imported when its first answer is compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EVERYTHING = frozenset({"string", "boolean", "number", "null", "object", "array
 
 
 class SdkField(NamedTuple):
-    """What an SDK says of one field."""
+    """What an SDK declares of one field."""
 
     type: SdkType
     is_known: bool
@@ -30,52 +30,52 @@ class SdkField(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SdkType:
-    """What an SDK expects at one place: JSON types, the classes of objects, and of the items of lists."""
+    """What an SDK expects at one place: JSON types, the models of objects, and the annotations of list items."""
 
     json_types: frozenset[str] = _EVERYTHING
     models: tuple[Any, ...] = ()
     items: tuple[Any, ...] = ()
     is_known: bool = False
-    """Whether it says anything at all."""
+    """Whether the SDK declares anything for the place."""
 
     def allows(self, json_type: str) -> bool:
-        """Whether a value of a JSON type may stand here."""
+        """Whether a value of a JSON type is expected here."""
         return json_type in self.json_types
 
     def item(self) -> SdkType:
-        """What is expected of the items of a list that stands here."""
+        """Return what is expected of the items of a list here."""
         return _merge([read_annotation(each) for each in self.items])
 
     def variant(self, kind: str) -> SdkType:
-        """What is expected of an object here whose ``type`` is ``kind``, or that has none."""
+        """Return what is expected of an object here whose field ``type`` is ``kind``, an empty text if it has none."""
         fitting = tuple(each for each in self.models if kind in _kinds_of(each))
         if not fitting and (len(self.models) == 1 or not kind):
             fitting = tuple(each for each in self.models if not _kinds_of(each)) or self.models[:1]
         return SdkType(frozenset({"object"}), fitting, is_known=True) if fitting else ANYTHING
 
     def knows_kind(self, kind: str) -> bool:
-        """Whether objects of this kind may stand here. So they may where nothing is known."""
+        """Whether objects of this kind are expected here, or nothing is known of the place."""
         kinds = [_kinds_of(each) for each in self.models]
         return not all(kinds) or not kinds or any(kind in each for each in kinds)
 
     def field(self, name: str) -> SdkField:
-        """What is expected of a field of the objects here."""
+        """Return what is declared of a field of the objects here."""
         found = [fields[name] for fields in map(_fields_of, self.models) if name in fields]
         required = bool(found) and len(found) == len(self.models) and all(each.is_required() for each in found)
         return SdkField(_merge([read_annotation(each.annotation) for each in found]), bool(found), required)
 
     @property
     def name(self) -> str:
-        """The names of the classes."""
+        """The names of the models, for messages."""
         return " or ".join(each.__name__ for each in self.models)
 
     def describe(self) -> str:
-        """Say which types are expected."""
+        """Return the expected JSON types, for messages."""
         return " or ".join(sorted(self.json_types))
 
 
 ANYTHING = SdkType()
-"""Nothing is known."""
+"""The type of a place of which nothing is known: it allows everything."""
 
 
 def _merge(alternatives: list[SdkType]) -> SdkType:
@@ -90,8 +90,8 @@ def _merge(alternatives: list[SdkType]) -> SdkType:
 
 
 def read_annotation(annotation: Any) -> SdkType:
-    """Return what a type annotation expects."""
-    if hasattr(annotation, "__value__"):  # an alias
+    """Return what a type annotation of an SDK's model expects."""
+    if hasattr(annotation, "__value__"):  # an alias by a ``type`` statement
         return read_annotation(annotation.__value__)
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
@@ -127,12 +127,13 @@ def _of_class(annotation: Any) -> SdkType:
 
 @functools.lru_cache(maxsize=2048)
 def _fields_of(model: Any) -> dict[str, Any]:
+    # Cached, here and below, because the classes of an SDK do not change and are compared for each answer.
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 @functools.lru_cache(maxsize=2048)
 def _kinds_of(model: Any) -> frozenset[str]:
-    """What ``type`` may be in objects of a class. Empty if it has no such field, or one with any text."""
+    """Return the values that the field ``type`` may have; empty if a model has no such field, or one for any text."""
     field = _fields_of(model).get("type")
     if field is None or typing.get_origin(field.annotation) is not Literal:
         return frozenset()
@@ -140,7 +141,10 @@ def _kinds_of(model: Any) -> frozenset[str]:
 
 
 class SdkEndpoint(NamedTuple):
-    """The types of one endpoint: of an answer that comes whole, and of the events of a stream."""
+    """The types of one endpoint: ``path`` is a pattern of its URL; ``whole`` and ``event`` name types as module:class.
+
+    ``whole`` is the type of an answer that is not streamed, ``event`` that of each event in a stream.
+    """
 
     path: str
     whole: str
@@ -161,11 +165,11 @@ ENDPOINTS = (
     SdkEndpoint(r"/images/(?:generations|edits)$", "openai.types:ImagesResponse"),
     SdkEndpoint(r"/messages$", "anthropic.types:Message", "anthropic.types:RawMessageStreamEvent"),
 )
-"""The table; the first row whose path fits."""
+"""The first row whose path fits counts."""
 
 
 def sdk_type_for(path: str, *, streamed: bool) -> SdkType:
-    """Return what the SDK expects of an answer to a request with a path; ``ANYTHING`` where none is installed."""
+    """Return what the SDK expects in the answer to a request with this path; ``ANYTHING`` if no SDK is installed."""
     endpoint = next((each for each in ENDPOINTS if re.search(each.path, path)), None)
     found = "" if endpoint is None else endpoint.event if streamed else endpoint.whole
     return ANYTHING if not found else _load(found)
@@ -176,5 +180,5 @@ def _load(place: str) -> SdkType:
     module, _, name = place.partition(":")
     try:
         return read_annotation(getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError):  # it is not installed, or an older or newer one that has no such type
+    except (ImportError, AttributeError):  # the SDK is not installed, or a version without this type
         return ANYTHING

@@ -1,7 +1,7 @@
-"""The shape of answers: which fields they have, and of which types. Values do not count.
+"""The shape of answers: which fields they have, and of which types, whatever the values are.
 
-The values of one place, such as the items of a list or the events of a stream, have one shape together. Objects are
-kept apart by their ``type``: an answer with one tool call less has not another shape.
+The values at one place, such as the items of a list or the events of a stream, share one shape. Objects are told apart
+by their field ``type``, so an answer with one tool call less has the same shape.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WRITTEN_FREELY = frozenset(
         "schema",
     }
 )
-"""Fields whose objects hold what a model, a tool or an author has written: their fields are no matter of the API."""
+"""Fields with objects that a model, a tool or an author wrote, so the API does not define their fields."""
 
 _LONGEST_KIND = 80
 
@@ -36,7 +36,7 @@ class Shape:
         """The items of the lists, unless all of them were empty."""
 
     def add(self, value: Any, name: str = "") -> None:
-        """Take in a value that stands in a field ``name``."""
+        """Add a value, which stands in a field ``name``."""
         self.count += 1
         self.types.add(type_of(value))
         if isinstance(value, list):
@@ -58,17 +58,17 @@ class ObjectShape:
         self.fields: dict[str, Shape] = {}
 
     def add(self, value: dict[str, Any]) -> None:
-        """Take in an object."""
+        """Add an object."""
         self.count += 1
         for name, each in value.items():
             self.fields.setdefault(name, Shape()).add(each, name)
 
 
 class ShapeChange(NamedTuple):
-    """Where two shapes differ. ``what`` is ``gone``, ``new``, ``type`` or ``kind``.
+    """One difference of two shapes. ``what`` is ``gone``, ``new``, ``type`` or ``kind``.
 
-    ``is_critical``: a program that reads the answer through the SDK's types notices. ``depends`` says that it may come
-    from what the answer says, if that is of another kind: an answer without a tool call has no field for its calls.
+    ``is_critical``: a program that reads the answer through the SDK's types notices it. ``depends``: it may come from
+    another kind of content: an answer without a tool call, for example, has no field for calls.
     """
 
     path: str
@@ -79,7 +79,7 @@ class ShapeChange(NamedTuple):
 
 
 def shape_of(values: Iterable[Any]) -> Shape:
-    """Return the shape that values have together."""
+    """Return the common shape of some values."""
     shape = Shape()
     for value in values:
         shape.add(value)
@@ -87,7 +87,7 @@ def shape_of(values: Iterable[Any]) -> Shape:
 
 
 def type_of(value: Any) -> str:
-    """Return the JSON type of a value. Whole numbers and others are one: providers write 1 for 1.0."""
+    """Return the JSON type of a value. Integers and floats are both ``number``, because providers write 1 for 1.0."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -98,13 +98,16 @@ def type_of(value: Any) -> str:
 
 
 def kind_of(value: dict[str, Any]) -> str:
-    """Return what an object says in ``type`` that it is, or an empty string."""
+    """Return the value of an object's field ``type``; empty if it has none, or one too long to be a kind."""
     kind = value.get("type")
     return kind if isinstance(kind, str) and len(kind) <= _LONGEST_KIND else ""
 
 
 def compare_shapes(recorded: Shape, live: Shape, sdk: SdkType = ANYTHING, path: str = "") -> Iterator[ShapeChange]:
-    """Yield where the shape of live values differs from that of recorded ones. ``sdk`` is what the SDK expects."""
+    """Yield the differences between the shapes of recorded and live values.
+
+    ``sdk``: what the SDK expects at this place. ``path``: the place, for messages.
+    """
     yield from _compare_types(recorded, live, sdk, path)
     if recorded.items is not None and live.items is not None:
         yield from compare_shapes(recorded.items, live.items, sdk.item(), f"{path}[]")
@@ -134,7 +137,7 @@ def _compare_types(recorded: Shape, live: Shape, sdk: SdkType, path: str) -> Ite
             text = f"{' or '.join(wrong)}, was {_types(recorded)}; the SDK expects {sdk.describe()}"
             yield ShapeChange(path, "type", text, is_critical=True)
         return
-    # Two sides alone. A null says nothing of what the field may be.
+    # Without an SDK's types only the two answers can be compared. A null does not tell the type of a field.
     if new - {"null"} and recorded.types - {"null"}:
         yield ShapeChange(path, "type", f"{_types(live)}, was {_types(recorded)}", is_critical=True)
     elif new:

@@ -1,4 +1,4 @@
-"""One verification: what was asked again, and what came of each recording.
+"""One verification: what was asked again, and the result for each recording.
 
 ``announce`` says what will be sent, ``verify`` sends it and returns a ``Verification``. ``report`` shows it.
 """
@@ -24,14 +24,14 @@ from aquila.verifying.credentials import read_machine
 from aquila.verifying.planning import Plan, SetAside
 
 Result = Literal["same", "note", "critical", "not asked", "not verifiable", "skipped"]
-"""What came of a recording: the live answer has the same shape, another one that programs bear, or one that they
-notice; the upstream could not be asked; the request makes no sense by now; or it was not to be asked.
+"""The result for a recording: the live answer has the same shape, another one that programs tolerate, or one that
+breaks them; the upstream could not be asked; the request cannot be repeated; or it was not meant to be asked.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The status of an answer, the tokens that it says it cost, and its time in milliseconds."""
+    """The status of an answer, the tokens that it reports, its time in milliseconds, and the model that it names."""
 
     status: int
     tokens: int
@@ -41,7 +41,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRecording:
-    """A recording, and what came of it. ``reason`` says why it was not compared."""
+    """A recording and its result.
+
+    ``reason`` says why it was not compared; ``then`` and ``now`` measure both answers.
+    """
 
     played: PlayedRecording
     recorded: Interaction | None
@@ -53,7 +56,7 @@ class VerifiedRecording:
 
     @property
     def number(self) -> int:
-        """Its number in the cassette, from 1."""
+        """The number of the recording in its cassette, from 1."""
         return self.played.number + 1
 
     @property
@@ -64,29 +67,29 @@ class VerifiedRecording:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came of all recordings that a run has played."""
+    """The results for all recordings that a run has played. ``interrupted``: the user ended it early."""
 
     recordings: Sequence[VerifiedRecording]
     interrupted: bool = False
 
     def count_of(self, result: Result) -> int:
-        """How many recordings have a result."""
+        """Return how many recordings have this result."""
         return sum(each.result == result for each in self.recordings)
 
     @property
     def is_critical(self) -> bool:
-        """Whether something has changed that programs notice."""
+        """Whether something has changed that breaks programs."""
         return self.count_of("critical") > 0
 
     @property
     def asked_in_vain(self) -> bool:
-        """Whether something was to be asked, and nothing could be."""
+        """Whether something was to be asked and no question got an answer."""
         answered = any(each.was_answered for each in self.recordings)
         return not answered and self.count_of("not asked") > 0
 
 
 def announce(plan: Plan) -> str:
-    """Say what a plan will send: how many requests, about how many tokens, and where to."""
+    """Return a line that says what a plan will send: how many requests, about how many tokens, and to which hosts."""
     questions = plan.questions
     tokens = sum(each.tokens for each in questions)
     places: Counter[str] = Counter()
@@ -100,7 +103,7 @@ def announce(plan: Plan) -> str:
 
 
 def verify(plan: Plan, tell_progress: Callable[[int, int], None]) -> Verification:
-    """Ask what a plan says, and compare the answers. ``tell_progress`` is that of ``ask_questions``."""
+    """Ask the questions of a plan and compare the answers. ``tell_progress``: see ``ask_questions``."""
     machine = read_machine(runtime.current_settings().dummy_keys)
     answers = ask_questions(plan, machine, tell_progress)
     rows = [*map(_compare, answers.outcomes), *map(_set_aside, plan.aside)]
@@ -127,12 +130,15 @@ def _compare(outcome: AskedOutcome) -> VerifiedRecording:
 
 
 def _filter(answer: RecordedResponse, change: ResponseFilter | None) -> tuple[RecordedResponse | None, str]:
-    """Change a live answer as the recorded one was changed; or return None, and why it cannot be compared."""
+    """Apply to a live answer the filter that changed the recorded one.
+
+    Returns the answer, or None if it cannot be compared; and the reason for that.
+    """
     if change is None:
         return answer, ""
     try:
         return change(answer), "the filter of its test stores no such answer"
-    except Exception as error:  # noqa: BLE001 - whatever a function of the user's raises, the others are compared
+    except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the others are still compared
         return None, f"the filter of its test raised {type(error).__name__} for the live answer"
 
 

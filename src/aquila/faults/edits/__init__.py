@@ -1,5 +1,6 @@
-"""How what an answer says is changed: one module for each wire form, in that form's own words.
+"""Changes to the content of answers: one module for each wire form.
 
-``form_edits.py`` is what each of them can do, and ``table.py`` lists them: begin there. ``draft.py`` has the JSON of an
-answer that is being changed, and puts it back among the bytes that stay. A new form is a module and a row in the table.
+``form_edits.py`` declares the changes that each form offers, and ``table.py`` lists the forms: begin there.
+``draft.py`` reads the JSON of an answer, and writes it back among the bytes that stay. A new form is a module and a row
+in the table.
 """

@@ -1,6 +1,6 @@
-"""Changes what Anthropic's messages say.
+"""Edits of Anthropic's messages.
 
-A call's arguments are an object in a whole answer, and text in pieces in a stream.
+The arguments of a tool call are a JSON object in a whole answer, and pieces of JSON text in a stream.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCK_EVENTS = ("content_block_start", "content_block_delta", "content_block_st
 
 
 class AnthropicMessageEdits(FormEdits):
-    """A stream has the head of the message in its first event, and its end in ``message_delta``."""
+    """A stream has the message without content in ``message_start``, and its stop reason in ``message_delta``."""
 
     form = "Anthropic messages"
 
@@ -50,6 +50,7 @@ class AnthropicMessageEdits(FormEdits):
             for value in draft.values:
                 value["content"] = [block for block in mappings(value.get("content")) if block.get("type") not in _SAID]
             return
+        # The blocks that stay are numbered again from 0: Anthropic's SDK takes the index as a place in a list.
         kept: dict[Any, Number] = {}
         for part in draft.parts:
             value = part.value
@@ -91,14 +92,14 @@ class AnthropicMessageEdits(FormEdits):
 
 
 def _heads(draft: Draft) -> list[Value]:
-    """Return where an answer says what it is."""
+    """Return the objects of an answer that name its model and report its input tokens."""
     if not draft.is_streamed:
         return list(draft.values)
     return [mapping(value.get("message")) for value in draft.values if value.get("type") == "message_start"]
 
 
 def _ends(draft: Draft) -> list[Value]:
-    """Return where an answer says how it ends. Raises ``ImpossibleFault`` if it does not."""
+    """Return the objects of an answer that have its stop reason. Raises ``ImpossibleFault`` if there are none."""
     holders: list[Value] = list(draft.values)
     if draft.is_streamed:
         holders = [mapping(value.get("delta")) for value in holders if value.get("type") == "message_delta"]

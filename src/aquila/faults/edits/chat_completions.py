@@ -1,4 +1,4 @@
-"""Changes what chat completions of OpenAI say, and of the many servers that speak as it does."""
+"""Edits of chat completions, from OpenAI and the many servers with the same API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BODIES = {"function": "arguments", "custom": "input"}
 
 
 class ChatCompletionEdits(FormEdits):
-    """A choice has a ``message`` if it is whole, and a ``delta`` in each event if it is streamed."""
+    """A choice of a whole answer has a ``message``; of a stream, a ``delta`` in each event."""
 
     form = "OpenAI chat completions"
 
@@ -56,7 +56,7 @@ class ChatCompletionEdits(FormEdits):
                 was_said = not _refuse(part.value, _holder(draft), refusal, refused)
             if was_said and _is_empty(part.value):
                 part.remove()
-        if refusal is not None and not refused:  # nothing was said that it could replace
+        if refusal is not None and not refused:  # there was no text or call that it could replace
             _refuse(draft.parts[0].value, _holder(draft), refusal, refused)
 
     def cut_arguments(self, draft: Draft) -> None:
@@ -68,7 +68,9 @@ class ChatCompletionEdits(FormEdits):
         if not named:
             raise ImpossibleFault("the tool call has no name")
         whole = named[0]["name"]
-        for body in named:  # of a name in pieces, the rest goes
+        # Some servers send the name in pieces, others repeat it in each event: the first gets the new name, repetitions
+        # get it, too, and further pieces become empty.
+        for body in named:
             body["name"] = str(name) if body is named[0] or body["name"] == whole else ""
 
     def drop_call_id(self, draft: Draft) -> None:
@@ -79,7 +81,7 @@ class ChatCompletionEdits(FormEdits):
         drop_each([*draft.values, *(mapping(value.get("x_groq")) for value in draft.values)], "usage", NO_USAGE)
         for part in counted:
             if draft.is_streamed and part.value.get("choices") == []:
-                part.remove()  # it told of nothing else
+                part.remove()  # the event reported nothing else
 
     def rename_model(self, draft: Draft, name: str) -> None:
         rename_each(list(draft.values), "model", name)
@@ -118,7 +120,7 @@ def _silence_delta(delta: Value) -> None:
 
 
 def _refuse(value: Value, holder: str, text: str, refused: set[str]) -> bool:
-    """Refuse in each choice of a value that has not refused yet, and say whether one does now."""
+    """Write the refusal into each choice that has none yet. Returns whether one was written."""
     does_now = False
     for choice in mappings(value.get("choices")):
         said = choice.get(holder)
@@ -132,7 +134,7 @@ def _refuse(value: Value, holder: str, text: str, refused: set[str]) -> bool:
 
 
 def _is_empty(value: Value) -> bool:
-    """Whether an event says nothing any more."""
+    """Whether an event has become empty, so that it can be removed."""
     choices = mappings(value.get("choices"))
     return value.get("usage") is None and not any(
         choice.get("finish_reason") is not None or any(mapping(choice.get("delta")).values()) for choice in choices
@@ -146,12 +148,12 @@ def _last_call(draft: Draft) -> list[Value]:
     for choice in _choices(draft):
         said = mapping(choice.get(_holder(draft)))
         pieces = [(str(call.get("index")), call) for call in mappings(said.get("tool_calls"))]
-        if isinstance(said.get("function_call"), dict):  # before there were tools
+        if isinstance(said.get("function_call"), dict):  # the API before it had tools
             pieces.append(("", {"function": said["function_call"]}))
         for index, call in pieces:
             place = (str(choice.get("index")), index)
             begun = open_calls.get(place)
-            # Some servers number no calls, or all alike: each has an id of its own.
+            # Some servers number no calls, or all with 0; then each call is told by its own id.
             if begun is None or string(call.get("id")) not in ("", begun[0].get("id")):
                 begun = open_calls[place] = []
                 calls.append(begun)

@@ -1,7 +1,7 @@
-"""An answer whose JSON is being changed: a whole one, a stream of events, or an array that comes element by element.
+"""An answer whose JSON is being changed: one object, a stream of events, or an array that is streamed.
 
-Whatever is not changed stays byte for byte: other events, comments, ends of lines, the places where chunks end. What is
-changed is written as the original was, and comes in the chunk in which that came.
+Everything else stays byte for byte: other events, comments, ends of lines, and the places where chunks end. A changed
+object is written in the style of the original, and arrives in the same chunk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BETWEEN_ELEMENTS = re.compile(r"[ \t\r\n]*(?:[,\]][ \t\r\n]*)?")
 
 
 class _Change(NamedTuple):
-    """Bytes of a body, from ``start`` to ``end``, and what stands in their place."""
+    """The bytes of a body from ``start`` to ``end``, and the data that replaces them."""
 
     start: int
     end: int
@@ -36,24 +36,24 @@ class _Change(NamedTuple):
 
 @dataclass(slots=True)
 class DraftPart:
-    """A JSON object of an answer: the whole, or that of an event. ``value`` may be changed in place.
+    """A JSON object of an answer: the whole answer, or one event. ``value`` may be changed in place.
 
-    Its numbers are texts, as they were written: see ``number``.
+    Its numbers are texts, as the provider wrote them, so that none changes when it is written again: see ``number``.
     """
 
     value: Value
     followers: list[Value] = field(default_factory=list)
-    """Events that come right behind it."""
+    """New events that are inserted directly behind it."""
     is_removed: bool = False
 
     def remove(self) -> None:
-        """Take it out of the stream. Those that follow it stay."""
+        """Remove it from the stream. Its followers stay."""
         self.is_removed = True
 
 
 @dataclass(slots=True)
 class _Source:
-    """Where a part stands in the body: with all that is its event's, and its data alone. ``before`` is what it said."""
+    """Where a part stands in the body: its whole event, and its data. ``before`` is its JSON before any change."""
 
     start: int
     end: int
@@ -61,16 +61,16 @@ class _Source:
     style: JsonStyle
     before: str
     kind: Any
-    """Its ``type``, if it has one."""
+    """The value of its field ``type``, if it has one."""
 
 
 def number(value: int) -> Number:
-    """Return a number as it stands in parts."""
+    """Return a number in the form that it has in parts."""
     return Number(str(value))
 
 
 class Draft:
-    """The JSON of an answer. Change its ``parts``, and ``finish`` it."""
+    """The JSON of an answer. Change its ``parts``, then call ``finish``. One edit owns it."""
 
     def __init__(self, response: RecordedResponse) -> None:
         """Read an answer. Raises ``ImpossibleFault`` for one that holds no JSON object."""
@@ -79,7 +79,7 @@ class Draft:
         self._sources: list[_Source] = []
         self._body = response.body
         self._is_array = False
-        self._sizes: list[int] = []  # of the events, also of those without JSON
+        self._sizes: list[int] = []  # in bytes, of all events, also of those without JSON
         if is_stream(response):
             self._read_events()
         elif self._body.lstrip()[:1] == b"[":
@@ -94,12 +94,12 @@ class Draft:
 
     @property
     def is_streamed(self) -> bool:
-        """Whether the answer came in pieces."""
+        """Whether the answer is a stream of events, or an array, whose elements Gemini streams one by one."""
         return self._is_array or is_stream(self.response)
 
     @property
     def values(self) -> Iterator[Value]:
-        """What the parts say that were not removed."""
+        """The objects of those parts that were not removed."""
         return (part.value for part in self.parts if not part.is_removed)
 
     def finish(self) -> RecordedResponse:
@@ -110,9 +110,9 @@ class Draft:
         return _with_changes(self.response, changes)
 
     def finish_with_error(self, write: Callable[[Sequence[Value]], Value], after: int | None) -> RecordedResponse:
-        """Return the answer with an error in the place of all that comes after so many events, else of its half.
+        """Return the answer with an error instead of everything after so many events; None for half of them.
 
-        ``write`` makes the error from what came before it. Raises ``ImpossibleFault``.
+        ``write`` makes the error from the objects before it. Raises ``ImpossibleFault`` if there is no such place.
         """
         if not self.is_streamed:
             raise ImpossibleFault("the answer is not streamed, so no error can come in the middle")
@@ -144,7 +144,9 @@ class Draft:
             start = end
 
     def _read_array(self) -> None:
-        text = self._body.decode("latin-1")  # a character for each byte; what is not ASCII stands in strings alone
+        # latin-1 makes one character of each byte, so positions in the text are positions in the body. Only strings
+        # hold other characters than ASCII, and their values are not used here.
+        text = self._body.decode("latin-1")
         decoder = json.JSONDecoder()
         at = text.index("[") + 1
         try:
@@ -155,7 +157,7 @@ class Draft:
                 between = _BETWEEN_ELEMENTS.match(text, end)
                 at = end if between is None else between.end()
         except (ValueError, RecursionError):
-            return  # the end of the array, or of what came of it
+            return  # the end of the array, or of the part of it that was received
 
     def _add(self, start: int, end: int, data: tuple[int, int], body: bytes) -> None:
         read = _read_object(body)
@@ -163,7 +165,7 @@ class Draft:
             return
         value, style = read
         if self.is_streamed:
-            style = replace(style, indent="", newline=False)  # an event has one line
+            style = replace(style, indent="", newline=False)  # the data of an event must stay on one line
         self.parts.append(DraftPart(value))
         self._sources.append(_Source(start, end, data, style, write_json(value, style), value.get("type")))
 
@@ -183,7 +185,7 @@ class Draft:
 
     def _removal(self, at: int, *, kept_before: bool) -> _Change:
         start, end = self._sources[at].start, self._sources[at].end
-        if self._is_array:  # the comma goes too
+        if self._is_array:  # the comma must be removed, too
             if kept_before:
                 start = self._sources[at - 1].end
             elif at + 1 < len(self._sources):
@@ -225,7 +227,7 @@ def _data_of(block: bytes, event: StreamEvent) -> bytes:
 
 
 def _read_object(body: bytes) -> tuple[Value, JsonStyle] | None:
-    """Return a JSON object and how it is written, None for what is none."""
+    """Return a JSON object and the style in which it is written; None if the body is not an object."""
     exact = parse_exact(body)
     if exact is not None:
         return (exact.value, exact.style) if type(exact.value) is dict else None
@@ -240,12 +242,12 @@ def _read_object(body: bytes) -> tuple[Value, JsonStyle] | None:
 def _encode(text: str, value: Value, style: JsonStyle) -> bytes:
     try:
         return text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can only hold as an escape
         return write_json(value, replace(style, ascii=True)).encode()
 
 
 def _with_changes(response: RecordedResponse, changes: Sequence[_Change]) -> RecordedResponse:
-    """Return a response with changes of its body, which are in their order and do not overlap."""
+    """Return a response with changes to its body. They must be sorted by place, and not overlap."""
     body = response.body
     chunks, end, begun = [], 0, 0
     ends = []
@@ -254,6 +256,7 @@ def _with_changes(response: RecordedResponse, changes: Sequence[_Change]) -> Rec
         ends.append(end)
     moved = list(_move(ends, changes))
     changed = b"".join(_apply(body, changes))
+    # What is added behind the last chunk belongs to it.
     if moved:
         moved[-1] = len(changed)
     for chunk, end in zip(response.chunks, moved, strict=True):
@@ -273,7 +276,10 @@ def _apply(body: bytes, changes: Iterable[_Change]) -> Iterator[bytes]:
 
 
 def _move(places: Iterable[int], changes: Sequence[_Change]) -> Iterator[int]:
-    """Yield where places of a body are after changes. One within what is replaced stays within, as far as it can."""
+    """Yield the places that these places of a body have after the changes.
+
+    A place within replaced bytes stays within the new ones, at the same distance from their start if that exists.
+    """
     shift, next_change = 0, 0
     for place in places:
         while next_change < len(changes) and changes[next_change].end <= place:

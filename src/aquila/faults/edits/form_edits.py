@@ -1,4 +1,4 @@
-"""What can be changed in the answers of every wire form, and how the arguments of a tool call are cut."""
+"""The changes that every wire form offers, and how the arguments of a tool call are cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aquila.faults.edits.draft import Draft, Value
 from aquila.faults.fault import ImpossibleFault
 
 Cut = Literal["length", "content_filter"]
-"""Why an answer ends before it is whole, in words for all forms."""
+"""Why an answer ends before it is complete; each form has its own word for it."""
 
 NO_END = "the answer does not say how it ends"
 NO_CALL = "the answer calls no tool"
@@ -21,10 +21,10 @@ NO_MODEL = "the answer does not name its model"
 
 
 class FormEdits(ABC):
-    """Changes what answers of one wire form say, streamed or not.
+    """Changes the content of answers of one wire form, streamed or not.
 
-    Each method changes the parts of a draft, or raises ``ImpossibleFault`` with the reason. A draft may hold any
-    JSON: what is not as the form has it is left alone. If there are several tool calls the last one is meant.
+    Each method changes the parts of a draft, or raises ``ImpossibleFault`` with the reason. A draft may hold any JSON:
+    parts that do not follow the form are not changed. Of several tool calls, the last one is changed.
     """
 
     form: ClassVar[str]
@@ -32,39 +32,39 @@ class FormEdits(ABC):
 
     @abstractmethod
     def end(self, draft: Draft, reason: Cut) -> None:
-        """Say that the answer was cut off."""
+        """Let the answer say that it was cut off for ``reason``."""
 
     @abstractmethod
     def silence(self, draft: Draft, refusal: str | None) -> None:
-        """Take out all texts and tool calls, and refuse with a text in their place if one is given."""
+        """Remove all texts and tool calls. Unless ``refusal`` is None, put a refusal with that text in their place."""
 
     @abstractmethod
     def cut_arguments(self, draft: Draft) -> None:
-        """Cut the JSON of a tool call's arguments."""
+        """Cut the JSON of the last tool call's arguments in half."""
 
     @abstractmethod
     def rename_tool(self, draft: Draft, name: str) -> None:
-        """Call another tool."""
+        """Let the last tool call name the tool ``name``."""
 
     @abstractmethod
     def drop_call_id(self, draft: Draft) -> None:
-        """Leave out the id of a tool call."""
+        """Remove the id of the last tool call."""
 
     @abstractmethod
     def drop_usage(self, draft: Draft) -> None:
-        """Leave out what tells of tokens."""
+        """Remove everything that reports tokens."""
 
     @abstractmethod
     def rename_model(self, draft: Draft, name: str) -> None:
-        """Name another model as the one that answers."""
+        """Let the answer say that the model ``name`` wrote it."""
 
     @abstractmethod
     def write_error(self, before: Sequence[Value]) -> Value:
-        """Return the event by which the provider says that it cannot go on, after those ``before`` it."""
+        """Return the event that reports an error of the provider, after the events ``before``."""
 
 
 def cut_json(text: str) -> str:
-    """Return the first half of an object's JSON, which is none. Raises ``ImpossibleFault``."""
+    """Return the first half of an object's JSON, which is not valid. Raises ``ImpossibleFault`` for other text."""
     try:
         is_object = isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -75,7 +75,7 @@ def cut_json(text: str) -> str:
 
 
 def cut_pieces(pieces: Sequence[tuple[Value, str]]) -> None:
-    """Cut arguments that came in pieces. Each is an object and its key."""
+    """Cut arguments in half that arrived in pieces. Each piece is an object and the key of its text."""
     left = len(cut_json("".join(holder[key] for holder, key in pieces)))
     for holder, key in pieces:
         holder[key] = holder[key][:left]
@@ -83,7 +83,10 @@ def cut_pieces(pieces: Sequence[tuple[Value, str]]) -> None:
 
 
 def drop_each(values: Sequence[Value], key: str, reason: str, *, put: Callable[[Value], None] | None = None) -> None:
-    """Take a key out of objects that have a value there, or ``put`` another. Raises ``ImpossibleFault`` if none has."""
+    """Remove a key from the objects that have a value there, or replace the value by ``put``.
+
+    Raises ``ImpossibleFault`` with ``reason`` if no object has one.
+    """
     holders = [value for value in values if value.get(key) is not None]
     if not holders:
         raise ImpossibleFault(reason)
@@ -95,5 +98,5 @@ def drop_each(values: Sequence[Value], key: str, reason: str, *, put: Callable[[
 
 
 def rename_each(values: Sequence[Value], key: str, name: str) -> None:
-    """Put the name of another model in the place of each. Raises ``ImpossibleFault`` if there is none."""
+    """Replace the model's name in each object that has one. Raises ``ImpossibleFault`` if none has."""
     drop_each(values, key, NO_MODEL, put=lambda holder: holder.update({key: str(name)}))

@@ -1,6 +1,6 @@
-"""Changes what Gemini's ``generateContent`` says.
+"""Edits of answers to Gemini's ``generateContent``.
 
-A stream is answer after answer, each with more parts. The arguments of a call come whole, as an object.
+A stream is a sequence of answers, each with further parts. The arguments of a call are always a whole object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _REASONS: dict[Cut, str] = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}
 
 
 class GeminiEdits(FormEdits):
-    """What is refused has no candidates, and its ``promptFeedback`` says why."""
+    """A refused prompt gets an answer without candidates, whose ``promptFeedback`` gives the reason."""
 
     form = "Gemini generateContent"
 
@@ -69,7 +69,7 @@ def _candidates(draft: Draft) -> list[Value]:
 
 
 def _refuse(value: Value, text: str) -> None:
-    """Put a refusal where the candidates are, so that the rest stays in its order."""
+    """Replace the candidates by a refusal, in place, so that the other fields keep their order."""
     feedback = {"blockReason": "PROHIBITED_CONTENT", "blockReasonMessage": text}
     rest = [(key, inner) for key, inner in value.items() if key != "promptFeedback"]
     value.clear()
@@ -81,7 +81,7 @@ def _refuse(value: Value, text: str) -> None:
 
 
 def _silence_candidate(candidate: Value) -> bool:
-    """Take out what a candidate says, and say whether it tells of anything else: a thought, or how it ends."""
+    """Remove a candidate's content. Returns whether something is left: a thought, or a finish reason."""
     content = mapping(candidate.get("content"))
     thoughts = [part for part in mappings(content.get("parts")) if part.get("thought") is True]
     if thoughts:

@@ -1,7 +1,7 @@
-"""Changes what OpenAI's Responses API says.
+"""Edits of answers of OpenAI's Responses API.
 
-A stream says much again and again: in the events of an item, at its end, and in the whole response at the end. All of
-it is changed alike, places of items and numbers of events stay without gaps.
+A stream repeats its content: in the events of an item, in the event at the item's end, and in the whole response at the
+end. All repetitions are changed alike, and indices of items and numbers of events stay without gaps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ENDED = ("completed", "incomplete")
 
 
 class ResponseEdits(FormEdits):
-    """A whole answer is a response; events of a stream hold one, or an item of it, or a piece of an item."""
+    """A whole answer is a response; an event of a stream holds a response, an item, or a piece of an item."""
 
     form = "OpenAI Responses"
 
@@ -105,7 +105,7 @@ def _responses(draft: Draft) -> list[Value]:
 
 
 def _end(draft: Draft, status: str) -> list[Value]:
-    """Let the answer end with a status, and return the responses that say so. Raises ``ImpossibleFault``."""
+    """Give the answer a final status, and return the responses that hold it. Raises ``ImpossibleFault`` without end."""
     ended = []
     for value in draft.values:
         response = mapping(value.get("response")) if draft.is_streamed else value
@@ -125,7 +125,7 @@ def _end(draft: Draft, status: str) -> list[Value]:
 
 
 def _last_call(draft: Draft) -> tuple[list[Value], list[Value]]:
-    """Return the last tool call: the items that are it, and the events that bring its arguments."""
+    """Return the last tool call: all items that represent it, and the events with its arguments."""
     items: list[Value] = []
     begun = [
         value
@@ -152,7 +152,7 @@ def _last_call(draft: Draft) -> tuple[list[Value], list[Value]]:
 
 
 def _write_refusal(draft: Draft, response: Value, text: str) -> Value:
-    """Return the item of a refusal. It has the id of the message in whose place it comes, if there is one."""
+    """Return the item of a refusal. It takes the id of the message that it replaces, if there is one."""
     items = [*mappings(response.get("output")), *(mapping(value.get("item")) for value in draft.values)]
     ids = [string(item.get("id")) for item in items if item.get("type") == "message"]
     made_up = f"msg_{string(response.get('id')).removeprefix('resp_')}"
@@ -166,7 +166,7 @@ def _write_refusal(draft: Draft, response: Value, text: str) -> Value:
 
 
 def _silence_items(items: Sequence[Value], message: Value | None) -> list[Value]:
-    """Return items without those that say something, and with a message in the place of the first of them."""
+    """Return the items without messages and tool calls, and with ``message`` in the place of the first of them."""
     kept: list[Value] = []
     for item in items:
         if item.get("type") not in _SAID:
@@ -177,7 +177,7 @@ def _silence_items(items: Sequence[Value], message: Value | None) -> list[Value]
 
 
 def _silence_events(draft: Draft, message: Value | None) -> None:
-    """Do the same to the events of a stream."""
+    """Remove the events of messages and tool calls from a stream, and insert those of ``message``."""
     kinds: dict[str, Any] = {}
     for value in draft.values:
         if value.get("type") in _ITEM_EVENTS:
@@ -212,7 +212,7 @@ def _silence_events(draft: Draft, message: Value | None) -> None:
 
 
 def _write_item_events(message: Value, index: Number) -> list[Value]:
-    """Return the events that bring the item of a refusal."""
+    """Return the events that stream the item of a refusal, as item ``index`` of the output."""
     (part,) = message["content"]
     place = {"item_id": message["id"], "output_index": index, "content_index": number(0)}
     empty = {**part, "refusal": ""}
@@ -229,7 +229,7 @@ def _write_item_events(message: Value, index: Number) -> list[Value]:
 
 
 def _number_events(parts: Iterable[DraftPart]) -> None:
-    """Number the events anew from the first number on. Where events have none, those that were added have none."""
+    """Number the events again, from the first number on. If the stream has no numbers, new events get none."""
     following: int | None = None
     for part in parts:
         if following is None:

@@ -19,4 +19,4 @@ FORM_EDITS: Mapping[str, FormEdits] = {
         GeminiEdits(),
     )
 }
-"""By the name of the form."""
+"""The edits of each wire form, by the name of the form."""
