@@ -1,5 +1,6 @@
 """Storages of every kind, on servers of the suite's own."""
 
+import time
 import uuid
 
 import pytest
@@ -7,6 +8,9 @@ from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 from huey.storage import BaseSqlStorage
 
 from aquila.huey.joined_scopes import JoinedScopes
+from aquila.huey.state.memory_tables import MemoryState
+from aquila.huey.state.redis_tables import RedisState
+from aquila.huey.state.sql_tables import PostgresState, SqliteState
 from aquila.recording import runtime
 from tests.support import servers
 from tests.support.stateful_project import stateful  # noqa: F401
@@ -71,3 +75,32 @@ def make_huey(request, tmp_path):
     yield make
     for huey in made:
         huey.storage.close()
+
+
+class Clocks:
+    """The clock of the storages, which can be set, and that of the process, which only goes on."""
+
+    def __init__(self):
+        self.set_by = self.passed = 0.0
+
+    def time(self):
+        return time.time() + self.set_by + self.passed
+
+    def monotonic(self):
+        return time.monotonic() + self.passed
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    """Let a test set the clock of every storage, of a server too, as each process of a queue would see it."""
+    clocks = Clocks()
+    for kind in (MemoryState, SqliteState, RedisState, PostgresState):
+
+        def now(state, tell=kind.now):
+            return tell(state) + clocks.set_by + clocks.passed
+
+        monkeypatch.setattr(kind, "now", now)
+    return clocks

@@ -1,55 +1,52 @@
 """Somebody sets the clock of the storage, forward or back by an hour: nothing is done twice, nothing waits an hour."""
 
-import time
-
 import pytest
 
 from aquila.engine.calls.request_gate import OutgoingRequest
-from aquila.huey import MemoryHuey, SqliteHuey
+from aquila.errors import BudgetExceeded
+from aquila.events import Usage
+from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.delivery.rescuer import Rescuer
 from aquila.huey.limits import pauses
-from aquila.huey.limits.counting import Asking, Counts, let_in
+from aquila.huey.limits.budgets import parse_budget, reserve
+from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit
 from aquila.huey.limits.rules import parse_limits
+from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
+from aquila.huey.limits.unique_jobs import begin_execution
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.workers import read_workers
-from aquila.huey.state import memory_tables, sql_tables, state_of
+from aquila.huey.state import state_of
 from tests.huey.delivery.test_rescuing import lose
+from tests.support.slow import slow_but
 
-HOUR = 3600.0
-
-
-class Clocks:
-    """The clock of the storage, which can be set, and that of the process, which only goes on."""
-
-    def __init__(self):
-        self.set_by = self.passed = 0.0
-
-    def time(self):
-        return time.time() + self.set_by + self.passed
-
-    def monotonic(self):
-        return time.monotonic() + self.passed
-
-    def __getattr__(self, name):
-        return getattr(time, name)
+HOUR, DAY = 3600.0, 86_400.0
 
 
-@pytest.fixture
-def clocks(monkeypatch):
-    clocks = Clocks()
-    for module in (memory_tables, sql_tables, rescuer_module):
-        monkeypatch.setattr(module, "time", clocks)
-    return clocks
+KINDS = {"sqlite": SqliteHuey, "redis": RedisHuey, "postgres": PostgresHuey}
 
 
-@pytest.fixture
-def huey(tmp_path):
-    made = SqliteHuey("app", filename=str(tmp_path / "app.db"), keep_running=True)
+@pytest.fixture(autouse=True)
+def clock_of_rescuer(clocks, monkeypatch):
+    monkeypatch.setattr(rescuer_module, "time", clocks)
+
+
+@pytest.fixture(params=slow_but(["sqlite", "redis"], KINDS))
+def huey(request, make_huey):
+    made = make_huey(request.param, KINDS, keep_running=True)
     made.task(name="job")(lambda: 1)
-    yield made
-    made.storage.close()
+    return made
+
+
+@pytest.fixture(params=slow_but(["redis"], ["memory", *KINDS]))
+def plain(request, make_huey):
+    return make_huey(request.param, {"memory": MemoryHuey, **KINDS})
+
+
+@pytest.fixture
+def state(plain):
+    return state_of(plain)
 
 
 def enqueue(huey):
@@ -133,8 +130,8 @@ def test_a_limit_holds_on_and_keeps_nobody_out_for_an_hour_where_the_clock_is_pu
     counts, now = Counts(), 1_800_000_000.0
 
     def ask(at):
-        asking = Asking(1, f"{at}", at + 60, has_turn=True)
-        return let_in(counts, [rule], asking, at)
+        asking = AdmissionRequest(1, f"{at}", at + 60, has_turn=True)
+        return admit(counts, [rule], asking, at)
 
     assert [ask(now + second) for second in range(10)] == [None] * 10
     now += 10 - HOUR
@@ -148,7 +145,7 @@ def test_a_limit_of_a_model_keeps_nobody_out_though_another_model_was_asked_firs
     counts, now = Counts(), 1_800_000_000.0
 
     def ask(at, *rules):
-        return let_in(counts, rules, Asking(1, f"{at}", at + 60, has_turn=True), at)
+        return admit(counts, rules, AdmissionRequest(1, f"{at}", at + 60, has_turn=True), at)
 
     assert ask(now, of_all, of_one) is None
     assert ask(now - HOUR, of_all) is None
@@ -156,18 +153,77 @@ def test_a_limit_of_a_model_keeps_nobody_out_though_another_model_was_asked_firs
     assert ask(now - HOUR + 62, of_all, of_one) is None
 
 
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_a_limit_counts_on_in_the_storage_whose_clock_was_set(clocks, state, set_by):
+    counters = counters_of(parse_limits("*: 2/min, 3 at once"))
+
+    def ask():
+        need, now = RequestNeed(name=f"{clocks.time()}", read=1, longest_answer=1), state.now()
+        found = acquire(state, counters, need, 60.0, now)
+        return (found.at - now) if isinstance(found, LimitTurn) else found
+
+    first, second = ask(), ask()
+    assert isinstance(ask(), float)
+    first.settle(1, 1)
+    clocks.set_by = set_by
+    if set_by > 0:  # A period may have twice its limit.
+        assert not isinstance(ask(), float)
+    else:
+        assert 0 < ask() < 93  # Behind the turn of the one before.
+        second.settle(1, 1)
+        clocks.passed = 180  # Turns that nobody has come for are over.
+        assert not isinstance(ask(), float)
+
+
+@pytest.mark.parametrize("set_by", [DAY, -DAY])
+def test_a_budget_is_that_of_the_day_that_the_storage_says(clocks, state, set_by):
+    caps, spent = parse_budget("10 tokens per day"), Usage(input_tokens=8)
+
+    def spend():
+        return reserve(state, caps, None, spent, task_id=None, now=state.now())
+
+    spend()
+    clocks.set_by = set_by
+    spend()
+    with pytest.raises(BudgetExceeded):
+        spend()
+    clocks.set_by = 0.0
+    with pytest.raises(BudgetExceeded):
+        spend()
+
+
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_a_unique_job_that_waits_keeps_others_out_wherever_the_clock_is_set(clocks, plain, set_by):
+    job = plain.task(unique=True)(lambda number: number)
+    first = job(1)
+    clocks.set_by = set_by
+    assert is_conflict(job(1))
+    assert plain.execute(plain.dequeue()) == 1
+    assert not is_conflict(job(1))
+    assert first.get() == 1
+
+
+@pytest.mark.parametrize("set_by", [HOUR, -HOUR])
+def test_a_unique_job_that_was_lost_keeps_others_out_until_it_has_been_done(clocks, huey, set_by):
+    job = huey.task(unique=True)(lambda number: number)
+    job(1)
+    task = huey.dequeue()
+    begin_execution(huey, task)
+    clocks.set_by = set_by
+    assert is_conflict(job(1))  # There is a copy of it.
+    assert is_conflict(job(1))
+
+
 def test_what_waits_for_a_slot_that_was_lost_does_not_wait_an_hour_longer():
     (rule,) = parse_limits("*: 1 at once")
     counts, now = Counts(), 1_800_000_000.0
-    assert let_in(counts, [rule], Asking(1, "killed", now + 60), now) is None
+    assert admit(counts, [rule], AdmissionRequest(1, "killed", now + 60), now) is None
     now -= HOUR
-    assert let_in(counts, [rule], Asking(1, "next", now + 60, has_turn=True), now) is not None
-    assert let_in(counts, [rule], Asking(1, "next", now + 121, has_turn=True), now + 61) is None
+    assert admit(counts, [rule], AdmissionRequest(1, "next", now + 60, has_turn=True), now) is not None
+    assert admit(counts, [rule], AdmissionRequest(1, "next", now + 121, has_turn=True), now + 61) is None
 
 
-def test_a_pause_lasts_no_hour_longer(clocks):
-    huey = MemoryHuey("app")
-    state = state_of(huey)
+def test_a_pause_lasts_no_hour_longer(clocks, state):
     request = OutgoingRequest("call", "api.example.com", "m", "live", "account", {})
     pauses.note_pause(state, request, 30.0)
     clocks.set_by = -HOUR
@@ -177,16 +233,15 @@ def test_a_pause_lasts_no_hour_longer(clocks):
 
 
 @pytest.mark.parametrize("set_by", [HOUR, -HOUR])
-def test_the_page_sees_a_worker_that_lives_with_its_next_heartbeat_and_one_that_died(clocks, set_by):
-    huey = MemoryHuey("app")
-    publish_jobs(huey)
-    store = huey.publisher.store
+def test_the_page_sees_a_worker_that_lives_with_its_next_heartbeat_and_one_that_died(clocks, plain, set_by):
+    publish_jobs(plain)
+    store = plain.publisher.store
     store.begin_worker()
     store.heartbeats.beat()
-    assert [row.is_alive for row in read_workers(huey)] == [True]
+    assert [row.is_alive for row in read_workers(plain)] == [True]
     clocks.set_by = set_by
-    assert [row.is_alive for row in read_workers(huey)] == [False]  # as one that died
+    assert [row.is_alive for row in read_workers(plain)] == [False]  # as one that died
     store.heartbeats._due = dict.fromkeys(store.heartbeats._due, 0.0)
     store.heartbeats.beat()
-    assert [row.is_alive for row in read_workers(huey)] == [True]
+    assert [row.is_alive for row in read_workers(plain)] == [True]
     store.end_worker()
