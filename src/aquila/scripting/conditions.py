@@ -1,4 +1,4 @@
-"""What a request must be like for the answers after ``when``."""
+"""The conditions that a request must meet to get the answers after ``when``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from aquila.errors import ConfigError
 from aquila.wire_forms.sent import SentRequest
 
 Wanted: TypeAlias = str | re.Pattern[str]
-"""A text that is contained, whatever its case, or a pattern that is found."""
+"""A text that must be contained, in upper or lower case, or a pattern that must be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """All that is given must hold. Parameters are those of ``Script.when``."""
+    """The conditions of one ``when``; all that are given must hold.
+
+    The fields are the parameters of ``Script.when``.
+    """
 
     text: Wanted | None = None
     last: Wanted | None = None

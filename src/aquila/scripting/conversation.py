@@ -1,4 +1,4 @@
-"""A conversation over a WebSocket whose answers are written by hand. No I/O."""
+"""A conversation over a WebSocket with scripted answers, without I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aquila.wire_forms.conversations.conversation_form import ConversationForm, 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedTurn:
-    """What is told in answer to a question.
+    """The provider's answer to one question.
 
-    ``ending`` says how the conversation ends behind it: ``left`` for a silence in which nothing more is said. None for
-    one that goes on.
+    ``ending``: how the conversation ends after the answer, such as ``left`` for a silence; None for a conversation that
+    continues.
     """
 
     frames: Sequence[Frame]
@@ -25,10 +25,10 @@ class ScriptedTurn:
 
 
 class ScriptedConversation:
-    """Takes the messages of a client, and gives those of the provider, which ``answer`` tells. Not thread-safe.
+    """Takes the messages of a client and returns those of the provider, which come from ``answer``. Not thread-safe.
 
-    The times of frames are milliseconds since their question. ``clock`` gives seconds; it may stand still, as it does
-    in some tests: then what was delivered says how late it is at least.
+    The times of frames are milliseconds since their question. ``clock`` returns seconds. In some tests it stands still;
+    then the time of the latest delivered frame counts as the present.
     """
 
     def __init__(
@@ -41,19 +41,24 @@ class ScriptedConversation:
         self._began = clock()
         self._form = form
         self._answer = answer
+        # The frames that wait for delivery, by lane: answers in different lanes may overlap. Emptied when the client
+        # closes.
         self._lanes: dict[str | None, deque[Frame]] = {}
         self.frame_count = 0
-        """How many messages of the provider there are so far, also those that are not delivered yet."""
-        self._now = 0  # in milliseconds since it has begun
-        self._due = 0  # when the last frame that was given away is to be delivered
+        """How many messages of the provider there are so far, including those that are not delivered yet."""
+        self._now = 0  # in milliseconds since the conversation began; it never goes back
+        self._due = 0  # when the latest frame that ``deliverable`` returned must be delivered, in the same unit
         self._ending: Ending | None = None
         self._closed_by_client: Close | None = None
         self._add(None, form.greet())
 
     def take_sent(self, data: bytes) -> None:
-        """Take a message that the client sends. Raises ``NotUnderstood``, and what ``answer`` raises."""
+        """Read a message of the client.
+
+        Raises ``NotUnderstood`` for one without a meaning here, and errors of ``answer``.
+        """
         if self._ending is not None:
-            return  # nobody listens any more
+            return  # the provider's side has ended
         message = read_message(data)
         if self._form.cancels(message):
             self._cancel(message)
@@ -84,14 +89,15 @@ class ScriptedConversation:
         self._now = max(self._now, round((self._clock() - self._began) * 1000))
 
     def take_close(self, code: int, reason: str) -> None:
-        """Take that the client closes. Nothing more is said."""
+        """Note that the client has closed. What waits for delivery is dropped."""
         self._closed_by_client = Close("client", code, reason)
         self._lanes.clear()
 
     def deliverable(self) -> list[tuple[float, Frame]]:
-        """Return what may be delivered now, each with the seconds to wait before it. Each comes once.
+        """Return the frames that may be delivered now, each once, with the seconds to wait before it.
 
-        Behind a frame that has to wait nothing is given away, for the client may cancel it meanwhile. Lanes take turns.
+        Nothing is returned behind a frame that must wait, because the client may cancel the answer meanwhile. Lanes
+        with frames for the same time take turns.
         """
         self._look_at_clock()
         self._now = max(self._now, self._due)
@@ -99,7 +105,7 @@ class ScriptedConversation:
         while waiting := [lane for lane, frames in self._lanes.items() if frames]:
             lane = min(waiting, key=lambda each: self._lanes[each][0].at)
             frames = self._lanes.pop(lane)
-            self._lanes[lane] = frames  # the last of those that are as early
+            self._lanes[lane] = frames  # to the end of the dict, so that another lane of the same time comes next
             frame = frames.popleft()
             pause = max(0, frame.at - self._now) / 1000
             given.append((pause, frame))
@@ -110,7 +116,7 @@ class ScriptedConversation:
 
     @property
     def ended(self) -> Ending | None:
-        """How it ends, once all before was delivered; None before that."""
+        """How the conversation ends, once everything before was delivered; None until then."""
         if self._closed_by_client is not None:
             return self._closed_by_client
         return None if any(self._lanes.values()) else self._ending

@@ -1,4 +1,4 @@
-"""The calls by which answers are written."""
+"""The methods by which answers are written."""
 
 from __future__ import annotations
 
@@ -24,29 +24,33 @@ from aquila.wire_forms.answer import (
 )
 
 Arguments: TypeAlias = Mapping[str, Any] | str
-"""The arguments of a tool call. A text goes out as it is, also if it is no JSON."""
+"""The arguments of a tool call. A text is sent unchanged, even if it is not JSON."""
 
 GivenCall: TypeAlias = tuple[str, Arguments] | tuple[str, Arguments, str]
-"""A tool call: its name, its arguments, and its id if that matters."""
+"""A tool call: the name of the tool, the arguments, and optionally the id of the call."""
 
 GivenUsage: TypeAlias = tuple[int, int] | WrittenUsage | bool | None
-"""Tokens in and out; None for an estimate, False for an answer that tells none."""
+"""Input and output tokens; None for an estimate, False for an answer that reports none."""
 
 
 _FIELD_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
-"""Clients read other characters each in its own way, or refuse them."""
+"""Printable ASCII: HTTP clients disagree about other characters in header fields."""
 
 
 class Replies(ABC):
-    """Takes answers in the order in which they are to be given. Every call returns the object, so calls chain."""
+    """Takes answers in the order in which they will be given.
+
+    Every method returns the object, so calls can be chained.
+    """
 
     def __init__(self) -> None:
+        # Set by ``reasoning``, and cleared by the next answer, which begins with it.
         self._thought: tuple[str, ...] = ()
 
     @abstractmethod
     def _add(self, answer: Answer) -> None:
-        """Take an answer."""
+        """Append an answer."""
 
     def reply(
         self,
@@ -64,12 +68,13 @@ class Replies(ABC):
         pace: float = 0.0,
         times: int = 1,
     ) -> Self:
-        """Answer with a text, the JSON text of a value, or a text that is streamed in these ``chunks``.
+        """Answer with a ``text``, with a value as JSON text (``json``), or with a text in these ``chunks``.
 
-        A text that is streamed comes word by word. ``tool_calls`` come after it, ``reasoning`` before it. ``usage``
-        are tokens in and out. ``finish`` says why the answer ends (``stop``, ``length``, ``tool_calls``,
-        ``content_filter``, ``refusal``), ``model`` which model it is from. ``first`` is how long the first piece takes
-        in seconds, ``pace`` how long each further one does. It is given ``times`` times. Raises ``ConfigError``.
+        In a stream, a text without ``chunks`` arrives word by word. ``tool_calls`` follow it, ``reasoning`` precedes
+        it. ``usage`` are the input and output tokens. ``finish`` is the finish reason (``stop``, ``length``,
+        ``tool_calls``, ``content_filter``, ``refusal``), ``model`` the model that the answer names, ``headers`` further
+        header fields. The first piece arrives after ``first`` seconds, each further one after ``pace`` seconds. The
+        answer is given ``times`` times. Raises ``ConfigError`` for a wrong value.
         """
         given = [name for name, value in (("text", text), ("json", json), ("chunks", chunks)) if value is not None]
         calls = tuple(_read_call(call) for call in tool_calls)
@@ -98,9 +103,9 @@ class Replies(ABC):
         return self._take(answer, times)
 
     def tool_call(self, name: str, arguments: Arguments | None = None, /, **fields: Any) -> Self:
-        """Answer with a call of a tool. Its arguments are given by name, or as a mapping.
+        """Answer with a call of the tool ``name``. Its arguments are given by name, or as a mapping.
 
-        As a text they go out as they are, for a model that writes broken JSON. Raises ``ConfigError``.
+        As a text they are sent unchanged, to imitate a model that writes broken JSON. Raises ``ConfigError``.
         """
         if arguments is not None and fields:
             raise ConfigError(f"tool_call({name!r}): give the arguments by name or as a mapping, not both")
@@ -122,7 +127,7 @@ class Replies(ABC):
         return self._take(Answer(refusal=_read_text("refuse", text)))
 
     def reasoning(self, text: str) -> Self:
-        """Let the next answer begin with what the model thought. Without a next one that is all it says.
+        """Let the next answer begin with this reasoning. Without a next one, an answer consists of the reasoning only.
 
         Raises ``ConfigError``.
         """
@@ -167,7 +172,8 @@ class Replies(ABC):
     ) -> Self:
         """Answer with an error status, in the provider's own form.
 
-        ``retry_after`` is in seconds, or the text of the header field. ``times`` says how often. Raises
+        ``status``: from 400 to 599. ``message``, ``type`` and ``code`` fill the provider's error object.
+        ``retry_after`` is in seconds, or the text of the header field. The answer is given ``times`` times. Raises
         ``ConfigError``.
         """
         if not isinstance(status, int) or not 400 <= status < 600:
@@ -195,17 +201,17 @@ class Replies(ABC):
         return self
 
     def _finish_thought(self) -> None:
-        """Make an answer of reasoning that nothing followed."""
+        """Make an answer of reasoning that no other answer followed."""
         if self._thought:
             self._take(Answer())
 
 
 MOST_TIMES = 10_000
-"""So often can an answer be written at once."""
+"""The greatest value of ``times``, which guards against a list that fills the memory."""
 
 
 def describe_answer(answer: Answer) -> str:
-    """Return an answer as the call that writes it, shortened."""
+    """Return an answer as the call that writes it, shortened, for messages."""
     if answer.error is not None:
         return f"error({answer.error.status})"
     if answer.vectors:

@@ -1,4 +1,4 @@
-"""A script: which written answer a request gets."""
+"""A script: decides which written answer a request gets."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from aquila.wire_forms.sent import SentRequest
 from aquila.wire_forms.table import find_wire_form, read_request
 
 Unused = Literal["fail", "warn", "ignore"]
-"""What an answer is that nobody asked for."""
+"""How an answer counts that no request got."""
 
 
 class ScriptedAnswer(NamedTuple):
-    """The answer to a request. ``last`` says that no other answer to the same request follows it."""
+    """The answer to a request. ``last``: no other answer to the same request follows it."""
 
     response: RecordedResponse
     last: bool
 
 
 class Rule(Replies):
-    """The answers to requests that are like its conditions. They come in order, and the last one repeats.
+    """The answers to requests that meet its conditions. They are given in order, and the last one repeats.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -45,13 +45,13 @@ class Rule(Replies):
         self.conditions = conditions
         self.answers: list[Answer] = []
         self.given = 0
-        """How many answers were given."""
+        """How many answers were given. The script counts it, under its lock."""
 
     def _add(self, answer: Answer) -> None:
         self.answers.append(answer)
 
     def next_for(self, form: WireForm) -> tuple[Answer, bool] | None:
-        """Return the next answer that a request of a form can take, and whether it is the last. None if it has none."""
+        """Return the next answer, and whether it is the last; None if there is none or it does not fit ``form``."""
         self._finish_thought()
         if not self.answers:
             return None
@@ -60,12 +60,12 @@ class Rule(Replies):
 
     @property
     def left(self) -> list[Answer]:
-        """The answers that nobody has asked for yet."""
+        """The answers that no request has got yet."""
         return self.answers[self.given :]
 
 
 class _Next(NamedTuple):
-    """The answer that a request gets next, whether it is the last one that it can get, and the rule that gives it."""
+    """The answer that a request gets next, whether it is the last one, and its rule; no rule for one in the queue."""
 
     answer: Answer
     last: bool
@@ -73,10 +73,11 @@ class _Next(NamedTuple):
 
 
 class Script(Replies):
-    """Answers written by hand, for whatever client asks, in its provider's own wire form.
+    """Answers written by hand, for any client, in the wire form of its provider.
 
-    Answers are given in the order in which they were written, each once, to requests that can take them. Those after
-    ``when`` come before them. Threads may ask at once.
+    Answers are given in the order in which they were written, each once, to requests that they fit. Answers after
+    ``when`` take precedence. Any thread may call the methods: ``_lock`` guards all state, which lives as long as the
+    script.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -91,22 +92,23 @@ class Script(Replies):
     def __init__(self) -> None:
         super().__init__()
         self.unused: Unused | None = None
-        """What an answer is that nobody asked for: ``fail``, ``warn`` or ``ignore``. None for what the settings say."""
+        """How an answer counts that no request got: ``fail``, ``warn`` or ``ignore``; None for the setting."""
         self._queue: deque[Answer] = deque()
         self._rules: list[Rule] = []
         self._requests: list[SentRequest] = []
         self._numbers = itertools.count(1)
-        # The last answer to a request that failed: a client that asks again all the same gets it again.
+        # The last answer to each request, if that was an error, by URL and body: a client that retries gets it again.
         self._failures: dict[tuple[str, bytes], Answer] = {}
-        # Those that the provider would keep, by their numbers, with what got them.
+        # The answers that the provider would store, by their numbers, with their requests; a client may retrieve them.
         self._kept: dict[int, tuple[Answer, SentRequest]] = {}
-        # The answers whose place a fault took, by their identity.
+        # The answers that a fault replaced, by ``id()``; the values keep them alive, so that no id is used again.
         self._asked_for: dict[int, Answer] = {}
-        # Those that a program may have taken in spite of the fault, for the request alone if it comes again.
+        # The answers replaced by a fault that a program may take for an answer, by URL and body of their requests. Each
+        # is kept for the same request, if it comes again; other requests get what follows it.
         self._promised: dict[tuple[str, bytes], Answer] = {}
         self._lock = threading.RLock()
         self.given = 0
-        """How many requests were answered."""
+        """How many requests were answered, without those that met a fault."""
 
     def _add(self, answer: Answer) -> None:
         with self._lock:
@@ -124,10 +126,10 @@ class Script(Replies):
     ) -> Rule:
         """Answer requests by their content, any number of times: ``when("summarise", model="gpt-*").reply("Short.")``.
 
-        ``text`` is held by any message, ``last`` by the last one, ``system`` by the instructions; each is a text,
-        whatever its case, or a compiled pattern. ``model`` and ``tool``, one that is offered, may have ``*``. ``where``
-        is a function of the request. All that is given must hold. Of several that hold the first one answers. Raises
-        ``ConfigError``.
+        ``text`` must occur in any message, ``last`` in the last one, ``system`` in the instructions; each is a text,
+        compared without case, or a compiled pattern. ``model``, and ``tool``, a tool that is offered, may contain
+        ``*``. ``where`` is a function of the request. All that are given must hold. Of several rules that hold, the
+        first answers. Raises ``ConfigError``.
         """
         rule = Rule(Conditions(text, last, system, model, tool, where))
         with self._lock:
@@ -136,12 +138,12 @@ class Script(Replies):
 
     @property
     def requests(self) -> Sequence[SentRequest]:
-        """The requests so far, in the order in which they came, also those that it did not answer."""
+        """The requests so far, in the order in which they arrived, including those without an answer."""
         return tuple(self._requests)
 
     @property
     def left(self) -> Sequence[str]:
-        """The answers that nobody has asked for yet, as the calls that wrote them."""
+        """The answers that no request has got yet, as the calls that wrote them."""
         with self._lock:
             self._finish_thought()
             rows = [("", answer) for answer in self._queue]
@@ -149,7 +151,10 @@ class Script(Replies):
             return [f"{when}{describe_answer(answer)}" for when, answer in rows if id(answer) not in self._asked_for]
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
-        """Return the answer to a request, or None if it has none. Raises what a function of ``when`` raises."""
+        """Return the answer to a request and count it; None if there is none.
+
+        Raises errors of functions in ``when``.
+        """
         form, sent = read_request(request)
         with self._lock:
             self._requests.append(sent)
@@ -170,7 +175,7 @@ class Script(Replies):
         return ScriptedAnswer(form.answer(answer, sent, number), last)
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
-        """Return the answer that a request would get, and give none. None if it has none."""
+        """Return the answer that a request would get, without counting it; None if there is none."""
         form, sent = read_request(request)
         if form is None:
             return None
@@ -181,7 +186,7 @@ class Script(Replies):
         return None if found is None else form.answer(found.answer, sent, self.given + 1)
 
     def may_answer(self, request: RecordedRequest) -> bool:
-        """Whether it has an answer that a request in this form can take, whatever the request says."""
+        """Whether some answer fits the form of a request, whatever its content."""
         form = find_wire_form(request)
         if form is None:
             return False
@@ -201,10 +206,10 @@ class Script(Replies):
     def note_fault(
         self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Take note of a request that met a fault. Its answer was asked for, and is still to be given.
+        """Note a request that met a fault. Its answer counts as asked for, and will still be given.
 
-        ``is_answer`` says that a program may have taken what came for an answer, and go on. The good one is then kept
-        for this request, and others get what follows it.
+        ``is_answer``: the program may take the faulted response for an answer, and continue. The good one is then kept
+        for this request, and other requests get the answers after it.
         """
         form, sent = read_request(request)
         with self._lock:
@@ -224,6 +229,7 @@ class Script(Replies):
         for rule in self._rules:
             if rule.conditions.find_difference(sent) is None and (found := rule.next_for(form)) is not None:
                 return _Next(*found, rule)
+        # Two are enough to know whether the first is the last.
         fitting = [*itertools.islice((answer for answer in self._queue if fits(answer, form)), 2)]
         return _Next(fitting[0], len(fitting) == 1, None) if fitting else None
 
@@ -243,7 +249,7 @@ class Script(Replies):
             self._queue.remove(found.answer)
 
     def explain(self, request: RecordedRequest) -> str:
-        """Say for people why nothing answers a request: what it is, and what was left."""
+        """Return a message that describes a request without an answer, and the answers that are left."""
         form, sent = read_request(request)
         lines = [f"  request    {sent.url if sent.url.startswith('ws') else f'{sent.method} {sent.url}'}"]
         if form is None:
@@ -284,7 +290,7 @@ _ASKED = {
 
 
 def fits(answer: Answer, form: WireForm) -> bool:
-    """Whether a request of a form can take an answer. An error answers whatever asks a model to work."""
+    """Whether an answer fits a wire form. An answer without a kind, such as an error, fits messages and embeddings."""
     if answer.kind is None:
         return form.kind in ("message", "embeddings")
     return answer.kind == form.kind and (form.has_tools or not answer.calls)

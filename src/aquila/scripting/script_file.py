@@ -1,4 +1,4 @@
-"""Scripts as files: YAML in the words of the calls.
+"""Scripts as YAML files, whose keys are the names of the methods.
 
 ::
 
@@ -31,7 +31,10 @@ _Path = tuple[str | int, ...]
 
 
 def load_script(path: Path) -> Script:
-    """Return the script in a file. Raises ``FileNotFoundError``, and ``ConfigError`` with the line of a mistake."""
+    """Return the script in a file.
+
+    Raises ``FileNotFoundError``, or ``ConfigError`` that names the line of a mistake.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -42,11 +45,12 @@ def load_script(path: Path) -> Script:
 
 
 def read_script(data: bytes, *, source: str) -> Script:
-    """Return the script in the bytes of a file. ``source`` is its name. Raises ``ConfigError``."""
+    """Return the script in the bytes of a file. ``source`` names the file in messages. Raises ``ConfigError``."""
     try:
         tree = parser.load_tree(data, source=source)
     except CassetteCorrupt as error:
-        raise ConfigError(str(error).removesuffix(f". {advice_for(data)}")) from error  # that is about cassettes
+        # The YAML reader's advice is about cassettes, so it is cut off.
+        raise ConfigError(str(error).removesuffix(f". {advice_for(data)}")) from error
     try:
         return _read_document(tree)
     except _Mistake as mistake:
@@ -55,7 +59,7 @@ def read_script(data: bytes, *, source: str) -> Script:
 
 
 class _Mistake(Exception):
-    """``what`` is wrong in a file, at which ``path`` in its document."""
+    """A mistake in a file: ``what`` is wrong, and the ``path`` to it in the document."""
 
     def __init__(self, what: str, path: _Path) -> None:
         super().__init__(what)
@@ -135,11 +139,12 @@ def _call(write: Callable[[], Any], path: _Path) -> Any:
     try:
         return write()
     except (ConfigError, TypeError) as error:  # a wrong word, or a wrong value
+        # Python writes "Replies.reply() got an unexpected …"; the class means nothing to the author of a file.
         raise _Mistake(re.sub(r"^\w+\.(?=\w+\()", "", str(error)), path) from error
 
 
 def _write_with(name: str) -> Callable[[Replies, Any], Any]:
-    """Return what calls a method: with the fields of a mapping, the items of a list, or one value."""
+    """Return a function that calls the method ``name`` with a mapping's fields, a list's items, or one value."""
 
     def write(replies: Replies, value: Any) -> Any:
         method = getattr(replies, name)
@@ -157,7 +162,7 @@ def _write_embed(replies: Replies, value: Any) -> Any:
 
 
 def _read_calls(value: Any) -> list[Any]:
-    """Tool calls: a mapping of names to arguments, or a list of such mappings."""
+    """Return tool calls that are written as a mapping of names to arguments, or as a list of such mappings."""
     mappings = value if isinstance(value, list) else [value]
     if not all(isinstance(each, dict) for each in mappings):
         raise ConfigError("a tool call is a name and its arguments, as in {get_weather: {city: Rome}}")
@@ -170,7 +175,7 @@ _WORDS: Mapping[str, Callable[[Replies, Any], Any]] = {
     "tool_call": lambda replies, value: replies.tool_calls(*_read_calls(value)),
     "tool_calls": lambda replies, value: replies.tool_calls(*_read_calls(value)),
 }
-"""What an answer may be: the words of ``Replies``."""
+"""The keys of an answer, each with the function that writes it."""
 
 
 def _list_of(tree: Tree, path: _Path) -> list[Tree]:
@@ -180,7 +185,7 @@ def _list_of(tree: Tree, path: _Path) -> list[Tree]:
 
 
 def _plain(tree: Tree) -> Any:
-    """The plain value of a tree: numbers as such."""
+    """Return the plain value of a tree, in which numbers are still texts."""
     if isinstance(tree, Number):
         return int(tree) if re.fullmatch(r"-?\d+", tree) else float(tree)
     if isinstance(tree, dict):

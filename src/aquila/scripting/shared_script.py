@@ -1,7 +1,7 @@
-"""A script for the processes of one run: the one that wrote it decides, and the others ask it.
+"""A script for all processes of one run: the process that wrote it decides, and the others ask that process.
 
-They ask over a socket of the machine, in messages of plain data. Its name follows from the key that the processes of a
-run share, so nothing that comes over a queue says whom a worker asks.
+They ask over a local socket, in messages of plain data. The name of the socket is derived from the key that the
+processes of a run share, so no message of a queue can name the process that a worker asks.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from aquila.scripting.script import ScriptedAnswer
 _CODEC = MsgpackCodec(tables=False)
 
 _ANSWERED, _ANSWERED_LAST, _NOTHING, _YES, _EXPLAINED, _FAILED = b"a", b"l", b"n", b"y", b"e", b"!"
-"""What a reply is: its first byte."""
+"""The first byte of a reply, which tells its kind."""
 
 _FAILURE, _ANSWER = "note of a failure", "note of an answer"
-"""What a message wants that tells of a fault."""
+"""The ``wants`` of messages that report a fault."""
 _GIVEN = "note of what was given"
-"""What a message wants that tells of an answer of the script."""
+"""The ``wants`` of a message that reports an answer of the script."""
 
 
 class AnswersRequests(Protocol):
-    """A script, wherever it is."""
+    """A script, in this process or in another."""
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
-        """Return the answer to a request, or None if it has none."""
+        """Return the answer to a request and count it; None if there is none."""
 
     def explain(self, request: RecordedRequest) -> str:
-        """Say for people why nothing answers a request."""
+        """Return a message that says why nothing answers a request."""
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
         """Return the answer that a request would get, and give none. None if it has none."""
@@ -51,16 +51,16 @@ class AnswersRequests(Protocol):
     def note_fault(
         self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Take note of a request that met a fault, which a program may take for an answer if it ``is_answer``.
+        """Note a request that met a fault. ``is_answer``: the program may take the faulted response for an answer.
 
-        ``met`` is what came in the place of the answer, and ``fault`` names what it met.
+        ``met`` is the interaction with the faulted response, and ``fault`` names the fault.
         """
 
 
 class SharedAnswer(NamedTuple):
-    """What another process got from the script of a scope of this one, or with which ``fault`` it met its answer.
+    """An answer that another process got from a script of this one, or the ``fault`` that it met instead.
 
-    ``job`` is the id of the job that asked, if there is one.
+    ``scope`` is the id of the script's scope, ``job`` the id of the job that asked, empty if there is none.
     """
 
     scope: str
@@ -71,7 +71,7 @@ class SharedAnswer(NamedTuple):
 
 
 class ScriptUnreachable(AquilaError):
-    """The process that wrote a script cannot be asked, or could not decide."""
+    """The process that wrote a script cannot be reached, or could not decide."""
 
 
 def _address_of(key: str, token: str) -> str:
@@ -80,11 +80,13 @@ def _address_of(key: str, token: str) -> str:
 
 
 class ScriptServer:
-    """Answers what other processes of the run ask about the scripts of this one.
+    """Answers the questions of other processes of the run about the scripts of this one.
 
-    ``find_script`` finds the script of a scope by the scope's id, or that of a cassette by its name too; it raises
-    ``LookupError`` for a scope that is unknown. ``key`` is that of the run. Others need ``token`` besides.
-    ``note_answer`` takes down what they say that they got: only they know which secrets are in it.
+    ``find_script`` returns the script of a scope by the scope's id, or of a cassette in it by its name too; it raises
+    ``LookupError`` for an unknown scope. ``key`` is the key of the run. Other processes need ``token``, too.
+    ``note_answer`` gets the answers that they report: only they know which secrets are in them.
+
+    The accepting thread, and one for each question, are daemon threads: they end with the process, or after ``close``.
     """
 
     def __init__(
@@ -100,16 +102,17 @@ class ScriptServer:
         threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering, and close the socket."""
         self._listener.close()
 
     def _serve(self) -> None:
         while True:
             try:
                 asking = self._listener.accept()
+            # A stranger without the key, or a process that was killed while it connected; the next may be good.
             except (AuthenticationError, EOFError, ConnectionError):
                 continue
-            except OSError:  # closed
+            except OSError:  # close() has closed the listener
                 return
             threading.Thread(target=self._answer, args=(asking,), name="aquila-script", daemon=True).start()
 
@@ -145,7 +148,8 @@ class ScriptServer:
                 response = script.peek(request)
                 return _NOTHING if response is None else _ANSWERED + _pack(Interaction(request, response))
             answer = script.decide(request)
-        except Exception as error:  # noqa: BLE001  of a function of the test's, or a message that is none
+        # A test's own function may raise anything, and a message may be malformed; the asker gets the reason.
+        except Exception as error:  # noqa: BLE001
             return _FAILED + reason_of(error).encode()
         if answer is None:
             return _NOTHING
@@ -158,10 +162,13 @@ class ScriptServer:
 
 
 class RemoteScript:
-    """The script of a scope of another process, or of a cassette there. ``token`` is that of its server.
+    """The script of a scope in another process, or of a cassette in that scope.
 
-    ``find_job`` says for which job this context asks; the empty text for none. ``make_note`` makes of what was answered
-    what may be told to others: without the secrets of this process. It returns None where nobody wants to be told.
+    ``key`` is the key of the run, ``token`` that of the other process's ``ScriptServer``, ``scope`` the id of the
+    scope.
+
+    ``find_job`` returns the id of the job in whose context the request is sent, an empty text for none. ``make_note``
+    returns an interaction without the secrets of this process, to be reported; None if it need not be reported.
     """
 
     def __init__(
@@ -182,34 +189,34 @@ class RemoteScript:
         self._scope = scope
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
-        """Return the answer to a request, or None if it has none. Raises ``ScriptUnreachable``."""
+        """Return the answer to a request and count it; None if there is none. Raises ``ScriptUnreachable``."""
         kind, content = self._ask("answer", _as_interaction(request))
         if kind == _NOTHING:
             return None
         answer = ScriptedAnswer(_unpack_one(content).response, kind == _ANSWERED_LAST)
         note = self._make_note(Interaction(request, answer.response))
         if note is not None:
-            with contextlib.suppress(ScriptUnreachable):  # the answer is good, whoever hears of it
+            with contextlib.suppress(ScriptUnreachable):  # the answer is good even if the report is lost
                 self._ask(_GIVEN, note, last=answer.last)
         return answer
 
     def explain(self, request: RecordedRequest) -> str:
-        """Say for people why nothing answers a request. Raises ``ScriptUnreachable``."""
+        """Return a message that says why nothing answers a request. Raises ``ScriptUnreachable``."""
         return self._ask("explanation", _as_interaction(request))[1].decode()
 
     def peek(self, request: RecordedRequest) -> RecordedResponse | None:
-        """Return the answer that a request would get, and give none. Raises ``ScriptUnreachable``."""
+        """Return the answer that a request would get, without counting it. Raises ``ScriptUnreachable``."""
         kind, content = self._ask("preview", _as_interaction(request))
         return None if kind == _NOTHING else _unpack_one(content).response
 
     def may_answer(self, request: RecordedRequest) -> bool:
-        """Whether it has an answer that a request in this form can take. Raises ``ScriptUnreachable``."""
+        """Whether some answer fits the form of a request. Raises ``ScriptUnreachable``."""
         return self._ask("offer", _as_interaction(request))[0] == _YES
 
     def note_fault(
         self, request: RecordedRequest, *, is_answer: bool, met: Interaction | None = None, fault: str = ""
     ) -> None:
-        """Take note of a request that met a fault. Raises ``ScriptUnreachable``."""
+        """Note a request that met a fault. Raises ``ScriptUnreachable``."""
         note = self._make_note(met) if met is not None else None
         sent = _as_interaction(request)
         self._ask(_ANSWER if is_answer else _FAILURE, sent, *(() if note is None else (note,)), fault=fault)

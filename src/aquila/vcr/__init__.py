@@ -1,8 +1,9 @@
-"""vcrpy's call on Aquila's recorder: change ``import vcr`` to ``from aquila import vcr``, and a module has moved.
+"""vcrpy's interface on Aquila's recorder: to migrate a module, change ``import vcr`` to ``from aquila import vcr``.
 
-``use_cassette``, ``VCR`` and the cassettes that they give take and have what those of vcrpy do. Requests are recorded,
-replayed, guarded and redacted as everywhere in Aquila. What of vcrpy means nothing here is named once, at the end of a
-test run, and fails nothing. ``docs/migrating.md`` says what differs. Needs the extra ``vcr``.
+``use_cassette``, ``VCR`` and their cassettes have the options, attributes and methods of vcrpy's. Requests are
+recorded, replayed, guarded and redacted as everywhere in Aquila. Options of vcrpy that have no effect here are named
+once, at the end of a test run, and cause no failure. ``docs/migrating.md`` lists the differences. Needs the extra
+``vcr``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from aquila.vcr.recorder import VCR  # noqa: E402
 __all__ = ["VCR", "Cassette", "CassetteBlock", "Request", "default_vcr", "mode", "use_cassette"]
 
 default_vcr = VCR()
-"""The recorder of ``use_cassette``: its attributes are the options of every cassette that names none."""
+"""The recorder of ``use_cassette``. Its attributes are the options of each cassette that does not give its own."""
 
 use_cassette = default_vcr.use_cassette
 """vcrpy's call on ``default_vcr``: record or replay in a block, or for each call of a function."""

@@ -1,4 +1,4 @@
-"""``vcr.use_cassette``: a block, or a decorator, that uses a cassette of Aquila as vcrpy's call asks for it."""
+"""``vcr.use_cassette``: a block or a decorator that uses a cassette of Aquila with the options of vcrpy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TITLE = "vcr.use_cassette"
 
 
 class PlanMaker(Protocol):
-    """Says how a cassette is used, of a function if it has no path of its own."""
+    """Makes the plan of a cassette. A cassette without a path is named after the decorated ``function``."""
 
     def __call__(self, function: Callable[..., Any] | None = None) -> CassettePlan:
         """Return the plan."""
@@ -28,8 +28,8 @@ class PlanMaker(Protocol):
 class CassetteBlock(ScopeBlock[Cassette]):
     """A cassette for a block (``with`` or ``async with``), or for each call of the function that it decorates.
 
-    ``make_plan`` is asked anew each time. ``injects`` says that a decorated function gets the cassette as its first
-    argument. A block gives a ``Cassette``.
+    ``make_plan`` is called for each block and each call, so options that have changed since take effect. ``injects``: a
+    decorated function gets the cassette as its first argument. Entering a block returns a ``Cassette``.
 
     Examples:
         >>> from aquila import vcr
@@ -74,7 +74,8 @@ class CassetteBlock(ScopeBlock[Cassette]):
 
 
 def _inject(function: Any, make_block: Callable[[], CassetteBlock]) -> Any:
-    """Call a function, or a method, with the cassette as its first argument."""
+    # wrapt keeps the signature and the kind of a function, and passes ``self`` of a method separately.
+    """Return ``function`` so that each call gets the cassette as its first argument, after ``self`` of a method."""
 
     @wrapt.decorator
     def injected(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -94,7 +95,7 @@ async def _await_within(block: CassetteBlock, function: Any, args: Any, kwargs: 
 
 
 def _generate_within(block: CassetteBlock, function: Any) -> Any:
-    """A generator function that is called with the cassette, which is open while its body runs."""
+    """Return a generator function that gets the cassette as first argument and keeps it open while its body runs."""
     scope, cassette = block._make_scope()
     given = (function.__self__,) if inspect.ismethod(function) else ()
     body = functools.partial(getattr(function, "__func__", function), *given, cassette)

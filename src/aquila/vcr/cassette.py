@@ -1,4 +1,4 @@
-"""What a program holds of a cassette: everything that vcrpy's has, over a session of Aquila."""
+"""The cassette that a program gets: vcrpy's interface, over a session of Aquila."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from aquila.vcr.plans import CassettePlan
 class Cassette:
     """A cassette in use.
 
-    Its requests and responses are those that the file held, then those that were recorded, as they are stored: without
-    secrets, and with the header fields that Aquila keeps. Without a cassette (live) there are none.
+    Its requests and responses are first those of the file, then new ones, in the form in which they are stored: without
+    secrets, and with only the header fields that Aquila keeps. With the transport ``live`` there are none.
 
     Examples:
         >>> from aquila import vcr
@@ -37,7 +37,7 @@ class Cassette:
         self._scope = scope
         self._plan = plan
         self.used = UsedCassette(scope)
-        """The same cassette as Aquila's own fixtures give it."""
+        """The same cassette as Aquila's own fixtures present it."""
 
     @property
     def path(self) -> str:
@@ -45,12 +45,13 @@ class Cassette:
         return str(self._plan.files.own)
 
     @property
+    # vcrpy keeps the path here, and users read it.
     def _path(self) -> str:
         return self.path
 
     @property
     def record_mode(self) -> RecordMode:
-        """The record mode that was asked for."""
+        """The record mode that the program chose, or vcrpy's default."""
         return self._plan.record_mode
 
     @property
@@ -60,7 +61,7 @@ class Cassette:
 
     @property
     def rewound(self) -> bool:
-        """Whether there were recordings before."""
+        """Whether the cassette existed before it was used."""
         return self._plan.files.exists
 
     @property
@@ -90,7 +91,7 @@ class Cassette:
 
     @property
     def play_counts(self) -> Counter[int]:
-        """How often each recording was played, by its place among the requests."""
+        """How often each recording was played, by its index among the requests."""
         return Counter({number: count for number, count in enumerate(self._play_counts()) if count})
 
     @property
@@ -114,7 +115,7 @@ class Cassette:
         return found
 
     def can_play_response_for(self, request: Any) -> bool:
-        """Whether a recording would answer a request now."""
+        """Whether a recording would answer this request of vcrpy's now."""
         return request in self and self.record_mode != RecordMode.ALL
 
     def __contains__(self, request: object) -> bool:

@@ -1,4 +1,4 @@
-"""Requests and answers as functions that were written for vcrpy know them, and back."""
+"""Converts requests and answers to the objects that functions written for vcrpy expect, and back."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, Reco
 
 
 def to_vcr_request(request: RecordedRequest) -> Any:
-    """Return a request as one of vcrpy. It may be changed: it is made anew each time."""
+    """Return a request as vcrpy's object. The caller may change it: each call returns a new one."""
     return Request(request.method, request.url, request.body, _first_of_each(request.headers))
 
 
 @lru_cache(maxsize=256)
 def compared_form(request: RecordedRequest) -> Any:
-    """Return a request as one of vcrpy that only matchers see: the same object for the same request."""
+    # A matcher compares each request with many recordings. Only matchers get these objects, and they change none; the
+    # cache lives as long as the process and holds the latest 256.
+    """Return a request as vcrpy's object, for matchers only: the same object for equal requests."""
     return to_vcr_request(request)
 
 
 def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest:
-    """Return what ``original`` has become. It is the same object if nothing of it was changed."""
+    """Return the request that vcrpy's object ``changed`` describes; ``original`` itself if nothing was changed."""
     fields = _changed_headers(dict(changed.headers), original.headers)
     method, url = str(changed.method), str(changed.uri)
     body = _to_bytes(changed.body, fields)
@@ -40,12 +42,12 @@ def from_vcr_request(changed: Any, original: RecordedRequest) -> RecordedRequest
 
 
 def request_from_vcr(request: Any) -> RecordedRequest:
-    """Return a request of vcrpy, such as a program has made or a file holds."""
+    """Return the recorded form of a request of vcrpy, which a program has made or a file holds."""
     return from_vcr_request(request, RecordedRequest("", "", (), b""))
 
 
 def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
-    """Return an answer as vcrpy has it. It may be changed: it is made anew each time."""
+    """Return an answer in vcrpy's form. The caller may change it: each call returns a new one."""
     headers: dict[str, list[str]] = {}
     for name, value in response.headers:
         headers.setdefault(name, []).append(value)
@@ -57,9 +59,13 @@ def to_vcr_response(response: RecordedResponse) -> dict[str, Any]:
 
 
 def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) -> RecordedResponse:
-    """Return what ``original`` has become. Its chunks and their times stay if its body was not changed."""
+    """Return the answer that ``changed`` describes.
+
+    Chunks and times of ``original`` stay if its body was not changed.
+    """
     fields = tuple((str(name).lower(), value) for name, value in _pairs(changed.get("headers") or {}))
     status = changed.get("status")
+    # Stubs of vcrpy for httpx, in older versions, wrote "status_code" and "content" instead.
     code = int(status["code"] if isinstance(status, Mapping) else changed["status_code"])
     content = changed.get("body", changed.get("content"))
     body = _to_bytes(content.get("string") if isinstance(content, Mapping) else content, ())
@@ -72,7 +78,7 @@ def from_vcr_response(changed: Mapping[str, Any], original: RecordedResponse) ->
 
 
 def response_from_vcr(response: Mapping[str, Any]) -> RecordedResponse:
-    """Return an answer of vcrpy, such as a file holds."""
+    """Return the recorded form of an answer of vcrpy, which a file holds."""
     return from_vcr_response(response, RecordedResponse(0))
 
 
@@ -84,7 +90,11 @@ def _first_of_each(headers: Headers) -> dict[str, str]:
 
 
 def _changed_headers(now: Mapping[Any, Any], before: Headers) -> Headers:
-    """Fields after a change. One that was sent several times is as it was unless its first value is another."""
+    """Return the header fields after a change.
+
+    vcrpy's headers hold one value for each name. A field that was sent several times keeps all its values, unless the
+    first of them was changed.
+    """
     left = {_text_of(name).lower(): _text_of(value) for name, value in now.items()}
     first, kept = _first_of_each(before), []
     for name, value in before:
@@ -107,7 +117,7 @@ def _text_of(value: Any) -> str:
 
 
 def _to_bytes(body: Any, headers: Headers) -> bytes:
-    """A body as the bytes that are compared. Filters may have put a text or a value in their place."""
+    """Return a body as bytes. A filter may have replaced it by a text, a file, an iterator or a JSON value."""
     if body is None:
         return b""
     if isinstance(body, str):

@@ -1,4 +1,4 @@
-"""What vcrpy's matchers become: parts of a request that Aquila compares, or a comparison in pairs."""
+"""Translates vcrpy's matchers: to parts of a request that Aquila compares, or to a comparison of two requests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from aquila.recording.sessions.filters import Comparison
 from aquila.vcr.forms import compared_form
 
 DEFAULT = ("method", "scheme", "host", "port", "path", "query")
-"""The matchers of a recorder of vcrpy that was told of none. They do not compare contents."""
+"""vcrpy's default matchers. They do not compare bodies."""
 
+# Aquila's part "host" includes the port, so vcrpy's matcher of the port adds nothing.
 _PARTS: dict[Any, tuple[str, ...]] = {
     known.method: ("method",),
     known.scheme: ("scheme",),
@@ -29,21 +30,21 @@ _PARTS: dict[Any, tuple[str, ...]] = {
 
 
 def parts_of(matchers: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
-    """Return the parts that some matchers compare, as far as parts say it. There is always one."""
+    """Return the parts that the matchers compare, without the program's own matchers. There is always at least one."""
     parts = dict.fromkeys(part for matcher in matchers for part in _PARTS.get(matcher, ()))
     return tuple(parts) or ("method", "path")
 
 
 def with_content(matchers: Sequence[Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """Return matchers that compare contents too."""
+    """Return the matchers, with one that compares bodies if there is none."""
     compares = known.body in matchers or known.raw_body in matchers
     return list(matchers) if compares else [*matchers, known.body]
 
 
 def comparison_of(matchers: Sequence[Callable[..., Any]]) -> Comparison | None:
-    """Return what compares two requests where parts do not say it, or None where they do.
+    """Return a comparison of two requests where parts are not enough, or None where they are.
 
-    That is for matchers of the program's own, and where a host is compared without its port or a port without its host.
+    They are not enough for matchers of the program's own, and where only one of host and port is compared.
     """
     own = any(matcher not in _PARTS for matcher in matchers)
     is_address_split = known.uri not in matchers and (known.host in matchers) != (known.port in matchers)

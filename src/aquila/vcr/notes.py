@@ -1,4 +1,4 @@
-"""What of vcrpy means nothing here: named once, and nothing fails for it."""
+"""Notes about options of vcrpy that have no effect here. Each is given once, and causes no failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MEANINGLESS: Mapping[str, str] = {
     "custom_patches": "clients are caught closer to the network; see docs/any-client.md",
     "skip_patchers": "clients are caught closer to the network; see docs/any-client.md",
 }
-"""Options of vcrpy that have nothing to do here, each with what does it instead."""
+"""Options of vcrpy without an effect, each with what Aquila does instead."""
 
 
 def note_meaningless(options: Mapping[str, Any], known: Container[str]) -> None:
-    """Name what of some options means nothing here, or is not among the ``known`` ones."""
+    """Note those ``options`` that have no effect here, or are not among the ``known`` ones."""
     for name, value in options.items():
         if name in MEANINGLESS and value:
             note_once(f"vcr: {name} has no effect: {MEANINGLESS[name]}")
@@ -25,7 +25,7 @@ def note_meaningless(options: Mapping[str, Any], known: Container[str]) -> None:
 
 
 def note_serializer(name: str) -> None:
-    """Name a serializer of the program's own that is to write cassettes."""
+    """Note that a serializer of the program's own does not write cassettes."""
     if name not in ("yaml", "json"):
         note_once(
             f"vcr: the serializer {name} has no effect beyond reading: cassettes are written in Aquila's own format"
@@ -33,12 +33,13 @@ def note_serializer(name: str) -> None:
 
 
 def note_reading_only(method: str) -> None:
-    """Name a method of vcrpy after which files are read, and never written."""
+    """Note that a ``method`` of vcrpy affects only how files are read."""
     note_once(f"vcr: {method} has no effect beyond reading: cassettes are written in Aquila's own format")
 
 
 def note_once(sentence: str) -> None:
-    """Say a sentence at the end of a test run, once. Outside of one, log it."""
+    # The notes belong to the run. It prints them at its end, and they go with it.
+    """Add a sentence to the end of the test run, once; outside of a test run, log it."""
     notes = runtime.current_run().notes
     if (sentence, "") not in notes:
         notes[sentence, ""] = None

@@ -1,7 +1,7 @@
-"""Cassettes that a recorder of vcrpy would read: where Aquila's own file is, and what only vcrpy can read.
+"""Finds the files of a cassette: Aquila's own, and files that only vcrpy can read.
 
-Aquila reads vcrpy's YAML itself. A file in a format of the program's own, or of another name, is loaded as the program
-told vcrpy to; it answers, and what is recorded goes into a file of Aquila's beside it.
+Aquila reads vcrpy's YAML itself. A file in another format, or with another suffix, is loaded with the program's own
+serializer and persister. Its recordings answer, and new ones go into a file of Aquila's beside it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from aquila.recording import runtime
 from aquila.vcr.forms import request_from_vcr, response_from_vcr
 
 _LONGEST = 190
-"""Bytes of a name that Aquila writes as it is."""
+"""The longest file name, in bytes, that is used as it is. File systems allow 255, of which suffixes need some."""
 
 
 class CassetteFiles(NamedTuple):
-    """Where a cassette is: ``own`` is the file that is written, ``load_further`` what answers besides, if anything.
+    """Where a cassette is: ``own`` is the file that is written; ``load_further`` loads further recordings that answer.
 
-    ``exists`` says that something was recorded before.
+    ``exists``: something was recorded before.
     """
 
     own: Path
@@ -37,9 +37,9 @@ class CassetteFiles(NamedTuple):
 
 
 def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister: Any) -> CassetteFiles:
-    """Find the files of the cassette ``path``, and of others that answer after it.
+    """Find the files of the cassette ``path``, and of those in ``extra``, whose recordings answer after its own.
 
-    ``serializer`` and ``persister`` are those of the recorder.
+    ``serializer`` and ``persister`` are those of the recorder, in vcrpy's form.
     """
     load = functools.partial(_load_for_vcrpy, serializer=serializer, persister=persister)
     others, own, exists = list(extra), path, path.exists()
@@ -55,7 +55,7 @@ def find_files(path: Path, extra: Sequence[Path], *, serializer: Any, persister:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether Aquila writes a file of that name, and can read what is in it."""
+    """Whether Aquila writes files with this name, and can read the file if it exists."""
     if path.suffix.lower() not in set(BUILT_IN_SUFFIXES) - READ_ONLY_SUFFIXES or len(path.name.encode()) > _LONGEST:
         return False
     return not path.exists() or _load(path) is not None
@@ -69,7 +69,7 @@ def _name_beside(path: Path) -> str:
 
 
 def _load(path: Path) -> Cassette | None:
-    """Load a file that Aquila reads. None if it does not."""
+    """Return the cassette in a file, or None if Aquila cannot read the file."""
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return None
     try:
@@ -83,7 +83,7 @@ def _load_all(paths: Iterable[Path], load: Callable[[Path], Cassette]) -> Casset
 
 
 def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
-    """Load a cassette in whatever way there is. One that does not exist is empty."""
+    """Load a cassette, with vcrpy's persister if Aquila cannot read it. One that does not exist is empty."""
     try:
         found = _load(path)
         if found is not None:
@@ -100,7 +100,7 @@ def _load_for_vcrpy(path: Path, *, serializer: Any, persister: Any) -> Cassette:
 
 
 def _has_own_way(persister: Any) -> bool:
-    """Whether a persister loads cassettes in a way of its own: from wherever it likes."""
+    """Whether a persister does not load cassettes from files as vcrpy's own does, so any place may hold them."""
     usual = FilesystemPersister.load_cassette
     loads = persister.load_cassette
     return getattr(loads, "__func__", loads) is not usual.__func__

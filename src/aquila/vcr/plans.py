@@ -1,4 +1,4 @@
-"""How Aquila uses a cassette that a recorder of vcrpy was asked for: its file, settings and filters."""
+"""Translates the options of a vcrpy recorder into files, settings and filters of Aquila."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from aquila.vcr.saved_interactions import find_hooks
 
 @dataclass(frozen=True, slots=True)
 class CassettePlan:
-    """How a cassette is used.
+    """How Aquila uses a cassette.
 
-    ``settings`` are Aquila's, ``filters`` what is changed before anything is compared and stored. ``drops_unused`` says
-    that recordings which are not used are left out when something is stored.
+    ``settings`` are Aquila's. ``filters`` change requests and answers before they are compared and stored.
+    ``drops_unused``: recordings that were not used are removed when something is stored.
     """
 
     files: CassetteFiles
@@ -42,23 +42,23 @@ class CassettePlan:
         return self.files.own.name
 
     def apply_to(self, scope: Scope, *, owned: bool, source: str) -> None:
-        """Let a scope use the cassette so.
+        """Let a scope use the cassette as planned.
 
-        ``owned`` says that no other scope uses it. ``source`` names the settings in messages.
+        ``owned``: no other scope uses the cassette. ``source`` names the origin of the settings in messages.
         """
         scope.use_filters(self.filters)
         scope.override_settings(self.settings, source=source)
-        # What Aquila records by its own options it keeps as it does elsewhere.
+        # With Aquila's own options for recording, unused recordings are handled as in any other test.
         keeps_unused = "record" in self.settings and not self.drops_unused
         scope.use_cassette(self.name, owned=owned or self.drops_unused, keeps_unused=keeps_unused)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a program has told a recorder of vcrpy, and what is to be known of how it was told.
+class VcrOptions:
+    """The options that a program gave to a recorder of vcrpy, and which of them it gave explicitly.
 
-    ``config`` is vcrpy's merged configuration. ``record_mode`` is None if nobody named one, ``rewrites`` is that of
-    pytest-recording's mode ``rewrite``, ``compares`` says that somebody chose what is compared.
+    ``config`` is vcrpy's merged configuration. ``record_mode`` is None if none was given. ``rewrites`` is the mode
+    ``rewrite`` of pytest-recording. ``compares``: the program chose what is compared.
     """
 
     config: Mapping[str, Any]
@@ -71,30 +71,30 @@ class Wishes:
     rewrites: bool = False
 
 
-def make_plan(wishes: Wishes, files: CassetteFiles) -> CassettePlan:
-    """Return how the cassette in ``files`` is used for ``wishes``. Aquila's own options come before those of vcrpy."""
+def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
+    """Return the plan of the cassette in ``files``. Aquila's own options come before the ``given`` ones of vcrpy."""
     layers = runtime.current_run().layers
-    mode = wishes.record_mode or _unsaid_mode()
-    matchers = list(wishes.config["match_on"])
+    mode = given.record_mode or _default_mode()
+    matchers = list(given.config["match_on"])
     if _records_what_has_drifted(layers):
         matchers = with_content(matchers)
     settings: dict[str, Any] = {
-        "loopback": "none" if wishes.ignore_localhost else "all",
-        "repeat": "last" if wishes.config["allow_playback_repeats"] else "error",
-        **_transport_of(mode, files, rewrites=wishes.rewrites),
+        "loopback": "none" if given.ignore_localhost else "all",
+        "repeat": "last" if given.config["allow_playback_repeats"] else "error",
+        **_transport_of(mode, files, rewrites=given.rewrites),
     }
-    names = [host for host in wishes.ignore_hosts if not isinstance(host, re.Pattern)]
+    names = [host for host in given.ignore_hosts if not isinstance(host, re.Pattern)]
     if names:
         settings["ignore_hosts"] = names
     is_same: Comparison | None = None
-    if wishes.compares or not layers.gives("match_on"):
+    if given.compares or not layers.gives("match_on"):
         settings["match_on"], is_same = parts_of(matchers), comparison_of(matchers)
     if "match_on" in layers.command_line:
         is_same = None
-    change_loaded, change_stored = find_hooks(wishes.config)
+    change_loaded, change_stored = find_hooks(given.config)
     filters = Filters(
-        _request_filter(wishes.change_request),
-        _response_filter(wishes.change_response),
+        _request_filter(given.change_request),
+        _response_filter(given.change_response),
         is_same,
         files.load_further,
         change_loaded,
@@ -105,18 +105,18 @@ def make_plan(wishes: Wishes, files: CassetteFiles) -> CassettePlan:
         mode,
         {**_without_what_comes_first(settings, layers), "cassette_dir": str(files.own.parent.absolute())},
         filters,
-        drops_unused=bool(wishes.config["drop_unused_requests"]) or wishes.rewrites,
-        allow_playback_repeats=bool(wishes.config["allow_playback_repeats"]),
+        drops_unused=bool(given.config["drop_unused_requests"]) or given.rewrites,
+        allow_playback_repeats=bool(given.config["allow_playback_repeats"]),
     )
 
 
 def _records_what_has_drifted(layers: SettingsLayers) -> bool:
-    """Whether Aquila's own options ask for a recording: that is of what is missing, and of what has drifted."""
+    """Whether Aquila's own options ask for recording, which also records requests whose bodies have changed."""
     return layers.gives("transport") and layers.resolve().transport == "record"
 
 
-def _unsaid_mode() -> RecordMode:
-    """The mode that nobody named: vcrpy's own, but a test run records only where it is told to."""
+def _default_mode() -> RecordMode:
+    """Return the record mode if none was given: vcrpy's own, but a test run records only if it is told to."""
     return RecordMode.NONE if runtime.is_under_pytest() else RecordMode.ONCE
 
 
@@ -127,7 +127,7 @@ def _transport_of(mode: RecordMode, files: CassetteFiles, *, rewrites: bool) -> 
 
 
 def _without_what_comes_first(settings: Mapping[str, Any], layers: SettingsLayers) -> dict[str, Any]:
-    """Leave out what Aquila's own options, or the environment, say."""
+    """Return the settings without those that Aquila's own options or the environment give."""
     first = set(layers.command_line)
     if layers.gives("transport"):
         first |= {"transport", "record"}
@@ -150,7 +150,7 @@ def _response_filter(change: Callable[[Any], Any] | None) -> ResponseFilter | No
         return None
 
     def change_response(response: RecordedResponse) -> RecordedResponse | None:
-        if not response.has_begun:  # vcrpy has no such answers
+        if not response.has_begun:  # vcrpy does not record failed connections, so the function does not expect them
             return response
         changed = change(to_vcr_response(response))
         return None if changed is None else from_vcr_response(changed, response)
@@ -159,6 +159,6 @@ def _response_filter(change: Callable[[Any], Any] | None) -> ResponseFilter | No
 
 
 def takes_only_headers_that_are_never_stored(filter_headers: Iterable[Any], matchers: Sequence[Any]) -> bool:
-    """Whether a filter of headers changes nothing that is compared or stored here, so that it need not run."""
+    """Whether ``filter_headers`` removes only fields that are neither compared nor stored, so that it need not run."""
     names = [entry if isinstance(entry, str) else entry[0] for entry in filter_headers]
     return "headers" not in parts_of(matchers) and not any(name.lower() in REQUEST_HEADERS for name in names)

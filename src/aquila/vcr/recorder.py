@@ -1,4 +1,4 @@
-"""A recorder of vcrpy whose cassettes Aquila records and replays."""
+"""vcrpy's recorder, with cassettes that Aquila records and replays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aquila.vcr.blocks import CassetteBlock
 from aquila.vcr.matching import DEFAULT
 from aquila.vcr.notes import note_meaningless, note_reading_only, note_serializer
 from aquila.vcr.other_files import find_files
-from aquila.vcr.plans import CassettePlan, Wishes, make_plan, takes_only_headers_that_are_never_stored
+from aquila.vcr.plans import CassettePlan, VcrOptions, make_plan, takes_only_headers_that_are_never_stored
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,11 +24,11 @@ _KNOWN = {
     *inspect.signature(vcr.VCR.__init__).parameters,
     *("path", "persister", "allow_playback_repeats", "additional_matchers", "with_current_defaults", "allowed_hosts"),
 } - {"self"}
-"""The options that vcrpy and pytest-recording know."""
+"""The options of vcrpy and pytest-recording; any other is noted as unknown."""
 
 
-class _UnsaidMode(str):
-    """vcrpy's default mode, where nobody named one."""
+class _DefaultMode(str):
+    """vcrpy's default record mode, told apart by its type from one that the program chose."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class _UnsaidMode(str):
 class VCR(vcr.VCR):  # type: ignore[misc]
     """vcrpy's recorder, with the same options, attributes and methods, on Aquila's cassettes.
 
-    Options are those of ``vcr.VCR``. What means nothing here is named once, at the end of a test run. Raises
+    Options are those of ``vcr.VCR``. Those without an effect are named once, at the end of a test run. Raises
     ``TypeError`` for an option that vcrpy does not have, and ``ValueError`` for an unknown record mode.
 
     Examples:
@@ -52,7 +52,7 @@ class VCR(vcr.VCR):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         if "record_mode" not in options and len(args) < _PLACE_OF_MODE:
-            self.record_mode = _UnsaidMode(RecordMode.ONCE.value)
+            self.record_mode = _DefaultMode(RecordMode.ONCE.value)
         note_meaningless(options, _KNOWN)
 
     @overload
@@ -78,12 +78,12 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         return CassetteBlock(make_plan_for, injects=bool(injects))
 
     def register_serializer(self, name: str, serializer: Any) -> None:
-        """Know a serializer by a name. It reads files that Aquila does not read; nothing is written with it."""
+        """Register a serializer under a name. It reads files that Aquila cannot read; nothing is written with it."""
         note_reading_only("register_serializer")
         super().register_serializer(name, serializer)
 
     def register_persister(self, persister: Any) -> None:
-        """Load what Aquila does not read with ``persister``. Nothing is saved with it."""
+        """Register a persister. It loads cassettes that Aquila cannot read; nothing is saved with it."""
         note_reading_only("register_persister")
         super().register_persister(persister)
 
@@ -95,10 +95,10 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         extra: Sequence[Path] = (),
         rewrites: bool = False,
     ) -> CassettePlan:
-        """Return how Aquila uses a cassette.
+        """Return the plan of a cassette.
 
-        ``options`` are those of ``use_cassette``; without a path among them the cassette is named after ``function``.
-        ``extra`` are files whose recordings answer after its own, ``rewrites`` that they are all made anew. Raises
+        ``options`` are those of ``use_cassette``; without a path among them, the cassette is named after ``function``.
+        ``extra``: files whose recordings answer after its own. ``rewrites``: all recordings are made again. Raises
         ``TypeError`` if there is neither a path nor a function.
         """
         note_meaningless(options, _KNOWN)
@@ -106,15 +106,15 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         config = self.get_merged_config(**options)
         path = _path_of(config, function)
         files = find_files(path, extra, serializer=config["serializer"], persister=config["persister"])
-        return make_plan(self._wishes(config, options, rewrites=rewrites), files)
+        return make_plan(self._read_options(config, options, rewrites=rewrites), files)
 
-    def _wishes(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> Wishes:
+    def _read_options(self, config: Mapping[str, Any], options: Mapping[str, Any], *, rewrites: bool) -> VcrOptions:
         get = functools.partial(_option_of, self, options)
         hosts = list(get("ignore_hosts") or ())
         said = options.get("record_mode", self.record_mode)
-        return Wishes(
+        return VcrOptions(
             config,
-            None if isinstance(said, _UnsaidMode) else config["record_mode"],
+            None if isinstance(said, _DefaultMode) else config["record_mode"],
             compares="match_on" in options or "additional_matchers" in options or tuple(self.match_on) != DEFAULT,
             ignore_hosts=hosts,
             ignore_localhost=bool(get("ignore_localhost")),
@@ -126,9 +126,10 @@ class VCR(vcr.VCR):  # type: ignore[misc]
     def _request_change(
         self, match_on: Sequence[Any], options: Mapping[str, Any], patterns: Sequence[Any]
     ) -> Callable[[Any], Any] | None:
-        """vcrpy's function that filters requests, or None if there is nothing for it to do.
+        """Return vcrpy's function that filters requests, or None if it would change nothing.
 
-        Hosts that are ignored by their names are let through before anything is asked for them.
+        Hosts that are ignored by name need no filter: Aquila lets their requests through before this function is
+        called.
         """
         get = functools.partial(_option_of, self, options)
         others = ("filter_query_parameters", "filter_post_data_parameters", "before_record_request")
@@ -136,12 +137,13 @@ class VCR(vcr.VCR):  # type: ignore[misc]
             filter_headers = get("filter_headers") or ()
             if takes_only_headers_that_are_never_stored(filter_headers, match_on):
                 return None
+        # Private to vcrpy. It combines the filter options into one function, the same as in vcrpy itself.
         build = self._build_before_record_request
         change: Callable[[Any], Any] = build({**options, "ignore_hosts": patterns, "ignore_localhost": False})
         return change
 
     def _response_change(self, options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-        """vcrpy's function that filters answers, or None. Bodies are decoded already."""
+        """Return vcrpy's function that filters answers, or None. It gets decoded bodies, so it need not decode them."""
         if not _option_of(self, options, "before_record_response"):
             return None
         change: Callable[[Any], Any] = self._build_before_record_response(
@@ -150,6 +152,7 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         return change
 
     def _copy(self) -> VCR:
+        # Without ``__init__``, which would set defaults. The two dicts are copied, because registering changes them.
         copied = VCR.__new__(VCR)
         copied.__dict__.update({**vars(self), "matchers": dict(self.matchers), "serializers": dict(self.serializers)})
         return copied

@@ -1,4 +1,4 @@
-"""vcrpy's hooks on whole interactions: what hides values where they are stored, and brings them back."""
+"""vcrpy's hooks on whole interactions, which hide values in stored recordings and restore them when loaded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request
 
 
 def find_hooks(config: Mapping[str, Any]) -> tuple[InteractionFilter | None, InteractionFilter | None]:
-    """Return what changes interactions after they were loaded, and before they are stored, for vcrpy's configuration.
+    """Return the functions that change interactions after loading and before storing; None for no change.
 
-    That is what ``after_load_interaction``, ``before_save_interaction`` and ``filter_sensitive_data`` say.
+    ``config`` is vcrpy's: its ``after_load_interaction``, ``before_save_interaction`` and ``filter_sensitive_data``
+    count.
     """
     loading, saving = _listed(config["after_load_interaction"]), _listed(config["before_save_interaction"])
     if config["filter_sensitive_data"]:
@@ -38,9 +39,10 @@ def _filter_by(hooks: Sequence[Callable[..., Any]]) -> InteractionFilter | None:
 
     def change(interaction: Interaction) -> Interaction | None:
         request, response = interaction.request, interaction.response
-        if not response.has_begun:  # vcrpy has no such answers
+        if not response.has_begun:  # vcrpy does not record failed connections, so hooks do not expect them
             return interaction
-        # A hook may take the cassette as well, which is not open yet while it is loaded.
+        # vcrpy passes the cassette as a third argument to hooks that accept it. Here it is None, because it is not open
+        # yet while it is loaded.
         changed = _run_hooks(hooks, to_vcr_request(request), to_vcr_response(response), None)
         if changed is None:
             return None
