@@ -87,6 +87,7 @@ def test_the_page_answers_nobody_without_its_token_and_no_page_of_another_site(s
     assert served.send("/review")[0] == 200
 
 
+@pytest.mark.slow
 def test_its_requests_decide_undo_and_write_and_two_windows_do_not_overwrite_each_other(
     served: Served, cassettes: Cassettes
 ) -> None:

@@ -46,6 +46,7 @@ def test_fixtures_are_listed_and_offered_where_a_name_is_misspelt(run_tests) -> 
     misspelt.stdout.fnmatch_lines([">*available fixtures: *aquila_cassette*"])
 
 
+@pytest.mark.slow
 def test_a_plugin_that_a_test_module_names_has_its_fixtures(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

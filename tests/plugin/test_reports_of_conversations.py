@@ -76,6 +76,7 @@ def test_a_conversation_is_told_when_it_is_recorded_replayed_and_has_drifted(pyt
     assert (unplayed["states"], unplayed["line"]) == (["unplayed"], replayed["line"])
 
 
+@pytest.mark.slow
 def test_of_a_long_conversation_its_beginning_and_its_end_are_told(pytester: pytest.Pytester) -> None:
     test = TEST.replace('talk("hello", "bye")', "talk(*map(str, range(150)))")
     with web_socket_provider("api.openai.com", speak=speak):

@@ -87,6 +87,7 @@ def test_an_interrupted_run_has_what_was_done_and_says_why(project: Project, how
     assert report["tests"][0]["states"] == ["scripted"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_what_was_done(project: Project) -> None:
     project.pytester.makepyfile(
         test_app="""

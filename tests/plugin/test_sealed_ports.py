@@ -311,6 +311,7 @@ def test_no_other_failure_names_a_port(folder: Path) -> None:
     assert "Nothing listens on port" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_unsealed_run_says_nothing_of_ports(folder: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # and does not listen

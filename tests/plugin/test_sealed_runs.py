@@ -522,6 +522,7 @@ def test_what_comes_before_the_seal_is_imported_again_within_it(
     assert imported[-1] != namespace_of()
 
 
+@pytest.mark.slow
 def test_a_conftest_that_loads_the_plugin_is_too_late(folder: Path) -> None:
     write_tests(folder, "pytest_plugins = ['pytest_aquila.plugin']", "conftest.py")
     write_tests(folder, "def test_it(): open('ran', 'w')")

@@ -195,6 +195,7 @@ def test_options_that_stop_at_failures_do_not_stop_at_a_first_attempt(stateful: 
     assert len(suite.findall("testcase")) == 3
 
 
+@pytest.mark.slow
 def test_a_cassette_that_tests_share_loses_only_the_drifted_conversation(stateful: StatefulProject) -> None:
     tests = """
         @pytest.mark.aquila("shared")

@@ -68,6 +68,7 @@ def test_a_test_that_drifted_is_named_until_something_is_recorded_for_it(
     assert review(project, capsys, "--list") == (0, "nothing waits for a review\n")
 
 
+@pytest.mark.slow
 def test_workers_remember_their_tests_too_and_the_cache_may_be_elsewhere(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_what_changed_is_told_in_words(was, now, changes):
     assert word_changes(was, now) == changes
 
 
+@pytest.mark.slow
 def test_of_long_texts_only_what_changed_is_a_change():
     lines = [f"line {number} of a long prompt\n" for number in range(20_000)]
     was = "".join(lines)

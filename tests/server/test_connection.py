@@ -207,6 +207,7 @@ def test_a_request_that_never_ends_is_ended_and_sends_nothing(
     assert len(provider.requests) == is_whole
 
 
+@pytest.mark.slow
 def test_a_refused_body_that_never_ends_is_ended(serve: Serve, provider: Upstream) -> None:
     with (
         serve(record="all", connection=Hasty) as running,
@@ -228,6 +229,7 @@ def test_header_fields_are_bounded(serve: Serve, provider: Upstream) -> None:
         assert exchange(running, sent).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.slow
 def test_a_slow_answer_is_waited_for(serve: Serve, provider: Upstream) -> None:
     times = Hasty.head_seconds + Hasty.body_seconds
     provider.script = lambda path, body: streamed("one two", before_chunk=lambda n: threading.Event().wait(times / 2))

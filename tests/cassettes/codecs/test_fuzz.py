@@ -29,7 +29,7 @@ from tests.support.mutations import mutate
 from tests.support.traffic import recorded_files
 
 _count, _, SEED = os.environ.get("AQUILA_FUZZ", "").partition(":")
-CHANGES = int(_count or 5000)
+CHANGES = int(_count or 2000)
 HEADERS = (("content-type", "application/json"),)
 
 YAML = codec_for(Path("a.yaml"))

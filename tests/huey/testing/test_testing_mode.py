@@ -231,6 +231,7 @@ def test_what_aquila_notes_of_a_job_before_it_is_enqueued_reaches_no_real_storag
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
     project.pytester.makepyfile(
         other="""

@@ -154,6 +154,7 @@ IMPATIENT = """
     """
 
 
+@pytest.mark.slow
 def test_a_client_that_stops_waiting_is_noticed_at_once_and_replayed_as_it_was(run: Run) -> None:
     released = threading.Event()
 

@@ -206,6 +206,7 @@ def test_a_server_that_is_listed_as_a_provider_keeps_its_address(run: Run, pytes
     ).assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_connections_that_are_left_open_end_with_their_test(run: Run, provider: Upstream) -> None:
     run(
         """

@@ -119,7 +119,7 @@ def test_a_request_for_no_model_is_never_answered_by_another_origin(stored: list
 BORROWERS = ("https://new", "https://new:1")
 
 
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(ORIGINS), st.sampled_from("xy")), max_size=6),
     st.lists(st.tuples(st.sampled_from(ORIGINS + BORROWERS), st.sampled_from("xy")), max_size=10),

@@ -74,6 +74,7 @@ def test_each_recording_is_written_read_and_compared_once(calls: Counter[str], t
     assert [one.request.body for one in stored.interactions] == [b'{"n":%d}' % n for n in range(SESSIONS)]
 
 
+@pytest.mark.slow
 def test_so_it_is_where_tests_set_keys(calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Before they open the cassette, after that, or not at all."""
     for number in range(3 * SESSIONS):

@@ -56,7 +56,7 @@ def record(*asked: object) -> None:
             post(client, prompt)
 
 
-@pytest.mark.parametrize("kills", slow_but([10], [10, 50]))
+@pytest.mark.parametrize("kills", slow_but([3], [3, 50]))
 def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path, kills: int) -> None:
     chance = random.Random(5)
     acknowledged: dict[str, int] = {}
@@ -96,6 +96,7 @@ def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
     assert prompts(root / "x.pending.yaml") == ["kept"]
 
 
+@pytest.mark.slow
 def test_four_processes_with_eight_threads_store_each_interaction_exactly_once(root: Path) -> None:
     together = multiprocessing.get_context("forkserver").Barrier(4)
     processes = [start(writers.record_from_eight_threads, root.parent, n, together) for n in range(4)]
