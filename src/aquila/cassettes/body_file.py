@@ -301,11 +301,3 @@ def is_named_by(name: str, digest: str) -> bool:
 def name_of_body(body: bytes) -> str:
     """Return the name of the file for a body."""
     return PREFIX + hashlib.sha256(body).hexdigest()
-
-
-def identity_of_body(request: RecordedRequest) -> bytes | BodyFile:
-    """Return what can be compared quickly in place of a request's body: a small body itself, a large one's hash."""
-    if isinstance(request, StoredRequest):
-        return request.file
-    body = request.body
-    return body if len(body) <= LARGE else BodyFile(name_of_body(body), len(body))

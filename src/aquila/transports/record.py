@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anyio import to_thread
 
     from aquila.recording.storing import large_answer
+    from aquila.recording.storing.answers_in_progress import AnswersInProgress
     from aquila.recording.storing.recorder import ScopeRecording
 else:
     lazy_modules(
@@ -40,8 +41,8 @@ class AnswerRecorder:
 
     ``recording`` is where the interaction is stored. ``transport_error`` is what the upstream's streams raise when the
     other side breaks off; ``from_network`` says that whatever else they raise comes from the caller's side. ``limits``
-    are Aquila's own around the call. Content codings are undone on the way, for the caller too, so that a run that
-    records sees the same bytes as one that replays.
+    are Aquila's own around the call. ``shown`` are the answers that a person is shown meanwhile. Content codings are
+    undone on the way, for the caller too, so that a run that records sees the same bytes as one that replays.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class AnswerRecorder:
         transport_error: type[Exception] = httpx2.TransportError,
         from_network: bool = False,
         limits: tuple[TimeLimit, ...] = (),
+        shown: AnswersInProgress | None = None,
     ) -> None:
         self.is_awaited = False
         """Whether a reader is waiting for the next chunk. A reader sets it, and leaves it if its wait is ended."""
@@ -80,7 +82,8 @@ class AnswerRecorder:
         self._started = 0
         self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
-        if (shown := recording.answers_in_progress) is not None:
+        self._shown = shown
+        if shown is not None:
             shown.begin(self)
 
     @property
@@ -118,11 +121,12 @@ class AnswerRecorder:
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         headers = decode_headers(response.headers.raw)
-        self._decoder = decoder_for(response.headers.get("content-encoding", ""))
+        coding = response.headers.get("content-encoding")
+        self._decoder = decoder_for(coding) if coding else None
         if self._decoder is not None:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
-        self._recording.track_unfinished(self)
+        self._recording.unfinished.add(self)
         return list(headers)
 
     def record_chunk(self, data: bytes) -> bytes:
@@ -227,12 +231,12 @@ class AnswerRecorder:
             try:
                 self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
             finally:
-                self._recording.forget_unfinished(self)
+                self._recording.unfinished.discard(self)
                 self._show_no_more()
 
     def _show_no_more(self) -> None:
-        if (shown := self._recording.answers_in_progress) is not None:
-            shown.end(self)
+        if self._shown is not None:
+            self._shown.end(self)
 
     def _store_ended(self, end: End, error: str, left_open: bool) -> None:
         if self._failure is not None:

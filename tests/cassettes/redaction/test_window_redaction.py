@@ -188,7 +188,7 @@ def test_searching_for_prefixes_finds_what_looking_at_every_run_finds(monkeypatc
         for _ in range(8):
             pieces.insert(dice.randrange(len(pieces)), dice.choice(tokens))
         data = dice.choice((" ", "+", "/", ".", "\\n")).join(pieces).encode()
-        flat = secret_patterns.flatten_tokens(data)
+        flat = data.translate(secret_patterns.FLATTENING)
         fast = list(secret_patterns._find_prefixed_keys(data, flat))
         with monkeypatch.context() as patched:
             patched.setattr(secret_patterns, "_MANY_RUNS", 10**9)

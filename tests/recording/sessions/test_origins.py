@@ -17,7 +17,7 @@ from aquila.cassettes.storage.merging import NewRecording, merge_changes
 from aquila.recording.sessions.client_calls import OpenCalls
 from aquila.recording.sessions.decisions import MissedRequest, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.other_origins import choose_key
-from aquila.recording.sessions.request_counts import CountedRequests
+from aquila.recording.sessions.recording_keys import CountedRequests
 from aquila.recording.sessions.session import Session
 from tests.support.examples import examples
 

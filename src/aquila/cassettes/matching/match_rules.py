@@ -58,6 +58,8 @@ class MatchRules:
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
     unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
     """What the names of the query parameters of ``ignore_query`` match."""
+    compares_origin: bool = field(init=False, repr=False, compare=False)
+    """Whether a request that is for no model is answered only by recordings of its own origin."""
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Those of ``LABELS`` that are left out."""
     normalizer: normalizing.Normalizer | None = field(init=False, repr=False, compare=False)
@@ -78,12 +80,8 @@ class MatchRules:
         object.__setattr__(self, "normalize", tuple(dict.fromkeys(self.normalize)))
         object.__setattr__(self, "normalizer", normalizing.Normalizer(self.normalize) if self.normalize else None)
         object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
+        object.__setattr__(self, "compares_origin", "origin" in names)
         object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
-
-    @property
-    def compares_origin(self) -> bool:
-        """Whether a request that is for no model is answered only by recordings of its own origin."""
-        return "origin" in self.match_on
 
     def with_origin(self) -> MatchRules:
         """Return rules that compare scheme, host and port too, whatever a request is for."""

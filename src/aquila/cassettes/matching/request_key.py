@@ -59,7 +59,8 @@ def key_of(request: RecordedRequest, rules: MatchRules) -> str:
 
 def key_at_origin(request: RecordedRequest, rules: MatchRules) -> str:
     """Return the key under which recordings are counted: ``key_of`` and the origin of the request, ``key@origin``."""
-    return f"{key_of(request, rules)}@{origin_of(request.url)}"
+    origin = origin_of(request.url)
+    return f"{key_of(request, rules)}@{origin}"
 
 
 def without_origin(key: str) -> str:

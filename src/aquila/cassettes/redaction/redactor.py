@@ -179,11 +179,10 @@ class Redactor:
             clean = _scrub_stored_request(request, scrubber, numbers)
             same = headers == request.headers and url == request.url and clean is request
             return clean if same else clean.with_parts(url, headers)
-        form = request.first_header("content-type").lower().startswith("application/x-www-form-urlencoded")
-        if len(request.body) > LARGE and not form:
+        if len(request.body) > LARGE and not named.in_form:
             body = scrubber.scrub_large_body(request.body, numbers, named.places)
         else:
-            body, _ = scrubber.scrub_bytes(request.body, parameters=form, numbers=numbers, named=named.places)
+            body, _ = scrubber.scrub_bytes(request.body, parameters=named.in_form, numbers=numbers, named=named.places)
         if headers == request.headers and url == request.url and body is request.body:
             return request
         return RecordedRequest(request.method, url, headers, body)

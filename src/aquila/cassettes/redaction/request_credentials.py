@@ -76,10 +76,14 @@ _TEMPLATE = re.compile(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z
 
 
 class NamedSecrets(NamedTuple):
-    """The credentials of a request, and the places in its body that are to be replaced because of their names."""
+    """The credentials of a request, and the places in its body that are to be replaced because of their names.
+
+    ``in_form`` says that the body is a form.
+    """
 
     values: frozenset[str]
     places: list[FoundSecret]
+    in_form: bool
 
 
 def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
@@ -88,10 +92,11 @@ def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
     places: list[FoundSecret] = []
     media = request.first_header("content-type")
     kind = media.lower()
+    in_form = kind.startswith("application/x-www-form-urlencoded")
     if isinstance(request, StoredRequest) and request.file.size > _MOST_READ:
-        return NamedSecrets(frozenset(values), places)
+        return NamedSecrets(frozenset(values), places, in_form)
     body = request.body
-    if kind.startswith("application/x-www-form-urlencoded"):
+    if in_form:
         text = body.decode("utf-8", "replace")
         values.update(_in_parameters(text))
         for document in _json_parameters(text):
@@ -104,7 +109,7 @@ def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
     elif body[:1] in (b"{", b"[") or body.lstrip()[:1] in (b"{", b"["):
         for name, raw, place in _in_json(body):
             _take_in(name, raw, place, values, places, in_json=True)
-    return NamedSecrets(frozenset(values), places)
+    return NamedSecrets(frozenset(values), places, in_form)
 
 
 def _take_in(

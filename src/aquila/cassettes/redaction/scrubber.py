@@ -29,11 +29,11 @@ from aquila.cassettes.redaction.found_secrets import (
     replace_found,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
-from aquila.cassettes.redaction.secret_patterns import find_secret_patterns, flatten_tokens
+from aquila.cassettes.redaction.secret_patterns import FLATTENING, find_secret_patterns
 from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import find_changes_in_frames, find_in_frames
 from aquila.cassettes.redaction.split_secrets.split_text import find_split_secrets
-from aquila.cassettes.redaction.split_secrets.stream_framing import BEGINNING, may_come_in_pieces
+from aquila.cassettes.redaction.split_secrets.stream_events import BEGINNING, may_come_in_pieces
 from aquila.cassettes.redaction.text_changes import find_changes
 from aquila.cassettes.redaction.window_redaction import find_in_window, redact_pieces
 from aquila.errors import ConfigError
@@ -75,9 +75,10 @@ class Scrubber:
         ``view`` is the view whose decoded bytes ``data`` are; None for the bytes of the body itself. Places are offsets
         in ``data``.
         """
-        flat = flatten_tokens(data)
+        flat = data.translate(FLATTENING)
         found = [*self._known.find_in(data, flat), *find_secret_patterns(data, flat, parameters=parameters)]
-        found += self._find_added(data)
+        if self._patterns or self._fingerprints:
+            found += self._find_added(data)
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
         if depth:

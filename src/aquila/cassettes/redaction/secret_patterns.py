@@ -16,9 +16,10 @@ from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.trivial_values import is_common_word
 
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_ALPHABET = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
+FLATTENING = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
+"""``data.translate(FLATTENING)`` has every token character as ``a`` and every other as a space."""
 RUN = b"a" * 16
-"""The shortest run of token characters, in bytes of :func:`flatten_tokens`, in which a key is searched for."""
+"""The shortest run of token characters, in flattened bytes, in which a key is searched for."""
 
 _ALPHABET_BYTES = frozenset(_TOKEN_CHARS)
 
@@ -131,13 +132,8 @@ _QUERY_STRICT = re.compile(
 _REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
-def flatten_tokens(data: bytes) -> bytes:
-    """Return the bytes with every token character as ``a`` and every other as a space."""
-    return data.translate(_ALPHABET)
-
-
 def find_secret_patterns(data: bytes, flat: bytes, *, parameters: bool = False) -> Iterator[FoundSecret]:
-    """Find everything in ``data`` that looks like a secret. ``flat`` is its :func:`flatten_tokens` form.
+    """Find everything in ``data`` that looks like a secret. ``flat`` is its flattened form.
 
     With ``parameters`` the data is a URL or a form, whose parameters count by their names even if short.
     """

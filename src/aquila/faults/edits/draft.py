@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aquila.cassettes.codecs.json_body import JsonStyle, parse_exact, write_json
 from aquila.cassettes.codecs.yaml.tree import Number
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
-from aquila.cassettes.redaction.split_secrets.stream_framing import Framing, StreamEvent, find_events, join_lines
+from aquila.cassettes.redaction.split_secrets.stream_events import Framing, StreamEvent, find_events, join_lines
 from aquila.faults.events import is_stream, read_events, without_length
 from aquila.faults.fault import ImpossibleFault
 

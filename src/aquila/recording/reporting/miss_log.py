@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import overload
 
 from aquila.errors import CassetteMiss
@@ -21,6 +21,9 @@ class MissLog(Sequence[CassetteMiss]):
     def __getitem__(self, index: slice) -> Sequence[CassetteMiss]: ...
     def __getitem__(self, index: int | slice) -> CassetteMiss | Sequence[CassetteMiss]:
         return [miss for miss, _ in self._rows][index]
+
+    def __iter__(self) -> Iterator[CassetteMiss]:
+        return iter([miss for miss, _ in self._rows])
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -1,8 +1,8 @@
 """One use of a cassette: which recording answers a request, or whether it is recorded or refused.
 
 Begin with ``session``. ``session_factory`` opens sessions, ``scope_sessions`` keeps those of a scope. A session decides
-what ``decisions`` holds, by the keys of ``recording_keys``, ``known_keys`` and ``other_origins``, counted in
-``request_counts``. ``client_calls`` tells attempts of a client from calls of the program, ``filters`` has what a
+what ``decisions`` holds, by the keys and counts of ``recording_keys``, by ``known_keys`` and ``other_origins``.
+``client_calls`` tells attempts of a client from calls of the program, ``filters`` has what a
 program changes before anything is compared. ``conversations``, ``put_aside`` and ``played_conversations`` are about
 conversations: what of one is recorded anew, which recordings are left out meanwhile, how much of one was said.
 

@@ -64,14 +64,12 @@ class OpenCalls:
     def __init__(self, name: str = "") -> None:
         self._name = name
         self._number = 0
-        self._calls: dict[str, list[ClientCall]] = defaultdict(list)
-
-    def __bool__(self) -> bool:
-        return bool(self._calls)
+        self.by_key: dict[str, list[ClientCall]] = defaultdict(list)
+        """Read it only to tell whether there are any: mostly there are none."""
 
     def find_call(self, key: str, request: RecordedRequest) -> ClientCall | None:
         """Find the call that sends ``request`` again, or None if no call that is known does."""
-        calls = self._calls.get(key)
+        calls = self.by_key.get(key)
         if not calls:
             return None
         frame, retry_count = find_calling_frame(), _retry_count_of(request)
@@ -89,26 +87,26 @@ class OpenCalls:
         """Remember the call that sends ``request`` for the first time."""
         self._number += 1
         call = ClientCall(f"{self._name}{self._number}", find_calling_frame(), _retry_count_of(request))
-        calls = self._calls[key]
+        calls = self.by_key[key]
         calls.append(call)
         del calls[:-_MOST_CALLS]
         return call
 
     def forget_call(self, key: str, name: str) -> None:
         """Forget a call: it has got an answer that ends it."""
-        calls = [call for call in self._calls.pop(key, ()) if call.name != name]
+        calls = [call for call in self.by_key.pop(key, ()) if call.name != name]
         if calls:
-            self._calls[key] = calls
+            self.by_key[key] = calls
 
     def rename_keys(self, renamed: Mapping[str, str]) -> None:
         """Go on under other keys."""
-        calls, self._calls = self._calls, defaultdict(list)
+        calls, self.by_key = self.by_key, defaultdict(list)
         for key, same in calls.items():
-            self._calls[renamed.get(key, key)] += same
+            self.by_key[renamed.get(key, key)] += same
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._calls.clear()
+        self.by_key.clear()
 
 
 def _retry_count_of(request: RecordedRequest) -> int | None:

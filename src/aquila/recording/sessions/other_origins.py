@@ -15,7 +15,7 @@ from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.slots import Slot
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
-from aquila.recording.sessions.request_counts import CountedRequests
+from aquila.recording.sessions.recording_keys import CountedRequests
 
 
 class OtherOrigins:
@@ -46,7 +46,7 @@ def choose_key(
 
     It is the key of the first recording that has not been played; where all have been, of the last one.
     """
-    for key in dict.fromkeys(key for key, _ in slots) if calls else ():
+    for key in dict.fromkeys(key for key, _ in slots) if calls.by_key else ():
         call = calls.find_call(key, sent)
         if call is not None:
             return key, call

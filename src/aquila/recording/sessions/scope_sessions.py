@@ -10,7 +10,7 @@ from aquila.errors import CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import tell_plays
-from aquila.recording.sessions.request_counts import RequestCounts
+from aquila.recording.sessions.recording_keys import RequestCounts
 from aquila.recording.sessions.session import Session
 
 if TYPE_CHECKING:

@@ -34,8 +34,7 @@ from aquila.recording.sessions.decisions import (
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.sessions.played_conversations import PlayedConversations
 from aquila.recording.sessions.put_aside import PutAside
-from aquila.recording.sessions.recording_keys import RecordingKeys, holds_stand_in
-from aquila.recording.sessions.request_counts import CountedRequests, RequestCounts
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, RequestCounts, holds_stand_in
 from aquila.recording.storing.recording_age import leave_out_outdated
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ class Session:
         self.closed = False
         self._put_aside = PutAside(put_aside, rules, redactor)
         self._filters = filters
+        self.needs_whole_answers = filters is not None and filters.need_whole_answers
+        """Whether what is stored of an answer depends on all of it."""
         if filters is not None:
             cassette = filters.filter_recordings(cassette)
         cassette = self._put_aside.take_from(cassette, self.key_of)
@@ -158,9 +159,9 @@ class Session:
     def _decide(self, sent: RecordedRequest) -> ReplayDecision | RecordDecision | RefuseDecision:
         request = sent
         identity = self._keys.identify(sent)
-        secrets = SecretNumbers()
+        secrets = SecretNumbers() if self.mode != "replay" else None
         key, recorded = None, None
-        if self.mode != "replay" or self._keys.find(identity) is None:
+        if secrets is not None or self._keys.find(identity) is None:
             request = self.redactor.redact_request(sent, secrets)
             key = self._identify_request(request)
             self._compute_keys()
@@ -181,7 +182,7 @@ class Session:
                 key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
                 numbers = self._keys.numbers_of(key)
             else:
-                call = self._open_calls.find_call(key, sent) if self._open_calls else None
+                call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
             if call is not None and self._has_given_up(call, numbers):
                 return self._play_recording(key, call.position, numbers, sent, call)
             asked = self._counts.count_request(key)
@@ -190,7 +191,7 @@ class Session:
                     return self._play_recording(key, asked, numbers, sent, call)
                 if numbers and self._repeat_last:
                     return self._play_recording(key, len(numbers) - 1, numbers, sent, call)
-            if self.mode != "replay":
+            if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
                     # With its own origin it would be the first of that, and answer the first request of the next run.
@@ -239,7 +240,7 @@ class Session:
         """Play a recording whose request is only like what was asked: the n-th of its key for the n-th that asks so."""
         with self._lock:
             key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
-            call = self._open_calls.find_call(key, sent) if self._open_calls else None
+            call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
             return self._play_recording(key, min(asked, len(numbers) - 1), numbers, sent, call)
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
@@ -263,11 +264,6 @@ class Session:
         if stored is None or stored.request is request:
             return stored
         return replace(stored, request=self.redactor.redact_request(stored.request))
-
-    @property
-    def needs_whole_answers(self) -> bool:
-        """Whether what is stored of an answer depends on all of it."""
-        return self._filters is not None and self._filters.need_whole_answers
 
     def _further_count(self, numbers: Sequence[int]) -> int:
         """How many of some recordings come from other files."""

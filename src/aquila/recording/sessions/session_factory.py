@@ -81,7 +81,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         mode=mode,
         rules=rules,
         identify_request=request_identifier(rules, filters),
-        takes_other_origins=lambda request: takes_other_origins(request, rules, settings),
+        takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
         find_drift=lambda missed: _find_drift(scope, session, path, missed),
@@ -227,7 +227,7 @@ def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Cal
     if filters is not None and filters.is_same is not None:
         return request_filters.ComparedRequests(filters.is_same).identify
     if not has_listeners("aquila_key"):
-        return lambda request: key_at_origin(request, rules)
+        return functools.partial(key_at_origin, rules=rules)
     hook = plugin_manager().hook.aquila_key
 
     def identify(request: RecordedRequest) -> str:

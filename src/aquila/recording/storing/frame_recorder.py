@@ -73,7 +73,7 @@ class FrameRecorder:
         with self._lock:
             chunks = (RecordedChunk(body, at),) if body else ()
             self._response = RecordedResponse(status, headers, chunks, started=at)
-        self._recording.track_unfinished(self)
+        self._recording.unfinished.add(self)
 
     def add_sent(self, data: bytes, *, is_text: bool) -> None:
         """Take in a message of the client."""
@@ -140,7 +140,7 @@ class FrameRecorder:
             started = self._response.started if self._response.has_begun else at
             response = replace(self._response, end=end, error=error, started=started, ended=at)
             self._end = response, left_open
-        self._recording.track_unfinished(self)
+        self._recording.unfinished.add(self)
 
     # What is written.
 
@@ -176,7 +176,7 @@ class FrameRecorder:
                 response = replace(response, chunks=self._all_chunks(cut_off=response.end != "complete"))
                 self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
             finally:
-                self._recording.forget_unfinished(self)
+                self._recording.unfinished.discard(self)
 
     def _give_up(self) -> NoReturn:
         with self._lock:
@@ -184,7 +184,7 @@ class FrameRecorder:
             self._chunks.clear()
         if self._on_disk is not None:
             self._on_disk.abandon()
-        self._recording.forget_unfinished(self)
+        self._recording.unfinished.discard(self)
         with self._recording.counting_failures():
             raise CassetteWriteError(
                 f"{self._decision.request.method} {self._decision.request.url}: this conversation has more than "

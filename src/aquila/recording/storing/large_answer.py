@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import LARGE, LARGE_STREAM, StoredChunks, looks_like_event_stream
 from aquila.cassettes.model import Headers, RecordedChunk
-from aquila.cassettes.redaction.split_secrets import stream_framing
+from aquila.cassettes.redaction.split_secrets import stream_events
 from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
 from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteWriteError
@@ -27,7 +27,7 @@ def is_event_stream(headers: Headers, beginning: bytes) -> bool:
 
 def may_come_in_pieces(headers: Headers, beginning: bytes) -> bool:
     """Say whether an answer may deliver its texts in pieces."""
-    return is_event_stream(headers, beginning) or stream_framing.may_come_in_pieces(beginning)
+    return is_event_stream(headers, beginning) or stream_events.may_come_in_pieces(beginning)
 
 
 def most_in_memory(headers: Headers, beginning: bytes) -> int:

@@ -42,7 +42,6 @@ from aquila.recording.storing.storage_failures import raise_failures
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.secrets import late_secrets
-    from aquila.recording.storing.answers_in_progress import AnswersInProgress
 else:
     lazy_modules(globals(), late_secrets="aquila.recording.secrets.late_secrets")
 
@@ -66,7 +65,8 @@ class ScopeRecording:
         self._root = self._settings.cassette_root()
         self._journal = journal.Journal(self._root, scope.id, durable=self._settings.durable == "fsync")
         # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
-        self._unfinished: set[UnfinishedRecording] = set()
+        self.unfinished: set[UnfinishedRecording] = set()
+        """The recordings in progress: their ``abandon`` ends them if the scope closes first."""
 
     def open_journal(self) -> None:
         """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
@@ -97,22 +97,9 @@ class ScopeRecording:
             "aquila_record_budget, or AQUILA_RECORD_BUDGET"
         )
 
-    @property
-    def answers_in_progress(self) -> AnswersInProgress | None:
-        """Where answers that are being recorded are shown, if they are."""
-        return self._scope.run.answers_in_progress
-
-    def track_unfinished(self, unfinished: UnfinishedRecording) -> None:
-        """Remember a recording in progress: its ``abandon`` ends it if the scope closes first."""
-        self._unfinished.add(unfinished)
-
-    def forget_unfinished(self, unfinished: UnfinishedRecording) -> None:
-        """Forget a recording that has ended."""
-        self._unfinished.discard(unfinished)
-
     def abandon_unfinished(self) -> None:
         """End every recording in progress."""
-        for unfinished in list(self._unfinished):
+        for unfinished in list(self.unfinished):
             unfinished.abandon(left_open=True)
 
     def store_interaction(
@@ -122,6 +109,7 @@ class ScopeRecording:
 
         ``left_open`` is that of ``NewRecording``.
         """
+        recorded_at = _now()
         # What is written in a file already was redacted on its way.
         chunks = response.chunks if isinstance(response.chunks, StoredChunks) else None
         if chunks is not None:
@@ -129,6 +117,7 @@ class ScopeRecording:
         filtered = session.filter_recorded(record.request, response)
         if filtered is None:
             return
+        renews = session.renews(record.key)
         request, response = filtered.request, filtered.response
         if session.redactor.count_later():  # perhaps since the request was sent
             request = session.redactor.redact_request(request, record.numbers)
@@ -139,14 +128,11 @@ class ScopeRecording:
         interaction = Interaction(
             request,
             response,
-            _now(),
+            recorded_at,
             upstream=self._settings.upstream,
             model=model_of_answer(beginning),
             kind="websocket" if is_conversation(request) else "http",
         )
-        if not session.closed:
-            with self.counting_failures():
-                interaction = self._journal.move_bodies_out(interaction)
         row = NewRecording(
             record.key,
             record.position,
@@ -154,15 +140,16 @@ class ScopeRecording:
             interaction,
             left_open or self._scope.has_failed,
             record.call,
-            renews=session.renews(record.key),
+            renews=renews,
         )
-        if (
-            not session.closed
-        ):  # a closed session refuses it: `add_recording` raises, and nobody would merge the journal
-            self._append_to_journal(session, row)
+        if not session.closed:  # a closed one refuses it: `add_recording` raises, and nobody would merge the journal
+            with self.counting_failures():
+                stored = self._journal.move_bodies_out(interaction)
+                row = row if stored is interaction else replace(row, interaction=stored)
+                self._journal.append_entry(self._entry_of(session, row))
         session.add_recording(row)
         if self._settings.record_budget is not None:
-            self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(interaction))
+            self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
 
     def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
         """Write into the journal what has been said in a conversation since the part before."""
@@ -188,9 +175,11 @@ class ScopeRecording:
             self._append_to_journal(session, replay.played)
 
     def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
-        entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
         with self.counting_failures():
-            self._journal.append_entry(entry)
+            self._journal.append_entry(self._entry_of(session, row))
+
+    def _entry_of(self, session: Session, row: NewRecording | RecordingPlayed) -> JournalEntry:
+        return JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
 
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""

@@ -143,16 +143,18 @@ class CassetteRoute(ScopeRoute):
 
         Raises ``BudgetSpent`` if the run may record no more.
         """
-        refused = self._scope.recording.take_request(decision)
+        recording = self._scope.recording
+        refused = recording.take_request(decision)
         if refused is not None:
             self._refuse(refused, decision.key)
         return AnswerRecorder(
-            self._scope.recording,
+            recording,
             self._session,
             decision,
             transport_error=self.upstream.transport_error,
             from_network=self.upstream.name == "live",
             limits=current_limits(),
+            shown=self._scope.run.answers_in_progress,
         )
 
     def _remember_play(self, decision: ReplayDecision) -> None:

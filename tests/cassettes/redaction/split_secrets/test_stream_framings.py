@@ -18,7 +18,7 @@ from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.redaction import window_redaction
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.redaction.scrubber import Scrubber
-from aquila.cassettes.redaction.split_secrets import split_text, stream_framing
+from aquila.cassettes.redaction.split_secrets import split_text, stream_events
 from tests.cassettes.redaction.test_redaction_everywhere import pieces_of, prose, shaped, values
 from tests.support.examples import examples
 
@@ -330,7 +330,7 @@ def test_a_secret_in_pieces_is_found_where_a_window_of_a_large_stream_ends(
     count = (window_redaction.STREAM_WINDOW - window_redaction.STREAM_OVERLAP) // size + ahead
     after = window_redaction.STREAM_OVERLAP // size + 200
     body = write([" word"] * count + list(f" {secret} ") + [" word"] * after).encode()
-    assert stream_framing.may_come_in_pieces(body[: stream_framing.BEGINNING])
+    assert stream_events.may_come_in_pieces(body[: stream_events.BEGINNING])
     parts = list(window_redaction.redact_pieces([body], Scrubber({secret: "x"}, ()), is_stream=True))
     assert len(parts) > 1
     assert read(b"".join(part.data for part in parts).decode()) == " word" * count + " [redacted] " + " word" * after

@@ -11,8 +11,13 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from aquila.cassettes.redaction.split_secrets.assembled_texts import PieceGroup, Pieces
-from aquila.cassettes.redaction.split_secrets.json_leaves import Path, decode_codes, decode_string
+from aquila.cassettes.redaction.split_secrets.stream_events import (
+    Path,
+    PieceGroup,
+    Pieces,
+    decode_codes,
+    decode_string,
+)
 
 
 class LeafGroup(NamedTuple):

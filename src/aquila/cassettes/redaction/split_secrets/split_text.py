@@ -1,47 +1,41 @@
-"""Finds secrets in texts that a stream delivers in pieces, by joining the pieces."""
+"""Finds secrets in texts that a stream delivers in pieces, by joining the pieces.
+
+Pieces of one text stand in the same field, with the same numbers such as ``output_index`` and the same ids such as
+``item_id``. But in some protocols an id or an index is new in every event, and a text may begin in a field of another
+event, as in Anthropic's ``content_block_start``. No rule fits all, so pieces are joined in each of these ways.
+"""
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
-from aquila.cassettes.redaction.decoded_views import DecodedView, decode_json_escapes
+from aquila.cassettes.redaction.decoded_views import decode_json_escapes
 from aquila.cassettes.redaction.found_secrets import FoundSecret
-from aquila.cassettes.redaction.split_secrets.assembled_texts import PieceGroup, Pieces, put_together
 from aquila.cassettes.redaction.split_secrets.event_layouts import EventReader, LeafGroup
-from aquila.cassettes.redaction.split_secrets.json_leaves import Leaf, decode_leaves, find_leaves
-from aquila.cassettes.redaction.split_secrets.stream_framing import (
+from aquila.cassettes.redaction.split_secrets.stream_events import (
+    AnyPiece,
     Framing,
-    StreamEvent,
+    PieceGroup,
+    Pieces,
+    TextPiece,
     find_events,
+    find_leaves,
+    find_pieces,
     framing_of,
-    join_lines,
     parse_json,
 )
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 
 _LONG = 32 * 1024
 """The size in bytes from which on learning the layouts of a body's events saves time."""
+_FEW = 64
+"""If more ids than this are all different, each event has an id of its own, which tells no texts apart."""
 
-_PLAIN = PieceGroup((b"data",), (), (), False)
-"""The group of the data of events that are no JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """One string or list of byte values in an event: its decoded bytes, and its start and end in the body."""
-
-    text: bytes
-    start: int
-    end: int
-    codes: bool = False
-    """Whether it is written as a list of byte values, as log probabilities give them."""
-
-
-_text_of: Callable[[_Piece], bytes] = attrgetter("text")
+_text_of: Callable[[TextPiece], bytes] = attrgetter("text")
 
 
 def find_split_secrets(
@@ -57,14 +51,13 @@ def find_split_secrets(
     # Nearly all bodies hold no secret, and finding that out takes a fraction of the time that the places take.
     if in_lines and len(body) > _LONG and not _may_hold_secret(body, framing, find, cut_off=cut_off):
         return []
-    groups: dict[PieceGroup, Pieces[_Piece]] = {}
-    for event in find_events(body, framing):
-        for group, piece in _find_pieces(body, event):
-            groups.setdefault(group, []).append((piece.start, piece))
+    groups: dict[PieceGroup, Pieces[TextPiece]] = {}
+    for group, piece in find_pieces(body, list(find_events(body, framing))):
+        groups.setdefault(group, []).append((piece.start, piece))
     # A body that is one JSON value delivers nothing in pieces over fields of the same name.
     across = in_lines or parse_json(body) is None
     found: list[list[FoundSecret]] = []
-    for pieces in put_together(groups, _text_of, across_fields=across, with_single=cut_off):
+    for pieces in _put_together(groups, _text_of, across_fields=across, with_single=cut_off):
         text = b"".join([piece.text for piece in pieces])
         found += [list(_spread_over_pieces(body, span, pieces, text)) for span in find(text)]
         found += _find_in_growing_texts(body, pieces, find)
@@ -72,7 +65,7 @@ def find_split_secrets(
 
 
 def _find_in_growing_texts(
-    body: bytes, pieces: Sequence[_Piece], find: Callable[[bytes], list[FoundSecret]]
+    body: bytes, pieces: Sequence[TextPiece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
     """Find the secrets of a text that each event repeats and lengthens; earlier events hold the beginning of one."""
     start = 0
@@ -95,12 +88,12 @@ def _find_in_growing_texts(
                 yield parts
 
 
-def _is_lengthened(piece: _Piece, following: _Piece) -> bool:
+def _is_lengthened(piece: TextPiece, following: TextPiece) -> bool:
     shortest = not (piece.codes or following.codes) and len(piece.text) >= MIN_LENGTH
     return shortest and following.text.startswith(piece.text)
 
 
-def _place_in_body(body: bytes, piece: _Piece, start: int, end: int) -> tuple[int, int]:
+def _place_in_body(body: bytes, piece: TextPiece, start: int, end: int) -> tuple[int, int]:
     """Return where in the body a part of the text of a piece is written. ``start`` and ``end`` are in the text."""
     raw = body[piece.start : piece.end]
     if raw != piece.text:
@@ -118,12 +111,12 @@ def _may_hold_secret(
         end = reader.read_events(event.start)
         if end == event.start:
             end = event.end
-            for group, piece in _find_pieces(body, event):
+            for group, piece in find_pieces(body, (event,)):
                 reader.add_piece(group, piece.text)
             if len(event.lines) == 1 and not (event.is_framed and body.startswith(b'"', event.start)):
                 reader.learn_layout(body[event.start : event.end])
         event = next(find_events(body, framing, end), None)
-    texts = put_together(reader.texts, bytes, across_fields=True, with_single=cut_off)
+    texts = _put_together(reader.texts, bytes, across_fields=True, with_single=cut_off)
     return any(find(b"".join(pieces)) for pieces in texts)
 
 
@@ -134,37 +127,7 @@ def _describe_document(document: bytes) -> Sequence[LeafGroup] | None:
     return [LeafGroup(leaf.path, leaf.marks, leaf.ids, leaf.is_codes) for leaf in find_leaves(document)]
 
 
-def _find_pieces(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGroup, _Piece]]:
-    view = join_lines(body, event) if len(event.lines) > 1 else None
-    data, offset = (body, 0) if view is None else (view.data, event.start)
-    leaves = find_leaves(data, *((event.start, event.end) if view is None else ()))
-    texts = decode_leaves(data, leaves)
-    for leaf, text in zip(leaves, texts, strict=True):
-        if text or not leaf.is_codes:
-            start, end = _locate(view, leaf.start, leaf.end)
-            yield _group_of(leaf, texts), _Piece(text, start + offset, end + offset, leaf.is_codes)
-    # Data that is a JSON string may also be a piece of plain text that happens to be in quotation marks.
-    if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
-        for start, end in event.lines:
-            line = body[start:end]
-            if view is None or not isinstance(parse_json(line), dict | list):
-                yield _PLAIN, _Piece(line, start, end)
-
-
-def _locate(view: DecodedView | None, start: int, end: int) -> tuple[int, int]:
-    if view is None:
-        return start, end
-    if start == end:
-        place, _ = view.locate_in_raw(start, start + 1)
-        return place, place
-    return view.locate_in_raw(start, end)
-
-
-def _group_of(leaf: Leaf, texts: Sequence[bytes]) -> PieceGroup:
-    return PieceGroup(leaf.path, leaf.marks, tuple([texts[one] for one in leaf.ids]), leaf.is_codes)
-
-
-def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece], text: bytes) -> Iterator[FoundSecret]:
+def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[TextPiece], text: bytes) -> Iterator[FoundSecret]:
     value = span.value or text[span.start : span.end]
     ends = list(itertools.accumulate(len(piece.text) for piece in pieces))
     first = True
@@ -181,3 +144,72 @@ def _spread_over_pieces(body: bytes, span: FoundSecret, pieces: list[_Piece], te
         replacement = span.replacement if first else b""
         yield FoundSecret(*_place_in_body(body, piece, start, end), span.kind, replacement, value)
         first = False
+
+
+def _put_together(
+    groups: dict[PieceGroup, Pieces[AnyPiece]],
+    text_of: Callable[[AnyPiece], bytes],
+    *,
+    across_fields: bool,
+    with_single: bool = False,
+) -> Iterator[list[AnyPiece]]:
+    """Yield the pieces of each text that the groups may form, in their order in the stream.
+
+    ``text_of`` returns the bytes of a piece. With ``across_fields``, fields of the same name in different places are
+    joined, too. A text of one piece is left out unless ``with_single``, because it can be searched where it stands; a
+    list of byte values is always yielded, because it cannot.
+    """
+    groups = _without_fresh_ids(groups)
+    done: set[frozenset[PieceGroup]] = set()
+    for groups_of_text in _choose_groups(groups, across_fields=across_fields):
+        if groups_of_text in done:
+            continue
+        done.add(groups_of_text)
+        rows = [row for group in groups_of_text for row in groups[group]]
+        rows.sort(key=_place_of)
+        pieces = [piece for _, piece in rows]
+        if with_single or next(iter(groups_of_text)).is_codes or _is_in_pieces(pieces, text_of):
+            yield pieces
+
+
+def _without_fresh_ids(groups: dict[PieceGroup, Pieces[AnyPiece]]) -> dict[PieceGroup, Pieces[AnyPiece]]:
+    """Merge groups that differ only in ids that are new in every event. There may be thousands of them."""
+    kinds: dict[PieceGroup, list[PieceGroup]] = {}
+    for group in groups:
+        kinds.setdefault(group._replace(ids=()), []).append(group)
+    kept: dict[PieceGroup, Pieces[AnyPiece]] = {}
+    for kind, members in kinds.items():
+        fresh = {
+            number
+            for number, values in enumerate(zip(*(group.ids for group in members), strict=False))
+            if len(members) > _FEW and len(set(values)) == len(members) == sum(len(groups[each]) for each in members)
+        }
+        for group in members:
+            ids = tuple([one for number, one in enumerate(group.ids) if number not in fresh])
+            kept.setdefault(kind._replace(ids=ids), []).extend(groups[group])
+    return kept
+
+
+def _place_of(row: tuple[int, Any]) -> int:
+    return row[0]
+
+
+def _is_in_pieces(pieces: Sequence[AnyPiece], text_of: Callable[[AnyPiece], bytes]) -> bool:
+    """Say whether pieces form a text, and are not one value that every event repeats, such as an id."""
+    first = text_of(pieces[0])
+    return any(text_of(piece) != first for piece in pieces)
+
+
+def _choose_groups(groups: dict[PieceGroup, Any], *, across_fields: bool) -> Iterator[frozenset[PieceGroup]]:
+    """Yield the sets of groups that may form one text, for each way of joining them."""
+    ways: dict[object, set[PieceGroup]] = {}
+    for group in groups:
+        path, marks, ids, is_codes = group
+        name = next((step for step in reversed(path) if step != b"*"), b"")
+        keys: list[tuple[object, ...]] = [(path, marks, ids), (path, marks), (path,)]
+        keys += [(path, number, one) for number, one in enumerate(ids)]
+        if across_fields:
+            keys += [(name, "name", marks), (name, "name")]
+        for key in keys:
+            ways.setdefault((is_codes, key), set()).add(group)
+    return map(frozenset, ways.values())
