@@ -7,6 +7,7 @@ from aquila.errors import BudgetExceeded
 from aquila.events import Usage
 from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
+from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.delivery.rescuer import Rescuer
 from aquila.huey.limits import pauses
@@ -207,8 +208,11 @@ def test_a_unique_job_that_waits_keeps_others_out_wherever_the_clock_is_set(cloc
 def test_a_unique_job_that_was_lost_keeps_others_out_until_it_has_been_done(clocks, huey, set_by):
     job = huey.task(unique=True)(lambda number: number)
     job(1)
-    task = huey.dequeue()
-    begin_execution(huey, task)
+    copy = copies_of(huey).take("killed", ())
+    task = huey.deserialize_task(copy.data)
+    task._aquila_copy = copy
+    execution = begin_execution(huey, task)
+    execution._ended.set()  # It is renewed no more.
     clocks.set_by = set_by
     assert is_conflict(job(1))  # There is a copy of it.
     assert is_conflict(job(1))
