@@ -302,7 +302,7 @@ def test_replays(aquila_cassette):
         client.models.list()
 """
 NEEDED_BY_NO_REPLAY = {
-    "aquila.cassettes.codecs.event_streams.reader",
+    "aquila.cassettes.codecs.event_streams.stream_reader",
     "aquila.cassettes.frames.replay",
     "aquila.cassettes.matching.miss_message",
     "aquila.cassettes.matching.normalizing",

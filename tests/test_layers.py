@@ -289,6 +289,15 @@ def test_no_class_name_has_two_meanings() -> None:
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
+def test_no_package_has_two_modules_of_one_name() -> None:
+    """A package is a folder of ``aquila``, with all folders below it: there ``reader`` has to be one thing."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, path in modules().items():
+        if path.stem not in ("__init__", "__main__"):
+            found.setdefault((".".join(name.split(".")[:2]), path.stem), []).append(name)
+    assert [names for names in found.values() if len(names) > 1] == []
+
+
 def test_docstrings_name_only_exceptions_that_exist() -> None:
     # A rename does not reach prose, and a reader searches for the old name in vain.
     sources = {name: path.read_text(encoding="utf-8") for name, path in modules().items()}

@@ -11,8 +11,8 @@ import pytest
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.review.decisions import hold_reviews
-from aquila.server.review_page.application import make_application
 from aquila.server.review_page.contents import Reading
+from aquila.server.review_page.review_application import make_application
 from tests.cli.conftest import Cassettes, conversation
 from tests.cli.test_review import Terminal, answers, terminal, waiting  # noqa: F401 - fixtures
 from tests.review.test_reviewing import open_review, write

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.faults.contents import CONTENT_FAULTS, REFUSAL, error_event, finish_length, refusal
+from aquila.faults.edits.edit_table import FORM_EDITS
 from aquila.faults.edits.form_edits import FormEdits
-from aquila.faults.edits.table import FORM_EDITS
 from aquila.faults.fault import ImpossibleFault
 from aquila.scripting.script import Script
 from aquila.verifying.answers import AnswerText, find_error, read_answer_text, read_values

@@ -15,7 +15,7 @@ import aquila
 from aquila.huey.instances import RedisHuey, SqliteHuey
 from aquila.huey.scope_reference import KEY
 from aquila.huey.scope_sharing import collect_misses
-from aquila.huey.testing.consumers.consumer import RunningConsumer
+from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.recording import scope as scopes
 from aquila.recording.reporting.child_misses import ChildMisses

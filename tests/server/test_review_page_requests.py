@@ -9,8 +9,8 @@ import httpx
 
 from aquila.review.views import FieldChange, ProposalView, view_proposal
 from aquila.run_report.word_diff import Steps
-from aquila.server.review_page.application import make_application
 from aquila.server.review_page.contents import Reading, describe_item
+from aquila.server.review_page.review_application import make_application
 from tests.cli.conftest import conversation
 from tests.review.test_reviewing import ONE, RULES, open_review, write
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.faults.edits.draft import Draft, Value
+from aquila.faults.edits.edit_table import FORM_EDITS
 from aquila.faults.edits.form_edits import FormEdits
-from aquila.faults.edits.table import FORM_EDITS
 from aquila.faults.fault import ImpossibleFault
 from aquila.wire_forms.table import find_wire_form
 

@@ -12,7 +12,7 @@ from aquila.cassettes.frames.stored_frames import open_frames
 from aquila.cassettes.model import End, Interaction, RecordedChunk, RecordedResponse
 from aquila.faults.events import read_events
 from aquila.faults.fault import ImpossibleFault
-from aquila.wire_forms.conversations.table import open_conversation
+from aquila.wire_forms.conversations.protocol_table import open_conversation
 from aquila.wire_forms.form import SSE_TYPE
 
 BROKEN_OFF = "RemoteProtocolError: the connection was lost"

@@ -15,7 +15,7 @@ from aquila.faults.conversation_draft import BROKEN_OFF, ConversationDraft, Draf
 from aquila.faults.failures import FAILURES
 from aquila.faults.fault import ImpossibleFault
 from aquila.faults.streams import milliseconds, spoil_text
-from aquila.wire_forms.conversations.table import open_conversation
+from aquila.wire_forms.conversations.protocol_table import open_conversation
 
 Change = Callable[..., RecordedResponse]
 

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, CassetteMiss
-from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
+from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
 from aquila.intercept.web_sockets.proxied import RefusedUpstream, SocketProxy, UpstreamConversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.access_log import RequestLog

@@ -18,7 +18,7 @@ from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.faults.plan import FaultPlan as FaultPlan
-    from aquila.huey.testing.consumers.consumer import RunningConsumer as RunningConsumer
+    from aquila.huey.testing.consumers.running_consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.draining import Drained as Drained
     from aquila.huey.testing.fixture_types import AllEnqueued as AllEnqueued
     from aquila.huey.testing.fixture_types import AssertDeadLetter as AssertDeadLetter
@@ -64,7 +64,7 @@ _NAMES = {
     "Rule": "aquila.scripting.script",
     "RunConsumer": "aquila.huey.testing.fixture_types",
     "RunPeriodic": "aquila.huey.testing.fixture_types",
-    "RunningConsumer": "aquila.huey.testing.consumers.consumer",
+    "RunningConsumer": "aquila.huey.testing.consumers.running_consumer",
     "ScheduledRetry": "aquila.huey.testing.task_run",
     "Script": "aquila.scripting.script",
     "SentMessage": "aquila.wire_forms.sent",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.codecs.event_streams.reader import (
+from aquila.cassettes.codecs.event_streams.stream_reader import (
     MAX_GROWTH,
     ChunkListError,
     EventTable,
@@ -20,7 +20,7 @@ from aquila.cassettes.codecs.event_streams.reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.event_streams.writer import write_chunk_list, write_table
+from aquila.cassettes.codecs.event_streams.stream_writer import write_chunk_list, write_table
 from aquila.cassettes.model import RecordedChunk
 from tests.support.cassettes import chunked, cut, plain_sse_bodies, sse_bodies
 from tests.support.examples import examples
@@ -114,13 +114,13 @@ def test_a_stream_that_fails_to_become_a_table_is_left_as_it_is(monkeypatch: pyt
     def broken(events: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("aquila.cassettes.codecs.event_streams.writer._find_layouts", broken)
+    monkeypatch.setattr("aquila.cassettes.codecs.event_streams.stream_writer._find_layouts", broken)
     assert write_table(by_event(chat_stream(["a", "b", "c"]))) is None
 
 
 def test_a_table_that_would_not_be_rebuilt_exactly_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = ({"a": "data: «x»"}, [["a", "1"], ["a", "2"]])
-    monkeypatch.setattr("aquila.cassettes.codecs.event_streams.writer._find_layouts", lambda events: wrong)
+    monkeypatch.setattr("aquila.cassettes.codecs.event_streams.stream_writer._find_layouts", lambda events: wrong)
     assert write_table(by_event(chat_stream(["a", "b", "c"]))) is None
 
 

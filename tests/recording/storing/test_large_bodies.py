@@ -22,7 +22,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.codecs.event_streams import writer as stream_writer
+from aquila.cassettes.codecs.event_streams import stream_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.cassettes.storage.cassette_files import _LoadedCassettes

@@ -44,14 +44,13 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
-    from aquila.cassettes.codecs.event_streams import reader as stream_reader
-    from aquila.cassettes.codecs.event_streams import writer as stream_writer
+    from aquila.cassettes.codecs.event_streams import stream_reader, stream_writer
 else:  # a compiled copy has no tables
     lazy_modules(
         globals(),
         optional="aquila.optional",
-        stream_reader="aquila.cassettes.codecs.event_streams.reader",
-        stream_writer="aquila.cassettes.codecs.event_streams.writer",
+        stream_reader="aquila.cassettes.codecs.event_streams.stream_reader",
+        stream_writer="aquila.cassettes.codecs.event_streams.stream_writer",
     )
 
 MAGIC = "aquila"

@@ -28,7 +28,7 @@ from aquila.cassettes.body_file import (
     is_named_by,
     looks_like_event_stream,
 )
-from aquila.cassettes.codecs.event_streams.writer import FoldedChunks, write_table
+from aquila.cassettes.codecs.event_streams.stream_writer import FoldedChunks, write_table
 from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk

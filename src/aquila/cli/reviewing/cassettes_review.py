@@ -49,12 +49,12 @@ from aquila.review.views import ProposalView, view_proposal
 if TYPE_CHECKING:
     from aquila.cli.reviewing import review_keys, review_loop, review_screen
     from aquila.server import admission, background_server
-    from aquila.server.review_page import application, contents
+    from aquila.server.review_page import contents, review_application
 else:
     lazy_modules(
         globals(),
         admission="aquila.server.admission",
-        application="aquila.server.review_page.application",
+        review_application="aquila.server.review_page.review_application",
         background_server="aquila.server.background_server",
         contents="aquila.server.review_page.contents",
         review_keys="aquila.cli.reviewing.review_keys",
@@ -209,7 +209,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
         review.begin()
         token = admission.make_token()
         reading = contents.Reading(desk.view, desk.find_tests, desk.describe_unrecorded)
-        app = application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
+        app = review_application.make_application(review, reading, token, lambda: setattr(server, "should_exit", True))
         server = background_server.make_server(app)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aquila.huey.delivery.dead_letters import DeadLetter, Kind
     from aquila.huey.task_types import PlainTask, PlainTaskWrapper, Task
     from aquila.huey.task_wrapper import AquilaTaskWrapper
-    from aquila.huey.testing.consumers.consumer import RunningConsumer
+    from aquila.huey.testing.consumers.running_consumer import RunningConsumer
     from aquila.huey.testing.draining import Drained
     from aquila.huey.testing.task_run import TaskRun
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from aquila.intercept import activation
-from aquila.intercept.web_sockets.handshakes import fields_of
+from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import PlainRoute, Route

@@ -18,7 +18,7 @@ from typing import Any
 
 from aquila.cassettes.frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
 from aquila.cassettes.frames.replay import AT_ONCE
-from aquila.intercept.web_sockets.handshakes import (
+from aquila.intercept.web_sockets.opening_handshakes import (
     OF_THE_CONNECTION,
     SILENT,
     SUBPROTOCOL,

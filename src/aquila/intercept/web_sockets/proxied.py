@@ -14,7 +14,7 @@ from typing import Any
 from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.errors import ConfigError
 from aquila.intercept.web_sockets.answering import answer_within
-from aquila.intercept.web_sockets.handshakes import SILENT, SUBPROTOCOL, fields_of
+from aquila.intercept.web_sockets.opening_handshakes import SILENT, SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import store_failure, write_due_async
 from aquila.optional import import_optional

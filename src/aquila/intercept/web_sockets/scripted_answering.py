@@ -19,7 +19,7 @@ from aquila.transports.routes.scope_route import ScopeRoute, refuse
 from aquila.transports.routes.script_route import as_decision, explain_left_behind
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
-from aquila.wire_forms.conversations import table as protocols
+from aquila.wire_forms.conversations import protocol_table as protocols
 
 
 def answer_by_hand(

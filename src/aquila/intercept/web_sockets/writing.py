@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.record import run_in_thread
 

@@ -1,5 +1,5 @@
 """The protocols that providers speak over WebSockets.
 
-``conversation_form.py`` is what they have in common, and ``table.py`` lists them. What a client asks becomes a request
-as it would be sent without a WebSocket, so that a script answers both alike; the answer is told in messages.
+``conversation_form.py`` is what they have in common, and ``protocol_table.py`` lists them. What a client asks becomes a
+request as it would be sent without a WebSocket, so that a script answers both alike; the answer is told in messages.
 """

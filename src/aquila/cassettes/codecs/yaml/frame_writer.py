@@ -10,7 +10,7 @@ from typing import Any
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs import answer_summary, json_body
-from aquila.cassettes.codecs.event_streams.writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
+from aquila.cassettes.codecs.event_streams.stream_writer import MAX_BODY, NOT_IN_A_TABLE, write_tables
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.frame_reader import (
     BINARY,

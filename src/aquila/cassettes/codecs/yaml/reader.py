@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
-from aquila.cassettes.codecs.event_streams.reader import (
+from aquila.cassettes.codecs.event_streams.stream_reader import (
     ChunkListError,
     EventTable,
     TableError,

@@ -9,7 +9,7 @@ from typing import Any
 
 from aquila.cassettes.body_file import BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import answer_summary, json_body
-from aquila.cassettes.codecs.event_streams.writer import write_chunk_list, write_sizes, write_table
+from aquila.cassettes.codecs.event_streams.stream_writer import write_chunk_list, write_sizes, write_table
 from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine

@@ -1,6 +1,6 @@
 """Real consumers in tests: workers in threads, processes or greenlets, or a program of its own.
 
-Begin with ``consumer``. ``shared_consumer`` is one for many tests, ``consumer_program`` what runs in a process of its
-own, ``consumer_delays`` how often workers look for tasks. ``worker_errors`` and ``unanswered_requests`` bring to the
-test what failed in a worker.
+Begin with ``running_consumer``. ``shared_consumer`` is one for many tests, ``consumer_program`` what runs in a process
+of its own, ``consumer_delays`` how often workers look for tasks. ``worker_errors`` and ``unanswered_requests`` bring to
+the test what failed in a worker.
 """

@@ -19,7 +19,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
-from aquila.intercept.web_sockets.handshakes import CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.writing import (

@@ -21,7 +21,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import Assembler
-from aquila.intercept.web_sockets.handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import is_time_limit, receive_then_write, write_due_async
 from aquila.optional import import_optional

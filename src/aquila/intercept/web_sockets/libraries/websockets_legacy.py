@@ -14,7 +14,6 @@ from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
-from aquila.intercept.web_sockets.handshakes import SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.libraries.websockets_asyncio import converse
 from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     IN_ONE_PIECE,
@@ -23,6 +22,7 @@ from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     join_message_async,
     without_credentials,
 )
+from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
 from aquila.recording.storing.frame_recorder import FrameRecorder

@@ -13,7 +13,7 @@ from typing import Any
 from aquila.cassettes.frames.frame import SWITCHED, Close
 from aquila.cassettes.model import RecordedRequest
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
-from aquila.intercept.web_sockets.handshakes import fields_of
+from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.recording.storing.frame_recorder import FrameRecorder
 
 

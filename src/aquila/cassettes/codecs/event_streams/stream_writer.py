@@ -1,4 +1,4 @@
-"""Write an event stream as a table, and when the chunks of a body arrived as a line (see ``reader``).
+"""Write an event stream as a table, and when the chunks of a body arrived as a line (see ``stream_reader``).
 
 Events that differ in their JSON scalars alone share a layout. A scalar that is the same in all of them is part of the
 layout, the others are cells. How an event is split into scalars and the rest decides how short the table gets, never
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from string import ascii_lowercase
 
 from aquila.cassettes.body_file import looks_like_event_stream
-from aquila.cassettes.codecs.event_streams.reader import MAX_GROWTH, SPACES, EventTable, build_stream, cut_body
+from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, SPACES, EventTable, build_stream, cut_body
 from aquila.cassettes.model import RecordedChunk
 
 MAX_BODY = 32 * 1024 * 1024
