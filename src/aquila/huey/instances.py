@@ -28,9 +28,9 @@ from aquila.huey.running_task import CurrentTask, attempt_of, current_task, sett
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
-from aquila.huey.task_scope import enter_task_scope, execute_watched, leave_task_scope, may_need_scope
+from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.recording.places import needs_boundary, outcome_boundary
+from aquila.recording.places import outcome_boundary
 from aquila.recording.runtime import current_run
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
@@ -72,8 +72,9 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
     # ``_aquila_deliveries``, how often this attempt was delivered before; ``_aquila_losses``, how often its worker was
     # lost; ``_aquila_waits``, how often it was rescheduled for a provider, and since when; ``_aquila_error``, how its
-    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_message``, the message that it came with;
-    # ``_aquila_enqueued``, when it was enqueued; and the copy and the flags of ``TasksInHand``.
+    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_run``, the run that it executes in;
+    # ``_aquila_message``, the message that it came with; ``_aquila_enqueued``, when it was enqueued; and the copy and
+    # the flags of ``TasksInHand``.
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
@@ -275,12 +276,14 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         # Part of every task's time. What few tasks need is asked for here, and called only for them.
         about, run = task.__dict__, current_run()
+        task._aquila_run = run
         set_gate_owner(CurrentTask(self, task))
-        in_hand = about.get("_aquila_in_hand")
-        if in_hand is None:  # It was not taken out of the queue.
-            in_hand = task._aquila_in_hand = self.tasks_in_hand
-        entered = enter_task_scope(self, task, run) if may_need_scope(task, run) else None
-        unique = None
+        in_hand = about.get("_aquila_in_hand")  # Without, it was not taken out of the queue.
+        entered = unique = None
+        if "_aquila_scope" in about and (  # Without, it was never on the wire: its scope is that of the caller.
+            task._aquila_scope is not None or run.layers.transport in WITH_CASSETTE
+        ):
+            entered = enter_task_scope(self, task, run)
         if hasattr(task, "_aquila_unique") and self.ready_to_run(task, timestamp):
             unique = begin_execution(self, task)
         try:
@@ -289,24 +292,25 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             else:
                 value = execute_watched(self, task, timestamp, super().execute)
             if "_aquila_struck" in about:
-                in_hand.hand_back_struck(task)
+                (in_hand or self.tasks_in_hand).hand_back_struck(task)
             return value
         except BaseException as error:
-            in_hand.drop(task, error)
+            (in_hand or self.tasks_in_hand).drop(task, error)
             raise
         finally:
             if unique is not None:
                 unique.end()
             if entered is not None:
                 leave_task_scope(self, task, *entered)
-            in_hand.let_go(task)
+            if in_hand is not None:
+                in_hand.let_go(task)
 
     def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
         """Enclose the code of a task. Replays know of its time limit.
 
         Under pytest a miss leaves it as an exception, which Huey takes for a failure.
         """
-        if task.timeout or needs_boundary():
+        if task.timeout or task._aquila_run.make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # All that most tasks in production need.
 

@@ -29,8 +29,9 @@ class TaskCode:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
         task = self._task
+        in_hand = task.__dict__.get("_aquila_in_hand") or self._huey.tasks_in_hand
         if error is None and self._inner is None:  # As of most tasks.
-            if not task._aquila_in_hand.may_end(task):
+            if not in_hand.may_end(task):
                 raise KeyboardInterrupt
             return None
         try:
@@ -39,5 +40,5 @@ class TaskCode:
             reschedule_after(self._huey, task, error)
             return None
         finally:
-            if kind is not KeyboardInterrupt and not task._aquila_in_hand.may_end(task):
+            if kind is not KeyboardInterrupt and not in_hand.may_end(task):
                 raise KeyboardInterrupt

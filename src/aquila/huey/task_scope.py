@@ -28,16 +28,8 @@ else:
 _NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
 
 
-_IN_CALLERS_SCOPE = object()  # Without the attribute the task was never on the wire.
-_WITH_CASSETTE = ("replay", "record")
-
-
-def may_need_scope(task: Any, run: runtime.Run) -> bool:
-    """Whether a task may execute in another scope than that of its caller. Told quickly: few tasks in production do."""
-    reference = task.__dict__.get("_aquila_scope", _IN_CALLERS_SCOPE)
-    if reference is None:
-        return run.layers.transport in _WITH_CASSETTE
-    return reference is not _IN_CALLERS_SCOPE
+WITH_CASSETTE = ("replay", "record")
+"""The transports under which a task without a reference needs a scope too."""
 
 
 def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int] | None:
@@ -113,7 +105,7 @@ def _follow_faults(scope: Scope, faults: str | None) -> None:
 
 
 def _find_scope_without_reference(task: Any) -> Scope | None:
-    if runtime.current_settings().transport not in _WITH_CASSETTE:
+    if runtime.current_settings().transport not in WITH_CASSETTE:
         return None
     if runtime.is_under_pytest():
         return make_refusing_scope(

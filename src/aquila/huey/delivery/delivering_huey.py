@@ -140,18 +140,21 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def _holds(self, task: Any) -> bool:
         return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)
 
-    def store_result(self, key: str, data: Any, message: bytes) -> None:
-        """Store a result, which is ``message`` on its way. Where nothing follows it, it takes the place of a copy."""
-        current = current_task_or_none() if self.keep_running else None
+    def move_to_results(self, key: str, data: Any, message: bytes) -> bool:
+        """Store a result, which is ``message`` on its way, in the place of its task's copy.
+
+        Returns False, and stores nothing, where there is no copy, and where something follows the result.
+        """
+        current = current_task_or_none()
         if (
             current is None
             or key != current.task.id
             or getattr(current.task, "_aquila_copy", None) is None
             or not _is_last_of(current.task, data)
         ):
-            self.storage.put_data(key, message, is_result=True)
-        else:
-            self.tasks_in_hand.move_to_results(current.task, message)
+            return False
+        self.tasks_in_hand.move_to_results(current.task, message)
+        return True
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
         """Return how the error of a task is stored. One that has no retry left becomes a dead letter first."""

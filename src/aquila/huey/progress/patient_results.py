@@ -36,10 +36,11 @@ _is_revoked_of_huey, _keys_of_huey, _key_of_huey = (
 class PatientResults:
     """The part of ``AquilaHuey`` that asks the storage before a task begins, and after it has ended."""
 
+    keep_running: bool
     serializer: Any
     storage: Any
     _task_key: Callable[[Any, str], str]
-    store_result: Callable[[str, Any, bytes], None]
+    move_to_results: Callable[[str, Any, bytes], bool]
 
     # Each asks directly first, without a function to ask again: that is part of every task's time.
 
@@ -83,10 +84,14 @@ class PatientResults:
                 current.task._aquila_unsendable = refusal
             raise
         try:
-            return self.store_result(key, data, message)
+            return self._store_result(key, data, message)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises
             failure = error
-        return ask_again(lambda: self.store_result(key, data, message), failure, patience=PATIENCE)
+        return ask_again(lambda: self._store_result(key, data, message), failure, patience=PATIENCE)
+
+    def _store_result(self, key: str, data: Any, message: bytes) -> None:
+        if not (self.keep_running and self.move_to_results(key, data, message)):
+            self.storage.put_data(key, message, is_result=True)
 
     def delete(self, key: str) -> Any:
         """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""

@@ -154,7 +154,7 @@ def _drain(
                 )
             if clock is not None:
                 clock.skip_to(task.eta, utc=huey.utc)
-            run = observe_task(huey, task, None if task.eta is None else execution_moment(huey, task))
+            run = observe_task(huey, task, execution_moment(huey, task))
             runs.append(run)
             if raise_errors and run.exception is not None and run.retry is None:
                 raise_task_error(run.make_run())

@@ -1,21 +1,30 @@
-"""What is noticed while one task executes, and what is made of it when somebody looks."""
+"""What is noticed while one task executes: by what encloses its code, and by the methods of a Huey under test."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
+from huey.api import Huey, Result, Task
 from huey.constants import EmptyData
-from huey.exceptions import TaskTimeout
+from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
+from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, Signal
 
+from aquila.errors import NotSerializable
+from aquila.huey.clock_of_test import current_clock
+from aquila.huey.delivery.delivering_huey import DeliveringHuey
+from aquila.huey.instances import AquilaHuey
 from aquila.huey.limits.rescheduling import reschedule_after
+from aquila.huey.progress.patient_results import find_own
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
-from aquila.recording.places import needs_boundary, outcome_boundary
+from aquila.recording.places import outcome_boundary
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 
@@ -30,9 +39,10 @@ class Observation:
     returned = False
     value: Any = None
     exception: BaseException | None = None
-    storing_failed: Exception | None = None
     duration = 0.0
     time_is_up = False
+    was_stored = False
+    """Whether Huey has come to what follows the storing of the result."""
     was_told = False
     """Whether a receiver of a signal was called: like a hook, it may have changed what is stored."""
     retry_delay = 0.0
@@ -87,7 +97,7 @@ class Observation:
     def __enter__(self) -> None:
         self.started = time.perf_counter()
         # In most runs none of this does anything, and then it is not asked for one by one.
-        if self.task.timeout or needs_boundary() or may_commit():
+        if self.task.timeout or self.task._aquila_run.make_outcome is not None or may_commit():
             try:
                 self.inner = self._enclose_code()
             except BaseException as error:
@@ -174,3 +184,159 @@ def _make_replayed_limit(seen: Observation, seconds: float) -> TimeLimit:
         return TaskTimeout(f"timeout ({seconds}s)")
 
     return TimeLimit(TASK, seconds, make_error)
+
+
+current_observation: ContextVar[Observation | None] = ContextVar("aquila_task_observation", default=None)
+"""Set by `observe_task` for the context of one execution. None where Huey runs by itself, as in a consumer."""
+
+
+class ObservedHuey(AquilaHuey):
+    """What a Huey under test adds to its class: the methods that execute a task say what they do.
+
+    A subclass and no patched attributes, so that nothing is set and put back for each task.
+    """
+
+    def _get_timestamp(self) -> Any:
+        clock = current_clock.get()
+        return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
+
+    def enqueue(self, task: Any) -> Any:
+        """Enqueue a task. What few tasks need is gone through only for them: a test may enqueue thousands."""
+        receivers = self._signal.receivers
+        if (
+            not isinstance(task, Task)
+            or "_aquila_message" in task.__dict__
+            or not self._enqueues_as_huey()
+            or self._immediate
+            or hasattr(task, "_aquila_parameters")
+            or hasattr(task, "_aquila_unique")
+            or task.expires
+            or task.on_complete is not None
+            or receivers["any"]
+            or receivers.get(SIGNAL_ENQUEUED)
+            or self.publisher is not None
+            or current_observation.get() is not None
+        ):
+            return super().enqueue(task)
+        self.storage.enqueue(self.serialize_task(task), task.priority)
+        return Result(self, task) if self.results else None
+
+    def _enqueues_as_huey(self) -> bool:
+        """Whether nobody has put another function in the place of one that would enqueue a task and tell of it.
+
+        Asked for each task: a test replaces functions for a while, of any class of the Huey.
+        """
+        kind: Any = type(self)
+        return (
+            kind._of_user.enqueue is _ENQUEUE_OF_AQUILA
+            and _function_of(super(AquilaHuey, self).enqueue) is _ENQUEUE_OF_DELIVERING
+            and _function_of(super(DeliveringHuey, self).enqueue) is _ENQUEUE_OF_HUEY
+            and kind._emit is _EMIT_OF_OBSERVED
+            and kind._of_user._emit is _EMIT_OF_DELIVERING
+            and _function_of(super(DeliveringHuey, self)._emit) is _EMIT_OF_HUEY
+            and kind._pipeline_results is _RESULTS_OF_HUEY
+            and self.__dict__.keys().isdisjoint(_SKIPPED)
+            and type(self._signal) is Signal
+            and Signal.send is _SEND_OF_HUEY
+        )
+
+    def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
+        seen = current_observation.get()
+        if seen is None:
+            super()._emit(signal, task, *args, **kwargs)
+            return
+        if signal == SIGNAL_INTERRUPTED:
+            self.note_interruption(task)
+        if task.id == seen.task_id:
+            seen.signals.append(signal)
+        receivers = self._signal.receivers
+        if not receivers["any"] and not receivers.get(signal):
+            return
+        seen.was_told = True
+        for receiver in (*receivers.get(signal, ()), *receivers["any"]):
+            name = getattr(receiver, "__name__", repr(receiver))
+            with seen.keep_failure(f"the receiver {name!r} of the signal {signal!r}"):
+                receiver(signal, task, *args, **kwargs)
+
+    def _run_pre_execute(self, task: Any) -> None:
+        seen = current_observation.get()
+        if seen is None:
+            super()._run_pre_execute(task)
+            return
+        for name, hook in list(self._pre_execute.items()):
+            seen.hooks.append(name)
+            try:
+                hook(task)
+            except CancelExecution:
+                raise
+            except Exception as error:  # noqa: BLE001 -- any hook of a user
+                seen.failures.append((f"the pre-execute hook {name!r}", error))
+
+    def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
+        """Enclose the code of the task, and nothing else."""
+        seen = current_observation.get()
+        return super()._timeout_context(task) if seen is None or task is not seen.task else seen
+
+    def end_unsendable(self, task: Any, error: NotSerializable) -> None:
+        if current_observation.get() is not None:
+            raise error
+        super().end_unsendable(task, error)
+
+    def _run_post_execute(self, task: Any, task_value: Any, exception: BaseException | None) -> None:
+        seen = current_observation.get()
+        if seen is None:
+            super()._run_post_execute(task, task_value, exception)
+            return
+        seen.was_stored = True
+        self.record_outcome(task, exception)
+        seen.value = task_value
+        if exception is not None:
+            seen.exception = exception
+        for name, hook in list(self._post_execute.items()):
+            seen.hooks.append(name)
+            with seen.keep_failure(f"the post-execute hook {name!r}"):
+                hook(task, task_value, exception)
+
+    def _requeue_task(self, task: Any, timestamp: Any, retry_eta: Any = None) -> None:
+        seen = current_observation.get()
+        if seen is not None and task.id == seen.task_id:
+            seen.retry_delay = _compute_retry_delay(seen.exception, retry_eta, timestamp, task.retry_delay)
+        super()._requeue_task(task, timestamp, retry_eta)
+
+
+# Others that instrument Huey may have put another in the place of each: then it is None, and no function is the same.
+_ENQUEUE_OF_AQUILA, _ENQUEUE_OF_DELIVERING, _ENQUEUE_OF_HUEY = (
+    find_own(kind, "enqueue") for kind in (AquilaHuey, DeliveringHuey, Huey)
+)
+_EMIT_OF_OBSERVED, _EMIT_OF_DELIVERING, _EMIT_OF_HUEY = (
+    find_own(kind, "_emit") for kind in (ObservedHuey, DeliveringHuey, Huey)
+)
+_RESULTS_OF_HUEY, _SEND_OF_HUEY = find_own(Huey, "_pipeline_results"), find_own(Signal, "send")
+_SKIPPED = ("_emit", "_pipeline_results")
+"""What Huey calls of itself to enqueue a task, beside what is always called."""
+
+
+def _function_of(method: Any) -> Any:
+    """Return the function of a method; what is no method, as what a test has put there, has none."""
+    return getattr(method, "__func__", _function_of)
+
+
+def put_under_observation(huey: Any) -> None:
+    """Give a Huey of Aquila the class that observes its tasks. Does nothing to one that has it already."""
+    if not isinstance(huey, ObservedHuey):
+        kind: Any = type(huey)
+        huey.__class__ = _observed_class(kind)
+
+
+@functools.cache  # One class for each Huey class, for as long as the process lives.
+def _observed_class(kind: Any) -> Any:
+    return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__, "_of_user": kind})
+
+
+def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
+    if eta is None:
+        return float(retry_delay or 0)
+    asked = error.delay if isinstance(error, RetryTask) else None
+    if asked is not None:
+        return float(asked.total_seconds() if hasattr(asked, "total_seconds") else asked)
+    return max(0.0, round(float((eta - now).total_seconds()), 3))

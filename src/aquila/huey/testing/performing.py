@@ -9,16 +9,18 @@ from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
 
 from aquila.errors import ConfigError, TaskContractBroken
 from aquila.huey.task_wrapper import HUEY_OPTIONS
-from aquila.huey.testing.call_arguments import parameter_names, separate_arguments
+from aquila.huey.testing.call_arguments import CallArguments, parameter_names, separate_arguments
 from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import BuildTask, ExpectedErrors, PerformJob, declared_as
-from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
+from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.signatures import function_of, signature_of
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun, task_name
 from aquila.huey.testing.wire_comparison import find_argument_difference
 
 _RAISED = ("error", "timeout")
+_OPTIONS_OF_BUILD_TASK = (*HUEY_OPTIONS, "attempt")
+_OPTIONS_OF_PERFORM_JOB = (*_OPTIONS_OF_BUILD_TASK, "raises")
 
 
 @declared_as(BuildTask)  # type: ignore[type-abstract]
@@ -50,15 +52,23 @@ def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
     task = find_task_wrapper(task)
     if not isinstance(task, TaskWrapper):
         raise ConfigError(f"build_task needs a function decorated with @huey.task(), not {task!r}")
+    return _build(task, _read_call("build_task", task, args, keywords, _OPTIONS_OF_BUILD_TASK))
+
+
+def _read_call(
+    function: str, task: TaskWrapper, args: tuple[Any, ...], keywords: dict[str, Any], options: tuple[str, ...]
+) -> CallArguments:
+    """Separate the arguments of a task from the ``options`` of the function that was called."""
+    if not keywords:
+        return CallArguments(args, {}, {})
     _reject_parameters_of_huey(task, keywords)
-    call = separate_arguments("build_task", task, args, keywords, (*HUEY_OPTIONS, "attempt"))
-    return _build(task, call.args, call.kwargs, call.options)
+    return separate_arguments(function, task, args, keywords, options)
 
 
-def _build(task: TaskWrapper, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Task:
-    attempt = options.pop("attempt", None)
-    built = task.s(**options)
-    built.args, built.kwargs = args, kwargs
+def _build(task: TaskWrapper, call: CallArguments) -> Task:
+    attempt = call.options.pop("attempt", None)
+    built = task.s(**call.options)
+    built.args, built.kwargs = call.args, call.kwargs
     if attempt is not None:
         _advance_to_attempt(built, attempt)
     _check_signature(built)
@@ -127,26 +137,33 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
         10.0
     """
     __tracebackhide__ = True
-    task = find_task_wrapper(task)
+    if not isinstance(task, TaskWrapper | Task):
+        task = find_task_wrapper(task)
     if isinstance(task, TaskWrapper):
-        huey = task.huey
-        _reject_parameters_of_huey(task, keywords)
-        call = separate_arguments("perform_job", task, args, keywords, (*HUEY_OPTIONS, "attempt", "raises"))
+        call = _read_call("perform_job", task, args, keywords, _OPTIONS_OF_PERFORM_JOB)
         raises = call.options.pop("raises", None)
-        built = _build(task, call.args, call.kwargs, call.options)
+        huey, built = task.huey, _build(task, call)
     else:
         raises = keywords.pop("raises", None)
         _check_built(task, args or keywords)
         huey, built = huey_under_test(getattr(task, "_aquila_huey", None)), task
-    with ensure_test_queue(huey) as queue:
-        arrived = send_over_wire(huey, built, queue.production)
-        run = run_task(huey, arrived, timestamp=execution_moment(huey, arrived))
+        _check_signature(built)
+    if (queue := innermost_test_queue(huey)) is not None:
+        run = _perform(huey, built, queue.production)
+    else:
+        with ensure_test_queue(huey) as queue:
+            run = _perform(huey, built, queue.production)
     if raises is not None:
         if not isinstance(run.exception, raises):
             raise TaskContractBroken(f"{_name_expected(raises)} should have been raised: {run!r}") from run.exception
     else:
         raise_task_error(run)
     return run
+
+
+def _perform(huey: Any, task: Task, production: Any) -> TaskRun[Any]:
+    arrived = send_over_wire(huey, task, production)
+    return run_task(huey, arrived, timestamp=execution_moment(huey, arrived))
 
 
 def _check_built(task: Any, arguments: Any) -> None:
@@ -170,14 +187,13 @@ def raise_task_error(run: TaskRun[Any]) -> None:
 
 
 def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
-    """Check a task before it is enqueued, and return it as a worker would get it.
+    """Check a task before it is enqueued, but for its arguments, and return it as a worker would get it.
 
     ``production`` is the storage that the Huey has outside of tests, or its class. Raises ``TaskContractBroken``.
     """
     nested = list_nested_tasks(task)
     for part in nested:
         _check_registered(huey, part)
-    _check_signature(task)  # What is nested gets results appended that are not known yet.
     _check_priority(task, production)
     if task.expires:
         task.resolve_expires(huey.utc)
@@ -224,9 +240,11 @@ def list_nested_tasks(task: Task) -> list[Task]:
 
 
 def execution_moment(huey: Any, task: Task) -> Any:
-    """Return the moment at which to execute a task: now, or when it is due. At a later one it may have expired."""
-    now = huey._get_timestamp()
-    return max(now, task.eta) if task.eta is not None else now
+    """Return the moment at which to execute a task: None for now, or when it is due.
+
+    At a later one it may have expired.
+    """
+    return None if task.eta is None else max(huey._get_timestamp(), task.eta)
 
 
 def _check_registered(huey: Any, task: Task) -> None:
@@ -238,7 +256,10 @@ def _check_registered(huey: Any, task: Task) -> None:
 
 
 def _check_signature(task: Task) -> None:
-    """Check that the arguments fit the function. Huey enqueues a wrong call, and it fails in the worker."""
+    """Check that the arguments fit the function. Huey enqueues a wrong call, and it fails in the worker.
+
+    What is nested in a task is not looked at: it gets results appended that are not known yet.
+    """
     function = function_of(type(task))
     if function is None:
         return

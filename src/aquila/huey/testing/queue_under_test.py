@@ -16,7 +16,8 @@ from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.task_ids import let_make_ids
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
-from aquila.huey.testing.task_execution import put_under_observation, run_inline
+from aquila.huey.testing.observation import put_under_observation
+from aquila.huey.testing.task_execution import run_inline
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
 

@@ -42,7 +42,8 @@ def is_plainly_same(sent: Any, arrived: Any) -> bool:
     return True
 
 
-_SIMPLE = _PLAIN | {float}
+UNCHANGING = _PLAIN | {float}
+"""Plain types whose values nobody can change: such a value is as good as a copy of it."""
 _DEEPEST = 20
 
 
@@ -54,8 +55,8 @@ def is_plain_data(value: Any, depth: int = 0) -> bool:
     elif kind is list or kind is tuple:
         parts = value
     else:
-        return kind in _SIMPLE
-    if _SIMPLE.issuperset(map(type, parts)):
+        return kind in UNCHANGING
+    if UNCHANGING.issuperset(map(type, parts)):
         return True
     return depth < _DEEPEST and all(is_plain_data(part, depth + 1) for part in parts)
 
