@@ -8,10 +8,19 @@ from huey import RedisExpireHuey
 
 from aquila import huey as classes
 from aquila.errors import ConfigError
-from aquila.huey import MemoryHuey, add_pruner, checkpoint, partial_answer, prune_results
+from aquila.huey import (
+    MemoryHuey,
+    add_pruner,
+    checkpoint,
+    list_consumers,
+    partial_answer,
+    prune_results,
+    requeue_lost_tasks,
+)
 from aquila.huey.delivery.pruning import Pruned
 from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.testing import drain_queue, run_periodic, use_test_queue
+from tests.huey.delivery.test_stopping import wait_until
 from tests.support.slow import slow_but
 
 DAY = dt.timedelta(days=1)
@@ -161,3 +170,24 @@ def test_results_that_redis_lets_expire_are_pruned(make_huey):
     huey.put_result("b", 1)
     assert prune_results(huey, keep=1) == Pruned(1, 0)
     assert list_result_keys(huey) == ["b"]
+
+
+def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_huey, redis_url):
+    huey = make_huey("redis", KINDS, keep_running=True)
+    for number in range(200):
+        huey.put_result(f"task {number}", "x" * 10_000)
+    redis = huey.storage.conn
+
+    def bytes_read():
+        return redis.info("stats")["total_net_output_bytes"]
+
+    before = bytes_read()
+    consumer = huey.create_consumer(workers=1, initial_delay=0.005, max_delay=0.01, periodic=False)
+    consumer._set_signal_handlers = lambda: None
+    consumer.start()
+    wait_until(lambda: list_consumers(huey))
+    requeue_lost_tasks(huey)
+    prune_results(huey, older_than=7 * DAY)
+    prune_results(huey, older_than=7 * DAY)
+    consumer.stop(graceful=True)
+    assert bytes_read() - before < 200_000  # of 2,000,000

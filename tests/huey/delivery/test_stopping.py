@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,10 +75,21 @@ def app(tmp_path, request):
         job.task_class.__module__ = "stopped_app"
         huey._registry._registry = {"stopped_app.job": job.task_class}
 
-        def start(worker_type="thread", workers=1):
+        def start(worker_type="thread", workers=1, around=()):
             program = _GREENLET_START if worker_type == "greenlet" else _START
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
-            command = [sys.executable, "-c", program, "stopped_app.huey", "-n", "-k", worker_type, "-w", str(workers)]
+            command = [
+                *around,
+                sys.executable,
+                "-c",
+                program,
+                "stopped_app.huey",
+                "-n",
+                "-k",
+                worker_type,
+                "-w",
+                str(workers),
+            ]
             with (tmp_path / f"log{len(running)}").open("wb") as log:
                 process = subprocess.Popen(
                     [*command, "-d", "0.01", "-m", "0.05"], env=environment, stderr=log, start_new_session=True
@@ -179,6 +191,37 @@ def test_a_killed_consumer_is_taken_over_by_one_that_runs(app, way):
         assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, f"job {number}"]
     wait_until(lambda: not {entry.id for entry in list_consumers(app.huey)} & set(known))
     assert other.poll() is None
+
+
+CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc", "--uts", "sh", "-c", 'hostname box && exec "$0" "$@"']
+"""What a container is to a consumer: it is process 1 of a host whose name stays the same."""
+
+
+@pytest.fixture
+def container():
+    if shutil.which("unshare") is None or subprocess.call([*CONTAINER, "true"], stderr=subprocess.DEVNULL) != 0:
+        pytest.skip("no namespaces of processes can be made here")
+    return CONTAINER
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "options"),
+    [(signal.SIGKILL, {"keep_running": True, "lost_after": 1.0}), (signal.SIGTERM, {"keep_running": False})],
+    ids=["killed", "stopped"],
+)
+def test_a_container_that_ended_takes_its_task_up_again_when_it_is_restarted(app, container, end, options):
+    app = app("redis", **options)
+    result = app.job("job", 600)
+    process = app.start(around=container)
+    wait_until_it_runs(app, result)
+    if options["keep_running"]:
+        assert [(entry.host, entry.pid) for entry in list_consumers(app.huey)] == [("box", 1)]
+    os.killpg(process.pid, end)
+    process.wait(_PATIENCE)
+    app.go()
+    app.start(around=container)
+    assert result.get(blocking=True, timeout=_PATIENCE) == [2, 2, "job"]
 
 
 @pytest.mark.slow
