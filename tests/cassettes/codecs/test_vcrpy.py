@@ -188,6 +188,17 @@ def test_brotli_bodies_too(packed: bool) -> None:
     assert load(recorded(None, {"headers": headers, "body": body})).response.body == PLAIN
 
 
+def test_zstd_bodies_that_were_streamed_are_unpacked_without_the_package_zstandard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zstd = pytest.importorskip("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    compressor = zstd.ZstdCompressor()  # a stream does not say how large its content is
+    streamed = compressor.compress(PLAIN) + compressor.flush()
+    text = recorded(None, {"headers": {"content-encoding": ["zstd"]}, "body": {"string": streamed}})
+    assert load(text).response.body == PLAIN
+
+
 def test_a_missing_decompressor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brotli", None)
     text = recorded(None, {"headers": {"content-encoding": ["br"]}, "body": {"string": b"\x8b\xff\x80"}})

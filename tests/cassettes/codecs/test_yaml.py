@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
+import textwrap
 import threading
 import tracemalloc
 from pathlib import Path
@@ -348,6 +351,38 @@ def test_the_collector_is_paused_until_the_last_reader_leaves() -> None:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_is_forked_during_a_pause_has_its_collector() -> None:
+    script = """
+        import gc, os, threading
+        from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
+
+        paused, forked = threading.Event(), threading.Event()
+
+        def read():
+            with pause_garbage_collection():
+                paused.set()
+                forked.wait()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        paused.wait()
+        if (child := os.fork()) == 0:
+            enabled_at_once = gc.isenabled()
+            with pause_garbage_collection():
+                pass
+            os._exit(7 if enabled_at_once and gc.isenabled() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert not gc.isenabled()
+        forked.set()
+        reader.join()
+        assert gc.isenabled()
+    """
+    python = [sys.executable, "-W", "ignore::DeprecationWarning"]  # newer Pythons warn of a fork beside threads
+    done = subprocess.run([*python, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -67,12 +67,12 @@ BUILT_IN_SUFFIXES = tuple(_BUILT_IN)
 
 
 def cassette_suffixes() -> tuple[str, ...]:
-    """The suffixes of cassette files: those of our own formats, then those of plugins."""
+    """Return the suffixes of cassette files, with their dots: of the built-in formats, then of plugins."""
     return tuple(dict.fromkeys([*BUILT_IN_SUFFIXES, *[codec.suffix for codec in _plugin_codecs()]]))
 
 
 def codec_for(path: Path) -> Codec:
-    """Return the codec of a cassette file. A plugin's is taken for a suffix that is none of ours.
+    """Return the codec for the suffix of a cassette file. Plugins are asked only for suffixes that are not built in.
 
     Raises ConfigError for an unknown suffix.
     """
@@ -86,9 +86,11 @@ def codec_for(path: Path) -> Codec:
     raise ConfigError(f"{path.name}: no cassette format has the suffix {suffix!r}; use one of {known}.")
 
 
+# One instance of each codec for the life of the process, which all threads share: codecs hold no state. Imported when
+# a file with the suffix is first met, because `yaml` and `msgpack` are slow to import.
 @cache
 def _built_in_codec(suffix: str) -> Codec:
-    """One instance of each codec, for the life of the process: codecs hold no state."""
+    """Return the codec for a built-in suffix."""
     module, name = _BUILT_IN[suffix]
     codec: Codec = getattr(importlib.import_module(module), name)()
     return codec

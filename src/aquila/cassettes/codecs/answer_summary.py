@@ -1,4 +1,4 @@
-"""What an answer says, for whoever reads a cassette. Nothing else uses it: replay takes the bytes.
+"""The text of an answer, for people who read a cassette or a report. A replay never uses it: it takes the bytes.
 
 Knows the answers of OpenAI (chat completions, completions, responses), Anthropic, Gemini, Cohere, Ollama and Bedrock:
 JSON objects, and streams of them as server-sent events, as JSON lines, or in AWS's binary frames. A tool call is shown
@@ -24,6 +24,7 @@ Event: TypeAlias = dict[str, Any]
 Calls: TypeAlias = dict[Any, list[str]]
 """Tool calls that a stream has begun, by index: the name, and the arguments as far as they have come."""
 
+# What reading JSON of an unknown shape raises. An answer that looks different is no error here: it only has no text.
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -71,7 +72,7 @@ def model_of_answer(body: bytes) -> str:
 
 
 def _shown(pieces: Iterable[str]) -> str:
-    # Half a surrogate pair in one event and half in the next make one character.
+    # A provider may split a surrogate pair over two events. UTF-16 joins the halves, and replaces one that stays alone.
     text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
@@ -86,7 +87,7 @@ def _read_object(body: bytes) -> Event | None:
     try:
         value: Event = json.loads(body)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # one object after the other
+        if error.msg == "Extra data":  # JSON lines: more objects follow
             return None
         raise
     return value
@@ -277,7 +278,7 @@ _READERS: tuple[tuple[str, Callable[[Event, Calls], Iterator[str]]], ...] = (
     ("message", _ollama_line),
     ("response", _ollama_line),
 )
-"""Who reads an event, by a key that it has; the first that fits."""
+"""The function that reads an event, by a key that the event has. The first row that fits counts."""
 
 
 def _strings(holder: Event, *names: str) -> Iterator[str]:

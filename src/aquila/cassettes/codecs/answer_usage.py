@@ -1,6 +1,6 @@
-"""The tokens that answers report, of every kind of provider: for the terminal, for reports, and for the XML of junit.
+"""The tokens that answers report, for every kind of provider: for the terminal, for reports, and for the XML of junit.
 
-Usage stands in events of its own or in the last ones, so that only these are read as JSON.
+In a stream, few events report tokens. Only lines that hold one of the field names are parsed as JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _MAY_HAVE = re.compile(rb"oken|eval_count")
 _HOLDER = re.compile(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
 _LONGEST_USAGE = 20_000
 _BEGINNING, _END = 64 * 1024, 256 * 1024
-"""Bytes of a large answer that are read. Anthropic says at the beginning what it read, all others say it at the end."""
+"""How many bytes are read at each end of a large answer. Anthropic reports input tokens in its first event; all other
+counts come at the end."""
 
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -165,7 +166,7 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
     thought = found.get("thoughtsTokenCount")
     if isinstance(thought, int) and "candidatesTokenCount" in found:
         usage["output_tokens"] = usage.get("output_tokens", 0) + thought
-    # Of Anthropic: what was read from its cache, or written to it, is no part of the input there.
+    # Anthropic's `input_tokens` exclude tokens read from its cache and written to it; those of all others include them.
     if isinstance(found.get("input_tokens"), int) and "cache_read_input_tokens" in found:
         parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
         usage["input_tokens"] += sum(part for part in parts if isinstance(part, int) and part > 0)

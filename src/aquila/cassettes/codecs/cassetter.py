@@ -1,10 +1,9 @@
-"""Cassettes that cassetter recorded, in YAML or in TOML, read as ours.
+"""Reads cassettes that cassetter recorded, in YAML or in TOML.
 
-A body is ``{type, content}`` in YAML, ``body_type`` and ``body_content`` in TOML: ``json`` is a value in the one and
-its text in the other, ``binary`` is in hexadecimal. cassetter has no chunks and no times: a body comes back as one
-chunk at 0 ms. It unpacks bodies, and does not keep the exact bytes of a JSON body: they are written compactly, as the
-openai SDK writes. Of the headers those are kept that a recording of ours would have. Conversations over WebSockets
-stand apart from the rest; they come behind it.
+A body is ``{type, content}`` in YAML, and ``body_type`` with ``body_content`` in TOML. The type ``json`` is a value in
+YAML and its text in TOML; ``binary`` is in hexadecimal. cassetter has no chunks and no times: a body becomes one chunk
+at 0 ms. It decodes bodies, and does not keep the exact bytes of JSON, which is written compactly, as the openai SDK
+writes it. Conversations over WebSockets are in a list of their own; they become the last interactions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Files that are no cassettes of ours: what they look like, and the checks that reading another recorder's takes.
+"""Recognises files of other tools, and checks that the readers of other recorders' cassettes share.
 
-Nothing that is not known is ever read as empty: a key or a kind of body that a reader does not know makes it refuse the
-whole file, since what it leaves out would be lost when the file is converted.
+Unknown parts are never ignored: a key or a kind of body that a reader does not know makes it refuse the whole file,
+because it would be lost when the file is converted.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from aquila.cassettes.model import STATUSES, Headers
 from aquila.cassettes.redaction.header_allowlist import is_secret_header
 
 _OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""Fields of an answer that do not fit its body any more: bodies are read without their content codings."""
+"""Header fields that no longer fit the body, because bodies are read without their content codings."""
 
 
 def describe_foreign_file(tree: Tree) -> str:
-    """Say what a document looks like that is no cassette of ours, or return an empty string.
+    """Return what kind of file of another tool a document looks like, such as ``a contract of Pact``; empty if unknown.
 
-    Neither its keys nor its values are quoted: they may be secrets.
+    Neither keys nor values are quoted, because they may be secrets.
     """
     if type(tree) is list:
         return "a list"

@@ -1,21 +1,22 @@
-"""The garbage collector, paused while a cassette is read.
+"""Pauses the garbage collector while a cassette is read.
 
-Reading makes many objects and no cycles; the collector would walk all of them again and again (two thirds of the time
-of a large load).
+Reading makes many objects and no cycles. The collector would traverse all of them again and again, which takes two
+thirds of the time of a large load.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class _Pause:
-    """The pause of this process: how many readers hold it, and whether the collector ran before the first came.
+    """The pause of this process: how many readers hold it, and whether the collector ran before the first one came.
 
-    Readers in any thread change it under ``lock``; it is clear again when the last one has left.
+    Readers in any thread change it under ``lock``. The last reader to leave puts the collector back as it was.
     """
 
     def __init__(self) -> None:
@@ -23,13 +24,24 @@ class _Pause:
         self.readers = 0
         self.was_enabled = False
 
+    def end_in_child(self) -> None:
+        """End the pause in a forked child: the threads that held it do not exist there, so none would end it."""
+        if self.readers and self.was_enabled:
+            gc.enable()
+        self.readers = 0
+        self.lock.release()
+
 
 _pause = _Pause()  # one for the process, as there is one collector
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    os.register_at_fork(
+        before=_pause.lock.acquire, after_in_parent=_pause.lock.release, after_in_child=_pause.end_in_child
+    )
 
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Pause the collector; the last of several threads that leaves puts it back as the first one found it."""
+    """Pause the collector within the block. The last of several threads to leave puts it back as the first found it."""
     with _pause.lock:
         if _pause.readers == 0:
             _pause.was_enabled = gc.isenabled()
@@ -39,6 +51,6 @@ def pause_garbage_collection() -> Iterator[None]:
         yield
     finally:
         with _pause.lock:
-            _pause.readers -= 1
+            _pause.readers = max(0, _pause.readers - 1)  # 0 if this block has forked, see `end_in_child`
             if _pause.readers == 0 and _pause.was_enabled:
                 gc.enable()

@@ -1,9 +1,9 @@
-"""JSON bodies as structure: of answers exactly, of requests by value.
+"""JSON bodies as structure: bodies of answers exactly, bodies of requests by value.
 
-`parse_exact` takes the text of an answer as its value, a `JsonStyle` (how its writer spaces and escapes) and, for the
-few strings that the style does not explain, *literals*: their text as it stands, by JSON pointer. Where the exact bytes
-could not be made from these again (duplicate keys, NaN, odd spacing, deep nesting) it returns None. `parse_by_value` is
-for requests, which are compared by value. Numbers keep their literal text in either.
+`parse_exact` splits the text of an answer into its value, a `JsonStyle` (how its writer spaces and escapes) and
+*literals*: by JSON pointer, the text of the few strings that the style does not explain. If these would not give the
+exact bytes again (duplicate keys, NaN, odd spacing, deep nesting), it returns None. `parse_by_value` is for requests,
+which are compared by value. Numbers keep their literal text in both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import Interaction, RecordedRequest
 
-MAX_DEPTH = 60
-MAX_KEY = 100
+MAX_DEPTH = 60  # containers inside containers; a deeper body is stored as text
+MAX_KEY = 100  # characters of a key; `emitter.LONG_KEY` is the limit of simple keys in YAML
 
 _WORDS = {None: "null", True: "true", False: "false"}
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
@@ -34,11 +34,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class JsonStyle:
-    """How a JSON text is written.
+    """How a JSON text is written. The default is how the openai SDK writes.
 
-    ``indent`` are the blanks of a level, or empty for one line; ``spaced`` a blank after colons and commas; ``ascii``
-    escapes all other characters, ``html`` also ``<``, ``>``, ``&`` and two line breaks, ``slash`` also ``/``;
-    ``newline`` ends the text with a line break. The default is how the openai SDK writes.
+    ``indent`` is the white space of one level, empty for JSON on one line. ``spaced`` puts a blank after colons and
+    commas. ``ascii`` escapes all characters that are not ASCII, ``html`` the characters ``<``, ``>`` and ``&`` and the
+    line separators U+2028 and U+2029, ``slash`` the character ``/``. ``newline`` ends the text with a line break.
     """
 
     indent: str = ""
@@ -74,7 +74,7 @@ class JsonStyle:
 
 @dataclass(frozen=True, slots=True)
 class ExactJson:
-    """A JSON text as structure. `write_json` turns it into the same text again, once `put_literals` has put them in."""
+    """A JSON text as structure. After `put_literals`, `write_json` writes exactly the same text again."""
 
     value: Tree
     style: JsonStyle
@@ -82,7 +82,7 @@ class ExactJson:
 
 
 def parse_exact(body: bytes) -> ExactJson | None:
-    """Take a body as JSON; None if it is none, or would not come back exactly."""
+    """Parse a body as JSON; None if it is no JSON, or if the result would not give back the exact bytes."""
     try:
         text = body.decode()
         value = _parse_json(text)
@@ -104,10 +104,10 @@ def parse_exact(body: bytes) -> ExactJson | None:
 
 
 def parse_by_value(request: RecordedRequest) -> Tree | None:
-    """Take a request's body as a JSON value; None if it has to be kept byte for byte.
+    """Parse the body of a request as a JSON value; None if it has to be kept byte for byte.
 
-    Requests are compared by value where they say that they are JSON, so their exact bytes are not kept: blanks and
-    escapes may change. What a value does not say (a key that occurs twice, NaN, half a surrogate pair) keeps them.
+    Requests that say that they are JSON are compared by value, so white space and escapes are not kept. A body that a
+    value cannot represent (a key that occurs twice, NaN, half a surrogate pair) is kept byte for byte.
     """
     media = request.first_header("content-type").partition(";")[0].strip().lower()
     if not (media == "application/json" or media.endswith("+json") or (not media and request.body[:1] in (b"{", b"["))):
@@ -128,7 +128,7 @@ def parse_by_value(request: RecordedRequest) -> Tree | None:
 
 
 def with_compact_request(interaction: Interaction) -> Interaction:
-    """Return an interaction whose request's body is written as a YAML cassette gives it back."""
+    """Return an interaction with the body of its request as it will be when the YAML cassette is loaded again."""
     if isinstance(interaction.request, StoredRequest):
         return interaction  # a file keeps the bytes
     value = parse_by_value(interaction.request)

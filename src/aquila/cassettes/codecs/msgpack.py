@@ -55,7 +55,7 @@ else:  # a compiled copy has no tables
 
 MAGIC = "aquila"
 # A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
-_HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"
+_HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"  # `msgpack.packb` would write a small checksum shorter
 _ENDS = get_args(End)
 _KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
@@ -65,8 +65,8 @@ _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 class MsgpackCodec:
     """Cassettes for machines.
 
-    With ``tables=False`` the chunks of streams are written as they came: larger, and faster both ways. With
-    ``trusts_files`` files are read whose content was checked already: neither their checksum nor their size is checked.
+    With ``tables=False`` the chunks of streams are written as they came: that is larger, and faster to write and read.
+    With ``trusts_files``, neither checksum nor size of a file are checked, because the caller has checked its content.
     """
 
     suffix = ".msgpack"
@@ -81,7 +81,7 @@ class MsgpackCodec:
             rows = [self._encode_row(interaction) for interaction in cassette.interactions]
             try:
                 packed: bytes = msgpack.packb(rows)
-            except UnicodeEncodeError:  # half a surrogate pair, in an error's text say: no UTF-8 can hold it
+            except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
                 packed = msgpack.packb(_replace_surrogates(rows))
         return b"".join((_HEAD, zlib.crc32(packed).to_bytes(4), packed))
 
@@ -90,7 +90,8 @@ class MsgpackCodec:
         with pause_garbage_collection():
             rows = _unpack_trusted(data, source) if self._trusts_files else _unpack_rows(bytes(data), source)
             try:
-                rows.reverse()  # each is given up as soon as it is read
+                # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
+                rows.reverse()
                 return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
             except _FromNewerVersion as newer:
                 raise _too_new_error(str(newer), source) from None
@@ -185,7 +186,7 @@ def _unpack_rows(data: bytes, source: str) -> list[Any]:
 
 
 class _ContainerCount:
-    """Counts the lists and mappings of a file while they are built. An empty list is one byte, and 64 in memory."""
+    """Limits the lists and mappings of a file while they are built: an empty list is 1 byte, and 64 bytes in memory."""
 
     __slots__ = ("_left",)
 
@@ -200,7 +201,7 @@ class _ContainerCount:
 
 
 def _unpack_trusted(data: bytes | memoryview, source: str) -> list[Any]:
-    """Return the rows of a file that Aquila wrote, which whoever read it has made sure of."""
+    """Return the rows of a file that Aquila wrote. The caller must have checked that, by a keyed checksum."""
     try:
         rows: list[Any] = msgpack.unpackb(data)[3]
     except (ValueError, LookupError, TypeError) as error:
@@ -225,6 +226,7 @@ def _build_interaction(row: Any) -> Interaction:
     if status not in STATUSES and not (status == NO_STATUS and _ENDS[end] in ENDS_WITHOUT_ANSWER):
         raise _WrongField("a number out of range")
     return Interaction(
+        # Interned: the interactions of a cassette have these texts in common, and each is held once.
         _build_request(sys.intern(method), sys.intern(url), _build_headers(asked), body),
         RecordedResponse(
             status,
@@ -312,7 +314,7 @@ def _build_headers(flat: list[Any]) -> Headers:
         raise _WrongField("headers that are not names and values") from None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # pure; most interactions of a cassette have the same fields, and then share one tuple
 def _shared_headers(flat: tuple[Any, ...]) -> Headers:
     if len(flat) % 2 or not {str}.issuperset(map(type, flat)):
         raise _WrongField("headers that are not names and values")

@@ -1,4 +1,4 @@
-"""What was said over a WebSocket, for whoever reads a cassette. Nothing else uses it: replay takes the bytes."""
+"""A conversation over a WebSocket as lines, for people who read a cassette. A replay never uses it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aquila.cassettes.codecs.answer_summary import text_of_messages
 from aquila.cassettes.frames.frame import Close, Frame
 
 _MOST_KINDS = 12
-"""Kinds of messages that a line names."""
+"""The most kinds of messages that a line names."""
 
 _DATA = re.compile(r'"([A-Za-z0-9+/=_-]{160,})"')
 """A long text in JSON that is data, such as sound in base64."""
 
 
 def write_transcript(said: Iterable[Frame | Close]) -> Iterator[str]:
-    """Yield what was said as lines: ``>`` begins what the client sent, ``<`` what the provider did, with its text."""
+    """Yield a conversation as lines. ``>`` begins a message of the client, ``<`` a turn of the provider."""
     for received, turn in itertools.groupby(said, lambda each: isinstance(each, Frame) and not each.sent):
         if received:
             frames = [each for each in turn if isinstance(each, Frame)]
@@ -32,7 +32,7 @@ def write_transcript(said: Iterable[Frame | Close]) -> Iterator[str]:
 
 
 def text_said(said: Sequence[Frame | Close]) -> str:
-    """Return the text of what the provider said."""
+    """Return the text of the messages of the provider."""
     frames = [each for each in said if isinstance(each, Frame) and not each.sent]
     objects = [frame.data for frame in frames if parse_object(frame) is not None]
     return text_of_messages(objects) if objects else "\n".join(map(_show, frames))
@@ -50,7 +50,7 @@ def parse_object(frame: Frame) -> dict[str, Any] | None:
 
 
 def _name_kinds(frames: Sequence[Frame]) -> str:
-    """Name messages by their ``type``, or by their first key. Those of one kind in a row are counted."""
+    """Name the kinds of messages, by their ``type`` or their first key. Equal kinds in a row are counted."""
     runs = [(kind, len(list(run))) for kind, run in itertools.groupby(map(_kind_of, frames))]
     named = [kind if count == 1 else f"{kind} x {count:,}" for kind, count in runs[:_MOST_KINDS]]
     more = sum(count for _, count in runs[_MOST_KINDS:])

@@ -1,18 +1,18 @@
-"""Cassettes that vcrpy recorded, read as ours.
+"""Reads cassettes that vcrpy recorded.
 
-vcrpy has no chunks and no times: a body comes back as one chunk at 0 ms. Its bodies may be compressed still; they are
-unpacked, as ours are. A body that was stored as a value (``parsed_body``, or a mapping) has no exact bytes any more: it
-is understood by the rules of YAML 1.1, as vcrpy's own loader does, and written compactly, as the openai SDK writes.
+vcrpy has no chunks and no times: a body becomes one chunk at 0 ms. Its bodies may still be compressed; they are decoded
+here. A body that was stored as a value (``parsed_body``, or a mapping) has lost its exact bytes: it is read by the
+rules of YAML 1.1, as by vcrpy's own loader, and written compactly, as the openai SDK writes JSON.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from aquila.cassettes import content_codings
 from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
@@ -24,7 +24,11 @@ else:
     lazy_modules(globals(), values_1_1="aquila.cassettes.codecs.yaml.values_1_1")
 
 MAX_BODY = 256 * 1024 * 1024
-"""A compressed body that unpacks to more bytes than this is refused."""
+"""The most bytes that a compressed body may decode to."""
+
+_PIECE = 4096  # bytes of a compressed body that are decoded at a time
+_PACKAGES = {"br": "brotli", "zstd": "backports.zstd"}
+"""What to install for a coding that the standard library does not have, or not in every version."""
 
 
 _TOP = ("version", "interactions", "metadata")
@@ -88,7 +92,7 @@ def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
         return b"null"
     value = tree.get(name)
     if type(value) is dict and "uri" in tree and value and not value.keys() & {"string", "base64_string"}:
-        return _value_bytes(tree, value, (*path, name))  # a filter has put a value in place of the bytes
+        return _value_bytes(tree, value, (*path, name))  # a filter of vcrpy's has replaced the bytes by a value
     if type(value) is dict:
         foreign.check_keys(value, ("string", "base64_string"), (*path, name), "vcrpy")
         if len(value) != 1:
@@ -128,7 +132,11 @@ def _from_base64(value: Tree, path: TreePath) -> bytes:
 
 
 def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
-    """Undo a content encoding. A body that is unpacked already, though the header is there, is taken as it is."""
+    """Return a body without its content coding; unchanged if it is decoded already, although the header is there.
+
+    ``encoding`` is the value of ``Content-Encoding`` in lower case, ``path`` the place of the body in the document.
+    Raises FormatError if the library for the coding is missing, or if the body decodes to more than ``MAX_BODY`` bytes.
+    """
     if not body or encoding in ("", "identity"):
         return body
     found: bytes | None = None
@@ -136,7 +144,7 @@ def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
         found = _inflate_body(body, 16 + zlib.MAX_WBITS, path)
     elif encoding == "deflate":
         found = _inflate_body(body, zlib.MAX_WBITS, path) or _inflate_body(body, -zlib.MAX_WBITS, path)
-    elif encoding in ("br", "zstd"):
+    elif encoding in _PACKAGES:
         found = _decompress_with_package(body, encoding, path)
     return body if found is None else found
 
@@ -153,20 +161,27 @@ def _inflate_body(body: bytes, bits: int, path: TreePath) -> bytes | None:
 
 
 def _decompress_with_package(body: bytes, encoding: str, path: TreePath) -> bytes | None:
+    """Return a decompressed body; None if it is text already, or damaged."""
     try:
         body.decode()
     except UnicodeDecodeError:
         pass
     else:
-        return None  # it is text: unpacked already
-    module: Any
+        return None  # it is text: decoded already
+    decoder = content_codings.decoder_for(encoding)
+    if decoder is None:
+        package = _PACKAGES[encoding]
+        raise FormatError(f"a body in the encoding {encoding}; to read it: pip install {package}", path)
+    pieces: list[bytes] = []
+    size = 0
     try:
-        module = importlib.import_module("brotli" if encoding == "br" else "zstandard")
-    except ImportError:
-        package = "brotli" if encoding == "br" else "zstandard"
-        raise FormatError(f"a body in the encoding {encoding}; to read it: pip install {package}", path) from None
-    try:
-        found = module.decompress(body)
-    except Exception:  # noqa: BLE001 - either library has errors of its own
+        # In small pieces: a few bytes may decode to gigabytes, and the limit must be checked on the way.
+        for start in range(0, len(body), _PIECE):
+            pieces.append(decoder.decode(body[start : start + _PIECE]))
+            size += len(pieces[-1])
+            if size > MAX_BODY:
+                raise FormatError(f"a body that unpacks to more than {MAX_BODY} bytes", path)
+        pieces.append(decoder.finish())
+    except content_codings.DamagedBody:
         return None
-    return bytes(found)
+    return b"".join(pieces)

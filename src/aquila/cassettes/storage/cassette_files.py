@@ -33,36 +33,42 @@ else:
     lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
-_HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"
+_HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
 _LEFT_AFTER = 2.0
-"""Seconds after which a temporary file that nobody has locked was left by its writer."""
+"""Seconds after which an unlocked temporary file counts as left behind. Its writer may not have locked it before."""
 _OLD = 3600.0
-"""The same where files cannot be locked."""
+"""Seconds after which a temporary file counts as left behind where files cannot be locked."""
 _BODY_NAME = b"sha256-"
-"""What the name of each large body begins with."""
+"""The beginning of the name of each large body. A cassette without it has none."""
 
 
 class _LoadedCassettes:
     """The cassettes that were loaded or saved last, because many tests share one.
 
-    By folder, suffix and hash of the bytes, so that none is ever stale. For the whole process, and as many as their
-    files have ``limit`` bytes together; the one that was loaded last stays whatever its size.
+    The key is made of folder, suffix and hash of the bytes, so no entry is ever stale. ``limit`` is the largest sum of
+    the sizes of their files in bytes. Beyond it the oldest entries go; the newest stays, whatever its size. One object
+    for the whole process; nothing else clears it.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
         self._entries: OrderedDict[tuple[object, ...], tuple[Cassette, int]] = OrderedDict()
-        # Any thread may load; two that add at once would lose count of the size.
+        # Any thread may load. Two threads in `add` at once would lose count of the size; `find` is one lookup, which is
+        # atomic.
         self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):  # a child must not inherit the lock as another thread holds it
+            os.register_at_fork(
+                before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+            )
 
     def find(self, key: tuple[object, ...]) -> Cassette | None:
-        """Return a cassette that was loaded before."""
+        """Return a cassette that was loaded or saved before, or None."""
         known = self._entries.get(key)
         return known[0] if known is not None else None
 
     def add(self, key: tuple[object, ...], cassette: Cassette, size: int) -> None:
-        """Keep a cassette whose file has ``size`` bytes, and give up the oldest ones that do not fit beside it."""
+        """Keep a cassette whose file has ``size`` bytes, and drop the oldest entries that exceed the limit."""
         with self._lock:
             if key in self._entries:
                 return
@@ -76,13 +82,14 @@ _loaded = _LoadedCassettes(limit=64 * 1024 * 1024)
 
 
 def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
-    """Return the cassette in a file. Raises ``FileNotFoundError`` or ``CassetteCorrupt``.
+    """Return the cassette in a file. A file whose bytes were loaded before is not parsed again.
 
-    A file whose bytes were loaded before is not parsed again. A copy that loads faster is kept for the next run in
-    ``copies_folder``, if there is one.
+    ``copies_folder`` is the folder of copies that load faster (see ``compiled_copies``); None means no copies. Raises
+    ``FileNotFoundError``, ``CassetteCorrupt`` for a file that cannot be read, and ``CassetteTooNew``.
     """
     try:
-        # Links are followed: a project may keep its cassettes elsewhere. The parser refuses text that is too long.
+        # Links are followed, because a project may keep its cassettes elsewhere. One byte more than the limit is read,
+        # so that the parser sees that the text is too long and refuses it.
         limit = MAX_BYTES + 1 if path.suffix.lower() in _LIMITED_SUFFIXES else -1
         data = read_regular(path, most=limit, follow=True)
     except FileNotFoundError:
@@ -101,16 +108,16 @@ def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
                 cassette = _locate_bodies(cassette, path)
         except AquilaError:
             raise
-        except Exception as error:  # a plugin's codec, or a mistake in ours
+        except Exception as error:  # a plugin's codec may raise anything, and so may a mistake in ours
             raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
         _loaded.add(key, cassette, len(data))
     return cassette
 
 
 def _loaded_key(data: bytes, path: Path) -> tuple[str, bytes, Path | None]:
-    """Return by what a cassette is known that was loaded: its suffix, the hash of its bytes, and perhaps its folder."""
+    """Return the key of a cassette in ``_loaded``: the suffix, the hash of the bytes, and perhaps the folder."""
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    # Only a file that speaks of bodies in other files depends on where it lies.
+    # The folder counts only for a cassette that refers to bodies in files beside it.
     return path.suffix, digest, path.resolve().parent if _BODY_NAME in data else None
 
 
@@ -119,9 +126,10 @@ def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
 
 
 def read_version(data: bytes, path: Path, *, source: str) -> Cassette:
-    """Read the bytes of another version of the cassette ``path``, whose large bodies lie where those of ``path`` do.
+    """Parse ``data``, another version of the cassette ``path``, such as one from git.
 
-    ``source`` is what messages call it. Raises ``CassetteCorrupt``.
+    Its large bodies are those beside ``path``. ``source`` is the name of the version in messages. Raises
+    ``CassetteCorrupt`` and ``CassetteTooNew``.
     """
     return _locate_bodies(codec_for(path).loads(data, source=source), path)
 
@@ -144,9 +152,10 @@ def update_cassette(
 ) -> Cassette:
     """Change a cassette under its lock and return what is stored now.
 
-    ``change`` gets the cassette as it is in the file (empty if there is none). A result without interactions removes
-    the file. ``root`` is the cassette folder. ``tell`` is told what is waited for, besides the log. ``advise`` is that
-    of ``encode_cassette``. Raises ``CassetteWriteError``; the file is then as it was.
+    ``change`` gets the cassette as it is in the file, an empty one if there is no file, and returns the new one. A
+    result without interactions removes the file. ``root`` is the cassette folder. ``tell`` is called with a sentence if
+    another process holds the lock for long; the log gets it, too. ``advise`` is as in ``encode_cassette``. Raises
+    ``CassetteWriteError``; the file is then unchanged.
     """
     _refuse_what_leads_out(path, root)
     with hold_cassette_lock(path, root, tell):
@@ -160,7 +169,7 @@ def change_held_cassette(
     root: Path,
     advise: Callable[[Path], str] | None = None,
 ) -> Cassette:
-    """Like ``update_cassette``, for a caller that holds the lock of the cassette already."""
+    """Like ``update_cassette``, for a caller that already holds the lock of the cassette."""
     _refuse_what_leads_out(path, root)
     before = load_cassette_or_empty(path)
     after = change(before)
@@ -176,7 +185,7 @@ def leads_out(path: Path, root: Path) -> bool:
     """Say whether a path, or a link on its way, leads out of a folder."""
     try:
         return not path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # a link to itself
+    except (OSError, RuntimeError):  # a link to itself: Python raises one or the other, by version
         return True
 
 
@@ -196,9 +205,10 @@ def _refuse_what_leads_out(path: Path, root: Path) -> None:
 
 
 def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> None:
-    """Write a cassette into a new file beside the old one, and replace that. Raises ``CassetteWriteError``.
+    """Write a cassette to a new file beside the old one, and replace the old one. Raises ``CassetteWriteError``.
 
-    Large bodies are written first, into files of their own. ``advise`` is that of ``encode_cassette``.
+    Large bodies are written first, into files of their own, so that a cassette never refers to a body that is not there
+    yet. ``advise`` is as in ``encode_cassette``.
     """
     try:
         path = path.resolve()
@@ -208,14 +218,15 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         replace_file(path, data)
     except OSError as error:
         raise cassette_write_error(path, error) from error
-    if path.suffix.lower() in BUILT_IN_SUFFIXES:  # a plugin's codec may read something else than it was given
+    # The next load need not parse what was just written. A plugin's codec may read something else than it wrote.
+    if path.suffix.lower() in BUILT_IN_SUFFIXES:
         _loaded.add(_loaded_key(data, path), Cassette(cassette.interactions), len(data))
 
 
 def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
-    """Write the large bodies of a cassette into files beside its own; return it with these in their place.
+    """Write the large bodies of a cassette to files beside ``path``, its file. Return the cassette that refers to them.
 
-    ``path`` is the cassette's file. One in the format of a plugin keeps its bodies: it need not know such files. Raises
+    A cassette in the format of a plugin keeps its bodies, because the plugin need not know such files. Raises
     ``CassetteWriteError``, and ``CassetteCorrupt`` for a body whose file is missing.
     """
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
@@ -231,7 +242,8 @@ def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], 
     """Return the content of a cassette's file.
 
     Raises ``CassetteWriteError`` for any failure of the codec, and for a content that is too large to be read again.
-    ``advise`` says then what became of the content of a file, and what to type; by default, that it waits in a journal.
+    For the latter, ``advise`` returns sentences for the message: where the recordings are now, and what to type. By
+    default they say that the recordings wait in a journal.
     """
     codec = codec_for(path)
     try:
@@ -249,7 +261,7 @@ def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], 
 
 
 def _advise_msgpack(path: Path) -> str:
-    """Say what to type so that what waits for a cassette that is too large for YAML is stored as msgpack."""
+    """Return what to type to store, as msgpack, the recordings of a cassette that is too large for YAML."""
     path = cassette_of_pending(path)
     if path.exists():
         return (
@@ -277,7 +289,7 @@ def pending_path(path: Path) -> Path:
 
 
 def cassette_of_pending(path: Path) -> Path:
-    """Return the cassette that a pending file belongs to, in whichever form it is there; of another file, that file."""
+    """Remove the temporary files below a folder whose writers were killed. Those being written are locked."""
     if not is_pending_file(path):
         return path
     own = path.with_name(path.stem.removesuffix(".pending") + path.suffix)
@@ -306,7 +318,7 @@ def is_cassette_name(path: Path, root: Path) -> bool:
 
 
 def remove_half_written_files(root: Path) -> None:
-    """Remove the temporary files below a folder whose writers were killed. What is being written now is locked."""
+    """Remove the temporary files below a folder whose writers were killed. Files that are being written are locked."""
     for path in root.rglob(".*.tmp"):
         if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):
@@ -315,7 +327,7 @@ def remove_half_written_files(root: Path) -> None:
 
 
 def _is_unlocked(path: Path) -> bool:
-    """Say whether nobody writes a file. Where files cannot be locked, an old one is taken for that."""
+    """Say whether no process is writing a file. Where files cannot be locked, an old file counts as such."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         return filelock.lock_descriptor(descriptor, blocking=False)
@@ -327,12 +339,14 @@ def _is_unlocked(path: Path) -> bool:
 
 def lock_half_written_file(descriptor: int) -> None:
     """Mark a temporary file as being written, for as long as its descriptor is open."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a file system without locks: `_is_unlocked` then goes by the age
         filelock.lock_descriptor(descriptor, blocking=False)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file beside the old one, and replace that in one step. Raises ``OSError``."""
+    """Write ``data`` to a file beside ``path``, and replace ``path`` by it in one step. Raises ``OSError``."""
+    # In the same folder, because a rename is atomic only within one file system. The name is cut, because file systems
+    # allow 255 bytes.
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -351,7 +365,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder survive a loss of power, where the system can do that."""
+    """Make the names in a folder survive a loss of power, where the system can do that."""
     with contextlib.suppress(OSError):  # Windows opens no folder, and some file systems sync none
         descriptor = os.open(folder, os.O_RDONLY)
         try:

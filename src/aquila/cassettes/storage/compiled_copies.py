@@ -1,10 +1,10 @@
-"""Compiled copies: reading a YAML cassette leaves a copy in msgpack form, which loads many times as fast.
+"""Compiled copies: loading a YAML cassette leaves a copy in msgpack form, which loads many times faster.
 
-A copy is named after the hash of the YAML's bytes, so it can never be stale. It carries a checksum with the key of the
-user, so damage is noticed, and so is a copy that came with a project or that somebody else has put into the folder: it
-says nothing of what the YAML says. It tells whether the requests differ, so that a replay need not compute a key for
-each. It may be deleted at any time, and where the folder or the key cannot be written there is none. A run whose
-cassettes all have copies never imports `yaml`, so files of every size get one.
+A copy is named after the hash of the YAML's bytes, so it is never stale. It begins with a checksum that is made with a
+key of the user. So damage is noticed, and a copy that came with a project or that another user has put there is not
+used: nothing else would prove that it says what the YAML says. A copy also says whether the requests differ, so that a
+replay need not compute a key for each. Copies may be deleted at any time; where the folder or the key cannot be written
+there are none. Files of every size get one, because a run whose cassettes all have copies never imports `yaml`.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ else:
     )
 
 COPY_VERSION = 7
-"""Changes with the form of a copy, or with how a YAML file is understood."""
+"""Part of the name of a copy. To be changed with the form of copies, and with how a YAML file is understood."""
 
 _DIFFERENT, _NOT_KNOWN = b"differ;", b"unknown"
-"""What follows the checksum in a copy. Of the same length."""
+"""What follows the checksum in a copy: whether its requests differ. Both have the same length."""
 
 MAX_COPIES = 5000
-"""Copies that are kept, so about as many cassettes as one project may have."""
+"""The most copies that are kept, about as many as the largest projects have cassettes."""
 
+# By the suffix and not by the codec, which a run whose cassettes all have copies never loads.
 _COPIED = (".yaml", ".yml")
-# Asked of the path and not of its codec, which a run whose cassettes all have copies never loads.
 
 PRUNE_ONE_IN = 16
-"""One in so many new copies looks whether there are too many: a first run writes one for each cassette."""
+"""One in this many new copies, by chance, counts the copies: a first run writes one for each cassette."""
 
 
 def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
-    """Load the cassette that a file holds, from its copy if there is one. ``data`` are the bytes of the file.
+    """Return the cassette that a file holds, from its copy if there is one. ``data`` are the bytes of the file.
 
-    ``cache_dir`` is the folder of the copies, made on first use; None, or one that cannot be used, means no copies.
-    ``digest`` is a cryptographic hash of the bytes, of at least 16 bytes, if the caller has one. Raises
+    ``cache_dir`` is the folder of the copies, created on first use; None, or a folder that cannot be used, means no
+    copies. ``digest`` is a cryptographic hash of the data, of at least 16 bytes, if the caller has one. Raises
     ``CassetteCorrupt`` and ``CassetteTooNew``.
     """
     if cache_dir is None or path.suffix.lower() not in _COPIED:
@@ -66,30 +66,30 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
     if key is None:
         return codec_for(path).loads(data, source=str(path))
     copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
-    with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it is not to be trusted and written anew
+    with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it cannot be trusted: it is written anew
         return _read_copy(copy, key)
     cassette = codec_for(path).loads(data, source=str(path))
     cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written costs time, and nothing else
         _write_copy(copy, cassette, key)
     return cassette
 
 
 def _have_keys_of_their_own(cassette: Cassette) -> bool:
-    """Whether requests of a cassette that are not equal have different keys under the default rules."""
+    """Say whether requests of a cassette that are not equal have different keys under the default rules."""
     requests = {interaction.request for interaction in cassette.interactions}
-    if any(isinstance(request, StoredRequest) for request in requests):  # the file would have to be read
+    if any(isinstance(request, StoredRequest) for request in requests):  # its file would have to be read for the key
         return False
     return len({request_key.key_of(request, match_rules.MatchRules()) for request in requests}) == len(requests)
 
 
 def _copy_codec() -> msgpack_codec.MsgpackCodec:
-    """The codec of copies. It keeps the chunks of streams as they came, since building them takes time."""
+    """Return the codec of copies. It writes the chunks of streams as they came: rebuilding them from tables is slow."""
     return msgpack_codec.MsgpackCodec(tables=False, trusts_files=True)
 
 
 def _checksum(key: bytes, copy: str, content: bytes | memoryview) -> bytes:
-    """The checksum of a copy. Its name is in it: a copy of one cassette is none of another."""
+    """Return the checksum of a copy. It includes the name, so that renaming a copy to another cassette's is noticed."""
     return keyed_checksum(key, os.fsencode(os.path.basename(copy)), content)
 
 
@@ -103,12 +103,12 @@ def _read_copy(copy: str, key: bytes) -> Cassette:
 
 
 def _write_copy(copy: str, cassette: Cassette, key: bytes) -> None:
-    """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
+    """Write a copy under a temporary name and rename it, so that another process sees a whole copy or none."""
     content = (_DIFFERENT if cassette.requests_differ else _NOT_KNOWN) + _copy_codec().dumps(cassette)
     data = _checksum(key, copy, content) + content
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
-    if data[0] % PRUNE_ONE_IN == 0:
+    if data[0] % PRUNE_ONE_IN == 0:  # the first byte of the checksum is as good as random
         _remove_old_copies(folder)
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
     try:
@@ -121,7 +121,7 @@ def _write_copy(copy: str, cassette: Cassette, key: bytes) -> None:
 
 
 def _remove_old_copies(folder: str) -> None:
-    """Remove the older half of the copies when there are too many: those of cassettes that have changed since."""
+    """If there are too many copies, remove the oldest ones, mostly of cassettes that have changed since."""
     copies = [entry for entry in os.scandir(folder) if entry.name.endswith((".msgpack", ".tmp"))]
     if len(copies) > MAX_COPIES:
         for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MAX_COPIES // 2]:

@@ -1,12 +1,12 @@
-"""Keeps each finished interaction of a recording on disk, before its caller goes on.
+"""Writes each finished interaction of a recording to disk, before its caller continues.
 
-A scope that records has one journal per process, named ``<scope>.<process>.journal``. Its writer holds a lock on the
-file for as long as it lives, so a journal whose lock is free was left by a process that ended. The scope's owner merges
-the journals at its end; what a killed run left is merged by the next pytest run that records, or
-by ``aquila cassettes accept``; see ``recording.recovery.recover_journals``.
+A scope that records has one journal for each process, named ``<scope>.<process>.journal``. The writer holds a lock on
+the file for as long as it lives, so a journal whose lock is free belongs to a process that has ended. The owner of the
+scope merges the journals at its end. The journals of a killed run are merged by the next pytest run that records, or by
+``aquila cassettes accept``; see ``recording.storing.recovery.recover_journals``.
 
-Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it, from where the merge links
-them to their cassettes. The folder goes with its journal.
+Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it. The merge links them to
+their cassettes, and the folder is removed with its journal.
 """
 
 from __future__ import annotations
@@ -41,18 +41,20 @@ else:
     lazy_modules(globals(), filelock="filelock")
 
 DAMAGED = ".damaged"
-"""The suffix of a file beside a journal that keeps the bytes of it which cannot be read."""
+"""The suffix of a file beside a journal, for those bytes of the journal that cannot be read."""
 _NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}\.journal")
 _LOCKED_BYTE = b"\0"
-"""The first byte of a journal. On Windows nobody can read the byte that its writer has locked."""
+"""The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
 _MOST_ATTEMPTS = 20
-"""So often a new journal is opened while another run holds it; then the file system has no locks."""
+"""How often a journal, or its folder, is opened again after another run interfered. After that many attempts to lock
+it, the file system is taken to have no locks."""
 
 
 class Journal:
     """The journal that this process writes for one scope.
 
-    The object owns the descriptor of the file, and with it the lock. Thread-safe; a forked child writes another file.
+    The object owns the descriptor of the file, and with it the file lock, until ``close`` or ``remove_file``.
+    Thread-safe. In a forked child the same object opens another file, for the child's process id.
     """
 
     def __init__(self, root: Path, scope: str, *, durable: bool = False) -> None:
@@ -60,13 +62,16 @@ class Journal:
         self._root = root
         self._durable = durable
         self._scope = checked_scope_id(scope)
-        self._lock = threading.Lock()
-        self._process: int | None = None
+        self._lock = threading.Lock()  # guards the fields below, and keeps the entries of two threads apart
+        self._process: int | None = None  # the process that opened the file; None while it is closed
         self._descriptor = -1
         self._path: Path | None = None
 
     def open(self) -> None:
-        """Create the file now, so that a folder that cannot be written is noticed before a request costs money."""
+        """Create the file now, so that a folder that cannot be written is noticed before a request costs money.
+
+        Raises ``CassetteWriteError``.
+        """
         with self._lock:
             self._open_in_this_process()
 
@@ -78,16 +83,17 @@ class Journal:
             path = self._path or self._root
             try:
                 written = os.write(self._descriptor, frame)
-                if written < len(frame):  # a full disk may take a part
+                # A full disk may take a part of the frame. It is removed, so that the next frame can be read.
+                if written < len(frame):
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
-                    raise OSError(28, os.strerror(28))
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if self._durable:
                     os.fsync(self._descriptor)
             except OSError as error:
                 raise cassette_write_error(path, error) from error
 
     def open_body(self) -> BodyWriter:
-        """Begin to write a large body that an entry will have. Raises ``CassetteWriteError``."""
+        """Return a writer for a large body of a later entry. Raises ``CassetteWriteError``."""
         folder = self._open_bodies_folder()
         try:
             return BodyWriter(folder, durable=self._durable)
@@ -95,7 +101,10 @@ class Journal:
             raise cassette_write_error(folder, error) from error
 
     def move_bodies_out(self, interaction: Interaction) -> Interaction:
-        """Write the large bodies of an interaction beside the journal. Raises ``CassetteWriteError``."""
+        """Write the large bodies of an interaction beside the journal. Return the interaction that refers to them.
+
+        Raises ``CassetteWriteError``.
+        """
         if not surely_has_large_bodies(interaction):
             return interaction
         folder = self._open_bodies_folder()
@@ -127,8 +136,8 @@ class Journal:
         process = os.getpid()
         if self._process == process:
             return
-        # A forked child leaves its copy of the parent's descriptor open. As long as it lives, the parent's journal
-        # counts as in use, and so nobody merges only a part of what a scope recorded.
+        # A forked child keeps its copy of the parent's descriptor open, on purpose: the file lock belongs to both. As
+        # long as the child lives, the parent's journal counts as in use, so nobody merges a scope that still records.
         try:
             for attempt in itertools.count():
                 path = work_folder(self._root) / f"{self._scope}.{process}.journal"
@@ -158,14 +167,17 @@ def find_journals_of(root: Path, scope: str) -> list[Path]:
 
 
 def read_entries(path: Path) -> Iterator[JournalEntry]:
-    """Yield the whole entries of a journal. Those that are damaged, or that a kill has cut off, are left out."""
+    """Yield the whole entries of a journal. Damaged entries, and one that a kill has cut off, are left out.
+
+    Raises ``CassetteCorrupt`` for an entry that another version wrote, and ``OSError``.
+    """
     bodies = bodies_folder_of(path)
     for payload in split_frames(_read_frames(path))[0]:
         yield unpack_entry(payload, path, bodies)
 
 
 def keep_damaged_entries(path: Path) -> Path | None:
-    """Write what is damaged in a journal into a file beside it, and return that file; None if nothing is.
+    """Write the damaged bytes of a journal to a file beside it, and return that file; None if nothing is damaged.
 
     Raises ``OSError``.
     """
@@ -194,7 +206,10 @@ def discard_journal(path: Path) -> None:
 
 
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
-    """Return the journals of runs that ended without merging them, by scope. No process holds any of them."""
+    """Return the journals of runs that ended without merging them, by scope.
+
+    A scope is left out as a whole if a process still holds one of its journals.
+    """
     scopes: dict[str, list[Path]] = defaultdict(list)
     for path in _files_named_like_journals(root):
         if _why_not_a_journal(path) is None:
@@ -208,7 +223,7 @@ def find_journals_in_use(root: Path) -> list[Path]:
 
 
 def find_what_is_no_journal(root: Path) -> list[tuple[Path, str]]:
-    """Return what has the suffix of a journal and is none, or cannot be opened, and why."""
+    """Return the files with the suffix of a journal that are none or cannot be opened, each with the reason."""
     found = [(path, _why_not_a_journal(path)) for path in _files_named_like_journals(root)]
     return [(path, why) for path, why in found if why is not None]
 
@@ -231,11 +246,12 @@ def _why_not_a_journal(path: Path) -> str | None:
 
 
 def _open_locked(path: Path) -> int:
-    """Open a journal for writing and lock it. Where files cannot be locked it stays without a lock."""
+    """Open a journal for writing and lock it, if the file system has locks. Return its descriptor."""
     for attempt in itertools.count():
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
         locked = _try_lock(descriptor)
-        # Until it is locked, a run that looks for abandoned journals may lock it for a moment, and then remove it.
+        # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it. Writing
+        # to a removed file would lose recordings, so it is opened again.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
         if (locked or attempt >= _MOST_ATTEMPTS) and not removed:
             break
@@ -251,11 +267,11 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_file(path: Path, descriptor: int) -> None:
-    """Remove a journal that is open and locked, and its large bodies. What is half removed, the next run removes."""
-    if sys.platform == "win32":  # Windows removes no open file
+    """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest."""
+    if sys.platform == "win32":  # an open file cannot be removed
         os.close(descriptor)
         path.unlink(missing_ok=True)
-    else:  # while it is locked, because afterwards somebody may have opened it anew
+    else:  # while it is locked: after `close`, another process may have opened it to write
         path.unlink(missing_ok=True)
         os.close(descriptor)
     _remove_bodies(bodies_folder_of(path))
@@ -266,7 +282,7 @@ def _remove_bodies(folder: Path) -> None:
 
 
 def remove_stray_bodies(root: Path) -> None:
-    """Remove the large bodies of journals that are gone: somebody was killed while it removed both."""
+    """Remove the large bodies of journals that no longer exist: a process was killed between removing the two."""
     for folder in (root / WORK_FOLDER).glob("*.bodies"):
         if not folder.with_suffix(".journal").exists():
             _remove_bodies(folder)
@@ -292,8 +308,11 @@ def _open_unused(path: Path) -> int | None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock a journal, and say whether that worked. The lock ends with the last copy of the descriptor."""
+    """Lock a journal without waiting, and say whether that worked.
+
+    The lock ends when the last copy of the descriptor is closed, also that of a forked child.
+    """
     try:
         return filelock.lock_descriptor(descriptor, blocking=False)
-    except OSError:  # a file system that has no locks
+    except OSError:  # a file system without locks
         return False

@@ -1,4 +1,4 @@
-"""An entry of a journal as bytes: a frame with its length and checksum, so that damage to one costs only that one."""
+"""The entries of a journal as bytes. Each is a frame with its length and checksum, so damage costs only one entry."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from aquila.cassettes.storage.names import candidate_paths
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.errors import AquilaError, CassetteCorrupt
 
-_FRAME = struct.Struct(">II")
+_FRAME = struct.Struct(">II")  # length and CRC-32 of the payload, big-endian
 _CHECKED_TIMES, _ALWAYS_CHECKED = 16, 1024 * 1024
-"""Of a damaged journal at most so many times its bytes, and so many more, are read to find whole frames again. A file
-that was made for it would otherwise be read once for each of its bytes."""
-_CODEC = MsgpackCodec(tables=False)  # an entry lives for one run: a table of its events would only cost time
+"""A budget for finding whole frames in a damaged journal: 16 times its bytes, and 1 MB more, are read at most. A file
+that was crafted for it would otherwise be read once for each of its bytes."""
+_CODEC = MsgpackCodec(tables=False)  # an entry lives for one run, so writing its events as a table would be wasted
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One entry of a journal: a finished recording, or a play in a process that does not own the scope.
+    """One entry of a journal: a finished recording, or a recording that a process played that does not own the scope.
 
-    ``cassette`` is the name of its cassette. ``rules`` are those under which its key was computed.
+    ``cassette`` is the name of the cassette. ``mode`` and ``record_errors`` are the settings under which it was
+    recorded, and ``rules`` those under which its key was computed.
     """
 
     cassette: str
@@ -41,7 +42,7 @@ class JournalEntry:
 
 
 def pack_entry(entry: JournalEntry) -> bytes:
-    """Return an entry as a frame: length and checksum of its content, and that."""
+    """Return an entry as a frame: length and checksum of its payload, and the payload."""
     row = entry.row
     recorded = _CODEC.dumps(Cassette((row.interaction,))) if isinstance(row, NewRecording) else None
     payload = msgpack.packb(
@@ -66,7 +67,10 @@ _ENTRY_TYPES = [
 
 
 def _refuse_nested_lists(items: list[Any]) -> list[Any]:
-    """The lists of an entry hold texts; the entry itself holds four of them."""
+    """Return a list that msgpack has read. Raises ``ValueError`` for nested lists other than those of an entry.
+
+    Journals lie in a folder where others may write: deep nesting would take memory and recursion.
+    """
     if list in map(type, items) and len(items) != len(_ENTRY_TYPES[0]):
         raise ValueError("a list within a list")
     return items
@@ -75,7 +79,8 @@ def _refuse_nested_lists(items: list[Any]) -> list[Any]:
 def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
     """Return the entry in the payload of a frame.
 
-    ``path`` is its journal, ``bodies`` the folder of its large bodies. Raises ``CassetteCorrupt``.
+    ``path`` is its journal, ``bodies`` the folder of its large bodies. Raises ``CassetteCorrupt`` for anything that
+    this version does not write.
     """
     row: NewRecording | RecordingPlayed
     try:
@@ -104,7 +109,7 @@ def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
 
 
 def split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the payloads of the whole frames, and what lies between them."""
+    """Return the payloads of the whole frames of a journal, and the damaged bytes between them."""
     payloads: list[bytes] = []
     damaged: list[bytes] = []
     at = lost_from = 0
@@ -112,7 +117,7 @@ def split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
     while at < len(data) and budget > 0:
         payload, cost = _frame_at(data, at)
         budget -= cost
-        if payload is None:  # its length may be what is damaged, so the next frame may begin anywhere
+        if payload is None:  # the damage may be in the length itself, so the next frame may begin at any byte
             at += 1
             continue
         if lost_from < at:
@@ -125,7 +130,7 @@ def split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _frame_at(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """Return the payload of the frame that begins at an offset, if there is a whole one, and the bytes that it took."""
+    """Return the payload of the frame at an offset, None if there is no whole one, and how many bytes were checked."""
     if at + _FRAME.size >= len(data):
         return None, 0
     length, checksum = _FRAME.unpack_from(data, at)

@@ -1,7 +1,7 @@
-"""Keeps large bodies in files of their own, in the folder ``@bodies`` beside the cassettes that have them.
+"""Keeps large bodies in files of their own, in the folder ``@bodies`` beside the cassettes that refer to them.
 
-Each file is named by the hash of its content, so it is written once, however many cassettes of the folder share it, and
-two processes that write the same body cannot harm each other. ``body_file`` says how such a file is read.
+Each file is named by the hash of its content. So it is written once, however many cassettes of the folder share it, and
+two processes that write the same body cannot harm each other. ``body_file`` reads such files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ else:
     lazy_modules(globals(), sound_files="aquila.cassettes.storage.sound_files")
 
 BODIES_FOLDER = "@bodies"
-"""The folder beside cassettes that holds their large bodies. No test's cassette can have this name."""
+"""The folder beside cassettes that holds their large bodies. The cassette of a test never has this name."""
 
 _ATTRIBUTES = ".gitattributes"
 _GIT_ATTRIBUTES = "# Written by Aquila: these are bytes as they came, and git must not change or show them.\n* binary\n"
@@ -55,15 +55,18 @@ def bodies_folder(cassette: Path) -> Path:
 
 
 def move_large_bodies_out(cassette: Cassette, folder: Path) -> Cassette:
-    """Return a cassette whose large bodies all lie in ``folder``. What lies there already is not written again.
+    """Return a cassette whose large bodies all lie in ``folder``. Files that exist there are not written again.
 
-    Raises ``OSError``, and ``CassetteCorrupt`` if a body is in a file that is missing.
+    Raises ``OSError``, and ``CassetteCorrupt`` if the file of a body is missing.
     """
     return _change_interactions(cassette, lambda one: move_interaction_out(one, folder, durable=True))
 
 
 def surely_has_large_bodies(interaction: Interaction) -> bool:
-    """Say whether a body of an interaction lies in a file, or belongs into one whatever its table would be."""
+    """Say whether a body of an interaction lies in a file, or is too large for a cassette even as an event table.
+
+    Cheap: no table is written to find out.
+    """
     request, chunks = interaction.request, interaction.response.chunks
     if isinstance(request, StoredRequest) or isinstance(chunks, StoredChunks | SoundChunks):
         return True
@@ -74,7 +77,8 @@ def surely_has_large_bodies(interaction: Interaction) -> bool:
 def move_interaction_out(interaction: Interaction, folder: Path, *, durable: bool = False) -> Interaction:
     """Do for one interaction what ``move_large_bodies_out`` does for a cassette.
 
-    A long event stream whose table is short stays, with its table: who writes the file need not make it again.
+    A long event stream whose table is short stays. It is returned with the table, so that the codec need not compute it
+    again. With ``durable`` a file that is written survives a loss of power.
     """
     request, response = interaction.request, interaction.response
     if isinstance(request, StoredRequest):
@@ -119,9 +123,10 @@ def _change_interactions(cassette: Cassette, change: Callable[[Interaction], Int
 
 
 def share_bodies(data: bytes, source: Path, target: Path) -> None:
-    """Let the large bodies that the bytes of the cassette ``source`` speak of lie beside ``target`` too.
+    """Put the large bodies of the cassette ``source`` beside the cassette ``target``, too.
 
-    Raises ``OSError``, and ``CassetteCorrupt`` for a body that is damaged.
+    ``data`` are the bytes of the cassette, which name the bodies. Raises ``OSError``, and ``CassetteCorrupt`` for a
+    body that is damaged.
     """
     here, there = bodies_folder(source), bodies_folder(target)
     bodies = [here / name for name in sorted(names_in(data)) if (here / name).exists()]
@@ -143,18 +148,18 @@ def check_bodies(cassette: Cassette) -> None:
 
 
 def names_in(data: bytes) -> set[str]:
-    """Return the names of the bodies that the bytes of a cassette file, or of a journal, speak of."""
+    """Return the names of body files that stand in the bytes of a cassette, a journal, or any other file."""
     return {name.decode() for name in _NAMED.findall(data)}
 
 
 def find_body_files(root: Path) -> Iterator[Path]:
-    """Yield every file in a folder of large bodies at or below ``root``, without what is being written."""
+    """Yield every body file in the ``@bodies`` folders at or below ``root``, without temporary files."""
     for folder in sorted(root.rglob(BODIES_FOLDER)):
         yield from sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX))
 
 
 def find_unused_bodies(root: Path) -> list[Path]:
-    """Return the bodies below ``root`` that no file beside their folder speaks of, cassette or other."""
+    """Return the body files below ``root`` whose name stands in no file beside their folder, cassette or other."""
     used: dict[Path, set[str]] = {}
     unused = []
     for path in find_body_files(root):
@@ -173,7 +178,7 @@ def _read(path: Path) -> bytes:
 
 
 def write_git_attributes(folder: Path) -> None:
-    """Tell git that the files of a folder are binary: it may otherwise change the ends of their lines."""
+    """Tell git that the files of a folder are binary. Otherwise it may convert line ends, which changes the hash."""
     attributes = folder / _ATTRIBUTES
     if not attributes.exists():
         attributes.write_text(_GIT_ATTRIBUTES)
@@ -194,7 +199,7 @@ def _may_be_folded(chunks: Sequence[RecordedChunk], size: int) -> bool:
 def _move_conversation_out(
     chunks: Sequence[RecordedChunk], url: str, folder: Path, *, durable: bool
 ) -> Sequence[RecordedChunk]:
-    """Move the sound of a conversation into files that can be played, and the rest where any body would be."""
+    """Move the sound of a conversation into files that players can open. The rest is stored like any other body."""
     if isinstance(chunks, SoundChunks):
         for file in chunks.files():
             if file.folder != folder:
@@ -224,7 +229,10 @@ def _move_chunks_out(chunks: Sequence[RecordedChunk], folder: Path, *, durable: 
 
 
 def _place_file(body: BodyFile, folder: Path) -> None:
-    """Let a body lie in ``folder`` too. A file of its name that was damaged there is replaced."""
+    """Put a body file into ``folder``, too, as a hard link if possible. A damaged file of its name is replaced.
+
+    Raises ``OSError``, and ``CassetteCorrupt`` if the body itself is damaged.
+    """
     target = folder / body.name
     body.check_intact()
     folder.mkdir(parents=True, exist_ok=True)
@@ -234,8 +242,9 @@ def _place_file(body: BodyFile, folder: Path) -> None:
     try:
         try:
             os.link(body.path, temporary)
-            os.utime(temporary)  # so that nobody takes it for one that a killed process left
-        except OSError:  # another file system, or one without links
+            # A link has the age of the body, by which `remove_half_written_files` would take it for one left behind.
+            os.utime(temporary)
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(body.path, temporary)
         with temporary.open("rb+") as file:
             lock_half_written_file(file.fileno())

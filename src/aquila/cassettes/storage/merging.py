@@ -1,4 +1,4 @@
-"""Merges recordings into a cassette that others may have changed meanwhile.
+"""Merges recordings into a cassette that other processes may have changed meanwhile. Pure: reads and writes no file.
 
 A recording is identified by its slot: its key, and its position among the recordings of that key. So merging twice is
 the same as merging once, and processes that recorded the same request agree on one recording.
@@ -26,10 +26,10 @@ class NewRecording:
     """A finished recording.
 
     ``position`` counts the recordings of ``key`` from 0. ``order`` grows with each request of its process.
-    ``left_open`` says that an exception, or the end of the scope, closed the answer: perhaps nobody chose that.
-    ``call`` names the call of a client that made the request; empty if it made no other attempt. ``renews`` says that
-    it was made because the recording that the cassette has in its place is old. ``part`` is not 0 for a part of a
-    conversation that goes on: its number, from 1; its chunks follow those of the part before.
+    ``left_open`` says that an exception, or the end of the scope, closed the answer, and perhaps not the program.
+    ``call`` names the call of a client that made the request; it is empty if the call made no other attempt.
+    ``renews`` says that the recording was made because the stored one in its slot is old. ``part`` is the number, from
+    1, of a part of a conversation that goes on, whose chunks follow those of the part before; else 0.
     """
 
     key: str
@@ -52,9 +52,9 @@ class Changes:
     """What one session changes in its cassette.
 
     ``recorded`` are new recordings in the order of their requests, ``used`` those that were played, and ``drop`` the
-    slots to leave out. If a slot is taken, the new recording replaces the stored one with ``replace``, and is dropped
-    without. ``drop_keys`` are keys of which every stored recording is left out. ``key_of_stored`` gives the key of a
-    stored request, where the session has a way of its own to do so. ``for_review`` says that all this is to be kept
+    slots to remove. If a slot is taken, the new recording replaces the stored one if ``replace`` is true, else it is
+    dropped. All stored recordings with a key in ``drop_keys`` are removed. ``key_of_stored`` returns the key of a
+    stored request, if the session does not use the usual function. ``for_review`` says that the changes go into a file
     beside the cassette, which stays as it is.
     """
 
@@ -67,7 +67,7 @@ class Changes:
     for_review: bool = False
 
     def without_left_open(self) -> Changes:
-        """Return what is left of them when the scope did not pass: no ending that the program may not have chosen."""
+        """Return the changes of a scope that failed: without answers that the failure, and no program, has closed."""
         chosen = tuple([row for row in self.recorded if not (row.left_open and row.interaction.response.was_left)])
         return replace(self, recorded=chosen)
 
@@ -76,7 +76,7 @@ class Changes:
         return any(row.renews for row in self.recorded)
 
     def as_additions(self) -> Changes:
-        """Return what of them replaces and drops nothing."""
+        """Return the same changes without anything that replaces or removes a stored recording."""
         rows = tuple(replace(row, renews=False) for row in self.recorded)
         return replace(self, recorded=rows, drop=frozenset(), replace=False, drop_keys=frozenset())
 
@@ -91,12 +91,12 @@ class Changes:
 def drop_retried_failures(
     recorded: Iterable[NewRecording], *, record_errors: str, whole: bool = False
 ) -> list[NewRecording]:
-    """Leave out failures that a call of a client has overcome, and close the gaps in the positions.
+    """Leave out failures after which a client has tried again, and close the gaps in the positions.
 
-    The last answer of a call stays, and says after how many attempts the call gave up if it is a failure too.
-    ``whole`` says that every request was recorded. Then a gap is a request that got no answer, and is closed too.
-    With ``record_errors="all"`` nothing is left out. Processes count their requests apart: if two recorded the same
-    slot, the earlier recording stays. The result is in the order of the requests.
+    The last answer of a call stays. If it is a failure, too, it gets the number of attempts after which the call gave
+    up. ``whole`` says that every request was recorded; then a gap is a request that got no answer, and is closed, too.
+    With ``record_errors="all"`` nothing is left out. Each process counts its own requests: if two recorded the same
+    slot, the earlier recording stays. Returns the recordings in the order of their requests.
     """
     rows: dict[str, dict[int, NewRecording]] = defaultdict(dict)
     for row in sorted(recorded, key=lambda row: row.order):
@@ -127,10 +127,10 @@ def _with_attempts(row: NewRecording, attempts: int, *, position: int) -> NewRec
 
 
 def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
-    """Return ``stored`` with ``changes`` made. ``key`` gives the key of a stored request.
+    """Return ``stored`` with ``changes`` applied. ``key`` returns the key of a stored request.
 
-    What stays keeps its order. A new recording is put behind the one whose request came just before its own, so that
-    re-recording one interaction changes only that one.
+    Stored recordings keep their order. A new recording is put behind the recording whose request came just before its
+    own, so that recording one interaction again changes only that one.
     """
     recorded = {row.slot: row.interaction for row in changes.recorded}
     kept = _kept_rows(stored, changes, recorded, key)
@@ -143,7 +143,7 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
     def place_followers(place: int) -> None:
         rows.extend([(slot, recorded[slot]) for slot in followers.pop(place, ())])
 
-    # Recordings that came before all others stand first; but where nothing stored was used, they are additions.
+    # Recordings that came before all stored ones stand first. If no stored one was used, all are additions, at the end.
     if not places.keys().isdisjoint(timeline):
         place_followers(_FIRST)
     for place, row in enumerate(kept):
@@ -156,7 +156,7 @@ def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedReq
 def _kept_rows(
     stored: Cassette, changes: Changes, recorded: dict[Slot, Interaction], key: Callable[[RecordedRequest], str]
 ) -> list[_Row]:
-    """Return what stays of a cassette, each with its slot; with ``changes.replace`` as it was recorded again."""
+    """Return the interactions of a cassette that stay, each with its slot; replaced ones as they were recorded anew."""
     counts: dict[str, int] = defaultdict(int)
     renewed = {row.slot for row in changes.recorded if row.renews}
     kept: list[_Row] = []
@@ -175,10 +175,10 @@ def _followers(
 ) -> dict[int, list[Slot]]:
     """Return the new recordings by the place of the stored one behind which they are put.
 
-    That is the one whose request came just before theirs, or one behind it that answers the same from any host, and was
-    asked for before. Recordings of several hosts answer for one that has none in the order of the cassette, so that is
-    to be the order in which they were asked for. ``timeline`` are the slots in the order of their requests. A slot that
-    is neither recorded nor ``stored`` is skipped.
+    That is the recording whose request came just before. But if another recording has the same key apart from the host,
+    and its request came earlier, the new one stands behind that, too: a host without recordings of its own is answered
+    by those of all other hosts in the order of the cassette, which must be the order of the requests. ``timeline`` are
+    the slots in the order of their requests; slots that are neither ``recorded`` nor ``stored`` are skipped.
     """
     followers: dict[int, list[Slot]] = defaultdict(list)
     places = dict(stored)
@@ -198,9 +198,9 @@ def _followers(
 
 
 def _in_position(rows: list[_Row], added: set[Slot]) -> list[Interaction]:
-    """Return the interactions, with additions moved so that those of one key stand in the order of their positions.
+    """Return the interactions, with additions moved so that those of one key are in the order of their positions.
 
-    Processes count their requests apart, so an addition may have been placed before one of a lower position.
+    Each process counts its own requests, so an addition may have been placed before one with a lower position.
     """
     new: dict[str, deque[tuple[int, Interaction]]] = defaultdict(deque)
     stored: dict[str, deque[int]] = defaultdict(deque)

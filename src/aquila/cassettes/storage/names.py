@@ -14,16 +14,16 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
 
 SCRIPT_SUFFIX = ".script.yaml"
-"""The end of files with answers that were written by hand. They have names like cassettes, and are none."""
-_UNSAID = (".yaml", ".msgpack", SCRIPT_SUFFIX)
-"""The suffixes that are tried for a name without one."""
+"""The ending of scripts, files with answers that were written by hand. They are found by name, as cassettes are."""
+_DEFAULT_SUFFIXES = (".yaml", ".msgpack", SCRIPT_SUFFIX)
+"""The suffixes that are tried for a name without a suffix."""
 WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
 _NAME = re.compile(r"(?:\w+\.)*@?\w+")
-"""The name of a test or a fixture within its module that a file can have as it is."""
+"""The names of tests and fixtures within a module that can be a file name unchanged."""
 _PARAMETERS = r"[a-z0-9_.-]*"
-"""Parameters that a file can have as they are: without what a shell or a file system minds. Capitals are not among
-them, because not every file system tells them from small letters."""
+"""Parameters that can be part of a file name unchanged: no character that is special to a shell or a file system, and
+no capitals, because some file systems do not distinguish them from small letters."""
 _PLACE = r"@[\w.@-]+"
 _UNSAFE = r"[^\w.@-]+"
 _ENDS_OF_OTHER_FILES = (".pending",)
@@ -46,8 +46,8 @@ def cassette_path(root: Path, name: str) -> Path:
     script if only that one exists. Raises ``CassetteNameError`` for a name that is empty, too long or absolute, leaves
     the folder, has a control character, or is where Aquila keeps its journals.
     """
-    # As text, and by `os.access`: a run asks twice for every test. `Path`, and the exception within `os.path.exists`
-    # for a file that is not there, as most are not, take several times as long.
+    # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
+    # `os.path.exists` for a missing file, which is the usual case, take several times as long.
     readable, *others = _candidate_files(root, name if isinstance(name, str) else "")
     return _to_path(next((file for file in others if _is_there(file) and not _is_there(readable)), readable))
 
@@ -55,7 +55,7 @@ def cassette_path(root: Path, name: str) -> Path:
 def _is_there(file: str) -> bool:
     try:
         return os.access(file, os.F_OK)
-    except ValueError:  # a name that no file can have
+    except ValueError:  # a name that no file can have, with a NUL
         return False
 
 
@@ -77,6 +77,7 @@ def folder_of_cassette(root: Path, name: str) -> str:
     return os.path.dirname(_candidate_files(root, name)[0])
 
 
+# The caches of this module hold results of pure functions. The suffixes of plugins count only in names with a suffix.
 @lru_cache(maxsize=1024)
 def _to_path(file: str) -> Path:
     return Path(file)
@@ -84,7 +85,7 @@ def _to_path(file: str) -> Path:
 
 @lru_cache(maxsize=1024)
 def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
-    # Taken apart by hand: with `Path` this is the slowest step between a test and its cassette.
+    # Split by hand: with `Path` this would be the slowest step between a test and its cassette.
     spelt = name.replace("\\", "/")
     parts = [part for part in spelt.split("/") if part not in ("", ".")]
     is_absolute = spelt.startswith("/")
@@ -101,7 +102,7 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
     stem, dot, suffix = parts[-1].rpartition(".")
     if stem and suffix and dot + suffix in cassette_suffixes():  # a name seldom has one: plugins need not be asked
         return (path,)
-    return tuple([path + suffix for suffix in _UNSAID])
+    return tuple([path + suffix for suffix in _DEFAULT_SUFFIXES])
 
 
 def name_of_file(root: Path, path: Path) -> str:
@@ -127,15 +128,16 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
 def name_of_test(test: str, *, has_twin: bool = False) -> str:
     """Return the cassette name of a test: ``<module path>/[Class.]test[-parameters]``.
 
-    ``test`` is pytest's id of the test, with the path of its module relative to the root folder; a module outside
-    begins with ``..``. The test's own part needs no quotes in a shell. What has other characters in it than letters,
-    digits, ``_``, ``.`` and ``-``, capitals in the parameters, or too many of them, gets a hash of the original after
-    ``+``, so that two tests never share a file, also where a file system does not tell capitals from small letters.
-    ``has_twin`` says that the module has a name that differs from that of the test or its class in capitals alone.
+    ``test`` is pytest's id of the test, with the path of its module relative to the root folder; the path of a module
+    outside begins with ``..``. The test's own part needs no quotes in a shell. A name with characters other than
+    letters, digits, ``_``, ``.`` and ``-``, with capitals in the parameters, or that is too long, ends in ``+`` and a
+    hash of the original. So two tests never share a file, even where the file system ignores case. ``has_twin`` says
+    that the module has another name that differs from that of the test or its class only in capitals.
     """
     module, _, inside = test.partition("::")
     name, parameters = _split_parameters(inside)
-    # `@` marks a fixture, and a dot comes after a class. Items of plugins may have both in their names.
+    # In names of cassettes, `@` marks a fixture and a dot follows a class. Tests of plugins may have both in their
+    # names; the hash then keeps them apart.
     is_unsafe = has_twin or "@" in name or "." in inside.partition("[")[0]
     return "/".join([*_folders_of(module), _file_name(name, parameters, original=inside, is_unsafe=is_unsafe)])
 
@@ -178,9 +180,9 @@ def folder_of_module(module: str) -> str:
 
 
 def module_of_folder(folder: str) -> str | None:
-    """Return the path, without its suffix, of the module whose cassettes are in a folder, if a module has that one.
+    """Return the path of the module whose cassettes are in a folder, without suffix and relative to the root folder.
 
-    It is relative to the root folder.
+    Returns None for a folder that belongs to no module.
     """
     parts = [".." if part == "@up" else part for part in folder.split("/")]
     return None if not folder or any(part.startswith("@") for part in parts) else "/".join(parts)
@@ -207,10 +209,11 @@ def _folder_name(text: str) -> str:
 
 
 def _file_name(name: str, parameters: str, place: str = "", *, original: str, is_unsafe: bool = False) -> str:
-    """Return the name of a file for a name within a module, its parameters in brackets, and where it is defined.
+    """Return the file name for a test or fixture.
 
-    It is readable. If it is not the only one that may have it, or ``is_unsafe``, the hash of the ``original`` follows,
-    which still tells a class from a dot in a name.
+    ``name`` is its name within the module, ``parameters`` are its parameters in brackets, and ``place`` says where a
+    fixture is defined. If another test could get the same readable name, or with ``is_unsafe``, a hash of ``original``
+    follows, in which a class still differs from a dot in a name.
     """
     inside = parameters[1:-1]
     plain = f"{name}-{inside}{place}" if parameters else name + place
@@ -220,6 +223,7 @@ def _file_name(name: str, parameters: str, place: str = "", *, original: str, is
         and (not parameters or (parameters.endswith("]") and re.fullmatch(_PARAMETERS, inside)))
         and (not place or re.fullmatch(_PLACE, place))
         and not ("." in plain and plain.lower().endswith((*cassette_suffixes(), *_ENDS_OF_OTHER_FILES)))
+        # macOS stores names in another normal form than Linux, so only one form is used as it is.
         and (plain.isascii() or unicodedata.is_normalized("NFC", plain))
         and len(plain.encode()) <= _LONGEST
     )

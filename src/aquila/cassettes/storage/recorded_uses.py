@@ -1,7 +1,7 @@
 """The file ``@tests.jsonl`` of a cassette folder: which tests used which cassettes when they were last recorded.
 
-A cassette that has the name of its test needs no line. The others have one for each test, sorted, so that git shows and
-merges what has changed. Lines that cannot be read, such as those of a conflict, say nothing.
+A cassette that has the name of its test needs no line. The others have a line for each test. The lines are sorted, so
+that git shows and merges changes line by line. Lines that cannot be read, such as those of a conflict, are ignored.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from aquila.cassettes.storage.work_folder import hold_cassette_lock, remove_unus
 
 USES_FILE = "@tests.jsonl"
 UNUSED_REPORT = "aquila: unused cassettes, version 1"
-"""What a report of unused cassettes says that it is."""
-_LARGEST = 64 * 1024 * 1024
+"""The mark by which a report of unused cassettes is recognised."""
+_LARGEST = 64 * 1024 * 1024  # bytes of the file that are read
 
 Use: TypeAlias = tuple[str, str]
 """The name of a cassette, and the id of a test, with a path relative to the root folder."""
 
 
 def read_uses(root: Path) -> set[Use]:
-    """Return what is known of the cassettes below the folder ``root``."""
+    """Return the recorded uses of the cassettes below the folder ``root``. Empty if there is no file."""
     uses: set[Use] = set()
     with contextlib.suppress(OSError):
         for line in read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace").splitlines():
@@ -38,9 +38,10 @@ def read_uses(root: Path) -> set[Use]:
 
 
 def update_uses(root: Path, used: Mapping[str, Collection[str]], *, whole: Collection[str]) -> None:
-    """Store which cassettes below ``root`` some tests have used: ``used`` has their names by test.
+    """Store which cassettes below ``root`` tests have used. ``used`` has the names of cassettes by test.
 
-    Those in ``whole`` have run to their end, and use no others any more. Raises ``CassetteWriteError``.
+    ``whole`` are the tests that ran to their end: what is stored of them is replaced, and not extended. Raises
+    ``CassetteWriteError``.
     """
 
     def change(known: set[Use]) -> Iterable[Use]:
@@ -55,6 +56,7 @@ def update_uses(root: Path, used: Mapping[str, Collection[str]], *, whole: Colle
 def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None:
     """Change the file under its lock. Without a line it is removed. Raises ``CassetteWriteError``."""
     path = root / USES_FILE
+    # Without the lock first, because most runs change nothing; under the lock the file is read again.
     if not root.is_dir() or sorted(change(read_uses(root))) == sorted(read_uses(root)):
         return
     with hold_cassette_lock(path, root):

@@ -1,4 +1,7 @@
-"""Opens files that somebody else may have put there: a pipe, a device or a link must neither stop nor lead a run."""
+"""Opens files that somebody else may have put there, and refuses pipes, devices and links.
+
+A pipe or a device could block a run for ever, and a link could lead it to a file outside of its folder.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import stat
 from pathlib import Path
 
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""A pipe that nobody writes to is opened at once, to be refused."""
+"""``O_NONBLOCK``: opening a pipe without a writer returns at once, so that it can be refused; no effect on files."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
-    """Open a file and return its descriptor. Raises ``OSError`` for what is no regular file.
+    """Open a regular file and return its descriptor. ``flags`` are those of ``os.open``.
 
-    A symbolic link is none, unless ``follow``.
+    Raises ``OSError`` for anything else, also for a symbolic link unless ``follow`` is true.
     """
     descriptor = os.open(path, flags | _NO_WAITING | (0 if follow else _NO_LINKS))
     try:
@@ -35,8 +38,8 @@ def read_regular(path: str | Path, *, most: int = -1, follow: bool = False) -> b
     with open(open_regular(path, follow=follow), "rb", buffering=0) as file:
         if 0 <= most < os.fstat(file.fileno()).st_size:
             return file.read(most)
-        data = file.read()  # asked for a number of bytes it would get memory for all of them first, and `most` is large
-        return data if most < 0 else data[:most]  # the file may grow meanwhile
+        data = file.read()  # not `read(most)`, which allocates all of `most` first
+        return data if most < 0 else data[:most]  # the file may have grown since `fstat`
 
 
 def write_new_file(path: Path, data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Gives cassettes the names that they have after their test, module or folder was renamed, and moves their files.
+"""Moves cassettes to their new names after their test, module or folder was renamed.
 
-``find_renames`` says which files are concerned, without changing anything; ``move_files`` moves them.
+``find_renames`` finds the files without changing anything; ``move_files`` moves them.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _PENDING = ".pending"
 
 
 class Rename(NamedTuple):
-    """A file, and where it is to be."""
+    """A file, and its new path."""
 
     source: Path
     target: Path
 
 
 class Renames(NamedTuple):
-    """The files that are concerned. ``unclear`` are those whose new name cannot be told.
+    """The files to move. ``unclear`` are files whose new name cannot be computed.
 
-    Their names have a hash of the whole name of a test with its parameters, which cannot be read from it.
+    Their names hold a hash of the whole name of a test with its parameters, from which that name cannot be read.
     """
 
     files: list[Rename]
@@ -74,7 +74,7 @@ def _kind_of(name: str) -> str:
 
 
 def _renames_of_test(root: Path, old: str, new: str) -> Renames:
-    """The files of a test with all its parameters, or of a class; of a test with parameters, its own alone."""
+    """Return the files of a test with all its parameters, or of a class. If ``old`` has parameters, only that one's."""
     whole = _renames_of_cassette(root, name_of_test(old), name_of_test(new))
     if old.endswith("]"):
         return whole
@@ -94,7 +94,10 @@ def _renames_of_test(root: Path, old: str, new: str) -> Renames:
 
 
 def new_name(stem: str, old: str, new: str) -> str | None:
-    """The new name of a cassette of a test with parameters, or of a test or a fixture in a class; None if unclear."""
+    """Return the new name of a cassette of a test with parameters, or of a test or fixture in a class; None if unclear.
+
+    ``stem`` is the file name without suffix; ``old`` and ``new`` are ids of the renamed test or class.
+    """
     name = _inside(old)
     rest = stem[len(name) :]
     module = folder_of_module(new.partition("::")[0])
@@ -111,7 +114,7 @@ def _inside(test: str) -> str:
 
 
 def _renames_of_cassette(root: Path, old: str, new: str) -> Renames:
-    """The files of one cassette: in each form, and what is pending."""
+    """Return the files of one cassette: in each form, and pending recordings."""
     found = []
     for source in candidate_paths(root, old):
         target = _in_form_of(source, candidate_paths(root, new)[0])
@@ -128,8 +131,8 @@ def _in_form_of(source: Path, target: Path) -> Path:
 
 
 def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Renames:
-    """The files of a folder. Fixtures that are defined there name it with dots, wherever their cassettes are."""
-    candidate_paths(root, f"{new}/x")  # raises for a folder that leads out
+    """Return the files of a folder, and of fixtures defined there: their cassettes name it with dots, in any folder."""
+    candidate_paths(root, f"{new}/x")  # for its exception: the new folder may lead out of the root
     dotted = re.compile(
         rf"@{re.escape(old.replace('/', '.'))}(?=\.|$)" if recursive else rf"@{re.escape(old.replace('/', '.'))}$"
     )
@@ -179,7 +182,7 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
     ordered = _free_targets_first(renames)
     folders = {rename.source.parent for rename in renames}
     for rename in ordered:
-        first, second = sorted(rename)  # in one order, so that two commands never wait for each other
+        first, second = sorted(rename)  # always in one order, so that two commands cannot deadlock
         try:
             with hold_cassette_lock(first, root), hold_cassette_lock(second, root):
                 _move_file(*rename)
@@ -208,7 +211,7 @@ def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
 
 
 def _move_file(source: Path, target: Path) -> None:
-    # Looked at again, now that nobody else may write either: another command may have been quicker.
+    # Checked again under the locks: another command may have moved or written a file since `move_files` looked.
     if not source.exists():
         raise CassetteError(f"{source} is gone: another process has moved or removed it")
     if target.exists():
@@ -220,8 +223,8 @@ def _move_file(source: Path, target: Path) -> None:
 
 
 def _tidy(folder: Path, root: Path) -> None:
-    """Remove the large bodies of a folder that nothing speaks of any more, and folders that are empty."""
-    with contextlib.suppress(OSError):
+    """Remove the large bodies of a folder that no file refers to any more, and folders that are empty."""
+    with contextlib.suppress(OSError):  # leftovers cost space and nothing else; `rmdir` ends the loop by an error, too
         bodies = folder / large_bodies.BODIES_FOLDER
         for path in large_bodies.find_unused_bodies(folder):
             if path.parent == bodies:
@@ -234,7 +237,7 @@ def _tidy(folder: Path, root: Path) -> None:
 
 
 def rename_uses(root: Path, renames: Sequence[Rename], rename_test: Callable[[str], str]) -> None:
-    """Let what is known of the uses of cassettes have the new names. Raises ``CassetteWriteError``."""
+    """Change the recorded uses of cassettes to the new names of cassettes and tests. Raises ``CassetteWriteError``."""
     new_names = {
         name_of_file(root, source): name_of_file(root, target)
         for source, target in renames
@@ -246,7 +249,7 @@ def rename_uses(root: Path, renames: Sequence[Rename], rename_test: Callable[[st
 
 
 def renamer_of_tests(old: str, new: str) -> Callable[[str], str]:
-    """Return what gives a test its new id. Of two names of cassettes it leaves all ids as they are."""
+    """Return a function that maps the id of a test to its new id. For names of cassettes it changes no id."""
     pattern = re.compile(
         re.escape(old.rstrip("/")) + (r"(?=$|\[|::)" if "::" in old or old.endswith(".py") else r"(?=/)")
     )

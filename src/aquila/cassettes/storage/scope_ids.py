@@ -1,4 +1,4 @@
-"""The id of a scope. It becomes a part of file names, and it arrives from queues, variables and folders of others."""
+"""The id of a scope. It comes from queues, variables and file names that others may write, and becomes a file name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which recording of a cassette is meant, and which answers clients take for a failure.
+"""Which recording of a cassette is meant, and which answers clients treat as failures.
 
-Apart from what merges recordings: every replay needs this, and merges nothing.
+A module apart from ``merging``, because every replay needs this, and no replay merges.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 
 
 def is_failure(response: RecordedResponse) -> bool:
-    """Whether clients try again after an answer. Only the last answer then says how their call ended.
+    """Return whether clients try again after an answer, so that only the last answer says how their call ended.
 
-    A conversation is none, however it ended: nobody asks the same again on another connection.
+    A conversation is no failure, however it ended: clients do not repeat it on another connection.
     """
     if response.status == SWITCHED:
         return False

@@ -1,7 +1,7 @@
 """Moves the sound of conversations into files that can be played, in the folder of large bodies.
 
-A conversation is gone through twice: once to see how much of each sound there is, and once to write it. So neither the
-sound nor a long conversation is ever held in memory.
+A conversation is read twice: first to measure each sound, because the header of a WAV file holds the length; then to
+write the sounds. So neither the sound nor a long conversation is ever held in memory.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.storage.body_writer import BodyWriter, write_body
 
 SMALL = 4 * 1024
-"""A sound with fewer bytes stays in its frames."""
+"""The fewest bytes of a sound that gets a file. A shorter sound stays in its frames."""
 
 
 class _Planned(NamedTuple):
+    """A sound that gets a file: its number from 1, the header and suffix of the file, and the bytes of the sound."""
+
     number: int
     header: bytes
     size: int
@@ -32,10 +34,10 @@ class _Planned(NamedTuple):
 def move_sounds_out(
     chunks: Sequence[RecordedChunk], url: str, folder: Path, *, durable: bool = False
 ) -> SoundChunks | None:
-    """Write the sound of a conversation into files in ``folder``; None if it has none, or it cannot be told apart.
+    """Write the sound of a conversation to files in ``folder``. Return the chunks that refer to the files.
 
-    ``url`` is that of its handshake. Raises ``OSError``, and ``CassetteCorrupt`` if the chunks lie in a file that is
-    missing.
+    Returns None if it has no sound, or if one of its frames already looks like a reference. ``url`` is that of its
+    handshake. Raises ``OSError``, and ``CassetteCorrupt`` if the chunks lie in a file that is missing.
     """
     planned = _plan(chunks, url)
     if not planned:
@@ -49,11 +51,11 @@ def move_sounds_out(
 
 
 def _plan(chunks: Iterable[RecordedChunk], url: str) -> dict[int, _Planned]:
-    """Say which sounds are written, by the numbers that a finder gives them."""
+    """Return the sounds that get files, by the numbers that a ``SoundFinder`` gives them."""
     finder = SoundFinder(url)
     sizes: list[int] = []
     for chunk in chunks:
-        if references_in(chunk):  # somebody said what would be taken for a reference
+        if references_in(chunk):  # a frame holds text that a replay would take for a reference
             return {}
         pieces = finder.find(chunk)
         sizes += [0] * (len(finder.sounds) - len(sizes))
@@ -69,18 +71,19 @@ def _plan(chunks: Iterable[RecordedChunk], url: str) -> dict[int, _Planned]:
 
 
 class _Writers:
-    """Writes the sounds of one conversation."""
+    """Writes the sounds of one conversation. Used once: ``write``, ``finish``, and always ``abandon`` at the end."""
 
     def __init__(self, planned: dict[int, _Planned], folder: Path, *, durable: bool) -> None:
         self._planned = planned
         self._folder = folder
         self._durable = durable
+        # By number. A sound leaves `_open` with its last byte, so that a process does not run out of descriptors.
         self._open: dict[int, BodyWriter] = {}
         self._finished: dict[int, BodyFile] = {}
 
     def write(self, chunks: Iterable[RecordedChunk], url: str) -> Iterator[RecordedChunk]:
         """Yield the chunks with references in place of the sound, which is written on the way."""
-        finder = SoundFinder(url)
+        finder = SoundFinder(url)  # a new one, which gives the sounds the same numbers as in `_plan`
         for chunk in chunks:
             template = chunk
             for piece in finder.find(chunk):
@@ -116,7 +119,7 @@ class _Writers:
 def _store_templates(
     templates: Iterator[RecordedChunk], folder: Path, *, durable: bool
 ) -> tuple[RecordedChunk, ...] | StoredChunks:
-    """Take the chunks without their sound into memory, or into a file if they are still too many."""
+    """Return the chunks without their sound: in memory, or in a file if they have more than ``LARGE_STREAM`` bytes."""
     first: list[RecordedChunk] = []
     size = 0
     for chunk in templates:

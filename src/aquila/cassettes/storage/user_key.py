@@ -1,7 +1,7 @@
-"""A key of the user of this machine. It tells what Aquila wrote here from what came with a project.
+"""A secret key of the user of this machine, which distinguishes what Aquila wrote here from what came with a project.
 
-It lies in the user's cache folder, which is no part of any project, and only the user can read it. What carries a
-checksum made with it was written by a process of this user, on this machine.
+It lies in the user's cache folder, outside of all projects, and only the user can read it. So data with a checksum that
+was made with the key was written by a process of this user, on this machine.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from aquila.cassettes.storage.regular_files import read_regular
 
 _SIZE = 32
 MAC_SIZE = 16
-"""Bytes of a checksum."""
+"""The size of a checksum in bytes."""
 
 
 def user_key() -> bytes | None:
-    """Return the key, made on first use; None where it cannot be kept."""
+    """Return the key, created on first use; None where it cannot be stored safely."""
     return _load_key(_key_file())
 
 
@@ -37,7 +37,8 @@ def _key_file() -> str:
     return os.path.join(cache, "aquila", "key")
 
 
-@functools.lru_cache(maxsize=8)  # every cassette asks for it, and it never changes
+# Every cassette asks for the key, and it never changes. By path, because a test may set another cache folder.
+@functools.lru_cache(maxsize=8)
 def _load_key(path: str) -> bytes | None:
     if not os.path.isabs(path):  # a user without a home, or a variable that would lead into the project
         return None
@@ -45,7 +46,7 @@ def _load_key(path: str) -> bytes | None:
         return _read_key(path)
     try:
         _write_key(Path(path))
-        return _read_key(path)  # of two processes that write at once, both get the one that is there in the end
+        return _read_key(path)  # not the one just written: of two processes at once, the last one's key stays
     except OSError:
         return None
 

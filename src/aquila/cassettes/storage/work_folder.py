@@ -1,6 +1,6 @@
-"""The folder of journals and locks, below the cassette folder: made when it is needed, and removed when it is empty.
+"""The folder of journals and locks below the cassette folder: created when needed, removed when empty.
 
-In it lies the lock of each cassette, with the name of who holds it.
+For each cassette that is being written it holds a lock file, and a file with the name of the process that holds it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ else:
 
 _IGNORE_ALL = "*\n"
 _MOST_ATTEMPTS = 20
-"""So often the folder of journals is made while other processes remove it, because nothing is in it."""
+"""How often the folder is created again while other processes remove it because it is empty."""
 _MADE_ROOT = "# Aquila made the cassette folder too.\n"
+"""A line of the ``.gitignore`` in the folder: the cassette folder may be removed, too, when the folder is."""
 _SAID_AFTER = 2.0
-"""Seconds after which it is said that another process holds a lock."""
+"""After how many seconds of waiting for a lock the user is told who holds it."""
 
 
 def work_folder(root: Path) -> Path:
-    """Return the folder of journals and locks, and make it if need be. Raises ``CassetteWriteError``.
+    """Return the folder of journals and locks, and create it if it does not exist. Raises ``CassetteWriteError``.
 
-    As long as nothing is in it, another process may remove it: see ``remove_unused_work_folder``.
+    ``root`` is the cassette folder. As long as the folder is empty another process may remove it; see
+    ``remove_unused_work_folder``.
     """
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
@@ -49,7 +51,7 @@ def work_folder(root: Path) -> Path:
             made_root = not root.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(ignore):
-                with ignore.open("x") as file:  # a link that leads nowhere is no file, and is not followed
+                with ignore.open("x") as file:  # "x" follows no link, not even a dangling one
                     file.write(_IGNORE_ALL + (_MADE_ROOT if made_root else ""))
         except OSError as error:
             was_removed = isinstance(error, FileNotFoundError | FileExistsError)
@@ -61,20 +63,20 @@ def work_folder(root: Path) -> Path:
 
 
 def remove_unused_work_folder(root: Path) -> None:
-    """Remove the folder of journals and locks if there is none in it, and ``root`` if it was made for that alone.
+    """Remove the folder of journals and locks if it is empty, and ``root`` if Aquila created it and it is empty.
 
-    Who was about to use the folder makes it again.
+    A process that was about to use the folder creates it again.
     """
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # there is no such folder, or `root` has cassettes: both are as they should be
         if folder.is_symlink() or os.listdir(folder) != [ignore.name]:
             return
         content = read_regular(ignore).decode()
         ignore.unlink()
         try:
             folder.rmdir()
-        except OSError:  # somebody uses it now
+        except OSError:  # another process has put something into it since
             ignore.write_text(content)
             return
         if content.endswith(_MADE_ROOT):
@@ -83,15 +85,16 @@ def remove_unused_work_folder(root: Path) -> None:
 
 @contextlib.contextmanager
 def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of a cassette within the block, which only one process on a file system can.
+    """Hold the lock of a cassette within the block. Only one process at a time can hold it.
 
-    ``root`` is the cassette folder. ``tell`` is told what is waited for, besides the log. Raises
-    ``CassetteWriteError``.
+    ``root`` is the cassette folder. If another process holds the lock for more than two seconds, ``tell`` is called
+    with a sentence that names it; the log gets it, too. Raises ``CassetteWriteError``.
     """
+    # The lock is a file in the work folder, and not beside the cassette, where it would show up in git.
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def acquire(lock: filelock.FileLock, name_holder: Callable[[], str]) -> None:
-        # After a while, say who holds it: a process that hangs would be a riddle.
+        # Without the sentence, a run that waits for a process that hangs would look as if it hung itself.
         try:
             lock.acquire(timeout=_SAID_AFTER)
         except filelock.Timeout:
@@ -109,8 +112,9 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
 def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[], str]], None]) -> Iterator[None]:
     """Hold a lock within the block, with the name of this process beside it.
 
-    ``acquire`` is given the lock, and what names the process that holds it. What it raises is raised; an ``OSError``
-    becomes ``CassetteWriteError``.
+    ``file`` is the lock file. ``acquire`` acquires the lock that it is given; its second argument is a function that
+    returns the name of the process that holds it. Its exceptions pass through, but an ``OSError`` becomes
+    ``CassetteWriteError``.
     """
     lock, owner = filelock.FileLock(file), file.with_suffix(".owner")
 
@@ -128,6 +132,7 @@ def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[
     try:
         yield
     finally:
+        # The name goes first: after `release`, it could be that of the next holder.
         with contextlib.suppress(OSError):
             owner.unlink()
         lock.release()
@@ -137,7 +142,7 @@ def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[
 def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
     """Hold the locks of several cassettes within the block. Raises ``CassetteWriteError``."""
     with contextlib.ExitStack() as stack:
-        # In one order, so that two processes never wait for each other; and one lock for what is one file.
+        # Always in one order, so that two processes cannot deadlock; and one lock for two paths of the same file.
         for path in sorted({path.resolve(): path for path in paths}.values()):
             stack.enter_context(hold_cassette_lock(path, root))
         yield

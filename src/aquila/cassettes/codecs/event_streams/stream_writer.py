@@ -57,7 +57,7 @@ def write_table(chunks: Sequence[RecordedChunk]) -> tuple[EventTable, str] | Non
         return chunks.written
     try:
         return _write_checked_table(chunks)
-    except Exception:  # noqa: BLE001 - whatever is wrong with the table, the body can be stored as it is
+    except Exception:  # noqa: BLE001 - whatever goes wrong with the table, the body can be stored as it is
         return None
 
 

@@ -1,7 +1,7 @@
 """The YAML codec: version 1 of the format that docs/cassette-format.md describes.
 
-What most runs do not need (writing, a YAML parser, the formats of vcrpy and cassetter) is imported where it is needed:
-a run whose cassettes have compiled copies never imports `yaml`.
+What most runs do not need (writing, a YAML parser, the formats of vcrpy and cassetter) is imported at its first use. A
+run whose cassettes have compiled copies never imports `yaml`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ _END = "...\n"
 """The end of a YAML document. Without it, a file that was cut off between two lines would read as a shorter answer."""
 
 _CONFLICT = b"<<<<<<< "
-"""How git marks a conflict, at the beginning of a line. In a cassette nothing of a body begins one."""
+"""How git marks a conflict, at the beginning of a line. In a cassette, the text of bodies is indented."""
 
 
 def _find_conflict(data: bytes) -> int:
-    """Return where git has marked a conflict, or -1. It may be in the first line, if the sides are in two formats."""
+    """Return the offset of git's first conflict mark, or -1.
+
+    It may be the first line, if the two versions have different formats.
+    """
     if data.startswith(_CONFLICT):
         return 0
     return data.find(b"\n" + _CONFLICT) + 1 or -1

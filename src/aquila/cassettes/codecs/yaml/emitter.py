@@ -1,8 +1,8 @@
-"""YAML as text, in the one way in which cassettes are written.
+"""Writes YAML text in the one style of cassettes. PyYAML's own writer is slower, and folds and quotes text.
 
 Block style, two spaces a level, sequences at the column of their key, no folding: a line of a text is a line of the
-file. Text of several lines is a literal block wherever YAML can hold it exactly, and a double-quoted scalar of as many
-lines where it cannot.
+file. Text of several lines becomes a literal block if YAML can hold it exactly, else a double-quoted scalar with as
+many lines.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def write_text(value: str, indent: int) -> str:
 
 
 def write_inline(value: str) -> str:
-    """A text on one line: plain where nobody could take it for anything else, else quoted."""
+    """Return a text on one line: plain if no reader of YAML can take it for anything but text, else quoted."""
     if _UNSAFE.search(value) or "\n" in value or "\t" in value:
         return _write_double_quoted(value)
     if _PLAIN.match(value) and not _NOT_PLAIN.search(value) and value.lower() not in _WORDS:

@@ -47,8 +47,8 @@ class WrittenFrames:
 def write_frames(chunks: Sequence[RecordedChunk]) -> WrittenFrames | None:
     """Write the frames of a conversation.
 
-    Returns None for what are no frames, and would not come back exactly. Never raises: a recording is worth more than
-    that it can be read easily.
+    Returns None for chunks that are no frames, or that would not come back exactly. Never raises: to keep a recording
+    matters more than to show it in a readable form.
     """
     try:
         return _write_checked(chunks)

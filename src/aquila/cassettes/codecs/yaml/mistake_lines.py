@@ -1,4 +1,7 @@
-"""In which line of a cassette a mistake is, for messages: the document is parsed a second time."""
+"""Finds the line of a mistake in a cassette, for messages, by parsing the document a second time.
+
+The first parsing keeps no lines, which would cost every load time and memory.
+"""
 
 from __future__ import annotations
 

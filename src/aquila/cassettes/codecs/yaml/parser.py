@@ -37,7 +37,7 @@ _PYTHON_SCALARS = {
 }
 """The tag without Python of a scalar; None for one that needs no tag."""
 _OPEN = object()
-"""Stands for the value of an anchor whose container has not ended yet."""
+"""Stands for the value of an anchor whose container has not ended yet: an alias to it would be a cycle."""
 
 
 class Unreadable(Exception):
@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 class _PurePythonParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's own parser, for installations without libyaml. It is about ten times as slow."""
+    """PyYAML's own parser, for installations without libyaml. It takes about ten times as long."""
 
     def __init__(self, data: bytes) -> None:
         yaml.reader.Reader.__init__(self, data)
@@ -99,12 +99,13 @@ class _Document:
         self._get_event = open_event_parser(data).get_event
         self._convert = convert
         self._top: Tree = None  # the mapping at the top while it is being filled
-        # Known when the interactions begin: until then nothing is read that the two understand differently.
+        # Set when the interactions begin. What stands before them reads the same in files of all recorders.
         self._read_scalar: Callable[[Any], Tree] = _read_scalar
         self._is_foreign = False
-        self._first_anchor: tuple[str, int] | None = None
-        self._anchored: dict[str, Any] = {}
-        self._alias_budget = 4 * len(data)  # how many characters all aliases together may stand for
+        self._first_anchor: tuple[str, int] | None = None  # for the message, if the document proves to be Aquila's
+        self._anchored: dict[str, Any] = {}  # values by anchor, or _OPEN
+        # How many characters all aliases together may stand for: nested aliases could otherwise fill the memory.
+        self._alias_budget = 4 * len(data)
 
     def read(self) -> Tree:
         """Read the document; a file without one is None."""
@@ -122,7 +123,8 @@ class _Document:
             elif isinstance(event, yaml.NodeEvent):
                 tree = self._read_node(event, 0)
             elif kind not in (yaml.StreamStartEvent, yaml.DocumentEndEvent):
-                # libyaml's events are of classes that `yaml` had when it was first imported. It knows no end of others.
+                # libyaml's extension keeps the event classes of the first import of `yaml`. After a second import (a
+                # test may drop it from `sys.modules`) no class is recognised, and this loop would never end.
                 raise RuntimeError("the module yaml was imported a second time in this process, so YAML cannot be read")
         if self._first_anchor is not None:
             self._refuse_anchors_in(tree)
@@ -151,7 +153,7 @@ class _Document:
         return value
 
     def _read_mapping(self, depth: int) -> dict[str, Tree]:
-        # The loop is written out for plain scalars, which nearly all nodes are: this is where a load spends its time.
+        # The loop has the case of plain scalars inline, which nearly all nodes are: a load spends its time here.
         get_event, scalar_event, end_event = self._get_event, yaml.ScalarEvent, yaml.MappingEndEvent
         read_scalar = self._read_scalar
         tree: dict[str, Tree] = {}

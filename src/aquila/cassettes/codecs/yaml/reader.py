@@ -98,7 +98,7 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
     return Interaction(
         _build_request(tree["request"], (*path, "request")),
         _build_response(tree["response"], recorded, path),
-        # Interactions have these in common: each text is held once.
+        # Interned: the interactions of a cassette have these texts in common, and each is held once.
         sys.intern(require_text(recorded, "at", (*path, "recorded"))),
         sys.intern(require_text(tree, "upstream", path)),
         sys.intern(require_text(tree, "model", path)),
@@ -333,5 +333,5 @@ def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
 
 @lru_cache(maxsize=1024)
 def _shared_headers(headers: Headers) -> Headers:
-    """Return the same object for equal fields: most interactions of a cassette have the same."""
+    """Return one object for all equal fields, to save memory: most interactions of a cassette have the same fields."""
     return headers

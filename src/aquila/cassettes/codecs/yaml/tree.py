@@ -18,7 +18,7 @@ FOREIGN_ADVICE = (
     "The file stays as it is. Aquila reads its own cassettes, and those of vcrpy and cassetter; restore it if it was "
     "one, or name another cassette to record anew"
 )
-"""What to do about a file that nothing says is ours: it may be all that there is of something."""
+"""What to do about a file that does not say that it is Aquila's. Never to delete it: it may be the only copy."""
 
 SCRIPT_ADVICE = (
     "It is a script: answers written by hand. A test names it with @pytest.mark.aquila(NAME), and "

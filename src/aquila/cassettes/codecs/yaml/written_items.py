@@ -1,4 +1,4 @@
-"""The texts of interactions that were written last: where many tests share a cassette, each writes all of it again."""
+"""A memo of written interactions: where many tests record into one cassette, each of them writes the whole file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.object_memo import ObjectMemo
 
 _texts: ObjectMemo[Interaction, str] = ObjectMemo(limit=32 * 1024 * 1024)
-"""So many characters are kept."""
+"""The texts that were written last, for the whole process. The limit is in characters."""
 
 
 def write_item(interaction: Interaction) -> str:
