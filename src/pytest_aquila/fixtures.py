@@ -47,13 +47,14 @@ __all__ = [
 ]
 
 
+# Without `request`: pytest makes three objects for a test that has it by a fixture, and looks at a signature for each.
 @pytest.fixture
-def aquila_cassette(request: pytest.FixtureRequest) -> UsedCassette:
+def aquila_cassette() -> UsedCassette:
     """The cassette of this test: any model request in the test is answered from it, or recorded into it.
 
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
-    return used_cassette.UsedCassette(test_scopes.scope_of(request.node, with_cassette=True))
+    return used_cassette.UsedCassette(test_scopes.scope_of(test_scopes.asking_item(), with_cassette=True))
 
 
 @pytest.fixture

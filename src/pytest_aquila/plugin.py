@@ -209,21 +209,25 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Answer what a fixture asks from a cassette of its own, if it is not the test's alone, at its teardown too."""
-    item = test_scopes.running_item(request.config)
-    if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
-        return (yield)
-    cassette = fixture_cassettes.FixtureCassette(
-        fixturedef, request, item, functools.partial(scope_ends.add_report, item)
-    )
-    request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
+    before = test_scopes.node_of_fixture.set(request.node)
     try:
-        with cassette.answer_setup():
-            result = yield
-    except BaseException as error:
-        test_scopes.cache_setup_failure(fixturedef, request, error)
-        raise
-    request.addfinalizer(cassette.begin_teardown)
-    return result
+        item = test_scopes.running_item(request.config)
+        if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
+            return (yield)
+        cassette = fixture_cassettes.FixtureCassette(
+            fixturedef, request, item, functools.partial(scope_ends.add_report, item)
+        )
+        request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
+        try:
+            with cassette.answer_setup():
+                result = yield
+        except BaseException as error:
+            test_scopes.cache_setup_failure(fixturedef, request, error)
+            raise
+        request.addfinalizer(cassette.begin_teardown)
+        return result
+    finally:
+        test_scopes.node_of_fixture.reset(before)
 
 
 @pytest.hookimpl(wrapper=True)

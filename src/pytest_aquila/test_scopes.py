@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from _contextvars import ContextVar  # as in `aquila.recording.runtime`
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ PREPARE_SCOPE: pytest.StashKey[Callable[[Scope], None]] = pytest.StashKey()
 """Of a test that runs under faults: what is done with its scope before anything uses it."""
 RERUN = "rerun"
 """The outcome of an attempt at a test that is followed by another one."""
+node_of_fixture: ContextVar[Any] = ContextVar("aquila_node_of_fixture", default=None)
+"""The test, or what encloses tests, for which a fixture is being set up."""
 _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 """The cassette and the settings that the markers of a test gave its scope."""
 
@@ -98,6 +101,12 @@ def runs_again(item: pytest.Item) -> bool:
 def running_item(config: pytest.Config) -> pytest.Item | None:
     """The test that runs, or None between tests."""
     return config.stash.get(_item, None)
+
+
+def asking_item() -> pytest.Item:
+    """The test for which a fixture of its own is being set up. It need not run by pytest's protocol."""
+    item: pytest.Item = node_of_fixture.get()
+    return item
 
 
 def _scope_until_end(item: pytest.Item) -> Scope | None:
