@@ -17,10 +17,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
-from aquila.intercept.foreign_mocks import is_pool_replaced, is_replaced
+from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.transports import CORE_LIBRARIES
 
 if TYPE_CHECKING:
     from aquila.intercept import policy
@@ -73,7 +74,7 @@ class HttpxClients:
 
         @functools.wraps(original)
         def handle_request(transport: Any, request: Any) -> Any:
-            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, "handle_request"):
+            if replaced or not self._patches.in_force or _is_pool_replaced(transport, library, "handle_request"):
                 return original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return httpx_sockets.answer(library, transport, request, original)
@@ -89,7 +90,7 @@ class HttpxClients:
 
         @functools.wraps(original)
         async def handle_async_request(transport: Any, request: Any) -> Any:
-            if replaced or not self._patches.in_force or is_pool_replaced(transport, library, "handle_async_request"):
+            if replaced or not self._patches.in_force or _is_pool_replaced(transport, library, "handle_async_request"):
                 return await original(transport, request)
             if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return await httpx_sockets.answer_async(library, transport, request, original)
@@ -110,7 +111,12 @@ class HttpxClients:
         @functools.wraps(original)
         def __init__(transport: Any, *args: Any, **kwargs: Any) -> None:
             plain = not args and kwargs.get("verify", True) is True and kwargs.get("cert") is None
-            if self._scopes and plain and not isinstance(kwargs.get("proxy"), str) and not _is_own_request():
+            if (
+                self._scopes
+                and plain
+                and not isinstance(kwargs.get("proxy"), str)
+                and not own_requests.is_own_request()
+            ):
                 # `_pool` is the one attribute in which the transports of both libraries keep their connections.
                 transport._pool = DeferredPool(transport, functools.partial(original, transport, **kwargs))
             else:
@@ -119,8 +125,26 @@ class HttpxClients:
         return __init__
 
 
-def _is_own_request() -> bool:
-    return own_requests.is_own_request()
+def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
+    """Whether something else answers where a transport of httpx2 or httpx hands its requests on.
+
+    ``library`` is the one that the transport belongs to, and ``method`` the name of the pool's method.
+    """
+    pool = getattr(transport, "_pool", None)
+    if pool is None:
+        return False
+    if method in getattr(pool, "__dict__", ()):
+        return True  # of this one object
+    kind = type(pool)
+    if kind.__module__.partition(".")[0] == "aquila":  # not built yet: it will be one of the library's own
+        core: Any = sys.modules.get(CORE_LIBRARIES[library])
+        if core is None:
+            return False
+        kind = core.AsyncConnectionPool if method == "handle_async_request" else core.ConnectionPool
+    for base in kind.__mro__:
+        if method in base.__dict__:
+            return is_replaced(base.__dict__[method], base.__module__.partition(".")[0])
+    return True
 
 
 def _patch_proxies(library: str) -> Iterable[Undoable]:

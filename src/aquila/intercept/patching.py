@@ -75,13 +75,10 @@ class PatchSet:
         # Who needs the patches, and the patches, in the order in which they were made. Both are empty together.
         self._holders: set[object] = set()
         self._patches: list[Undoable] = []
+        self.in_force = False
+        """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
         # Reentrant: to patch a module that is loaded is part of the first `put_in_force`.
         self._lock = threading.RLock()
-
-    @property
-    def in_force(self) -> bool:
-        """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
-        return bool(self._holders)
 
     @property
     def has_patches(self) -> bool:
@@ -93,6 +90,7 @@ class PatchSet:
         with self._lock:
             first = not self._holders
             self._holders.add(holder)
+            self.in_force = True
             if first:
                 try:
                     for library, patch in self._libraries.items():
@@ -107,6 +105,7 @@ class PatchSet:
             if holder not in self._holders:
                 return
             self._holders.discard(holder)
+            self.in_force = bool(self._holders)
             if not self._holders:
                 for library in self._libraries:
                     self._hooks.stop_waiting(library)

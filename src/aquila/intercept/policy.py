@@ -6,7 +6,7 @@ Whatever sees such requests asks here: the intercepted transports, vcrpy's stubs
 from __future__ import annotations
 
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.config import Settings
@@ -40,6 +40,7 @@ class OwnServers:
         self.addresses: set[tuple[str, int | None]] = set()
 
 
+@cache
 def own_servers() -> set[tuple[str, int | None]]:
     """The addresses of ``OwnServers``. A port belongs to the process, and so does the list."""
     return runtime.process_run().state_of(OwnServers).addresses
@@ -74,18 +75,10 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
             return None
     if problem is not None:
         raise problem
-    if scope is not None and _is_written_by_hand(scope, settings) and asks_model(host, port, path, settings):
-        return AnsweringScope(scope, settings)  # whatever the transport: what it leaves goes there
+    if scope is not None and _is_answered(scope, settings, host, port, path):
+        return AnsweringScope(scope, settings)
     if settings.transport == "live":
-        if scope is None or scope.run.exchange_watch is None or not asks_model(host, port, path, settings):
-            return None
-        return AnsweringScope(scope, settings)  # a report of the run tells what comes
-    if scope is not None:
-        if scope.default_cassette is not None and (not scope.models_only or asks_model(host, port, path, settings)):
-            return AnsweringScope(scope, settings)
-        # Without a cassette, another source than the provider (a local model) stands in for model requests alone.
-        if settings.transport not in ("replay", "record") and asks_model(host, port, path, settings):
-            return AnsweringScope(scope, settings)
+        return None
     guard.check_unanswered(method, scheme, host, port, path, scope, settings)
     return None
 
@@ -112,11 +105,18 @@ def _is_plain(
     )
 
 
-def _is_written_by_hand(scope: Scope, settings: Settings) -> bool:
-    """Whether some answers come from a script. One in a file is a cassette like any other, where cassettes answer."""
-    if scope.has_script:
+def _is_answered(scope: Scope, settings: Settings, host: str, port: int | None, path: str) -> bool:
+    """Whether a scope answers a request, or has it told: the cassette, a script, or what stands in for a provider."""
+    if settings.transport != "live" and scope.default_cassette is not None and not scope.models_only:
         return True
-    return settings.transport not in ("replay", "record") and scope.names_script(scope.default_cassette)
+    if not asks_model(host, port, path, settings):
+        return False
+    if settings.transport in ("replay", "record"):
+        return scope.default_cassette is not None or scope.has_script
+    if settings.transport != "live":
+        return True  # another source than the provider, such as a local model, stands in for model requests alone
+    # A report of the run tells what comes. What a script leaves goes to the provider.
+    return scope.run.exchange_watch is not None or scope.has_script or scope.names_script(scope.default_cassette)
 
 
 def check_side_request(method: str, host: str, port: int | None, path: str) -> None:

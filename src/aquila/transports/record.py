@@ -199,8 +199,8 @@ class AnswerRecorder:
             self.finish_broken(error)
         elif not isinstance(error, Exception) or (self._from_network and not isinstance(error, AquilaError)):
             self._store_answer("silent", left_open=True)
-        else:
-            self._show_no_more()
+        elif self._shown is not None:
+            self._shown.end(self)
 
     def finish_broken(self, error: BaseException) -> None:
         """Store an answer that the other side broke off.
@@ -232,11 +232,8 @@ class AnswerRecorder:
                 self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
             finally:
                 self._recording.unfinished.discard(self)
-                self._show_no_more()
-
-    def _show_no_more(self) -> None:
-        if self._shown is not None:
-            self._shown.end(self)
+                if self._shown is not None:
+                    self._shown.end(self)
 
     def _store_ended(self, end: End, error: str, left_open: bool) -> None:
         if self._failure is not None:

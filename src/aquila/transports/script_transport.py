@@ -19,7 +19,7 @@ from aquila.scripting.script import Script, ScriptedAnswer
 from aquila.scripting.script_file import load_script
 from aquila.transports.replay import replay_response, replay_response_async
 from aquila.transports.routes.script_route import as_decision, ask_script, explain_unscripted, pace_of
-from aquila.transports.wire import read_request, read_request_async, to_recorded_request
+from aquila.transports.wire import read_request, read_request_async
 
 
 class _FileOfRun:
@@ -45,14 +45,12 @@ class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Answers from the script that the setting ``script`` names."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        read_request(request)
-        asked = to_recorded_request(request)
+        asked = read_request(request)
         decision = as_decision(asked, self._ask(asked))
         return replay_response(decision, None, pace_of(decision, request))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await read_request_async(request)
-        asked = to_recorded_request(request)
+        asked = await read_request_async(request)
         decision = as_decision(asked, self._ask(asked))
         return await replay_response_async(decision, None, pace_of(decision, request))
 

@@ -71,29 +71,32 @@ def parse_url(text: str) -> httpx2.URL:
     return httpx2.URL(text) if "?" in text or "@" in text else _parse_plain_url(text)
 
 
-def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
-    """Read the body of a request: into memory, or into a temporary file if it is large and comes piece by piece.
+def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> RecordedRequest:
+    """Read the body of a request, and return its recordable form.
 
-    ``find_recorded`` is that of ``UploadSpool``.
+    A body is read into memory, or into a temporary file if it is large and comes piece by piece. ``find_recorded`` is
+    that of ``UploadSpool``.
     """
-    if _is_in_memory(request):
-        return
-    stream: Any = request.stream
-    spool = UploadSpool(find_recorded)
-    for piece in stream:
-        spool.add(piece)
-    _keep_body(request, spool)
+    if not _is_in_memory(request):
+        stream: Any = request.stream
+        spool = UploadSpool(find_recorded)
+        for piece in stream:
+            spool.add(piece)
+        _keep_body(request, spool)
+    return to_recorded_request(request)
 
 
-async def read_request_async(request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple) -> None:
+async def read_request_async(
+    request: httpx2.Request, find_recorded: Callable[[], Iterable[BodyFile]] = tuple
+) -> RecordedRequest:
     """The async twin of ``read_request``."""
-    if _is_in_memory(request):
-        return
-    stream: Any = request.stream
-    spool = UploadSpool(find_recorded)
-    async for piece in stream:
-        spool.add(piece)
-    _keep_body(request, spool)
+    if not _is_in_memory(request):
+        stream: Any = request.stream
+        spool = UploadSpool(find_recorded)
+        async for piece in stream:
+            spool.add(piece)
+        _keep_body(request, spool)
+    return to_recorded_request(request)
 
 
 def _is_in_memory(request: httpx2.Request) -> bool:

@@ -14,7 +14,7 @@ import httpx2
 
 from aquila.recording.scope import Scope
 from aquila.transports.local_model.local_transport import LocalTransport
-from aquila.transports.routes.scope_routes import open_route
+from aquila.transports.routes.routing import open_route
 from aquila.transports.upstreams import Upstream
 
 CASSETTES = Path(__file__).parents[3] / "cassettes"

@@ -77,12 +77,17 @@ class MsgpackCodec:
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content. Raises CassetteWriteError."""
+        if not self._tables:  # rows are flat then, and the collector finds little to walk through
+            return self._dump(cassette)
         with pause_garbage_collection():
-            rows = [self._encode_row(interaction) for interaction in cassette.interactions]
-            try:
-                packed: bytes = msgpack.packb(rows)
-            except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
-                packed = msgpack.packb(_replace_surrogates(rows))
+            return self._dump(cassette)
+
+    def _dump(self, cassette: Cassette) -> bytes:
+        rows = [self._encode_row(interaction) for interaction in cassette.interactions]
+        try:
+            packed: bytes = msgpack.packb(rows)
+        except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
+            packed = msgpack.packb(_replace_surrogates(rows))
         return b"".join((_HEAD, zlib.crc32(packed).to_bytes(4), packed))
 
     def loads(self, data: bytes | memoryview, *, source: str) -> Cassette:

@@ -94,7 +94,7 @@ class Redactor:
     ) -> None:
         self._secrets = dict(secrets or {})
         self._find_later = find_later
-        self._later_count = 0  # secrets from `find_later`; part of the key of the cache of headers below
+        self.later_count = 0  # secrets from `find_later`; part of the key of the cache of headers below
         self._rules = tuple(extra)
         self._request_headers = check_header_names(request_headers, "request headers to keep")
         self._response_headers = check_header_names(response_headers, "response headers to keep")
@@ -152,8 +152,8 @@ class Redactor:
             if new:
                 self._secrets = {**self._secrets, **new}  # a new dict: other threads may be reading the old one
                 self._scrubbers.clear()
-                self._later_count += len(new)
-            return self._later_count
+                self.later_count += len(new)
+            return self.later_count
 
     def basis_for_requests(self) -> tuple[object, ...]:
         """Return a value that is equal for redactors that redact every request in the same way, as of now."""
@@ -172,7 +172,7 @@ class Redactor:
         if not named.values <= own:
             own |= named.values
             headers = self._clean_headers(request.headers, own)
-        scrubber = self._scrubber_knowing(own)
+        scrubber = self._known_scrubber(own)
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         url = scrubber.scrub_url(request.url, numbers)
         if isinstance(request, StoredRequest):
@@ -203,7 +203,7 @@ class Redactor:
         with self._lock:
             # Called for its effect on `_seen_credentials`, also through the cache: an entry of the cache was examined.
             while self._unexamined:
-                self._examine_headers_cached(self._unexamined.popitem()[0], self._later_count)
+                self._examine_headers_cached(self._unexamined.popitem()[0], self.later_count)
             return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
 
     def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:
@@ -341,8 +341,11 @@ class Redactor:
         return list(found)
 
     def _scrubber_knowing(self, values: frozenset[str]) -> Scrubber:
-        """Return a scrubber that knows these values besides the secrets of the redactor."""
+        """Look for later secrets, and return a scrubber that knows these values besides the secrets of the redactor."""
         self.count_later()
+        return self._known_scrubber(values)
+
+    def _known_scrubber(self, values: frozenset[str]) -> Scrubber:
         with self._lock:
             known = self._scrubbers.get(values)
             if known is None:

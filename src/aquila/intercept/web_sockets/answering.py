@@ -26,11 +26,9 @@ from aquila.recording.sessions.decisions import PASS_ON, RefuseDecision, ReplayD
 from aquila.recording.sessions.session import Session
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import is_own_request
-from aquila.transports.routes import scope_routes
-from aquila.transports.routes.cassette_route import CassetteRoute
 from aquila.transports.routes.route import Route, active_route
-from aquila.transports.routes.scope_route import refuse, spoil_recording
-from aquila.transports.routes.scope_routes import session_mode
+from aquila.transports.routes.routing import is_ready, session_mode
+from aquila.transports.routes.scope_route import CassetteRoute, refuse, spoil_recording
 from aquila.transports.routes.script_route import ScriptRoute
 from aquila.transports.script_transport import script_of_run
 from aquila.transports.upstreams import CASSETTE_MODES, SCRIPT
@@ -73,7 +71,7 @@ async def answer_handshake_async(request: RecordedRequest) -> Answer:
 
 async def answer_within(request: RecordedRequest, scope: Scope, settings: Settings, cassette: str | None) -> Answer:
     """``answer_handshake_async`` for a handshake whose scope is known. ``cassette`` is what answers it there."""
-    if not scope_routes.is_ready(settings.transport, scope, settings, cassette):
+    if not is_ready(settings.transport, scope, settings, cassette):
         await anyio.to_thread.run_sync(functools.partial(_read_files, scope, settings, cassette))
     return _answer(request, scope, settings, cassette)
 

@@ -96,9 +96,12 @@ class RecordingKeys:
         """Return the numbers of all recordings, by key."""
         return self._numbers
 
-    def are_outdated(self) -> bool:
-        """Whether ``compute`` gives them others: they are provisional, or more is known to be secret by now."""
-        return self._are_provisional or self._redactor.count_later() != self._secret_count
+    def are_outdated(self, secret_count: int) -> bool:
+        """Whether ``compute`` gives them others: they are provisional, or more is known to be secret by now.
+
+        ``secret_count`` is that of the redactor.
+        """
+        return self._are_provisional or secret_count != self._secret_count
 
     def compute(self) -> Mapping[str, str]:
         """Give each recording its own key. Return the new keys by those that they had."""

@@ -164,7 +164,7 @@ class Session:
         if secrets is not None or self._keys.find(identity) is None:
             request = self.redactor.redact_request(sent, secrets)
             key = self._identify_request(request)
-            self._compute_keys()
+            self._compute_keys(self.redactor.later_count)
         with self._lock:
             # Not before: another thread may compute the keys meanwhile.
             key = key or self._keys.find(identity) or ""
@@ -285,10 +285,14 @@ class Session:
             return True
         return self.mode == "replay" and call.position + 1 == len(numbers)
 
-    def _compute_keys(self) -> None:
-        """Give the recordings their own keys, and count on under these."""
+    def _compute_keys(self, secret_count: int | None = None) -> None:
+        """Give the recordings their own keys, and count on under these.
+
+        ``secret_count`` is that of the redactor, if it has looked for later secrets just now.
+        """
+        secret_count = self.redactor.count_later() if secret_count is None else secret_count
         with self._lock:
-            if self._keys.are_outdated():
+            if self._keys.are_outdated(secret_count):
                 renamed = self._keys.compute()
                 self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)

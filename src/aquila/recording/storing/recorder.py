@@ -146,7 +146,8 @@ class ScopeRecording:
             with self.counting_failures():
                 stored = self._journal.move_bodies_out(interaction)
                 row = row if stored is interaction else replace(row, interaction=stored)
-                self._journal.append_entry(self._entry_of(session, row))
+                entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
+                self._journal.append_entry(entry)
         session.add_recording(row)
         if self._settings.record_budget is not None:
             self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
@@ -175,11 +176,9 @@ class ScopeRecording:
             self._append_to_journal(session, replay.played)
 
     def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
+        entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
         with self.counting_failures():
-            self._journal.append_entry(self._entry_of(session, row))
-
-    def _entry_of(self, session: Session, row: NewRecording | RecordingPlayed) -> JournalEntry:
-        return JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
+            self._journal.append_entry(entry)
 
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""

@@ -19,7 +19,7 @@ from aquila.recording.scope import Scope
 from aquila.transports import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import Route
-from aquila.transports.routes.scope_routes import FindUpstream, open_route, open_route_async
+from aquila.transports.routes.routing import FindUpstream, open_route, open_route_async
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import parse_url
 

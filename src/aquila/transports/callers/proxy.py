@@ -21,7 +21,7 @@ from aquila.recording.scope import Scope
 from aquila.transports.record import AsyncRecordedStream
 from aquila.transports.replay import AsyncReplayStream
 from aquila.transports.routes.route import Route
-from aquila.transports.routes.scope_routes import open_route_async
+from aquila.transports.routes.routing import open_route_async
 from aquila.transports.upstreams import Upstream, find_upstream
 from aquila.transports.wire import innermost_stream
 

@@ -15,7 +15,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.transports.routes.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream
-from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request
+from aquila.transports.wire import decode_headers, read_request, read_request_async
 
 
 class FaultedRoute(ScopeRoute):
@@ -32,8 +32,7 @@ class FaultedRoute(ScopeRoute):
         self._upstream = upstream
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        read_request(request)
-        asked = to_recorded_request(request)
+        asked = read_request(request)
         key = self.key_of(asked)
         good = self._scope.good_answers.get(key)
         if good is None:
@@ -50,8 +49,7 @@ class FaultedRoute(ScopeRoute):
         return self._replay(self._decide(key, asked, good), request)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
-        await read_request_async(request)
-        asked = to_recorded_request(request)
+        asked = await read_request_async(request)
         key = self.key_of(asked)
         good = self._scope.good_answers.get(key)
         if good is None:

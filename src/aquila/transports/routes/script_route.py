@@ -25,7 +25,7 @@ from aquila.transports.replay import Pace
 from aquila.transports.routes.route import Route
 from aquila.transports.routes.scope_route import ScopeRoute
 from aquila.transports.upstreams import SCRIPT
-from aquila.transports.wire import read_request, read_request_async, to_recorded_request
+from aquila.transports.wire import read_request, read_request_async
 
 T = TypeVar("T")
 
@@ -58,16 +58,14 @@ class ScriptRoute(ScopeRoute):
         return self._scope, self._settings, self._script
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        read_request(request)
-        asked = to_recorded_request(request)
+        asked = read_request(request)
         decision = self._decide(asked)
         if decision is None:
             return self.otherwise.answer(request) if self.otherwise is not None else self._miss(asked)
         return self._replay(decision, request)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
-        await read_request_async(request)
-        asked = to_recorded_request(request)
+        asked = await read_request_async(request)
         decision = self._decide(asked)
         if decision is None:
             return await self.otherwise.answer_async(request) if self.otherwise is not None else self._miss(asked)
