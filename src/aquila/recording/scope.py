@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aquila.recording import scripts
-    from aquila.recording.sessions import conversations
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.sessions.session import Session
     from aquila.recording.storing import recorder
@@ -173,7 +172,7 @@ class Scope(StandIns):
     def settings(self) -> config.Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else self.run.layers.resolve()
-        return self._own_settings.resolve(around)
+        return self._own_settings.resolve(around) if self._own_settings.options else around
 
     def override_settings(self, options: Mapping[str, Any], *, source: str) -> None:
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
@@ -290,7 +289,7 @@ class Scope(StandIns):
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             self._recording = self.recording  # child processes may have recorded where this one did not
         recording = self._recording
-        if recording is not None and self.is_owner and self.kind != "call" and conversations.has_drifted(self):
+        if recording is not None and self.is_owner and self.kind != "call" and self.misses.find_drift():
             recording.discard()
             return self._summarize(StoredRecordings())
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()

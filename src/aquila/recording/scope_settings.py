@@ -18,9 +18,7 @@ class ScopeSettings:
         self._resolved: tuple[Settings, Settings] | None = None
 
     def resolve(self, around: Settings) -> Settings:
-        """Return the settings of the scope within the settings ``around`` it."""
-        if not self.options:
-            return around
+        """Return the settings of the scope within the settings ``around`` it, if it has options."""
         known = self._resolved
         if known is None or known[0] is not around:
             known = self._resolved = around, around.with_options(self.options, source=self._source)

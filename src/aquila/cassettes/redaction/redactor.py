@@ -246,22 +246,42 @@ class Redactor:
         the response has a body although it has no chunks here. A secret may be split over chunks, and over the texts of
         a stream's events. A chunk that is all secret may become empty.
         """
-        scrubber = self._scrubber_knowing(self._find_seen_credentials())
+        self.count_later()
+        return self._redact_answer(response, numbers, body_elsewhere=body_elsewhere)
+
+    def redact_recorded(
+        self,
+        request: RecordedRequest,
+        response: RecordedResponse,
+        numbers: SecretNumbers,
+        *,
+        body_elsewhere: bool = False,
+    ) -> tuple[RecordedRequest, RecordedResponse]:
+        """Return a request, which was redacted when it was sent, and its answer without secrets.
+
+        The request is redacted again if secrets have come up since. The others are as for ``redact_response``.
+        """
+        if self.count_later():
+            request = self.redact_request(request, numbers)
+        return request, self._redact_answer(response, numbers, body_elsewhere=body_elsewhere)
+
+    def _redact_answer(
+        self, response: RecordedResponse, numbers: SecretNumbers | None, *, body_elsewhere: bool
+    ) -> RecordedResponse:
+        scrubber = self._known_scrubber(self._find_seen_credentials())
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         has_body = body_elsewhere or bool(response.chunks)
         kept = answer_headers.choose_response_headers(
             response.headers, self._response_headers, has_whole_body=has_body and response.end != "broken"
         )
-        headers = tuple([(name, scrubber.scrub_text(value, numbers, parameters=True)) for name, value in kept])
-
-        def scrub(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk]:
-            return scrubber.scrub_chunks(chunks, numbers, cut_off=response.end != "complete")
-
+        headers = scrubber.scrub_fields(kept, numbers)
+        cut_off = response.end != "complete"
         if response.status == SWITCHED:
             single = frame_redaction.redact_single_frames(response.chunks, scrubber, numbers)
+            scrub = functools.partial(scrubber.scrub_chunks, numbers=numbers, cut_off=cut_off)
             chunks = frame_redaction.scrub_readable(single, scrub)
         else:
-            chunks = scrub(response.chunks)
+            chunks = scrubber.scrub_chunks(response.chunks, numbers, cut_off=cut_off)
         error = scrubber.scrub_text(response.error, numbers)
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.model import RecordedChunk
+from aquila.cassettes.model import Headers, RecordedChunk
 from aquila.cassettes.redaction.decoded_views import (
     DecodedView,
     decoded_views,
@@ -81,7 +81,7 @@ class Scrubber:
             found += self._find_added(data)
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
-        if depth:
+        if depth and (b"\\" in data or b"%" in data):  # else there is nothing to decode
             for inner in decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
                 for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
                     value = one.value or inner.data[one.start : one.end]
@@ -257,6 +257,10 @@ class Scrubber:
             return self._scrub_any_text(text, numbers, parameters=True)
         clean = self._short_text(text) if len(text) < 256 else self._scrub_any_text(text)
         return clean if numbers is None or clean == text else self._scrub_any_text(text, numbers)
+
+    def scrub_fields(self, fields: Headers, numbers: SecretNumbers) -> Headers:
+        """Scrub the values of header fields of an answer."""
+        return tuple([(name, self.scrub_text(value, numbers, parameters=True)) for name, value in fields])
 
     def scrub_url(self, url: str, numbers: SecretNumbers) -> str:
         """Return the URL of a request without secrets. They get the first numbers, so ``numbers`` must be empty."""

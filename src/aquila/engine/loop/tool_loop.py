@@ -19,10 +19,11 @@ from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import EventParser, EventTags, Turn
 from aquila.engine.endpoints.structured_output import parse_answer
+from aquila.engine.loop.socket_answer import Continuation
 from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
-from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, ToolRounds
-from aquila.errors import ConnectionFailed, ProviderError, StreamBroken, StreamTimeout
-from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, Usage
+from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, make_tool_result, prepare_tool_call
+from aquila.errors import ProviderError, StreamBroken, StreamTimeout
+from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, ToolResult, Usage
 from aquila.messages import AssistantToolCall, Message
 from aquila.response import Response
 from aquila.tools import decode_arguments, without_forced_call
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 _CONTINUATION_FIELDS = frozenset({"conversation", "previous_response_id"})
 """Body fields by which a caller continues a conversation. Where one is given, the loop does not add its own."""
-# OpenAI keeps a response that is not stored only in the memory of its connection, which it closes after an hour.
-_LOST_CODES = frozenset({"previous_response_not_found", "websocket_connection_limit_reached"})
-"""Error codes for an earlier response that the provider no longer has, and for a connection past its time limit."""
 
 
 class RequestLoop:
@@ -67,9 +65,8 @@ class RequestLoop:
 
     def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
         """Send one request, and again while its error can be retried. ``step`` builds it for each attempt."""
-        attempt, gate = 1, current_gate()
+        attempt, sending, gate = 1, step(), current_gate()
         while True:
-            sending = step()
             # A limit counts what a model generates. Fetching a stored answer generates nothing.
             if gate is not None and sending.generates:
                 sending = yield from self._pass_gate(gate, sending)
@@ -102,7 +99,7 @@ class RequestLoop:
             )
             if delay:
                 yield Sleep(delay)
-            attempt += 1
+            attempt, sending = attempt + 1, step()
             self._retries += 1
 
     def _pass_gate(self, gate: RequestGate, sending: SendRequest) -> Generator[Step, Any, SendRequest]:
@@ -154,16 +151,15 @@ class ToolLoop(RequestLoop):
         self._waits = plan.waits
         self._messages = list(plan.messages)
         self._fallback_form = False
-        self._over_socket = plan.options.websocket
-        self._continuation = Continuation()
+        self._continuation = Continuation() if plan.options.websocket else None
         self._turn_options = self._options
-        self._request = self._next_request()
         self._rounds = ToolRounds(self._options)
+        self._request = self._next_request()
         self._calls: list[ToolCall] = []
         self._usage = Usage(reported=False)
 
     def _rewrite_request(self, error: BaseException) -> bool:
-        if self._over_socket:
+        if self._continuation is not None:
             # The driver closes a connection after an error, so the request is sent again over a new one, on which the
             # provider knows nothing: it must hold the whole conversation.
             is_lost = self._continuation.is_lost(error)
@@ -196,14 +192,16 @@ class ToolLoop(RequestLoop):
         yield EmitEvents((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
 
     def _next_request(self) -> dict[str, Any]:
+        continuation = self._continuation
         request = self._endpoint.build_request(
-            self._continuation.new_messages(self._messages),
+            self._messages if continuation is None else continuation.new_messages(self._messages),
             self._turn_options,
             model=self.call.model,
             fallback_form=self._fallback_form,
         )
         extra = dict(self._turn_options.provider_options)
-        return {**request, **self._continuation.fields, "extra_body": extra or None}
+        where = {} if continuation is None else continuation.fields
+        return {**request, **where, "extra_body": extra or None}
 
     def _add_answer(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation. Returns its tool calls as events."""
@@ -222,7 +220,7 @@ class ToolLoop(RequestLoop):
                 extra = {key: value for key, value in message.extra.items() if key != "output"}
                 message = replace(message, calls=tuple(calls), extra=extra)
         self._messages.append(message)
-        if self._over_socket and not _CONTINUATION_FIELDS & self._options.provider_options.keys():
+        if self._continuation is not None and not _CONTINUATION_FIELDS & self._options.provider_options.keys():
             self._continuation.remember(turn, self._messages)
         made = [self._tool_call_event(call) for call in message.calls]
         self._calls += made
@@ -259,7 +257,7 @@ class ToolLoop(RequestLoop):
                 )
             else:
                 outcome = yield from self._send_with_retries(
-                    lambda: SendRequest(self._request, self._endpoint.path, over_socket=self._over_socket)
+                    lambda: SendRequest(self._request, self._endpoint.path, over_socket=self._continuation is not None)
                 )
             if outcome.body is not None:
                 answer = decode_json_answer(outcome.body, outcome.headers, self.error_context)
@@ -328,41 +326,59 @@ class ToolLoop(RequestLoop):
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)
 
 
-class Continuation:
-    """Continues a conversation of the Responses API by ``previous_response_id``, so that only new messages are sent.
+class ToolRounds:
+    """Counts rounds and failures in a row, and holds the tools' context. ``stopped`` names the limit that was reached.
 
-    It remembers the last response, and how many messages the provider has. One ``ToolLoop`` owns it and alone changes
-    it, so it needs no lock.
+    It belongs to one ``ToolLoop``. Tools run on other threads, but only the loop's own thread calls these methods.
     """
 
-    def __init__(self) -> None:
-        self._response_id: str | None = None
-        self._known = 0
+    def __init__(self, options: Options) -> None:
+        self.stopped: str | None = None
+        self.stop_notice = ""
+        """The sentence that is added to an answer whose tools were stopped by a limit."""
+        self._options = options
+        given = options.tool_context
+        # A copy, so that a tool's patch changes the context of this call and not the caller's own mapping.
+        self._context: Any = dict(given) if isinstance(given, Mapping) else given
+        self._rounds = 0
+        self._failures = 0
 
-    def remember(self, turn: Turn, messages: Sequence[Message]) -> None:
-        """Note that the provider answered with ``turn``, whose message is the last of ``messages``."""
-        # A message that is not the turn's own had its tool calls renumbered: the provider does not know their new ids,
-        # so the conversation cannot refer to its response.
-        self._response_id = turn.id if messages[-1] is turn.message else None
-        self._known = len(messages)
+    def begin_round(self) -> None:
+        """Note that a round begins: the model has called tools."""
+        self._rounds += 1
 
-    def forget(self) -> None:
-        """Start over, because the connection is closed: the next request sends the whole conversation."""
-        self._response_id = None
+    def prepare_call(self, call: ToolCall) -> PreparedToolCall | str:
+        """Return a call ready to be run, or a text that tells the model why it is not run."""
+        if self._rounds > self._options.max_tool_iterations:
+            return f"not run: the limit of {self._options.max_tool_iterations} rounds of tool calls is reached"
+        if self._failures >= self._options.max_tool_failures:
+            return f"not run: {self._failures} tool calls in a row have failed"
+        return prepare_tool_call(self._options.tools, call, self._context)
 
-    def new_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Return the messages that the provider does not have yet."""
-        return messages if self._response_id is None else messages[self._known :]
+    def make_result(self, call: ToolCall, ran: ToolOutcome | str) -> ToolResult:
+        """Return the result of a call, and apply its patch to the context.
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a request body that refer to the earlier response; empty if there is none."""
-        return {} if self._response_id is None else {"previous_response_id": self._response_id}
+        Raises ``ToolError`` for a failed call if the option ``tool_errors`` is ``"raise"``.
+        """
+        limited = isinstance(ran, str) and ran.startswith("not run: ")
+        result = make_tool_result(call, ran, raising=self._options.tool_errors == "raise" and not limited)
+        if limited:
+            return result
+        self._failures = self._failures + 1 if result.error is not None else 0
+        if result.context_patch:
+            base = self._context if isinstance(self._context, Mapping) else {}
+            self._context = {**base, **result.context_patch}
+        return result
 
-    def is_lost(self, error: BaseException) -> bool:
-        """Whether ``error`` says that the provider has lost the earlier response, so everything is to be sent."""
-        if self._response_id is None:
-            return False
-        body = error.body if isinstance(error, ProviderError) else None
-        code = body.get("code") if isinstance(body, dict) else None
-        return isinstance(error, ConnectionFailed) or code in _LOST_CODES
+    def end_round(self) -> None:
+        """Note that a round has ended, and set ``stopped`` if a limit was reached."""
+        options = self._options
+        if self._rounds > options.max_tool_iterations:
+            self.stopped = "max_tool_iterations"
+            self.stop_notice = (
+                f"[Stopped: the model called tools in more than {options.max_tool_iterations} rounds "
+                "(max_tool_iterations) without a final answer.]"
+            )
+        elif self._failures >= options.max_tool_failures:
+            self.stopped = "max_tool_failures"
+            self.stop_notice = f"[Stopped: {self._failures} tool calls in a row failed (max_tool_failures).]"

@@ -70,7 +70,8 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
             if sockets is not None:
                 sockets.close()
         finally:
-            call.route.close(failed=failed)
+            if call.route.is_one_call:
+                call.route.close(failed=failed)
 
 
 def _exchange_request(call: PreparedCall, step: SendRequest, is_read: bool) -> Generator[Event, None, RequestOutcome]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import overload
 
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteMiss, ConversationDrifted
 
 
 class MissLog(Sequence[CassetteMiss]):
@@ -24,6 +24,12 @@ class MissLog(Sequence[CassetteMiss]):
 
     def __iter__(self) -> Iterator[CassetteMiss]:
         return iter([miss for miss, _ in self._rows])
+
+    def find_drift(self) -> ConversationDrifted | None:
+        """Return the first miss because of which a conversation is to be recorded anew, if there is one."""
+        return next(
+            (each for each, _ in self._rows if isinstance(each, ConversationDrifted) and each.conversation), None
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

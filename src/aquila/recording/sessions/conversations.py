@@ -129,11 +129,6 @@ def _was_given_live(value: str, sources: Sequence[tuple[Scope, Session]]) -> boo
     return False
 
 
-def has_drifted(scope: Scope) -> ConversationDrifted | None:
-    """Return the miss of a scope that is a reason to run its code once more."""
-    return next((miss for miss in scope.misses if isinstance(miss, ConversationDrifted) and miss.conversation), None)
-
-
 def will_repeat(scope: Scope, unknown: UnknownId) -> bool:
     """Whether what runs in a scope is run once more, in a run that records, because it names an unknown id."""
     return unknown.held_by is None and _may_repeat(scope)
@@ -182,7 +177,7 @@ def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str,
 
 def wait_for_repetition(scope: Scope, session: Session, request: RecordedRequest) -> ConversationDrifted | None:
     """Refuse a request of what is run once more anyway: its answer would be thrown away."""
-    drifted = next(filter(None, map(has_drifted, scope.enclosing())), None)
+    drifted = next(filter(None, [each.misses.find_drift() for each in scope.enclosing()]), None)
     if drifted is None:
         return None
     asked = session.redactor.redact_text(f"{request.method} {request.url}")

@@ -118,10 +118,9 @@ class ScopeRecording:
         if filtered is None:
             return
         renews = session.renews(record.key)
-        request, response = filtered.request, filtered.response
-        if session.redactor.count_later():  # perhaps since the request was sent
-            request = session.redactor.redact_request(request, record.numbers)
-        response = session.redactor.redact_response(response, record.numbers, body_elsewhere=chunks is not None)
+        request, response = session.redactor.redact_recorded(
+            filtered.request, filtered.response, record.numbers, body_elsewhere=chunks is not None
+        )
         beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
         if chunks is not None:
             response = replace(response, chunks=chunks)

@@ -19,8 +19,8 @@ from aquila.recording.scope import Scope
 from aquila.transports import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import Route
-from aquila.transports.routes.routing import FindUpstream, open_route, open_route_async
-from aquila.transports.upstreams import Upstream, find_upstream
+from aquila.transports.routes.routing import open_route, open_route_async
+from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import parse_url
 
 SendOriginal = Callable[[Any], Any]
@@ -59,16 +59,13 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
 def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
     # The client's own transport knows the client's proxies and certificates.
-    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
-    route = open_route(settings.transport, scope, settings, scope.default_cassette, find, outside=client)
+    route = open_route(settings.transport, scope, settings, scope.default_cassette, client=client)
     return route if route is not None else _require_cassette(scope)
 
 
 async def route_for_async(scope: Scope, settings: Settings, client: Upstream) -> Route:
     """``route_for`` without blocking the event loop: a cassette is read in a thread."""
-    find: FindUpstream = lambda name: client if name == "live" else find_upstream(name)  # noqa: E731
-    cassette = scope.default_cassette
-    route = await open_route_async(settings.transport, scope, settings, cassette, find, outside=client)
+    route = await open_route_async(settings.transport, scope, settings, scope.default_cassette, client=client)
     return route if route is not None else _require_cassette(scope)
 
 

@@ -146,16 +146,17 @@ def open_route(
     cassette: str | None,
     find: FindUpstream = find_upstream,
     *,
-    outside: Upstream | None = None,
+    client: Upstream | None = None,
     uses_scripts: bool = True,
 ) -> Route | None:
     """Open the route of a request: through what was written by hand, and else as the transport ``name`` says.
 
-    ``cassette`` is the name of a cassette or of a script in a file. ``outside`` sends what filters keep out of
-    cassettes. ``uses_scripts`` is false where the call itself asks for another transport. None where a cassette is
-    needed and there is none. Raises what opening a cassette and finding an upstream raise.
+    ``cassette`` is the name of a cassette or of a script in a file. ``client`` is the way out of the client that asks:
+    it sends where ``live`` is meant, and what filters keep out of cassettes. ``uses_scripts`` is false where the call
+    itself asks for another transport. None where a cassette is needed and there is none. Raises what opening a cassette
+    and finding an upstream raise.
     """
-    route = _open_without_fixture(name, scope, settings, cassette, find, outside, uses_scripts)
+    route = _open_without_fixture(name, scope, settings, cassette, find, client, uses_scripts)
     return script_route.ScriptRoute(scope, settings, route) if uses_scripts and scope.has_script else route
 
 
@@ -166,10 +167,10 @@ async def open_route_async(
     cassette: str | None,
     find: FindUpstream = find_upstream,
     *,
-    outside: Upstream | None = None,
+    client: Upstream | None = None,
 ) -> Route | None:
     """``open_route`` without blocking the event loop: a cassette is read in a thread."""
-    open_it = functools.partial(open_route, name, scope, settings, cassette, find, outside=outside)
+    open_it = functools.partial(open_route, name, scope, settings, cassette, find, client=client)
     return open_it() if is_ready(name, scope, settings, cassette) else await to_thread.run_sync(open_it)
 
 
@@ -179,7 +180,7 @@ def _open_without_fixture(
     settings: Settings,
     cassette: str | None,
     find: FindUpstream,
-    outside: Upstream | None,
+    client: Upstream | None,
     uses_scripts: bool,
 ) -> Route | None:
     if name in CASSETTE_MODES:
@@ -188,9 +189,11 @@ def _open_without_fixture(
         session = scope.sessions.session_for(cassette, session_mode(name, settings))
         if session.script is not None:
             return script_route.ScriptRoute(scope, settings, script=session.script)
-        upstream = NO_UPSTREAM if name == "replay" else find(settings.upstream)
-        return CassetteRoute(name, scope, settings, session, upstream, outside=outside)
-    upstream = find(name)
+        upstream = NO_UPSTREAM
+        if name != "replay":
+            upstream = client if client is not None and settings.upstream == "live" else find(settings.upstream)
+        return CassetteRoute(name, scope, settings, session, upstream, outside=client)
+    upstream = client if client is not None and name == "live" else find(name)
     rest: Route
     if name != "live" and scope.faults is not None:
         rest = faulted_route.FaultedRoute(name, scope, settings, upstream)
