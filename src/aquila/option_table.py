@@ -1,6 +1,7 @@
 """Each setting, declared once: its default, its help, how its text is read, and where it can come from.
 
-``aquila.config`` makes of it the ini keys, the environment variables, and the values that are in force.
+What ``pytest --help`` says of a command line option is in ``pytest_aquila.options``. ``aquila.config`` makes of it the
+ini keys, the environment variables, and the values that are in force.
 """
 
 from __future__ import annotations

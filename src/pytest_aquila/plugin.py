@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from pytest_aquila.recording_runs import recording_plan, recording_progress, second_attempts
     from pytest_aquila.run_report import wanted_reports
     from pytest_aquila.scope_ends import Outcome
-    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, reporting, unused_report
-    from pytest_aquila.summary.reporting import RunTotals
+    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, run_totals, unused_report
+    from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
         globals(),
@@ -69,7 +69,7 @@ else:
         recording_plan="pytest_aquila.recording_runs.recording_plan",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
-        reporting="pytest_aquila.summary.reporting",
+        run_totals="pytest_aquila.summary.run_totals",
         scope_ends="pytest_aquila.scope_ends",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
         sealed_run="pytest_aquila.sealed_run",
@@ -162,7 +162,7 @@ def _tell(config: pytest.Config, sentence: str) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not _is_worker(config):
         terminal.ensure_newline()
-        reporting.CleanTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
+        run_totals.CleanTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
     else:
         totals_of(config).sentences.append(sentence)
 
@@ -391,7 +391,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def totals_of(config: pytest.Config) -> RunTotals:
     if _totals not in config.stash:
-        config.stash[_totals] = reporting.RunTotals()
+        config.stash[_totals] = run_totals.RunTotals()
         if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
             config.pluginmanager.register(report_redaction.CleanWarnings(), report_redaction.CleanWarnings.__name__)
     return config.stash[_totals]

@@ -17,7 +17,7 @@ from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce, verify
 from pytest_aquila.run_life import RUN, root_of
-from pytest_aquila.summary.reporting import CleanTerminal
+from pytest_aquila.summary.run_totals import CleanTerminal
 from pytest_aquila.summary.summary_layout import wrap
 
 EXIT_CRITICAL = 9

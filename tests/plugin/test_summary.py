@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_aquila.summary import record_commands
-from pytest_aquila.summary.reporting import RunTotals
 from pytest_aquila.summary.run_news import Kind, News, lay_out_news
+from pytest_aquila.summary.run_totals import RunTotals
 from pytest_aquila.summary.summary_layout import MOST_LINES, Line
 from pytest_aquila.summary.totals_news import describe_totals
 from tests.plugin.conftest import Project

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_aquila.summary.reporting import RunTotals, summary_line
+from pytest_aquila.summary.run_totals import RunTotals
+from pytest_aquila.summary.totals_news import summary_line
 
 
 @pytest.mark.parametrize(

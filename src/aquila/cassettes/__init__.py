@@ -7,6 +7,9 @@ Nothing here knows an HTTP client or the settings of a run; both are handed in. 
 - ``redaction``: what must not be written, and how it is taken out.
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
+- ``frames``: conversations over WebSockets, and which message of one answers which.
+- Beside them: ``multipart`` reads form bodies, ``content_codings`` compressed ones, ``body_file`` bodies that are kept
+  in a file beside the cassette.
 
 Imported by ``recording`` and everything below it. Names are imported when they are first used, so that one part loads
 no other. They are public: what hooks and tests of users work with.

@@ -2,7 +2,8 @@
 
 The modules of subcommands are in ``cassettes``, ``reviewing`` and ``queues``; ``serve`` is here, with what several
 subcommands need: ``arguments``, ``output``, ``tables``, ``progress``, ``project`` (where the cassettes of a project
-are) and ``pytest_settings``. ``comparing`` is how two versions of a cassette are compared and shown.
+are), ``pytest_settings``, ``completion`` for shells, and ``listening``, the address of a command that serves.
+``comparing`` is how two versions of a cassette are compared and shown.
 """
 
 from __future__ import annotations

@@ -4,8 +4,11 @@ Only this package imports Huey. Only ``aquila.testing`` and the pytest plugin im
 ``instances``. Names are imported when they are first used.
 
 - Messages: ``serializer``, ``wire_format``, ``sendable_values``, ``message_fields``, ``message_bounds``.
+- Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``; ``prompt_tasks`` are tasks around
-  a prompt. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued it.
+  a prompt. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued it; by
+  ``scope_sharing`` processes tell each other what they replayed and missed, and ``watched_jobs`` notes executions for
+  the report of a run.
 - ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
   that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
   ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.

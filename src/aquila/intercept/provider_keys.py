@@ -1,6 +1,7 @@
 """The variables from which clients of model providers take their keys: a table, with nothing to import.
 
-A provider that is missing is one row. A project adds its own with the setting ``dummy_keys``.
+A provider that is missing is one row here, and one in ``aquila.recording.network.model_hosts``. A project adds its own
+with the setting ``dummy_keys``.
 """
 
 from __future__ import annotations

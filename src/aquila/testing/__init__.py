@@ -8,6 +8,9 @@
 
 The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_types``; importing them does not need Huey.
 Nothing imports this package except tests.
+
+``use_script`` opens a script for a block. ``faults`` and ``strategies`` let hypothesis look for a fault, a stream or an
+answer that breaks a program.
 """
 
 from __future__ import annotations

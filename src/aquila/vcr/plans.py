@@ -10,7 +10,7 @@ from typing import Any
 from vcr.record_mode import RecordMode
 
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS
+from aquila.cassettes.redaction.request_headers import REQUEST_HEADERS
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
 from aquila.recording.scope import Scope

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
-from aquila.cassettes.redaction.header_allowlist import is_credential_header
+from aquila.cassettes.redaction.request_headers import is_credential_header
 from aquila.config import DUMMY_KEY
 from aquila.intercept.provider_keys import variables_of_host
 from aquila.recording import runtime

@@ -31,7 +31,7 @@ from pytest_aquila import test_scopes
 from pytest_aquila.faults.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import MARKER
 from pytest_aquila.recording_runs import second_attempts
-from pytest_aquila.summary.reporting import CleanTerminal
+from pytest_aquila.summary.run_totals import CleanTerminal
 
 USUAL = (
     "connection_reset",

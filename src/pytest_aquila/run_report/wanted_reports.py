@@ -17,7 +17,7 @@ from pytest_aquila.summary import pending_report
 if TYPE_CHECKING:
     from aquila.run_report import markdown
     from pytest_aquila.run_report import written_reports
-    from pytest_aquila.summary.reporting import RunTotals
+    from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
         globals(),

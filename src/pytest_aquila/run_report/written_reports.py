@@ -32,9 +32,9 @@ from pytest_aquila.run_report import wanted_reports
 from pytest_aquila.run_report.collected_tests import CollectedTests
 from pytest_aquila.run_report.command_line import describe_command
 from pytest_aquila.run_report.targets import partial_of, read_targets
-from pytest_aquila.summary import pending_report, reporting, unused_cassettes
-from pytest_aquila.summary.reporting import RunTotals
+from pytest_aquila.summary import pending_report, run_totals, unused_cassettes
 from pytest_aquila.summary.run_extent import RunExtent
+from pytest_aquila.summary.run_totals import RunTotals
 
 if TYPE_CHECKING:
     from aquila.run_report import page
@@ -176,7 +176,7 @@ class RunReports:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the reports are."""
-        terminal = reporting.CleanTerminal(terminalreporter)
+        terminal = run_totals.CleanTerminal(terminalreporter)
         for line in self._lines:
             terminal.write_line(f"aquila: {line}", red="not written" in line)
 

@@ -9,7 +9,7 @@ from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import options
-from pytest_aquila.summary.reporting import CleanTerminal, RunTotals, summary_line
+from pytest_aquila.summary.run_totals import CleanTerminal, RunTotals
 
 if TYPE_CHECKING:
     import pytest
@@ -82,6 +82,6 @@ def _write_summary(
         news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
-            last = summary_layout.Line(summary_line(totals, len(waiting)), "red" if is_wrong else "")
+            last = summary_layout.Line(totals_news.summary_line(totals, len(waiting)), "red" if is_wrong else "")
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=last):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

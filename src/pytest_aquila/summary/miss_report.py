@@ -10,7 +10,7 @@ from pytest_aquila.summary.record_commands import record_command
 from pytest_aquila.summary.run_news import Kind, News
 
 if TYPE_CHECKING:
-    from pytest_aquila.summary.reporting import RunTotals
+    from pytest_aquila.summary.run_totals import RunTotals
 
 ChangedRequest: TypeAlias = tuple[str, str, str]
 """What identifies the change, the lines that show it, and the test as it is typed."""

@@ -11,7 +11,7 @@ from aquila.recording.storing.pending_files import accept_command, find_all_pend
 from pytest_aquila.summary.run_news import Kind, News
 
 if TYPE_CHECKING:
-    from pytest_aquila.summary.reporting import RunTotals
+    from pytest_aquila.summary.run_totals import RunTotals
 
 
 class WaitingFile(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the sums of a run have to tell: a row for each kind of news that there is."""
+"""What the sums of a run have to tell: a row for each kind of news that there is, and the last line of the summary."""
 
 from __future__ import annotations
 
@@ -10,16 +10,31 @@ from aquila.recording import runtime
 from aquila.recording.storing.pending_files import shown_path
 from pytest_aquila.summary import miss_report, pending_report
 from pytest_aquila.summary.record_commands import record_command
-from pytest_aquila.summary.reporting import count_of
 from pytest_aquila.summary.run_news import Kind, News
+from pytest_aquila.summary.run_totals import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_aquila.summary.pending_report import WaitingFile
-    from pytest_aquila.summary.reporting import RunTotals
+    from pytest_aquila.summary.run_totals import RunTotals
 
 _MOST_COMMANDS = 2
+
+
+def summary_line(totals: RunTotals, pending: int = 0) -> str:
+    """Return the last line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
+    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
+    if totals.scripted:
+        line += f", {totals.scripted} scripted"
+    if pending:
+        line += f", {pending} pending"
+    if totals.replayed:
+        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
+        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
+    if totals.unstored:
+        line += f"; {count_of(len(totals.unstored), 'error')} of storage"
+    return line
 
 
 def describe_totals(

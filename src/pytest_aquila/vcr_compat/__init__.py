@@ -1,7 +1,8 @@
 """Drop-in layers for suites that were written for pytest-recording or cassetter; off unless the ini file asks for one.
 
-Their marks, fixtures, options and hook work on ``aquila.vcr``, and so on Aquila's recorder. ``fixtures`` and
-``cassetter`` are the plugins that are registered then; ``docs/migrating.md`` says what differs.
+Their marks, fixtures, options and hook work on ``aquila.vcr``, and so on Aquila's recorder. ``pytest_recording`` and
+``cassetter`` are the plugins that are registered then, ``marks_and_options`` reads what marks and options say;
+``docs/migrating.md`` says what differs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_aquila.options import CASSETTER_COMPAT, COMPAT
-from pytest_aquila.vcr_compat import cassetter, fixtures, hooks, modes
+from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording
 
 _REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr", "cassetter": "cassetter"}
 
@@ -31,6 +32,6 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
         cassetter.add_options(parser)
         manager.register(cassetter, "aquila-compat")
         return
-    modes.add_options(parser.getgroup("aquila"))
+    marks_and_options.add_options(parser.getgroup("aquila"))
     manager.add_hookspecs(hooks)
-    manager.register(fixtures, "aquila-compat")
+    manager.register(pytest_recording, "aquila-compat")

@@ -11,7 +11,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
-from pytest_aquila.vcr_compat import modes
+from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
@@ -87,7 +87,7 @@ def vcr_of_cassetter(cassette: CassetterCassette | None) -> CassetterCassette | 
     return cassette
 
 
-pytest_terminal_summary = modes.tell_drift
+pytest_terminal_summary = marks_and_options.tell_drift
 
 
 def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: str) -> CassetterCassette:

@@ -12,7 +12,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
-from pytest_aquila.vcr_compat import modes
+from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
@@ -64,10 +64,10 @@ def open_cassette(
     raises for options that are wrong.
     """
     import_optional("vcr", "vcr", purpose=f"{item.nodeid}: @pytest.mark.vcr")
-    merged = modes.merge_config(config, markers)
+    merged = marks_and_options.merge_config(config, markers)
     suffix = f".{merged.get('serializer', 'yaml')}"
     mode = merged.get("record_mode", record_mode)
-    rewrites = mode == modes.REWRITE
+    rewrites = mode == marks_and_options.REWRITE
     mode = "all" if rewrites else mode
     if "record_mode" in merged:
         merged["record_mode"] = mode

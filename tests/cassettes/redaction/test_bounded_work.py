@@ -35,7 +35,7 @@ BOUNDED_OTHERWISE = {
     "request_credentials._USERINFO": "matched where a URL begins",
     "stream_events._JSON_LINE": "begins where a line does, and its repetitions end with the line",
     "stream_events._BETWEEN_DATA": "searched for in an event, which ends with a line of data",
-    "header_allowlist": "matched against whole names",
+    "request_headers": "matched against whole names",
     "response_headers": "the same",
     "trivial_values._NUMBERED": "matched against whole values of less than 40 characters",
     "trivial_values._WORDS": "matched against whole values, and its words end with a character that no word has",

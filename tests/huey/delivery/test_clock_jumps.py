@@ -10,7 +10,7 @@ from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_life import CONSUMERS
 from aquila.huey.delivery.rescuer import Rescuer
-from aquila.huey.limits import pauses
+from aquila.huey.limits import provider_pauses
 from aquila.huey.limits.budgets import parse_budget, reserve
 from aquila.huey.limits.counting import AdmissionRequest, Counts, LimitTurn, admit
 from aquila.huey.limits.rules import parse_limits
@@ -229,11 +229,11 @@ def test_what_waits_for_a_slot_that_was_lost_does_not_wait_an_hour_longer():
 
 def test_a_pause_lasts_no_hour_longer(clocks, state):
     request = OutgoingRequest("call", "api.example.com", "m", "live", "account", {})
-    pauses.note_pause(state, request, 30.0)
+    provider_pauses.note_pause(state, request, 30.0)
     clocks.set_by = -HOUR
-    assert 25 < pauses.find_delay(state, request) < 31
+    assert 25 < provider_pauses.find_delay(state, request) < 31
     clocks.passed += 31
-    assert pauses.find_delay(state, request) == 0
+    assert provider_pauses.find_delay(state, request) == 0
 
 
 @pytest.mark.parametrize("set_by", [HOUR, -HOUR])

@@ -4,7 +4,7 @@ import pytest
 
 from aquila.engine.calls.request_gate import OutgoingRequest
 from aquila.huey import MemoryHuey, Rescheduling, ask_task, set_limits
-from aquila.huey.limits import pauses, task_gate
+from aquila.huey.limits import provider_pauses, task_gate
 from aquila.huey.state import state_of
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
@@ -90,39 +90,39 @@ NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, Na
 @pytest.mark.parametrize("data", NO_PAUSES)
 def test_a_pause_that_is_none_is_not_kept(data):
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
-    pauses.note_pause(state, request, 10.0)
-    (entry,) = state.entries(pauses.TABLE)
-    state.put(pauses.TABLE, entry.key, data, order=entry.order)
-    assert pauses.find_delay(state, request) == 0.0
+    provider_pauses.note_pause(state, request, 10.0)
+    (entry,) = state.entries(provider_pauses.TABLE)
+    state.put(provider_pauses.TABLE, entry.key, data, order=entry.order)
+    assert provider_pauses.find_delay(state, request) == 0.0
 
 
 def test_a_pause_is_kept_that_a_later_version_says_more_of():
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
-    pauses.note_pause(state, request, 10.0)
-    (entry,) = state.entries(pauses.TABLE)
-    state.put(pauses.TABLE, entry.key, entry.value[:-1] + b', "why", {"more": null}]', order=entry.order)
-    assert 9 < pauses.find_delay(state, request) < 11
+    provider_pauses.note_pause(state, request, 10.0)
+    (entry,) = state.entries(provider_pauses.TABLE)
+    state.put(provider_pauses.TABLE, entry.key, entry.value[:-1] + b', "why", {"more": null}]', order=entry.order)
+    assert 9 < provider_pauses.find_delay(state, request) < 11
 
 
 def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time():
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     now = state.now()
     state.now = lambda: now
-    pauses.note_pause(state, request, 100.0)
-    assert pauses.find_delay(state, request, now + 90) == 10.0
-    assert pauses.find_delay(state, request) == 100.25
-    assert pauses.find_delay(state, request, now + 101) == 0.0
+    provider_pauses.note_pause(state, request, 100.0)
+    assert provider_pauses.find_delay(state, request, now + 90) == 10.0
+    assert provider_pauses.find_delay(state, request) == 100.25
+    assert provider_pauses.find_delay(state, request, now + 101) == 0.0
 
 
 def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
     state, clock = MemoryState(), [1000.0]
     state.now = lambda: clock[0]
     request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})
-    pauses.note_pause(state, request, 10.0)
-    delays = [pauses.find_delay(state, request) for _ in range(40)]
+    provider_pauses.note_pause(state, request, 10.0)
+    delays = [provider_pauses.find_delay(state, request) for _ in range(40)]
     assert delays == [10 + place * 0.25 for place in range(40)]
     clock[0] = 1010.0
-    assert [pauses.find_delay(state, request) for _ in range(3)] == [0.0] * 3
+    assert [provider_pauses.find_delay(state, request) for _ in range(3)] == [0.0] * 3
 
 
 @pytest.mark.parametrize("failing", ["clock", "table", "connection"])

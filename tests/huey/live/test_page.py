@@ -15,7 +15,7 @@ from aquila.huey import MemoryHuey
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, subscribe
 from aquila.huey.live.appending import append_batch
-from aquila.huey.live.page import streams
+from aquila.huey.live.page import page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
@@ -450,14 +450,14 @@ def test_streams_are_bounded():
     async def nothing():
         yield "", None, None
 
-    seats = streams.StreamSeats(0)
+    seats = page_events.StreamSeats(0)
     answer = seats.respond(nothing)
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "10"
 
 
 def test_a_message_is_one_line_whatever_it_says():
-    assert streams.write_message("text", {"text": "a\nb\r\ndata: c\u2028"}, 7) == (
+    assert page_events.write_message("text", {"text": "a\nb\r\ndata: c\u2028"}, 7) == (
         'event: text\nid: 7\ndata: {"text": "a\\nb\\r\\ndata: c\\u2028"}\n\n'
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.redaction.header_allowlist import check_header_names, is_allowed_header, is_secret_header
+from aquila.cassettes.redaction.request_headers import check_header_names, is_allowed_header, is_secret_header
 from aquila.errors import ConfigError
 
 

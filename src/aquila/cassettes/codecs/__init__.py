@@ -2,6 +2,9 @@
 
 ``yaml`` and ``msgpack`` are our own formats; both store event streams as ``event_streams`` says. ``vcrpy`` and
 ``cassetter`` are read and never written, and ``foreign`` is what reading them shares.
+
+``answer_summary`` and ``answer_usage`` say in words and in tokens what an answer was, for whoever reads a cassette.
+``gc_pause`` pauses the garbage collector while one is read.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath
 from aquila.cassettes.model import STATUSES, Headers
-from aquila.cassettes.redaction.header_allowlist import is_secret_header
+from aquila.cassettes.redaction.request_headers import is_secret_header
 
 _OF_THE_BODY_AS_SENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Header fields that no longer fit the body, because bodies are read without their content codings."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.redaction.header_allowlist import REQUEST_HEADERS, check_header_names
+from aquila.cassettes.redaction.request_headers import REQUEST_HEADERS, check_header_names
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 

@@ -1,6 +1,6 @@
 """Keeps secrets out of cassettes.
 
-Begin with ``redactor``, which redacts requests and responses. ``header_allowlist`` and ``response_headers`` say which
+Begin with ``redactor``, which redacts requests and responses. ``request_headers`` and ``response_headers`` say which
 header fields are kept; ``scrubber`` searches everything else.
 
 - What is a secret: ``known_secrets`` finds values that are known, from ``environment_secrets``, ``request_credentials``

@@ -18,7 +18,7 @@ from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
-from aquila.cassettes.redaction.header_allowlist import (
+from aquila.cassettes.redaction.request_headers import (
     REQUEST_HEADERS,
     check_header_names,
     is_allowed_header,

@@ -19,7 +19,7 @@ from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.cassettes.multipart import parse_multipart
 from aquila.cassettes.redaction.decoded_views import decode_json_escapes
 from aquila.cassettes.redaction.found_secrets import FoundSecret
-from aquila.cassettes.redaction.header_allowlist import SUBPROTOCOLS, is_credential_header, is_secret_header
+from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS, is_credential_header, is_secret_header
 from aquila.cassettes.redaction.trivial_values import is_trivial
 
 _TEXTS = frozenset(

@@ -3,7 +3,7 @@
 A program may read any field of an answer, and a replay must give it what was recorded. So the fields that are left out
 are listed, by class: credentials, who asked, what belongs to the connection, and what is meant for browsers. Settings
 can bring back all of them except credentials. For requests it is the other way round, with a list of what is kept (see
-``header_allowlist``): no program gets the fields of a recorded request back, and each of them may hold a key.
+``request_headers``): no program gets the fields of a recorded request back, and each of them may hold a key.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from aquila.cassettes.model import Headers
-from aquila.cassettes.redaction.header_allowlist import is_allowed_header, is_secret_header
+from aquila.cassettes.redaction.request_headers import is_allowed_header, is_secret_header
 
 _WHO_ASKED = re.compile(
     r"(?:^|.*[-_])(?:org|organi[sz]ation|project|account|tenant|workspace|team|user|username|email|customer|subscription"

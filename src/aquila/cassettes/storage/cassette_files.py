@@ -317,13 +317,20 @@ def is_cassette_name(path: Path, root: Path) -> bool:
     return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
 
 
-def remove_half_written_files(root: Path) -> None:
-    """Remove the temporary files below a folder whose writers were killed. Files that are being written are locked."""
+def find_half_written_files(root: Path) -> Iterator[Path]:
+    """Find the temporary files below a folder whose writers were killed. Files that are being written are locked."""
     for path in root.rglob(".*.tmp"):
         if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
-                    path.unlink()
+                    yield path
+
+
+def remove_half_written_files(root: Path) -> None:
+    """Remove what ``find_half_written_files`` finds."""
+    for path in find_half_written_files(root):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _is_unlocked(path: Path) -> bool:

@@ -15,9 +15,7 @@ Recordings inside a cassette are never removed, nor are journals of interrupted 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +26,6 @@ from aquila.cli.cassettes import unused_report
 from aquila.cli.output import Output, format_count, format_size, print_error
 from aquila.cli.progress import track
 from aquila.review.decisions import hold_reviews
-
-_HALF_WRITTEN = re.compile(r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp")
-_OLD = 3600.0
-"""Seconds after which a temporary file is no longer being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +143,8 @@ def _find_shadowed(files: list[Path]) -> dict[Path, str]:
 
 
 def _find_half_written(folder: Path) -> dict[Path, str]:
-    now = time.time()
-    return {
-        path: "a process was killed while it wrote this"
-        for path in sorted(folder.rglob(".*.tmp"))
-        if _HALF_WRITTEN.fullmatch(path.name) and now - path.stat().st_mtime > _OLD
-    }
+    abandoned = sorted(cassette_files.find_half_written_files(folder))
+    return dict.fromkeys(abandoned, "a process was killed while it wrote this")
 
 
 def _forget_uses(folder: Path, removed: list[Path]) -> None:

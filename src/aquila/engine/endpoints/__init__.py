@@ -2,4 +2,6 @@
 
 ``chat`` is Chat Completions, with ``chat_parser`` for what comes back; ``responses`` is the Responses API;
 ``structured_output`` is what they share.
+
+This is how Aquila asks. How it reads requests and writes answers in a provider's place is in ``aquila.wire_forms``.
 """

@@ -3,4 +3,7 @@
 The synchronous and the asynchronous driver are both written out. Neither decides anything, and their I/O differs: the
 synchronous one waits on threads and sockets and ends a read by shutting down its socket; the asynchronous one cancels
 tasks and shields the closing of a connection from cancellation.
+
+``async_stream`` is what asynchronous callers hold. ``cut_answers`` goes on with an answer that was cut off, and
+``socket_exchange`` is the WebSocket of a call.
 """

@@ -3,4 +3,6 @@
 ``form_edits.py`` declares the changes that each form offers, and ``edit_table.py`` lists the forms: begin there.
 ``draft.py`` reads the JSON of an answer, and writes it back among the bytes that stay. A new form is a module and a row
 in the table.
+
+The others are named after their wire form: ``anthropic_messages``, ``chat_completions``, ``gemini``, ``responses``.
 """

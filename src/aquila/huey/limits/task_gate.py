@@ -23,7 +23,7 @@ from aquila.recording.under_test import is_under_test
 
 if TYPE_CHECKING:
     from aquila.huey import state as shared_state
-    from aquila.huey.limits import budgets, idempotency, pauses, shared_limits
+    from aquila.huey.limits import budgets, idempotency, provider_pauses, shared_limits
     from aquila.huey.limits.budgets import Cap, Reservation
     from aquila.huey.limits.idempotency import RequestNumbers
     from aquila.huey.limits.settings import Limits
@@ -34,7 +34,7 @@ else:
         globals(),
         budgets="aquila.huey.limits.budgets",
         idempotency="aquila.huey.limits.idempotency",
-        pauses="aquila.huey.limits.pauses",
+        provider_pauses="aquila.huey.limits.provider_pauses",
         shared_limits="aquila.huey.limits.shared_limits",
         shared_state="aquila.huey.state",
     )
@@ -184,7 +184,7 @@ class TaskGate:
         if self._huey.rescheduling is None or self._huey.immediate:
             return 0.0
         try:
-            return pauses.find_delay(state, request, self._moment)
+            return provider_pauses.find_delay(state, request, self._moment)
         except Exception:  # The storage does not answer. See `_PAUSE_UNKNOWN`.
             logger.warning(_PAUSE_UNKNOWN, request.host, exc_info=True)
             return 0.0
@@ -224,7 +224,7 @@ class GateAdmission:
                 seconds = min(error.retry_after, self.longest_pause)
                 # Counted from the clock that a test has put forward, not from when the task is due: the task comes
                 # back by that clock.
-                pauses.note_pause(self.state, self.request, seconds, find_skipped_moment())
+                provider_pauses.note_pause(self.state, self.request, seconds, find_skipped_moment())
             # A provider that refuses has taken no tokens. Of a broken connection that is not known: what was reserved
             # stays counted.
             refused = isinstance(error, ProviderError) and error.status is not None and error.status >= 400

@@ -6,4 +6,9 @@ of a pair of sockets; ``peer`` speaks for the provider at the other one, and ``r
 program meets its own library's objects, time limits and exceptions in both.
 
 ``clients`` lists the libraries. Each has a module in ``libraries`` that knows where it connects, sends and receives.
+
+- Handshakes: ``opening_handshakes`` is what they are made of, ``which_recording`` says which recording answers where
+  several begin alike.
+- Conversations: ``turns`` says whose turn it is to work on one, ``open_conversations`` ends those of a scope with it,
+  and ``watched_side`` notes what is said for the report of a run.
 """

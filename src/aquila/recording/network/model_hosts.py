@@ -1,6 +1,7 @@
 """Which hosts and paths are for a model: the table of providers, and what an address says by it. Pure.
 
-``recording.guard`` uses it.
+``recording.network.guard`` uses it. From which variables clients take the keys of these providers is in
+``aquila.intercept.provider_keys``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.redaction.header_allowlist import can_be_named
+from aquila.cassettes.redaction.request_headers import can_be_named
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path

@@ -14,10 +14,10 @@ which need ``elements.js`` and ``base.css``, and nothing else::
 ``join_scripts`` puts its parts into one function, so the script that is given as ``more`` calls theirs by name:
 ``drawDrift(drift, readText)`` returns an element for a ``Drift`` of the schema; ``readText(text)`` gives the string of
 a ``Text``. ``drawWords(pieces)`` draws a list of ``[kind, text]`` as ``word_changes`` returns it. In Python,
-``add_words(drift, read)`` puts these changes into a drift beforehand; where they are missing, old and new stand below
-each other. ``policy_for(script, style)`` is the Content-Security-Policy under which exactly these run, and
-``write_json`` writes data for a script element. Colours are CSS variables of ``base.css``; the classes of the component
-begin with ``drift`` and ``words``.
+``add_words(drift, read)`` of ``drift_words`` puts these changes into a drift beforehand; where they are missing, old
+and new stand below each other. ``policy_for(script, style)`` is the Content-Security-Policy under which exactly these
+run, and ``write_json`` writes data for a script element. Colours are CSS variables of ``base.css``; the classes of the
+component begin with ``drift`` and ``words``.
 """
 
 from aquila.run_report.page.drift_words import add_words

@@ -1,1 +1,4 @@
-"""Google's wire forms for Gemini. Begin with ``gemini_content``; ``gemini_requests`` reads what the others share."""
+"""Google's wire forms for Gemini. Begin with ``gemini_content``; ``gemini_requests`` reads what the others share.
+
+``gemini_embeddings``, ``gemini_models`` and ``gemini_errors`` are the others.
+"""

@@ -2,4 +2,8 @@
 
 Begin with ``codec``. ``writer`` and ``emitter`` turn a cassette into text; ``parser`` and ``reader`` turn text into a
 cassette.
+
+``frame_writer`` and ``frame_reader`` do the same for conversations over WebSockets. ``tree`` is what a document is read
+into, ``values_1_1`` reads values as vcrpy wrote them, ``mistake_lines`` finds the line of a mistake, and
+``written_items`` remembers the texts that were written last.
 """

@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from aquila.errors import ConfigError
 from aquila.huey.instances import AquilaHuey
-from aquila.huey.live.page import actions, streams
+from aquila.huey.live.page import actions, page_events
 from aquila.huey.live.page.access import FORM_COOKIE, Access, Level, form_value_of, set_cookie
 from aquila.huey.live.page.contents import JobOverview, JobPage, Site
 from aquila.huey.live.page.rendering import HERE, render
@@ -53,7 +53,7 @@ def app(
     decide: Callable[[Request], Level] | None = None,
     reading_needs_token: bool = False,
     may_act: bool = True,
-    most_streams: int = streams.MOST_STREAMS,
+    most_streams: int = page_events.MOST_STREAMS,
 ) -> Starlette:
     """Return the page of the jobs of one or more Hueys, as an ASGI application.
 
@@ -80,7 +80,7 @@ def app(
         check_token(token, is_open=True, source="token=")  # who can reach the application is not known here
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
-    page = _Endpoints(Site(hueys), access, streams.StreamSeats(most_streams))
+    page = _Endpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
     application = Starlette(
         routes=[
             Route("/", page.show_overview, methods=["GET"], name="overview"),
@@ -101,7 +101,7 @@ def app(
 
 
 class _Endpoints:
-    def __init__(self, site: Site, access: Access, seats: streams.StreamSeats) -> None:
+    def __init__(self, site: Site, access: Access, seats: page_events.StreamSeats) -> None:
         self._site = site
         self._access = access
         self._seats = seats
@@ -123,14 +123,14 @@ class _Endpoints:
         base, form = request.scope.get("root_path", ""), form_value_of(request)
         sent: list[str] = []
 
-        def look() -> list[streams.Message]:
+        def look() -> list[page_events.Message]:
             html = render("_overview.html", **overview.describe(), base=base, form=form, level=level)
             if sent == [html]:
                 return []
             sent[:] = [html]
             return [("overview", html, None)]
 
-        return self._seats.respond(lambda: streams.repeat(overview.queue.huey, None, look))
+        return self._seats.respond(lambda: page_events.repeat(overview.queue.huey, None, look))
 
     async def show_job(self, request: Request) -> Response:
         """Show a job."""
@@ -158,7 +158,7 @@ class _Endpoints:
             return render(template, **values, base=base, form=form, level=level)
 
         look = page.follow(after, may_act=may_act, write=write)
-        return self._seats.respond(lambda: streams.repeat(page.queue.huey, page.job, look))
+        return self._seats.respond(lambda: page_events.repeat(page.queue.huey, page.job, look))
 
     async def act(self, request: Request) -> Response:
         """Do what a form says: to a job, or to a queue."""

@@ -1,4 +1,4 @@
-"""What the run did, summed over its tests and its xdist workers, and the lines about it in the terminal."""
+"""What the run did, summed over its tests and its xdist workers, and a terminal that shows no secret."""
 
 from __future__ import annotations
 
@@ -154,21 +154,6 @@ class CleanTerminal:
         except LookupError:
             pass
         return text
-
-
-def summary_line(totals: RunTotals, pending: int = 0) -> str:
-    """One line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
-    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
-    if totals.scripted:
-        line += f", {totals.scripted} scripted"
-    if pending:
-        line += f", {pending} pending"
-    if totals.replayed:
-        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
-        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
-    if totals.unstored:
-        line += f"; {count_of(len(totals.unstored), 'error')} of storage"
-    return line
 
 
 def count_of(number: int, thing: str) -> str:

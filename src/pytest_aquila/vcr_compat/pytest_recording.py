@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila.vcr_compat import modes
+from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila.vcr import Cassette
@@ -23,7 +23,7 @@ else:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
-    for line in modes.MARKERS:
+    for line in marks_and_options.MARKERS:
         config.addinivalue_line("markers", line)
 
 
@@ -66,24 +66,24 @@ def vcr_markers(request: pytest.FixtureRequest) -> list[pytest.Mark]:
 @pytest.fixture
 def allowed_hosts(request: pytest.FixtureRequest) -> list[str]:
     """The patterns of hosts that are let through where the network is blocked."""
-    return list(modes.find_allowed_hosts(request.node, request.getfixturevalue("vcr_config")))
+    return list(marks_and_options.find_allowed_hosts(request.node, request.getfixturevalue("vcr_config")))
 
 
 @pytest.fixture(autouse=True)
 def block_network(request: pytest.FixtureRequest, vcr_markers: list[pytest.Mark], record_mode: str) -> None:
     """Block the network where a mark or an option says so. A test that records is let through to record."""
     item = request.node
-    if not modes.is_blocked(item):
+    if not marks_and_options.is_blocked(item):
         return
     if vcr_markers:
-        merged = modes.merge_config(request.getfixturevalue("vcr_config"), vcr_markers)
+        merged = marks_and_options.merge_config(request.getfixturevalue("vcr_config"), vcr_markers)
         if (item.config.getoption("--record-mode") or merged.get("record_mode", record_mode)) != "none":
             return
     scope = test_scopes.scope_of(item)
     if scope.settings.guard != "sealed":
         scope.override_settings({"guard": "all"}, source=f"{item.nodeid}: block_network")
     if hosts := request.getfixturevalue("allowed_hosts"):
-        scope.let_through(modes.match_hosts(hosts))
+        scope.let_through(marks_and_options.match_hosts(hosts))
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def vcr(
 ) -> Cassette | None:
     """The cassette of a test that is marked, else None."""
     if disable_recording:
-        if not modes.is_blocked(request.node):
+        if not marks_and_options.is_blocked(request.node):
             test_scopes.scope_of(request.node).override_settings({"transport": "live"}, source="--disable-recording")
         return None
     if not vcr_markers:
@@ -110,4 +110,4 @@ def vcr(
     )
 
 
-pytest_terminal_summary = modes.tell_drift
+pytest_terminal_summary = marks_and_options.tell_drift
