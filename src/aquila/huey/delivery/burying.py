@@ -31,21 +31,26 @@ else:
 
 logger = logging.getLogger("huey.aquila")
 
-_NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # The storage gives the time.
-_LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000
-_GREATEST_PRIORITY = 2**53  # A pickle holds numbers that no storage can.
+_NO_TIME = dt.datetime.fromtimestamp(0, dt.UTC)  # A placeholder: `DeadLetters.put` takes the time of the storage.
+_LONGEST_REASON, _LONGEST_DETAILS = 2_000, 20_000  # Characters.
+_GREATEST_PRIORITY = 2**53  # Larger whole numbers are not exact in Redis and SQL. A pickle may hold any.
 
 
 def bury_unreadable(
     huey: Any, data: bytes, error: Exception, put_back: Callable[[float | None], object] | None = None
 ) -> None:
-    """Keep a message that cannot be turned into a task. Where its id is known, whoever waits for its result is told.
+    """Keep a message that cannot be turned into a task as a dead letter, and end its job where its id is known.
 
-    It is known where the message can be read, where its job was published, and where messages are not signed and the
-    beginning of this one can be read. An id in a message whose signature is missing or wrong is not believed. Raises
-    what the storage raises where it does not say or does not keep it: the message is enqueued again by ``put_back``,
-    which takes its priority. None is for one that has a copy.
+    The id is known where the message can be read, where the job was published, or where the queue is not signed and
+    the beginning of the message can be read. An id in a message whose signature is missing or wrong is not believed.
+
+    - ``data``: the message. ``error``: why it could not be read.
+    - ``put_back``: enqueues the message again, with the priority that it is given. None where the message has a copy,
+      which is delivered again anyway.
+
+    Raises what the storage raises where it cannot keep the dead letter. The message was put back then.
     """
+    # Huey raises a `HueyException` of its own for a task that is not registered: such a message can be read.
     message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
     kind: Kind = "unreadable"
@@ -56,11 +61,13 @@ def bury_unreadable(
             "one that only makes the Huey"
         )
     priority = None if message is None else message.priority
-    # Whatever is raised from here on is the storage's: a message that can never be kept would be put back for ever.
+    # In this block only the storage may raise: an error that the message itself causes would come again and again, and
+    # the message would be put back for ever.
     try:
         job = _find_job(huey, data) if message is None else (message.id, message.name)
         id = identify_message(data) if job is None else job[0]
-        # Of several that say to be the same job each is kept.
+        # The id of a letter is the job's only where it is certain. Several messages may claim to be the same job, and
+        # each must be kept, so those are named by their content.
         job, is_claimed = (find_claimed_job(huey.serializer, data), True) if job is None else (job, False)
         task_id, name = (None, None) if job is None else job
         letter = _letter(id, kind, reason, data, task_id=task_id, name=name, priority=priority)
@@ -75,13 +82,18 @@ def bury_unreadable(
     if job is None:
         return
     if is_claimed and _is_over(huey, job[0]):
-        release_unknown_claim(huey, job[0], job[1])  # That of a job that is over, and was retried by hand.
+        # The job has its result already, so nobody is told of a failure. Only the claim of a retry by hand is left.
+        release_unknown_claim(huey, job[0], job[1])
     else:
         end_unread_job(huey, job[0], job[1], reason, message)
 
 
 def end_unread_job(huey: Any, id: str, name: str, reason: str, message: Message | None = None) -> None:
-    """Say of a job that it failed, to whoever waits for it, for its message is a dead letter."""
+    """End a job whose message has become a dead letter: store an error as its result, and publish that it failed.
+
+    ``id`` is that of the job, ``name`` that of its task with the module. ``message`` is the message if it can be read:
+    the tasks that would follow the job get the error, too.
+    """
     release_unknown_claim(huey, id, name)
     if (publisher := getattr(huey, "publisher", None)) is not None:
         publisher.give_up(id, name, TaskError(reason))
@@ -89,7 +101,7 @@ def end_unread_job(huey: Any, id: str, name: str, reason: str, message: Message 
 
 
 def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) -> None:
-    """Say of the error that is being handled that a message was not kept, and enqueue that again."""
+    """Log the exception that is being handled, because of which a message was not kept, and put the message back."""
     if put_back is None:
         logger.exception(
             "a message in the queue %r can neither be read (%s) nor, at present, be kept as a dead letter",
@@ -113,7 +125,7 @@ def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) 
 
 
 def _read_unknown(huey: Any, data: bytes) -> Message | None:
-    """Return a message that can be read, of which the consumer does not know the task or one that follows it."""
+    """Return a message that can be read although its task, or one that follows it, is not registered here."""
     try:
         message = huey.serializer.deserialize(data)
     except Exception:  # noqa: BLE001 -- whatever a serializer raises
@@ -123,7 +135,7 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
 
 
 def _can_be_key(id: str) -> bool:
-    """Whether every storage can keep something under an id. A pickle holds any text."""
+    """Whether every storage can use an id as a key. An id that comes out of a pickle may be any text."""
     return 0 < len(id) <= LONGEST_ID and "\0" not in id and make_text_sendable(id) == id
 
 
@@ -139,22 +151,22 @@ def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
 
 
 def _is_over(huey: Any, id: str) -> bool:
-    """Whether a job has ended already, as far as is known: then the message is an odd copy of one that was read.
+    """Whether a job has ended already, as far as is known. Then the message is a stray copy of one that was read.
 
-    One that has failed and is retried is not over: the message may be that of its retry. A result that cannot be read
-    here either is believed to be the last.
+    A job that has failed and will be retried is not over: the message may be that of its retry.
     """
     publisher = getattr(huey, "publisher", None)
     if publisher is not None and ask_until_answered(lambda: publisher.has_ended_well(id), patience=PATIENCE):
-        return True  # It may have no result: None is not stored, and one that was fetched is there no more.
+        # Asked first, because a job that completed may have no result: None is not stored, and fetching removes one.
+        return True
     data = ask_until_answered(lambda: huey.storage.peek_data(id), patience=PATIENCE)
     if data is EmptyData:
         return False
     try:
         result = huey.serializer.deserialize(data)
         return not (isinstance(result, Error) and result.metadata["retries"])
-    except Exception:  # noqa: BLE001 -- whatever lies there, and whatever a serializer raises
-        return True
+    except Exception:  # noqa: BLE001 -- whatever is stored there, and whatever a serializer raises
+        return True  # Something is stored that cannot be read here: better not to overwrite it with a failure.
 
 
 def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> None:
@@ -170,28 +182,36 @@ def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> N
 
 
 def redact_safely(text: str) -> str:
-    """Return a text without secrets, to be shown later, perhaps where they are not known. Never raises."""
+    """Return a text without secrets. Never raises.
+
+    It may be shown later by a process that does not know the secrets, so they are removed before it is stored.
+    """
     try:
         return redact_long_text(text, redacting.redact_text) if text else text
     except Exception as error:  # noqa: BLE001 -- a rule of the user's may raise anything
-        return f"(it is not shown, for its secrets could not be removed: {type(error).__name__})"
+        return f"(not shown, because its secrets could not be removed: {type(error).__name__})"
 
 
 def bury_failed(huey: Any, task: Task, error: BaseException, traceback: str) -> None:
-    """Keep a task that has failed with no retry left. One that was cancelled, or did not get its lock, has not."""
+    """Keep a task that has failed with no retry left as a dead letter.
+
+    A task that was cancelled, or did not get its lock, has not failed, and is not kept. ``traceback`` is the text of
+    the traceback.
+    """
     if isinstance(error, FLOW_CONTROL):
         return
+    # `join` makes a plain `str` of an instance of a subclass, whose methods may do anything.
     _bury_task(huey, task, "failed", text_of(error, UNCUT), "".join((traceback,)))
 
 
 def bury_lost(huey: Any, task: Task, reason: str) -> None:
-    """Keep a task that is given up, because its workers were lost again and again."""
+    """Keep a task that is given up as a dead letter, because its workers were lost again and again."""
     _bury_task(huey, task, "lost", reason, "")
 
 
 def _bury_task(huey: Any, task: Task, kind: Kind, reason: str, details: str) -> None:
     name = f"{type(task).__module__}.{task.name}"
-    # A periodic task comes again by itself: the last failure of each is kept, not one for every time.
+    # A periodic task runs again anyway: under its name only the last failure is kept, not one for each run.
     id = name if isinstance(task, PeriodicTask) else str(task.id)
     try:
         message = getattr(task, "_aquila_message", None) or huey.serialize_task(task)

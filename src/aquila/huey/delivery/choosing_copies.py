@@ -1,4 +1,4 @@
-"""The copies of running tasks that fit a Huey's storage."""
+"""Chooses the implementation of the copies of running tasks for a Huey's storage."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from aquila.huey.delivery.sql_copies import PostgresCopies, SqliteCopies
 from aquila.huey.state import state_of
 
 _ATTRIBUTE = "_aquila_copies"
-"""Where a storage keeps them, for as long as it lives."""
+"""The attribute of a storage that holds its copies. They are made once, and live for as long as the storage."""
 
 
 def copies_of(huey: Any) -> RunningCopies | None:
-    """Return the copies of a Huey's storage, or None for one in memory, which ends with its workers.
+    """Return the copies of a Huey's storage. None for a storage in memory, which ends together with its workers.
 
     Raises ``ConfigError`` for a storage that is none of Huey's own.
     """
@@ -25,6 +25,7 @@ def copies_of(huey: Any) -> RunningCopies | None:
         return None
     copies: RunningCopies | None = vars(storage).get(_ATTRIBUTE)
     if copies is None:
+        # `setdefault` in one step: two threads that come here at once get the same object.
         copies = vars(storage).setdefault(_ATTRIBUTE, _make_copies(huey))
     return copies
 

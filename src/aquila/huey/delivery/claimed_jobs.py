@@ -1,10 +1,11 @@
-"""Of which job a message says to be that cannot be read, in a queue where every message is believed.
+"""Finds out which job a message claims to be that cannot be read, in a queue where every message is believed.
 
-Without a secret a worker does what any message says, and ends any job whose task it does not know. So it may believe a
-message that it cannot read in whole, too: one of a newer version, one that a producer signs or compresses, a pickle.
-Where messages are signed, what is not signed as it should be counts for nothing: anybody could end any job by it.
+Without a secret a worker does what any message says, and ends the job of any message whose task it does not know. So
+it may also believe the beginning of a message that it cannot read as a whole: one of a newer version, one that a
+producer signs or compresses, a pickle. In a queue with a secret a message that is not signed correctly is not
+believed: otherwise anybody could end any job with it.
 
-Nothing is built, and no code of a message runs: of a pickle only the list of its operations is read.
+No object is built and no code of a message runs: of a pickle only the list of its operations is read.
 """
 
 from __future__ import annotations
@@ -19,34 +20,40 @@ from aquila.huey.serializer import MsgpackSerializer
 LONGEST_ID = 200
 """Characters of an id or a name that every storage can keep."""
 _MOST_OPERATIONS = 40
-"""Operations of a pickle that are looked at: the id is the first value of a message."""
+"""Operations of a pickle that are looked at. Huey's ``Message`` is a named tuple whose first value is the id, so the id
+comes early."""
 _OF_MESSAGE = ["huey.registry", "Message"]
 
 
 def find_claimed_job(serializer: Any, data: bytes) -> tuple[str, str] | None:
-    """Return the id and the name of the task that a message says to be, where it is believed and says so."""
+    """Return the id of the job and the name of the task that a message claims. None where it is not believed.
+
+    ``serializer`` is that of the queue, and ``data`` is the message. Never raises.
+    """
     if isinstance(serializer, MsgpackSerializer):
         found = serializer.read_beginning(data)
         if found is None and not serializer.signed:
             found = _read_pickle(data)
     else:
-        # Huey's own believes everything; of one that checks something first nothing is known.
+        # Huey's own serializer believes every pickle. A subclass may check a signature first, so its messages are not
+        # believed unchecked: the exact type is compared.
         found = _read_pickle(data) if type(serializer) is Serializer else None
     return found if found is not None and all(map(_is_sound, found)) else None
 
 
 def _is_sound(text: Any) -> bool:
-    """Whether a text can be an id or a name: a pickle holds texts that no storage can."""
+    """Whether a value can be an id or a name in every storage. What a pickle holds may be anything."""
     return type(text) is str and 0 < len(text) <= LONGEST_ID and text.isprintable()
 
 
 def _read_pickle(data: bytes) -> tuple[str, str] | None:
+    # The first four texts are the module and the name of the class, the id and the name of the task.
     texts: list[str] = []
     try:
         for at, (operation, value, _) in enumerate(pickletools.genops(data)):
             if at > _MOST_OPERATIONS:
                 return None
-            if operation.name == "GLOBAL":  # of older protocols: both in one
+            if operation.name == "GLOBAL":  # Pickle protocols before 4 write module and class as one text.
                 texts += str(value).split(" ")
             elif "UNICODE" in operation.name:
                 texts.append(str(value))

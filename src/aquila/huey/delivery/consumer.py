@@ -1,4 +1,4 @@
-"""Huey's consumer, whose workers know when they must take no more, and say once that the storage is away."""
+"""Huey's consumer. Its workers take no more tasks once they must stop, and log only once that the storage is away."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from typing import Any
 
 from huey.consumer import Consumer, Scheduler, Worker
 
-from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, SaysOnce
+from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, OncePerOutageLogger
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
 
 
 class AquilaWorker(Worker):  # type: ignore[misc]
-    """A worker that puts back what it is given once its consumer has been told to stop.
+    """A worker that puts messages back once its consumer has been told to stop.
 
-    Another worker, which waits for a message, would otherwise get what an interrupted one hands back, and end with it.
+    An interrupted worker hands its task back to the queue. Another worker of the same consumer, which waits for a
+    message, would otherwise take that task and end with it.
     """
 
-    def create_logger(self) -> SaysOnce:
-        """Return what the worker logs by."""
-        return SaysOnce(super().create_logger(), self, QUEUE)
+    def create_logger(self) -> OncePerOutageLogger:
+        """Return the logger of the worker."""
+        return OncePerOutageLogger(super().create_logger(), self, QUEUE)
 
     def initialize(self) -> None:
         """Begin in the thread, greenlet or process of this worker."""
+        # Here and not in the constructor, which runs in the thread of the consumer: this context is the worker's own.
         stop_flag.set(self.stop_flag)
         super().initialize()
 
     def shutdown(self) -> None:
-        """End. A process hands back what the storage has not taken; a thread leaves that to its consumer."""
+        """End. A worker process hands back what the storage has refused; a thread leaves that to its consumer.
+
+        Huey 3.5 calls this at the end of each worker.
+        """
         _leave_fork(self.huey)
         super().shutdown()
 
@@ -34,18 +39,18 @@ class AquilaWorker(Worker):  # type: ignore[misc]
 class AquilaScheduler(Scheduler):  # type: ignore[misc]
     """A scheduler that ends as ``AquilaWorker`` does."""
 
-    def create_logger(self) -> SaysOnce:
-        """Return what the scheduler logs by."""
-        return SaysOnce(super().create_logger(), self, SCHEDULE)
+    def create_logger(self) -> OncePerOutageLogger:
+        """Return the logger of the scheduler."""
+        return OncePerOutageLogger(super().create_logger(), self, SCHEDULE)
 
     def shutdown(self) -> None:
-        """End."""
+        """End. No hook of Huey runs in a scheduler's process, so its life as a consumer ends here, too."""
         _leave_fork(self.huey, with_life=True)
         super().shutdown()
 
 
 def _leave_fork(huey: Any, *, with_life: bool = False) -> None:
-    # In tests these workers run a project's plain Huey too, which takes nothing in hand.
+    # In tests these workers also run the plain Huey of a project, which has no `tasks_in_hand`.
     in_hand: TasksInHand | None = getattr(huey, "tasks_in_hand", None)
     if in_hand is not None:
         in_hand.leave_fork(with_life=with_life)

@@ -1,4 +1,7 @@
-"""Consumers that show by a heartbeat in the shared state that they live. Host names and process ids decide nothing."""
+"""The heartbeats of consumers in the shared state. Nothing is decided by host names or process ids.
+
+Containers may share a host name, and process ids are used again.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ LOST_AFTER = 30.0
 """Seconds without a heartbeat after which a consumer counts as dead."""
 
 _SHORTEST = 1.0
-"""The shortest such time of a queue: a loaded machine shows its heartbeats late."""
+"""The shortest ``lost_after`` of a queue, in seconds: on a loaded machine heartbeats come late."""
 
 _BEATS = 6
-"""Heartbeats within that time."""
+"""How many heartbeats a consumer sends within ``lost_after``. A few may fail before it counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,20 @@ class ConsumerEntry:
 
 
 def check_lost_after(seconds: Any, *, at_least: float = _SHORTEST) -> float:
-    """Return after how many seconds without a heartbeat a consumer is dead. Raises ``ConfigError`` for what is none."""
+    """Return ``lost_after=`` as a number of seconds: a consumer that sends no heartbeat for so long is dead.
+
+    Raises ``ConfigError`` for anything but a finite number from ``at_least``.
+    """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not at_least <= seconds < math.inf:
         raise ConfigError(f"lost_after= must be a number of seconds from {at_least:g}, such as 30, not {seconds!r}")
     return float(seconds)
 
 
 def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:
-    """Return the consumers that have shown themselves, those last that did so last. Dead ones stay for a while.
+    """Return the consumers that have sent a heartbeat, in order of their last one. Dead consumers stay for a while.
+
+    ``huey`` is the Huey, and ``limit`` is how many are returned at most. Raises ``ConfigError`` for a storage that is
+    none of Huey's own.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, list_consumers
@@ -74,7 +83,7 @@ def list_consumers(huey: Any, *, limit: int = 1000) -> list[ConsumerEntry]:
 
 
 def _read_entry(entry: Entry) -> ConsumerEntry:
-    # Anybody may have written it.
+    # Whoever can write to the storage may have written anything.
     try:
         value = json.loads(entry.value)
         host, pid, started = value["host"], value["pid"], value["started"]
@@ -88,9 +97,13 @@ def _read_entry(entry: Entry) -> ConsumerEntry:
 class ConsumerLife:
     """The life of this process as a consumer, from its first task to its end.
 
-    A thread of its own shows the heartbeat and calls ``look_around`` between two beats. ``lost_after`` is the time
-    without one, in seconds, after which other consumers take over its tasks. ``describe`` returns what else a heartbeat
-    says of this process, for the page of jobs.
+    A thread of its own sends heartbeats, and calls ``look_around`` after each.
+
+    - ``state``: the shared state of the queue, which has the heartbeats.
+    - ``lost_after``: seconds without a heartbeat after which other consumers take over the tasks of this one.
+    - ``describe``: returns more fields of a heartbeat, which the page of jobs shows.
+
+    ``KeptCopies`` owns a life and replaces it by a new one, with another id, when it ends.
     """
 
     def __init__(
@@ -106,21 +119,29 @@ class ConsumerLife:
         self._look_around = look_around
         self._describe = describe
         self._every = lost_after / _BEATS
-        self._started: float | None = None
+        self._started: float | None = None  # By the clock of the storage; set by the first beat.
+        # When the last beat was begun, by the monotonic clock. The thread and takers set it, and anybody reads it.
         self._last_beat = float("-inf")
-        self._lock = threading.Lock()
-        self._beating = threading.Lock()  # What is forgotten is not shown any more.
-        self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
-        self._is_described = True
+        self._lock = threading.Lock()  # Held while the thread is started: two takers must not start one each.
+        # Held during a beat and while `end` deletes the entry. A beat that comes after that would leave the entry of a
+        # consumer that has ended, and others would wait for its death.
+        self._beating = threading.Lock()
+        self._thread: threading.Thread | None = None  # Started by the first taker; ends with `_ended`.
+        self._ended = threading.Event()  # Set once, and never cleared: a life does not begin again.
+        self._is_described = True  # False after `describe` has failed, so that the warning comes once.
 
     @property
     def may_be_given_up(self) -> bool:
-        """Whether others may have taken this consumer for dead: it was stopped, or could not reach the storage."""
+        """Whether others may take this consumer for dead: its process was suspended, or the storage did not answer."""
+        # Two beats early, to be safe: asking the storage costs one round trip, and a wrong answer a second execution.
         return time.monotonic() - self._last_beat > self.lost_after - 2 * self._every
 
     def ensure_beating(self) -> None:
-        """Show a heartbeat if one is overdue, and start the thread that shows those to come."""
+        """Send a heartbeat if one is overdue, and start the thread that sends the next ones.
+
+        Called before a message is taken: the copies of a consumer without a heartbeat are never looked for.
+        """
+        # Without the lock first, because this is part of the time of every task.
         if self._thread is not None and time.monotonic() - self._last_beat < 2 * self._every:
             return
         with self._lock:
@@ -131,7 +152,7 @@ class ConsumerLife:
                 self._thread.start()
 
     def beat(self) -> None:
-        """Show a heartbeat, unless this life has ended."""
+        """Send a heartbeat, unless this life has ended. Raises what the storage raises."""
         with self._beating:
             if not self._ended.is_set():
                 self._show()
@@ -142,15 +163,15 @@ class ConsumerLife:
             self._started = now
         bare = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
         self._state.put(CONSUMERS, self.id, self._describe_if_possible(bare), order=now)
-        self._last_beat = begun
+        self._last_beat = begun  # Not the time of the answer: the storage may have taken long.
 
     def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:
-        """Return a heartbeat with what the page shows of this process, or without it: others go by the beat alone."""
+        """Return a heartbeat with the fields that the page of jobs shows, or without them where they cannot be had."""
         try:
             described = json.dumps({**self._describe(), **bare}).encode()
             self._is_described = True
             return described
-        except Exception as error:  # noqa: BLE001 -- nothing that a page shows stops the heartbeat
+        except Exception as error:  # noqa: BLE001 -- a heartbeat must not fail because of what a page shows
             if self._is_described:
                 kind = type(error).__name__
                 logger.warning("consumer %s cannot say on the page of jobs what it does: %s: %s", self.id, kind, error)
@@ -158,7 +179,11 @@ class ConsumerLife:
             return json.dumps(bare).encode()
 
     def end(self, *, forget: bool) -> None:
-        """End the heartbeat. ``forget``: nothing of this consumer is left that others could take over."""
+        """End the heartbeats.
+
+        ``forget`` also deletes the consumer from the storage: it has left nothing that others could take over. Waits a
+        little for a beat that is under way, and no longer: the storage may be away.
+        """
         self._ended.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -173,8 +198,9 @@ class ConsumerLife:
                     self._beating.release()
 
     def _live(self) -> None:
-        # What goes wrong is said once, until it goes well again.
+        # An error is logged once, and again only after a beat without one.
         is_well = True
+        # The first pause is random, so that workers that start together do not all beat at the same moment.
         pause = self._every * random.uniform(0.1, 1)
         while not self._ended.wait(pause):
             pause = self._every

@@ -1,4 +1,4 @@
-"""The dead letters of a queue: messages that nobody could read, and tasks that failed for good or were lost for good.
+"""The dead letters of a queue: messages that nobody could read, and tasks that failed for good or were given up.
 
 ::
 
@@ -27,28 +27,30 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import Entry, state_of
 
 TABLE = "dead"
-"""The table of the shared state: by the id of the letter, in order of the time at which it was put there."""
+"""The table of the shared state. Its keys are the ids of letters, and its order is the time at which they were put."""
 
 Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
 
 _KINDS = get_args(Kind)
-_TIDIED_EVERY = 50  # Letters.
-_RETRIED_FOR = 60.0  # Seconds for which a letter that is being retried is not retried again.
+_TIDIED_EVERY = 50  # Letters that this process puts between two times that it tidies.
+# Seconds for which a letter that is being retried is not retried again. A process that is killed in the midst of a
+# retry leaves its mark on the letter; after this time the mark counts for nothing.
+_RETRIED_FOR = 60.0
 _PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that is kept because no worker could do what it asks.
+    """A message that is kept because no worker could execute it.
 
-    - ``id``: the id of the task where it is known, else one that is computed from the message.
+    - ``id``: the id of the task where that is known, otherwise a digest of the message.
     - ``kind``: ``unreadable`` (damaged, of another version, serializer or secret), ``unknown`` (the consumer has no
-      task of this name), ``failed`` (the task has failed, and no retry was left) or ``lost`` (it was lost with its
-      worker again and again).
-    - ``reason``: why, on one line. ``details`` is the traceback of a task that failed.
+      task of this name), ``failed`` (the task failed and had no retry left) or ``lost`` (its workers were lost again
+      and again).
+    - ``reason``: why, on one line. ``details``: the traceback of a task that failed.
     - ``at``: when it became a dead letter, in UTC.
-    - ``message``: the message as it was in the queue. ``priority`` is that of its task.
-    - ``task_id``, ``task_name``: of which task, where that is known.
+    - ``message``: the message as it was in the queue. ``priority``: the priority of its task.
+    - ``task_id``, ``task_name``: the id of the task, and its name with the module; None where they are not known.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, dead_letters
@@ -79,8 +81,8 @@ class DeadLetter:
 class DeadLetters:
     """The dead letters of one Huey, oldest first. ``dead_letters(huey)`` returns them.
 
-    They are bounded: ``huey.keep_dead_letters`` is the greatest number, ``huey.keep_dead_letters_for`` the greatest
-    age. The oldest go first.
+    ``huey.keep_dead_letters`` bounds their number, and ``huey.keep_dead_letters_for`` (a ``timedelta``) their age. The
+    oldest are removed first.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, dead_letters
@@ -107,32 +109,35 @@ class DeadLetters:
         return self._state.count(TABLE)
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Iterate over all of them. Those that come meanwhile may be missed."""
+        """Iterate over all letters, oldest first. Letters may be missed where others come or go meanwhile."""
         offset = 0
         while page := self.list(limit=_PAGE, offset=offset):
             yield from page
             offset += _PAGE
 
     def list(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
-        """Return a page of them."""
+        """Return up to ``limit`` letters, after the first ``offset``; oldest first unless ``newest_first``."""
         found = self._state.entries(TABLE, limit=limit, offset=offset, newest_first=newest_first)
         return [_read_letter(entry) for entry in found]
 
     def get(self, id: str) -> DeadLetter | None:
-        """Return one of them, or None."""
+        """Return the letter with an id, or None."""
         value = self._state.get(TABLE, id)
         if value is None:
             return None
-        # A letter says itself when it was written: the order is not part of its value.
+        # A letter holds its time, too, because `get` returns the value of an entry without its order.
         return _read_letter(Entry(id, value, float(_unpack(value).get("at") or 0.0)))
 
     def retry(self, id: str) -> DeadLetter:
-        """Put a message into the queue again, and return the letter, which is gone then.
+        """Enqueue the message of the letter with an id again, remove the letter, and return it.
 
-        A task that failed has its retries again. A message that cannot be read here is put back as it is: perhaps a
-        worker can. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no
-        message, where it is being retried, or where its task is unique and an identical one is queued or runs.
+        A task that failed gets all its retries again. A message that cannot be read here is enqueued as it is: perhaps
+        a worker can read it. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where
+        it has no message, where it is being retried, or where its task is unique and an identical job is queued or
+        runs.
         """
+        # First the letter is marked by a compare-and-set, so that of two callers one enqueues. The mark is taken back
+        # where enqueuing fails, and is too old after `_RETRIED_FOR` seconds where this process is killed in between.
         value = self._state.get(TABLE, id)
         if value is None:
             raise TaskError(f"the queue {self._huey.name!r} has no dead letter {id!r}; list them to see which it has")
@@ -151,12 +156,12 @@ class DeadLetters:
         except BaseException:
             self._state.replace(TABLE, id, claimed, value)
             raise
-        # Only this very letter: a worker may have failed the job again by now, and have written another.
+        # Removed only if it is as we marked it: the job may have failed again by now, and have a new letter.
         self._state.remove(TABLE, id, claimed)
         return letter
 
     def can_be_read(self, letter: DeadLetter) -> bool:
-        """Say whether this process can make a task of a letter."""
+        """Say whether this process can make a task of the message of a letter."""
         try:
             self._huey.deserialize_task(letter.message)
         except Exception:  # noqa: BLE001 -- whatever a serializer raises
@@ -164,14 +169,17 @@ class DeadLetters:
         return True
 
     def read_call(self, letter: DeadLetter) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Return the arguments of a letter, where they can be read without running code: no pickle is read."""
+        """Return the positional and the named arguments of the call in a letter.
+
+        None where they could only be read by running code, as in a pickle, or not at all.
+        """
         if not isinstance(self._huey.serializer, MsgpackSerializer):
             return None
         try:
             message = self._huey.serializer.deserialize(letter.message, "task")
         except MessageRejected:
             return None
-        # Huey sends whatever it was given, and another producer may send neither.
+        # Huey sends `args` as it was given them, perhaps as no tuple, and another producer may leave both out.
         args = message.args if isinstance(message.args, tuple) else (message.args,)
         return args, {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
 
@@ -181,7 +189,7 @@ class DeadLetters:
         except Exception:  # noqa: BLE001 -- whatever a serializer raises
             return letter.message, letter.priority
         task.eta, task.retries = None, max(task.retries or 0, type(task).default_retries)
-        task.retry_delay = type(task).default_retry_delay  # the back-off had grown
+        task.retry_delay = type(task).default_retry_delay  # Huey has multiplied it by the back-off at each retry.
         task._aquila_attempt, task._aquila_deliveries, task._aquila_losses = 1, 0, 0
         vars(task).pop("_aquila_waits", None)
         if task.expires:
@@ -190,25 +198,26 @@ class DeadLetters:
         return self._huey.serialize_task(task), task.priority
 
     def drop(self, id: str) -> bool:
-        """Remove one of them for good. Returns whether there was one."""
+        """Remove the letter with an id for good. Returns whether there was one."""
         return self._state.delete(TABLE, id) > 0
 
     def drop_all(self) -> int:
-        """Remove all of them for good. Returns how many there were."""
+        """Remove all letters for good. Returns how many there were."""
         count = len(self)
         self._state.drop(TABLE)
         return count
 
-    # Called where a message becomes one.
+    # Called by `burying`.
 
     def put(self, letter: DeadLetter) -> None:
-        """Keep a letter. One with the same id is replaced. Its time is that of the storage's clock."""
+        """Keep a letter, in the place of one with the same id. Its time is taken from the clock of the storage."""
         now = self._state.now()
         texts = {
             "reason": letter.reason, "details": letter.details,
             "task_id": letter.task_id, "task_name": letter.task_name,
         }  # fmt: skip
-        # All of it can be packed: who puts a letter takes what is raised here for a storage that is away.
+        # Made sendable, so that packing cannot fail: the caller takes an exception from here for a storage that is
+        # away, and would try again for ever.
         sendable = {name: text and make_text_sendable(text) for name, text in texts.items()}
         fields = {"at": now, "kind": letter.kind, "message": letter.message, "priority": letter.priority, **sendable}
         self._state.put(TABLE, letter.id, msgpack.packb(fields), order=now)
@@ -216,7 +225,7 @@ class DeadLetters:
             self.tidy()
 
     def tidy(self) -> None:
-        """Remove those that are too old, and the oldest of too many."""
+        """Remove the letters that are too old, and the oldest of too many."""
         self._state.delete_below(TABLE, self._state.now() - self._huey.keep_dead_letters_for.total_seconds())
         surplus = len(self) - self._huey.keep_dead_letters
         if surplus > 0:
@@ -224,12 +233,12 @@ class DeadLetters:
 
 
 def identify_message(message: bytes) -> str:
-    """Return what identifies a message that nobody can read. Nobody can make another with the same."""
+    """Return a digest of a message that nobody can read, as 32 hexadecimal digits. It is collision-resistant."""
     return hashlib.sha256(message).hexdigest()[:32]
 
 
 def dead_letters(huey: Any) -> DeadLetters:
-    """Return the dead letters of a Huey: what no worker could read, know or finish.
+    """Return the dead letters of a Huey: messages that no worker could read, and tasks that none could finish.
 
     In a test they are those of the test's own queue. Raises ``ConfigError`` for a storage that is none of Huey's own.
 
@@ -246,7 +255,7 @@ _puts = itertools.count(1)
 
 
 def _unpack(value: bytes) -> dict[str, Any]:
-    """Return what a letter holds. Anybody may have written it: another value is one without anything."""
+    """Return the fields of a stored letter; none for a value that is no letter. Anybody may have written it."""
     try:
         fields = msgpack.unpackb(value)
     except (ValueError, msgpack.UnpackException):
@@ -259,7 +268,7 @@ def _read_letter(entry: Entry) -> DeadLetter:
     message = fields.get("message")
     kind: Kind | None = next((kind for kind in _KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(message, bytes):
-        reason = "what lies here among the dead letters was not written by this version"
+        reason = "this entry of the dead letters was not written by this version"
         return DeadLetter(entry.key, "unreadable", reason, _as_time(entry.order), entry.value)
     priority = fields.get("priority")
     return DeadLetter(

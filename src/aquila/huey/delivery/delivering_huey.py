@@ -1,4 +1,7 @@
-"""The part of ``AquilaHuey`` that takes tasks, lets them go and hands them back, in the place of Huey's own methods."""
+"""The methods of ``AquilaHuey`` that take tasks, finish them and hand them back. They override Huey's methods.
+
+Written against Huey 3.5: ``_emit``, ``_requeue_task``, ``_check_chord`` and ``_tasks_in_flight`` are private there.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,18 @@ from aquila.huey.sendable_values import make_text_sendable
 logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
-_making = threading.Lock()  # held while a storage gets its `TasksInHand`: two threads must not make one each
+_making = threading.Lock()  # Held while a storage gets its `TasksInHand`: two threads must not make one each.
 
 
 _emit_of_huey, _send_of_huey = find_own(_huey.Huey, "_emit"), find_own(Signal, "send")
-"""How Huey itself sends signals."""
+"""Huey's own functions that send signals. While they are in place and nobody listens, nothing needs to be sent."""
 
 
 class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
-    """A Huey that loses no task: ``AquilaHuey`` says what users see of it."""
+    """A Huey that loses no task. See ``AquilaHuey`` for what users see of it.
+
+    ``keep_dead_letters`` bounds the number of dead letters, and ``keep_dead_letters_for`` their age.
+    """
 
     keep_running: bool = False
     lost_after: float = LOST_AFTER
@@ -42,9 +48,10 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
 
     @property
     def tasks_in_hand(self) -> TasksInHand:
-        """What this process has taken from the storage that this Huey has now."""
+        """The tasks that this process has taken from the present storage of this Huey."""
+        # The lock is taken only where nothing fits, because this is part of the time of every task.
         found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
-        if found is None or not found.is_of(self):  # Part of every task's time.
+        if found is None or not found.is_of(self):
             with _making:
                 found = self._find_tasks_in_hand()
                 if found is None:
@@ -52,19 +59,20 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return found
 
     def _find_tasks_in_hand(self) -> TasksInHand | None:
-        # On the storage, which a test replaces for its own length, and a fork inherits.
+        # Kept on the storage, not on the Huey: a test replaces the storage while it runs, and must not see the tasks
+        # of the other one. A fork inherits the storage with the tasks of its parent; `is_of` tells them apart.
         found: TasksInHand | None = self.storage.__dict__.get(_ATTRIBUTE)
         if found is None or not found.is_of(self):
             return None
         return found
 
     def find_life_at(self, storage: Any) -> ConsumerLife | None:
-        """Return the life by which this process shows itself at a storage, where it has one: with ``keep_running``."""
+        """Return the life of this process as a consumer at a storage. None without ``keep_running``."""
         found: TasksInHand | None = storage.__dict__.get(_ATTRIBUTE)
         return None if found is None or found.kept is None or not found.is_of(self) else found.kept.life
 
     def start_keeping(self) -> None:
-        """Keep copies of tasks while they execute, from now on."""
+        """Keep copies of tasks while they execute, from now on. Huey calls the two hooks in each worker."""
         self.keep_running = True
         self.on_startup("aquila keep_running")(self._enter_worker)
         self.on_shutdown("aquila keep_running")(self._leave_worker)
@@ -93,11 +101,11 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return self.tasks_in_hand.take_due(self._get_timestamp() if timestamp is None else timestamp)
 
     def report_unreadable(self, error: Exception) -> None:
-        """Note that a message has become a dead letter. A test replaces this, to fail."""
+        """Called when a message has become a dead letter. Does nothing; a test replaces it, in order to fail."""
 
     def enqueue(self, task: Any) -> Any:
-        """Enqueue a task. One that was taken is in hand no more, and takes the place of its copy."""
-        # What never was a message, as what a producer enqueues, is not looked for: that is part of every one's time.
+        """Enqueue a task. A task that was taken here is no longer in hand, and replaces its copy in one step."""
+        # A task of a producer never was a message, so it is not looked for: this is part of every producer's time.
         if not hasattr(task, "_aquila_message") or not self._holds(task):
             return super().enqueue(task)
         if task.expires:
@@ -107,7 +115,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return self._result_handle(task) if self.results else None
 
     def add_schedule(self, task: Task) -> None:
-        """Schedule a task. One that was taken is in hand no more, and takes the place of its copy."""
+        """Schedule a task. A task that was taken here is no longer in hand, and replaces its copy in one step."""
         if task.eta is None or not self._holds(task):
             super().add_schedule(task)
             return
@@ -119,21 +127,23 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if signal == SIGNAL_INTERRUPTED:
             self.note_interruption(task)
         signals = self._signal
-        # Mostly nobody listens. Then what sends signals is not gone through: that is part of every task's time.
+        # Mostly nobody listens. Then Huey's functions are not called, which are a notable part of the time of a task.
+        # They are called where somebody has replaced one of them, as test libraries and tracers do.
         if (
             type(signals) is not Signal
             or (receivers := signals.receivers)["any"]
             or receivers.get(signal)
             or Signal.send is not _send_of_huey
-            # Not found once for each class: a test replaces functions for a while.
+            # Looked up each time and not once for each class, because a test may replace the function for a while.
             or getattr(super()._emit, "__func__", self) is not _emit_of_huey
         ):
             super()._emit(signal, task, *args, **kwargs)
 
     def note_interruption(self, task: Task) -> None:
-        """Note that Huey breaks off the execution of a task, wherever the interrupt has struck: nothing is stored."""
+        """Note that an interrupt has broken off the execution of a task: Huey stores no result of it."""
         current = current_task_or_none()
-        # Huey says so too of tasks that execute in other threads, and are still to end: `notify_interrupted_tasks`.
+        # Huey also sends the signal for tasks that execute in other threads and may still finish; see
+        # `notify_interrupted_tasks`. Only that of this context was broken off.
         if current is not None and current.task is task:
             task._aquila_struck = True
 
@@ -141,9 +151,10 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return hasattr(task, "_aquila_message") and not self._immediate and self.tasks_in_hand.holds(task)
 
     def move_to_results(self, key: str, data: Any, message: bytes) -> bool:
-        """Store a result, which is ``message`` on its way, in the place of its task's copy.
+        """Store a result in the place of its task's copy, in one step.
 
-        Returns False, and stores nothing, where there is no copy, and where something follows the result.
+        ``key`` is the id of the task, ``data`` the result, and ``message`` the result as bytes. Returns False, and
+        stores nothing, where there is no copy, or something more is stored for the task after this result.
         """
         current = current_task_or_none()
         if (
@@ -157,11 +168,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         return True
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        """Return how the error of a task is stored. One that has no retry left becomes a dead letter first."""
+        """Return how the error of a task is stored. A task that has no retry left becomes a dead letter first.
+
+        First, because a worker that is killed in between may do it twice but must not leave it out.
+        """
         metadata: dict[str, Any]
         try:
             metadata = super().build_error_result(task, exception)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit):  # An interrupt, or an exit of the program: they end the worker.
             raise
         except BaseException:  # noqa: BLE001 -- the ``repr`` of a user's exception may raise anything
             texts = {"error": text_of(exception), "traceback": traceback_of(exception)}
@@ -169,7 +183,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         if not task.retries:
             bury_failed(self, task, exception, metadata["traceback"])
         for key, longest in (("error", LONGEST_ERROR), ("traceback", LONGEST_TRACEBACK)):
-            # Of a text that cannot be stored nobody would be told.
+            # A text that the serializer refuses, such as a lone surrogate, would cost whoever waits the whole error.
             if isinstance(text := metadata[key], str):
                 metadata[key] = make_text_sendable(cut_redacted("".join((text,)), longest, redact_safely))
         return metadata
@@ -178,22 +192,27 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         try:
             super()._requeue_task(task, timestamp, retry_eta)
         except NotSerializable as error:
-            task._aquila_unsent_retry = error
+            task._aquila_unsent_retry = error  # `fail_for_good` recognises by it that a retry could not be sent.
             raise
 
     def _check_chord(self, cc: Any, value: Any) -> None:
+        # Huey 3.5 puts the values of the members into the arguments of the callback right before it enqueues it. So
+        # the arguments tell which of the two could not be serialized.
         arguments = cc.callback.args
         try:
             super()._check_chord(cc, value)
         except NotSerializable as error:
             if cc.callback.args is arguments:  # It is the value of this member that cannot be stored.
                 raise
-            # Its members have ended, each as it has. What cannot be sent is the callback, with what they came to.
+            # All members have ended and have their results. Only the callback fails: its arguments, the values of the
+            # members, cannot be sent.
             cc.callback._aquila_unsendable = error
             self.end_unsendable(cc.callback, error)
 
     def notify_interrupted_tasks(self) -> None:
-        """Hand back what this process has taken and not finished: its consumer ends."""
+        """Hand back the tasks that this process has taken and not finished, because its consumer ends."""
+        # The order matters. First no thread takes more, then Huey sends its signals, and only then are tasks handed
+        # back: a worker of this process would take them again otherwise.
         found = self._find_tasks_in_hand()
         if found is None:
             super().notify_interrupted_tasks()

@@ -1,4 +1,4 @@
-"""The copies that a process with ``keep_running`` has of the tasks in its hand, and its life as a consumer."""
+"""The copies that a process with ``keep_running`` has of its tasks in hand, and its life as a consumer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("huey.aquila")
 
 _PATIENCE_TO_ASK = 30.0
-"""Seconds for which the storage is asked again whether a copy is still this consumer's."""
+"""Seconds for which the storage is asked again, where it does not answer, whether a copy is still this consumer's."""
 
-_MOST_AT_ONCE = 1000
+_MOST_AT_ONCE = 1000  # Copies in one request to the storage: nobody else waits for long.
 
 
 class KeptCopies:
-    """The copies that one process has of the tasks of one Huey. A task carries its own as ``_aquila_copy``."""
+    """The copies that one process has of the tasks of one Huey. Each task carries its own copy as ``_aquila_copy``.
+
+    Owned by the ``TasksInHand`` of the process. Worker threads, the scheduler and the thread of the heartbeat use it.
+    """
+
+    # No lock around the deques: `append` and `popleft` are atomic. Several threads may take from them.
 
     def __init__(self, huey: Any, copies: RunningCopies, in_hand: TasksInHand) -> None:
         self.storage = copies
@@ -37,14 +42,15 @@ class KeptCopies:
         self._in_hand = in_hand
         self._rescuer = rescuer.Rescuer(huey)
         self.life = self._begin_life()
-        self._lock = threading.Lock()
-        self._workers = 0
+        self._lock = threading.Lock()  # Guards `_workers`.
+        self._workers = 0  # Workers of this process that have begun and not ended.
         self._finished: deque[Copy] = deque()
-        """Copies of tasks that have ended, to be forgotten when the next task is taken: it saves a round trip."""
+        """Copies of tasks that have ended. They are removed together with taking the next task, in one round trip."""
         self._dropped: deque[Copy] = deque()
-        """Copies of tasks whose outcome could not be stored: they are delivered again."""
+        """Copies of tasks whose outcome could not be stored. The next ``look_around`` enqueues them again."""
         self._unclaimed: dict[Copy, frozenset[int]] = {}
-        """Copies that no worker has, as seen last, and who was about to take one then."""
+        """Copies that no worker has, with the numbers of those who were taking when a copy was first seen. Only the
+        thread of the heartbeat uses it, and replaces it at each look."""
 
     def _begin_life(self) -> ConsumerLife:
         return ConsumerLife(state_of(self._huey), self.look_around, self._huey.lost_after, self._describe_worker)
@@ -56,50 +62,57 @@ class KeptCopies:
     # Taking, and letting go
 
     def take_next(self) -> Copy | None:
-        """Take the next message out of the queue. What is finished is forgotten in the same step."""
+        """Take the next message out of the queue, or return None. Finished copies are removed in the same step."""
         self.life.ensure_beating()
         copy: Copy | None = self._with_finished(lambda finished: self.storage.take(self.life.id, finished))
         return copy
 
     def take_due(self, moment: Any) -> list[Copy]:
-        """Take the messages that are due out of the schedule."""
+        """Take the messages that are due at ``moment``, a ``datetime``, out of the schedule."""
         self.life.ensure_beating()
         return self.storage.take_due(self.life.id, moment)
 
     def is_ours(self, copy: Copy) -> bool:
-        """Whether a task may end here: no other consumer has taken it over. Asks only where one may have."""
+        """Whether the task of a copy may end here, because no other consumer has taken it over.
+
+        The storage is asked only where another consumer may have taken this one for dead.
+        """
         if not self.life.may_be_given_up:
             return True
         try:
             return ask_until_answered(lambda: self.storage.has(copy), patience=_PATIENCE_TO_ASK)
         except Exception:  # noqa: BLE001 -- whatever a storage raises that is away
-            return True  # An answer has arrived. Whether it counts is decided in the step that stores it.
+            # The task has its outcome, which must not be thrown away because of a guess. The step that stores it
+            # replaces the copy, and does nothing where another consumer has it.
+            return True
 
     def let_go(self, copy: Copy) -> None:
-        """Forget a copy, at once or with the next message that is taken."""
+        """Remove a copy, at once or together with taking the next message."""
+        # Without workers, as in a test that executes tasks by hand, there may be no next message.
         if self._workers:
             self._finished.append(copy)
         else:
             self.storage.forget(copy)
 
     def drop(self, task: Task, copy: Copy) -> None:
-        """Have a task delivered again."""
+        """Note that a task must be delivered again."""
         self._dropped.append(copy)
         logger.warning("task %s is delivered again, because its outcome could not be stored", task.id)
 
     def forget_finished(self) -> None:
-        """Remove the copies of what is finished, where no next task is taken with which they would go."""
+        """Remove the finished copies now, where no next message is taken: the queue is paused, or the process ends."""
         if self._finished:
             self._with_finished(lambda finished: self.storage.forget(*finished))
 
     def _with_finished(self, use: Callable[[list[Copy]], Any]) -> Any:
         finished: list[Copy] = []
-        with contextlib.suppress(IndexError):
+        with contextlib.suppress(IndexError):  # The deque is empty, or another thread has emptied it.
             while len(finished) < _MOST_AT_ONCE:
                 finished.append(self._finished.popleft())
         try:
             return use(finished)
         except BaseException:
+            # A copy that was neither removed nor noted any more would count as lost when this process ends.
             self._finished.extend(finished)
             raise
 
@@ -111,7 +124,7 @@ class KeptCopies:
             self._workers += 1
 
     def leave_worker(self) -> None:
-        """Count a worker that ends. The last one forgets what is finished."""
+        """Count a worker that ends. The last one ends the life of this consumer."""
         with self._lock:
             self._workers = max(0, self._workers - 1)
             is_last = not self._workers
@@ -119,25 +132,29 @@ class KeptCopies:
             self.end_life()
 
     def end_life(self) -> None:
-        """End the life of this consumer where nothing is in hand. Another begins if a task is taken again."""
+        """End the life of this consumer, unless a task is in hand. Another life begins when a task is taken again."""
         self.forget_finished()
         if self._in_hand.has_any:
             return
         self._deliver_dropped()
-        # What the storage has given and nobody got: the connection broke, or its reader was interrupted.
+        # Messages that the storage has moved to this consumer and that no worker has received: the connection broke,
+        # or the reader was interrupted.
         for copy in self.storage.list_copies(self.life.id):
             self._in_hand.put_back(copy.data, copy)
         self.life.end(forget=True)
         self.life = self._begin_life()
 
     def look_around(self) -> None:
-        """Rescue what is lost, between two heartbeats."""
+        """Enqueue lost tasks again: those of dead consumers, and those of this one. Called after each heartbeat."""
         self._rescuer.look()
         self._deliver_dropped()
         self._requeue_unclaimed()
 
     def _deliver_dropped(self) -> None:
-        """Enqueue again what was dropped. Each counts as lost, so one that can never be stored is given up."""
+        """Enqueue dropped tasks again. Each counts as lost, so a task that can never be stored is given up in the end.
+
+        Raises what the storage raises; the copy is kept for the next time then.
+        """
         while self._dropped:
             try:
                 copy = self._dropped.popleft()
@@ -150,7 +167,9 @@ class KeptCopies:
                 raise
 
     def _requeue_unclaimed(self) -> None:
-        """Enqueue again what the storage has given to this consumer and none of its workers has got."""
+        """Enqueue messages again that the storage has given to this consumer and that none of its workers received."""
+        # A look at memory first and a count second: most of the time the storage has no copy that is not known here,
+        # and listing thousands of them at each heartbeat would be slow.
         owner = self.life.id
         taken, taking = self._in_hand.look()
         copies = [task._aquila_copy for task in taken]
@@ -162,7 +181,8 @@ class KeptCopies:
         found = set(self.storage.list_copies(owner, limit=_MOST_AT_ONCE)) - known
         self._unclaimed = {copy: seen_before.get(copy, taking) for copy in found}
         for copy, takers in self._unclaimed.items():
-            # Whoever was taking when it was first seen would have it by now.
+            # A message on its way to a worker looks the same. So a copy is put back only at a later look, when all who
+            # were taking at the first look have come back: one of them would have received it.
             if copy in seen_before and not takers & taking:
                 logger.warning("a message that the storage gave, and no worker has got, is enqueued again")
                 self._in_hand.put_back(copy.data, copy)

@@ -1,4 +1,4 @@
-"""Remove old results and checkpoints that nobody fetched, by age and by number.
+"""Removes old results and checkpoints that nobody fetched, by age and by number.
 
 ::
 
@@ -20,18 +20,19 @@ from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFI
 from aquila.huey.state import SharedState, state_of
 
 _SEEN = "seen"
-"""The table of the shared state that says when an entry of the result store was seen first: an index without values."""
+"""The table of the shared state that says when each entry of the result store was first seen."""
 
 _PAGE = 5000
 _OURS = "aquila."
 _LEFT_BEHIND = (CHECKPOINTS_PREFIX, PARTIAL_PREFIX)
-# What Huey keeps beside results: revocations of a task and of all of a kind, and members of chords.
+# Prefixes of what Huey keeps beside results: revocations of one task, revocations of all tasks of a name, and members
+# of chords. Removing one would run a revoked task, or leave a chord waiting for ever.
 _NOT_RESULTS = ("r:", "rt:", "chord:")
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many were removed: ``results``, and what tasks ``left_behind`` (checkpoints, partial answers)."""
+    """How many ``results`` were removed, and how many checkpoints and partial answers (``left_behind``)."""
 
     results: int
     left_behind: int
@@ -40,12 +41,14 @@ class Pruned:
 def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int | None = None) -> Pruned:
     """Remove old results, checkpoints and partial answers from the result store.
 
-    - ``older_than``: remove what is older.
-    - ``keep``: remove the oldest results beyond this number, and the oldest other entries beyond it.
+    - ``huey``: the Huey whose result store is meant.
+    - ``older_than``: remove entries that are older.
+    - ``keep``: of results, and of other entries, keep as many and remove the oldest beyond.
 
-    Reads the keys of the store and no value. It holds no times, so an age is counted from the call that first saw an
-    entry. Locks, revocations, rate limits, chords and running tasks are left alone. Raises ``ConfigError`` where
-    neither argument is given, and for a storage that is none of Huey's own.
+    Only the keys of the store are read, not the values. Huey stores no times, so an age is counted from the first call
+    that has seen the entry. Locks, revocations, rate limits, chords and running tasks are left alone. Returns how many
+    entries were removed. Raises ``ConfigError`` where neither argument is given, and for a storage that is none of
+    Huey's own.
 
     Examples:
         >>> import datetime
@@ -67,6 +70,7 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     seen = _read_seen(state)
     state.delete(_SEEN, *(seen.keys() - present))
     state.add_many(_SEEN, sorted(present - seen.keys()), order=now)
+    # Not later than now, where somebody has put the clock back: such an entry would never grow old.
     seen = {key: min(seen.get(key, now), now) for key in present}
     results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
     left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
@@ -77,7 +81,7 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
 
 
 def _read_seen(state: SharedState) -> dict[str, float]:
-    """Return when each entry of the result store was seen first."""
+    """Return when each entry of the result store was first seen, in seconds since the epoch."""
     seen: dict[str, float] = {}
     while page := state.entries(_SEEN, limit=_PAGE, offset=len(seen)):
         seen.update((entry.key, entry.order) for entry in page)
@@ -96,9 +100,10 @@ def add_pruner(
 ) -> TaskWrapper:
     """Declare a periodic task that calls ``prune_results``, and return it.
 
-    ``when`` is a ``crontab``, by default five minutes past every hour. ``name`` is the name of the task; ``older_than``
-    and ``keep`` are those of ``prune_results``. Raises ``ConfigError`` where both are None.
+    ``when`` is a ``crontab``, by default five minutes past every hour. ``name`` is the name of the task. ``older_than``
+    and ``keep`` are passed to ``prune_results``. Raises ``ConfigError`` where both are None.
     """
+    # Checked here, too: in the task the error would show only in the log of a worker, five minutes past the hour.
     if older_than is None and keep is None:
         raise ConfigError(
             "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"

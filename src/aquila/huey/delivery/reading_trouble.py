@@ -1,6 +1,7 @@
-"""A storage that is away: its consumer says so once, and once that it answers again. Huey says it for each attempt.
+"""Logs once that a storage does not answer, and once that it answers again. Huey logs it at each attempt.
 
-It says it again where the reason is another, and once in a while: who reads the log later must not take it for over.
+It is logged again where the reason is another one, and once a minute: somebody who reads the end of the log must not
+think that the storage answers.
 """
 
 from __future__ import annotations
@@ -14,35 +15,41 @@ from typing import Any
 logger = logging.getLogger("huey.aquila")
 
 QUEUE, SCHEDULE = "Error reading from queue", "Error reading schedule."
-"""What Huey's worker and its scheduler log where the storage does not answer."""
+"""The texts that the worker and the scheduler of Huey 3.5 log where the storage does not answer. With other texts every
+attempt would be logged, as by Huey itself."""
 
 _SAID_EVERY = 60.0
-"""Seconds after which a trouble that goes on is said again."""
+"""Seconds after which an outage that goes on is logged again."""
 
 _ATTRIBUTE = "_aquila_reading_trouble"
+"""The attribute of a Huey that has its two ``ReadingTrouble``. All workers of the process share them."""
 
 
 class ReadingTrouble:
-    """What the workers of a process know of each other: since when the storage is away."""
+    """The outage of a storage, as all workers of a process see it. They share one, so that only one of them logs it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._failed: float | None = None
-        self._said: dict[type[BaseException] | None, float] = {}
+        self._lock = threading.Lock()  # Guards both attributes. The first answer clears them.
+        self._failed: float | None = None  # When a worker has last failed, by the monotonic clock.
+        self._said: dict[type[BaseException] | None, float] = {}  # When an error of each class was last logged.
 
     def begin(self, error: BaseException | None = None) -> bool:
-        """Note a failure. Returns whether it is to be said: it is the first of its kind for a while."""
+        """Note a failure. Returns whether to log it, because it is the first of its class for a while."""
         with self._lock:
             now, kind = time.monotonic(), None if error is None else type(error)
             self._failed = now
-            # Of each kind: two that take turns are not said each time.
+            # By class, so that two errors that take turns are not logged each time.
             is_news = kind not in self._said or now - self._said[kind] >= _SAID_EVERY
             if is_news:
                 self._said[kind] = now
             return is_news
 
     def end(self, began: float) -> bool:
-        """Note that the storage has answered what was asked at a moment. Returns whether it was away until then."""
+        """Note that the storage has answered. Returns whether that ends an outage, which is to be logged.
+
+        ``began`` is when the question was asked, by the monotonic clock. An answer to a question that was asked before
+        the last failure does not end the outage.
+        """
         with self._lock:
             if self._failed is None or began <= self._failed:
                 return False
@@ -51,10 +58,11 @@ class ReadingTrouble:
             return True
 
 
-class SaysOnce(logging.LoggerAdapter):  # type: ignore[type-arg]
-    """Logs for a worker, or a scheduler, as Huey does, but ``failure`` only where this process has not just said it.
+class OncePerOutageLogger(logging.LoggerAdapter):  # type: ignore[type-arg]
+    """The logger of a worker or a scheduler. It logs the text ``failure`` only once for each outage of the storage.
 
-    After it the worker goes through ``_loop_watched`` until it was answered. Before, nothing of its time is taken.
+    After the first failure it puts ``_loop_watched`` in the place of the worker's ``loop``, until the storage answers.
+    So a worker whose storage answers spends no time here.
     """
 
     def __init__(self, logger: logging.Logger, worker: Any, failure: str) -> None:
@@ -63,14 +71,15 @@ class SaysOnce(logging.LoggerAdapter):  # type: ignore[type-arg]
         self._failure = failure
         troubles = vars(worker.huey).setdefault(_ATTRIBUTE, {QUEUE: ReadingTrouble(), SCHEDULE: ReadingTrouble()})
         self._trouble: ReadingTrouble = troubles[failure]
-        self._has_failed = False
+        self._has_failed = False  # Whether the present round of `_loop_watched` has failed. One thread uses it.
 
     def exception(self, msg: object, *args: object, **options: Any) -> None:
-        """Log an error with its traceback."""
+        """Log an error with its traceback. An outage that was logged just now goes to the level ``DEBUG``."""
         if msg != self._failure:
             super().exception(msg, *args, **options)
             return
         self._has_failed = True
+        # An attribute of the instance hides the method. Huey looks `loop` up anew in each round.
         self._worker.loop = self._loop_watched
         if self._trouble.begin(sys.exc_info()[1]):
             super().exception(msg, *args, **options)
@@ -81,7 +90,8 @@ class SaysOnce(logging.LoggerAdapter):  # type: ignore[type-arg]
         began, worker = time.monotonic(), self._worker
         self._has_failed, due = False, getattr(worker, "_next_loop", began)
         type(worker).loop(worker, now)
-        if self._has_failed or due + getattr(worker, "interval", 0) < began:  # A scheduler that is late does not look.
+        # Huey's scheduler skips a round when it is late, and then has asked the storage nothing.
+        if self._has_failed or due + getattr(worker, "interval", 0) < began:
             return
         worker.__dict__.pop("loop", None)
         if self._trouble.end(began):

@@ -1,4 +1,7 @@
-"""Copies of running tasks on Redis: a list for each consumer, to which the server itself moves what is taken."""
+"""Copies of running tasks on Redis: a list for each consumer, to which the server itself moves each message.
+
+A Lua script runs as one step on the server, so a worker may be killed at any moment.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from typing import Any
 from aquila.huey.delivery.running_copies import TABLE, Copy, RunningCopies
 
 # KEYS: the queue, the copies of the consumer. ARGV: the copies that are finished.
+# LREM with -1 removes one match and searches from the tail, where the oldest copies are.
 _FORGET = "for _, data in ipairs(ARGV) do redis.call('LREM', KEYS[2], -1, data) end\n"
 _TAKE = _FORGET + "return redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')"
-# Huey writes eight bytes before each message of a queue with priorities.
+# Huey 3.5 writes the time, eight bytes, before each message of a queue with priorities: equal messages differ by it.
 _TAKE_FIRST = (
     _FORGET
     + """
@@ -38,7 +42,8 @@ return 1
 """
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
-"""Seconds between two looks into an empty queue with priorities: no command waits for one and moves what comes."""
+"""Seconds between two looks into an empty queue with priorities: no command of Redis waits for such a message and moves
+it in one step."""
 
 
 class RedisCopies(RunningCopies):
@@ -59,13 +64,14 @@ class RedisCopies(RunningCopies):
         return None if data is None else Copy(owner, "", data)
 
     def _wait_for_next(self, queue: str, running: str) -> bytes | None:
-        # The class of redis' own error, without importing redis.
+        # The class is compared by its name: importing redis here would cost every user of another storage its time.
         try:
             data: bytes | None = self._redis.blmove(queue, running, self._storage.read_timeout, "RIGHT", "LEFT")
         except Exception as error:
             if type(error).__name__ == "TimeoutError":  # As Huey: the queue was empty.
                 return None
             raise
+
         return data
 
     def _wait_for_first(self, keys: tuple[str, str]) -> bytes | None:
@@ -100,7 +106,7 @@ class RedisCopies(RunningCopies):
         queue = self._storage.queue_key
         if not self._storage.priority:
             return self._move_copy(copy, queue, "LPUSH", data)
-        # As Huey does: of two messages with the same priority the one with the lower time is first.
+        # As Huey 3.5 does: the bytes of the time decide between two messages with the same priority.
         message = struct.pack(">Q", int(time.time() * 1e6)) + data
         return self._move_copy(copy, queue, "ZADD", -(priority or 0), message)
 
@@ -109,7 +115,9 @@ class RedisCopies(RunningCopies):
 
     def move_to_results(self, copy: Copy, task_id: str, value: bytes) -> bool:
         storage = self._storage
-        if callable(storage.result_key):  # Of a Huey whose results expire each has a key of its own.
+        # Private parts of Huey 3.5: in a storage whose results expire, `result_key` is a method that gives each result
+        # a key of its own, and `_notify` wakes those who wait for a result.
+        if callable(storage.result_key):
             stored = self._move_copy(copy, storage.result_key(task_id), "SET", value, "EX", storage._expire_time)
         else:
             stored = self._move_copy(copy, storage.result_key, "HSET", task_id, value)
@@ -122,5 +130,6 @@ class RedisCopies(RunningCopies):
         return bool(self._move(keys=keys, args=(copy.data, command, *arguments)))
 
     def _key_of(self, owner: str) -> str:
-        # Named as the tables of the shared state are, so that flushing the queue removes it with them.
+        # Named as the tables of the shared state are, so that flushing the queue removes the list with them. The
+        # braces keep all keys of a queue on one server of a cluster, as a script needs.
         return f"aquila.{{{self._storage.name}}}.{TABLE}{owner}"

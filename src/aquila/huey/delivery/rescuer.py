@@ -1,4 +1,4 @@
-"""Enqueue again the tasks of consumers that are dead: killed, out of memory, restarted with their container."""
+"""Enqueues the tasks of dead consumers again: of those that were killed, ran out of memory, or lost their machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from aquila.huey.state import Entry, SharedState, state_of
 
 logger = logging.getLogger("huey.aquila")
 
-_MAX_LOSSES = 3
+_MAX_LOSSES = 3  # How often a task may be lost with its worker before it is given up.
 _LOOKS_ON = 1 / 3
-"""For which part of the time without a heartbeat a new rescuer only looks: two heartbeats long."""
-_AT_ONCE = 1000  # Copies of one consumer that are taken over before the rescuer looks elsewhere.
+"""The part of ``lost_after`` for which a new rescuer only watches: as long as two heartbeats."""
+_AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
 def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[str]:
-    """Enqueue again the tasks of consumers that have shown no heartbeat for a time, and return their ids.
+    """Enqueue the tasks of dead consumers again, and return the ids of the tasks.
 
-    ``lost_after`` is that time in seconds, by the clock of the storage, and that of the Huey if it is not given. Every
-    consumer with ``keep_running`` calls this while it runs. A task that was lost three times is given up, because it
-    may be what kills the workers: its result is an error then, and it is among the dead letters.
+    A consumer is dead if it has sent no heartbeat for ``lost_after`` seconds, by the clock of the storage. By default
+    that is the ``lost_after`` of the Huey. Every consumer with ``keep_running`` does the same by itself while it runs.
+    A task that was lost three times is given up, because it may be what kills the workers: its result is an error then,
+    and it becomes a dead letter. Raises ``ConfigError`` for a ``lost_after`` that is no number from 0.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, requeue_lost_tasks
@@ -46,17 +47,22 @@ def requeue_lost_tasks(huey: Any, *, lost_after: float | None = None) -> list[st
 
 
 def _requeue_tasks_shown_before(huey: Any, state: SharedState, moment: float) -> list[str]:
-    """Enqueue again the tasks of consumers whose last heartbeat was before a moment, and return their ids."""
+    """Enqueue the tasks of consumers again whose last heartbeat was before ``moment``, in seconds since the epoch."""
     dead = state.entries(CONSUMERS, below=moment, limit=_AT_ONCE)
     requeued, emptied = _requeue_tasks_of(huey, dead)
     if emptied:
-        # By the time of the heartbeat: one that has come back meanwhile stays.
+        # Deleted by the time of the heartbeat and not by name, so that a consumer that has sent one meanwhile stays.
+        # `delete_below` has an open end, and `nextafter` makes it include the last of them.
         state.delete_below(CONSUMERS, math.nextafter(dead[emptied - 1].order, math.inf), limit=emptied)
     return requeued
 
 
 def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]:
-    """Return the ids of what was enqueued again, and of how many of the first consumers nothing is left."""
+    """Enqueue the tasks of dead consumers again.
+
+    Returns the ids of the tasks, and how many consumers, counted from the first, have no copy left. They are counted
+    only up to the first that has: the caller deletes them all by one bound.
+    """
     copies = copies_of(huey)
     requeued: list[str] = []
     emptied, all_emptied = 0, True
@@ -72,8 +78,12 @@ def _requeue_tasks_of(huey: Any, dead: Sequence[Entry]) -> tuple[list[str], int]
 
 
 def _forget_unless_back(state: SharedState, entry: Entry) -> None:
-    """Remove the last heartbeat of a consumer, unless that has shown another one since, which may say the same."""
-    marked = entry.value + b" "  # No heartbeat ends so: the next one is none of this value, and stays.
+    """Remove the entry of a consumer, unless the consumer has sent another heartbeat since.
+
+    Two heartbeats may have the same value and differ in their time alone, which cannot be compared and deleted in one
+    step. So the value is marked first: a new heartbeat overwrites the mark.
+    """
+    marked = entry.value + b" "  # Still JSON, but never what a consumer writes.
     if not state.replace(CONSUMERS, entry.key, entry.value, marked):
         return
     same_moment = state.entries(CONSUMERS, at_least=entry.order, below=math.nextafter(entry.order, math.inf))
@@ -82,29 +92,33 @@ def _forget_unless_back(state: SharedState, entry: Entry) -> None:
 
 
 class Rescuer:
-    """Looks for lost tasks again and again, also where somebody sets the clock of the storage meanwhile.
+    """Looks for lost tasks again and again, even if somebody sets the clock of the storage meanwhile.
 
-    Heartbeats are shown by that clock. Where it was put forward all look old, until each consumer has shown itself
-    again; where it was put back those of the dead lie in the future. The clock of this process tells of both. What
-    was before its first look it cannot tell of: then it looks on, for two heartbeats of those that live.
+    Heartbeats have the time of that clock. If it is put forward, all of them look old until each consumer has sent the
+    next. If it is put back, those of dead consumers lie in the future. The monotonic clock of this process shows both.
+    It cannot show what happened before the first look, so a new rescuer only watches for two heartbeats.
+
+    ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
         self._ahead: float | None = None
-        """By how much the clock of the storage is ahead of this process's."""
+        """By how many seconds the clock of the storage was ahead of the monotonic clock at the last look."""
         self._waits_until: float | None = None
+        """Until when nothing is taken over, by the monotonic clock. None before the first look."""
         self._to_come: dict[tuple[str, float], float] = {}
-        """Heartbeats that are still to come by the storage's clock, with when they were first seen by this one."""
+        """Heartbeats in the future of the storage's clock: by consumer and time, when this process has first seen them
+        by the monotonic clock. Replaced at each look by those that are still there."""
 
     def look(self) -> None:
-        """Enqueue again what is lost."""
+        """Enqueue lost tasks again. Raises what the storage raises."""
         lost_after, state = self._huey.lost_after, state_of(self._huey)
         begun = time.monotonic()
         now, here = state.now(), time.monotonic()
         if self._waits_until is None:
             self._waits_until = here + lost_after * _LOOKS_ON
-        if here - begun < lost_after / 4:  # Else the difference says nothing.
+        if here - begun < lost_after / 4:  # After a slow answer the difference of the clocks is not exact enough.
             if self._ahead is not None and now - here - self._ahead > lost_after / 2:
                 self._waits_until = here + lost_after
                 logger.warning(
@@ -128,7 +142,10 @@ class Rescuer:
 
 
 def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
-    """Enqueue a copy again. Returns its task, or None where another was faster, or where it must not be enqueued."""
+    """Enqueue the message of a copy again, in the place of the copy, and return its task.
+
+    Returns None where another consumer was faster, where the message cannot be read, or where the task is given up.
+    """
     try:
         task: Task = huey.deserialize_task(copy.data)
     except Exception as error:  # noqa: BLE001 -- whatever a serializer raises
@@ -141,19 +158,19 @@ def take_over(huey: Any, copies: RunningCopies, copy: Copy) -> Task | None:
         _give_up(huey, copies, copy, task)
         return None
     requeue_claim(huey, task)
-    huey._emit(SIGNAL_ENQUEUED, task)  # As Huey does, before it is.
+    huey._emit(SIGNAL_ENQUEUED, task)  # Before the task is enqueued, as Huey does: a worker may be very fast.
     try:
         if not copies.move_to_queue(copy, huey.serialize_task(task), task.priority):
             return None
-    except CopyBeingMoved:  # It is looked for again.
-        return None
+    except CopyBeingMoved:
+        return None  # The next look finds the copy again if the other one has failed.
     logger.warning("task %s was lost with consumer %s and is enqueued again", task.id, copy.owner)
     return task
 
 
 def _give_up(huey: Any, copies: RunningCopies, copy: Copy, task: Task) -> None:
     message = f"lost with its worker {task._aquila_losses} times and given up"
-    bury_lost(huey, task, message)  # First: it may be done twice, and must not be left out.
+    bury_lost(huey, task, message)  # First, because a second dead letter replaces the first, and none would be a loss.
     error = Error({"error": message, "retries": 0, "traceback": "", "task_id": task.id})
     if not (
         copies.move_to_results(copy, task.id, huey.serializer.serialize(error)) if huey.results else copies.forget(copy)

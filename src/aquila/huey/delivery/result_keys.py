@@ -1,4 +1,7 @@
-"""The keys of a result store, without the values: those may be hundreds of megabytes."""
+"""Lists and deletes the keys of a result store without reading the values, which may be hundreds of megabytes.
+
+No public method of a Huey storage does that, so the tables and private methods of Huey 3.5 are used here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 from huey.storage import FileStorage, MemoryStorage, PostgresStorage, RedisStorage, SqliteStorage
 
-_PAGE = 5000  # Keys that are removed at once: nobody else waits for long.
+_PAGE = 5000  # Keys that are removed by one command, so that no other client of the storage waits for long.
 
 
 def list_result_keys(huey: Any, prefix: str = "") -> list[str]:
@@ -23,7 +26,7 @@ def delete_results(huey: Any, keys: list[str]) -> None:
     for at in range(0, len(keys), _PAGE):
         some = keys[at : at + _PAGE]
         match storage:
-            case RedisStorage() if callable(storage.result_key):  # Results that expire have keys of their own.
+            case RedisStorage() if callable(storage.result_key):  # In a storage whose results expire each has a key.
                 storage.conn.delete(*map(storage.result_key, some))
             case RedisStorage():
                 storage.conn.hdel(storage.result_key, *some)
@@ -59,7 +62,8 @@ def _read_keys(storage: Any) -> Iterable[str]:
 
 def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        # As Huey writes them: the length of the key, the key, the value.
+        # The format of Huey 3.5: the length of the key, the key, the value. A file that is too short, because another
+        # process is writing it, counts as one with an empty key; a length that cannot be true is bounded.
         with open(os.fspath(path), "rb") as file:
             (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
             yield file.read(min(length, 1 << 16)).decode("utf-8", "replace")

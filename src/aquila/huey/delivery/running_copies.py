@@ -1,8 +1,8 @@
-"""Copies of the tasks that workers have taken, so that a task outlives its worker. Of each storage one implementation.
+"""Copies of the messages that workers have taken, so that a task outlives its worker. One implementation a storage.
 
-A copy belongs to a consumer, by the consumer's id. It is made in the step that takes the message out of the queue, and
-it goes in the step that stores the outcome of the task: its result, or its retry. So a worker may be killed between any
-two steps, and two that take over the same copy do not both succeed.
+A copy belongs to a consumer, by the consumer's id. It is made in the same step that takes the message out of the queue,
+and removed in the same step that stores the outcome of the task: its result, or its retry. So a worker may be killed
+between any two steps, and of two consumers that take over the same copy only one succeeds.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from typing import Any, NamedTuple
 from aquila.huey.state import SharedState
 
 TABLE = "running."
-"""Begins the name of the table, or of the list, that holds the copies of a consumer. Its id follows."""
+"""The beginning of the name of the table or list with the copies of a consumer. The id of the consumer follows."""
 
 
 class Copy(NamedTuple):
-    """The copy of a message: the id of the consumer that took it, what the storage finds it by, and the message."""
+    """The copy of a message.
+
+    ``owner`` is the id of the consumer that took the message, ``key`` is the key of the copy in the storage (empty on
+    Redis, which finds a copy by its content), and ``data`` is the message.
+    """
 
     owner: str
     key: str
@@ -32,26 +36,27 @@ class Copy(NamedTuple):
 
 
 class RunningCopies(ABC):
-    """The copies of one queue."""
+    """The copies of one queue. All methods raise what the storage raises."""
 
     @abstractmethod
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
-        """Take the next message out of the queue and keep a copy of it, in one step. None where the queue is empty.
+        """Take the next message out of the queue and make its copy, in one step. None where the queue is empty.
 
-        The copies that are ``finished`` are forgotten on the way. Waits for a message as the storage does.
+        ``owner`` is the id of the consumer. The copies ``finished`` are removed in the same round trip. Waits for a
+        message as long as the storage does.
         """
 
     @abstractmethod
     def take_due(self, owner: str, moment: Any) -> list[Copy]:
-        """Take the messages that are due out of the schedule and keep copies of them, in one step."""
+        """Take the messages that are due at ``moment``, a ``datetime``, and make their copies, in one step."""
 
     @abstractmethod
     def list_copies(self, owner: str, *, limit: int = 100) -> list[Copy]:
-        """Return the copies of a consumer, at most ``limit``."""
+        """Return up to ``limit`` copies of a consumer, the oldest first."""
 
     @abstractmethod
     def has(self, copy: Copy) -> bool:
-        """Whether a copy is still there: it is not where another consumer has taken it over."""
+        """Whether a copy is still there. It is gone where another consumer has taken it over."""
 
     @abstractmethod
     def count(self, owner: str) -> int:
@@ -59,10 +64,10 @@ class RunningCopies(ABC):
 
     @abstractmethod
     def forget(self, *copies: Copy) -> int:
-        """Remove copies. Returns how many there still were: none where another consumer has taken them over."""
+        """Remove copies. Returns how many of them were still there: another consumer may have taken some over."""
 
-    # Each of these removes a copy and stores something in its place, in one step. It does nothing, and returns False,
-    # where the copy is gone: another consumer has taken it over.
+    # Each of the next methods removes a copy and stores something in its place, in one step. Where the copy is gone,
+    # because another consumer has taken it over, it stores nothing and returns False.
 
     @abstractmethod
     def move_to_queue(self, copy: Copy, data: bytes, priority: float | None) -> bool:
@@ -70,7 +75,7 @@ class RunningCopies(ABC):
 
     @abstractmethod
     def move_to_schedule(self, copy: Copy, data: bytes, eta: Any) -> bool:
-        """Schedule a message in the place of a copy."""
+        """Schedule a message for ``eta``, a ``datetime``, in the place of a copy."""
 
     @abstractmethod
     def move_to_results(self, copy: Copy, task_id: str, value: bytes) -> bool:
@@ -78,13 +83,13 @@ class RunningCopies(ABC):
 
 
 class CopyBeingMoved(Exception):
-    """Somebody else has begun to move a copy: ask again whether it is gone."""
+    """Another consumer has begun to move a copy, and may still fail: ask again whether the copy is gone."""
 
 
-_MARK = b"\xc1aquila.moving"  # No message of a serializer begins so.
+_MARK = b"\xc1aquila.moving"  # 0xC1 begins neither msgpack nor a pickle, so no message begins so.
 _MARK_LASTS = 60.0
-"""Seconds for which nobody else moves a copy that somebody has begun to move."""
-_MOVER_SIZE = 16
+"""Seconds for which only the one that has marked a copy may move it. After that it is taken for dead."""
+_MOVER_SIZE = 16  # Bytes.
 
 
 def new_key() -> str:
@@ -93,17 +98,18 @@ def new_key() -> str:
 
 
 class LooseCopies(RunningCopies):
-    """Copies of a storage whose queue and shared state do not change in one step, such as a folder of files.
+    """Copies for a storage that cannot change its queue and the shared state in one step, such as a folder of files.
 
-    A worker that is killed between two of its steps loses its task.
+    A worker that is killed between taking a message and storing its copy loses the task.
     """
 
     def __init__(self, storage: Any, state: SharedState) -> None:
         self._storage = storage
         self._state = state
-        self._id = uuid.uuid4().hex
+        self._id = uuid.uuid4().hex  # Together with the process and the thread it names whoever moves a copy.
         self._stored: set[str] = set()
-        """The keys of copies in whose place something is stored, and that the storage did not let go yet."""
+        """The keys of copies whose outcome is stored, but that the storage has not deleted yet. ``_move`` adds a key
+        and removes it; one stays where deleting fails, so that the next try only deletes."""
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
         self.forget(*finished)
@@ -141,10 +147,10 @@ class LooseCopies(RunningCopies):
         return self._move(copy, lambda: self._storage.put_data(task_id, value, is_result=True))
 
     def _move(self, copy: Copy, store: Callable[[], object]) -> bool:
-        """Store first, and forget the copy then: who is killed in between does it twice, and loses nothing.
+        """Store the outcome, and then delete the copy. If the process is killed in between, it is stored twice.
 
-        Of several who would move a copy one does, which marks it before: the others get ``CopyBeingMoved``, for it may
-        still fail. The mark of one that was killed loses force, and one's own has none.
+        Of several that would move a copy only the one that has marked it does. The others get ``CopyBeingMoved``,
+        because it may still fail. The mark of one that was killed runs out, and one's own mark is no obstacle.
         """
         table = TABLE + copy.owner
         if copy.key not in self._stored:
@@ -154,20 +160,24 @@ class LooseCopies(RunningCopies):
             try:
                 store()
             except BaseException:
-                with contextlib.suppress(Exception):  # Who stored nothing may well fail at this too.
+                # A storage that has refused the outcome may refuse this, too. Then the mark runs out by itself.
+                with contextlib.suppress(Exception):
                     self._state.replace(table, copy.key, marked, _split_mark(marked).data)
                 raise
             self._stored.add(copy.key)
         self._state.delete(table, copy.key)
         try:
             self._stored.remove(copy.key)
-        except KeyError:  # Another thread has seen that it is stored, and was faster.
-            return False
+        except KeyError:
+            return False  # Another thread has found the key in `_stored`, and was faster.
         return True
 
     def _mark(self, table: str, key: str) -> bytes | None:
-        """Mark a copy as being moved. Returns what it is then, or None where it is gone."""
-        # Of a thread: it moves one copy at a time.
+        """Mark a copy as being moved. Returns the marked value, or None where the copy is gone.
+
+        Raises ``CopyBeingMoved`` where another one has marked it less than ``_MARK_LASTS`` seconds ago.
+        """
+        # A mover is one thread, because a thread moves one copy at a time. A fork has another process id.
         mover = hashlib.blake2b(
             f"{self._id}:{os.getpid()}:{threading.get_ident()}".encode(), digest_size=_MOVER_SIZE
         ).digest()
@@ -182,7 +192,7 @@ class LooseCopies(RunningCopies):
 
 
 class _Marked(NamedTuple):
-    """When somebody began to move a copy, 0 for never; who, and the message."""
+    """A stored copy: when somebody began to move it (0 for never), who that is, and the message."""
 
     at: float
     mover: bytes

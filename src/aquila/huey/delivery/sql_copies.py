@@ -1,4 +1,7 @@
-"""Copies of running tasks in a database: rows of the shared state, made in the transaction that takes a message."""
+"""Copies of running tasks in a database: rows of the shared state, made in the transaction that takes a message.
+
+The names of tables and columns are those of Huey 3.5.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,23 @@ _STATE_COLUMNS = "(queue, name, key, value, position)"
 
 
 class SqliteCopies(LooseCopies):
-    """The copies of a queue in a SQLite file. A ``?`` in a statement stands for a parameter."""
+    """The copies of a queue in a SQLite file.
+
+    A ``?`` in a statement stands for a parameter; ``_sql`` writes it as the database wants it.
+    """
 
     tasks, schedule, results = "task", "schedule", "kv"
     """Huey's tables."""
     locked = ""
-    """Ends a query of rows that are deleted next, where others could delete them in between."""
+    """The end of a query for rows that are deleted next. SQLite needs none: a transaction locks the whole file."""
 
     def __init__(self, storage: Any, state: Any) -> None:
         super().__init__(storage, state)
         self._table: str = state.table_name
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
-        # As Huey does: a look that locks nobody out.
+        # A look without a transaction first, as Huey does: a write transaction of each idle worker would lock out all
+        # others again and again.
         if not finished and not self._storage.sql(
             f"select 1 from {self.tasks} where queue = ? limit 1", (self._storage.name,), results=True
         ):
@@ -81,7 +88,7 @@ class SqliteCopies(LooseCopies):
             return was_there
 
     def _tell(self, cursor: Any, statement: str) -> None:
-        """Tell workers that wait, where they can wait."""
+        """Wake the workers that wait for a message. Those of SQLite cannot wait, so there is nothing to do."""
 
     def _sql(self, statement: str) -> str:
         return statement
@@ -96,7 +103,8 @@ class PostgresCopies(SqliteCopies):
         super().__init__(storage, state)
         table = self._table
         self.tasks, self.schedule, self.results = storage.table_task, storage.table_schedule, storage.table_kv
-        # One statement, so that it is one round trip.
+        # One statement with three effects, so that a task costs one round trip. `skip locked` lets each worker take
+        # another row instead of waiting for the transaction of the one before it.
         self._take_next = self._sql(
             f"with finished as (delete from {table} where queue = ? and name = ? and key = any(?)), "
             f"taken as (delete from {self.tasks} where id = (select id from {self.tasks} where queue = ? "
@@ -109,7 +117,9 @@ class PostgresCopies(SqliteCopies):
         storage = self._storage
         if not storage.blocking:
             return self._take_without_waiting(owner, finished)
-        connection = storage._listen_conn()  # First, or what comes meanwhile is not noticed.
+        # Listening begins before the first look: the notice of a message that comes in between would be missed. A
+        # private method of Huey 3.5, which keeps one such connection for each thread.
+        connection = storage._listen_conn()
         copy = self._take_without_waiting(owner, finished)
         if copy is not None:
             return copy
@@ -119,7 +129,8 @@ class PostgresCopies(SqliteCopies):
                 return None
             copy = self._take_without_waiting(owner, ())
             if copy is not None:
-                return copy  # Otherwise another worker was faster.
+                return copy
+            # Another worker was faster: wait for the next notice.
         return None
 
     def _take_without_waiting(self, owner: str, finished: Sequence[Copy]) -> Copy | None:

@@ -1,4 +1,4 @@
-"""What this process has taken out of a queue and not finished: it takes, it lets go, and it hands back."""
+"""The tasks that this process has taken out of a queue and not finished. It takes them and hands them back."""
 
 from __future__ import annotations
 
@@ -28,77 +28,90 @@ from aquila.huey.progress.storage_patience import ask_until_answered
 logger = logging.getLogger("huey.aquila")
 
 stop_flag: ContextVar[Any] = ContextVar("aquila_stop_flag", default=None)
-"""The flag that stops the worker of this thread, greenlet or process. Set where the worker begins."""
+"""The flag that stops the worker of this thread, greenlet or process. A worker sets it when it begins, and its context
+ends with it."""
 
 _takers = itertools.count()
-"""A number for each time that somebody takes."""
+"""Gives each attempt to take a message a number. `next` of it is atomic."""
 
+# A number for this process, kept in a list so that the hook can change it. A fork gets another one. Reading it is
+# faster than `os.getpid()`, which is a system call, and it is read for every task.
 _processes = itertools.count()
 _process = [next(_processes)]
-"""A number for this process, which a fork of it does not have: told more quickly than its id."""
-if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
+if hasattr(os, "register_at_fork"):  # Windows has none, and never forks.
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, next(_processes)))
 
 _HAS_ENDED = object()
-"""The ``_aquila_end`` of a task whose outcome counts: it is not handed back any more."""
+"""The ``_aquila_end`` of a task whose outcome counts: from then on the task is not handed back."""
 
 _IS_LOST = object()
 """The ``_aquila_end`` of a task that another consumer has taken over."""
 
 _PATIENCE = 5.0
-"""Seconds that a process which ends waits for its threads: to stop taking, and to store what they have finished."""
+"""Seconds for which a process that ends waits until its threads have stopped taking and have stored their outcomes."""
 
 _PATIENCE_TO_STORE = 30.0
-"""Seconds for which storing the outcome of a task is tried again."""
+"""Seconds for which storing the outcome of a task is tried again and again."""
 
 
 class TasksInHand:
-    """The tasks that this process has of one Huey and its storage.
+    """The tasks that this process has taken from one storage of one Huey and not finished.
 
-    A task that was taken carries ``_aquila_message``, its message, and with ``keep_running`` its ``_aquila_copy``.
-    ``kept`` has these copies; it is None without.
+    A task that was taken carries its message as ``_aquila_message`` and, with ``keep_running``, its copy as
+    ``_aquila_copy``. ``kept`` manages these copies; it is None without ``keep_running``.
+
+    The storage owns this object as an attribute; ``DeliveringHuey.tasks_in_hand`` makes a new one after a fork.
     """
 
-    # Every task passes here, so no lock is taken where only one thread changes a value. It sets the value first, and
-    # looks then whether another thread waits for it, so that none waits in vain.
+    # Every task passes here, so no lock is taken where only one thread changes a value; adding to a dict or a set and
+    # removing from it are atomic. The thread changes the value first and looks at `_is_closed` second. The thread that
+    # closes does it the other way round. So whichever is later sees the other, and nobody waits in vain.
 
     def __init__(self, huey: Any) -> None:
         self.storage = huey.storage
         self._huey = huey
         self._process = _process[0]
         self._keeps = huey.keep_running
-        # Guards how a task ends, and is held by whoever waits.
+        # Guards `_refused`, and is the lock of the condition by which a process that ends waits for its threads.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._taken: dict[int, Task] = {}
-        """By identity: for Huey two are equal that are the same job, and a retry may be taken before its first ends."""
+        """The tasks in hand, by identity. Huey's tasks are equal if they are the same job, and a retry may be taken
+        before the first attempt has left."""
         self._taking: set[int] = set()
+        """The numbers of those who are asking the storage for a message at this moment."""
         self._is_closed = False
+        """True from ``stop_taking`` to the end of ``hand_back_rest``: nobody takes then."""
         self._refused: list[Task] = []
-        """Tasks without a copy that the storage did not take back: they are due again."""
+        """Tasks without a copy that the storage has refused to take back. The next reading of the schedule, or the end
+        of the process, enqueues them and clears the list."""
         copies = copies_of(huey) if self._keeps else None
         self.kept = None if copies is None else KeptCopies(huey, copies, self)
 
     def is_of(self, huey: Any) -> bool:
-        """Whether this belongs to a Huey as it is now, and to this process."""
+        """Whether this object still fits: the same Huey and process, and ``keep_running`` as it was."""
         return huey is self._huey and huey.keep_running is self._keeps and self._process == _process[0]
 
     @property
     def has_any(self) -> bool:
-        """Whether anything is in hand, or about to be."""
+        """Whether a task is in hand, or a message is being taken."""
         return bool(self._taken or self._taking)
 
     def look(self) -> tuple[list[Task], frozenset[int]]:
-        """Return the tasks that are in hand, and a number for each who takes one now."""
+        """Return the tasks that are in hand, and the numbers of those who are taking a message at this moment."""
         with self._lock:
             return list(self._taken.values()), frozenset(self._taking)
 
     # Taking
 
     def take_next(self) -> Task | None:
-        """Take the next task out of the queue. What cannot be read becomes a dead letter, and the next is taken."""
+        """Take the next task out of the queue. None where the queue is empty, and where the worker must stop.
+
+        A message that cannot be read becomes a dead letter, and the next message is taken.
+        """
         if self._refused and multiprocessing.parent_process() is not None:
-            self._store_refused(again=True)  # Who reads the schedule is another process, and knows nothing of them.
+            # Where workers are processes, the scheduler is another process and knows nothing of this list.
+            self._store_refused(again=True)
         while True:
             taker, flag = next(_takers), stop_flag.get()
             task = copy = None
@@ -115,15 +128,17 @@ class TasksInHand:
                     return None
                 if type(data) is not bytes:
                     data = bytes(data)
-                if self._is_closed or (
-                    flag is not None and flag.is_set()
-                ):  # While this waited for a message, the worker was told to stop.
+                if self._is_closed or (flag is not None and flag.is_set()):
+                    # While it waited for a message the worker was told to stop. Executing the task now would only be
+                    # interrupted; another consumer can have it at once.
                     self.put_back(data, copy)
                     return None
                 task = self._read(data, copy)
                 if task is not None:
                     return task
             finally:
+                # First into `_taken` and then out of `_taking`: in the other order there would be a moment at which a
+                # process that ends sees the task in neither, and loses it.
                 if task is not None:
                     self._taken[id(task)] = task
                 self._taking.discard(taker)
@@ -131,7 +146,10 @@ class TasksInHand:
                     self._say_changed()
 
     def take_due(self, moment: Any) -> list[Task]:
-        """Take the tasks that are due out of the schedule."""
+        """Take the tasks that are due at ``moment``, a ``datetime``, out of the schedule.
+
+        Tasks that the storage has refused before are among them.
+        """
         taker, flag = next(_takers), stop_flag.get()
         self._taking.add(taker)
         try:
@@ -161,7 +179,7 @@ class TasksInHand:
 
     def _read_or_leave(self, data: bytes, copy: Copy | None) -> Task | None:
         """Read one message of several: the others are out of the schedule too, and must not be lost with it."""
-        with contextlib.suppress(Exception):  # It was said.
+        with contextlib.suppress(Exception):  # `bury_unreadable` has logged it.
             return self._read(data, copy)
         return None
 
@@ -178,7 +196,10 @@ class TasksInHand:
         return task
 
     def put_back(self, data: bytes, copy: Copy | None, priority: float | None = None) -> bool:
-        """Enqueue a message that was taken. Returns False where another consumer has taken it over."""
+        """Enqueue a message that was taken. Returns False where another consumer has taken it over.
+
+        ``priority`` is that of the message; where it is None, it is read from the message.
+        """
         if priority is None and self.storage.priority:
             with contextlib.suppress(Exception):  # A message that nobody can read has no priority.
                 priority = self._huey.deserialize_task(data).priority
@@ -193,10 +214,11 @@ class TasksInHand:
     # Letting go
 
     def may_end(self, task: Task) -> bool:
-        """Say whether the outcome of a task's code counts. It does not where the task was handed back meanwhile, or
-        another consumer has taken it over. From now on it is not handed back.
+        """Say whether the outcome of a task's code counts. After True the task is not handed back any more.
+
+        It does not count where the task was handed back meanwhile, or another consumer has taken it over.
         """
-        # In one step: of two threads one is the first.
+        # `setdefault` is atomic. Of the worker that ends the task and a thread that hands it back, the first one wins.
         if task.__dict__.setdefault("_aquila_end", _HAS_ENDED) is not _HAS_ENDED:
             return False
         if self.kept is None:
@@ -208,7 +230,10 @@ class TasksInHand:
         return False
 
     def let_go(self, task: Task) -> None:
-        """Forget a task whose execution is over, in whatever way, unless it waits to be handed back."""
+        """Have a task no longer in hand, because its execution is over in whatever way. Its copy is removed.
+
+        Does nothing for a task that waits to be handed back.
+        """
         if task.__dict__.get("_aquila_interrupted"):
             return
         self._taken.pop(id(task), None)
@@ -218,24 +243,28 @@ class TasksInHand:
             self.kept.let_go(copy)
 
     def drop(self, task: Task, error: BaseException) -> None:
-        """Let go of a task whose outcome could not be stored. With a copy it is delivered again."""
-        if isinstance(error, NotSerializable):  # To execute it again would not help.
+        """Have a task no longer in hand, because ``error`` kept its outcome from being stored.
+
+        A task with a copy is delivered again.
+        """
+        if isinstance(error, NotSerializable):  # Executing it again would end in the same way.
             return
         if getattr(task, "_aquila_interrupted", False):
             return
         if isinstance(error, KeyboardInterrupt) and id(task) in self._taken and "_aquila_end" not in task.__dict__:
-            self.interrupt(task)  # Its code has not begun, or did not end.
+            # The interrupt came from outside, before the code of the task had ended: it is handed back.
+            self.interrupt(task)
             return
         self._discard(task)
         if self.kept is not None and (copy := _take_copy(task)) is not None:
             self.kept.drop(task, copy)
 
     def holds(self, task: Task) -> bool:
-        """Whether a task was taken here and has not been let go."""
+        """Whether a task was taken here and is still in hand."""
         return getattr(task, "_aquila_copy", None) is not None or id(task) in self._taken
 
     def move_to_queue(self, task: Task, data: bytes) -> None:
-        """Enqueue the message of a task, a retry say, in the place of its copy."""
+        """Enqueue the message of a task, for example of its retry, in the place of its copy."""
         kept, copy = self.kept, task._aquila_copy
 
         def move() -> bool:
@@ -247,7 +276,7 @@ class TasksInHand:
         self._move(task, move)
 
     def move_to_schedule(self, task: Task, data: bytes, eta: Any) -> None:
-        """Schedule the message of a task in the place of its copy."""
+        """Schedule the message of a task for ``eta``, a ``datetime``, in the place of its copy."""
         kept, copy = self.kept, task._aquila_copy
 
         def move() -> bool:
@@ -265,8 +294,8 @@ class TasksInHand:
             if task._aquila_copy is None:
                 with self._lock:
                     self._refused.append(task)
-            else:  # Nobody has it any more: `KeptCopies` finds its copy.
-                self._discard(task)
+            else:
+                self._discard(task)  # `KeptCopies` finds that no worker has its copy, and enqueues it.
             raise
         self._say_if_lost(task, was_ours)
         task._aquila_copy = None
@@ -280,7 +309,7 @@ class TasksInHand:
         task._aquila_copy = None
 
     def _discard(self, task: Task) -> None:
-        """Have a task in hand no more."""
+        """Have a task no longer in hand."""
         self._taken.pop(id(task), None)
         if self._is_closed:
             self._say_changed()
@@ -295,7 +324,10 @@ class TasksInHand:
     # Handing back
 
     def hand_back_struck(self, task: Task) -> None:
-        """Hand back a task whose execution Huey has broken off: nothing of it is stored, though its code has ended."""
+        """Hand back a task whose execution was broken off by an interrupt, after its code had ended.
+
+        Huey has stored no result of it, so ``may_end`` must not keep it from being handed back.
+        """
         about = task.__dict__
         del about["_aquila_struck"]
         end = about.get("_aquila_end")
@@ -309,20 +341,22 @@ class TasksInHand:
         flag = stop_flag.get()
         is_fork = multiprocessing.parent_process() is not None
         if flag is not None and flag.is_set() and not is_fork and id(task) in self._taken:
-            task._aquila_interrupted = True  # Other workers of this process may still take tasks. See `stop_taking`.
+            # Not now: another worker of this process might take the task again. `hand_back_rest` clears the mark.
+            task._aquila_interrupted = True
             return
         if is_fork and isinstance(self.storage, BaseSqlStorage):
-            self.storage.close()  # The interrupt may have struck within a transaction.
+            # The interrupt may have struck within a transaction, and that would swallow what is written next.
+            self.storage.close()
         self._hand_back(task)
 
     def stop_taking(self) -> None:
-        """Take no more, because the process ends. Waits for the threads that wait for a message."""
+        """Take no more messages: the process ends. Waits up to ``_PATIENCE`` seconds for threads that take one."""
         with self._changed:
             self._is_closed = True
             self._wait_until(lambda: not self._taking)
 
     def hand_back_rest(self) -> None:
-        """Hand back what is left after ``stop_taking``, and wait until what has ended is stored."""
+        """Hand back the tasks that are left after ``stop_taking``, and wait until the outcome of others is stored."""
         self._store_refused()
         left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not _HAS_ENDED]
         for task in left:
@@ -330,28 +364,31 @@ class TasksInHand:
             self._hand_back(task)
         with self._changed:
             self._wait_until(lambda: not self._taken)
-        self._store_refused()  # What has ended may have been refused meanwhile.
+        self._store_refused()  # Once more: the storage may have refused the retry of a task that has ended meanwhile.
         if self.kept is not None:
             self.kept.end_life()
+        # Open again: a program may run another consumer in the same process.
         with self._changed:
             self._is_closed = False
 
     def leave_fork(self, *, with_life: bool = False) -> None:
-        """Hand back what the storage has refused, where a forked worker or scheduler ends: its consumer cannot.
+        """Enqueue what the storage has refused, where a forked worker or scheduler ends. Its consumer cannot do that.
 
-        ``with_life``: it has no hook that ends its life as a consumer, as workers have.
+        ``with_life`` also ends its life as a consumer. A worker has a hook of Huey for that, a scheduler has none.
         """
         if multiprocessing.parent_process() is not None:
             self._store_refused()
             if with_life and self.kept is not None:
-                with contextlib.suppress(Exception):  # The storage is away: others find what is left.
+                with contextlib.suppress(Exception):  # The storage is away: other consumers take over what is left.
                     self.kept.end_life()
 
     def _store_refused(self, *, again: bool = False) -> None:
-        """Ask the storage once more to take what it has refused: nobody reads the schedule here any more.
+        """Ask the storage once more to take the tasks that it has refused: nobody reads the schedule here any more.
 
-        ``again``: what it refuses still is kept for the next time. Otherwise it is lost, and that is said.
+        With ``again``, a task that it refuses again is kept for the next time. Otherwise it is lost, and that is
+        logged.
         """
+        # The list is replaced under the lock and stored without it, so that no thread waits for the storage.
         with self._lock:
             refused, self._refused = self._refused, []
         for task in refused:
@@ -376,16 +413,18 @@ class TasksInHand:
 
     def _hand_back(self, task: Task) -> None:
         data = getattr(task, "_aquila_message", None)
+        # A new object for each call: `setdefault` gives it back only to the call that was the first.
         handing_back = object()
         if data is None or task.__dict__.setdefault("_aquila_end", handing_back) is not handing_back:
             return
         self._taken.pop(id(task), None)
         copy = _take_copy(task)
         try:
-            again = self._huey.deserialize_task(data)  # Its arguments are as they were sent.
+            # From the message and not from the task, whose code may have changed its arguments.
+            again = self._huey.deserialize_task(data)
             again._aquila_deliveries = getattr(again, "_aquila_deliveries", 0) + 1
             requeue_claim(self._huey, again)
-            self._huey._emit(SIGNAL_ENQUEUED, again)  # As Huey does, before it is.
+            self._huey._emit(SIGNAL_ENQUEUED, again)  # Before the task is enqueued, as Huey does.
             if self.put_back(self._huey.serialize_task(again), copy, task.priority):
                 logger.warning("task %s was interrupted and is enqueued again", task.id)
         except Exception:

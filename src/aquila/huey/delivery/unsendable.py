@@ -1,4 +1,4 @@
-"""What becomes of a task whose result, or what is to follow it, cannot be made a message: it has failed for good."""
+"""Ends a task whose result, retry or following task cannot be serialized: the task has failed for good."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ logger = logging.getLogger("huey.aquila")
 
 
 def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: bool) -> None:
-    """Say of a task that it failed, to whoever waits for it or for what follows it, and keep it as a dead letter.
+    """Store an error as the result of a task and of those that follow it, and keep the task as a dead letter.
 
-    To execute it again would pay again, for the same. ``is_result``: what could not be stored is the value that the
-    task has returned. Else that is told already, and the task that follows, or the retry, cannot be enqueued.
+    Executing it again would cost the same and end in the same way.
+
+    ``error`` says what cannot be serialized. With ``is_result`` that is the value that the task has returned. Without,
+    the value is stored already, and the task that follows, or the retry, cannot be enqueued.
     """
+    # The order is that of Huey's `_execute` for a failure: signal, result, hooks, the handler of errors, the chord.
     logger.error("task %s has failed for good, because this cannot be stored: %s", task.id, error)
     task.retries = 0
     failure = None if is_result else task.__dict__.get("_aquila_error")
     is_retry = task.__dict__.get("_aquila_unsent_retry") is error
     if is_retry:
         task._aquila_retrying = False
-        task._aquila_error, error.__cause__ = error, failure  # Why it was to be retried is told with it.
+        task._aquila_error, error.__cause__ = error, failure  # The traceback then shows why it was to be retried.
     if is_result or is_retry:
         huey._emit(SIGNAL_ERROR, task, error)
     told = Error(huey.build_error_result(task, error))
@@ -43,18 +46,21 @@ def fail_for_good(huey: Any, task: Task, error: NotSerializable, *, is_result: b
             huey._run_post_execute(task, None, error)
         _enqueue_handler(huey, task, error)
     elif is_retry and not (huey.store_intermediate_errors and not isinstance(failure, RETRYING_EXCEPTIONS)):
-        _enqueue_handler(huey, task, error)  # Huey has left it to the last attempt.
+        # Huey enqueues the handler only at the last attempt, unless it stores intermediate errors. Now that is this
+        # one.
+        _enqueue_handler(huey, task, error)
     huey._abort_chord_member(task, told)
 
 
 def _executes_here(task: Task) -> bool:
-    """Whether a task has executed: the callback of a chord that cannot be sent has not."""
+    """Whether a task is executing in this context. The callback of a chord that cannot be sent is not."""
     current = current_task_or_none()
     return current is not None and current.task is task
 
 
 def _enqueue_handler(huey: Any, task: Task, error: NotSerializable) -> None:
     if task.on_error:
+        # A copy, as Huey makes one: `on_error` is shared by all attempts.
         handler = copy.copy(task.on_error)
         handler.extend_data(error)
         try:

@@ -1,4 +1,4 @@
-"""What a task keeps for its retry, and the text so far of an answer, for whoever waits for it."""
+"""The values that a task keeps for its retry, and the text so far of an answer, which other processes can read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 _ABSENT: Any = object()
 
 PATIENCE_TO_READ = 2.0
-"""Seconds for which a reader of a text so far asks the storage. It can look again itself."""
+"""Seconds for which ``partial_answer`` asks a storage that does not answer. Its caller can look again later."""
 
 
 @overload
@@ -26,19 +26,20 @@ def checkpoint(key: str, value: T, *, default: Any = None) -> T: ...
 @overload
 def checkpoint(key: str, *, default: Any = None) -> Any: ...
 def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
-    """Keep a value for the retry of the task that is executing, and return it. Without a value return the kept one.
+    """Keep a value for the retry of the task that is executing, and return it. Without a value, return the kept one.
 
     - ``key``: the name of the checkpoint within its task.
     - ``value``: anything that can be the result of a task.
-    - ``default``: is returned where nothing was kept.
+    - ``default``: is returned where there is no value to return.
 
     Checkpoints are removed when the task completes. Those of a task that failed for good stay until they are pruned; a
     task that is enqueued with the same ``id=`` reads them.
 
-    A storage that does not answer is asked again. What was kept is waited for half a minute; then its exception is
-    raised, because going on without it would do everything again. A value that cannot be stored for five seconds fails
-    nothing, because what it keeps is done already: a warning says so, and it is stored with the next checkpoint, or
-    when the attempt fails. Raises ``ConfigError`` outside of a task, and what the serializer raises.
+    A storage that does not answer is asked again. If the kept values cannot be read for half a minute, the exception of
+    the storage is raised, because going on without them would do all work again. If a value cannot be stored for five
+    seconds, nothing fails, because its work is done already. Then a warning is logged, and the value is stored with the
+    next checkpoint, or when the attempt fails. Raises ``ConfigError`` outside of a task, and what the serializer
+    raises.
     """
     kept = current_task().kept
     if value is _ABSENT:
@@ -48,7 +49,10 @@ def checkpoint(key: str, value: Any = _ABSENT, *, default: Any = None) -> Any:
 
 
 def once(key: str, function: Callable[[], T]) -> T:
-    """Return the checkpoint of a key. Where there is none yet, call ``function``, keep its value and return it."""
+    """Return the checkpoint with a key. If there is none yet, call ``function``, keep its value and return it.
+
+    Raises what ``function`` and ``checkpoint`` raise.
+    """
     kept = current_task().kept.load_checkpoints()
     if key in kept:
         found: T = kept[key]
@@ -57,11 +61,11 @@ def once(key: str, function: Callable[[], T]) -> T:
 
 
 def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None:
-    """Return the text so far of the answer that a task follows, or followed when it failed.
+    """Return the text so far of the answer that a task follows, or that it followed when it failed.
 
-    ``task`` is a result handle, a task or its id. Returns None before the first text, and when the task is complete:
-    the result then holds the text. After a retry has begun it is the text of the retry. A storage that does not answer
-    is asked again for two seconds; then its exception is raised.
+    ``huey`` is the Huey of the task, and ``task`` is a result handle, a task or the id of one. Returns None before the
+    first text, and after the task is complete: then its result has the text. After a retry has begun this is the text
+    of the retry. A storage that does not answer is asked again for two seconds; then its exception is raised.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, follow, partial_answer
@@ -84,7 +88,7 @@ def partial_answer(huey: Any, task: Result[Any] | Task[Any] | str) -> str | None
 
 
 def text_of_partial(stored: Any) -> str | None:
-    """Return the text in what a task stored of an answer, or None for what is none of Aquila's."""
+    """Return the text in a stored partial answer. None for a value that Aquila has not stored."""
     if isinstance(stored, list) and len(stored) >= 2 and isinstance(stored[1], str):
         return stored[1]
     return None

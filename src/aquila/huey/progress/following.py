@@ -1,4 +1,4 @@
-"""Streams that end when their task must end, and whose text so far can be read elsewhere.
+"""Streams that end when their task must end, and whose text so far other processes can read.
 
 ::
 
@@ -38,25 +38,29 @@ def follow(
 ) -> Iterator[Event]:
     """Yield the events of a stream, and watch the task that reads it.
 
-    - The task's ``timeout`` ends the stream with ``TaskTimeout``, in thread workers too, where Huey only sets a flag.
+    - The ``timeout`` of the task ends the stream with ``TaskTimeout``. That holds in thread workers, too, where Huey
+      only sets a flag.
     - Revoking the task ends the stream with ``CancelExecution``, without a retry.
     - The text so far is stored every ``every`` seconds and at the end. ``partial_answer`` reads it.
-    - With ``resume`` a task that is retried, or delivered again, asks only for what is missing of the answer.
-      ``"continue"`` yields what is new, ``"replay"`` first the chunks that were stored. ``stream.response`` is the
+    - With ``resume``, a task that is retried or delivered again asks only for the missing part of the answer.
+      ``"continue"`` yields only new events; ``"replay"`` first yields the stored chunks. ``stream.response`` is the
       whole answer either way. An answer that was complete is not asked for again.
-    - ``continue_by``: how the model is asked to go on. A text is sent as the user's, ``{last_word}`` in it is the last
-      word of the answer; ``Prefill`` lets a provider continue the assistant's message that supports that.
+    - ``continue_by`` is how the model is asked to go on. A text is sent as a message of the user, in which
+      ``{last_word}`` is the last word of the answer. ``Prefill`` lets the provider continue the message of the
+      assistant, if it supports that.
 
-    A stream that is ended closes its connection to the provider. ``every`` is also how often the storage is asked
-    whether the task was revoked. A storage that does not answer ends nothing: it is asked again, and a warning says so
-    once. Raises ``ConfigError`` outside of a task and for a call that cannot be resumed, and what the stream raises.
+    A stream that is ended closes its connection to the provider. ``every`` seconds is also how often the storage is
+    asked whether the task was revoked. A storage that does not answer ends nothing: it is asked again, and a warning is
+    logged once. Raises ``ConfigError`` outside of a task and for a call that cannot be resumed, and what the stream
+    raises.
     """
     current = current_task()
     answer = FollowedAnswer(current, stream._plan, resume, continue_by)
-    events = iter(stream)  # sends nothing yet
+    events = iter(stream)  # Sends nothing yet: `prepare` may still change the request.
     answer.load()
     answer.prepare(stream)
-    # Closes the connection from another thread: closing the stream would wait for the reader, who waits for data.
+    # The thread of the watch closes the connection and not the stream: closing the stream would wait for the reader,
+    # and the reader waits for data.
     watch = TaskWatch(current, every, store=answer.store, end_stream=stream._call.interrupter.interrupt)
     watch.start()
     try:
@@ -74,6 +78,7 @@ def follow(
                 yield taken
             watch.raise_if_ended()
     except StreamClosed:
+        # The reader sees a closed connection. Where the watch has closed it, its reason is the error of the task.
         watch.raise_if_ended()
         raise
     finally:
@@ -106,8 +111,9 @@ def afollow(
 class _AsyncFollowing(AsyncIterator[Event]):
     """The events of a stream that is followed.
 
-    Not a generator: the event loop closes one that its consumer leaves some time later, or never. This ends its watch
-    when it is no longer referenced, so nothing that it refers to may refer to it.
+    This is not a generator, because the event loop closes a generator some time after its consumer has left it, or
+    never. This object ends its watch as soon as nothing refers to it. So nothing that it refers to may refer back to
+    it: a cycle would keep it alive until the next garbage collection.
     """
 
     def __init__(self, stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch, closer: _StreamCloser) -> None:
@@ -124,8 +130,9 @@ class _AsyncFollowing(AsyncIterator[Event]):
             raise
 
     async def aclose(self) -> None:
-        """Store the last text, and watch the task no more."""
+        """Store the last text, and stop watching the task."""
         if self._watch.is_running:
+            # Shielded, because a task that is cancelled must still keep its text for the retry.
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._finish)
                 await self._closer.wait_until_closed()
@@ -135,6 +142,7 @@ class _AsyncFollowing(AsyncIterator[Event]):
         self._answer.end()
 
     def __del__(self) -> None:
+        # Blocks whoever drops the last reference for as long as the storage takes, at most `watching.PATIENCE` seconds.
         if self._watch.is_running:
             self._finish()
 
@@ -172,15 +180,16 @@ class _StreamCloser:
         except RuntimeError:
             raise ConfigError("afollow() needs asyncio, which runs async tasks") from None
         self._stream = stream
-        self._closing: list[asyncio.Task[None]] = []  # the event loop itself holds its tasks weakly
+        # The event loop has only weak references to its tasks, so this list keeps them. It is gone with the stream.
+        self._closing: list[asyncio.Task[None]] = []
 
     def close_from_thread(self) -> None:
-        """Have the event loop close the stream."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and the stream with it
+        """Make the event loop close the stream. Does not wait for it."""
+        with contextlib.suppress(RuntimeError):  # The loop has ended, and the stream with it.
             self._loop.call_soon_threadsafe(self._close)
 
     async def wait_until_closed(self) -> None:
-        """Wait for the end of a closing that has begun: the end of the event loop would cut it short."""
+        """Wait until the stream is closed, if that has begun: the end of the event loop would cut it short."""
         if self._closing:
             await asyncio.wait(self._closing)
 

@@ -13,40 +13,46 @@ from aquila.huey.progress.storage_patience import ask_until_answered, logger
 
 CHECKPOINTS_PREFIX = "aquila.checkpoints."
 PARTIAL_PREFIX = "aquila.partial."
-"""Prefixes of the keys in the result store under which a task keeps what it has so far."""
+"""Prefixes of the keys in the result store under which a task keeps its progress. The id of the task follows."""
 
 PATIENCE_TO_LOAD = 30.0
-"""Seconds for which the storage is asked what was kept. Going on without it would do, and pay, everything again."""
+"""Seconds for which the storage is asked for what was kept. Going on without it would do and pay for all work again."""
 PATIENCE_TO_STORE = 5.0
-"""Seconds for which a checkpoint is tried to be stored, or deleted, before the task goes on."""
+"""Seconds for which storing or deleting a checkpoint is tried again before the task goes on."""
 
 
 class KeptProgress:
-    """What one execution of a task keeps for the next one.
+    """The progress that one execution of a task keeps for the next one.
 
-    A checkpoint that cannot be stored fails nothing: what it keeps is done already, and a failure would only do it
-    again. It stays in memory, and is stored together with the next one, or when the execution fails.
+    A checkpoint that cannot be stored fails nothing: its work is done already, and a failure would only do it again. It
+    stays in memory, and is stored together with the next one, or when the execution fails.
+
+    The ``CurrentTask`` of an execution owns it, and it is gone with the execution.
     """
 
     def __init__(self, huey: Any, task: Task, *, is_first: bool) -> None:
-        """``is_first``: whether nothing can have been kept before, unless somebody gave an id twice."""
+        """``is_first``: this is the first execution, so nothing was kept before, unless an id was given twice."""
         self._huey = huey
         self._task = task
         self._is_first = is_first
-        self._lock = threading.Lock()  # Threads of the task may keep checkpoints at once.
-        self._checkpoints: dict[str, Any] | None = None
-        self._taken: set[str] = set()
-        self._has_unstored = False
-        self._has_text = False
-        self._deleted = False
+        # Guards `_checkpoints`, `_taken` and `_has_unstored`: threads of the task may keep checkpoints at once.
+        self._lock = threading.Lock()
+        self._checkpoints: dict[str, Any] | None = None  # None until they are read. Replaced, never changed in place.
+        self._taken: set[str] = set()  # The keys that streams of this execution use; see `take_key`.
+        self._has_unstored = False  # Whether the storage lacks the newest checkpoints.
+        self._has_text = False  # Whether this execution has stored a text, so that there is one to delete.
+        self._deleted = False  # Set once, before anything is deleted; `store_partial` looks at it.
 
     def load_checkpoints(self) -> dict[str, Any]:
-        """Return the checkpoints of the task so far, by key. They are read from the storage once."""
+        """Return the checkpoints of the task so far, by key. They are read from the storage only once.
+
+        Raises what the storage raises, after it was asked again for ``PATIENCE_TO_LOAD`` seconds.
+        """
         with self._lock:
             return self._load_unlocked()
 
     def store_checkpoint(self, key: str, value: Any) -> None:
-        """Store a checkpoint. Raises what the serializer raises."""
+        """Store a checkpoint. Raises what the serializer raises, and then keeps nothing."""
         with self._lock:
             checkpoints = {**self._load_unlocked(), key: value}
             data = self._huey.serializer.serialize(checkpoints)
@@ -60,7 +66,7 @@ class KeptProgress:
                 self._store_unlocked(self._huey.serializer.serialize(self._checkpoints))
 
     def take_key(self, name: str) -> str:
-        """Return a key for one use of ``name`` in this execution: the name, and the first number that is free."""
+        """Return a key for one use of ``name`` in this execution: the name and the lowest free number, from 1."""
         with self._lock:
             keys = (f"{name}.{number}" for number in count(1))
             key = next(key for key in keys if key not in self._taken)
@@ -68,23 +74,26 @@ class KeptProgress:
             return key
 
     def give_key_back(self, key: str) -> None:
-        """Let the next use of the name have this key. Takes no lock: the garbage collector may call it."""
+        """Let the next use of the name have this key."""
+        # Without the lock, because the garbage collector may call this in a thread that holds it. `discard` is atomic.
         self._taken.discard(key)
 
     def load_partial(self) -> Any:
-        """Return what was stored of an answer, or None."""
+        """Return the stored part of an answer, or None. Raises as ``load_checkpoints`` does."""
         data = self._load_data(PARTIAL_PREFIX + self._task.id)
         return None if data is EmptyData else self._huey.serializer.deserialize(data)
 
     def store_partial(self, value: Any) -> None:
-        """Store what there is of an answer so far. Raises what the storage raises, and asks it once."""
+        """Store a part of an answer. Asks the storage only once, and raises what it raises."""
         self._has_text = True
         self._huey.put(PARTIAL_PREFIX + self._task.id, value)
-        if self._deleted:  # The storage was so slow that the task is complete meanwhile.
+        # The thread that stores may be slower than the task. Where the task has completed meanwhile, `delete` has come
+        # before this value, which nobody would ever remove.
+        if self._deleted:
             self._huey.storage.delete_data(PARTIAL_PREFIX + self._task.id)
 
     def delete(self) -> None:
-        """Remove all of it, because the task is complete. Never raises: an answer that is there is worth more."""
+        """Remove everything, because the task is complete. Never raises: the answer of the task is worth more."""
         self._deleted = True
         keys = []
         if self._checkpoints is not None or not self._is_first:
@@ -137,5 +146,6 @@ class KeptProgress:
             )
 
     def _limit(self, patience: float) -> float:
+        # No longer than the task has left. `time_remaining` of Huey is infinite for a task without a timeout.
         left: float = self._task.time_remaining
         return min(patience, left)

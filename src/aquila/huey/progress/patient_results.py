@@ -1,4 +1,4 @@
-"""How a Huey begins and ends a task where its storage is away for a while."""
+"""The methods by which Huey begins and ends a task, made patient with a storage that does not answer for a while."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from aquila.huey.running_task import current_task_or_none
 _OF_TASKS = (Task, PeriodicTask)
 
 PATIENCE = 30.0
-"""Seconds for which the storage is asked again."""
+"""Seconds for which a storage that does not answer is asked again."""
 
 
 def find_own(kind: Any, name: str) -> Any:
-    """Return a function of Huey's own, or None where whoever instruments Huey has put another in its place already."""
+    """Return the function ``name`` of a class of Huey. None where an instrumentation has replaced it already."""
+    # A function belongs to its module if its globals are those of the module.
     found = kind.__dict__[name]
     is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
     return found if is_own else None
@@ -30,11 +31,11 @@ def find_own(kind: Any, name: str) -> Any:
 _is_revoked_of_huey, _keys_of_huey, _key_of_huey = (
     find_own(Huey, name) for name in ("is_revoked", "_revoke_keys", "_task_key")
 )
-"""How Huey itself asks whether a task is revoked."""
+"""Huey's own functions that ask whether a task is revoked. Where none of them is replaced, there is a faster way."""
 
 
 class PatientResults:
-    """The part of ``AquilaHuey`` that asks the storage before a task begins, and after it has ended."""
+    """The part of ``AquilaHuey`` that asks the storage before a task begins and after it has ended."""
 
     keep_running: bool
     serializer: Any
@@ -42,16 +43,21 @@ class PatientResults:
     _task_key: Callable[[Any, str], str]
     move_to_results: Callable[[str, Any, bytes], bool]
 
-    # Each asks directly first, without a function to ask again: that is part of every task's time.
+    # Each method first asks directly, and makes the function that asks again only after a failure: making it is a
+    # notable part of the time of a short task.
 
     def is_revoked(self, task: Any, timestamp: Any = None, peek: bool = True) -> bool:
-        """Whether a task is revoked. Before a task begins, Huey asks without ``peek``: the task is in no queue then."""
+        """Whether a task is revoked.
+
+        A worker that is about to begin a task asks without ``peek``. Only then is a storage that does not answer asked
+        again: the task is in no queue any more, and would be lost.
+        """
         try:
             kind: Any = type(task)
-            if (
-                not peek and kind.__base__ in _OF_TASKS and self._asks_as_huey()
-            ):  # As what a worker is about to begin: mostly not revoked.
-                # The key of its class is kept there. No other class inherits it: see the condition.
+            if not peek and kind.__base__ in _OF_TASKS and self._asks_as_huey():
+                # The usual case, a task that is not revoked, costs one round trip and no computed names. The key of its
+                # class is cached on the class, for as long as that lives. No class inherits it, because only direct
+                # subclasses of Huey's own come here.
                 of_class = kind.__dict__.get("_aquila_revoke_key")
                 if of_class is None:
                     of_class = kind._aquila_revoke_key = self._task_key(kind, "rt")
@@ -66,7 +72,8 @@ class PatientResults:
         return bool(ask_again(ask, failure, patience=PATIENCE))
 
     def _asks_as_huey(self) -> bool:
-        """Whether what would ask is Huey's own. Not found once for each class: a test replaces it for a while."""
+        """Whether none of Huey's functions that ask is replaced."""
+        # Looked up each time and not once for each class, because a test may replace a function for a while.
         kind: Any = type(self)
         return (
             kind._revoke_keys is _keys_of_huey
@@ -75,10 +82,14 @@ class PatientResults:
         )
 
     def put_result(self, key: str, data: Any) -> Any:
-        """Store a result. A storage that does not answer is asked again: the work is done, and has been paid for."""
+        """Store ``data`` as the result of the task with the id ``key``.
+
+        A storage that does not answer is asked again: the work is done, and paid for. Raises ``NotSerializable``.
+        """
         try:
             message = self.serializer.serialize(data)
         except NotSerializable as refusal:
+            # `end_unsendable` recognises by it that the value of the task could not be sent, and not what follows it.
             current = current_task_or_none()
             if current is not None and current.task.id == key:
                 current.task._aquila_unsendable = refusal
@@ -94,7 +105,7 @@ class PatientResults:
             self.storage.put_data(key, message, is_result=True)
 
     def delete(self, key: str) -> Any:
-        """Delete what is stored under a key. Huey does so before it stores a result, so it is as patient."""
+        """Delete the entry with a key. As patient as ``put_result``, because Huey calls it right before that."""
         try:
             return self.storage.delete_data(key)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises

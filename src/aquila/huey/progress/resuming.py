@@ -1,8 +1,9 @@
-"""Streams that go on where an earlier execution of their task had stopped.
+"""Streams that go on where an earlier execution of their task has stopped.
 
-The text so far of a stream is stored with a digest of its request. A stream of the same request finds it. An answer
-that is complete becomes a checkpoint, so that the next stream of the task may have the place of the text so far. A task
-may ask the same several times: each time has a key of its own, in the order in which they begin.
+The text so far of a stream is stored with a digest of its request, and a stream with the same request finds it. A
+complete answer becomes a checkpoint, because there is only one place for a text so far and the next stream of the task
+needs it. A task may send the same request several times: each time has a key of its own, in the order in which the
+streams begin.
 """
 
 from __future__ import annotations
@@ -42,19 +43,24 @@ RESUMES: tuple[str, ...] = get_args(Resume)
 _CHECKPOINT = "aquila.stream."
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
 _META = ("model", "finish_reason", "id", "request_id")
-"""What is kept of the ``meta`` of a complete answer."""
+"""The fields of ``meta`` that are kept of a complete answer."""
 
 
 @dataclass(slots=True)
 class KeptAnswer:
-    """What was kept of an answer. ``requests`` were made for it, and ``unreported`` of them told no usage."""
+    """The part of an answer that was kept.
+
+    - ``pieces``: the texts of its chunks.
+    - ``usage``: the tokens of the requests that reported them.
+    - ``requests``: how many requests were made for it; ``unreported``: how many of them reported no usage.
+    - ``meta``: some fields of the response; only a complete answer has it.
+    """
 
     pieces: list[str] = field(default_factory=list)
     usage: Usage = field(default_factory=lambda: Usage(reported=False))
     requests: int = 0
     unreported: int = 0
     meta: Mapping[str, Any] | None = None
-    """Only a complete answer has it."""
 
     @property
     def text(self) -> str:
@@ -62,11 +68,11 @@ class KeptAnswer:
 
     @property
     def told(self) -> dict[str, int]:
-        """What ``meta["resumed"]`` tells."""
+        """The value of ``meta["resumed"]``."""
         return {"characters": len(self.text), "requests": self.requests, "unreported": self.unreported}
 
     def to_stored(self, count: int) -> dict[str, Any]:
-        """Return what is stored beside the text of the first ``count`` pieces."""
+        """Return the fields that are stored beside the text of the first ``count`` pieces."""
         return {
             "lengths": _pack_lengths(self.pieces[:count]),
             "usage": [getattr(self.usage, name) for name in _COUNTS] if self.usage.reported else None,
@@ -77,7 +83,8 @@ class KeptAnswer:
 
     @classmethod
     def from_stored(cls, text: Any, about: Any) -> KeptAnswer | None:
-        """Return what was stored, or None for what is nothing of the kind."""
+        """Return the stored answer. None where ``text`` and ``about``, its fields, are not those of one."""
+        # The storage may hold anything, so every field is checked before it is used.
         if not isinstance(text, str) or not isinstance(about, dict):
             return None
         lengths, meta, usage = _unpack_lengths(about.get("lengths")), about.get("meta"), about.get("usage")
@@ -93,7 +100,7 @@ class KeptAnswer:
 
 
 def _pack_lengths(pieces: list[str]) -> bytes:
-    """Return the lengths of pieces as one value: a long answer has more of them than a message may have objects."""
+    """Return the lengths of pieces as one value: a long answer has more pieces than a message may have objects."""
     return struct.pack(f"<{len(pieces)}I", *map(len, pieces))
 
 
@@ -108,12 +115,18 @@ def _are_counts(values: Any) -> TypeGuard[list[int]]:
 
 
 class FollowedAnswer:
-    """The answer of a stream that is followed: what an earlier execution kept of it, and what comes now."""
+    """The answer of a stream that is followed: the part that an earlier execution has kept, and what comes now.
+
+    The thread that reads the stream changes it. The thread of ``TaskWatch`` calls ``store`` meanwhile, which only reads
+    the pieces that were there when it began.
+    """
 
     def __init__(
         self, current: CurrentTask, plan: CallPlan, resume: Resume | None, continue_by: str | Prefill | None
     ) -> None:
-        """Raises ``ConfigError`` for a call that cannot be resumed."""
+        """``plan`` is that of the call. The other parameters are those of ``follow``. Raises ``ConfigError`` for a call
+        that cannot be resumed.
+        """
         check_resume(resume, plan.options)
         self.current = current
         self._plan = plan
@@ -121,18 +134,18 @@ class FollowedAnswer:
         self._continue_by = continue_by
         self._digest: str | None = None if resume is None else digest_of(plan)
         self._key: str | None = None
-        """The digest, and which of its uses in this execution the stream is; None until it has begun."""
-        self._before = KeptAnswer()
-        self._cut: CutAnswer | None = None
-        self._usage = Usage(reported=False)
-        self._pieces: list[str] = []
-        self._stored = 0
+        """The digest with the number of its use in this execution; None before the stream has begun."""
+        self._before = KeptAnswer()  # The part that an earlier execution has kept.
+        self._cut: CutAnswer | None = None  # Joins the new chunks to that part; None where there is none.
+        self._usage = Usage(reported=False)  # That of the requests of this execution.
+        self._pieces: list[str] = []  # All pieces so far, also those from before. Only appended to.
+        self._stored = 0  # How many of the pieces are stored.
         self._is_refusal = False
         self.response: Response | None = None
         """The response of the whole answer, once it is complete."""
 
     def load(self) -> None:
-        """Look for what was kept of the answer. Raises what a storage raises that does not answer for long."""
+        """Look for a kept part of the answer. Raises what the storage raises, as ``KeptProgress.load_checkpoints``."""
         if self._digest is None:
             return
         kept = self.current.kept
@@ -162,14 +175,14 @@ class FollowedAnswer:
             self._cut = CutAnswer(found.text, self._continue_by)
 
     def prepare(self, stream: Stream | AsyncStream) -> None:
-        """Have a stream ask for what is missing."""
+        """Change the request of a stream, before it is sent, to one for the missing part of the answer."""
         if self.response is not None:
             stream._state.response = self.response
         elif self._cut is not None:
             stream._replan(self._cut.continue_plan(self._plan))
 
     def events_before(self) -> list[Event]:
-        """Return the events that are handed out before those of the stream; all of them for a complete answer."""
+        """Return the events that come before those of the stream. For a complete answer these are all."""
         tags: dict[str, Any] = {"ref": self._plan.ref, "metadata": self._plan.options.metadata}
         events: list[Event] = []
         if self._resume == "replay":
@@ -179,7 +192,7 @@ class FollowedAnswer:
         return events
 
     def take(self, event: Event) -> Event | None:
-        """Take an event of the stream. Return it as it is handed out, or None where nothing is new in it."""
+        """Take an event of the stream. Return the event to hand out, or None where it only repeats what was kept."""
         if isinstance(event, Chunk):
             text = event.text if self._cut is None else self._cut.join(event.text)
             if not text:
@@ -206,8 +219,9 @@ class FollowedAnswer:
     def keep_complete(self) -> None:
         """Keep the complete answer, so that no later execution of the task asks for it again.
 
-        An answer that the serializer refuses fails nothing: it is there, and paid for.
+        An answer that the serializer refuses fails nothing: the task has it, and it is paid for.
         """
+        # A refusal is not kept: a retry may get an answer.
         if self._key is not None and self.response is not None and not self.response.refusal:
             meta = {name: self.response.meta.get(name) for name in _META}
             stored = self._known(meta).to_stored(len(self._pieces))
@@ -220,7 +234,8 @@ class FollowedAnswer:
                 )
 
     def store(self) -> None:
-        """Store the text so far, if there is more of it than before."""
+        """Store the text so far, if there is more of it than at the last time. Raises what the storage raises."""
+        # The count comes first: the reader may append while this thread joins the pieces.
         count = len(self._pieces)
         if count == self._stored:
             return
@@ -231,7 +246,7 @@ class FollowedAnswer:
         self._stored = count
 
     def end(self) -> None:
-        """Let the next stream of the same request go on with this answer, unless it is complete."""
+        """Let the next stream with the same request go on with this answer, unless the answer is complete."""
         if self._key is not None and self.response is None:
             self.current.kept.give_key_back(self._key)
 
@@ -255,7 +270,8 @@ def check_resume(resume: str | None, options: Options) -> None:
 
 
 def digest_of(plan: CallPlan) -> str:
-    """Return what identifies the request of a call: all that is sent, but its metadata, which names the attempt."""
+    """Return a digest of the request of a call, of 32 hexadecimal digits."""
+    # Without the metadata, which may name the attempt and so would differ in each.
     request = plan.endpoint.build_request(plan.messages, plan.options, model=plan.model)
     request.pop("metadata", None)
     text = json.dumps([plan.endpoint.name, request, dict(plan.options.provider_options)], sort_keys=True, default=str)

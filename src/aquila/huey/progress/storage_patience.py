@@ -1,4 +1,4 @@
-"""How tasks meet a storage that is away for a while: they ask again, and say so once."""
+"""Asks a storage again that does not answer for a while, and logs the outage once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 2.0
-"""Seconds between two tries: they double from the first to the longest."""
+"""Seconds between two tries. They double from ``FIRST_DELAY`` up to ``LONGEST_DELAY``."""
 
 
 def ask_until_answered(ask: Callable[[], T], *, patience: float) -> T:
-    """Call ``ask`` until it does not raise, for ``patience`` seconds. Raises its last exception then.
+    """Call ``ask`` until it does not raise, and return what it returns.
 
-    Only for what does nothing but ask the storage: what can never succeed, such as a value that cannot be serialised,
-    would be tried again too.
+    Raises its last exception after ``patience`` seconds. ``ask`` should do nothing but ask the storage: an error that
+    comes again each time, such as a value that cannot be serialised, would be waited for as well.
     """
     try:
         return ask()
@@ -31,7 +31,7 @@ def ask_until_answered(ask: Callable[[], T], *, patience: float) -> T:
 
 
 def ask_again(ask: Callable[[], T], failure: Exception, *, patience: float) -> T:
-    """Call ``ask``, which has raised ``failure``, until it does not raise, for ``patience`` seconds."""
+    """Go on as ``ask_until_answered`` does, after ``ask`` has raised ``failure`` at the first call."""
     gives_up, delay = time.monotonic() + patience, FIRST_DELAY
     while time.monotonic() + delay <= gives_up:
         time.sleep(with_jitter(delay))
@@ -44,22 +44,25 @@ def ask_again(ask: Callable[[], T], failure: Exception, *, patience: float) -> T
 
 
 def with_jitter(delay: float) -> float:
-    """Return a delay that differs a little each time, so that many workers do not all ask at once."""
+    """Return a delay that is up to a fifth shorter, at random, so that many workers do not all ask at once."""
     return delay * random.uniform(0.8, 1.0)
 
 
 class Outage:
-    """What one watcher knows of the storage: says once that it does not answer, and once that it answers again."""
+    """Logs for one watcher, once, that the storage does not answer, and once that it answers again.
+
+    The watcher owns it, and uses it in one thread.
+    """
 
     def __init__(self, watcher: str, consequence: str) -> None:
-        """``consequence`` says what does not happen meanwhile."""
+        """``watcher`` names what asks the storage. ``consequence`` is a sentence on what does not happen meanwhile."""
         self._watcher = watcher
         self._consequence = consequence
-        self._since: float | None = None
-        self._delay = 0.0
+        self._since: float | None = None  # When the outage began, by the monotonic clock. None while there is none.
+        self._delay = 0.0  # Seconds. Begins anew with each outage.
 
     def note_failure(self, error: BaseException) -> float:
-        """Note that the storage did not answer. Return the seconds after which to ask again."""
+        """Note that the storage did not answer. Return after how many seconds to ask again."""
         if self._since is None:
             self._since = time.monotonic()
             self._delay = FIRST_DELAY
@@ -72,7 +75,7 @@ class Outage:
         return with_jitter(self._delay)
 
     def note_answer(self) -> None:
-        """Note that the storage answered."""
+        """Note that the storage has answered."""
         if self._since is not None:
             logger.warning("%s: the storage answers again, after %.1f s", self._watcher, time.monotonic() - self._since)
             self._since = None

@@ -1,7 +1,7 @@
-"""Watches the task of a stream, from threads of its own: the reader may be waiting for the provider.
+"""Watches the task of a stream in threads of its own, because the reader may be waiting for the provider.
 
-The storage may not answer for seconds, or not at all. So no thread waits for it but the one that asks it: the time
-limit has a thread of its own, and the reader waits for the last text for a while only.
+The storage may not answer for seconds, or not at all. So only one thread waits for it. The time limit has another
+thread, and at the end the reader waits a bounded time until the last text is stored.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from aquila.huey.progress.storage_patience import Outage, logger
 from aquila.huey.running_task import CurrentTask
 
 PATIENCE = 5.0
-"""Seconds for which the end of a stream that was cut waits for the storage: a retry may go on from its text."""
+"""Seconds for which the end of a stream that was cut waits for the storage. A retry may go on from the stored text."""
 PATIENCE_WHEN_COMPLETE = 1.0
-"""The same where the answer is there, and its text so far matters only to whoever reads it meanwhile."""
+"""Seconds for which the end of a complete stream waits for the storage. Its text so far is then of little use."""
 
 
 class TaskWatch:
     """Watches one task while it reads one stream.
 
-    - ``store`` stores the text so far, if there is more of it than before. It is called in the thread of the storage.
-    - ``end_stream`` closes the connection of the stream. It is called in either thread.
+    - ``current``: the task.
+    - ``every``: seconds between two looks, at which the text is stored and the storage is asked for a revocation.
+    - ``store``: stores the text so far, if there is more of it than before. Called in the thread that asks the storage.
+    - ``end_stream``: closes the connection of the stream. Called in that thread or in the thread of the time limit.
     """
 
     def __init__(
@@ -36,11 +38,11 @@ class TaskWatch:
         self._every = every
         self._store = store
         self._end_stream = end_stream
-        self._lock = threading.Lock()
-        self._reason: Exception | None = None
-        self._finishing = threading.Event()
-        self._patience = PATIENCE
-        self._abandoned = False
+        self._lock = threading.Lock()  # Makes the first reason the only one: two threads may end the task.
+        self._reason: Exception | None = None  # Why the task must end. Set once, by `_end_with`.
+        self._finishing = threading.Event()  # Set once, by `finish`; it ends the thread that asks the storage.
+        self._patience = PATIENCE  # Set by `finish` before `_finishing`, and read by the thread after it.
+        self._abandoned = False  # The reader has gone on without waiting for the thread.
         self._outage = Outage(
             f"task {current.id}",
             "Its stream goes on; until the storage answers, no text so far is stored and no revocation is seen.",
@@ -55,10 +57,10 @@ class TaskWatch:
         return self._asking.ident is not None and not self._finishing.is_set()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the threads."""
         task = self._current.task
         if task.timeout:
-            # Not before the limit has struck for Huey too.
+            # The remaining time of Huey's own limit, so that the stream is never ended before Huey would end the task.
             self._timer = threading.Timer(
                 task.time_remaining, self._end_with, (TaskTimeout(f"timeout {task.timeout}s"),)
             )
@@ -67,12 +69,16 @@ class TaskWatch:
         self._asking.start()
 
     def finish(self, *, is_complete: bool) -> None:
-        """Store the last text and end the threads. Never raises, and waits for the storage for a while only."""
+        """Store the last text and end the threads. Never raises.
+
+        Waits for the storage, longer if the answer is not complete; see ``PATIENCE``. A thread that still hangs then is
+        left to itself. It is a daemon.
+        """
         if self._timer is not None:
             self._timer.cancel()
         self._patience = PATIENCE_WHEN_COMPLETE if is_complete else PATIENCE
         self._finishing.set()
-        self._asking.join(self._patience + 0.5)  # it gives up by itself first, unless a call hangs
+        self._asking.join(self._patience + 0.5)  # The thread gives up first, unless a call of the storage hangs.
         if self._asking.is_alive():
             self._abandoned = True
             logger.warning(
@@ -80,7 +86,7 @@ class TaskWatch:
             )
 
     def raise_if_ended(self) -> None:
-        """Raise the exception that ends the task, if it must end."""
+        """Raise the exception by which the task ends, a time limit or a revocation of Huey, if it must end."""
         if self._reason is not None:
             raise self._reason
 
@@ -89,6 +95,8 @@ class TaskWatch:
             if self._reason is not None or self._finishing.is_set():
                 return
             self._reason = reason
+        # After the reason is set, and outside of the lock: the reader asks for the reason once its connection is
+        # closed.
         self._end_stream()
 
     def _ask_storage(self) -> None:
@@ -103,20 +111,23 @@ class TaskWatch:
             time.sleep(delay)
 
     def _ask_once(self, *, last: bool = False) -> float:
-        """Store the text, and look whether the task was revoked. Return the seconds after which to do so again."""
+        """Store the text, and look whether the task was revoked. Return after how many seconds to do so again.
+
+        With ``last`` the task is over, so a revocation is not looked for, and 0 says that the text is stored.
+        """
         error = None
         try:
             self._store()
-        except NotSerializable as refusal:  # that is not the storage, and asking again does not help
+        except NotSerializable as refusal:  # Not an error of the storage, so asking again does not help.
             logger.warning("task %s: its text so far is not stored: %s", self._current.id, refusal)
         except Exception as failure:  # noqa: BLE001 -- whatever a storage raises, the task is watched
             error = failure
         if not last:
             try:
-                # After a failure too: a storage that takes no values may tell them all the same.
+                # Also after a failure: a storage that cannot write, because its disk is full, may still answer.
                 if self._reason is None and self._current.is_revoked():
                     self._end_with(CancelExecution("revoked", retry=False))
-            except Exception as failure:  # noqa: BLE001
+            except Exception as failure:  # noqa: BLE001 -- whatever a storage raises
                 error = error or failure
         if error is not None:
             return self._outage.note_failure(error)

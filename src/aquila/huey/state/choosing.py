@@ -1,4 +1,4 @@
-"""The shared state that fits a Huey's storage."""
+"""Chooses the implementation of the shared state for a Huey's storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aquila.huey.state.shared_tables import SharedState
 from aquila.huey.state.sql_tables import FileState, PostgresState, SqliteState
 
 _ATTRIBUTE = "_aquila_state"
-"""Where a storage keeps its shared state, for as long as it lives."""
+"""The attribute of a storage that holds its shared state. It is made once, and lives for as long as the storage."""
 
 
 def state_of(huey: Any) -> SharedState:
@@ -26,7 +26,8 @@ def state_of(huey: Any) -> SharedState:
     storage = huey.storage
     state: SharedState | None = vars(storage).get(_ATTRIBUTE)
     if state is None:
-        # Two threads may make one each. They see the same tables, except in memory, where one of the two must win.
+        # Two threads may make one each. They see the same tables, except in memory: there `setdefault`, which is
+        # atomic, gives both threads the same one.
         state = vars(storage).setdefault(_ATTRIBUTE, _make_state(storage))
     return state
 
@@ -40,7 +41,7 @@ def _make_state(storage: Any) -> SharedState:
         case PostgresStorage():
             return PostgresState(storage, storage.table_kv.removesuffix("_kv") + "_aquila_state")
         case FileStorage():
-            # The folder has no order and no change that is atomic, and a file of SQLite has both.
+            # A folder of files has neither an order nor atomic changes; a SQLite file in it has both.
             database = SqliteStorage(storage.name, os.path.join(storage.path, "aquila-state.db"), create_tables=False)
             return FileState(database, "aquila_state")
         case MemoryStorage():

@@ -14,7 +14,9 @@ class MemoryState(SharedState):
     """The tables of a queue that lives in this process: threads and greenlets share it, processes do not."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # Each method holds it; ``put`` is called by others.
+        # Every method holds the lock, which makes it atomic. Reentrant, because methods call one another.
+        self._lock = threading.RLock()
+        # Owned by the storage in memory; only `drop` and `clear` remove tables.
         self._tables: dict[str, _Table] = {}
 
     def now(self) -> float:
@@ -110,7 +112,7 @@ class MemoryState(SharedState):
 
 
 class _Table:
-    """The entries of a table by key, and their keys in order. Its owner holds the lock."""
+    """The entries of a table by key, and their keys in order. ``MemoryState`` holds its lock around each call."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
@@ -118,6 +120,7 @@ class _Table:
 
     def put(self, key: str, value: bytes, order: float) -> None:
         known = self.entries.get(key)
+        # Most changes keep the order, and then the sorted list need not be touched.
         if known is None or known.order != order:
             self.remove(key)
             insort(self.in_order, (order, key))
@@ -130,11 +133,11 @@ class _Table:
         return entry
 
     def find_bounds(self, at_least: float, below: float) -> tuple[int, int]:
-        """Return where the entries within bounds begin and end."""
+        """Return the indices in ``in_order`` at which the entries within bounds begin and end."""
         # A tuple of one sorts before every pair that begins with the same number.
         first: tuple[float, str] | tuple[float] = (at_least,)
         end: tuple[float, str] | tuple[float] = (below,)
         return bisect_left(self.in_order, first), bisect_left(self.in_order, end)
 
 
-_EMPTY = _Table()  # Is never changed.
+_EMPTY = _Table()  # Stands for a table that does not exist, in methods that only read. It is never changed.

@@ -1,4 +1,4 @@
-"""Shared state on a Redis server: of each table a hash of the values, and a sorted set of the keys by order."""
+"""Shared state on a Redis server: for each table a hash with the values, and a sorted set with the keys in order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, EntryChange, SharedState
 
-# KEYS: the hash and the sorted set. What a pipeline cannot decide is decided by the server. Numbers of Lua lose digits
-# on their way back, so orders go both ways as text.
+# KEYS of all scripts: the hash and the sorted set. A change that depends on the present value is a script, because a
+# pipeline cannot decide anything. Redis cuts the numbers that Lua returns to integers, so orders go both ways as text.
 _ADD = """
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
@@ -58,11 +58,11 @@ end
 return #keys
 """
 
-_AT_ONCE = 2000  # Keys of one call: no other client waits for long.
+_AT_ONCE = 2000  # Keys in one call of a script: the server does nothing else meanwhile, so no client waits for long.
 
 
 class RedisState(SharedState):
-    """The tables of a queue on Redis. ``name`` is that of the queue, as Huey's own keys have it."""
+    """The tables of a queue on Redis. ``name`` is the name of the queue as it is in the keys of Huey."""
 
     def __init__(self, connection: Any, name: str) -> None:
         self._redis = connection
@@ -73,7 +73,7 @@ class RedisState(SharedState):
 
     def keys_of(self, table: str) -> tuple[str, str]:
         """Return the names of the hash and of the sorted set of a table."""
-        # What is in braces decides where a cluster keeps a key, so that both are on one server.
+        # In a cluster the part in braces decides on which server a key is kept. A script needs both keys on one.
         values = f"aquila.{{{self._name}}}.{table}"
         return values, values + ":order"
 
@@ -110,6 +110,7 @@ class RedisState(SharedState):
     def change_many(self, changes: Sequence[EntryChange]) -> list[bool]:
         if not changes:
             return []
+        # Without a transaction: each script is atomic by itself, and more is not promised.
         with self._redis.pipeline(transaction=False) as pipeline:
             for table, key, old, new, order in changes:
                 script, args = (self._add, (key, new)) if old is None else (self._replace, (key, old, new))
@@ -162,11 +163,12 @@ class RedisState(SharedState):
         self._redis.delete(*self.keys_of(table))
 
     def clear(self) -> None:
+        # `SCAN` takes a pattern, so the special characters of a name are escaped.
         name = re.sub(r"[][*?^\\-]", r"\\\g<0>", self._name)
         for key in self._redis.scan_iter(f"aquila.{{{name}}}.*", count=1000):
             self._redis.delete(key)
 
 
 def _excluding(bound: float) -> str:
-    """Return an upper bound that is not part of the range, as Redis writes it."""
+    """Return an exclusive upper bound in the notation of Redis."""
     return "+inf" if math.isinf(bound) and bound > 0 else f"({bound!r}"

@@ -10,7 +10,10 @@ LOWEST, HIGHEST = float("-inf"), float("inf")
 
 
 class Entry(NamedTuple):
-    """An entry of a table: its ``key``, its ``value`` and the number that ``order``s it, most often a time."""
+    """An entry of a table: its ``key``, its ``value``, and ``order``, the number by which entries are sorted.
+
+    That number is most often a time, in seconds since the epoch.
+    """
 
     key: str
     value: bytes
@@ -18,7 +21,7 @@ class Entry(NamedTuple):
 
 
 class EntryChange(NamedTuple):
-    """An entry to be stored: where there is none if ``old`` is None, else in the place of this value."""
+    """A change for ``change_many``: adds the entry if ``old`` is None, otherwise replaces ``old`` by ``new``."""
 
     table: str
     key: str
@@ -28,23 +31,24 @@ class EntryChange(NamedTuple):
 
 
 class SharedState(ABC):
-    """Tables by name, within one queue. All processes that have the queue see the same.
+    """The tables of one queue, by their names. All processes that use the queue see the same tables.
 
-    An entry has a key, a value and a number by which entries are ordered; where numbers are equal the key decides.
-    Keys and names are text without NUL. Every method is atomic. What the storage raises leaves it as it is.
+    An entry has a key, a value and a number by which entries are sorted; where numbers are equal the keys decide. Keys
+    and names are text without NUL. Every method is atomic unless it says otherwise, and passes on what the storage
+    raises.
     """
 
     @abstractmethod
     def now(self) -> float:
-        """Return the time by the clock of the storage, in seconds since the epoch: hosts need not agree on theirs."""
+        """Return the time by the clock of the storage, in seconds since the epoch. The clocks of hosts may differ."""
 
     @abstractmethod
     def put(self, table: str, key: str, value: bytes, *, order: float) -> None:
-        """Store an entry, in the place of the one with this key."""
+        """Store an entry. It replaces the entry with the same key, if there is one."""
 
     @abstractmethod
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
-        """Store an entry where there is none with this key. Returns whether it was stored."""
+        """Store an entry unless there is one with the same key. Returns whether it was stored."""
 
     @abstractmethod
     def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
@@ -52,11 +56,14 @@ class SharedState(ABC):
 
     @abstractmethod
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
-        """Change a value if it is still ``old``. Returns whether it was. Without ``order`` the entry keeps its own."""
+        """Replace a value by ``new`` if it is still ``old``. Returns whether it was replaced.
+
+        Without ``order`` the entry keeps its order.
+        """
 
     @abstractmethod
     def remove(self, table: str, key: str, value: bytes) -> bool:
-        """Remove an entry if its value is still this one. Returns whether it was."""
+        """Remove an entry if its value is still ``value``. Returns whether it was removed."""
 
     @abstractmethod
     def get(self, table: str, key: str) -> bytes | None:
@@ -64,11 +71,11 @@ class SharedState(ABC):
 
     @abstractmethod
     def take(self, table: str, key: str) -> Entry | None:
-        """Remove an entry and return it. Of several callers one gets it, and the others None."""
+        """Remove an entry and return it, or return None. Of several callers exactly one gets it."""
 
     @abstractmethod
     def delete(self, table: str, *keys: str) -> int:
-        """Remove entries. Returns how many there were."""
+        """Remove entries by their keys. Returns how many there were."""
 
     @abstractmethod
     def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
@@ -85,15 +92,18 @@ class SharedState(ABC):
         at_least: float = LOWEST,
         below: float = HIGHEST,
     ) -> list[Entry]:
-        """Return at most ``limit`` entries whose order is ``at_least`` one number and ``below`` another, in order."""
+        """Return the entries whose order is at least ``at_least`` and less than ``below``, sorted by it.
+
+        At most ``limit`` entries are returned, after the first ``offset``; the highest first with ``newest_first``.
+        """
 
     @abstractmethod
     def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
-        """Return how many entries have an order within these bounds."""
+        """Return how many entries have an order that is at least ``at_least`` and less than ``below``."""
 
     @abstractmethod
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
-        """Remove at most ``limit`` of the first entries, those whose order is below a number. Returns how many."""
+        """Remove the entries whose order is less than ``order``: the first ``limit`` of them. Returns how many."""
 
     @abstractmethod
     def drop(self, table: str) -> None:
@@ -103,14 +113,15 @@ class SharedState(ABC):
     def clear(self) -> None:
         """Remove all tables of this queue."""
 
-    # Each of many, in order and atomic by itself, not all together: in one round trip where the storage can.
+    # The next two do many things in order and, where the storage can, in one round trip. Each thing is atomic by
+    # itself; all together are not.
 
     def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of some keys, None for each that has none."""
         return [self.get(table, key) for key in keys]
 
     def change_many(self, changes: Sequence[EntryChange]) -> list[bool]:
-        """Add and replace entries. Returns for each whether it was done, as ``add`` and ``replace`` do."""
+        """Add and replace entries. Returns for each change whether it was made, as ``add`` and ``replace`` do."""
         return [
             self.add(change.table, change.key, change.new, order=change.order)
             if change.old is None
@@ -121,11 +132,11 @@ class SharedState(ABC):
     def update(
         self, table: str, key: str, function: Callable[[bytes | None], bytes | None], *, order: float | None = None
     ) -> bytes | None:
-        """Change a value by a function of the present one, and return the new one.
+        """Replace a value by what ``function`` returns for it, and return the new value.
 
-        ``function`` is given None where there is no entry. It returns None to leave things as they are; the present
-        value is returned then. It is called again where another process was faster, so it must have no effect of its
-        own. An entry that is made without ``order`` gets 0.
+        ``function`` is called with None where there is no entry. If it returns None nothing is changed, and the present
+        value is returned. It is called again where another process has changed the value meanwhile, so it must have no
+        effect of its own. An entry that is added without ``order`` gets the order 0.
         """
         while True:
             present = self.get(table, key)

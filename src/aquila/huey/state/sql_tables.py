@@ -1,6 +1,6 @@
-"""Shared state in a database: one table, in the database that has the queue and through the connection of its storage.
+"""Shared state in a database: one table beside those of the queue, used through the connection of Huey's storage.
 
-The statements are those that SQLite and Postgres both know.
+All statements are valid both in SQLite and in Postgres.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
 
 
 class _SqlState(SharedState):
-    """``storage`` is Huey's, ``name`` that of the table. A ``?`` in a statement stands for a parameter."""
+    """The tables of a queue as rows of one table of a database.
+
+    ``storage`` is Huey's storage and ``name`` is the name of the table. A ``?`` in a statement stands for a parameter;
+    ``_sql`` writes it as the database wants it.
+    """
 
     _text = "text"
     _blob = "blob"
     _number = "real"
     _among = "key in ({})"
     _locked = ""
-    """Ends a query of rows that the same transaction changes, where others could change them in between."""
+    """The end of a query for rows that the same transaction changes next. SQLite needs none: a transaction locks the
+    whole file."""
 
     def __init__(self, storage: Any, name: str) -> None:
         self._storage = storage
@@ -39,7 +44,7 @@ class _SqlState(SharedState):
             f"key {self._text} not null, value {self._blob} not null, position {self._number} not null"
         )
         cursor.execute(f"create table if not exists {self._name} ({columns}, primary key (queue, name, key))")
-        # The key is part of it, so that entries come out of it in order, without being sorted.
+        # The key is part of the index, so that the database reads entries in order and never has to sort them.
         cursor.execute(f"create index if not exists {self._name}_position on {self._name} (queue, name, position, key)")
 
     def put(self, table: str, key: str, value: bytes, *, order: float) -> None:
@@ -159,16 +164,17 @@ class _SqlState(SharedState):
 
 
 class SqliteState(_SqlState):
-    """The tables of a queue in a SQLite file. Its transactions are exclusive."""
+    """The tables of a queue in a SQLite file. Huey begins its transactions as exclusive ones."""
 
     def now(self) -> float:
-        return time.time()  # A file is on one machine.
+        return time.time()  # A file is used by the processes of one machine, which share a clock.
 
 
 class FileState(SqliteState):
-    """The tables of a queue in a folder: a SQLite file beside it. A connection ends with what it was opened for.
+    """The tables of a queue in a folder: a SQLite file beside the files of the queue.
 
-    Huey does not close such a queue, so nothing would close a connection that stayed open.
+    Each call opens a connection and closes it again. Huey has nothing to close in a queue of files and so never closes
+        it. A connection that stayed open would be left to the garbage collector, which warns from Python 3.13 on.
     """
 
     def _change(self) -> AbstractContextManager[Any]:
@@ -184,14 +190,17 @@ class FileState(SqliteState):
 class PostgresState(_SqlState):
     """The tables of a queue on a Postgres server."""
 
-    _text = 'text collate "C"'  # Sorted by code points, as elsewhere.
+    _text = 'text collate "C"'  # Sorted by code points, as in the other storages, whatever the locale of the server.
     _blob = "bytea"
     _number = "double precision"
     _locked = " for update"
-    _among = "key = any(array({}))"  # read once; what is selected `in` a condition may be read again for each row
+    # As an array the inner query is read once. Within `in (...)` Postgres may read it again for each row, and with a
+    # limit it could delete more than that.
+    _among = "key = any(array({}))"
 
     def _create_table(self, cursor: Any) -> None:
-        # Two that create a table at once fail, `if not exists` or not. This lock ends with the transaction.
+        # Of two processes that create a table at the same time one fails in Postgres, in spite of `if not exists`. This
+        # lock makes the second one wait, and ends with the transaction.
         cursor.execute("select pg_advisory_xact_lock(hashtext(%s))", (self._name,))
         super()._create_table(cursor)
 

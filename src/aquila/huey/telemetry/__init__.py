@@ -1,4 +1,4 @@
-"""What is recorded of tasks: a log of everything that happens to them, and OpenTelemetry's spans and metrics.
+"""What is recorded about tasks: a log of all that happens to them, and spans and metrics for OpenTelemetry.
 
 ``task_log`` is the log, ``log_files`` are its files. ``task_spans`` and ``task_metrics`` are for OpenTelemetry.
 

@@ -1,8 +1,9 @@
 """The files of a task log: bounded in size and age, written by many processes, and read by the id of a task.
 
-The folder has a folder for each period of time, named after its begin in milliseconds. In each the lines are spread
-over files by the id of the task: all of a task are in one file of each period. The oldest period is deleted as a whole.
-A line is written by a single call that appends, so that on a local disk the lines of processes do not mix.
+The folder of the log has a folder for each period of time, named after its beginning in milliseconds since the epoch.
+In each period the lines are spread over files by the id of the task, so all lines about a task are in one file of each
+period. The oldest period is deleted as a whole. Each line is written by a single call that appends, so on a local disk
+the lines of several processes do not mix.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from itertools import pairwise
 from pathlib import Path
 
 FILES = 128
-"""Files of a period. With more, a file is shorter and a task is found faster; with fewer, fewer are open."""
+"""The files of a period. With more of them each is shorter and a task is found faster; with fewer, fewer are open."""
 PERIODS = 8
-"""Into how many periods the longest age, and the largest size, are divided."""
+"""Into how many periods the greatest age and the greatest size are divided."""
 _OPEN_FILES = 16
 """How many files a process keeps open."""
 _LOOK_EVERY = 1.0
-"""Seconds after which a process looks whether another has begun a new period."""
+"""Seconds after which a process looks again whether another process has begun a new period."""
 _PERIOD_NAME = re.compile(r"\d{13}")
 
 
 class LogFiles:
-    """The files in one folder. Not safe for threads; the log has a lock.
+    """The files in one folder. Not thread-safe: the ``TaskLog`` that owns it holds a lock around each call.
 
-    ``max_bytes`` and ``max_age`` bound what is kept, give or take an eighth; None bounds nothing.
+    ``max_bytes`` and ``max_age`` bound the size and the age of what is kept, give or take an eighth. None is no bound.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None, max_age: timedelta | None) -> None:
@@ -42,24 +43,26 @@ class LogFiles:
         self._period_bytes = None if max_bytes is None else max(1, max_bytes // PERIODS)
         self._max_bytes = max_bytes
         self._max_age = None if max_age is None else max_age.total_seconds()
-        self._period: Path | None = None
-        self._looked = float("-inf")
-        self._open: OrderedDict[str, int] = OrderedDict()  # those of the period, the one that was opened first in front
+        self._period: Path | None = None  # The period that this process writes to. None before the first line.
+        self._looked = float("-inf")  # When it last looked for a newer period, by the monotonic clock.
+        # Descriptors of the files of that period, by name. The first is the one that was opened first, and is closed
+        # where there are too many; a new period and `close` close them all.
+        self._open: OrderedDict[str, int] = OrderedDict()
 
     def append(self, task_id: str, line: bytes) -> None:
-        """Append a line about a task."""
+        """Append a line about the task with an id. Raises ``OSError`` where it cannot be written."""
         period = self._period
         if period is None or time.monotonic() - self._looked > _LOOK_EVERY:
             period = self._choose_period()
-        # The line break before it ends what a killed process has left unfinished.
+        # The line break in front ends a line that a killed process has left unfinished.
         data = b"\n%s\n" % line
         try:
             os.write(self._descriptor(period, task_id), data)
-        except FileNotFoundError:  # another process has deleted the period meanwhile
+        except FileNotFoundError:  # Another process has deleted the period as too old meanwhile.
             os.write(self._descriptor(self._choose_period(), task_id), data)
 
     def read(self, task_id: str | None = None) -> Iterator[bytes]:
-        """Yield the lines about a task, or all."""
+        """Yield the lines about the task with an id, or all lines if it is None."""
         for period in _periods_in(self._folder):
             paths = sorted(period.glob("*.jsonl")) if task_id is None else [period / _file_name(task_id)]
             for path in paths:
@@ -68,7 +71,7 @@ class LogFiles:
                     yield from content.split(b"\n") if task_id is None else _lines_about(task_id, content)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files. The next ``append`` opens them again."""
         while self._open:
             os.close(self._open.popitem()[1])
         self._period = None
@@ -84,12 +87,12 @@ class LogFiles:
         return descriptor
 
     def _choose_period(self) -> Path:
-        """Take the newest period, or begin one where that is full or old. Return it."""
+        """Return the period to write to: the newest one, or a new one where that is full or too old."""
         self._looked = time.monotonic()
         periods = _periods_in(self._folder)
         newest = periods[-1] if periods else None
         if newest is None or self._is_over(newest):
-            # Never before the newest, whatever the clock says: the newest is the one that all write to.
+            # Never before the newest, even if the clock was put back: all processes write to the newest by name.
             begin = max(int(time.time() * 1000), int(newest.name) + 1 if newest is not None else 0)
             fresh = self._folder / f"{begin:013d}"
             fresh.mkdir(parents=True, exist_ok=True)
@@ -106,13 +109,13 @@ class LogFiles:
         return self._period_bytes is not None and _size_of(period) > self._period_bytes
 
     def _delete_old(self, periods: list[Path]) -> None:
-        """Delete periods that are over the bounds: all that is in them is older than the begin of the next one."""
+        """Delete the periods that exceed the bounds. All lines of a period are older than the beginning of the next."""
         now, size = time.time(), 0
         for period, next_period in reversed([*pairwise(periods)]):
             size += _size_of(period)
             is_old = self._max_age is not None and now - int(next_period.name) / 1000 > self._max_age
             if is_old or (self._max_bytes is not None and size > self._max_bytes):
-                shutil.rmtree(period, ignore_errors=True)  # another process may be doing the same
+                shutil.rmtree(period, ignore_errors=True)  # Another process may be deleting it, too.
 
 
 def _periods_in(folder: Path) -> list[Path]:

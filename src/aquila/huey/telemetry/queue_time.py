@@ -1,7 +1,7 @@
-"""How long a task waited in its queue: its message carries when it was put there, by the clock of the storage.
+"""Measures how long a task waited in its queue. Its message carries when it was enqueued, by the clock of the storage.
 
-Hosts may differ in their clocks, and workers may start before they have asked the storage for its own. So a time that
-would be negative is 0.
+The clocks of hosts may differ, and a worker may begin a task before it has asked the storage for its time. So a time
+that would be negative is reported as 0.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ FIELD = "enqueued"
 
 
 def stamp_messages(huey: AquilaHuey) -> None:
-    """Have the messages of a Huey carry when they were enqueued, from now on."""
+    """Make the messages of a Huey carry when they were enqueued, from now on."""
+    # One clock for each Huey, whoever asks for it first: it is never taken away again.
     if huey.queue_clock is None:
         huey.queue_clock = SharedClock(lambda: state_of(huey).now())
 
 
 def queue_seconds(huey: AquilaHuey, task: Task) -> float | None:
-    """Return how long a task that begins now was in the queue; None where its message did not say."""
+    """Return for how many seconds a task that begins now was in the queue. None where its message does not say."""
     since: float | None = getattr(task, "_aquila_enqueued", None)
     if since is None or huey.queue_clock is None:
         return None
@@ -35,7 +36,10 @@ def queue_seconds(huey: AquilaHuey, task: Task) -> float | None:
 
 
 def read_stamp(task: Task, found: Any) -> bool:
-    """Give a task what its message carries. Return whether that is well-formed."""
+    """Set on a task when it was enqueued, from the field of its message. Return whether the field is well-formed.
+
+    ``found`` is the value of the field, None if there is none.
+    """
     if found is None:
         return True
     if type(found) is not float or not math.isfinite(found):

@@ -1,4 +1,4 @@
-"""One ordered log of what happens to tasks: Huey's signals, and the events of the model calls that tasks make.
+"""One ordered log of what happens to tasks: the signals of Huey, and the events of the model calls that tasks make.
 
 ::
 
@@ -11,9 +11,9 @@
     for record in log.read(result.id):
         ...
 
-The records of one attempt are in order within a process. Records of several processes are sorted by their clocks. With
-a folder each process appends every record at once to a file, so a worker that is killed loses none, and a forked worker
-needs no handler at its end.
+Within a process, the records of one attempt are in order. Records of several processes are sorted by their clocks. With
+a folder, each process appends every record to a file at once. So a worker that is killed loses no record, and a forked
+worker has nothing to do at its end.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from aquila.response import Response
 
 Receiver: TypeAlias = Callable[["TaskLogEntry"], Any]
 
-_MAX_COUNTERS = 10_000  # Attempts whose next number is remembered.
+_MAX_COUNTERS = 10_000  # Attempts whose next number is remembered. More than any process executes at once.
 
 _ENDS = (
     signals.SIGNAL_COMPLETE,
@@ -69,9 +69,9 @@ class TaskLogEntry:
       ``chunk``, ``tool_call``, ``tool_result``, ``retry``, ``request_stop``, ``call_stop``).
     - ``seq``: counts from 0 within an attempt and a process.
     - ``at``: the time, in seconds since the epoch.
-    - ``data``: plain data about what happened. ``executing`` has ``waited``, the seconds in the queue since the task
-      was last put there, if a process with a log did that; the signal that ends an execution has ``seconds``, its run
-      time. ``call_start`` has the ``metadata`` of the call, if it was given any.
+    - ``data``: plain data about what happened. ``executing`` has ``waited``: for how many seconds the task was in the
+      queue, if a process with a log has enqueued it. The signal that ends an execution has ``seconds``, its run time.
+      ``call_start`` has the ``metadata`` of the call, if there is any.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, TaskLog
@@ -107,12 +107,12 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":"
 class TaskLog:
     """The log of the tasks of one Huey, in this process and in others that have the same folder.
 
-    - ``folder`` keeps the records in files, for all processes, on a local disk. Without it they are in the memory of
-      this process.
-    - ``keep`` is the number of records that are kept in memory.
-    - ``max_bytes`` and ``max_age`` bound what is kept in files, give or take an eighth: the oldest go first. None
-      bounds nothing.
-    - ``content=True`` puts the text of answers into the records. Otherwise they hold only its length.
+    - ``folder``: a folder on a local disk, in which all processes keep their records. Without one the records are in
+      the memory of this process.
+    - ``keep``: how many records are kept in memory.
+    - ``content``: whether records have the text of answers. Otherwise they have only its length.
+    - ``max_bytes``, ``max_age``: bound the size and the age of the files, give or take an eighth; the oldest are
+      removed first. None is no bound.
 
     Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
     """
@@ -132,26 +132,31 @@ class TaskLog:
         self._huey = huey
         self._content = content
         self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
+        # The log owns all of these. They live until it is garbage, also after `close`: what was logged stays readable.
         self._records: deque[TaskLogEntry] = deque(maxlen=keep)
         self._receivers: list[Receiver] = []
-        # The next number of each attempt. The oldest go first: an attempt that ended needs none.
+        # The next number of each attempt. Too many are dropped from the front, where those of ended attempts are: each
+        # record moves its attempt to the end.
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
-        # Numbers are given and records stored in one step. Reentrant: a receiver may make a model call.
+        # A record gets its number and is stored in one step. Reentrant, because a receiver may make a model call.
         self._lock = threading.RLock()
         stamp_messages(huey)
         huey.signal()(self._log_signal)
         self._plugin = plugins.register(_ModelCallPlugin(self))
 
     def receiver(self, function: Receiver) -> Receiver:
-        """Call a function with every record of this process, in order, in the thread of the task. Return the function.
+        """Call ``function`` with every record of this process, and return it, so that it serves as a decorator.
 
-        An exception in it is logged, and the task goes on.
+        It is called in order, in the thread of the task. An exception in it is logged, and the task goes on.
         """
         self._receivers.append(function)
         return function
 
     def read(self, task_id: str | None = None, attempt: int | None = None) -> list[TaskLogEntry]:
-        """Return the records in order, of one task or of all, of one attempt or of all."""
+        """Return the records in order.
+
+        ``task_id`` and ``attempt`` (from 1) choose those of one task and of one attempt. None chooses all.
+        """
         found: Iterable[TaskLogEntry] = (
             self._records.copy() if self._files is None else _read_records(self._files, task_id)
         )
@@ -162,7 +167,8 @@ class TaskLog:
         times: list[float] = []
         latest: dict[tuple[str, int, int], float] = {}
         for record in records:
-            # Clocks may be set back: within an attempt and process the count decides, and only beyond it the clock.
+            # A clock may be put back. So within an attempt and a process the number decides, and a record is never
+            # sorted before the one that precedes it.
             key = (record.task_id, record.attempt, record.pid)
             latest[key] = max(latest.get(key, record.at), record.at)
             times.append(latest[key])
@@ -170,7 +176,7 @@ class TaskLog:
         return [records[number] for number in order]
 
     def close(self) -> None:
-        """Stop logging."""
+        """Stop logging, and close the files. ``read`` still works."""
         self._huey.disconnect_signal(self._log_signal)
         plugins.unregister(self._plugin)
         with self._lock:
@@ -178,9 +184,13 @@ class TaskLog:
                 self._files.close()
 
     def add_entry(self, task: Task, source: Literal["huey", "aquila"], name: str, data: Mapping[str, Any]) -> None:
-        """Add a record to the log."""
+        """Add a record about a task to the log, and pass it to the receivers.
+
+        ``source``, ``name`` and ``data`` are those of ``TaskLogEntry``. Raises ``OSError`` where a file cannot be
+        written.
+        """
         attempt = attempt_of(task)
-        with self._lock:  # The receivers within it: they too get the records in order.
+        with self._lock:  # Also around the receivers, because they get the records in order, too.
             seq = self._counts.pop((task.id, attempt), 0)
             self._counts[task.id, attempt] = seq + 1
             if len(self._counts) > _MAX_COUNTERS:
@@ -195,13 +205,13 @@ class TaskLog:
                     plugins.logger.exception("a receiver of the task log failed")
 
     def add_call_entry(self, name: str, **data: Any) -> None:
-        """Add a record about a model call to the log, if a task of this Huey makes the call."""
+        """Add a record about a model call to the log, if the call is made in a task of this Huey."""
         current = current_task_or_none()
         if current is not None and current.huey is self._huey:
             self.add_entry(current.task, "aquila", name, data)
 
     def describe_text(self, text: str) -> dict[str, Any]:
-        """Return what a record says about a piece of an answer."""
+        """Return what a record has of a piece of an answer: its text, or only its length. See ``content``."""
         return {"text": text} if self._content else {"characters": len(text)}
 
     def _log_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
@@ -287,7 +297,7 @@ class _ModelCallPlugin:
 
 
 def _metadata_without_secrets(call: CallInfo) -> Any:
-    """Return the metadata of a call as JSON has it: it may lie in a file."""
+    """Return the metadata of a call as JSON, without secrets, because it may be written to a file."""
     return json.loads(redact_json(json.dumps(dict(call.metadata), ensure_ascii=False, default=str)))
 
 

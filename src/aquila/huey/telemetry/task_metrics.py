@@ -1,4 +1,4 @@
-"""OpenTelemetry metrics of a queue: how much waits, runs, ends and how, and how long that takes.
+"""OpenTelemetry metrics of a queue: how many tasks wait, run and end, how they end, and how long they take.
 
 ::
 
@@ -9,7 +9,7 @@
     aquila.register(OpenTelemetry())    # the calls
     TaskMetrics(huey)                   # the queue, where the Huey is made
 
-Names are those of the semantic conventions for messaging where there are any, and begin with ``aquila.`` elsewhere.
+Names are those of the semantic conventions for messaging where these have one. Others begin with ``aquila.``.
 """
 
 from __future__ import annotations
@@ -42,19 +42,22 @@ _OUTCOMES = {
     signals.SIGNAL_RATE_LIMITED: "rate_limited",
     signals.SIGNAL_INTERRUPTED: "interrupted",
 }
-"""How an execution ends, by the last of these signals: one that fails and is retried gives two."""
+"""The outcome of an execution, by its last signal: an execution that fails and is retried sends two of them."""
 _WITHOUT_EXECUTION = {signals.SIGNAL_REVOKED: "revoked", signals.SIGNAL_EXPIRED: "expired"}
 
-# The conventions' own bounds end at 10 seconds; a model may take minutes, and a queue hours.
+# The bounds of the conventions end at 10 seconds, but a model may take minutes, and a queue hours.
 _SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600]
 
 
 class TaskMetrics:
-    """Measures the queue and the tasks of a Huey. ``meter_provider`` is the global one by default.
+    """Measures the queue and the tasks of a Huey.
 
-    ``observe_queue=False`` leaves out the number of tasks that wait. Each process that has a ``TaskMetrics`` reports
-    it, so with many take the largest and not the sum, or let one report it. Raises ``MissingDependency`` without
-    OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+    - ``huey``: a Huey of ``aquila.huey``, or one that was given to ``instrument``.
+    - ``meter_provider``: the global one by default.
+    - ``observe_queue``: whether this process reports how many tasks wait. Every process that does reports the same
+      number: take the greatest and not the sum, or let only one process report it.
+
+    Raises ``MissingDependency`` without OpenTelemetry, and ``ConfigError`` for a Huey that was not instrumented.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, TaskMetrics
@@ -104,7 +107,7 @@ class TaskMetrics:
                     description=description,
                 )
         stamp_messages(huey)
-        huey.signal()(self._hear)
+        huey.signal()(self._note_signal)
         huey.around_tasks = (*huey.around_tasks, self._measure)
 
     def _about(self, task: Task | None = None, operation: str = "") -> dict[str, Any]:
@@ -115,13 +118,13 @@ class TaskMetrics:
             about["aquila.task.name"] = f"{type(task).__module__}.{task.name}"
         return about
 
-    def _hear(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+    def _note_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
         if signal == signals.SIGNAL_ENQUEUED:
             self._sent.add(1, self._about(task, "enqueue"))
         elif signal == signals.SIGNAL_EXECUTING:
             self._consumed.add(1, self._about(task, "process"))
         elif signal in _OUTCOMES:
-            task._aquila_outcome = _OUTCOMES[signal]
+            task._aquila_outcome = _OUTCOMES[signal]  # The last signal wins. `_measure` reads it at the end.
         elif signal in _WITHOUT_EXECUTION:
             self._ended.add(1, {**self._about(task), "aquila.task.outcome": _WITHOUT_EXECUTION[signal]})
 
@@ -132,6 +135,8 @@ class TaskMetrics:
         waited = queue_seconds(self._huey, task)
         if waited is not None:
             self._queue_time.record(waited, about)
+        # Set anew, because a retry within one process may be the same object. "interrupted" stays where the execution
+        # ends without a signal.
         task._aquila_error, task._aquila_outcome = None, "interrupted"
         self._running.add(1, about)
         try:

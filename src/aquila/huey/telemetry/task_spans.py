@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 
 class TaskSpans:
-    """Opens a span ``process <task>`` for each task of a Huey. ``tracer_provider`` is the global one by default.
+    """Opens a span ``process <task>`` for each execution of a task of a Huey.
 
-    Raises ``MissingDependency`` without OpenTelemetry, ``ConfigError`` for a Huey that was not instrumented.
+    ``huey`` is a Huey of ``aquila.huey``, or one that was given to ``instrument``. ``tracer_provider`` is the global
+    one by default. Raises ``MissingDependency`` without OpenTelemetry, and ``ConfigError`` for a Huey that was not
+    instrumented.
 
     Examples:
         >>> from aquila.huey import MemoryHuey, TaskSpans
@@ -56,6 +58,7 @@ class TaskSpans:
         kind = self._trace.SpanKind.CONSUMER
         with self._tracer.start_as_current_span(f"process {current.name}", kind=kind, attributes=attributes) as span:
             yield
+            # Huey catches the errors of a task, so none comes through the `yield`; `record_outcome` has noted it.
             error = getattr(current.task, "_aquila_error", None)
             if error is not None:
                 span.set_attribute("error.type", type(error).__name__)
