@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,36 @@ def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
         return {name for name, value in values.items() if os.environ.get(name) == value}
     names, wanted = _encoded_names(tuple(values)), _encoded_names(tuple(values.values()))
     return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
+
+
+_put_raw = getattr(sys.modules.get(os.name), "putenv", None)
+_unset_raw = getattr(sys.modules.get(os.name), "unsetenv", None)
+
+
+def set_own_variables(values: Mapping[str, str]) -> None:
+    """Set variables of Aquila's own, such as dummies, past what notes the variables that programs set.
+
+    As ``os.environ`` does it, for values that every test gets anew: without encoding each name and value again.
+    """
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix" or _put_raw is None:
+        os.environ.update(values)
+        return
+    for raw, value in zip(_encoded_names(tuple(values)), map(os.fsencode, values.values()), strict=True):
+        _put_raw(raw, value)
+        inner[raw] = value
+
+
+def unset_own_variables(names: Iterable[str]) -> None:
+    """Undo ``set_own_variables``. Names that are not set are left alone."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix" or _unset_raw is None:
+        for name in names:
+            os.environ.pop(name, None)
+        return
+    for raw in _encoded_names(tuple(names)):
+        if inner.pop(raw, None) is not None:
+            _unset_raw(raw)
 
 
 CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")

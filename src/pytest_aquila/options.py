@@ -297,6 +297,8 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     cassette: str | None = None
     # In one pass: each test comes by here twice.
     markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
+    if not markers:
+        return None, {}
     is_live = any(marker.name == LIVE for marker in markers)
     if is_live and any(marker.name == MARKER for marker in markers):
         raise errors.ConfigError(

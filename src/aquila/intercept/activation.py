@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from aquila.config import set_own_variables, unset_own_variables
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.import_hooks import ImportHooks
@@ -206,11 +207,11 @@ class Interception:
         scopes = self._scopes_of(run)
         if scopes:
             innermost = scopes[-1] if _are_nested(scopes) else None
-            os.environ[child_processes.VARIABLE] = child_processes.describe_run(innermost)
+            set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
         elif (inherited := self._inherited.get(run)) is None:
-            os.environ.pop(child_processes.VARIABLE, None)
+            unset_own_variables((child_processes.VARIABLE,))
         else:
-            os.environ[child_processes.VARIABLE] = inherited
+            set_own_variables({child_processes.VARIABLE: inherited})
 
     def _adjust_keys(self) -> None:
         """Show a dummy for each key that nothing needs now."""

@@ -14,7 +14,15 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 
-from aquila.config import DUMMY_KEY, Settings, find_missing_variables, find_variables_set_to, read_environment
+from aquila.config import (
+    DUMMY_KEY,
+    Settings,
+    find_missing_variables,
+    find_variables_set_to,
+    read_environment,
+    set_own_variables,
+    unset_own_variables,
+)
 from aquila.intercept import provider_keys
 from aquila.recording import runtime
 
@@ -149,21 +157,18 @@ class DummyKeys:
         self._replaced.update(replaced)
         if any(value is not None for value, _ in replaced.values()):
             self._tell_hidden()  # first: in no thread may a key be gone from the environment and not be known as hidden
-        for name, (_, dummy) in replaced.items():
-            os.environ[name] = dummy
+        set_own_variables({name: dummy for name, (_, dummy) in replaced.items()})
 
     def _restore(self, names: Iterable[str]) -> None:
         was_hidden = False
         replaced = {name: self._replaced.pop(name) for name in names}
         # All at once: a block outside a run of tests shows dozens, and to read one takes as long as to set it.
         untouched = find_variables_set_to({name: dummy for name, (_, dummy) in replaced.items()})
+        unset_own_variables([name for name, (value, _) in replaced.items() if value is None and name in untouched])
         for name, (value, _) in replaced.items():
             was_hidden = was_hidden or value is not None
-            if name in untouched:
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            if value is not None and name in untouched:
+                os.environ[name] = value
         if was_hidden:
             self._tell_hidden()
 

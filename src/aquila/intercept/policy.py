@@ -63,7 +63,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
         return None
     scope, problem = _find_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
-    listed = settings.side_requests, settings.ignore_hosts
+    listed = settings.side_requests, settings.ignore_hosts, settings.loopback
     if scope is None or (host, port) in own_servers() or not _is_plain(method, host, port, path, *listed):
         if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
             raise NoNetwork
@@ -91,14 +91,16 @@ def _is_plain(
     path: str,
     side_rows: tuple[str, ...],
     ignored_hosts: tuple[str, ...],
+    loopback: str,
 ) -> bool:
-    """Whether no table, and neither of these settings, says anything of a request: of nearly all, and they are few.
+    """Whether no table and no setting keeps a request from a cassette. It holds for nearly all, and they are few.
 
     It asks no more than ``find_answering_scope`` does of the others. Remembered, so that a replay asks once for each
     address.
     """
+    stays_here = is_loopback(host) and not (loopback == "all" or (loopback == "models" and is_model_path(path)))
     return not (
-        is_loopback(host)
+        stays_here
         or is_listed(host, port, ignored_hosts)
         or side_requests.is_side_request(method, host, port, path, side_rows)
         or side_requests.is_download(method, host, path, side_rows)

@@ -13,7 +13,7 @@ from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
-from aquila.plugins import plugin_manager
+from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import runtime
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -86,7 +86,9 @@ class RedactorCache:
         """
         later = _SecretsSet(runtime.set_variables().count)  # first: what is set meanwhile is not overlooked
         secrets = self.find_secrets()
-        extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
+        extra: tuple[Any, ...] = ()
+        if has_listeners("aquila_redactors"):
+            extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
         known_fingerprints = tuple(runtime.machine_keys().fingerprints)
         if known_fingerprints:
             extra = (fingerprints.FingerprintRule(known_fingerprints), *extra)
