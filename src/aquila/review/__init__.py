@@ -1,6 +1,7 @@
-"""A review of recordings that wait beside their cassettes: what is proposed, what was decided, and doing it.
+"""Reviews of recordings that wait beside their cassettes: the proposals, the decisions, and applying them.
 
-``alignment.py`` says which recording of a pending file stands for which of its cassette; begin there. ``proposals.py``
-makes questions of them, ``decisions.py`` keeps the answers, and ``applying.py`` writes the files. ``reviewing.py`` is
-what a terminal or a page talks to, ``views.py`` what both show. Nothing here prints or asks.
+``alignment.py`` matches the recordings of a pending file with those of its cassette; begin there. ``proposals.py``
+turns the differences into questions, ``decisions.py`` keeps the answers, and ``applying.py`` writes the files.
+``reviewing.py`` is the interface for a terminal or a page, and ``views.py`` what both show. Nothing here prints or
+asks.
 """

@@ -1,7 +1,7 @@
-"""Which recordings of two versions of a cassette stand for each other, and versions between the two.
+"""Matches the recordings of two versions of a cassette, and builds versions between the two.
 
-A version is never made of the positions of recordings, which shift when one is added or left out: what was decided of
-some of them leaves the others as they were.
+A version is never built from positions of recordings, which shift when one is added or left out. So a decision about
+one recording leaves the others unchanged.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 
 _CANDIDATES = 4
-_LIKE = 25.0
-"""Requests that differ by more than this (see ``weigh_differences``) are not one request that changed."""
+_GREATEST_DIFFERENCE = 25.0
+"""Two requests that differ by more than this (see ``weigh_differences``) are not versions of one request."""
 _MOST_PAIRED = 400
-"""Requests without a partner that are searched for one. More of them are a new cassette, and the search is long."""
+"""If more requests than this have no partner, none is searched: it is a new cassette, and the search would be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recording in both versions, or in one of them. ``was`` and ``now`` are its numbers there, from 0.
+    """A recording in both versions or in one. ``was`` and ``now`` are its numbers in the old and new version, from 0.
 
-    ``same_request`` says that both have one key.
+    ``same_request``: the requests of both versions have the same key.
     """
 
     was: int | None
@@ -38,7 +38,7 @@ class Row:
 
 
 def digest_interaction(interaction: Interaction) -> str:
-    """Return what is equal for recordings that are equal in everything."""
+    """Return a digest of everything in a recording."""
     request, response = interaction.request, interaction.response
     digest = hashlib.blake2b(digest_size=16)
     for part in (
@@ -55,7 +55,7 @@ def digest_interaction(interaction: Interaction) -> str:
 
 
 def digest_answer(interaction: Interaction) -> str:
-    """Return what is equal for recordings whose answers came over the wire as the same bytes."""
+    """Return a digest of an answer's status, end and bytes, whatever its chunks and times are."""
     response = interaction.response
     digest = hashlib.blake2b(repr((response.status, response.end, response.error)).encode(), digest_size=16)
     for chunk in response.chunks:
@@ -66,10 +66,10 @@ def digest_answer(interaction: Interaction) -> str:
 def align_recordings(
     stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str], rules: MatchRules
 ) -> list[Row]:
-    """Return a row for each recording of both versions: those of ``pending`` in their order, then what it lacks.
+    """Return a row for each recording of both versions: those of ``pending`` in order, then those that it lacks.
 
-    Recordings of one key are compared in their order, and those whose answers are the same stand for each other. A
-    request that only ``pending`` has stands for the most similar one that only ``stored`` has, if any is similar.
+    Recordings with the same key are matched in order, equal answers first. A request that only ``pending`` has is
+    matched with the most similar one that only ``stored`` has, if any is similar enough.
     """
     partners = _pair_by_key(stored, pending, key_of)
     paired = dict(partners)
@@ -89,7 +89,7 @@ def align_recordings(
 
 
 def _pair_by_key(stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str]) -> dict[int, int]:
-    """Return the number in ``stored`` of each recording of ``pending`` that has one of the same request."""
+    """Return numbers of recordings in ``pending``, each with the number of its match in ``stored`` by key."""
     by_key: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for which, cassette in enumerate((stored, pending)):
         for number, interaction in enumerate(cassette.interactions):
@@ -106,14 +106,14 @@ def _pair_by_key(stored: Cassette, pending: Cassette, key_of: Callable[[Recorded
 
 
 def _find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
-    """Return the one of the recordings ``rest`` whose request is most like that of ``interaction``, if any is."""
+    """Return the number in ``rest`` whose request is most similar to that of ``interaction``, or None."""
     rules = rules.with_origin() if rules.compares_origin else rules
     now = canonical_request(interaction.request, rules)
     best: tuple[float, int] | None = None
     recordings = [stored.interactions[number] for number in rest]
     for position in find_nearest_recordings(interaction.request, recordings, _CANDIDATES):
         weight = weigh_differences(find_differences(canonical_request(recordings[position].request, rules), now))
-        if weight <= _LIKE and (best is None or weight < best[0]):
+        if weight <= _GREATEST_DIFFERENCE and (best is None or weight < best[0]):
             best = weight, rest[position]
     return best[1] if best is not None else None
 
@@ -125,10 +125,10 @@ def choose_versions(
     takes_new: Mapping[Row, bool | None],
     key_of: Callable[[RecordedRequest], str],
 ) -> tuple[Cassette, Cassette]:
-    """Return the cassette after some decisions, and what still waits beside it.
+    """Return the cassette after some decisions, and the pending cassette that remains beside it.
 
-    ``takes_new`` says of a row whether ``pending`` is right (True), or ``stored`` (False); of one that is not decided
-    (None) the cassette keeps what it has, and the pending file too. ``key_of`` gives a request its key.
+    ``takes_new`` says for each row whether the recording of ``pending`` is accepted (True) or rejected (False). For an
+    undecided row (None) both files keep what they have. ``key_of`` returns the key of a request.
     """
     if all(takes_new[row] for row in rows):
         return pending, pending
@@ -142,7 +142,7 @@ def choose_versions(
 
 
 class _Side:
-    """The rows that one of two versions has, in its order, and the keys of their requests there."""
+    """The rows of one of the two versions, in its order, with the keys of their requests there."""
 
     def __init__(
         self, side: str, cassette: Cassette, rows: Sequence[Row], key_of: Callable[[RecordedRequest], str]
@@ -154,7 +154,7 @@ class _Side:
         self.is_pending = side == "now"
 
     def group_by_key(self) -> list[list[Row]]:
-        """Return for each row those of its key, in order."""
+        """Return for each row all rows with the same key, in order."""
         groups: dict[str, list[Row]] = defaultdict(list)
         keys = [self._key_of(request) for request in self._requests]
         for key, row in zip(keys, self.rows, strict=True):
@@ -163,12 +163,12 @@ class _Side:
 
 
 def _order_rows(base: _Side, other: _Side, takes_new: Mapping[Row, bool]) -> list[Row]:
-    """Put rows of ``other`` into those of ``base``: those that only it has, or that have another key there.
+    """Insert into the rows of ``base`` those that only ``other`` has, or that have another key there.
 
-    Each that is wanted comes behind the row that it follows there. Those of one key stay in the order of ``other``
-    among each other, whatever else stands between them.
+    Each inserted row comes behind the row that it follows in ``other``. Rows with the same key keep the order of
+    ``other`` among each other, because a key's recordings are played in order.
     """
-    # A request that changed may have the key of others: it takes its place among these, and not where it was.
+    # A changed request may have the key of other rows now, so it is removed and inserted again at its place among them.
     ordered = [row for row in base.rows if row.same_request or takes_new[row] != other.is_pending]
     known = set(ordered)
     wanted = {row for row in other.rows if row not in known and takes_new[row] == other.is_pending}

@@ -1,6 +1,6 @@
-"""Writes what was decided into a cassette, and what is still open into its pending file; and takes the last one back.
+"""Writes decisions into a cassette and what is still open into its pending file, and can take the last one back.
 
-The cassette is written before its pending file, and a note of both before either (see ``unfinished``).
+Before either file is written, a note of both is (see ``unfinished``); then the cassette, then its pending file.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _BEFORE = ".before.json"
 
 
 class ChangedMeanwhile(Exception):
-    """A cassette, or its pending file, is not what was reviewed."""
+    """A cassette or its pending file has changed since it was reviewed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one cassette: how many proposals were accepted and rejected, and how many still wait."""
+    """The result for one cassette: how many proposals were accepted and rejected, and how many are left."""
 
     accepted: int
     rejected: int
@@ -53,10 +53,10 @@ def apply_choices(
     *,
     name: str,
 ) -> Applied:
-    """Accept (True) and reject (False) the proposals of a pending file by their ids; others keep waiting.
+    """Accept (True) and reject (False) proposals of a pending file, by their ids; the others keep waiting.
 
-    Raises ``ChangedMeanwhile`` where one of them is not proposed any more, and ``CassetteError`` for what cannot be
-    read or written. All files are then as they were.
+    Raises ``ChangedMeanwhile`` if one of them is not proposed any more, and ``CassetteError`` for a file that cannot be
+    read or written. All files are then unchanged.
     """
     path = cassette_files.cassette_of_pending(pending)
     decided: list[tuple[Cassette, Applied]] = []
@@ -69,7 +69,8 @@ def apply_choices(
         return after
 
     def change_pending(now: Cassette) -> Cassette:
-        if now != waiting:  # somebody wrote it without its lock; what was accepted is none of its questions any more
+        # Another program wrote it without its lock, so the decisions may be about other recordings.
+        if now != waiting:
             raise ChangedMeanwhile(f"{pending} was recorded again")
         return decided[0][0]
 
@@ -83,19 +84,19 @@ def apply_choices(
             _revert(path, pending, before[path], error)
             forget_note(pending, root)
             raise
-        with contextlib.suppress(AquilaError):  # decisions about questions that are gone have no effect
+        with contextlib.suppress(AquilaError):  # a decision file that is left has no effect: its questions are gone
             DecisionFile(pending, root).write([])
         forget_note(pending, root)
         applied = decided[0][1]
         if applied.left:
             with contextlib.suppress(OSError):
-                os.utime(pending)  # what is older than its cassette counts as out of date
+                os.utime(pending)  # a pending file that is older than its cassette would count as out of date
         _keep_before(root, pending, before)
     return applied
 
 
 def _revert(path: Path, pending: Path, before: bytes | None, error: Exception) -> None:
-    """Let a cassette be as it was before its pending file could not be written. The note stays if that fails too."""
+    """Restore a cassette whose pending file could not be written. If that fails, too, the note stays."""
     try:
         if _read(path) != before:
             _put_back(path, before)
@@ -116,12 +117,12 @@ def _decide(
     known = {each.id for each in found.proposals}
     if not choices.keys() <= known:
         raise ChangedMeanwhile("it is not what was reviewed any more")
-    takes_new: dict[Any, bool | None] = dict.fromkeys(found.rows, True)  # what is the same in both
+    takes_new: dict[Any, bool | None] = dict.fromkeys(found.rows, True)  # rows without a proposal are equal in both
     takes_new |= {each.row: choices.get(each.id) for each in found.proposals}
     after, later = choose_versions(stored, waiting, found.rows, takes_new, key_of)
     accepted = sum(choices.values())
     applied = Applied(accepted, len(choices) - accepted, len(known) - len(choices))
-    # A different order is no question: where nothing else is left to decide, the pending file is removed.
+    # A different order alone is not proposed, so without open proposals the pending file is removed.
     return after if accepted else stored, later if applied.left else Cassette(), applied
 
 
@@ -157,7 +158,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def forget_before(roots: Sequence[Path]) -> None:
-    """Forget what files were before: what was applied in some cassette folders cannot be taken back any more."""
+    """Delete the earlier versions of files in these cassette folders; their last review cannot be taken back then."""
     for root in roots:
         for place in (root / WORK_FOLDER).glob(f"*{_BEFORE}"):
             with contextlib.suppress(OSError):
@@ -165,7 +166,7 @@ def forget_before(roots: Sequence[Path]) -> None:
 
 
 def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None]) -> None:
-    """Keep what files were before, to be put back. On a disk that is full nothing can be taken back."""
+    """Keep earlier versions of files for ``take_back``. If the disk is full, the review cannot be taken back."""
     rows = []
     for path, data in before.items():
         now = _digest(_read(path))
@@ -177,7 +178,7 @@ def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None])
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
-    """Let a file have a content again, or be gone. Raises ``OSError``."""
+    """Restore a file's content, or delete it if it did not exist. Raises ``OSError``."""
     if before is None:
         path.unlink(missing_ok=True)
     else:
@@ -189,7 +190,7 @@ def _digest(data: bytes | None) -> str | None:
 
 
 class _KeptFile(NamedTuple):
-    """A file, what it was before (None if it was not there), and the digest of what a review made of it."""
+    """A file, its content ``before`` a review (None if it did not exist), and the digest of its content after it."""
 
     path: Path
     before: bytes | None
@@ -197,9 +198,10 @@ class _KeptFile(NamedTuple):
 
 
 def _read_before(root: Path) -> dict[Path, list[_KeptFile]]:
-    """Return what is kept, by the files that keep it.
+    """Return the kept versions, by the files that hold them.
 
-    What cannot be read cannot be put back, and what is no cassette of the folder was put there by somebody else.
+    Unreadable files are left out, and so are files with a path that is no cassette of the folder: a stranger wrote
+    them.
     """
     found: dict[Path, list[_KeptFile]] = {}
     for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
@@ -216,9 +218,10 @@ def _read_before(root: Path) -> dict[Path, list[_KeptFile]]:
 
 
 def take_back(root: Path) -> list[Path]:
-    """Put back what files were before the last review of a cassette folder, and return them.
+    """Restore the files that the last review of a cassette folder wrote, and return their paths.
 
-    Raises ``CassetteError`` if one of them has changed since: nothing is put back then, unless it changes just now.
+    Raises ``CassetteError`` if one of them has changed since. Nothing is restored then, unless it changes at this
+    moment.
     """
     kept = _read_before(root)
     for row in [row for rows in kept.values() for row in rows]:
@@ -227,7 +230,7 @@ def take_back(root: Path) -> list[Path]:
     returned: list[Path] = []
     for place, rows in kept.items():
         with hold_cassette_locks([row.path for row in rows], root):
-            for row in rows:  # looked at again, now that no run writes either
+            for row in rows:  # checked again under the locks, because a run may have written since the first check
                 _check_unchanged(row, returned)
             for row in rows:
                 try:
@@ -242,7 +245,7 @@ def take_back(root: Path) -> list[Path]:
 
 
 def _check_unchanged(row: _KeptFile, returned: Sequence[Path] = ()) -> None:
-    """Raise ``CassetteError`` for a file that is not what the review made of it, and not what it was before."""
+    """Raise ``CassetteError`` for a file that has neither its content after the review nor that before it."""
     if _digest(_read(row.path)) not in (row.now, _digest(row.before)):
         others = ", ".join(map(str, returned))
         so = f"it was not taken back, as these were: {others}" if returned else "nothing was taken back"
@@ -250,7 +253,7 @@ def _check_unchanged(row: _KeptFile, returned: Sequence[Path] = ()) -> None:
 
 
 def _check_bodies(path: Path, before: bytes | None) -> None:
-    """Raise ``CassetteError`` for a version whose large bodies are gone."""
+    """Raise ``CassetteError`` if the files of large bodies in the earlier version do not exist any more."""
     if before is not None:
         try:
             large_bodies.check_bodies(cassette_files.read_version(before, path, source=str(path)))

@@ -1,6 +1,6 @@
-"""Which proposals belong to one conversation: a request names an id that another recording of it has given.
+"""Finds the proposals of one conversation, in which a request names an id from the answer of another recording.
 
-To accept one of them alone would leave a request in the cassette that names what nothing gives.
+Accepting one of them alone would leave a request in the cassette that names an id which no answer contains.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from aquila.review.alignment import Row
 
 
 def find_chains(rows: Sequence[Row], stored: Cassette, pending: Cassette) -> list[int]:
-    """Return for each row a number that is equal for those of one conversation: the place of its first.
+    """Return for each row the index of the first row of its conversation.
 
-    Links count on both sides: a recording that would vanish belongs to those that take the place of its companions.
+    Links in both versions count: a recording that would vanish belongs to those that replace the rest of its
+    conversation.
     """
     links: dict[Hashable, list[int]] = defaultdict(list)
     for side, cassette, places in (
@@ -27,6 +28,7 @@ def find_chains(rows: Sequence[Row], stored: Cassette, pending: Cassette) -> lis
         for number, link in ids.links_of(set(ids.values())):
             if number in places:
                 links[side, link].append(places[number])
+    # Union-find with path halving: each row points towards the first row of its conversation.
     first = list(range(len(rows)))
 
     def find(at: int) -> int:

@@ -1,7 +1,7 @@
-"""What was decided in a review, kept in the folder of journals and locks until it is done: so it outlives its process.
+"""The decisions of a review, kept on disk until they are applied, so that they survive the process.
 
-Each cassette has a file of its own, which is replaced as a whole whenever something is decided. Who reviews holds a
-lock in each cassette folder.
+Each cassette has its own file in the work folder, which is replaced as a whole after each decision. A review holds a
+lock in each of its cassette folders.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SUFFIX = ".review.json"
 
 
 class Decision(NamedTuple):
-    """What was decided of a proposal. Those of one ``step`` were decided by one key, and are undone by one."""
+    """A decision about one proposal. Decisions with the same ``step`` were made together, and are undone together."""
 
     step: int
     proposal: str
@@ -52,12 +52,15 @@ class DecisionFile:
 
     @property
     def path(self) -> Path:
-        """Where they are kept."""
+        """The file that holds the decisions; it need not exist."""
         name = hashlib.sha256(os.fsencode(self.pending.relative_to(self.root))).hexdigest()[:16]
         return self.root / WORK_FOLDER / f"{name}{_SUFFIX}"
 
     def read(self) -> list[Decision]:
-        """Return what was decided, in order. What cannot be read was not: the questions are asked again."""
+        """Return the decisions in order.
+
+        A file that cannot be read counts as empty, and its questions are asked again.
+        """
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             stored = json.loads(read_regular(self.path, most=_LARGEST))
             if stored["version"] == _VERSION:
@@ -66,7 +69,7 @@ class DecisionFile:
         return []
 
     def write(self, decisions: Sequence[Decision]) -> None:
-        """Keep decisions in the place of all others. Raises ``CassetteWriteError``."""
+        """Replace all decisions by these. Raises ``CassetteWriteError``."""
         try:
             if not decisions:
                 self.path.unlink(missing_ok=True)
@@ -81,7 +84,7 @@ class DecisionFile:
 
 
 def forget_gone(roots: Iterable[Path]) -> None:
-    """Forget what was decided about pending files that are gone."""
+    """Delete the decisions about pending files that do not exist any more."""
     for root in set(roots):
         for path in (root / WORK_FOLDER).glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
@@ -91,12 +94,13 @@ def forget_gone(roots: Iterable[Path]) -> None:
 
 @contextlib.contextmanager
 def hold_reviews(roots: Iterable[Path], *, intent: str = "") -> Iterator[None]:
-    """Let nobody else review the cassettes of some folders within the block, or change what waits beside them.
+    """Hold the review locks of some cassette folders for a block, so that nobody else reviews there.
 
-    ``intent`` says what is not done if somebody does, such as ``accepted``. Raises ``CassetteError`` that names who
-    does, and ``CassetteWriteError`` for a folder that cannot be written.
+    ``intent``: the action that fails if somebody does, such as ``accepted``, for the message. Raises ``CassetteError``,
+    which names who reviews, and ``CassetteWriteError`` for a folder that cannot be written.
     """
     with contextlib.ExitStack() as stack:
+        # In one order for all, so that two reviews of the same folders cannot each hold a lock that the other needs.
         for root in sorted(set(roots)):
             stack.enter_context(_hold_review(root, f"nothing was {intent}: " if intent else ""))
         yield

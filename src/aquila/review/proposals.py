@@ -1,4 +1,4 @@
-"""What a pending file proposes to its cassette: one question for each recording that would change."""
+"""The proposals of a pending file: one question for each recording of the cassette that would change."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from aquila.review.chains import find_chains
 from aquila.verifying.answers import read_answer_text, read_values
 
 Kind: TypeAlias = Literal["new", "prompt", "answer", "details", "gone"]
-"""A request that the cassette lacks; one that changed; another answer to the same request; only times, ids or header
-fields; a recording that would vanish."""
+"""A request that the cassette lacks; a changed request; another answer to the same request; only times, ids or header
+fields differ; a recording that would vanish."""
 
 KINDS: tuple[Kind, ...] = ("new", "prompt", "answer", "details", "gone")
 
@@ -30,19 +30,19 @@ _INDEX = re.compile(r"\[-?\d+\]")
 _NEW_EACH_TIME = re.compile(
     r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
 )
-"""Fields of answers that differ whenever the same is said again."""
-_SAID_BY_EACH_EVENT = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status)$")
-"""Every event of a stream names these: so often or once is the same."""
+"""Names of fields with values that differ even between two equal answers."""
+_REPEATED_BY_EVENTS = re.compile(r"\.(?:model|object|type|role|service_tier|provider|name|status)$")
+"""Fields that each event of a stream repeats, so the number of repetitions does not count."""
 _DEEPEST = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One recording that would change. ``was`` is missing if it is new, ``now`` if it would vanish.
+    """One recording that would change. ``was`` is None if it is new, ``now`` if it would vanish.
 
-    ``id`` is made of what they hold, so it is another one when either changes. ``group`` is equal for recordings with
-    the same difference. ``row`` says where both stand, from 0. ``chain`` is equal for recordings of one conversation,
-    which name ids that others of it give; it is empty where no other proposal is of it.
+    ``id`` is a digest of both, so it changes when either does. ``group`` is equal for recordings with the same
+    difference. ``row`` has their numbers, from 0. ``chain`` is equal for recordings of one conversation, whose requests
+    name ids from each other's answers; it is empty if no other proposal belongs to the conversation.
     """
 
     id: str
@@ -61,14 +61,14 @@ class Proposal:
 
     @property
     def shown(self) -> Interaction:
-        """The recording as it would be, else as it was."""
+        """The recording after the change, or before it if it would vanish."""
         both = [each for each in (self.now, self.was) if each is not None]
         return both[0]
 
 
 @dataclass(frozen=True, slots=True)
 class VersionComparison:
-    """Two versions of a cassette: how their recordings stand for each other, and the proposals, in order."""
+    """Two versions of a cassette: the matched recordings, and the proposals in order."""
 
     rows: tuple[Row, ...]
     proposals: tuple[Proposal, ...]
@@ -77,9 +77,10 @@ class VersionComparison:
 def compare_versions(
     stored: Cassette, pending: Cassette, key_of: Callable[[RecordedRequest], str], rules: MatchRules, *, name: str = ""
 ) -> VersionComparison:
-    """Return what ``pending`` proposes to ``stored``. ``name`` of the cassette keeps ids and groups of others apart.
+    """Return the proposals of ``pending`` for ``stored``. ``name``, the cassette's, makes ids and groups unique.
 
-    What would vanish stands where it is in the cassette, and what differs only in times, ids or header fields last.
+    A recording that would vanish stands at its place in the cassette. Those that differ only in times, ids or header
+    fields come last.
     """
     rows = align_recordings(stored, pending, key_of, rules)
     found: list[Proposal] = []
@@ -114,7 +115,7 @@ def _with_chains(found: list[Proposal], rows: list[Row], chains: list[int], name
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
-    """Put the rows that only the cassette has behind those that they follow there."""
+    """Return the rows in the order of the pending file, with those that only the cassette has at their places there."""
     ordered = [row for row in rows if row.now is not None]
     place_of: dict[int | None, int] = {row.was: place for place, row in enumerate(ordered)}
     gone: dict[int, list[Row]] = {}
@@ -131,7 +132,7 @@ def _in_order(rows: list[Row]) -> list[Row]:
 
 
 def classify_change(was: Interaction | None, now: Interaction | None, *, same_request: bool = True) -> Kind:
-    """Say of which kind a change is. ``same_request`` says that both requests have the same key."""
+    """Return the kind of a change. ``same_request``: both requests have the same key."""
     if was is None:
         return "new"
     if now is None:
@@ -145,7 +146,7 @@ def classify_change(was: Interaction | None, now: Interaction | None, *, same_re
 
 
 def says_the_same(one: Interaction, other: Interaction) -> bool:
-    """Say whether two answers differ at most in times, in ids, and in how they were cut into pieces."""
+    """Return whether two answers differ at most in times, in ids, and in how they are cut into chunks."""
     if (frames := (frames_of(one), frames_of(other))) != (None, None):
         said = [None if each is None else _leaves_of(_values_said(each, by_client=False)) for each in frames]
         return said[0] is not None and said[0] == said[1]
@@ -161,7 +162,7 @@ def says_the_same(one: Interaction, other: Interaction) -> bool:
 
 
 def answer_fields(interaction: Interaction) -> dict[str, str]:
-    """Return the fields of an answer by their paths, without those that are new each time."""
+    """Return the fields of an answer by their paths, without those that differ even between equal answers."""
     frames = frames_of(interaction)
     if frames is not None:
         values = list(_values_said(frames, by_client=False))
@@ -185,7 +186,7 @@ def _values_said(frames: list[Frame | Close], *, by_client: bool) -> Iterator[An
 
 
 def _leaves_of(values: Any) -> dict[str, str]:
-    """Return the texts, numbers and truths of JSON values by their paths; those of one path in a row."""
+    """Return the texts, numbers and truth values in JSON values by their paths; all values of one path are joined."""
     found: dict[str, list[str]] = {}
 
     def walk(value: Any, path: str, depth: int) -> None:
@@ -199,7 +200,7 @@ def _leaves_of(values: Any) -> dict[str, str]:
         elif isinstance(value, str):
             found.setdefault(path, []).append(value)
         elif value is not None:
-            # How often a stream repeats that its choice is number 0 says nothing.
+            # Each event of a stream repeats numbers such as the index of its choice, so repetitions are dropped.
             known = found.setdefault(f"{path} (number)", [])
             text = f"{json.dumps(value, default=str)} "
             if not known or known[-1] != text:
@@ -208,13 +209,13 @@ def _leaves_of(values: Any) -> dict[str, str]:
     for value in values:
         walk(value, "", 0)
     return {
-        path: "".join(dict.fromkeys(parts) if _SAID_BY_EACH_EVENT.search(path) else parts)
+        path: "".join(dict.fromkeys(parts) if _REPEATED_BY_EVENTS.search(path) else parts)
         for path, parts in found.items()
     }
 
 
 def _difference_of(kind: Kind, was: Interaction | None, now: Interaction | None, rules: MatchRules, name: str) -> str:
-    """Return a text that is equal for recordings with the same difference, and tells no value."""
+    """Return a text that is equal for recordings with the same difference. It is only hashed, never shown."""
     if was is None or now is None:
         return name  # what is new in one cassette, or gone from it, belongs together
     if kind == "details":
@@ -231,7 +232,7 @@ def _difference_of(kind: Kind, was: Interaction | None, now: Interaction | None,
 
 
 def differences_of(was: Interaction, now: Interaction, rules: MatchRules) -> list[Difference]:
-    """Return where two requests differ, in what ``rules`` compare."""
+    """Return the differences of two requests in the parts that ``rules`` compare."""
     rules = rules.with_origin() if rules.compares_origin else rules
     return find_differences(canonical_request(was.request, rules), canonical_request(now.request, rules))
 

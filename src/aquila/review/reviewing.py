@@ -1,7 +1,7 @@
-"""A review: the proposals of all cassettes that have some, one after another, and what was decided of them.
+"""A review: the proposals of all cassettes with pending files, and the decisions about them.
 
-A terminal, a page and a script all talk to :class:`Review`. It writes each decision down at once, and no cassette
-before ``apply``.
+A terminal, a page and a script all use :class:`Review`. It stores each decision at once, but writes no cassette before
+``apply``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from aquila.review.unfinished import finish_interrupted
 
 @dataclass(slots=True)
 class ReviewedCassette:
-    """A cassette, and what waits beside it. ``name`` is what it is called, ``root`` its cassette folder.
+    """A cassette and its pending file. ``name`` is the cassette's name, ``root`` its cassette folder.
 
-    ``choices`` are the last of the ``decisions`` about each proposal. ``problem`` says why it cannot be reviewed.
-    ``is_newer`` says that the cassette has changed since the recording, so what would vanish may be newer than what
-    waits.
+    ``choices`` has the last of the ``decisions`` about each proposal. ``problem`` says why it cannot be reviewed.
+    ``state`` changes when one of the files is written. ``is_newer``: the cassette was written after the pending file,
+    so a recording that would vanish may be newer than the pending ones. The ``Review`` that made the object changes it.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Item:
 
     @property
     def id(self) -> str:
-        """What identifies it in this review."""
+        """The id of the proposal, which is unique in a review."""
         return self.proposal.id
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What ``apply`` did with a cassette; ``problem`` says why nothing."""
+    """What ``apply`` did with a cassette; ``problem`` says why it did nothing."""
 
     name: str
     applied: Applied = Applied(0, 0, 0)
@@ -73,7 +73,7 @@ class Outcome:
 
 
 class Review:
-    """The questions of some pending files, in order, and the answers so far. For one thread."""
+    """The questions of some pending files, in order, and the answers so far. Not thread-safe."""
 
     def __init__(
         self,
@@ -83,10 +83,13 @@ class Review:
         *,
         kinds: Collection[Kind] = (),
     ) -> None:
-        """``files`` are names of cassettes, their pending files, and their folders. ``kinds`` are the only ones."""
+        """``files``: for each cassette its name, pending file and cassette folder.
+
+        ``kinds``: ask only these, if any.
+        """
         self._key_of, self._rules, self._kinds = key_of, rules, frozenset(kinds)
         self.outcomes: list[Outcome] | None = None
-        """What became of each cassette since ``apply`` began to write, also if it was stopped; None before."""
+        """The outcome for each cassette since ``apply`` began to write, even if interrupted; None before that."""
         self.cassettes: list[ReviewedCassette] = []
         for row in files:
             self.cassettes.append(ReviewedCassette(*row))
@@ -101,11 +104,11 @@ class Review:
 
     @property
     def waiting(self) -> list[Item]:
-        """The questions that are not decided. What was skipped is decided: it waits for the next review."""
+        """The questions without a decision. To skip is a decision, too: the question returns in the next review."""
         return [item for item in self.items if self.choice_of(item) is None]
 
     def choice_of(self, item: Item) -> Choice | None:
-        """Return what was decided of a question last, or None."""
+        """Return the last decision about a question, or None."""
         return item.cassette.choices.get(item.id)
 
     def group_of(self, item: Item) -> list[Item]:
@@ -123,7 +126,7 @@ class Review:
         return next((item for item in self.items if item.id == identifier), None)
 
     def decide(self, items: Sequence[Item], choice: Choice) -> None:
-        """Decide questions together, so that one ``undo`` takes that back. Raises ``CassetteWriteError``."""
+        """Decide some questions together, so that one ``undo`` takes all of it back. Raises ``CassetteWriteError``."""
         step = 1 + max((row.step for each in self.cassettes for row in each.decisions), default=0)
         for cassette in self.cassettes:
             new = [Decision(step, item.id, choice) for item in items if item.cassette is cassette]
@@ -131,7 +134,10 @@ class Review:
                 self._keep(cassette, [*cassette.decisions, *new])
 
     def undo(self) -> list[Item]:
-        """Take back what was decided last, and return it; nothing if nothing was. Raises ``CassetteWriteError``."""
+        """Take back the last decision, and return its questions; none if there was none.
+
+        Raises ``CassetteWriteError``.
+        """
         step = max((row.step for each in self.cassettes for row in each.decisions), default=0)
         undone: list[Item] = []
         for cassette in self.cassettes:
@@ -142,19 +148,19 @@ class Review:
         return undone
 
     def refresh(self) -> list[ReviewedCassette]:
-        """Read again what has changed on disk, and return those cassettes. What is still proposed stays decided."""
+        """Read files again that have changed, and return their cassettes. Decisions about the same proposals stay."""
         changed = [each for each in self.cassettes if _state_of(each) != each.state]
         for cassette in changed:
             self._read(cassette)
         return changed
 
     def apply(self) -> list[Outcome]:
-        """Write what was accepted and rejected, one cassette after another. What was skipped keeps waiting.
+        """Write the accepted and rejected proposals, one cassette after another. Skipped ones keep waiting.
 
-        A cassette that has changed since it was read, so that it is asked something else, is left alone.
+        A cassette that has changed since it was read, so that the proposals differ, is not written.
         """
         chosen = [(each, self._choices(each)) for each in self.cassettes if each.pending.exists() and not each.problem]
-        # In a review of everything, a pending file that proposes nothing is not needed any more.
+        # A pending file without proposals is not needed any more, so it is written, too, which removes it.
         writing = [(each, choices) for each, choices in chosen if choices or not each.proposals]
         self._begin_to_write([each for each, _ in writing])
         return [self._write(each, choices) for each, choices in writing]
@@ -162,9 +168,9 @@ class Review:
     def apply_only(
         self, decided: Iterable[tuple[Item, Choice]], idle: Iterable[ReviewedCassette] = ()
     ) -> list[Outcome]:
-        """Accept or reject some questions at once. What was decided of others is kept, and not written.
+        """Accept or reject only these questions. Decisions about others are kept, but not written.
 
-        ``idle`` are cassettes for which nothing is proposed: what waits beside them is removed.
+        ``idle`` are cassettes without proposals, whose pending files are removed.
         """
         chosen: dict[int, dict[str, bool]] = {
             self.cassettes.index(each): {} for each in idle if not (each.proposals or each.problem)
@@ -205,9 +211,9 @@ class Review:
         return {proposal: choice == "accept" for proposal, choice in cassette.choices.items() if choice != "skip"}
 
     def begin(self) -> None:
-        """Finish what a killed review was about to write, and let what was skipped wait for an answer again.
+        """Finish what a killed review was writing, and ask questions again that were skipped.
 
-        Whoever calls it holds the lock of ``hold_reviews``.
+        The caller must hold the lock of ``hold_reviews``.
         """
         roots = {each.root for each in self.cassettes}
         finish_interrupted(roots)
@@ -224,7 +230,7 @@ class Review:
         _set_decisions(cassette, decisions)
 
     def _read(self, cassette: ReviewedCassette) -> None:
-        """Read what a cassette's pending file proposes, and those of the decisions that are still about it."""
+        """Read the proposals of a cassette's pending file, and the kept decisions about them."""
         cassette.proposals, cassette.problem, cassette.is_newer = (), "", False
         cassette.state = _state_of(cassette)
         try:
@@ -241,7 +247,7 @@ class Review:
         self._read_decisions(cassette)
 
     def _read_decisions(self, cassette: ReviewedCassette) -> None:
-        """Take over the kept decisions that are about what is proposed."""
+        """Read the kept decisions, without those about proposals that do not exist any more."""
         known = {each.id for each in cassette.proposals}
         _set_decisions(cassette, [row for row in cassette.file.read() if row.proposal in known])
 
@@ -255,7 +261,7 @@ _CHANGED = "it has changed since it was read, so nothing was written; look at it
 
 
 def _state_of(cassette: ReviewedCassette) -> tuple[object, ...]:
-    """Return what is another value when one of both files was written."""
+    """Return a value that changes when the cassette or its pending file is written."""
     found: list[object] = []
     for path in (cassette.path, cassette.pending):
         try:
@@ -272,9 +278,9 @@ def _is_newer(cassette: ReviewedCassette) -> bool:
 
 
 def choose_proposals(review: Review, name: str, wanted: Iterable[str], kinds: Collection[Kind]) -> list[Item]:
-    """Return the questions of a cassette: by numbers of recordings or beginnings of ids, else all of some kinds.
+    """Return questions of the cassette ``name``: those ``wanted``, by number or start of an id, else all of ``kinds``.
 
-    Raises ``CassetteError`` for one that is none of its questions.
+    Raises ``CassetteError`` for a wanted question that does not exist, or for an ambiguous beginning.
     """
     items = [item for item in review.items if item.cassette.name == name]
     chosen: dict[str, Item] = {}

@@ -1,4 +1,4 @@
-"""Which tests use a cassette, and where they stand in their files. Modules are read, and not imported."""
+"""Finds the tests that use a cassette, and their lines. Modules are parsed, not imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST_MODULE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class TestPlace:
-    """A test: how it is typed, its file if that is there, and the line (from 1) where it begins."""
+    """A test: its pytest id, its file if that exists, and the line, from 1, where it begins."""
 
     id: str
     file: Path | None = None
@@ -26,7 +26,7 @@ class TestPlace:
 
 
 def find_tests(name: str, cassettes: Path, root: Path) -> list[TestPlace]:
-    """Return the tests that use the cassette ``name`` of the folder ``cassettes``, as far as that is known.
+    """Return the tests that are known to use the cassette ``name`` in the folder ``cassettes``.
 
     ``root`` is the folder to which the ids of tests are relative.
     """
@@ -37,7 +37,7 @@ def find_tests(name: str, cassettes: Path, root: Path) -> list[TestPlace]:
 
 
 def _state_of(path: Path) -> tuple[int, ...] | None:
-    """Return what is another value when a file was written; None for one that is not there."""
+    """Return a value that changes when a file is written; None if it does not exist."""
     try:
         known = path.stat()
     except OSError:
@@ -46,6 +46,7 @@ def _state_of(path: Path) -> tuple[int, ...] | None:
 
 
 @functools.lru_cache(maxsize=8)
+# The state of the file is part of the key of both caches here, so a file that has changed is read again.
 def _tests_by_cassette(cassettes: Path, _: tuple[int, ...] | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for cassette, test in sorted(read_uses(cassettes)):
@@ -64,7 +65,7 @@ def _names_in(inside: str) -> list[str]:
 
 
 def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
-    """Yield the test whose name a cassette has, if its module is there and has it."""
+    """Yield the test after which a cassette is named, if its module exists and contains it."""
     folder, _, own = name.rpartition("/")
     module = module_of_folder(folder)
     path = root / f"{module}.py" if module else None
@@ -77,7 +78,7 @@ def _find_by_name(name: str, root: Path) -> Iterator[TestPlace]:
 
 
 def _line_of(path: Path, names: list[str], *, missing: int = 1) -> int:
-    """Return the line of a class, or of a function in it; that of the last that is found. Else ``missing``."""
+    """Return the line of the innermost of nested ``names`` that exists; ``missing`` if none does."""
     places = _places_in(path, _state_of(path))
     found = [places[tuple(names[:end])] for end in range(1, len(names) + 1) if tuple(names[:end]) in places]
     return found[-1] if found else missing
@@ -85,7 +86,7 @@ def _line_of(path: Path, names: list[str], *, missing: int = 1) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _places_in(path: Path, state: tuple[int, ...] | None) -> dict[tuple[str, ...], int]:
-    """Return the lines of the classes and functions of a module, by their names; nothing of one that is no Python."""
+    """Return the lines of the classes and functions in a module, by their names; none if it cannot be parsed."""
     places: dict[tuple[str, ...], int] = {}
     if state is None or state[1] > _LARGEST_MODULE:
         return places
@@ -94,7 +95,7 @@ def _places_in(path: Path, state: tuple[int, ...] | None) -> dict[tuple[str, ...
         for each in body:
             if isinstance(each, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 names = (*outer, each.name)
-                if names not in places:  # the first of a name, with what is in it
+                if names not in places:  # of several definitions with one name, the first
                     places[names] = each.lineno
                     add(each.body, names)
 

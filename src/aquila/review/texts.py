@@ -1,4 +1,4 @@
-"""What requests and answers say, as texts that people compare."""
+"""Requests and answers as texts that people can compare."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 from aquila.wire_forms.table import read_sent
 
 _MOST_SHOWN = 20_000
-"""Characters of an answer of no known form."""
+"""The greatest number of characters that are shown of an answer in an unknown form."""
 
 
 def tell_prompt(interaction: Interaction) -> str:
-    """Return what a request asks: its messages, each after its role; of one in no known form, its body in lines."""
+    """Return the messages of a request, each after its role; for an unknown form, the lines of its body."""
     said = frames_of(interaction)
     if said is not None:
         return "\n".join(write_transcript(each for each in said if isinstance(each, Frame) and each.sent))
@@ -49,7 +49,7 @@ def _tell_call(call: SentToolCall) -> str:
 
 
 def tell_answer(interaction: Interaction) -> str:
-    """Return what an answer says: its text and tool calls, else its error, else its body."""
+    """Return the text and tool calls of an answer; if it has neither, its error or its body."""
     said = frames_of(interaction)
     response = interaction.response
     if said is not None:
@@ -79,7 +79,7 @@ def _tell_body(interaction: Interaction, values: Iterable[Any]) -> str:
 
 
 def tell_details(interaction: Interaction) -> Iterator[str]:
-    """Yield a recording as it is, in lines: the request, its header fields and its body; the answer, and its own."""
+    """Yield the lines of a whole recording: the request with header fields and body, then the answer with its own."""
     request, response = interaction.request, interaction.response
     yield f"{request.method} {request.url}"
     yield from (f"  {name}: {value}" for name, value in request.headers)

@@ -1,6 +1,6 @@
-"""A note of what two files become, written before either: the next review finishes what a killed one began.
+"""A note of the new contents of two files, written before either, so that the next review can finish a killed one.
 
-Recordings may be equal, so which of them were decided cannot be told from the cassette that is half way there.
+The half-written state alone does not tell which recordings were decided, because recordings may be equal.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SUFFIX = ".review-note.json"
 
 
 def write_note(pending: Path, root: Path, after: Cassette, waiting: Cassette, later: Cassette) -> None:
-    """Note that a cassette becomes ``after``, and what waits beside it, now ``waiting``, becomes ``later``.
+    """Note that a cassette becomes ``after``, and that its pending file, now ``waiting``, becomes ``later``.
 
-    All of ``later`` is in one of the others. Raises ``OSError`` and ``CassetteWriteError``.
+    Each recording of ``later`` must be in one of the others. Raises ``OSError`` or ``CassetteWriteError``.
     """
     places = {id(one): ["after", number] for number, one in enumerate(after.interactions)}
     places |= {id(one): ["waiting", number] for number, one in enumerate(waiting.interactions)}
@@ -44,7 +44,7 @@ def write_note(pending: Path, root: Path, after: Cassette, waiting: Cassette, la
 
 
 def forget_note(pending: Path, root: Path) -> None:
-    """Say that both files are written."""
+    """Delete the note, because both files are written."""
     with contextlib.suppress(OSError):
         _note_of(pending, root).unlink(missing_ok=True)
 
@@ -55,12 +55,12 @@ def _note_of(pending: Path, root: Path) -> Path:
 
 
 def digest_cassette(cassette: Cassette) -> str:
-    """Return what is equal for cassettes with the same recordings in the same order."""
+    """Return a digest of a cassette's recordings and their order."""
     return hashlib.sha256(" ".join(map(digest_interaction, cassette.interactions)).encode()).hexdigest()
 
 
 def finish_interrupted(roots: Iterable[Path]) -> None:
-    """Finish what killed reviews have begun in some cassette folders, if nobody has changed the files since."""
+    """Finish what killed reviews have begun in these cassette folders, unless the files have changed since."""
     for root in set(roots):
         for place in sorted((root / WORK_FOLDER).glob(f"*{_SUFFIX}")):
             with contextlib.suppress(AquilaError, OSError, ValueError, TypeError, LookupError):
@@ -74,7 +74,7 @@ def _finish(root: Path, note: dict[str, Any]) -> None:
     after = cassette_files.load_cassette_or_empty(cassette_files.cassette_of_pending(pending))
     waiting = cassette_files.load_cassette_or_empty(pending)
     if digest_cassette(after) != note["after"] or digest_cassette(waiting) not in (note["waiting"], note["digest"]):
-        return  # the cassette was not written, or somebody has recorded since: the questions are asked again
+        return  # the cassette was not written, or a run has recorded since: the questions are asked again
     if digest_cassette(waiting) != note["digest"]:
         sides = {"after": after.interactions, "waiting": waiting.interactions}
         later = Cassette.from_interactions(sides[side][number] for side, number in note["later"])

@@ -1,4 +1,4 @@
-"""What is shown of a proposal, without secrets: facts, fields, and the words of prompt and answer that changed."""
+"""What is shown of a proposal, without secrets: facts, fields, and the changed words of prompt and answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLES: dict[Kind, str] = {
     "details": "only times, ids or headers changed",
     "gone": "would vanish",
 }
-"""What kinds are called."""
+"""The names of the kinds, for people."""
 
 _MOST_FIELDS = 50
 _IN_MESSAGES = ("messages", "input", "contents", "prompt", "system", "instructions", "systemInstruction")
@@ -34,24 +34,24 @@ _IN_MESSAGES = ("messages", "input", "contents", "prompt", "system", "instructio
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field that differs. A side that lacks it is None."""
+    """A field that differs. ``was`` or ``now`` is None if the field is missing there."""
 
     path: str
     was: str | None
     now: str | None
 
     def compare_words(self, steps: Steps | None = None) -> list[Change]:
-        """Return the words that changed. ``steps`` is the work that is left for all that is compared with it."""
+        """Return the words that changed. ``steps``: the limit of work, shared by all comparisons of one view."""
         return word_changes(self.was or "", self.now or "", steps)
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalView:
-    """What is shown. ``prompt`` and ``answer`` are words that are the same, removed or added.
+    """What is shown of a proposal. ``prompt`` and ``answer`` are words that are the same, removed or added.
 
-    ``facts`` are lines about the recordings, as name, before, now; ``fields`` what else differs in the request, and in
-    an answer whose text is the same. ``left_out`` more of them are not shown. ``steps`` is the work that is left for
-    comparing the words of all of it.
+    ``facts`` are lines about the recordings, as name, before, now. ``fields`` are other differences, in the request and
+    in an answer whose text is the same; ``left_out`` is the number of further ones that are not shown. ``steps`` limits
+    the work of comparing words.
     """
 
     kind: Kind
@@ -65,16 +65,16 @@ class ProposalView:
 
     @property
     def title(self) -> str:
-        """What kind of a change it is, in words."""
+        """The kind of the change, in words."""
         return TITLES[self.kind]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is shown beside the kind, as JSON values."""
+        """Return everything but the kind as JSON values."""
         return {name: each for name, each in dataclasses.asdict(self).items() if name not in ("kind", "steps")}
 
 
 def view_proposal(proposal: Proposal, clean: Callable[[Interaction], Interaction], rules: MatchRules) -> ProposalView:
-    """Return what is shown of a proposal. ``clean`` returns a recording without secrets."""
+    """Return what is shown of a proposal. ``clean`` returns a copy of a recording without secrets."""
     was = clean(proposal.was) if proposal.was is not None else None
     now = clean(proposal.now) if proposal.now is not None else None
     shown = now or was
@@ -149,7 +149,7 @@ _FACTS: tuple[tuple[str, Callable[[Interaction], str]], ...] = (
 def _request_fields(
     was: Interaction, now: Interaction, rules: MatchRules, prompt: list[Change]
 ) -> Iterator[FieldChange]:
-    """Yield what differs in the request, without what the words of the prompt show."""
+    """Yield the differing fields of the request, without those that the words of the prompt show."""
     shows_words = any(kind != "same" for kind, _ in prompt) and (
         frames_of(was) is not None or (has_messages(read_sent(was.request)) and has_messages(read_sent(now.request)))
     )
@@ -167,7 +167,7 @@ def _show(value: Any) -> str | None:
 
 
 def _answer_fields(was: Interaction, now: Interaction, answer: list[Change]) -> Iterator[FieldChange]:
-    """Yield what differs in answers that say the same."""
+    """Yield the differing fields of answers with the same text."""
     if any(kind != "same" for kind, _ in answer):
         return
     one, other = answer_fields(was), answer_fields(now)

@@ -1,8 +1,8 @@
 """``aquila serve``: a server that answers any program from cassettes.
 
-Begin with ``application``, and for WebSockets with ``web_sockets``. ``admission`` says whom it answers, ``targets``
-what is asked for and whether it may be, ``connection`` what HTTP it reads and within which limits, ``access_log``
-writes the line for each request, and ``background_server`` runs it.
+Begin with ``application``, and for WebSockets with ``web_sockets``. ``admission`` decides which clients it answers,
+``targets`` what a request asks for and whether it may, ``connection`` which HTTP it reads within which limits;
+``access_log`` writes a line for each request, and ``background_server`` runs the server.
 
-``page_gate`` says who is let in to a page of Aquila: that of a review, and that of jobs.
+``page_gate`` decides who may use a page of Aquila: that of a review, and that of jobs.
 """

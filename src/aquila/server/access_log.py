@@ -1,4 +1,4 @@
-"""A line for each request: what was asked, and what came of it."""
+"""The log: a line for each request with its outcome."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class RequestLog:
-    """Where the lines go. ``redact`` removes secrets from the path and query of a request; ``write`` takes a line."""
+    """Writes the lines. ``redact`` removes secrets from the path and query of a request; ``write`` takes a line."""
 
     redact: Callable[[str], str]
     write: Callable[[str], None]
 
     def note(self, method: str, target: str, status: int | None, outcome: str, seconds: float) -> None:
-        """Write the line of a request. ``status`` is None where nothing was answered."""
+        """Write the line of a request. ``status`` is None if nothing was answered; ``seconds`` is how long it took."""
         shown = self.redact(target)
         if len(shown) > _LONGEST:
             shown = f"{shown[:_LONGEST]}..."
         self.write(f"{method} {shown} {status or '-'} {outcome} {seconds * 1000:.0f} ms")
 
     def explain(self, text: str) -> None:
-        """Write what a client may not get to see, below its line."""
+        """Write lines below that of a request, with details that are not sent to the client."""
         for line in text.splitlines():
             self.write(f"    {line}".rstrip())
 
 
 def note_outcome(request: Request, outcome: str) -> None:
-    """Remember for the log what came of a request: ``replayed``, ``recorded``, ``missed``, ``refused``, …"""
+    """Note the outcome of a request for the log: ``replayed``, ``recorded``, ``missed``, ``refused``, …"""
     request.state.outcome = outcome
 
 

@@ -1,8 +1,8 @@
-"""Whom the server answers. Pure: it looks at the header fields of a request.
+"""Decides which clients the server answers. Pure: it looks only at the header fields of a request.
 
-Any web page that is open in a browser on this machine can send requests here. A browser tells where they come from
-(``Origin``, ``Sec-Fetch-Site``), and by which name it found the server (``Host``): a page whose own name was made to
-lead here (DNS rebinding) cannot use another one. Programs that are not browsers send neither of the first two.
+Any web page that is open in a browser on this machine can send requests here. A browser reports which page sent them
+(``Origin``, ``Sec-Fetch-Site``), and by which name it reached the server (``Host``). A page whose own host name was
+pointed to this address (DNS rebinding) cannot change that name. Other programs send neither of the first two.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _SHORTEST_TOKEN = 16
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The rules. ``token`` opens the server's own API key; with ``needs_token`` nothing is answered without it.
+    """The rules of admission. A client that shows ``token`` may use the server's own API key; with ``needs_token`` no
+    other client is answered.
 
-    ``hosts`` are the names, in lower case and without a port, under which clients may reach the server besides the
+    ``hosts``: further names, in lower case and without a port, under which clients may reach the server, besides the
     loopback names.
     """
 
@@ -38,7 +39,7 @@ class Admission:
     hosts: frozenset[str] = frozenset()
 
     def find_rejection(self, headers: Headers) -> Failure | None:
-        """Return why a request is not let in, or None. Says nothing about the token."""
+        """Return why a request is not admitted, or None. The token is not checked here."""
         hosts = headers.getlist("host")
         if len(hosts) != 1:
             return Failure(400, "invalid_request", f"a request names its host once; this one has {len(hosts)} of them")
@@ -61,13 +62,14 @@ class Admission:
         return None
 
     def is_shown(self, headers: Headers, target: str = "") -> bool:
-        """Whether a request shows the token, where an API key may stand or in a header field of its own.
+        """Whether a request shows the token, as an API key or in the token's own header field.
 
         ``target`` is its path with the query.
         """
         given = [*headers.getlist(TOKEN_HEADER), *keys_shown_by(target, headers.items())]
-        # At the end of the key: some clients want a beginning of their provider's, such as ``hf_``.
+        # At the end of the key, because some clients insist on their provider's prefix, such as ``hf_``.
         ends = [one[-len(self.token) :] for one in given]
+        # In constant time, so that the duration does not reveal how much of a guess was right.
         return any(hmac.compare_digest(end.encode(), self.token.encode()) for end in ends)
 
     def _is_own_name(self, name: str) -> bool:
@@ -75,15 +77,15 @@ class Admission:
             return True
         if re.fullmatch(r"[a-z0-9.:_-]+", name) is None:
             return False
-        # A browser takes 0.0.0.0 for this machine too, but not for a place whose requests it marks. Clients write
-        # names as they are; odd spellings are somebody's trick.
+        # Browsers treat 0.0.0.0 as this machine, too, but do not mark requests to it, so a page could use it. Clients
+        # write names in their normal form; another spelling of an address is an attempt to get past this check.
         return name == normalize_host(name) and is_loopback(name) and name not in ANY_ADDRESS
 
 
 def check_token(token: str, *, is_open: bool, source: str) -> None:
-    """Raise ``ConfigError`` for a token of the user's that no header field can carry, or that is too easily guessed.
+    """Raise ``ConfigError`` for a user's token that no header field can carry, or that is too short.
 
-    ``is_open`` says that others than the user can reach the server, ``source`` where the token comes from.
+    ``is_open``: other machines can reach the server. ``source`` names the origin of the token in messages.
     """
     if re.fullmatch(r"[!-~]+", token) is None:
         raise ConfigError(f"{source} may have letters, digits and punctuation, and no spaces")
@@ -97,7 +99,7 @@ def make_token() -> str:
 
 
 def read_host_names(names: Iterable[str]) -> frozenset[str]:
-    """Return the names that ``--allow-host`` gives, as ``Admission`` knows them. Raises ``ConfigError``."""
+    """Return the values of ``--allow-host`` in the form of ``Admission.hosts``. Raises ``ConfigError``."""
     read = set()
     for name in names:
         host = _host_of(name)
@@ -108,7 +110,7 @@ def read_host_names(names: Iterable[str]) -> frozenset[str]:
 
 
 def _host_of(value: str) -> str:
-    """The name in the value of a Host field: in lower case, without port, brackets and the dot at its end."""
+    """Return the name in a Host field: in lower case, without port, brackets and final dot."""
     value = value.strip().lower()
     if value.startswith("["):
         name, bracket, port = value[1:].partition("]")
@@ -120,7 +122,7 @@ def _host_of(value: str) -> str:
 
 
 def _is_origin_of(origin: str, host: str) -> bool:
-    """Whether an Origin is that of the pages of a Host. ``null``, which anyone can have, is not."""
+    """Whether an Origin is that of the server's own pages. ``null`` is not: any sandboxed page can have it."""
     try:
         parts = urlsplit(origin.strip().lower())
     except ValueError:

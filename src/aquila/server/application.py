@@ -35,7 +35,7 @@ else:
 logger = logging.getLogger("aquila")
 
 LARGEST_BODY = 32 * 1024 * 1024
-"""The size of a request's body, in bytes, above which it is refused."""
+"""The largest body of a request that is accepted, in bytes."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -48,10 +48,10 @@ def build_application(
     reset: Callable[[], Awaitable[object]] | None = None,
     log: RequestLog | None = None,
 ) -> Starlette:
-    """Build the ASGI application that answers through ``proxy`` whom ``admission`` lets in.
+    """Build the ASGI application that answers clients through ``proxy`` if ``admission`` admits them.
 
-    ``largest_body`` is in bytes. ``POST /_aquila/reset`` calls ``reset``, which stores what was recorded; every
-    recording can then be played again. ``log`` takes a line for each request.
+    ``largest_body`` is in bytes. ``POST /_aquila/reset`` calls ``reset``, which stores what was recorded; each
+    recording can then be played again. ``log`` gets a line for each request.
     """
     endpoints = _Endpoints(proxy, admission, largest_body, reset)
     own = [
@@ -63,6 +63,7 @@ def build_application(
         routes=[Mount("/_aquila", routes=own), Route("/{path:path}", endpoints.answer_request, methods=_METHODS)],
         middleware=[*([Middleware(AccessLog, log)] if log else []), Middleware(_Gate, admission)],
     )
+    # Cached for the life of the application. Imported at the first handshake, as most servers never see one.
     application.state.find_web_sockets = functools.cache(lambda: _open_web_sockets(proxy, admission, largest_body, log))
     return application
 
@@ -70,7 +71,7 @@ def build_application(
 def _open_web_sockets(
     proxy: Proxy, admission: Admission, largest_message: int, log: RequestLog | None
 ) -> WebSockets | None:
-    """Return what answers WebSockets; None where the library that speaks it is missing."""
+    """Return the object that answers WebSockets; None if the library ``websockets`` is not installed."""
     try:
         import_optional("websockets.asyncio.server", "websockets", purpose="a WebSocket")
     except MissingDependency:
@@ -79,7 +80,7 @@ def _open_web_sockets(
 
 
 class _Gate:
-    """Refuses whom the server does not answer, before anything of the request is read."""
+    """Refuses clients that are not admitted, before the body of their request is read."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app = app
@@ -89,7 +90,8 @@ class _Gate:
         request = Request(scope)
         failure = self._admission.find_rejection(request.headers)
         if failure is None and request.headers.get("upgrade", "").lower() == "websocket":
-            # Handshakes never get here, where there is what answers them.
+            # ``BoundedConnection`` takes over good handshakes. Here arrive those without the library, and those without
+            # ``Connection: Upgrade``.
             failure = NO_WEB_SOCKETS if request.app.state.find_web_sockets() is None else NO_UPGRADE
         if failure is None:
             await self._app(scope, receive, send)
@@ -137,7 +139,7 @@ class _Endpoints:
             return _refuse(request, obstacle)
         try:
             body = await self._read_body(request)
-        except ClientDisconnect:  # what has come of the body is no request
+        except ClientDisconnect:  # a part of the body is no request
             note_outcome(request, "left")
             return _NoAnswer()
         if body is None:
@@ -147,6 +149,7 @@ class _Endpoints:
 
     async def _ask_proxy(self, request: Request, target: str, cassette: str | None, body: bytes) -> Response:
         token = self._admission.token
+        # The token must reach neither the upstream nor a cassette.
         headers = [(name, value.replace(token, DUMMY_KEY)) for name, value in request.headers.items()]
         try:
             answer = await self._proxy.answer_request(
@@ -165,7 +168,7 @@ class _Endpoints:
         return self._admission.needs_token and not self._admission.is_shown(request.headers, target_of(request))
 
     async def _read_body(self, request: Request) -> bytes | None:
-        """Return the body, or None for one that is too large. The client may leave meanwhile."""
+        """Return the body, or None if it is too large. Starlette raises its own error if the client leaves."""
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._largest_body:
             return None
@@ -183,8 +186,9 @@ def _refuse(request: Request, failure: Failure) -> Response:
 
 
 class _NoAnswer(Response):
-    """Answers nothing: the client has left."""
+    """An empty response, because the client has left."""
 
+    # Without Starlette's own ``__init__``, which would prepare a body and headers. It reads only ``background``.
     def __init__(self) -> None:
         self.background = None
 

@@ -1,4 +1,4 @@
-"""Run the application on a listening socket, in this thread or in another one."""
+"""Runs the application on a listening socket, in this thread or in another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aquila.transports import upstreams
 
 _LARGEST_PORT = 65535
 _MOST_CONNECTIONS = 1000
-"""How many connections there may be in all. A request on one more gets a 503."""
+"""The greatest number of connections. A request on a further one gets a 503."""
 
 
 def can_be_reached(host: str) -> bool:
@@ -38,14 +38,14 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     if not 0 <= port <= _LARGEST_PORT:
         raise ConfigError(f"there is no port {port}: the largest is {_LARGEST_PORT}, and 0 takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio looks at it: only then does it turn off Nagle's algorithm, which would hold
-    # back the small pieces of a stream by 40 ms.
+    # asyncio turns off Nagle's algorithm only for sockets whose protocol is given explicitly. With it, the small pieces
+    # of a stream would be delayed by 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(128)
-    except (OSError, ValueError) as error:  # ValueError: no name of a host
+    except (OSError, ValueError) as error:  # ValueError: not a host name
         bound.close()
         reason = error.strerror if isinstance(error, OSError) else None
         raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}") from error
@@ -61,7 +61,8 @@ def url_of(bound: socket.socket, *, is_tls: bool = False) -> str:
 
 
 def check_certificate(path: Path) -> None:
-    """Raise ``ConfigError`` unless a file has a certificate and its key, without a password."""
+    # An empty password, because Python would otherwise ask for one on the terminal.
+    """Raise ``ConfigError`` unless a PEM file has a certificate and its key, without a password."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password="")
     except (OSError, ValueError) as error:  # SSLError is an OSError
@@ -73,7 +74,7 @@ def make_server(
 ) -> uvicorn.Server:
     """Make an ASGI server that logs errors only and speaks HTTP/1.1, without lifespan events.
 
-    ``connection`` is the class of its connections, which sets their limits; WebSockets are its own. ``certificate`` is
+    ``connection`` is the class of its connections, which sets their limits and handles WebSockets. ``certificate`` is
     a PEM file with a certificate and its key, for TLS.
     """
     config = uvicorn.Config(
@@ -83,7 +84,7 @@ def make_server(
         lifespan="off",
         log_level="error",
         access_log=False,
-        proxy_headers=False,  # nobody may say for others where they come from
+        proxy_headers=False,  # a client must not be able to claim another address by X-Forwarded-For
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=2,
         ssl_certfile=certificate,
@@ -94,17 +95,17 @@ def make_server(
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        # What was accepted while the server told the others to end: the loop would leave its sockets open.
+        # Connections that were accepted during the shutdown; nothing else would close their sockets.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
-        await upstreams.close_network()  # uvloop fails to end a loop in which a connection is open
+        await upstreams.close_network()  # uvloop fails to close a loop with open connections
 
 
 class BackgroundServer:
-    """The server in a thread until the block ends.
+    """The server in a thread of its own until the block ends.
 
     ``url`` is its root; ``base_url`` ends in ``/v1``, for clients. ``address`` is its host and port. A client
-    that sends ``token`` as its API key uses the one of this process. ``certificate`` is that of ``make_server``.
+    that sends ``token`` as its API key uses the API key of this process. ``certificate``: see ``make_server``.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class BackgroundServer:
         self.base_url = f"{self.url}/v1"
 
     def __enter__(self) -> BackgroundServer:
+        # The guard of network access must let clients of this process reach it; removed when the block ends.
         own_servers().add(self.address)
         self._thread.start()
         return self
@@ -139,9 +141,10 @@ class BackgroundServer:
 
 
 class RenewableScope:
-    """Holds the scope of a running server and can replace it by a new one. ``make`` makes a scope.
+    """Holds the scope of a running server, and can replace it by a new one from ``make``.
 
-    Owns ``scope``: it changes only in ``reset_scope``, under the lock.
+    It owns ``scope``, which changes only in ``reset_scope``, under ``_lock``. Readers need no lock: they get the old or
+    the new scope.
     """
 
     def __init__(self, make: Callable[[], Scope]) -> None:
@@ -150,11 +153,11 @@ class RenewableScope:
         self.scope = make()
 
     def current_scope(self) -> Scope:
-        """The scope that requests use now."""
+        """Return the scope that requests use now."""
         return self.scope
 
     async def reset_scope(self) -> None:
-        """End the scope and begin a new one. Runs in a thread, because ending stores what was recorded."""
+        """End the scope and begin a new one. In a thread, because ending writes files."""
         await anyio.to_thread.run_sync(self._renew_scope)
 
     def _renew_scope(self) -> None:

@@ -1,4 +1,4 @@
-"""A client's end of a WebSocket: the library ``websockets`` speaks it, on a connection that began as HTTP."""
+"""The connection to a client over a WebSocket: the library ``websockets``, on a connection that began as HTTP."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from aquila.intercept.web_sockets.opening_handshakes import SILENT, phrase_of
 __all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]
 
 _CLOSE_SECONDS = 5
-"""How long a client may take to answer a close."""
+"""The seconds that a client may take to answer a close."""
 _GOING_AWAY, _LEAVING_SECONDS = 1001, 1
-"""The code of a close where the server ends, and how long a client may take to answer that."""
+"""The code of a close when the server ends (RFC 6455, 7.4.1), and the seconds that a client may take to answer it."""
 _MOST_WAITING = 4
-"""So many messages of the client wait here at most; then it is read no further."""
+"""With so many unread messages of the client, no more are read from its connection."""
 _LONGEST_REASON = 123
-"""Bytes of the reason of a close (RFC 6455, 5.5)."""
+"""The longest reason of a close, in bytes (RFC 6455, 5.5)."""
 
 
 class ClientSocket(ServerConnection):
-    """A connection whose handshake was read as HTTP. It is a protocol of asyncio, and takes over the transport.
+    """A connection whose handshake was read as HTTP. It is an asyncio protocol that takes over the transport.
 
-    Nothing is sent to find out whether the client still is there: one that a debugger holds is.
+    No pings are sent to test whether the client is alive: a client that is stopped in a debugger does not answer them.
     """
 
     def __init__(self, *, largest_message: int) -> None:
@@ -50,7 +50,7 @@ class ClientSocket(ServerConnection):
         self._acceptance: Response | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super(ServerConnection, self).connection_made(transport)  # its own would have the server handle it
+        super(ServerConnection, self).connection_made(transport)  # ServerConnection's own needs the library's server
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -59,11 +59,11 @@ class ClientSocket(ServerConnection):
 
     @property
     def flaw(self) -> Response | None:
-        """What the client gets for a handshake that is none; None for a good one."""
+        """The response to an invalid handshake; None for a valid one."""
         return None if self._acceptance is None or self._acceptance.status_code == SWITCHED else self._acceptance
 
     async def accept(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Accept a good handshake. ``headers`` may name a subprotocol. Raises ``RuntimeError`` before one has come."""
+        """Accept a valid handshake. ``headers`` may name a subprotocol. Raises ``RuntimeError`` before a handshake."""
         if self._acceptance is None:
             raise RuntimeError("no handshake has come yet")
         for name, value in headers:
@@ -71,7 +71,7 @@ class ClientSocket(ServerConnection):
         await self._answer(self._acceptance)
 
     async def refuse(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        """Refuse the handshake."""
+        """Refuse the handshake with a status, header fields and a body."""
         fields = Headers(field for field in headers if field[0].lower() not in ("content-length", "connection"))
         fields["content-length"] = str(len(body))
         fields["connection"] = "close"
@@ -84,9 +84,9 @@ class ClientSocket(ServerConnection):
                 self.protocol.send_response(response)
 
     async def end(self, code: int, reason: str = "") -> None:
-        """Close it with any code that can be recorded, and wait until it is closed. 1006 breaks it off."""
+        """Close with any code that can be recorded, and wait until it is closed. 1006 drops the connection."""
         if code == BROKEN:
-            self.transport.close()  # what was said before is sent
+            self.transport.close()  # after what was written before has been sent
             return
         try:
             if code != WITHOUT_CODE:
@@ -96,18 +96,18 @@ class ClientSocket(ServerConnection):
                 self.protocol.send_close()
         except ConnectionClosed:
             pass
-        except ProtocolError:  # a code that other libraries take, and nobody may send
+        except ProtocolError:  # a code that RFC 6455 forbids to send, although other libraries accept it
             self.transport.close()
 
     async def leave(self) -> None:
-        """Close it because the server ends, whether or not the client hears of it."""
+        """Close because the server ends, even if the client does not answer."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.close(_GOING_AWAY, "the server ends"), _LEAVING_SECONDS)
         self.transport.abort()
 
 
 def closed_by_other(connection: Any) -> Close | None:
-    """Return with what the other side has closed a connection that is closed; None if it did not do so first."""
+    """Return the other side's close of a closed connection; None unless the other side closed first."""
     protocol = connection.protocol
     if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
         return None
@@ -115,7 +115,7 @@ def closed_by_other(connection: Any) -> Close | None:
 
 
 def shorten_reason(reason: str) -> str:
-    """Return as much of a reason as a close can hold."""
+    """Return a reason, cut to the length that a close can hold."""
     data = reason.encode()
     if len(data) <= _LONGEST_REASON:
         return reason

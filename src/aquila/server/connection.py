@@ -1,7 +1,8 @@
-"""A client's connection: strict about what is HTTP, and bounded in time, size and number.
+"""A client's connection: it accepts only strict HTTP, within limits of time, size and number.
 
-The parser is llhttp, Node's. It refuses what two programs could read in two ways: both lengths at once, a length given
-twice, folded header fields, bare line feeds, odd chunk sizes. What it leaves to its caller is here.
+The parser is llhttp, from Node. It refuses requests that two programs could read differently (request smuggling): two
+kinds of length, a length given twice, folded header fields, bare line feeds, odd chunk sizes. What it leaves to its
+caller is checked here.
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ logger = logging.getLogger("aquila")
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """One connection. It begins to wait for a request when it is made, and again after each answer."""
+    """One connection. It waits for a request from its beginning, and again after each answer.
+
+    It lives on the event loop of the server, so its state needs no lock.
+    """
 
     head_seconds = 10.0
-    """How long a request line and the header fields may take, from the beginning of the connection."""
+    """The seconds that a request line and the header fields may take, from the beginning of the connection."""
     body_seconds = 60.0
-    """How long the body of a request may take."""
+    """The seconds that the body of a request may take."""
     largest_head = 64 * 1024
-    """The size of the request line and the header fields, in bytes."""
+    """The largest size of the request line and the header fields, in bytes."""
     most_waiting = 512
-    """How many connections may wait for a request, or for the rest of one. The oldest makes room for a new one."""
+    """The greatest number of connections that wait for a request or its rest. A further one replaces the oldest."""
 
     _deadline: asyncio.TimerHandle | None = None
     _is_in_head = True
@@ -43,7 +47,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._waiting_since = time.perf_counter()  # that of the loop stands still while it takes in many
+        # Not the loop's clock, which does not advance while the loop accepts many connections at once.
+        self._waiting_since = time.perf_counter()
         self._expect_within(self.head_seconds)
         self._make_room()
 
@@ -53,9 +58,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and (self.cycle is None or not self.cycle.more_body):
-            self._begin_head()  # here, because the parser passes over empty lines before a request
+            # Not only in on_message_begin, which the parser does not call for empty lines before a request.
+            self._begin_head()
         self._head_size += len(data)
-        self._unset_keepalive_if_required()  # uvicorn's own, called here by the method that this one replaces
+        self._unset_keepalive_if_required()  # private to uvicorn; its own data_received, which this replaces, calls it
         try:
             self._parse(data)
         except httptools.HttpParserError:
@@ -72,8 +78,9 @@ class BoundedConnection(HttpToolsProtocol):
             if self._get_upgrade() == b"websocket" and (web_sockets := self._find_web_sockets()) is not None:
                 self._switch(web_sockets, has_more=len(data) > offered.args[0])
                 return
-            # A client that offers another protocol is answered in this one. (Java's does with every first request.) The
-            # parser takes what follows for the other one, so another parser reads the request without the offer.
+            # A client that offers another protocol, as Java's does with its first request (HTTP/2), is answered in
+            # HTTP/1. The parser takes what follows for the other protocol, so a new parser reads the request without
+            # the offer.
             kept = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"connection"]
             head = b"%s %s HTTP/1.1\r\n%s\r\n" % (self.parser.get_method(), self.url, b"".join(kept))
             self.parser = httptools.HttpRequestParser(self)
@@ -84,7 +91,7 @@ class BoundedConnection(HttpToolsProtocol):
         return None if state is None else cast("WebSockets | None", state.find_web_sockets())
 
     def _switch(self, web_sockets: WebSockets, *, has_more: bool) -> None:
-        """Hand the connection over to what speaks WebSocket. A handshake has no body, and waits for its answer."""
+        """Pass the connection to the WebSockets. A handshake must have no body, and nothing may follow it."""
         bodies = [name for name, _ in self.headers if name in (b"content-length", b"transfer-encoding")]
         is_get = self.parser.get_method() == b"GET" and self.url.startswith(b"/")
         if bodies or has_more or not self._is_waiting or not is_get:
@@ -104,14 +111,14 @@ class BoundedConnection(HttpToolsProtocol):
             self._begin_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_head:  # trailers come by here, too, and would pass for header fields
+        if self._is_in_head:  # the parser reports trailers here, too, which must not count as header fields
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        # A whole URL as the target names a host that may be another than that of the Host field.
+        # A target that is a whole URL names a host, which could differ from that of the Host field.
         if not self.url.startswith(b"/") or self.parser.get_http_version() not in ("1.0", "1.1"):
             raise ValueError("not a request of HTTP/1 for this server")
-        if self.parser.should_upgrade():  # it will be read again
+        if self.parser.should_upgrade():  # _parse reads the request again, or passes it on
             return
         self._is_in_head = False
         self._expect_within(self.body_seconds)
@@ -145,9 +152,9 @@ class BoundedConnection(HttpToolsProtocol):
             self._deadline = None
 
     def _end_wait(self, seconds: float) -> None:
-        if self.pipeline or not self._is_waiting:  # an answer to an earlier request is under way; nothing is read
+        if self.pipeline or not self._is_waiting:  # nothing is read while an earlier answer is under way
             self._expect_within(seconds)
-        elif self._is_in_head and not self._head_size:  # it never began; browsers open connections in advance
+        elif self._is_in_head and not self._head_size:  # no byte has come; browsers open connections in advance
             self.transport.close()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
@@ -156,11 +163,12 @@ class BoundedConnection(HttpToolsProtocol):
         waiting = [one for one in self.connections if isinstance(one, BoundedConnection) and one._is_waiting]
         if len(waiting) > self.most_waiting:
             oldest = min(waiting, key=lambda one: one._waiting_since)
-            self.connections.discard(oldest)  # now, because it hears of its end only after others have come
+            # At once, because connection_lost is called only after further connections may have been made.
+            self.connections.discard(oldest)
             oldest.transport.abort()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """End the connection, with an error where no answer has begun."""
+        """End the connection, with an error response unless an answer has begun."""
         self._expect_nothing()
         logger.warning("a connection was ended: %d %s", status, status.phrase)
         cycle = self.cycle

@@ -1,4 +1,4 @@
-"""Errors of the server itself, and how they are sent."""
+"""Errors of the server itself, as responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aquila.transports.callers.failures import TOKEN_HEADER, Failure
 
 
 def make_response(failure: Failure) -> Response:
-    """Make the response that tells a failure."""
+    """Return the response that reports a failure."""
     return JSONResponse(failure.body, failure.status, failure.headers)
 
 

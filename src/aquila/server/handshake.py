@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket, as it was read from the connection."""
+"""The handshake of a WebSocket, as the connection read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OF_THE_PROTOCOL = (b"connection", b"upgrade")
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A ``GET`` that asks for a WebSocket. The names of its ``fields`` are in lower case."""
+    """A ``GET`` request for a WebSocket. The names of its ``fields`` are in lower case."""
 
     raw_target: bytes
     fields: tuple[tuple[bytes, bytes], ...]
@@ -27,7 +27,7 @@ class Handshake:
         return Headers(raw=list(self.fields))
 
     def head_for_protocol(self) -> bytes:
-        """Return what of it is about the protocol, as a request: all else was read and is judged elsewhere."""
+        """Return a request with only the fields of the WebSocket protocol; the rest is checked elsewhere."""
         kept = (
             b"%s: %s\r\n" % field
             for field in self.fields

@@ -1,4 +1,4 @@
-"""What stands before each page of Aquila: who is let in, and the header fields that keep a page alone in a browser."""
+"""The middleware of Aquila's pages: admission, and header fields that isolate a page in a browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aquila.server.failures import make_response
 from aquila.transports.callers.failures import Failure
 
-_ALONE = {
+# Against guessing of content types, framing by other sites, and access from other windows or sites.
+_ISOLATING_FIELDS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
@@ -19,10 +20,10 @@ _ALONE = {
 
 
 class PageGate:
-    """Refuses whom a page does not answer, and gives each response the header fields that keep the page alone.
+    """Refuses clients that are not admitted, and adds header fields that isolate the page to each response.
 
-    ``find_rejection`` says why a request is not let in, if it is not. ``headers`` are those of this page besides.
-    Nothing may be kept by a browser unless a response says so itself.
+    ``find_rejection`` returns why a request is not admitted, or None. ``headers`` are further fields of this page.
+    Browsers may not cache a response unless it has its own ``cache-control``.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class PageGate:
     ) -> None:
         self._app = app
         self._find_rejection = find_rejection
-        self._headers = [(name.encode(), value.encode()) for name, value in {**headers, **_ALONE}.items()]
+        self._headers = [(name.encode(), value.encode()) for name, value in {**headers, **_ISOLATING_FIELDS}.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

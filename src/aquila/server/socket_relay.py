@@ -1,4 +1,4 @@
-"""Passes a conversation on between a client and the upstream, message by message, and records it on its way."""
+"""Relays a conversation between a client and the upstream, message by message, and records it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_b
 _TOO_LARGE = 1009
 
 _LAST_WORDS_SECONDS = 5
-"""How long the upstream may take to take in what a client has said before it left."""
+"""The seconds that the upstream may take to read what a client has sent before it left."""
 
 
 class Relay:
-    """One conversation between ``socket`` and ``upstream``, a connection of ``websockets``.
+    """One conversation between ``socket``, a client, and ``upstream``, a connection of the library ``websockets``.
 
-    Neither side is read faster than the other one takes it in. ``recorder`` is None for what is only passed on.
+    Neither side is read faster than the other side reads. ``recorder`` is None for a conversation that is not recorded.
     """
 
     def __init__(self, socket: ClientSocket, upstream: Any, recorder: FrameRecorder | None) -> None:
@@ -29,18 +29,18 @@ class Relay:
         self._recorder = recorder
 
     async def run(self) -> str:
-        """Pass on until one side ends it, and end the other side in the same way. Return how, in words for the log.
+        """Relay until one side ends, and end the other side in the same way. Returns words for the log that say how.
 
-        The caller closes the upstream. What is recorded has not ended where the client left without a close.
+        The caller closes the upstream. If the client left without a close, the recording is not finished here.
         """
         up = asyncio.create_task(_pass_on(self._socket, self._upstream, self._note_sent))
         down = asyncio.create_task(_pass_on(self._upstream, self._socket, self._note_received))
-        # Neither hears of a client that has left while it waits for the upstream.
+        # While both tasks wait for the upstream, neither would notice that the client has left.
         leaving = asyncio.create_task(self._socket.wait_closed())
         tasks = (up, down, leaving)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # The side that could not be sent to may have said more before it ended: that is passed on.
+            # A side that could not be sent to may have sent more before it ended; that is still relayed.
             if not any(task.done() and task.result() for task in (up, down)):
                 await (asyncio.wait((down,)) if up.done() else asyncio.wait((up,), timeout=_LAST_WORDS_SECONDS))
             if up.done() and up.result():
@@ -62,10 +62,10 @@ class Relay:
         if self._recorder is not None:
             data, is_text = _read(message)
             self._recorder.add_received(data, is_text=is_text)
-            await write_due_async(self._recorder)  # a turn is on disk before the client has all of it
+            await write_due_async(self._recorder)  # a turn is on disk before the client gets its last message
 
     async def _end_upstream(self) -> str:
-        """The client has ended it."""
+        """End the upstream, because the client has ended the conversation. Returns words for the log."""
         outcome = self._leave_upstream()
         close = closed_by_other(self._socket)
         if close is not None:
@@ -73,7 +73,10 @@ class Relay:
         return outcome
 
     def _leave_upstream(self) -> str:
-        """The client has ended it, and the upstream may not read any more."""
+        """Note the client's end, without closing the upstream, which may not read any more.
+
+        Returns words for the log.
+        """
         close = closed_by_other(self._socket)
         if close is None:
             return f", {_too_large_of(self._socket) or 'client left'}"
@@ -82,7 +85,7 @@ class Relay:
         return ""
 
     async def _end_client(self) -> str:
-        """The upstream has ended it."""
+        """End the client, because the upstream has ended the conversation. Returns words for the log."""
         close = closed_by_other(self._upstream)
         recorder = self._recorder
         if close is not None:
@@ -100,7 +103,7 @@ class Relay:
 
 
 async def _pass_on(source: Any, target: Any, note: Callable[[str | bytes], Awaitable[None]]) -> bool:
-    """Pass on messages until one side is closed. Return whether it was the source."""
+    """Relay messages until one side is closed. Returns whether that was the source."""
     while True:
         try:
             message = await source.recv()
@@ -118,6 +121,6 @@ def _read(message: str | bytes) -> tuple[bytes, bool]:
 
 
 def _too_large_of(connection: Any) -> str:
-    """Say so if a connection was ended for a message that is larger than this server takes."""
+    """Return a message if this server ended a connection for too large a message, else an empty text."""
     sent = connection.protocol.close_sent
     return "a message is too large for aquila serve (--max-body)" if sent and sent.code == _TOO_LARGE else ""

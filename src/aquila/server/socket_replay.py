@@ -1,4 +1,4 @@
-"""Speaks for the provider to a client whose conversation is replayed."""
+"""Replays a recorded conversation to a client over a WebSocket."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POLICY = 1008
 
 
 class ReplayToClient:
-    """One replay. The client gets the recorded answers when it sends the recorded messages.
+    """One replay: the client gets the recorded answers when it sends the recorded messages.
 
-    ``fails_in_silence`` says that one which does not go on for long enough is a miss. Whether a client still waits for
-    a message cannot be seen, but in a test it is likely.
+    ``fails_in_silence``: a client that sends nothing for too long counts as a miss. Whether it waits for a message
+    itself cannot be known, but in a test it is likely.
     """
 
     def __init__(self, socket: ClientSocket, conversation: ReplayedConversation, *, fails_in_silence: bool) -> None:
@@ -31,12 +31,13 @@ class ReplayToClient:
         self._conversation = conversation
         self._heard = 0
         self._has_news = asyncio.Event()
+        # Set by the first text message in either direction; None before that.
         self._has_error_events: bool | None = None
 
     async def run(self) -> str:
-        """Replay until it has ended. Return how, in words for the log: nothing where it ended as recorded.
+        """Replay to the end. Returns words for the log that say how it ended; none if as recorded.
 
-        Raises ``CassetteMiss`` where the client said something else, after it was told.
+        Raises ``CassetteMiss`` if the client sent something else, after telling the client.
         """
         listening = asyncio.create_task(self._listen())
         speaking = asyncio.create_task(self._speak())
@@ -88,7 +89,7 @@ class ReplayToClient:
                     return ""
                 await self._wait_for_news()
         except ConnectionClosed:
-            await self._socket.wait_closed()  # the listener says how
+            await self._socket.wait_closed()  # the listening task returns how
             return ""
 
     async def _wait_for_news(self) -> None:
@@ -107,18 +108,18 @@ class ReplayToClient:
         self._look_at(frame.data, is_text=frame.is_text)
         if frame.is_text:
             async with self._socket.send_context():
-                self._socket.protocol.send_text(frame.data)  # as it is, since a fault may say what is no UTF-8
+                self._socket.protocol.send_text(frame.data)  # unchecked, because a fault may send invalid UTF-8
         else:
             await self._socket.send(frame.data)
         self._conversation.note_read()
 
     def _look_at(self, data: bytes, *, is_text: bool) -> None:
-        """Find out from the first text whether the two speak in events, as those of OpenAI's protocols do."""
+        """Learn from the first text whether messages are JSON events with a type, as in OpenAI's protocols."""
         if is_text and self._has_error_events is None:
             self._has_error_events = _is_event(data)
 
     async def _tell(self, failure: Failure) -> None:
-        """Tell the client why the conversation ends: in an event, if its protocol has them, and in the close."""
+        """Tell the client why the conversation ends: in an error event if its protocol has events, and in the close."""
         if self._has_error_events:
             event: dict[str, Any] = {"type": "error", "event_id": "event_aquila", "status": failure.status}
             try:

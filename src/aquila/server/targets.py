@@ -1,4 +1,4 @@
-"""What a request asks for, and whether it may: by HTTP or over a WebSocket, before it is answered."""
+"""Reads what a request asks for, and decides whether it may, over HTTP or a WebSocket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ CASSETTE_HEADER = "x-aquila-cassette"
 
 
 def read_target(target: str, headers: Headers) -> tuple[str, str | None]:
-    """Return the path with query that a request asks for, and the cassette that its header or path names, if any."""
+    """Return the path and query that a request asks for, and the cassette that its header or path names, or None.
+
+    A path such as ``/@NAME/v1/models`` names the cassette ``NAME``.
+    """
     path, mark, query = target.partition("?")
     cassette = headers.get(CASSETTE_HEADER)
     if path.startswith("/@"):
@@ -26,7 +29,7 @@ def read_target(target: str, headers: Headers) -> tuple[str, str | None]:
 
 
 def find_obstacle(method: str, target: str, headers: Headers, admission: Admission, proxy: Proxy) -> Failure | None:
-    """Return why a request for ``target``, as ``read_target`` gives it, may not go on to the cassette, or None."""
+    """Return why a request for ``target``, as returned by ``read_target``, may not be answered, or None."""
     if admission.needs_token and not admission.is_shown(headers, target):
         return WITHOUT_TOKEN
     if _leaves_base(target):
@@ -44,6 +47,7 @@ def find_obstacle(method: str, target: str, headers: Headers, admission: Admissi
 
 
 def _leaves_base(target: str) -> bool:
-    """Whether a path has a segment that leads upwards, also one in which the upstream would find it."""
+    # Also encoded, or with backslashes, because the upstream may decode them.
+    """Whether a path has a segment that leads upwards, which could leave the base path of the upstream."""
     path = unquote(target.partition("?")[0]).replace("\\", "/")
     return ".." in path.split("/")

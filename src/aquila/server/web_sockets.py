@@ -1,4 +1,4 @@
-"""WebSockets at the server: whom it answers, and what becomes of a handshake. Begin with ``WebSockets.take_over``."""
+"""WebSockets at the server: answers handshakes. Begin with ``WebSockets.take_over``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class WebSockets:
-    """Answers handshakes through ``proxy`` whom ``admission`` lets in. ``largest_message`` is in bytes."""
+    """Answers handshakes through ``proxy`` if ``admission`` admits the client. ``largest_message`` is in bytes."""
 
     def __init__(
         self, proxy: Proxy, admission: Admission, *, largest_message: int, log: RequestLog | None = None
@@ -47,12 +47,17 @@ class WebSockets:
         self._largest_message = largest_message
 
     def take_over(self, handshake: Handshake, transport: asyncio.Transport, state: ServerState) -> None:
-        """Answer a handshake on the connection on which it came. The server in ``state`` waits for its end."""
+        """Answer a handshake on its connection.
+
+        ``state`` is uvicorn's, so that its shutdown waits for the conversation.
+        """
         socket = ClientSocket(largest_message=self._largest_message)
         transport.set_protocol(socket)
         socket.connection_made(transport)
         socket.data_received(handshake.head_for_protocol())
         task = asyncio.get_running_loop().create_task(_Visit(self, handshake, socket).run())
+        # uvicorn calls ``shutdown`` of each of its connections, and waits for its tasks. Both are removed when the task
+        # ends.
         open_one = _OpenSocket(task)
         state.connections.add(open_one)  # type: ignore[arg-type]
         state.tasks.add(task)
@@ -65,22 +70,22 @@ class WebSockets:
 
 
 class _OpenSocket:
-    """What the server knows of one: that it can be shut down."""
+    """An open WebSocket in uvicorn's set of connections, which needs only ``shutdown``."""
 
     def __init__(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
     def shutdown(self) -> None:
-        """End it, because the server ends."""
+        """End the conversation, because the server ends."""
         self._task.cancel()
 
 
 class _ClientLeft(Exception):
-    """The client has gone before its handshake was answered."""
+    """The client has left before its handshake was answered."""
 
 
 class _Visit:
-    """One handshake, and the conversation that it begins."""
+    """One handshake and its conversation. The fields below are for the line in the log, written at the end."""
 
     def __init__(self, server: WebSockets, handshake: Handshake, socket: ClientSocket) -> None:
         self._server = server
@@ -91,7 +96,7 @@ class _Visit:
         self._explanation = ""
 
     async def run(self) -> None:
-        """Answer it, until the conversation has ended, and write the line of the log."""
+        """Answer the handshake, hold the conversation to its end, and write the line of the log."""
         began = time.monotonic()
         try:
             await self._answer()
@@ -123,7 +128,7 @@ class _Visit:
     async def _answer(self) -> None:
         server, headers = self._server, self._handshake.headers
         target, cassette = read_target(self._handshake.target, headers)
-        if self._socket.request is None:  # the library could not read it, and has closed the connection
+        if self._socket.request is None:  # the library could not read the handshake, and has closed the connection
             self._outcome = "refused"
             return
         failure = server.admission.find_rejection(headers)
@@ -157,7 +162,7 @@ class _Visit:
                 raise
             self._explanation = str(error) if isinstance(error, CassetteMiss) else ""
             await self._refuse(explain_failure(error))
-        except OSError as error:  # nothing answered when it was recorded
+        except OSError as error:  # the recording says that the connection failed
             await self._refuse(explain_failure(UpstreamFailed(str(error))))
 
     async def _while_client_waits(self, answering: Coroutine[Any, Any, T]) -> T:
@@ -193,7 +198,7 @@ class _Visit:
         recorded = conversation.handshake_answer
         if not recorded.has_begun:
             if recorded.end != "broken":
-                await self._socket.wait_closed()  # the client had left here
+                await self._socket.wait_closed()  # in the recording the client left here, without an answer
             return
         if recorded.status != SWITCHED:
             await self._refuse_with(recorded.status, recorded.headers, recorded.body)

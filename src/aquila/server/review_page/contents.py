@@ -1,4 +1,4 @@
-"""What the page of a review shows, as JSON values without secrets; and the page itself, which holds none of it."""
+"""The contents of a review's page, as JSON values without secrets; and the page itself, which holds no data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PARTS = Path(__file__).parent / "parts"
 
 
 class Reading(NamedTuple):
-    """How questions are shown: ``view`` without secrets, and the tests of a cassette.
+    """Functions that read what is shown: ``view`` of a question, without secrets, and ``find_tests`` of its cassette.
 
-    ``tell_besides`` returns lines about what is no question, such as tests for which nothing is recorded yet.
+    ``tell_besides`` returns lines about other things, such as tests without recordings.
     """
 
     view: Callable[[Item], ProposalView]
@@ -38,7 +38,7 @@ class Page(NamedTuple):
 
 @functools.cache
 def write_page() -> Page:
-    """Return the page of any review. It asks for what it shows, with the token that is in its address."""
+    """Return the page, which is the same for each review. It loads its data with the token in its address."""
     parts = {name: (PARTS / name).read_text("utf-8") for name in ("review.html", "review.css", "review.js")}
     style = f"{read_parts('base.css', 'drift.css')}\n{parts['review.css']}"
     script = join_scripts("elements.js", "drift.js", more=parts["review.js"])
@@ -48,7 +48,7 @@ def write_page() -> Page:
 
 
 def describe_review(review: Review, outcomes: Sequence[Outcome], besides: Iterable[str] = ()) -> dict[str, Any]:
-    """Return all questions in short, what was decided of them, what was written last, and lines about what is none."""
+    """Return short descriptions of all questions with their decisions, the last outcomes, and further lines."""
     items = review.items
     sizes = Counter(item.proposal.group for item in items)
     chains = Counter(item.proposal.chain for item in items)

@@ -1,7 +1,7 @@
-"""The routes of the page of a review, and whom they answer.
+"""The routes of a review's page, and their admission.
 
-The page itself tells nothing, and whoever reaches it may have it. Its data and its buttons need the token of this run,
-in a header field that no page of another site can send; such pages are refused besides, as by ``aquila serve``.
+The page itself holds no data, so anyone may load it. Its data and its buttons need the token of this run, in a header
+field that no page of another site can send. Such pages are refused in addition, as by ``aquila serve``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHOICES = ("accept", "reject", "skip")
 
 
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
-    """Return the page of a review. ``finish`` is called when somebody is done with it."""
+    """Return the application of a review's page. ``finish`` is called when the user ends the review there."""
     desk = _Endpoints(review, reading, finish)
     application = Starlette(
         routes=[
@@ -52,7 +52,7 @@ def make_application(review: Review, reading: Reading, token: str, finish: Calla
 
 
 def _letting_in(token: str) -> Callable[[Request], Failure | None]:
-    """Return what refuses requests of other pages, and all but the page itself without the token."""
+    """Return a function that refuses requests of other sites, and without the token everything but the page itself."""
     admission, expected = Admission(token, needs_token=True), token.encode()
 
     def find_rejection(request: Request) -> Failure | None:
@@ -66,7 +66,7 @@ def _letting_in(token: str) -> Callable[[Request], Failure | None]:
 
 
 class _Endpoints:
-    """What the page asks for. A review is for one thread at a time."""
+    """The requests of the page. ``_lock`` guards the review, which is not thread-safe, and the outcomes."""
 
     def __init__(self, review: Review, reading: Reading, finish: Callable[[], None]) -> None:
         self._review, self._reading, self._finish = review, reading, finish
@@ -94,9 +94,9 @@ class _Endpoints:
         return await self._run(read)
 
     async def decide(self, request: Request) -> Response:
-        """Decide a question, all with its difference (``group``), or all of its conversation (``chain``).
+        """Decide a question, all with the same difference (``group``), or all of its conversation (``chain``).
 
-        Unless another tab has decided it meanwhile.
+        Refuses if another window has decided it meanwhile: ``was`` is the decision that the page shows.
         """
         given = await _read_body(request)
         choice, was = given.get("choice"), given.get("was")
@@ -149,14 +149,14 @@ class _Endpoints:
             with self._lock:
                 try:
                     return make()
-                except Exception as error:  # noqa: BLE001 - a browser can tell it only as JSON
+                except Exception as error:  # noqa: BLE001 - the page shows it, so it must be sent as JSON
                     return _answer_json({"problem": outgoing.redact_outgoing(reason_of(error))}, 500)
 
         return await anyio.to_thread.run_sync(run)
 
 
 def _answer_json(value: Any, status: int = 200) -> Response:
-    # Escaped: a recording may hold half a character, which UTF-8 cannot.
+    # ASCII with escapes, because a recording may hold half of a surrogate pair, which UTF-8 cannot encode.
     return Response(json.dumps(value), status, media_type="application/json")
 
 
