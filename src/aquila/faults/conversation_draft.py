@@ -121,7 +121,7 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
     """
     draft = ConversationDraft(interaction)
     form = open_conversation(interaction.request)
-    if form is None or not form.tells_events:
+    if form is None or not form.answers_in_events:
         raise ImpossibleFault("this fault does not apply to this protocol")
     frames, problem = draft.frames, ImpossibleFault("the provider answers nothing")
     for turn in _find_turns(frames):

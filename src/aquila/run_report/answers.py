@@ -1,6 +1,6 @@
-"""What an answer says, in the messages of a report: text, reasoning, tool calls, and images.
+"""Reads the content of answers for a report: text, reasoning, tool calls, and images.
 
-Knows what ``answer_summary`` knows. Whatever an answer lacks or holds in an odd form is left out.
+It knows the same forms as ``answer_summary``. Fields that are missing or malformed are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_EVENTS = 200_000
 
 @dataclass
 class AnswerCall:
-    """A tool call, whose arguments come in pieces."""
+    """A tool call, with its arguments in pieces."""
 
     name: str = ""
     id: str = ""
@@ -29,7 +29,7 @@ class AnswerCall:
 
 @dataclass
 class AnswerChoice:
-    """One message of an answer, as far as it has come."""
+    """One message of an answer, as far as it was read."""
 
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
@@ -38,13 +38,13 @@ class AnswerChoice:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the model has said anything."""
+        """Whether the message has any content yet."""
         return bool(self.text or self.reasoning or self.calls or self.media)
 
 
 @dataclass
 class AnswerFacts:
-    """What an answer says. ``first_at`` is the place in the body, in bytes, behind its first token."""
+    """The content of an answer. ``first_at``: the end of its first token in the body, in bytes."""
 
     choices: dict[Any, AnswerChoice] = field(default_factory=dict)
     error: str = ""
@@ -52,12 +52,12 @@ class AnswerFacts:
     is_stream: bool = False
 
     def choice(self, index: Any = 0) -> AnswerChoice:
-        """The message with an index, begun if it is not there."""
+        """Return the message with an index, which is added if there is none."""
         return self.choices.setdefault(index if isinstance(index, int | str) else 0, AnswerChoice())
 
 
 def read_answer(body: bytes) -> AnswerFacts:
-    """Return what the body of an answer says, streamed or not."""
+    """Return the content of an answer's body, streamed or not."""
     facts = AnswerFacts()
     try:
         for end, event in _read_events(body, facts):
@@ -65,14 +65,15 @@ def read_answer(body: bytes) -> AnswerFacts:
             if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
                 facts.first_at = end
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass  # what came before it counts
+        pass  # a malformed event ends the reading; what came before it counts
     return facts
 
 
 def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
-    """Return what the beginning and the end of the body of an answer say. ``gap`` is said in between.
+    """Return the content of the beginning and the end of an answer's body, with the text ``gap`` in between.
 
-    ``end`` may begin within an event. Of frames of AWS only the beginning is read.
+    ``end`` may begin within an event. For frames of AWS only the beginning is read, because a frame in the middle of
+    the bytes cannot be found.
     """
     facts = read_answer(begin)
     rest = read_answer(end.partition(b"\n")[2]) if begin[:1] != b"\0" else AnswerFacts()
@@ -93,7 +94,7 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
 
 
 def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
-    """Return what a provider says over a WebSocket."""
+    """Return the content of a provider's messages over a WebSocket."""
     facts = AnswerFacts(is_stream=True)
     for message in messages:
         event = _parse(message) if message[:1] == b"{" else None
@@ -107,11 +108,12 @@ def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
 
 
 def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
-    """Yield the JSON objects of a body, each with the place where it ends."""
+    """Yield the JSON objects of a body, each with the byte at which it ends."""
     if body[:1] == b"\0":
         facts.is_stream = True
         at = 0
         while at < len(body):
+            # Each frame of AWS begins with its length in four bytes; the shortest frame has 16.
             length = int.from_bytes(body[at : at + 4])
             if length < 16 or at + length > len(body):
                 return
@@ -146,7 +148,7 @@ def _parse(data: bytes) -> _Event | None:
 def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
     try:
         whole = json.loads(body)
-    except ValueError:  # one object after the other, or cut
+    except ValueError:  # one JSON object in each line, or a body that was cut
         facts.is_stream, at = True, 0
         for line in body.splitlines(keepends=True):
             at += len(line)
@@ -187,7 +189,7 @@ def _add_call(choice: AnswerChoice, index: Any, name: Any, call_id: Any, argumen
 
 
 def _read_openai(event: _Event, facts: AnswerFacts) -> None:
-    """Chat completions and completions, whole or in chunks."""
+    """Read chat completions and completions, whole or in chunks."""
     for given in mappings(event.get("choices")):
         said = mapping(given.get("message")) or mapping(given.get("delta")) or given
         choice = facts.choice(given.get("index", 0))
@@ -210,7 +212,7 @@ def _read_openai(event: _Event, facts: AnswerFacts) -> None:
 
 
 def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
-    """The content of Anthropic, of Bedrock and of the Responses API, whole."""
+    """Read the content blocks of Anthropic, Bedrock and the Responses API, not streamed."""
     for number, block in enumerate(mappings(blocks)):
         kind = block.get("type")
         if kind in ("thinking", "reasoning"):
@@ -288,7 +290,7 @@ _REASONING_DELTAS = frozenset(f"response.{name}.delta" for name in ("reasoning_s
 
 
 def _read_typed(event: _Event, facts: AnswerFacts) -> None:
-    """An event of the Responses API or of Anthropic, or of Cohere's second API."""
+    """Read an event of the Responses API, of Anthropic, or of Cohere's API version 2."""
     kind, choice = string(event.get("type")), facts.choice()
     if kind in _TEXT_DELTAS:
         _add(choice.text, event.get("delta"))
@@ -333,4 +335,4 @@ _READERS: tuple[tuple[Callable[[_Event], bool], Callable[[_Event, AnswerFacts], 
     (_has("message"), _read_ollama),
     (_has("response"), _read_ollama),
 )
-"""Who reads an event; the first that fits."""
+"""The readers of events, each with its condition; the first that fits reads the event."""

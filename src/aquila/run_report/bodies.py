@@ -1,4 +1,4 @@
-"""Texts and bodies of a report, each once, however many requests say the same."""
+"""The texts and bodies of a report, each stored once even if many requests share it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import hashlib
 from aquila.run_report.schema import LONGEST_IN_PLACE, Body, BodyReference, Text
 
 LONGEST = 256 * 1024
-"""Bytes of a body that are kept. Of a longer one its beginning and its end are."""
+"""The greatest number of bytes that are kept of a body: of a longer one, its beginning and its end."""
 
 LONGEST_END = 64 * 1024
-"""Bytes of the end of a longer one, among these."""
+"""How many of these bytes are from the end of a longer body."""
 
 MOST = 64 * 1024 * 1024
-"""Bytes of all bodies together, in one process. Of those that come after nothing is kept but their size."""
+"""The greatest number of bytes of all bodies in one process. Of further bodies only the size is kept."""
 
 _CONTINUING = bytes(range(0x80, 0xC0))
-"""What a character of UTF-8 never begins with."""
+"""Continuation bytes of UTF-8, with which no character begins."""
 
 
 class Bodies:
-    """Takes bodies in. ``take_new`` gives those that came since it was called last, so that a file can have them."""
+    """Collects bodies. ``take_new`` returns the new ones, to be written to a file, so memory does not grow with them.
+
+    Only the thread that collects the report uses it. ``_known`` has the keys of all bodies until the run ends.
+    """
 
     def __init__(self, most: int = MOST) -> None:
         self._left = most
@@ -29,21 +32,22 @@ class Bodies:
         self._new: dict[str, Body] = {}
 
     def add_text(self, text: str) -> Text:
-        """Return a text as it stands in a report: itself if it is short, else a reference."""
+        """Return a text as a report holds it: the text itself if it is short, else a reference."""
         if len(text) <= LONGEST_IN_PLACE:
             return _clean(text)
         return self.add_long_text(text)
 
     def add_long_text(self, text: str, media_type: str = "") -> BodyReference:
-        """Take in a text of any length."""
+        """Add a text of any length, and return a reference to it."""
         return self.add_bytes(text.encode("utf-8", "replace"), media_type)
 
     def add_bytes(
         self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None
     ) -> BodyReference:
-        """Take in a body: as text if it is one.
+        """Add a body, as text if it is valid UTF-8, else as base64. Returns a reference to it.
 
-        Where ``data`` is only its beginning, ``end`` is its end, and ``size`` the bytes of the whole.
+        If ``data`` is only the beginning, ``end`` is the end of the body, and ``size`` the number of bytes of the
+        whole.
         """
         size = len(data) if size is None else size
         body: Body = {"media_type": media_type} if media_type else {}
@@ -55,6 +59,7 @@ class Bodies:
         try:
             body["text"] = begin.decode()
         except UnicodeDecodeError as error:
+            # The cut may split a character of up to four bytes; its first part is dropped.
             if "cut" in body and error.start > len(begin) - 4:
                 body["text"] = begin[: error.start].decode()
         if "text" not in body:
@@ -67,7 +72,7 @@ class Bodies:
         return self._keep(mark, body, len(begin) + len(end), size)
 
     def add_body(self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None) -> Text:
-        """Return a body as it stands in a report. ``end`` and ``size`` are those of ``add_bytes``."""
+        """Return a body as a report holds it. ``end`` and ``size``: see ``add_bytes``."""
         if len(data) <= LONGEST_IN_PLACE:
             try:
                 return _clean(data.decode())
@@ -76,9 +81,9 @@ class Bodies:
         return self.add_bytes(data, media_type, end=end, size=size)
 
     def add_image(self, data: bytes, media_type: str, size: int | None = None) -> BodyReference:
-        """Take in an image, a sound or a file, as base64. A part of one is none: one that is too large is left out.
+        """Add an image, a sound or a file, as base64. One that is too large is left out: a part of it would be useless.
 
-        ``data`` may be the beginning of one that has ``size`` bytes.
+        ``data`` may be only the beginning, if ``size`` is the number of bytes of the whole.
         """
         body: Body = {"media_type": media_type} if media_type else {}
         size = len(data) if size is None else size
@@ -89,7 +94,7 @@ class Bodies:
         return self._keep(data, body, len(data), len(data))
 
     def take_new(self) -> dict[str, Body]:
-        """Return what came since this was called last."""
+        """Return the bodies that were added since the last call, by their keys."""
         new, self._new = self._new, {}
         return new
 
@@ -109,7 +114,7 @@ class Bodies:
 
 
 def read_body(body: Body) -> str | None:
-    """Return the text of a body, with a line in its middle that says what is left out there. None if it is no text."""
+    """Return the text of a body, with a line where a part is left out; None if the body is not text."""
     text = body.get("text")
     if text is None or "end" not in body:
         return text
@@ -123,5 +128,5 @@ def tell_left_out(size: int) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return a text that can be encoded: half a surrogate pair cannot."""
+    """Return a text without halves of surrogate pairs, which cannot be encoded."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Makes exchanges of what a run has noted, when a scope ends: those of the test that runs."""
+"""Turns what a scope has noted into exchanges of the running test, when the scope ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ASKED = re.compile(r"^(?:.*\brequested\s+)?([A-Z]+) (\w+)://([^/\s]+)(\S*)", re
 
 @dataclass
 class TestFacts:
-    """What the running test has done. ``began`` is a moment of ``time.perf_counter``."""
+    """What the running test has done. ``began``: when it began, in seconds of ``time.perf_counter``."""
 
     began: float
     exchanges: list[Exchange] = field(default_factory=list)
@@ -49,7 +49,7 @@ class TestFacts:
     pending: bool = False
 
     def states(self) -> list[State]:
-        """What came of its requests, each state once."""
+        """Return the states of its requests, each once."""
         found: dict[State, None] = {state: None for each in self.exchanges for state in each["states"]}
         if self.pending:
             found["pending"] = None
@@ -57,7 +57,11 @@ class TestFacts:
 
 
 class ExchangeCollector:
-    """Takes in what scopes have noted, for the test that runs. ``prefix`` makes ids unique over processes."""
+    """Collects the exchanges of the running test. ``prefix`` makes ids unique over the processes of a run.
+
+    The plugin owns it and calls it on the main thread, between tests. ``facts`` is replaced when a test begins;
+    everything else lives as long as the run.
+    """
 
     def __init__(self, root: Path, costs: Costs, prefix: str) -> None:
         self.bodies = Bodies()
@@ -67,30 +71,33 @@ class ExchangeCollector:
         self._prefix = prefix
         self._count = 0
         self._told: dict[int, UnansweredRequest] = {}
-        """Misses, by what tells them apart: a scope may go on over several tests, and those around it hear of them."""
+        """The misses that are in the report, by ``id()``; the values keep them alive.
+
+        Enclosing scopes report them again.
+        """
         self.facts = TestFacts(0.0)
 
     def begin_test(self, began: float) -> None:
-        """Collect for another test from now on."""
+        """Begin to collect for another test, which began at ``began`` seconds of ``time.perf_counter``."""
         self.facts = TestFacts(began)
 
     def end_test(self) -> TestFacts:
-        """Return what the test has done, its exchanges in the order in which they were asked."""
+        """Return what the test has done, with its exchanges in the order of their requests."""
         facts = self.facts
         facts.exchanges.sort(key=lambda each: ("unplayed" in each["states"], each["timing"]["asked"]))
-        for job in facts.jobs.values():  # a worker may tell of the second attempt while another still ends the first
+        for job in facts.jobs.values():  # one worker may report the second attempt before another reports the first
             job["attempts"].sort(key=lambda each: each["at"])
         count_attempts(facts.exchanges)
         pair_across(facts.exchanges)
         return facts
 
     def take_in(self, noted: Sequence[WatchedExchange], scope: Scope | None, report: ScopeReport | None) -> None:
-        """Take in what was noted in a scope that has ended, or in none."""
+        """Add what was ``noted`` in a scope that has ended, or outside of any."""
         places = _StoredPlaces()
         for each in noted:
             try:
                 exchange = self._read(each, places)
-            except Exception as error:  # noqa: BLE001 - no test fails because what it asked cannot be told
+            except Exception as error:  # noqa: BLE001 - a report must not make a test fail
                 address = ""
                 with suppress(Exception):
                     address = ExchangeRedactor.of(each).redact_text(each.address)
@@ -109,7 +116,8 @@ class ExchangeCollector:
             if id(miss) not in self._told and scope.kind != "call":
                 self._take_miss_elsewhere(miss, scope)
         self.facts.pending = self.facts.pending or bool(report.pending)
-        # What a fixture used is a matter of the test in which it was set up.
+        # The cassette of a fixture belongs to the test in which the fixture was set up, not to the one in which it
+        # ends.
         for folder, name in report.cassettes if scope.kind != "fixture" else ():
             self._note_cassette(Path(folder), name)
         self.facts.unplayed += [f"{what} of {cassette}" for cassette, what in report.unplayed]
@@ -117,7 +125,10 @@ class ExchangeCollector:
             self._take_unplayed(scope)
 
     def take_job(self, told: Mapping[str, Any]) -> None:
-        """Take in an execution of a job: see ``Job`` and ``JobAttempt``; ``began`` is a moment of the clock."""
+        """Add an execution of a job.
+
+        ``told`` has the keys of ``Job`` and ``JobAttempt``, and ``began`` as for a test.
+        """
         clean = outgoing.redact_outgoing
         name = str(told["id"])
         job = self.facts.jobs.get(name)
@@ -139,7 +150,7 @@ class ExchangeCollector:
 
     def _read(self, noted: WatchedExchange, places: _StoredPlaces) -> Exchange | None:
         if noted.decision is PASS_ON:
-            return None  # filters keep it out of cassettes, and so out of here
+            return None  # a filter keeps it out of cassettes, and so out of the report
         redactor = ExchangeRedactor.of(noted)
         if noted.interaction is not None and noted.scope is not None:
             exchange = self._read_recording(noted, redactor.clean_recording(noted.interaction))
@@ -168,7 +179,7 @@ class ExchangeCollector:
     ) -> Exchange:
         played = decision.interaction
         request = redactor.clean_request(noted) or redactor.redact_request(played.request)
-        # What was said over a WebSocket is noted.
+        # For a WebSocket, the messages that were exchanged are noted; a plain answer is that of the recording.
         answer = noted.response or played.response
         if noted.response is not None or noted.session is None or not redactor.finds_clean(played):
             answer = redactor.redact_response(answer)
@@ -223,7 +234,7 @@ class ExchangeCollector:
         request = redactor.clean_request(noted)
         if request is None:
             exchange = self._read_address(redactor.redact_text(noted.address or str(problem)), noted.asked)
-        elif isinstance(noted.decision, ReplayDecision):  # the answer went on as it was not recorded
+        elif isinstance(noted.decision, ReplayDecision):  # a conversation that missed in its middle
             exchange = self._read_replay(noted, noted.decision, redactor, _StoredPlaces())
         else:
             exchange = self._reader.read(request, None, self._next_id(), asked=self._since(noted.asked))
@@ -239,7 +250,7 @@ class ExchangeCollector:
         return exchange
 
     def _take_miss_elsewhere(self, miss: CassetteMiss, scope: Scope) -> None:
-        """Take in a miss of another process, or of a conversation that had begun."""
+        """Add a miss from another process, or one within a conversation."""
         told = outgoing.redact_outgoing(str(miss))
         address = _ASKED.search(told)
         for exchange in self.facts.exchanges if address is not None else ():
@@ -298,7 +309,10 @@ class ExchangeCollector:
         places: _StoredPlaces,
         session: Session | None = None,
     ) -> None:
-        """Say where a recording stands. In a session that replays it is the same object, else an equal one is found."""
+        """Add the place of a recording.
+
+        A replaying session holds the same object; otherwise an equal one is searched.
+        """
         if scope is None:
             return
         if session is not None and session.mode == "replay":
@@ -327,7 +341,7 @@ class ExchangeCollector:
         return cassette if path is None else self._lines.name_file(path)
 
     def _note_cassette(self, folder: Path, name: str) -> None:
-        """Note a cassette that was used. Fixtures have one each, and most of them no file."""
+        """Note a cassette that was used. Most fixtures have a cassette without a file, which is not noted."""
         with suppress(AquilaError, OSError):
             path = cassette_path(folder, name)
             if path.exists():
@@ -342,14 +356,14 @@ class ExchangeCollector:
 
 
 class _StoredPlaces:
-    """The numbers of recordings, for one scope: each is taken once."""
+    """Finds the numbers of recordings for one scope, each once. It lives while ``take_in`` runs."""
 
     def __init__(self) -> None:
         self._held: dict[int, dict[int, int]] = {}
         self._stored: dict[Path, list[Interaction | None]] = {}
 
     def find_held(self, session: Session, interaction: Interaction) -> int | None:
-        """Return the number, from 1, of a recording that a session holds. A fault of it has the same request."""
+        """Return the number, from 1, of a recording that a session holds; a faulted copy is found by its request."""
         numbers = self._held.get(id(session))
         if numbers is None:
             numbers = self._held[id(session)] = {}
@@ -359,7 +373,7 @@ class _StoredPlaces:
         return numbers.get(id(interaction)) or numbers.get(id(interaction.request))
 
     def find_stored(self, path: Path | None, interaction: Interaction) -> int | None:
-        """Return the number, from 1, of a recording in a file."""
+        """Return the number, from 1, of an equal recording in a file, or None."""
         if path is None:
             return None
         if path not in self._stored:
@@ -376,7 +390,7 @@ class _StoredPlaces:
 
 
 def _with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
-    """A recording that was just made: a large body of it has moved from the journal to beside its cassette."""
+    """Return a new recording with the present paths of its large bodies, which have moved from journal to cassette."""
     request, chunks = recording.request, recording.response.chunks
     files = chunks.files() if isinstance(chunks, SoundChunks) else []
     files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]

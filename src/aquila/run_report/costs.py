@@ -1,4 +1,4 @@
-"""What answers cost, by the table of prices of the run."""
+"""The costs of answers, by the run's table of prices."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from aquila.run_report.schema import Usage
 
 
 class Costs:
-    """Says what an answer has cost. ``table`` is that of the run; None if it has none. ``unpriced`` has no price."""
+    """Computes the costs of answers. ``table``: the run's prices, or None. ``unpriced``: models without a price.
+
+    The collector of the report owns it; what it notes lives as long as the run.
+    """
 
     def __init__(self, table: PriceTable | None = None) -> None:
         self._table = table
         self.unpriced: dict[str, None] = {}
         self.used: dict[str, dict[str, Any]] = {}
-        """The prices that were used, by the model that they are of."""
+        """The prices that were used, by model."""
 
     def usage_of(self, tokens: Mapping[str, int], *models: str) -> Usage | None:
-        """Return the usage of an answer with what it cost; None if it reports none. ``models`` are tried in order."""
+        """Return the usage of an answer with its cost, or None without tokens.
+
+        The first of ``models`` with a price counts.
+        """
         if not tokens:
             return None
         usage: Usage = {**tokens}  # type: ignore[typeddict-item]

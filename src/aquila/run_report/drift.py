@@ -1,4 +1,4 @@
-"""How a request differs from the recording that is most like it."""
+"""The differences between a request and the most similar recording."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MOST_CHANGES = 50
 
 
 def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -> Drift | None:
-    """Return how a request, redacted already, differs from the nearest recording of a session.
+    """Return how a request differs from the most similar recording of a session, or None if none is similar.
 
-    None if none is near. The place of the cassette is not filled in yet, but for its name.
+    The request must be redacted already. Of the cassette only the name is filled in.
     """
     recordings = session.cassette.interactions
     if not recordings:
@@ -58,7 +58,7 @@ def describe_drift(request: RecordedRequest, session: Session, bodies: Bodies) -
 
 
 def group_of(group: str) -> str:
-    """Return a short name that is the same for equal groups."""
+    """Return a short name of a group, equal for equal groups."""
     return hashlib.blake2b(group.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
@@ -81,5 +81,5 @@ def _show(value: Any) -> str:
 
 
 def _prompt(sent: SentRequest) -> str:
-    """The messages of a request as one text, for a comparison word by word."""
+    """Return the messages of a request as one text, to be compared word by word."""
     return "\n\n".join(f"{message.role}: {message.text}" for message in sent.messages if message.text)

@@ -1,4 +1,4 @@
-"""Reads exchanges for a report from what went over the wire: a request and its answer, or a whole conversation."""
+"""Makes exchanges of a report from a request and its answer, or from a whole conversation."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_CHUNKS = 1000
-"""Times of chunks that an exchange tells."""
+"""The greatest number of chunk times in an exchange."""
 
 MOST_FRAMES = 500
-"""Messages of a conversation that an exchange tells: those at its beginning, and the last ones."""
+"""The greatest number of messages of a conversation in an exchange: half from its beginning, half from its end."""
 
 
 class ExchangeReader:
-    """Makes exchanges of what went over the wire. Texts go to ``bodies``, and ``costs`` says what answers cost.
+    """Makes exchanges. Long texts go to ``bodies``, and ``costs`` computes costs.
 
-    What it is given has been redacted.
+    Requests and answers must be redacted already.
     """
 
     def __init__(self, bodies: Bodies, costs: Costs | None = None) -> None:
@@ -45,9 +45,9 @@ class ExchangeReader:
     def read(
         self, request: RecordedRequest, response: RecordedResponse | None, name: str, *, asked: int = 0
     ) -> Exchange:
-        """Return an exchange named ``name``, with what the request and its answer say. Its state is not known yet.
+        """Return an exchange with the id ``name`` from a request and its answer. Its states are not filled in.
 
-        ``asked`` is when it was asked, in milliseconds since the test began.
+        ``asked``: when the request was sent, in milliseconds since the test began.
         """
         sent = read_sent(request) if not _is_stored(request) else SentRequest("", http=request)
         parts = urlsplit(request.url)
@@ -79,7 +79,7 @@ class ExchangeReader:
         return exchange
 
     def read_interaction(self, interaction: Interaction, name: str, *, asked: int = 0) -> Exchange:
-        """Return the exchange of a recording."""
+        """Return the exchange of a recording. ``name`` and ``asked``: see ``read``."""
         exchange = self.read(interaction.request, interaction.response, name, asked=asked)
         if interaction.recorded:
             exchange["recorded"] = interaction.recorded
@@ -108,7 +108,7 @@ class ExchangeReader:
             else:
                 self._add_body(exchange, response)
             self._add_usage(exchange, response)
-        except CassetteCorrupt:  # the file of a large body is missing: whoever asked for it was told
+        except CassetteCorrupt:  # the file of a large body is missing; the client got the error already
             exchange["error"] = "the file of this body is missing"
 
     def _add_body(self, exchange: Exchange, response: RecordedResponse) -> None:

@@ -1,4 +1,4 @@
-"""The JSON Schema of ``run.json``, made of the declarations in ``schema.py``."""
+"""The JSON Schema of ``run.json``, generated from the declarations in ``schema.py``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN: dict[Any, dict[str, Any]] = {
 
 
 def make_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a report. Keys that it does not know are allowed: later versions add some."""
+    """Return the JSON Schema of a report. Unknown keys are allowed, because later versions may add some."""
     definitions = {kind.__name__: _describe_record(kind) for kind in find_records(schema.RunReport)}
     return {
         "$schema": DIALECT,
@@ -32,7 +32,7 @@ def make_json_schema() -> dict[str, Any]:
 
 
 def find_records(kind: Any) -> list[Any]:
-    """Return the records that a record holds, itself first, each once."""
+    """Return a record and all records within it, each once."""
     found: dict[Any, None] = {}
     waiting = [kind]
     while waiting:
@@ -45,7 +45,7 @@ def find_records(kind: Any) -> list[Any]:
 
 
 def fields_of(record: Any) -> dict[str, Any]:
-    """Return the fields of a record with their types. One that may be left out is ``NotRequired``."""
+    """Return the fields of a record with their types; optional ones are ``NotRequired``."""
     return typing.get_type_hints(record, include_extras=True)
 
 
@@ -55,7 +55,7 @@ def is_optional(field: Any) -> bool:
 
 
 def name_type(field: Any) -> str:
-    """Return the type of a field in words of JSON, for people."""
+    """Return the type of a field in the terms of JSON, for people."""
     if is_optional(field):
         return name_type(get_args(field)[0])
     origin, parts = get_origin(field), get_args(field)

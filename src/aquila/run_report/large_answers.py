@@ -1,4 +1,4 @@
-"""What is read of a large answer for a report: its beginning and its end, and of one JSON value all."""
+"""Which parts of a large answer are read for a report: beginning and end of a stream, but all of one JSON value."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from aquila.run_report.answers import AnswerFacts, read_both_ends
 from aquila.run_report.bodies import tell_left_out
 
 MOST_READ = 4 * 1024 * 1024
-"""Bytes of a stream that are read for what it says."""
+"""The greatest number of bytes that are read of a stream."""
 
 END_READ = 1024 * 1024
-"""Bytes of the end of a longer one, among these."""
+"""How many of these bytes are from the end of a longer stream."""
 
 MOST_JSON = 64 * 1024 * 1024
-"""Bytes of one JSON value that are read: a part of it says nothing."""
+"""The greatest number of bytes that are read of one JSON value, a part of which could not be parsed."""
 
 
 class AnswerBody(NamedTuple):
-    """The body of an answer of ``size`` bytes: ``begin`` and, where that is not all, ``end``."""
+    """The body of an answer with ``size`` bytes: ``begin`` and, if that is not all of it, ``end``."""
 
     begin: bytes
     end: bytes
@@ -29,16 +29,16 @@ class AnswerBody(NamedTuple):
 
     @property
     def left_out(self) -> int:
-        """How many bytes between them are missing."""
+        """The number of bytes between the two that were not read."""
         return self.size - len(self.begin) - len(self.end)
 
     def read(self) -> AnswerFacts:
-        """Return what the answer says."""
+        """Return the content of the answer."""
         return read_both_ends(self.begin, self.end, tell_left_out(self.left_out))
 
 
 def read_body_of(response: RecordedResponse) -> AnswerBody:
-    """Return the body of an answer, as far as it is read. Raises ``CassetteCorrupt`` if its file is missing."""
+    """Return the parts of an answer's body that are read. Raises ``CassetteCorrupt`` if its file is missing."""
     chunks = response.chunks
     if not isinstance(chunks, StoredChunks):
         body = response.body
@@ -55,5 +55,5 @@ def read_body_of(response: RecordedResponse) -> AnswerBody:
 
 
 def _is_one_value(begin: bytes) -> bool:
-    """Whether a body is one value of JSON, and not one in each line."""
+    """Whether a body is one JSON value, rather than one in each line."""
     return begin.lstrip()[:1] in (b"{", b"[") and re.search(rb"\}\r?\n\{", begin) is None

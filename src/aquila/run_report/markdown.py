@@ -1,4 +1,4 @@
-"""A report as a few lines of Markdown, for the summary of a job in a CI."""
+"""A report as short Markdown, for the job summary of a CI service."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from aquila.run_report.totals import last_attempts
 _MOST_ROWS = 20
 _MOST_TESTS = 10
 LONGEST = 200_000
-"""Characters of a summary. GitHub takes a megabyte for each step, of all that write there."""
+"""The greatest number of characters in a summary. GitHub accepts a megabyte for each step, from all its programs."""
 
 _COUNTED = ("replayed", "recorded", "scripted", "live", "missed", "refused")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@-])")
 
 
 def write_markdown(report: RunReport) -> str:
-    """Return a report as Markdown, of a bounded length."""
+    """Return a report as Markdown, cut to ``LONGEST``."""
     text = "\n".join(_write(report)) + "\n"
     return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n\n… and more\n"
 
 
 def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence[str]]], pending: Sequence[str]) -> str:
-    """Return what needs action in a run without a report. ``changes`` are fields that differ, and whose tests miss."""
+    """Return as Markdown what needs action in a run without a report.
+
+    ``counts``: numbers of requests by state. ``changes``: differing fields, each with the tests that miss because of
+    it. ``pending``: the files that wait for a review.
+    """
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     lines = ["### Aquila: what the tests asked", "", f"Requests: {counted}.", ""]
     if changes:
@@ -42,7 +46,7 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
 
 
 def needs_action(report: RunReport) -> bool:
-    """Whether somebody has to do something: a request was missed or refused, or recordings wait."""
+    """Whether a report needs action: a request was missed or refused, or recordings wait for a review."""
     totals = report["totals"]
     return bool(totals["missed"] or totals["refused"] or totals["pending"])
 
@@ -164,7 +168,7 @@ def _escape(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a text as code: nothing in it is Markdown."""
+    """Return a text as inline code, in which nothing counts as Markdown."""
     text = " ".join(text.split())
     ticks = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     space = " " if text.startswith("`") or text.endswith("`") or not text else ""

@@ -1,4 +1,4 @@
-"""Images, sounds and files in the JSON of requests and answers, in the order in which they stand there."""
+"""Finds images, sounds and files in the JSON of requests and answers, in their order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEEPEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One image, sound or file. ``data`` is its bytes, if they are there; else there may be a ``url``."""
+    """One image, sound or file: its bytes as ``data`` if they are known, else maybe a ``url``."""
 
     kind: Kind
     media_type: str = ""
@@ -29,12 +29,12 @@ class Media:
 
 
 def find_media(value: Any) -> list[Media]:
-    """Return what a JSON value holds of them."""
+    """Return the images, sounds and files in a JSON value."""
     return list(_walk(value, 0))
 
 
 def as_part(media: Media, bodies: Bodies) -> Part:
-    """Return it as a part of a message."""
+    """Return an image, sound or file as a part of a message."""
     part: Part = {"kind": media.kind}
     if media.name:
         part["name"] = media.name[:200]
@@ -66,7 +66,7 @@ def _walk(value: Any, depth: int) -> Iterator[Media]:
 
 
 def _read(part: dict[str, Any]) -> Media | None:
-    """Return what one part of a message is, if it is one of these."""
+    """Return the image, sound or file in one part of a message of OpenAI or Anthropic; None for another part."""
     kind = part.get("type")
     if kind in ("image_url", "input_image"):
         url = part.get("image_url")
@@ -91,7 +91,7 @@ def _read(part: dict[str, Any]) -> Media | None:
 
 
 def _read_others(part: dict[str, Any]) -> Media | None:
-    """Parts of Gemini and of Bedrock."""
+    """Return the image, sound or file in one part of a message of Gemini or Bedrock; None for another part."""
     for key in ("inlineData", "inline_data", "fileData", "file_data"):
         if inline := mapping(part.get(key)):
             media_type = string(inline.get("mimeType")) or string(inline.get("mime_type"))

@@ -1,7 +1,6 @@
-"""The files that a report is collected in while the run goes on: a line of JSON for each test, written when it ends.
+"""The files in which a report is collected during the run: a line of JSON for each test, written when it ends.
 
-So a run that is killed has lost nothing but its last tests, and memory does not grow with the run. Each process has a
-file of its own.
+So a killed run loses only its last tests, and memory does not grow with the run. Each process has its own file.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from aquila.run_report.schema import Body, RunReport, Test
 from aquila.run_report.totals import sum_up
 
 SUFFIX = ".partial"
-"""The ending of a report's name while it is collected."""
+"""The suffix of a report's file name while it is collected."""
 
 MOST_BODIES = 256 * 1024 * 1024
-"""Bytes of the bodies of a whole report. Of those that come after nothing is kept but their size."""
+"""The greatest number of bytes of all bodies in a report. Of further bodies only the size is kept."""
 
 Kind: TypeAlias = Literal["begins", "test", "prices", "note"]
 
 
 class PartialFile:
-    """The file of one process. Raises ``OSError`` if it cannot be written."""
+    """The file of one process, which alone writes it and holds its lock. Raises ``OSError`` if it cannot be written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,7 +35,7 @@ class PartialFile:
         _lock(self._file)
 
     def write(self, kind: Kind, value: Any, bodies: Mapping[str, Body] | None = None) -> None:
-        """Write a line, to the disk's cache at once. A forked child writes none: its parent tells of the test."""
+        """Write a line and flush it. A forked child writes nothing, because its parent reports the test."""
         if self._file is not None and self._process == os.getpid():
             row = [kind, value] if bodies is None else [kind, value, bodies]
             self._file.write(json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n")
@@ -50,13 +49,13 @@ class PartialFile:
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether a process that lives is collecting into a file."""
+    """Whether a running process is collecting into a file."""
     with path.open("a", encoding="utf-8") as file:
         return not _lock(file)
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock a file until it is closed, where that can be done. Return False if another process has locked it."""
+    """Lock a file until it is closed. Returns False if another process has locked it, True if locks are impossible."""
     try:
         return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError:  # a file system without locks
@@ -74,7 +73,10 @@ def _escape(name: str) -> str:
 
 
 def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
-    """Fill a report with what the files hold. ``head`` has all but the tests and their bodies, and is changed."""
+    """Fill the report ``head`` with the contents of the files, and return it.
+
+    It has everything but tests and bodies.
+    """
     rows: list[tuple[float, str, Test]] = []
     bodies, notes, prices = head["bodies"], dict.fromkeys(head["notes"]), {}
     left = MOST_BODIES
@@ -93,7 +95,7 @@ def join_parts(parts: Iterable[Path], head: RunReport) -> RunReport:
                 notes[value] = None
             else:
                 prices.update(value)
-        rows += begun.values()  # they have not ended
+        rows += begun.values()  # tests that began and did not end
     rows.sort(key=lambda row: row[0])
     _number_attempts([(identity, test) for _, identity, test in rows])
     head["tests"] = [test for _, _, test in rows]
@@ -118,7 +120,7 @@ def _read_rows(part: Path) -> Iterator[Any]:
         for line in file:
             try:
                 yield json.loads(line)
-            except ValueError:  # the process was killed when it wrote this
+            except ValueError:  # the process was killed while it wrote this line
                 continue
 
 

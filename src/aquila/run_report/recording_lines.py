@@ -1,4 +1,4 @@
-"""Where recordings stand: the file of a cassette as a report names it, and the line where a recording begins."""
+"""Names the file of a cassette for a report, and finds the line at which a recording begins."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ _KNOWN = 64
 
 
 class RecordingLines:
-    """Finds the lines of recordings in YAML files. Keeps those of the files that were asked for last."""
+    """Finds the lines of recordings in YAML files.
+
+    It caches the lines of the latest files; a changed file is read again.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._known: dict[tuple[str, int, int], list[int]] = {}
 
     def name_file(self, path: Path) -> str:
-        """Return a file as it is shown: from the root folder, and with its whole path only elsewhere."""
+        """Return the name of a file: relative to the root folder, or its bare name if it is elsewhere."""
         try:
             return path.absolute().relative_to(self._root.absolute()).as_posix()
         except ValueError:
             return path.name
 
     def find_line(self, path: Path, number: int) -> int | None:
-        """Return the line, from 1, where the ``number``-th recording (from 1) begins; None where that is not known."""
+        """Return the line, from 1, at which recording ``number``, from 1, begins; None if it is not known."""
         if path.suffix.lower() not in (".yaml", ".yml"):
             return None
         try:
@@ -35,7 +38,7 @@ class RecordingLines:
                 if status.st_size > _MOST_READ:
                     return None
                 with path.open("rb") as file:
-                    # In a cassette nothing of a body begins a line.
+                    # Each recording is an item of a list at the left margin. Bodies are always indented.
                     lines = [at for at, line in enumerate(file, 1) if line.startswith(b"- ")]
                 while len(self._known) >= _KNOWN:
                     del self._known[next(iter(self._known))]

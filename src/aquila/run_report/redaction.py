@@ -1,4 +1,4 @@
-"""Takes secrets out of what a report tells of an exchange: those of the moment it was made, and those of now."""
+"""Removes secrets from the exchanges of a report: those known when an exchange was made, and those known now."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from aquila.recording.secrets import outgoing
 
 
 class ExchangeRedactor:
-    """Redacts by several redactors, one after the other: each knows secrets that the others may not."""
+    """Redacts with several redactors, one after the other, because each may know secrets that the others do not."""
 
     def __init__(self, redactors: Iterable[Redactor]) -> None:
         self._redactors = list({id(each): each for each in redactors}.values())
 
     @classmethod
     def of(cls, noted: WatchedExchange) -> ExchangeRedactor:
-        """Return the redactor for what was noted of an exchange.
+        """Return the redactor for an exchange.
 
-        A test may have set a key after its cassette was opened, and taken it back before the report asks.
+        A test may set a key after its cassette was opened, and remove it before the report is made.
         """
         session = () if noted.session is None else (noted.session.redactor,)
         return cls((*session, *noted.redactors, outgoing.run_redactor()))
@@ -46,16 +46,16 @@ class ExchangeRedactor:
         return response
 
     def clean_request(self, noted: WatchedExchange) -> RecordedRequest | None:
-        """Return a request as it may be shown: as its session would store it."""
+        """Return a request in the form in which its session would store it, without secrets; None if it has none."""
         if noted.request is None:
             return None
         asked = noted.request if noted.session is None else noted.session.filter_request(noted.request)
         return None if asked is None else self.redact_request(asked)
 
     def clean_recording(self, recording: Interaction) -> Interaction:
-        """Return a recording as it may be shown.
+        """Return a recording without secrets.
 
-        What is large was redacted when it was recorded, and most of it is not shown.
+        Large bodies are not redacted again: they were when they were recorded, and most of them is not shown.
         """
         request, response = recording.request, recording.response
         if not (isinstance(request, StoredRequest) and recording.upstream):
@@ -65,9 +65,9 @@ class ExchangeRedactor:
         return replace(recording, request=request, response=response)
 
     def finds_clean(self, recording: Interaction) -> bool:
-        """Whether a recording was redacted when it was made, and holds nothing of what is secret on this machine now.
+        """Whether a recording was redacted when it was made, and holds no secret that is known now.
 
-        That takes a search for what is known. Recordings of other tools do not say what they were recorded from.
+        Recordings of other tools name no upstream, so they may not have been redacted.
         """
         if not recording.upstream or isinstance(recording.response.chunks, StoredChunks):
             return bool(recording.upstream)

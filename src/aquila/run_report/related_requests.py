@@ -1,4 +1,4 @@
-"""What the requests of one test have to do with each other: attempts at the same, and results of tools."""
+"""Relations between the requests of one test: repeated attempts, and results of tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aquila.run_report.schema import Exchange, Message
 
 
 def count_attempts(exchanges: Iterable[Exchange]) -> None:
-    """Number the attempts at one request: an equal one that follows a failure."""
+    """Number repeated attempts: a request that equals an earlier one which failed."""
     last: dict[tuple[object, ...], Exchange] = {}
     for exchange in exchanges:
         if "unplayed" in exchange["states"]:
@@ -39,7 +39,7 @@ def _has_failed(exchange: Exchange) -> bool:
 
 
 def pair_across(exchanges: Sequence[Exchange]) -> None:
-    """Give the tool calls of each answer the results that a later request tells."""
+    """Add to the tool calls of each answer the results from later requests."""
     calls = {
         call["id"]: call
         for exchange in exchanges
@@ -59,7 +59,7 @@ def pair_across(exchanges: Sequence[Exchange]) -> None:
 
 
 def _last_results(messages: Sequence[Message]) -> list[Message]:
-    """The results at the end of a conversation."""
+    """Return the tool results at the end of a conversation."""
     at = len(messages)
     while at and messages[at - 1]["role"] == "tool":
         at -= 1

@@ -1,4 +1,4 @@
-"""What a request says, in the messages of a report."""
+"""Turns requests and answers into the messages of a report."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _MOST_PARAMETERS = 50
 
 
 def read_messages(sent: SentRequest, bodies: Bodies) -> list[Message]:
-    """Return the conversation as a request tells it: each tool call with its result beside it."""
+    """Return the conversation in a request, each tool call with its result."""
     media = find_media(sent.raw)
     messages = [_as_message(each, media, bodies) for each in sent.messages]
-    if media and messages:  # of a kind that the wire form does not name
+    if media and messages:  # media whose message is not known belong to the last one
         messages[-1].setdefault("parts", []).extend(as_part(each, bodies) for each in media)
     return pair_results(messages)
 
 
 def pair_results(messages: list[Message]) -> list[Message]:
-    """Put the results of tools beside their calls; by their ids, and where there are none in their order."""
+    """Add the results of tools to their calls: by ids or, without ids, in order. Returns the same messages."""
     waiting: list[ToolCall] = []
     for message in messages:
         waiting += [call for call in message.get("tool_calls", ()) if "result" not in call]
@@ -46,7 +46,7 @@ def pair_results(messages: list[Message]) -> list[Message]:
 
 
 def read_parameters(sent: SentRequest) -> dict[str, Any]:
-    """Return what a request sets besides what it says: temperature, limits and the like."""
+    """Return the parameters of a request, such as temperature and limits, without its content."""
     found: dict[str, Any] = {}
     for name, value in mapping(sent.raw).items():
         if name in _NO_PARAMETERS or len(found) >= _MOST_PARAMETERS:
@@ -57,7 +57,7 @@ def read_parameters(sent: SentRequest) -> dict[str, Any]:
 
 
 def answer_messages(facts: AnswerFacts, bodies: Bodies) -> list[Message]:
-    """Return what an answer says: a message for each choice."""
+    """Return the messages of an answer, one for each choice."""
     return [_answer_message(choice, bodies) for choice in facts.choices.values() if choice.has_begun]
 
 
@@ -78,7 +78,7 @@ def _answer_message(choice: AnswerChoice, bodies: Bodies) -> Message:
 
 
 def join_texts(pieces: list[str]) -> str:
-    """Join the pieces of a text: half a surrogate pair in one and half in the next make one character."""
+    """Join the pieces of a text. A surrogate pair that was split over two pieces becomes one character."""
     text = "".join(pieces)
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

@@ -1,8 +1,8 @@
-"""The data of a report: what ``--aquila-report=run.json`` writes, and what the page renders.
+"""The data of a report, which ``--aquila-report=run.json`` writes and the page renders.
 
-Texts are redacted before they come here. Times are milliseconds, moments ISO 8601 in UTC. Every text longer than
-``LONGEST_IN_PLACE`` characters and every body that is no text stands once in ``bodies``, under a key that is shared by
-all that say the same.
+Texts are already redacted. Durations are in milliseconds, points in time in ISO 8601 and UTC. Each text longer than
+``LONGEST_IN_PLACE`` characters, and each body that is not text, stands once in ``bodies``, under a key that all its
+uses share.
 """
 
 from __future__ import annotations
@@ -10,38 +10,38 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 
 SCHEMA_VERSION = 1
-"""Goes up when a reader of the version before would misread a report. New keys are no such change."""
+"""Increased when a reader of the earlier version would misread a report. New keys do not increase it."""
 
 LONGEST_IN_PLACE = 200
-"""A text up to so many characters stands where it belongs, a longer one in ``bodies``."""
+"""A text of at most so many characters stands in its place, a longer one in ``bodies``."""
 
 State: TypeAlias = Literal[
     "replayed", "recorded", "scripted", "faulted", "live", "missed", "refused", "pending", "unplayed"
 ]
-"""What came of a request, or of a recording: ``unplayed`` is a recording that the test did not play (orphaned)."""
+"""The result of a request; ``unplayed`` is the state of a recording that the test did not play (orphaned)."""
 
 Source: TypeAlias = Literal["replayed", "recorded", "scripted", "live", "none"]
-"""Where an answer came from; ``none`` for a request that was missed or refused."""
+"""Where an answer came from; ``none`` for a request that missed or was refused."""
 
 Outcome: TypeAlias = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed", "rerun", "interrupted"]
-"""What pytest says of a test: ``error`` is a failure of its set-up or teardown."""
+"""The outcome of a test in pytest; ``error`` is a failure of its set-up or teardown."""
 
 
 class BodyReference(TypedDict):
-    """A text or body that stands in ``RunReport.bodies``, under ``key``. ``size`` is its bytes."""
+    """A text or body that stands in ``RunReport.bodies`` under ``key``. ``size`` is its size in bytes."""
 
     key: str
     size: int
 
 
 Text: TypeAlias = str | BodyReference
-"""A short text, or where a long one stands."""
+"""A short text, or a reference to a long one."""
 
 
 class Body(TypedDict):
-    """A body: as ``text``, or as ``base64``. ``cut`` is how many bytes of it were left out for its size.
+    """A body, as ``text`` or as ``base64``. ``cut`` is the number of bytes that were left out because it is large.
 
-    They were left out behind ``text`` or ``base64``. Of a long text the last bytes follow, as ``end``.
+    They are missing behind ``text`` or ``base64``. The last bytes of a long text follow as ``end``.
     """
 
     text: NotRequired[str]
@@ -52,7 +52,7 @@ class Body(TypedDict):
 
 
 class Part(TypedDict):
-    """What a message holds beside its text: an image, a sound, a file. Without ``body`` only a link is known."""
+    """An image, sound or file in a message. Without ``body`` only its ``url`` is known."""
 
     kind: Literal["image", "audio", "file", "other"]
     name: NotRequired[str]
@@ -62,7 +62,7 @@ class Part(TypedDict):
 
 
 class ToolCall(TypedDict):
-    """A call of a tool that a model wants. ``result`` is what the next request gave for it, if one is in the test."""
+    """A tool call by a model. ``result`` is the result that a later request of the test sent for it."""
 
     name: str
     id: NotRequired[str]
@@ -71,7 +71,7 @@ class ToolCall(TypedDict):
 
 
 class Message(TypedDict):
-    """One message of a conversation. ``reasoning`` is what the model said that it thought."""
+    """One message of a conversation. ``reasoning`` is the reasoning that the model reported."""
 
     role: str
     text: NotRequired[Text]
@@ -82,7 +82,7 @@ class Message(TypedDict):
 
 
 class Frame(TypedDict):
-    """A message over a WebSocket. ``direction`` is ``sent`` by the client, or ``received``."""
+    """A message over a WebSocket: ``sent`` or ``received`` by the client. ``at`` is milliseconds since it began."""
 
     direction: Literal["sent", "received"]
     kind: Literal["text", "binary"]
@@ -91,7 +91,7 @@ class Frame(TypedDict):
 
 
 class Usage(TypedDict):
-    """Tokens that an answer reports, and what they cost by the table of prices."""
+    """The tokens that an answer reports, and their cost by the table of prices."""
 
     input_tokens: NotRequired[int]
     output_tokens: NotRequired[int]
@@ -102,10 +102,10 @@ class Usage(TypedDict):
 
 
 class Timing(TypedDict):
-    """When things happened, in milliseconds: ``asked`` since the test began, all others since the request was sent.
+    """Times in milliseconds: ``asked`` since the test began, all others since the request was sent.
 
-    ``chunks`` are the arrivals of the pieces of the body, at most 1,000 of them, evenly chosen. In a replay they are
-    those of the recording, and ``took`` is what the test waited for.
+    ``chunks`` are the arrival times of the body's chunks, at most 1,000 of them, evenly chosen. In a replay they are
+    those of the recording, and ``took`` is how long the test waited.
     """
 
     asked: int
@@ -117,7 +117,7 @@ class Timing(TypedDict):
 
 
 class Change(TypedDict):
-    """A field in which a request differs from the nearest recording. ``was`` or ``now`` is missing if there is none."""
+    """A field in which a request differs from the nearest recording. ``was`` or ``now`` is missing if the field is."""
 
     path: str
     was: NotRequired[Text]
@@ -125,9 +125,9 @@ class Change(TypedDict):
 
 
 class Drift(TypedDict):
-    """How a request differs from the nearest recording: ``number`` from 1 in ``cassette``.
+    """The differences between a request and the nearest recording: ``number``, from 1, in ``cassette``.
 
-    ``group`` is the same for requests that changed in the same way.
+    ``group`` is equal for requests that changed in the same way.
     """
 
     cassette: str
@@ -141,12 +141,12 @@ class Drift(TypedDict):
 
 
 class Exchange(TypedDict):
-    """One request and what answered it; or a whole conversation over a WebSocket (``kind``).
+    """One request and its answer, or a whole conversation over a WebSocket (``kind``).
 
-    ``messages`` is the conversation as the request tells it, ``answer`` what came back. ``problem`` is the text of a
-    miss or a refusal. ``cassette`` is the file of the recording, ``number`` its place there from 1, and ``line``
-    where it begins. ``attempt`` counts the requests that say the same, where one follows another that failed.
-    ``answer_left_out`` is how many bytes in the middle of a large answer were not read: ``answer`` lacks what they say.
+    ``messages`` is the conversation in the request, ``answer`` the messages of the answer. ``problem`` is the text of a
+    miss or a refusal. ``cassette`` is the file of the recording, ``number`` its number there, from 1, and ``line`` the
+    line at which it begins. ``attempt`` counts equal requests that follow a failed one. ``answer_left_out`` is the
+    number of bytes in the middle of a large answer that were not read, so ``answer`` lacks them.
     """
 
     id: str
@@ -210,10 +210,10 @@ class Job(TypedDict):
 
 
 class Test(TypedDict):
-    """One attempt of a test. ``id`` is how to type it; ``attempt`` counts from 1 where a test ran again.
+    """One attempt of a test. ``id`` is its pytest id; ``attempt`` counts the attempts of a test from 1.
 
-    ``identity`` is there where ``id`` is not enough to tell a test from all others: of two tests whose ids are the same
-    without a secret, and of one that several workers ran with ``--dist each``.
+    ``identity`` is present if ``id`` does not tell the test from all others: for tests whose ids become equal without a
+    secret, and for a test that several workers ran with ``--dist each``.
     """
 
     id: str
@@ -234,7 +234,7 @@ class Test(TypedDict):
 
 
 class HostTotals(TypedDict):
-    """The requests to one host for one model, with the cost of all of them, whoever paid, by currency."""
+    """The requests to one host for one model. ``cost`` is by currency, including answers that were replayed."""
 
     host: str
     model: str
@@ -247,10 +247,10 @@ class HostTotals(TypedDict):
 class Totals(TypedDict):
     """Sums over the last attempt of each test.
 
-    ``replayed`` to ``refused`` count requests, ``pending`` the files that wait for a review, and ``orphaned`` the
-    cassettes that no test used. ``saved`` is the milliseconds that replayed answers took when they were recorded.
-    ``cost`` is what was asked of a provider now, and ``cost_saved`` what replayed answers have cost when they were
-    recorded, both by currency. Answers that were faults count as requests, and not with their tokens.
+    ``replayed`` to ``refused`` count requests, ``pending`` counts files that wait for a review, and ``orphaned``
+    cassettes that no test used. ``saved`` is the time, in milliseconds, that replayed answers took when they were
+    recorded. ``cost`` is the cost of requests to providers in this run, ``cost_saved`` that of replayed answers when
+    they were recorded, both by currency. Faulted answers count as requests, but their tokens do not count.
     """
 
     tests: int
@@ -272,10 +272,10 @@ class Totals(TypedDict):
 
 
 class RunReport(TypedDict):
-    """A whole run. ``root`` is what paths are relative to, as a name and not as a path of the machine.
+    """A whole run. ``root`` is the name of the folder to which paths are relative, without its path.
 
-    ``interrupted`` says why the run did not come to its end. ``orphans`` are cassettes that no test of a whole run
-    used, ``pending`` the files that wait for a review.
+    ``interrupted`` says why the run did not complete. ``orphans`` are cassettes that no test of a whole run
+    used, ``pending`` are files that wait for a review.
     """
 
     schema: int

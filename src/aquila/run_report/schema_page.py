@@ -11,7 +11,7 @@ from aquila.run_report.json_schema import fields_of, find_records, is_optional, 
 
 
 def write_schema_page() -> str:
-    """Return the records as Markdown: of each what it is, and its keys with their types."""
+    """Return the records as Markdown: the description of each, and its keys with their types."""
     return "\n".join(_write())
 
 

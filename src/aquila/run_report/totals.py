@@ -8,7 +8,7 @@ from aquila.run_report.schema import Exchange, HostTotals, Test, Totals, Usage
 
 
 def identity_of(test: Test) -> str:
-    """Return what all attempts of a test have in common, and no other test."""
+    """Return an identity that all attempts of a test share with no other test."""
     return test.get("identity", test["id"])
 
 
@@ -19,17 +19,17 @@ def last_attempts(tests: Sequence[Test]) -> list[Test]:
 
 
 def is_asked(exchange: Exchange) -> bool:
-    """Whether a test asked this, and it is no recording that was left over."""
+    """Whether an exchange was a request of the test, rather than a recording that was not played."""
     return "unplayed" not in exchange["states"]
 
 
 def model_of(exchange: Exchange) -> str:
-    """Return the model that a request asked for, or else the one that answered."""
+    """Return the model that a request named, or else the one that answered."""
     return exchange.get("model") or exchange.get("answered_by", "")
 
 
 def usage_of(exchange: Exchange) -> Usage:
-    """Return the tokens of an answer, as far as somebody paid for them: a fault is made of an answer, and free."""
+    """Return the usage of an answer; empty for a faulted one, which cost nothing."""
     return {} if "faulted" in exchange["states"] or not is_asked(exchange) else exchange.get("usage", {})
 
 

@@ -1,7 +1,7 @@
 """The words in which two texts differ, in bounded time.
 
-Words are compared if they are few enough, else lines, and the words of lines that were replaced. Of texts that have
-next to nothing in common, what lies between their common beginning and end is one change.
+Words are compared if they are few enough, else lines, and then the words of replaced lines. For texts that have next to
+nothing in common, everything between their common beginning and end is one change.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ Kind: TypeAlias = Literal["same", "removed", "added"]
 Change: TypeAlias = tuple[Kind, str]
 
 _MOST_EDITS = 700
-"""Of edits that are sought in one comparison. Its time grows with their square."""
+"""The greatest number of edits in one comparison, whose time grows with their square."""
 
 _MOST_STEPS = 1_000_000
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORDS = re.compile(rf"\d{{1,20}}(?:[.,:]\d{{1,20}}){{1,8}}(?!\w)|[^\W{_UNSPACED}]{{1,64}}|[{_UNSPACED}]|\s+|[^\w\s]")
-"""Numbers, words, white space, signs, and characters of scripts without spaces. Together they are all of a text."""
+"""Numbers, words, white space, punctuation, and characters of scripts without spaces. They cover a text completely."""
 
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass
 class Steps:
-    """How much work is left for comparisons that share it. A million steps take about a second."""
+    """The work that is left for all comparisons that share this object. A million steps take about a second."""
 
     left: int = _MOST_STEPS
 
@@ -87,7 +87,7 @@ def _compare_lines(was: list[str], now: list[str], steps: Steps) -> list[Change]
 
 
 def _count_common_ends(was: Sequence[str], now: Sequence[str]) -> tuple[int, int]:
-    """Count the tokens that are the same at the beginning, and of the rest those at the end."""
+    """Return how many tokens are equal at the beginning, and how many of the rest at the end."""
     shorter = min(len(was), len(now))
     begin = 0
     while begin < shorter and was[begin] == now[begin]:
@@ -99,7 +99,7 @@ def _count_common_ends(was: Sequence[str], now: Sequence[str]) -> tuple[int, int
 
 
 def _compare(was: list[str], now: list[str], steps: Steps, most: int = _MOST_EDITS) -> list[Change] | None:
-    """Compare tokens, or return None if they differ in too many."""
+    """Return the changes between two lists of tokens, or None if there are more than ``most``."""
     begin, end = _count_common_ends(was, now)
     middle = _find_edits(was[begin : len(was) - end], now[begin : len(now) - end], steps, most)
     if middle is None:
@@ -109,10 +109,10 @@ def _compare(was: list[str], now: list[str], steps: Steps, most: int = _MOST_EDI
 
 
 def _find_edits(was: list[str], now: list[str], steps: Steps, most: int) -> list[Change] | None:
-    """Find the fewest edits that turn one list into the other, after E. W. Myers.
+    """Return the shortest list of edits, by the algorithm of E. W. Myers (1986); None if there are more than ``most``.
 
-    ``reached[k]`` is how far in ``was`` a number of edits can lead on the diagonal ``k``, which is the place in ``was``
-    less that in ``now``.
+    ``reached[k]`` is the furthest index in ``was`` that the present number of edits can reach on diagonal ``k``, which
+    is the index in ``was`` minus the index in ``now``.
     """
     if not was or not now:
         return [*(("removed", token) for token in was), *(("added", token) for token in now)]
@@ -159,7 +159,7 @@ def _walk_back(was: list[str], now: list[str], history: list[dict[int, int]]) ->
 
 
 def _join(changes: list[Change]) -> Iterator[Change]:
-    """Join neighbours: between two pieces that are the same there is one that was removed, and one that was added."""
+    """Join neighbours, so that between two equal pieces there is at most one removed and one added piece."""
     texts: dict[Kind, list[str]] = {"same": [], "removed": [], "added": []}
 
     def take(*kinds: Kind) -> Iterator[Change]:
@@ -178,7 +178,7 @@ def _join(changes: list[Change]) -> Iterator[Change]:
 
 
 def _join_over_spaces(changes: Iterator[Change]) -> Iterator[Change]:
-    """Join replaced words that are next to each other, so that a rewritten sentence is one change and not twenty."""
+    """Join replaced words that only white space separates, so that a rewritten sentence is one change, not twenty."""
     pieces = list(changes)
     open_kinds: set[Kind] = set()
     result: list[Change] = []

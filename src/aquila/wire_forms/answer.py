@@ -10,21 +10,25 @@ from typing import Literal, TypeAlias
 from aquila.cassettes.model import Headers
 
 Finish: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
-"""Why an answer ends, in words for all providers. Each wire form has its own."""
+"""The finish reasons, in words for all providers. Each wire form has its own words for them."""
 
 FINISHES: tuple[Finish, ...] = ("stop", "length", "tool_calls", "content_filter", "refusal")
 
 Kind: TypeAlias = Literal["message", "embeddings", "models", "token_count", "stored"]
-"""What is asked for, and what an answer is. ``stored`` asks for an earlier answer once more."""
+"""The kinds of requests and answers. ``stored`` requests an earlier answer once more."""
 
 
 _MOST_PIECES = 20_000
+# Characters at which ``str.splitlines`` breaks a line, and halves of surrogate pairs, which UTF-8 cannot encode.
 _ESCAPED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredCall:
-    """A tool call of an answer. ``arguments`` is text, for a model may write broken JSON. ``id`` is made up if None."""
+    """A tool call of an answer.
+
+    ``arguments`` is text, because a model may write broken JSON. None as ``id`` makes one up.
+    """
 
     name: str
     arguments: str = "{}"
@@ -33,7 +37,7 @@ class AnsweredCall:
 
 @dataclass(frozen=True, slots=True)
 class WrittenUsage:
-    """Tokens of a request and of its answer."""
+    """The tokens of a request and its answer. Cached tokens are part of the input, reasoning is part of the output."""
 
     input_tokens: int
     output_tokens: int
@@ -42,13 +46,13 @@ class WrittenUsage:
 
     @property
     def total_tokens(self) -> int:
-        """All of them."""
+        """The sum of input and output tokens."""
         return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class AnsweredError:
-    """An answer with an error status. ``type`` and ``code`` are those of the provider's own form, if None usual ones.
+    """An answer with an error status. ``type`` and ``code`` are those of the provider's form; None for the usual ones.
 
     ``retry_after`` is in seconds, or the text of the header field.
     """
@@ -63,13 +67,13 @@ class AnsweredError:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an answer says.
+    """The content of an answer.
 
-    ``texts`` are the pieces of its text, in which it comes if it is streamed. ``reasoning`` are pieces of what the
-    model thought. ``vectors`` answer embeddings, one for each input, the last for all further ones. ``models`` are the
-    names in a list of models, ``token_count`` answers a count of tokens. With an ``error`` nothing else is said.
-    ``usage`` is estimated if None, and left out if False. ``model`` is the name that the answer bears, None for that
-    of the request. ``first`` and ``pace`` are seconds: until the first piece, and between two.
+    ``texts`` are the pieces in which its text is streamed, ``reasoning`` those of its reasoning. ``vectors`` answer a
+    request for embeddings, one for each input, the last for all further ones. ``models`` are the names in a list of
+    models, ``token_count`` answers a request that counts tokens. With an ``error`` everything else is ignored.
+    ``usage`` is estimated if None, and left out if False. ``model`` is the name in the answer, None for the name in the
+    request. ``first`` and ``pace`` are in seconds: before the first piece, and between two pieces.
     """
 
     texts: tuple[str, ...] = ()
@@ -94,7 +98,7 @@ class Answer:
 
     @property
     def kind(self) -> Kind | None:
-        """What it answers; None for an error, which answers whatever asks a model."""
+        """The kind of request that it answers; None for an error, which answers both messages and embeddings."""
         if self.error is not None:
             return None
         if self.vectors:
@@ -105,7 +109,7 @@ class Answer:
 
     @property
     def finish_reason(self) -> Finish:
-        """Why it ends: as it says, else what follows from its content."""
+        """The finish reason: as given, or else derived from the content."""
         if self.finish is not None:
             return self.finish
         if self.refusal is not None:
@@ -117,7 +121,7 @@ class Answer:
         return [self.vectors[min(at, len(self.vectors) - 1)] for at in range(inputs)]
 
     def usage_for(self, sent_bytes: int) -> WrittenUsage | None:
-        """Return its usage, or None if it has none. A request of ``sent_bytes`` has a token for each four of them."""
+        """Return the usage, or None if it is left out. The estimate is a token for each four of ``sent_bytes``."""
         if self.usage is False:
             return None
         if self.usage is not None:
@@ -129,9 +133,9 @@ class Answer:
 
 
 def split_text(text: str) -> tuple[str, ...]:
-    """Return a text in the pieces in which a model would stream it: its words, each with the space behind it.
+    """Return a text in pieces as a model streams it: its words, each with the space behind it.
 
-    The pieces of a very long text are several words each, for an event is many times as large as a word.
+    The pieces of a very long text have several words, because the JSON of an event is many times as large as a word.
     """
     words = re.findall(r"\s*\S+\s*", text) or ([text] if text else [])
     if len(words) <= _MOST_PIECES:
@@ -146,10 +150,10 @@ def split_arguments(text: str) -> tuple[str, ...]:
 
 
 def compact_json(value: object) -> str:
-    """Return a JSON value as providers write it. Raises ``TypeError`` or ``ValueError`` for what is none.
+    """Return a value as providers write JSON. Raises ``TypeError`` or ``ValueError`` if JSON cannot hold it.
 
-    It can be encoded and stands on one line for every reader: ``str.splitlines`` knows more ends of lines than the
-    streams of providers have.
+    The text can be encoded as UTF-8, and is one line for every reader: ``str.splitlines`` breaks at more characters
+    than the streams of providers.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text if text.isascii() else _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,7 +1,7 @@
-"""Bedrock's Converse and ConverseStream, whose stream is one of Amazon's binary frames.
+"""Bedrock's Converse and ConverseStream, which streams Amazon's binary frames.
 
 Source: docs.aws.amazon.com/bedrock/latest/APIReference, API_runtime_Converse and …_ConverseStream, and what boto3 1.44
-demands: the kind of an event is a header of its frame, and that of an error is a header of its answer.
+requires: the type of an event is a header of its frame, and that of an error is a header field of its response.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _USUAL_ERRORS = {
     503: ("ServiceUnavailableException", "The service isn't currently available. Try again later."),
 }
 _EMPTY = AmazonFrame(0, 16, b"", b"", 16, 0)
-"""A frame without headers and payload: lengths and checksums alone."""
+"""A frame without headers and payload: only the lengths and checksums, which take 16 bytes."""
 
 
 class BedrockConverse(WireForm):
@@ -114,21 +114,23 @@ class BedrockConverse(WireForm):
 
 
 def write_bedrock_error(error: AnsweredError, number: int) -> Written:
-    """Return an error in Amazon's form: its type is a header field."""
+    """Return an error in Amazon's form, with its type in a header field."""
     usual = _USUAL_ERRORS.get(error.status, _USUAL_ERRORS[500 if error.status >= 500 else 400])
     headers = (*request_headers(number), ("x-amzn-errortype", error.type or usual[0]), *retry_headers(error))
     return write_json({"message": error.message or usual[1]}, status=error.status, headers=headers)
 
 
 def request_headers(number: int) -> Headers:
-    """Return the header fields by which Amazon names a request."""
+    """Return the header field with the id that Amazon gives to a request."""
     return (("x-amzn-requestid", f"scripted-{number}"),)
 
 
 def write_event(name: str, value: dict[str, Any], *, is_content: bool = False) -> Piece:
-    """Return a frame that holds an event. ``name`` is its kind."""
+    """Return a frame with the event ``value`` of the type ``name``. ``is_content``: it holds output of the model."""
     fields = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
     headers = b"".join(
+        # A header of the AWS event stream encoding: length and name, the type of the value (7 is text), length and
+        # value.
         struct.pack(">B", len(key)) + key.encode() + struct.pack(">BH", 7, len(text)) + text.encode()
         for key, text in fields.items()
     )
@@ -184,7 +186,7 @@ def _write_blocks(answer: Answer, number: int, form: str) -> list[dict[str, Any]
 
 
 def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Yield the kind of each event, the event, and whether it brings something that the model said."""
+    """Yield the type of each event, the event, and whether it holds output of the model."""
     yield "messageStart", {"role": "assistant"}, False
     index = 0
     thoughts = [{"reasoningContent": {"text": text}} for text in answer.reasoning]
@@ -209,12 +211,12 @@ def _write_events(answer: Answer, number: int) -> Iterator[tuple[str, dict[str, 
 
 
 def _spoken(answer: Answer) -> tuple[str, ...]:
-    """The pieces of the text. What a guardrail says in its place is one, too."""
+    """Return the pieces of the text. The message of a guardrail, which stands for a refusal, is text, too."""
     return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 
 
 def _write_usage(usage: WrittenUsage) -> dict[str, int]:
-    # Cached tokens are apart here, and a part of the request elsewhere.
+    # Bedrock counts cached tokens separately, while in ``WrittenUsage`` they are part of the input.
     counts = {
         "inputTokens": max(0, usage.input_tokens - usage.cached_tokens),
         "outputTokens": usage.output_tokens,

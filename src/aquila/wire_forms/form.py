@@ -1,4 +1,4 @@
-"""What all wire forms have in common: reading a request, writing an answer, and when its pieces come."""
+"""What all wire forms share: reading a request, writing an answer, and timing its pieces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aquila.wire_forms.answer import Answer, AnsweredCall, AnsweredError, Kind, 
 from aquila.wire_forms.sent import SentRequest
 
 CREATED = 1_700_000_000
-"""When every written answer was made, in seconds since 1970: the same in every run."""
+"""The creation time of every scripted answer, in seconds since 1970: a constant, so that runs are equal."""
 
 JSON_TYPE = ("content-type", "application/json")
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
@@ -22,7 +22,7 @@ SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a body that comes at once. ``is_content`` says that it brings something that the model said."""
+    """A part of a body that is sent at once. ``is_content``: it holds output of the model."""
 
     data: bytes
     is_content: bool = False
@@ -30,17 +30,17 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer as it goes over the wire, before anything is known of its times."""
+    """An answer as bytes, without times."""
 
     status: int
     headers: Headers
     pieces: Sequence[Piece]
 
     def at_times(self, answer: Answer) -> RecordedResponse:
-        """Return it as a cassette would hold it, at the times that ``answer`` says.
+        """Return the answer as a cassette would hold it, with the times that ``answer`` gives.
 
-        What begins a stream comes at once; the first piece of content after ``first`` seconds, each further one
-        ``pace`` seconds after the one before, and what ends it with the last. A whole answer takes as long together.
+        The beginning of a stream has no delay. The first piece of content comes after ``first`` seconds, each further
+        piece ``pace`` seconds later, and the end of the stream with the last piece. A whole answer takes the same time.
         """
         contents = sum(piece.is_content for piece in self.pieces)
         if not (answer.first or answer.pace):
@@ -60,40 +60,40 @@ class Written:
 
 
 class WireForm(ABC):
-    """One way of asking a model, and of being answered."""
+    """One API of a provider: the form of its requests and answers."""
 
     name: ClassVar[str]
-    """Its name in messages, such as ``OpenAI chat completions``."""
+    """The name for messages, such as ``OpenAI chat completions``."""
     kind: ClassVar[Kind] = "message"
-    """What is asked for in it."""
+    """The kind of its requests."""
     has_tools: ClassVar[bool] = True
-    """Whether a message in it can call tools."""
+    """Whether its answers can call tools."""
 
     @abstractmethod
     def matches(self, method: str, path: str, headers: Headers) -> bool:
-        """Whether a request is in this form. ``path`` is without its query and a slash at its end."""
+        """Whether a request has this form. ``path`` is without query and final slash."""
 
     @abstractmethod
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what a request says. Whatever it lacks or holds in an odd form is left out; this never raises."""
+        """Return the content of a request. Missing and malformed fields are left out; this never raises."""
 
     @abstractmethod
     def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        """Return an answer that is no error, streamed if ``sent`` asks for that. ``number`` makes its ids unique.
+        """Return an answer other than an error, streamed if ``sent`` asks for that. ``number`` makes its ids unique.
 
-        Raises ``ConfigError`` for an answer that cannot be told in this form.
+        Raises ``ConfigError`` for an answer that this form cannot express.
         """
 
     def keeps_answer(self, sent: SentRequest) -> bool:
-        """Whether the provider keeps the answer to a request, so that it can be asked for again."""
+        """Whether the provider stores the answer to a request, so that it can be retrieved."""
         return False
 
     def number_of_kept(self, sent: SentRequest) -> int | None:
-        """Return the number of the earlier answer that a request asks for, None if it names none of a script."""
+        """Return the number of the stored answer that a request names; None if it names no answer of a script."""
         return None
 
     def answer_again(self, answer: Answer, first: SentRequest, sent: SentRequest, number: int) -> RecordedResponse:
-        """Return the answer with a ``number``, which the ``first`` request got, as ``sent`` asks for it again."""
+        """Return the stored answer ``number`` to the request ``first``, as the request ``sent`` retrieves it."""
         raise NotImplementedError
 
     @abstractmethod
@@ -101,7 +101,7 @@ class WireForm(ABC):
         """Return an error in the provider's own form."""
 
     def answer(self, answer: Answer, sent: SentRequest, number: int) -> RecordedResponse:
-        """Return an answer as a cassette would hold it. Its own header fields stand in place of usual ones."""
+        """Return an answer as a cassette would hold it. Its own header fields replace the usual ones."""
         if answer.error is not None:
             written, own = self.write_error(answer.error, sent, number), answer.error.headers
         else:
@@ -112,12 +112,12 @@ class WireForm(ABC):
 
 
 def answering_model(answer: Answer, sent: SentRequest) -> str:
-    """Return the name of the model that an answer bears."""
+    """Return the model's name in an answer: its own, or else that of the request."""
     return sent.model if answer.model is None else answer.model
 
 
 def call_id(call: AnsweredCall, number: int, at: int, *, prefix: str = "call") -> str:
-    """Return the id of a tool call, which is the one at ``at`` of its answer."""
+    """Return the id of a tool call: its own, or one made of the answer's number and the call's index ``at``."""
     return f"{prefix}_{number}_{at + 1}" if call.id is None else call.id
 
 
@@ -127,7 +127,7 @@ def write_json(value: object, *, status: int = 200, headers: Headers = ()) -> Wr
 
 
 def event(value: object, *, name: str | None = None, is_content: bool = False) -> Piece:
-    """Return a server-sent event whose data is a JSON value. ``name`` is that of its type, if it bears one."""
+    """Return a server-sent event with a JSON value as data. ``name`` is the value of its ``event`` line, if any."""
     head = "" if name is None else f"event: {name}\n"
     return Piece(f"{head}data: {compact_json(value)}\n\n".encode(), is_content)
 
@@ -138,13 +138,13 @@ def write_events(pieces: Sequence[Piece], *, headers: Headers = ()) -> Written:
 
 
 def read_arguments_object(call: AnsweredCall, form: str) -> dict[str, Any]:
-    """Return the arguments of a tool call as an object, for a form that has no others. No text at all is an empty one.
+    """Return the arguments of a tool call as an object, for a form that requires one. An empty text is an empty object.
 
-    Raises ``ConfigError`` for arguments that are none, which names ``form``.
+    Raises ``ConfigError`` for arguments that are not a JSON object; ``form`` is named in its message.
     """
     try:
         value = json.loads(call.arguments or "{}")
-        compact_json(value)  # NaN is read, and cannot be written
+        compact_json(value)  # Python reads NaN, but it cannot be written
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -157,7 +157,7 @@ def read_arguments_object(call: AnsweredCall, form: str) -> dict[str, Any]:
 
 
 def retry_headers(error: AnsweredError) -> Headers:
-    """Return the header fields of an error that say when to ask again."""
+    """Return the ``retry-after`` field of an error, if it has one."""
     after = error.retry_after
     if after is None:
         return ()

@@ -1,7 +1,7 @@
 """Ollama's own API: chat, completion of a prompt, and embeddings. Its streams are lines of JSON.
 
-Source: docs.ollama.com/api, and what the ollama package 0.6 demands. A stream is what it sends unless ``stream`` is
-false. A call of a tool comes whole, and the reason why an answer with one ends is ``stop``.
+Source: docs.ollama.com/api, and what the ollama package 0.6 requires. Answers are streamed unless ``stream`` is false.
+A tool call is never split, and an answer with one ends for the reason ``stop``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from aquila.wire_forms.sent import (
 
 LINES_TYPE = ("content-type", "application/x-ndjson")
 _CREATED_AT = "2023-11-14T22:13:20Z"
-"""The moment of ``form.CREATED``."""
+"""The time of ``form.CREATED`` as text."""
 _MILLISECOND = 1_000_000
-"""In nanoseconds, as durations are told."""
+"""In nanoseconds, the unit of Ollama's durations."""
 _USUAL_ERRORS = {
     400: "invalid request",
     401: "unauthorized",
@@ -49,7 +49,7 @@ _USUAL_ERRORS = {
 
 
 class OllamaForm(WireForm):
-    """A wire form of Ollama's. ``path`` is how the paths of its requests end."""
+    """A wire form of Ollama's. ``path`` is the end of its requests' paths."""
 
     path: str
 
@@ -61,7 +61,7 @@ class OllamaForm(WireForm):
         return write_json({"error": error.message or usual}, status=error.status, headers=retry_headers(error))
 
     def _write_lines(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        """Return an answer in lines: one for each piece of what was said, and the last with the counts."""
+        """Return an answer as lines: one for each piece of its content, and a last one with the counts."""
         head = {"model": answering_model(answer, sent), "created_at": _CREATED_AT}
         end = {"done": True, "done_reason": _done_reason(answer), **_write_counts(answer.usage_for(sent.http.size))}
         said = list(self._write_pieces(answer, number))
@@ -71,11 +71,11 @@ class OllamaForm(WireForm):
         return Written(200, (LINES_TYPE,), [*lines, Piece(_line({**head, **self._join([]), **end}))])
 
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
-        """Yield what each line says."""
+        """Yield the content of each line."""
         raise NotImplementedError
 
     def _join(self, said: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what several lines say, as one says it."""
+        """Return the joined content of several lines."""
         raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ class OllamaChat(OllamaForm):
 
 
 class OllamaGenerate(OllamaForm):
-    """``POST …/api/generate``: it goes on with a prompt, and calls no tools."""
+    """``POST …/api/generate``: it completes a prompt, and has no tools."""
 
     name = "Ollama generate"
     path = "/api/generate"
@@ -166,7 +166,7 @@ class OllamaEmbeddings(OllamaForm):
     kind = "embeddings"
 
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what is sent: a message for each input."""
+        """Return the content of a request, with a message for each input."""
         raw = read_json(request)
         asked = mapping(raw)
         given = asked.get("input")
@@ -218,7 +218,7 @@ def _message(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _spoken(answer: Answer) -> tuple[str, ...]:
-    """The pieces of the text. A refusal is one: there is no other form for it."""
+    """Return the pieces of the text. Ollama has no form for a refusal, so that is text, too."""
     return answer.texts if answer.refusal is None else (*answer.texts, *split_text(answer.refusal))
 
 

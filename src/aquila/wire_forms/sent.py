@@ -12,7 +12,7 @@ from aquila.cassettes.model import Headers, RecordedRequest
 
 @dataclass(frozen=True, slots=True)
 class SentToolCall:
-    """A tool call in a message. ``arguments`` is a JSON value, or text that is none.
+    """A tool call in a message. ``arguments`` is a JSON value, or the text if it is not valid JSON.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -36,8 +36,8 @@ class SentMessage:
     """A message of a conversation.
 
     ``role`` is ``system``, ``developer``, ``user``, ``assistant`` or ``tool``. ``text`` is the text of its content,
-    other parts left out; for a tool message it is the result. ``tool_call_id`` is the call that a result answers,
-    ``None`` where the wire form has no such ids. ``parts`` names what else it holds: ``image``, ``audio``, ``file``.
+    without other parts; for a tool message it is the result. ``tool_call_id`` is the id of the call that a result
+    answers, None if the wire form has no such ids. ``parts`` names its other parts: ``image``, ``audio``, ``file``.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -78,10 +78,10 @@ class SentTool:
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """A request as it was sent.
+    """A request as the client sent it.
 
-    ``form`` is the name of its wire form, "" for a request of none. ``model`` is as the caller named it. ``raw`` is the
-    JSON value of the body, None for a body that is none. ``http`` is the request itself.
+    ``form`` is the name of its wire form, empty if that is not known. ``model`` is the name that the caller gave.
+    ``raw`` is the JSON value of the body, None for another body. ``http`` is the request itself.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -103,7 +103,7 @@ class SentRequest:
 
     @property
     def method(self) -> str:
-        """The method of HTTP."""
+        """The HTTP method."""
         return self.http.method
 
     @property
@@ -127,12 +127,12 @@ class SentRequest:
 
     @property
     def text(self) -> str:
-        """The text of all messages, a line for each."""
+        """The texts of all messages, joined by line breaks."""
         return "\n".join(message.text for message in self.messages)
 
 
 def read_json(request: RecordedRequest) -> Any:
-    """Return the JSON value of a request's body, None for a body that is none."""
+    """Return the JSON value of a request's body, None for a body that is not JSON."""
     try:
         return json.loads(request.body)
     except (ValueError, RecursionError):
@@ -140,7 +140,7 @@ def read_json(request: RecordedRequest) -> Any:
 
 
 def read_arguments(text: Any) -> Any:
-    """Return the arguments of a tool call as a JSON value, or as they are if they are no JSON."""
+    """Return the arguments of a tool call as a JSON value, or unchanged if they are not valid JSON."""
     if not isinstance(text, str):
         return text
     try:
@@ -160,32 +160,32 @@ def text_of(content: Any) -> str:
 
 
 def parts_of(content: Any, kinds: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a message's content holds beside text. ``kinds`` names it, by the ``type`` of a part."""
+    """Return the kinds of parts in a message's content. ``kinds`` maps the ``type`` of a part to its kind."""
     found = (kinds.get(string(part.get("type"))) for part in mappings(content))
     return tuple(kind for kind in found if kind)
 
 
 def read_tool(tool: Mapping[str, Any], schema: str) -> SentTool:
-    """Return a tool that is offered, named by its type if it has no name. ``schema`` names its parameters."""
+    """Return a tool; one without a name is named by its type. ``schema`` is the field with its JSON schema."""
     name = string(tool.get("name")) or string(tool.get("type"))
     return SentTool(name, string(tool.get("description")), mapping(tool.get(schema)))
 
 
 def string(value: Any) -> str:
-    """Return a value that should be a text, or an empty one."""
+    """Return ``value`` if it is text, else an empty text."""
     return value if isinstance(value, str) else ""
 
 
 def string_or_none(value: Any) -> str | None:
-    """Return a value that should be a text, or None."""
+    """Return ``value`` if it is text, else None."""
     return value if isinstance(value, str) else None
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Return a value that should be an object, or an empty one."""
+    """Return ``value`` if it is an object, else an empty object."""
     return value if isinstance(value, dict) else {}
 
 
 def mappings(value: Any) -> list[dict[str, Any]]:
-    """Return the objects of a value that should be a list of them."""
+    """Return the objects in ``value`` if it is a list, else an empty list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

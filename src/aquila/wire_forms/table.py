@@ -1,4 +1,4 @@
-"""Every wire form that is known, and which one a request is in."""
+"""The table of wire forms, and the choice of one for a request."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ WIRE_FORMS: tuple[WireForm, ...] = (
     AnthropicAtBedrock(),
     AnthropicModels(),
     GeminiModels(),
-    Models(),  # at the path of the two before it
+    Models(),  # last, because its path is also that of the two before it, which look at header fields
 )
-"""The first that matches reads a request."""
+"""The first form that matches a request reads it."""
 
 
 def find_wire_form(request: RecordedRequest) -> WireForm | None:
-    """Return the wire form that a request is in, or None for one of none."""
+    """Return the wire form of a request, or None if it is not known."""
     try:
         path = urlsplit(request.url).path.rstrip("/")
-    except ValueError:  # brackets that do not close
+    except ValueError:  # an invalid URL, such as one with an unclosed bracket
         return None
     method = request.method.upper()
     return next((form for form in WIRE_FORMS if form.matches(method, path, request.headers)), None)
 
 
 def read_request(request: RecordedRequest) -> tuple[WireForm | None, SentRequest]:
-    """Return the wire form that a request is in, and what the request says, as ``read_sent`` does."""
+    """Return the wire form of a request, or None, and the content of the request; see ``read_sent``."""
     form = find_wire_form(request)
     if form is None:
         return None, SentRequest("", raw=read_json(request), http=request)
@@ -65,5 +65,5 @@ def read_request(request: RecordedRequest) -> tuple[WireForm | None, SentRequest
 
 
 def read_sent(request: RecordedRequest) -> SentRequest:
-    """Return what a request says. One in no known form has its body as ``raw``, and no more."""
+    """Return the content of a request. For an unknown form, only ``raw`` and ``http`` are filled in."""
     return read_request(request)[1]

@@ -1,6 +1,6 @@
-"""The words in which a request differs from a recording, compared before the page is opened.
+"""Compares the words of requests and recordings, before the page is opened.
 
-They are stored as lengths, since the texts are in the data already.
+The result is stored as lengths, because the texts themselves are in the data already.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def add_words(drift: dict[str, Any], read: _Read, steps: Steps | None = None) ->
 def _add_to_change(change: dict[str, Any], read: _Read, steps: Steps | None) -> dict[str, Any]:
     values = [change.get("was"), change.get("now")]
     if all(isinstance(value, str) and len(value) < _SHORT and not _SPACE.search(value) for value in values):
-        return change  # a number or a name is read as a whole
+        return change  # a number or a name is shown as a whole
     lengths = _measure(change.get("was"), change.get("now"), read, steps)
     return change if lengths is None else {**change, "words": lengths}
 

@@ -1,4 +1,4 @@
-"""How data, scripts and styles stand in a page that may load nothing and run nothing else."""
+"""Embeds data, scripts and styles in a page that may load nothing and run nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 PARTS = Path(__file__).parent / "parts"
 _UNSAFE = re.compile("[<>\u2028\u2029\ufeff\ufffe\uffff\x7f\ud800-\udfff]")
-"""What ends a script or begins a comment in it, ends a line for old browsers, or cannot be written as UTF-8."""
+"""Characters that could end a script element, end a line in old browsers, or cannot be encoded as UTF-8."""
 
 
 def write_json(value: Any) -> str:
@@ -45,7 +45,8 @@ def _replace_numbers(value: Any) -> Any:
 
 @functools.cache
 def read_parts(*names: str) -> str:
-    """Return files of the folder ``parts``, one after the other. Browsers and hashes see the same ends of lines."""
+    # Browsers turn \r\n into \n before they hash an inline script, so the hash in the policy must be of \n.
+    """Return files of the folder ``parts``, one after the other, with ``\\n`` as line ends."""
     return "\n".join((PARTS / name).read_text("utf-8").replace("\r\n", "\n") for name in names)
 
 
@@ -55,7 +56,7 @@ def join_scripts(*names: str, more: str = "") -> str:
 
 
 def hash_source(text: str) -> str:
-    """Return what stands for an inline script or style in a Content-Security-Policy."""
+    """Return the hash by which a Content-Security-Policy allows an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

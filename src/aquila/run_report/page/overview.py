@@ -1,4 +1,4 @@
-"""What the page says of a run before a test is opened: a row for each test, and sums over them."""
+"""The overview of a run on the page: a row for each test, and sums over all tests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WRONG = ("failed", "error", "interrupted")
 
 
 class OverviewRow(TypedDict):
-    """A test in the list. ``number`` is its place in the report, ``size`` the bytes of its requests and answers.
+    """A test in the list. ``number`` is its index in the report, ``size`` the bytes of its requests and answers.
 
-    ``why`` is the line in which a failure says what is wrong.
+    ``why`` is the line of a failure that says what is wrong.
     """
 
     number: int
@@ -40,7 +40,7 @@ class OverviewRow(TypedDict):
 
 
 class Traffic(TypedDict):
-    """Requests to one host for one model. ``time`` is milliseconds until their answers had ended."""
+    """The requests to one host for one model. ``time`` is the sum of their durations, in milliseconds."""
 
     host: str
     model: str
@@ -52,7 +52,7 @@ class Traffic(TypedDict):
 
 
 class Cause(TypedDict):
-    """One change that requests of several tests have in common. ``tests`` are their numbers, ``paths`` what changed."""
+    """One change that requests of several tests share. ``tests`` are their numbers, ``paths`` the changed fields."""
 
     group: str
     tests: list[int]
@@ -62,7 +62,7 @@ class Cause(TypedDict):
 
 
 class Overview(TypedDict):
-    """All that the page shows first. ``states`` counts requests, and the lists of tests hold their numbers."""
+    """The contents of the overview. ``states`` counts requests; the lists of tests hold their numbers."""
 
     rows: list[OverviewRow]
     states: dict[str, int]
@@ -109,7 +109,7 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
 
 
 def _tell_apart(rows: list[OverviewRow]) -> None:
-    """Number the tests with an id that others have, too: links lead to ids."""
+    """Add numbers to equal ids of tests, because links use the ids."""
     known: set[str] = set()
     for row in rows:
         name, number = row["id"], 1
@@ -124,7 +124,7 @@ def _read(report: RunReport, text: Text) -> str:
 
 
 def find_reason(failure: str) -> str:
-    """Return the line of a failure that says what is wrong: the first that pytest marks, or the last."""
+    """Return the line of a failure that says what is wrong: the first that pytest marks with E, or the last line."""
     lines = [line.strip() for line in failure.splitlines() if line.strip()]
     marked = [line[1:].strip() for line in lines if line.startswith("E ")]
     return (marked or lines[-1:])[0][:_LONGEST_REASON]

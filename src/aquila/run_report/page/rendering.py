@@ -1,4 +1,4 @@
-"""Puts the page of a run together."""
+"""Renders the page of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aquila.run_report.schema import Body, RunReport, Test, Text
 from aquila.run_report.word_diff import Steps
 
 _MOST_STEPS = 4_000_000
-"""Of work for all words that are compared in a report: a few seconds."""
+"""The greatest work for comparing words in a report, in ``Steps``: a few seconds."""
 
 STYLES = ("base.css", "drift.css", "report.css")
 SCRIPTS = (
@@ -53,15 +53,16 @@ def _describe(report: RunReport) -> str:
 
 
 class _Drifts:
-    """Adds words to the drifts of a report, to each once, and together in bounded time."""
+    """Adds words to the drifts of a report, once to each, in bounded time. It lives while the page is rendered."""
 
     def __init__(self, report: RunReport) -> None:
         self._bodies = report["bodies"]
         self._steps = Steps(_MOST_STEPS)
+        # By ``id()``; the report keeps its drifts alive.
         self._done: dict[int, dict[str, Any]] = {}
 
     def add_words(self, drift: Any) -> dict[str, Any]:
-        """Return a drift of the report with its words."""
+        """Return a copy of a drift with its words; the same copy for the same drift."""
         if id(drift) not in self._done:
             self._done[id(drift)] = add_words(drift, self._read, self._steps)
         return self._done[id(drift)]

@@ -1,4 +1,4 @@
-"""Anthropic's messages as Bedrock offers them: their events in Amazon's binary frames, and Amazon's errors.
+"""Anthropic's messages at Bedrock: with events in Amazon's binary frames, and Amazon's errors.
 
 Source: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages, and what the anthropic
 SDK 2.14 demands of ``AnthropicBedrock``.
@@ -30,7 +30,7 @@ class AnthropicAtBedrock(AnthropicMessages):
         return method == "POST" and _PATH.search(path) is not None
 
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what a request says. Neither the model nor whether it streams is in the body."""
+        """Read a request. The path, not the body, holds the model and whether the answer is streamed."""
         found = _PATH.search(urlsplit(request.url).path.rstrip("/"))
         model, way = (unquote(found[1]), found[2]) if found else ("", "")
         return replace(super().read(request), model=model, is_streamed=way == "invoke-with-response-stream")
@@ -46,7 +46,8 @@ class AnthropicAtBedrock(AnthropicMessages):
 
 
 def _in_frame(piece: Piece) -> Piece:
-    """Return an event, which has one line of data, as a frame."""
+    # Bedrock wraps each of Anthropic's events, in base64, into an event of its own of the type "chunk".
+    """Return a server-sent event with one line of data as a frame of Bedrock."""
     _, _, data = piece.data.partition(b"data: ")
     held = {"bytes": base64.b64encode(data.strip()).decode()}
     return write_event("chunk", held, is_content=piece.is_content)

@@ -1,4 +1,4 @@
-"""Errors as Anthropic writes them, whatever was asked.
+"""Errors in Anthropic's form.
 
 Source: docs.claude.com/en/api/errors, and the error types of the anthropic SDK 2.14.
 """
@@ -27,7 +27,7 @@ _USUAL = {
 
 
 def write_anthropic_error(error: AnsweredError, number: int) -> Written:
-    """Return an error in Anthropic's form. Its ``code`` is the ``error_code`` of the details."""
+    """Return an error in Anthropic's form. Its ``code`` becomes ``error_code`` in the details."""
     usual = _USUAL.get(error.status, _USUAL[500 if error.status >= 500 else 400])
     said: dict[str, Any] = {"type": error.type or usual[0], "message": error.message or usual[1]}
     if error.code is not None:
@@ -38,7 +38,7 @@ def write_anthropic_error(error: AnsweredError, number: int) -> Written:
 
 
 def request_headers(number: int) -> Headers:
-    """Return the header fields by which Anthropic names a request."""
+    """Return the header field with the id that Anthropic gives to a request."""
     return (("request-id", f"req_scripted_{number}"),)
 
 

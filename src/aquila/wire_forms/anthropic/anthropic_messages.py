@@ -1,7 +1,7 @@
-"""Anthropic's messages, and the count of their tokens.
+"""Anthropic's messages API, and its endpoint that counts tokens.
 
-Source: docs.claude.com/en/api/messages and …/messages-streaming, and what the anthropic SDK 2.14 demands: it reads only
-events with an ``event`` line, and no answer without usage. A refusal has no content, and its text is an explanation:
+Source: docs.claude.com/en/api/messages and …/messages-streaming, and the anthropic SDK 2.14, which reads only events
+with an ``event`` line, and requires usage. A refusal has no content; its text is the explanation in ``stop_details``:
 platform.claude.com/docs/test-and-evaluate/strengthen-guardrails/handle-streaming-refusals.
 """
 
@@ -48,11 +48,12 @@ _STOP_REASONS: dict[Finish, str] = {
 }
 _PART_KINDS = {"image": "image", "document": "file"}
 _SIGNATURE = "c2NyaXB0ZWQ="
-"""That of thoughts. A real one is secret bytes in base64, too."""
+"""The signature of reasoning: "scripted" in base64. A real one is opaque bytes in base64, too."""
 
 _GOOGLE_CLOUD = re.compile(r"/publishers/anthropic/models/([^/]+):(?:rawPredict|streamRawPredict)")
-"""Where Google's cloud offers the same messages. The body does not name the model there."""
-_COUNTED_THERE = "count-tokens"
+"""The path of the same API at Google's cloud, where it names the model instead of the body."""
+# At Google's cloud, tokens are counted by a "model" with this name.
+_GOOGLE_COUNT_MODEL = "count-tokens"
 
 
 class AnthropicMessages(AnthropicForm):
@@ -63,7 +64,7 @@ class AnthropicMessages(AnthropicForm):
     def matches(self, method: str, path: str, headers: Headers) -> bool:
         if method != "POST":
             return False
-        return path.endswith("/v1/messages") or _model_of_path(path) not in ("", _COUNTED_THERE)
+        return path.endswith("/v1/messages") or _model_of_path(path) not in ("", _GOOGLE_COUNT_MODEL)
 
     def read(self, request: RecordedRequest) -> SentRequest:
         return _read_request(self.name, request)
@@ -101,7 +102,7 @@ class AnthropicTokenCount(AnthropicForm):
 
     def matches(self, method: str, path: str, headers: Headers) -> bool:
         return method == "POST" and (
-            path.endswith("/v1/messages/count_tokens") or _model_of_path(path) == _COUNTED_THERE
+            path.endswith("/v1/messages/count_tokens") or _model_of_path(path) == _GOOGLE_COUNT_MODEL
         )
 
     def read(self, request: RecordedRequest) -> SentRequest:
@@ -139,7 +140,8 @@ def _read_request(name: str, request: RecordedRequest) -> SentRequest:
 
 
 def _read_message(message: dict[str, Any]) -> Iterator[SentMessage]:
-    """Yield the message, after a message of its own for each result of a tool in it."""
+    # Anthropic puts tool results into a user message; other providers have a message for each.
+    """Yield a message for each tool result in a message, then the message without them."""
     role, content = string(message.get("role")), message.get("content")
     blocks = mappings(content)
     results = [block for block in blocks if block.get("type") == "tool_result"]
@@ -162,6 +164,7 @@ def _read_call(block: dict[str, Any]) -> SentToolCall:
 
 
 def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usage: WrittenUsage) -> Iterator[Piece]:
+    # As Anthropic does: the first event reports at most one output token, and ``message_delta`` all of them.
     begun = {**_write_usage(usage), "output_tokens": min(1, usage.output_tokens)}
     start = {**head, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None, "usage": begun}
     yield event({"type": "message_start", "message": start}, name="message_start")
@@ -177,7 +180,7 @@ def _write_message_events(answer: Answer, head: dict[str, Any], number: int, usa
 
 
 def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Yield each block of the content as it begins, and what comes to it."""
+    """Yield each content block as it begins, with its deltas."""
     if answer.reasoning:
         deltas = [{"type": "thinking_delta", "thinking": text} for text in answer.reasoning]
         deltas.append({"type": "signature_delta", "signature": _SIGNATURE})
@@ -185,6 +188,7 @@ def _blocks_of(answer: Answer, number: int) -> Iterator[tuple[dict[str, Any], li
     if answer.text:
         yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": text} for text in answer.texts]
     for at, call in enumerate(answer.calls):
+        # Anthropic begins with an empty piece; for a tool without arguments it is the only one.
         pieces = ("", *split_arguments(call.arguments))
         yield (
             {**_begin_call(call, number, at), "input": {}},
@@ -210,7 +214,7 @@ def _write_stop(answer: Answer) -> dict[str, Any]:
 
 def _write_usage(usage: WrittenUsage) -> dict[str, Any]:
     written: dict[str, Any] = {
-        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),  # those that come from the cache are apart
+        "input_tokens": max(0, usage.input_tokens - usage.cached_tokens),  # Anthropic counts cached tokens separately
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,

@@ -1,4 +1,4 @@
-"""Anthropic's list of models, and one of them. Source: docs.claude.com/en/api/models-list."""
+"""Anthropic's list of models, and its description of one. Source: docs.claude.com/en/api/models-list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _RELEASED = "2023-11-14T22:13:20Z"
 
 
 class AnthropicModels(AnthropicForm):
-    """``GET …/v1/models`` and ``GET …/v1/models/NAME``. OpenAI's have the same path, and no version in a header."""
+    """``GET …/v1/models`` and ``GET …/v1/models/NAME``.
+
+    OpenAI has the same paths, but no header ``anthropic-version``.
+    """
 
     name = "Anthropic models"
     kind = "models"

@@ -1,4 +1,4 @@
-"""What the protocols over WebSockets have in common: they read messages, and tell answers in messages."""
+"""What the protocols over WebSockets share: reading messages, and writing answers as messages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Value = dict[str, Any]
 
 
 class NotUnderstood(ValueError):
-    """A message of a client that is not part of a protocol, or asks for what no written answer can express."""
+    """A client's message does not belong to the protocol, or asks for something that no scripted answer can express."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A message that asks the model to answer.
+    """A question: a message that asks the model for an answer.
 
-    ``request`` is what it asks, as it would be sent without a WebSocket. ``write`` tells the answer to that in
-    messages, and the close that may end them; it changes nothing. What belongs to the same ``lane`` comes one after the
-    other, lanes are independent.
+    ``request`` is the question as it would be sent over plain HTTP. ``write`` turns the answer to that into messages,
+    and a close that may end them; it has no side effects. Answers in the same ``lane`` follow each other; lanes are
+    independent.
     """
 
     request: RecordedRequest
@@ -34,49 +34,55 @@ class Question:
 
 
 class ConversationForm(ABC):
-    """The provider's side of one conversation in a protocol: what it knows of it, and no answers."""
+    """The provider's side of one conversation in a protocol: its state, but not the answers.
+
+    An object belongs to one conversation, and is used by one thread or task at a time.
+    """
 
     name: ClassVar[str]
-    """Its name in messages, such as ``OpenAI Realtime``."""
-    tells_events: ClassVar[bool] = False
-    """Whether an answer is told in the events of a stream as it would come without a WebSocket."""
+    """The name for error messages, such as ``OpenAI Realtime``."""
+    answers_in_events: ClassVar[bool] = False
+    """Whether the messages of an answer are the events that it would have as a stream over HTTP."""
 
     def __init__(self, handshake: RecordedRequest) -> None:
         self.handshake = handshake
 
     def greet(self) -> list[Frame]:
-        """Return what the provider says unasked, when the conversation begins."""
+        """Return the messages that the provider sends when the conversation begins."""
         return []
 
     @abstractmethod
     def ask(self, value: Value) -> RecordedRequest:
-        """Return the request for what is asked with the JSON ``value``."""
+        """Return the HTTP request for a question with the JSON ``value``."""
 
     @abstractmethod
     def take(self, message: Value) -> Question | list[Frame]:
-        """Take a message of the client: it asks something, or is answered at once. Raises ``NotUnderstood``."""
+        """Read a message of the client.
 
-    def note_answer(self, frames: Sequence[Frame]) -> None:  # noqa: B027  most need not know
-        """Take note of what will be told of an answer."""
+        Returns its question, or the messages that answer it. Raises ``NotUnderstood``.
+        """
+
+    def note_answer(self, frames: Sequence[Frame]) -> None:  # noqa: B027 - most protocols need not know
+        """Note the messages of an answer that will be sent, so that later questions include it."""
 
     @abstractmethod
     def write_failure(self, *, stream_id: str | None = None) -> Frame | None:
-        """Return how the provider says in the midst of an answer that it has failed, None if it cannot say so."""
+        """Return the message by which the provider reports a failure within an answer; None if it has none."""
 
-    def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
-        """Return the frames to send in place of ``untold`` where a message ``cancels`` an answer among them.
+    def cancel(self, message: Value, undelivered: Sequence[Frame]) -> list[Frame]:
+        """Return the frames that replace the ``undelivered`` ones after a ``message`` that cancels an answer.
 
         The times of both are milliseconds from now.
         """
         raise NotImplementedError
 
     def cancels(self, message: Value) -> bool:
-        """Whether a message ends the answer that is being told."""
+        """Whether a message cancels the answer that is being sent."""
         return False
 
 
 def read_message(data: bytes) -> Value:
-    """Return the JSON object that a message is. Raises ``NotUnderstood``."""
+    """Return the JSON object in a message. Raises ``NotUnderstood`` if it holds anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -87,12 +93,12 @@ def read_message(data: bytes) -> Value:
 
 
 def write_message(value: object, at: int = 0) -> Frame:
-    """Return the message of a provider that is a JSON value."""
+    """Return a JSON value as a message of the provider, ``at`` milliseconds."""
     return Frame(compact_json(value).encode(), sent=False, at=at)
 
 
 def read_events(response: RecordedResponse) -> Iterator[tuple[Value, int]]:
-    """Yield the JSON of each event of an answer that is written as a stream of them, and when it comes."""
+    """Yield the JSON of each event in a streamed answer that was written here, and its time in milliseconds."""
     for chunk in response.chunks:
         for line in chunk.data.split(b"\n"):
             if line.startswith(b"data: "):
@@ -100,7 +106,7 @@ def read_events(response: RecordedResponse) -> Iterator[tuple[Value, int]]:
 
 
 def read_error(response: RecordedResponse) -> Value:
-    """Return what an answer with an error status says: the object under ``error``, and its header fields."""
+    """Return the object under ``error`` in an answer with an error status; a made-up one if it has none."""
     try:
         body = json.loads(response.body)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """Gemini Live, at Google AI and at Google's cloud.
 
-Source: ai.google.dev/api/live, and what the google-genai SDK 3.6 demands. Names of fields may be in camel case or in
-snake case, and the provider's messages are JSON in binary frames. Sound is not transcribed: it is a part without text.
-An answer begins with a text, the end of a turn, of an activity or of the sound, or a tool's response.
+Source: ai.google.dev/api/live, and what the google-genai SDK 3.6 requires. Names of fields may be in camel case or in
+snake case, and the provider's messages are JSON in binary frames. Sound is not transcribed: it becomes a part without
+text. An answer is triggered by a text, by the end of a turn, an activity or the sound, or by a tool's response.
 """
 
 from __future__ import annotations
@@ -29,26 +29,29 @@ from aquila.wire_forms.form import JSON_TYPE
 from aquila.wire_forms.gemini.gemini_requests import field_of
 from aquila.wire_forms.sent import mapping, mappings, string
 
+# Ten milliseconds of silence: 240 samples of 16 bits, which stand for spoken output.
 _SILENCE = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(b"\0" * 480).decode()}
 _SOUND = {"inlineData": {"mimeType": "audio/pcm", "data": ""}}
-"""What was heard, for the messages of a request: that there was sound."""
+"""A part that stands for sound of the user in the messages of a request."""
 
 _CLOSE_CODES = {400: 1007, 401: 1008, 403: 1008, 404: 1008}
-"""How a session is closed where a request would get an error status; any other is 1011."""
+"""The close code of a session for each error status; 1011 for any other (RFC 6455, 7.4.1)."""
 _LONGEST_REASON = 120
-"""So many bytes of a reason fit into the frame of a close."""
+"""The longest reason of a close, in bytes: RFC 6455 allows 123 (5.5)."""
 
 _COUNTS = {"promptTokenCount": "promptTokenCount", "candidatesTokenCount": "responseTokenCount"}
 
 
 class GeminiLive(ConversationForm):
-    """A session of Gemini Live. What it asks is what ``streamGenerateContent`` would ask, with all turns so far."""
+    """A session of Gemini Live. A question is a request of ``streamGenerateContent`` with all turns so far."""
 
     name = "Gemini Live"
 
     def __init__(self, handshake: RecordedRequest) -> None:
         super().__init__(handshake)
+        # Set by the first message and never changed.
         self._setup: Value | None = None
+        # All turns of the conversation so far, those of the client and, by ``note_answer``, those of the model.
         self._turns: list[Value] = []
         self._has_sound = False
 
@@ -69,21 +72,21 @@ class GeminiLive(ConversationForm):
             return [_write({"setupComplete": {}})]
         if self._setup is None:
             raise NotUnderstood("the first message of a session is its setup")
-        for name, hear in (
-            ("clientContent", self._hear_turns),
-            ("realtimeInput", self._hear_input),
-            ("toolResponse", self._hear_results),
+        for name, read in (
+            ("clientContent", self._read_turns),
+            ("realtimeInput", self._read_input),
+            ("toolResponse", self._read_results),
         ):
             if isinstance(said := field_of(message, name), dict):
-                return Question(self.ask({}), self._tell_answer) if hear(said) else []
+                return Question(self.ask({}), self._write_answer) if read(said) else []
         raise NotUnderstood(f"a script does not answer {', '.join(message) or 'an empty message'}")
 
-    def _hear_turns(self, said: Value) -> bool:
+    def _read_turns(self, said: Value) -> bool:
         turns = said.get("turns")
         self._turns += mappings(turns if isinstance(turns, list) else [turns])
         return field_of(said, "turnComplete") is True
 
-    def _hear_input(self, said: Value) -> bool:
+    def _read_input(self, said: Value) -> bool:
         if text := string(said.get("text")):
             self._turns.append({"role": "user", "parts": [{"text": text}]})
             return True
@@ -95,12 +98,12 @@ class GeminiLive(ConversationForm):
             return True
         return False
 
-    def _hear_results(self, said: Value) -> bool:
+    def _read_results(self, said: Value) -> bool:
         results = mappings(field_of(said, "functionResponses"))
         self._turns.append({"role": "user", "parts": [{"functionResponse": result} for result in results]})
         return True
 
-    def _tell_answer(self, response: RecordedResponse) -> list[Frame | Close]:
+    def _write_answer(self, response: RecordedResponse) -> list[Frame | Close]:
         if response.status >= 400:
             reason = string(read_error(response).get("message")).encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
             return [Close("provider", _CLOSE_CODES.get(response.status, 1011), reason, response.ended)]
@@ -126,7 +129,7 @@ class GeminiLive(ConversationForm):
                         yield from ((content, at) for content in self._say(part))
         if calls:
             yield {"toolCall": {"functionCalls": calls}}, at
-            return  # the turn goes on when the tools have answered
+            return  # the turn continues when the client has sent the tools' results
         yield {"serverContent": {"generationComplete": True}}, at
         counts = {fields: usage[name] for name, fields in _COUNTS.items() if name in usage}
         total = {"usageMetadata": {**counts, "totalTokenCount": usage["totalTokenCount"]}} if usage else {}
@@ -148,7 +151,7 @@ class GeminiLive(ConversationForm):
         for frame in frames:
             try:
                 value: Any = json.loads(frame.data)
-            except ValueError:  # a fault has made it so
+            except ValueError:  # a fault may have broken the JSON
                 continue
             content = mapping(mapping(value).get("serverContent"))
             parts += [part for part in mappings(mapping(content.get("modelTurn")).get("parts")) if "text" in part]
@@ -159,7 +162,7 @@ class GeminiLive(ConversationForm):
             self._turns.append({"role": "model", "parts": parts})
 
     def write_failure(self, *, stream_id: str | None = None) -> None:
-        """It says so in a close alone."""
+        """Return None: Gemini Live reports a failure only by closing the session."""
 
 
 def _write(value: Value, at: int = 0) -> Frame:

@@ -1,7 +1,7 @@
-"""OpenAI's Realtime: a session, the items of its conversation, and answers to them.
+"""OpenAI's Realtime API: a session, the items of its conversation, and the answers.
 
 Source: platform.openai.com/docs/api-reference/realtime, and the types of the openai SDK 3.57. Sound is not transcribed:
-it is an item without a transcript, and no answer begins before it is asked for.
+it becomes an item without a transcript. Without voice activity detection, no answer begins before the client asks.
 """
 
 from __future__ import annotations
@@ -29,18 +29,20 @@ from aquila.wire_forms.conversations.realtime_events import RealtimeAnswer, Time
 from aquila.wire_forms.form import JSON_TYPE
 from aquila.wire_forms.sent import mapping, mappings, string
 
-_ASKED = ("instructions", "tools", "tool_choice", "output_modalities", "max_output_tokens", "prompt", "reasoning")
-"""What a session, or a ``response.create``, says of the answers that it wants."""
+_ANSWER_FIELDS = (
+    *("instructions", "tools", "tool_choice", "output_modalities", "max_output_tokens", "prompt", "reasoning"),
+)
+"""The fields by which a session, or a ``response.create``, describes the answers that it wants."""
 
 _FAILS = (429, 500)
-"""From the second on, and with the first, it is the response that fails, and not the message that is wrong."""
+"""Statuses with which the response fails: the first, and all from the second on. Others mean a wrong message."""
 
 
 _ITEM_ENDS = ("conversation.item.done", "response.output_item.done")
 
 
 class RealtimeConversation(ConversationForm):
-    """A session of Realtime. ``response.create`` asks with all items of its conversation."""
+    """A session of Realtime. A ``response.create`` is a question with all items of the conversation."""
 
     name = "OpenAI Realtime"
 
@@ -65,10 +67,10 @@ class RealtimeConversation(ConversationForm):
         self._ids = itertools.count(1)
 
     def greet(self) -> list[Frame]:
-        return self._tell([{"type": "session.created", "session": self._session}])
+        return self._write_events([{"type": "session.created", "session": self._session}])
 
     def ask(self, value: Value) -> RecordedRequest:
-        asked = {name: self._session[name] for name in _ASKED if name in self._session} | value
+        asked = {name: self._session[name] for name in _ANSWER_FIELDS if name in self._session} | value
         given = asked.pop("input", None)
         items = self._items if given is None else [self._find(item) for item in mappings(given)]
         body = {"model": self._session["model"], "input": [_as_input(item) for item in items], **asked, "stream": True}
@@ -82,7 +84,7 @@ class RealtimeConversation(ConversationForm):
         known = self._handlers.get(kind)
         if known is None:
             raise NotUnderstood(f"a script does not answer {kind!r}")
-        return self._tell(known(self, message))
+        return self._write_events(known(self, message))
 
     # --- the session and its items
 
@@ -118,7 +120,7 @@ class RealtimeConversation(ConversationForm):
         if not any(part.get("type") == "output_audio" for part in parts):
             problem = "Only model output audio messages can be truncated"
             return [_write_error("unsupported_content_type", problem, message)]
-        # Nobody knows which words were heard, so the provider forgets them all.
+        # It is not known which words were heard before the sound was cut, so the provider forgets the transcript.
         self._items[place] = {**self._items[place], "content": [_without(part, "transcript") for part in parts]}
         fields = {name: message.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
         return [{"type": "conversation.item.truncated", **fields}]
@@ -166,10 +168,12 @@ class RealtimeConversation(ConversationForm):
     # --- answers
 
     def _ask_for_answer(self, asked: Value) -> Question:
-        request = self.ask({name: value for name, value in asked.items() if name in (*_ASKED, "input", "metadata")})
-        return Question(request, lambda response: self._tell_answer(response, asked))
+        request = self.ask(
+            {name: value for name, value in asked.items() if name in (*_ANSWER_FIELDS, "input", "metadata")}
+        )
+        return Question(request, lambda response: self._write_answer(response, asked))
 
-    def _tell_answer(self, response: RecordedResponse, asked: Value) -> list[Frame]:
+    def _write_answer(self, response: RecordedResponse, asked: Value) -> list[Frame]:
         wanted = _merge(self._session, asked)
         keeps = asked.get("conversation") != "none"
         speaks = "audio" in (wanted.get("output_modalities") or [])
@@ -188,7 +192,7 @@ class RealtimeConversation(ConversationForm):
         if speaks:
             base["audio"] = {"output": output}
         if response.status >= 400:
-            return self._tell_failure(response, base)
+            return self._write_failed_response(response, base)
         events = list(read_events(response))
         base["id"] = mapping(events[0][0].get("response")).get("id")
         answer = RealtimeAnswer(
@@ -197,9 +201,9 @@ class RealtimeConversation(ConversationForm):
             keeps=keeps,
             audio_format=(string(mapping(output.get("format")).get("type")) or "audio/pcm") if speaks else "",
         )
-        return _tell_timed(answer.translate(events), string(base["id"]))
+        return _write_timed(answer.translate(events), string(base["id"]))
 
-    def _tell_failure(self, response: RecordedResponse, base: Value) -> list[Frame]:
+    def _write_failed_response(self, response: RecordedResponse, base: Value) -> list[Frame]:
         error = read_error(response)
         response_id = f"resp_failed_{response.first_header('x-request-id').rpartition('_')[2]}"
         if response.status not in _FAILS[:1] and response.status < _FAILS[1]:
@@ -209,28 +213,28 @@ class RealtimeConversation(ConversationForm):
             details = {name: error.get(name) for name in ("type", "code", "message")}
             failed = {**begun, "status": "failed", "status_details": {"type": "failed", "error": details}}
             fields = [{"type": "response.created", "response": begun}, {"type": "response.done", "response": failed}]
-        return _tell_timed(((event, response.ended) for event in fields), response_id)
+        return _write_timed(((event, response.ended) for event in fields), response_id)
 
     def write_failure(self, *, stream_id: str | None = None) -> Frame:
         problem = "The server had an error while processing your request."
-        (frame,) = self._tell([_write_error(None, problem, {}, "server_error")])
+        (frame,) = self._write_events([_write_error(None, problem, {}, "server_error")])
         return frame
 
     def note_answer(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             if b'"conversation.item.done"' in frame.data[:40]:
-                with suppress(ValueError):  # a fault may have made it no JSON
+                with suppress(ValueError):  # a fault may have broken the JSON
                     self._items.append(json.loads(frame.data)["item"])
 
     def cancels(self, message: Value) -> bool:
         return message.get("type") == "response.cancel"
 
-    def cancel(self, message: Value, untold: Sequence[Frame]) -> list[Frame]:
-        events = [_read_event(frame) for frame in untold]
+    def cancel(self, message: Value, undelivered: Sequence[Frame]) -> list[Frame]:
+        events = [_read_event(frame) for frame in undelivered]
         span = _find_answer(events, message.get("response_id"))
         if span is None:
             problem = "Cancellation failed: no active response found"
-            return [*untold, *self._tell([_write_error("response_cancel_not_active", problem, message)])]
+            return [*undelivered, *self._write_events([_write_error("response_cancel_not_active", problem, message)])]
         begin, end = span
         response = mapping(events[end].get("response"))
         output = mappings(response.get("output"))
@@ -242,24 +246,24 @@ class RealtimeConversation(ConversationForm):
         cancelled = {**response, "status": "cancelled", "status_details": details, "output": said, "usage": None}
         fields = [events[begin]] if events[begin].get("type") == "response.created" else []
         fields.append({"type": "response.done", "response": cancelled})
-        # What waited for the end of the answer waits no longer than for what was said before it.
-        moment = untold[begin - 1].at if begin else 0
-        saved = untold[end].at - moment
-        later = [frame._replace(at=frame.at - saved) for frame in untold[end + 1 :]]
-        return [*untold[:begin], *(frame._replace(at=moment) for frame in self._tell(fields)), *later]
+        # Frames behind the answer need not wait for its end any more, so they move forward by the time that is saved.
+        moment = undelivered[begin - 1].at if begin else 0
+        saved = undelivered[end].at - moment
+        later = [frame._replace(at=frame.at - saved) for frame in undelivered[end + 1 :]]
+        return [*undelivered[:begin], *(frame._replace(at=moment) for frame in self._write_events(fields)), *later]
 
-    def _tell(self, events: Sequence[Value]) -> list[Frame]:
+    def _write_events(self, events: Sequence[Value]) -> list[Frame]:
         return [write_message(_named(event, f"event_scripted_{next(self._ids)}")) for event in events]
 
 
 def _read_event(frame: Frame) -> Value:
-    with suppress(ValueError):  # a fault may have made it no JSON
+    with suppress(ValueError):  # a fault may have broken the JSON
         return mapping(json.loads(frame.data))
     return {}
 
 
 def _find_answer(events: Sequence[Value], response_id: Any) -> tuple[int, int] | None:
-    """Return where an answer begins and ends in what is still to be told: the one with an id, or else the first."""
+    """Return where an answer begins and ends among events: the one with ``response_id``; the first one for None."""
     begin = 0
     for at, event in enumerate(events):
         response = mapping(event.get("response"))
@@ -272,7 +276,7 @@ def _find_answer(events: Sequence[Value], response_id: Any) -> tuple[int, int] |
     return None
 
 
-def _tell_timed(events: Any, response_id: str) -> list[Frame]:
+def _write_timed(events: Any, response_id: str) -> list[Frame]:
     numbered: list[tuple[int, Timed]] = list(enumerate(events))
     prefix = f"event_{response_id.removeprefix('resp_')}"
     return [write_message(_named(event, f"{prefix}_{number}"), at) for number, (event, at) in numbered]
@@ -288,7 +292,7 @@ def _write_error(code: Any, text: str, message: Value, kind: str = "invalid_requ
 
 
 def _merge(before: Value, changed: Value) -> Value:
-    """Return an object with what another says in its place; the objects in both are merged likewise."""
+    """Return ``before`` with the values of ``changed``; objects that both have are merged in the same way."""
     merged = dict(before)
     for name, value in changed.items():
         old = merged.get(name)
@@ -306,7 +310,7 @@ def _without_audio(item: Value) -> Value:
 
 
 def _as_input(item: Value) -> Value:
-    """Return an item in the form of the Responses API: what was heard or spoken is the text of its transcript."""
+    """Return an item in the form of the Responses API, in which the transcript of sound is its text."""
     item = _without_audio(item)
     parts = mappings(item.get("content"))
     if not parts:

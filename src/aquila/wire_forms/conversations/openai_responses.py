@@ -1,7 +1,8 @@
 """OpenAI's Responses API over a WebSocket.
 
 Source: platform.openai.com/docs/guides/websocket-mode, and the types of the openai SDK 3.57. Each ``response.create``
-is the body of a ``POST``, and its answer the events of the stream, each with the ``stream_id`` of what asked for it.
+is the body of a ``POST``, and the messages of its answer are the events of the stream, each with the ``stream_id`` of
+the question.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from aquila.wire_forms.openai.openai_common import write_openai_error
 from aquila.wire_forms.openai.responses import write_warm_up
 from aquila.wire_forms.sent import string
 
-_OF_THE_MESSAGE = ("type", "event_id", "stream_id", "generate", "stream", "background")
-"""What a message has that the body of a request has not, or that says nothing here."""
+_MESSAGE_FIELDS = ("type", "event_id", "stream_id", "generate", "stream", "background")
+"""Fields of a message that the body of an HTTP request does not have, or that have no meaning here."""
 
 
 class ResponsesConversation(ConversationForm):
     """Answers each ``response.create`` as a streamed ``POST …/responses``."""
 
     name = "OpenAI Responses over a WebSocket"
-    tells_events = True
+    answers_in_events = True
 
     def __init__(self, handshake: RecordedRequest) -> None:
         super().__init__(handshake)
@@ -49,20 +50,22 @@ class ResponsesConversation(ConversationForm):
         if kind != "response.create":
             raise NotUnderstood(f"a script only answers response.create, and this is {kind!r}")
         lane = message.get("stream_id")
+        # Answers with different stream ids may overlap on one connection, so the id is the lane.
         added = {} if lane is None else {"stream_id": lane}
-        request = self.ask({name: value for name, value in message.items() if name not in _OF_THE_MESSAGE})
+        request = self.ask({name: value for name, value in message.items() if name not in _MESSAGE_FIELDS})
+        # A warm-up: the client only sends what a later question builds on.
         if message.get("generate") is False:
             self._warm_ups += 1
             return [write_message({**each, **added}) for each in write_warm_up(request, self._warm_ups)]
-        return Question(request, lambda response: _tell(response, added), None if lane is None else str(lane))
+        return Question(request, lambda response: _write_messages(response, added), None if lane is None else str(lane))
 
     def write_failure(self, *, stream_id: str | None = None) -> Frame:
         added = {} if stream_id is None else {"stream_id": stream_id}
-        (frame,) = _tell(write_openai_error(AnsweredError(500), 1).at_times(Answer()), added)
+        (frame,) = _write_messages(write_openai_error(AnsweredError(500), 1).at_times(Answer()), added)
         return frame
 
 
-def _tell(response: RecordedResponse, added: Value) -> list[Frame]:
+def _write_messages(response: RecordedResponse, added: Value) -> list[Frame]:
     if response.status < 400:
         return [write_message({**value, **added}, at) for value, at in read_events(response)]
     error: dict[str, Any] = {"param": None, "code": None, **read_error(response)}

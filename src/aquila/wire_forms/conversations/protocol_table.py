@@ -1,4 +1,4 @@
-"""Every protocol over WebSockets that is known, and which one a handshake is for."""
+"""The table of protocols over WebSockets, and the choice of one for a handshake."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CONVERSATION_FORMS: Mapping[str, type[ConversationForm]] = {
     "BidiGenerateContent": GeminiLive,
     "BidiGenerateContentConstrained": GeminiLive,
 }
-"""By how the path of the handshake ends."""
+"""The protocols by the end of the handshake's path."""
 
 
 def open_conversation(handshake: RecordedRequest) -> ConversationForm | None:
-    """Return the provider's side of the conversation that a handshake begins, None in a protocol that is not known."""
+    """Return the provider's side of the conversation that a handshake begins; None for an unknown protocol."""
     path = urlsplit(handshake.url).path.rstrip("/")
     return next((form(handshake) for end, form in CONVERSATION_FORMS.items() if path.endswith(end)), None)

@@ -1,6 +1,6 @@
-"""An answer in the events of OpenAI's Realtime, made of those of the Responses API, whose items are nearly the same.
+"""Translates an answer from the events of the Responses API to those of Realtime, whose items are nearly the same.
 
-What is said in a session with audio comes as its transcript, and as a silence that is as long as nothing.
+In a session with audio, text becomes a transcript, and the sound is a moment of silence.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from aquila.wire_forms.conversations.conversation_form import Value
 from aquila.wire_forms.sent import mapping, mappings, string
 
 Timed = tuple[Value, int]
-"""An event, and when it comes, in milliseconds."""
+"""An event, and its time in milliseconds."""
 
 _SILENT_BYTES = {"audio/pcmu": b"\xff" * 80, "audio/pcma": b"\xd5" * 80}
 _SILENT_PCM = b"\0" * 480
-"""Ten milliseconds in which nothing is heard."""
+"""Ten milliseconds of silence in each audio format."""
 
 _CALL_EVENTS = ("response.function_call_arguments.delta", "response.function_call_arguments.done")
 _ENDS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 
 
 class RealtimeAnswer:
-    """Translates one answer. ``base`` is what its response says of itself from the beginning.
+    """Translates one answer. ``base`` has the fields of its response that are known from the beginning.
 
-    ``previous`` is the id of the item before it, and ``keeps`` says whether its items become part of the conversation.
-    ``audio_format`` is that in which it speaks, "" where it writes.
+    ``previous`` is the id of the item before it. ``keeps``: its items become part of the conversation.
+    ``audio_format`` is the format of its sound, empty for an answer in text. An object is used for one answer.
     """
 
     def __init__(self, base: Value, *, previous: str | None, keeps: bool, audio_format: str) -> None:
@@ -39,7 +39,7 @@ class RealtimeAnswer:
         self._items: list[Value] = []
 
     def translate(self, events: Iterable[Timed]) -> Iterator[Timed]:
-        """Yield its events for those of a stream of the Responses API."""
+        """Yield the events of Realtime for the ``events`` of a stream of the Responses API."""
         for event, at in events:
             for fields in self._translate(event):
                 yield fields, at
@@ -62,14 +62,14 @@ class RealtimeAnswer:
             named = {"name": call["name"]} if kind.endswith("done") else {}
             yield self._event(kind, **self._place_of(event), call_id=call["call_id"], **named, **fields)
         elif ".reasoning" in kind or ".custom_tool_call" in kind:
-            return  # Realtime tells neither
+            return  # Realtime has neither reasoning nor custom tools
         else:
             yield from self._say(kind, event)
 
     def _say(self, kind: str, event: Value) -> Iterator[Value]:
         place = {**self._place_of(event), "content_index": 0}
         if event.get("content_index") and kind.endswith(("part.added", "part.done")):
-            return  # a refusal behind a text goes on in the same part
+            return  # Realtime has one part, so a refusal behind a text continues it
         if kind in ("response.content_part.added", "response.content_part.done"):
             part = mapping(event["part"])
             said = string(part.get("text")) or string(part.get("refusal"))
@@ -132,7 +132,7 @@ class RealtimeAnswer:
 
 
 def write_usage(usage: Value, *, speaks: bool) -> Value:
-    """Return the tokens of an answer as Realtime counts them."""
+    """Return the usage of the Responses API in the form of Realtime. ``speaks``: the output counts as audio."""
     said = usage["output_tokens"]
     cached = mapping(usage.get("input_tokens_details")).get("cached_tokens", 0)
     return {

@@ -1,8 +1,8 @@
-"""Gemini's ``generateContent`` and its count of tokens, at Google AI and at Google's cloud.
+"""Gemini's ``generateContent``, and its endpoint that counts tokens, at Google AI and at Google's cloud.
 
-Source: ai.google.dev/api/generate-content, and what the google-genai SDK 3.6 demands: it reads events with ``data``
-lines only, and knows no ``finishReason`` for tool calls, which end with ``STOP``. A prompt that is refused has no
-candidate, and an answer that a filter cut off ends with ``SAFETY``: ai.google.dev/gemini-api/docs/safety-settings.
+Source: ai.google.dev/api/generate-content, and the google-genai SDK 3.6, which reads only ``data`` lines of events.
+There is no ``finishReason`` for tool calls, which end with ``STOP``. A refused prompt has no candidate, and an answer
+that a filter cut off ends with ``SAFETY``: ai.google.dev/gemini-api/docs/safety-settings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FINISH_REASONS: dict[Finish, str] = {
 }
 _STREAMED = "streamGenerateContent"
 _SIGNATURE = "c2NyaXB0ZWQ="
-"""That of thoughts, at the first call that follows from them."""
+"""The signature of reasoning, which stands at the first tool call after it."""
 
 
 class GeminiContent(GeminiForm):
@@ -102,7 +102,7 @@ class GeminiTokenCount(GeminiForm):
 
 
 def _is_of_events(sent: SentRequest) -> bool:
-    """Whether a stream is to be one of events. It is a JSON array whose elements come one by one otherwise."""
+    """Whether a stream should consist of server-sent events; otherwise it is a JSON array, sent element by element."""
     return parse_qs(urlsplit(sent.url).query).get("alt") == ["sse"]
 
 
@@ -113,7 +113,7 @@ def _write_array(values: Sequence[dict[str, Any]]) -> Iterator[Piece]:
 
 
 def _write_parts(answer: Answer, number: int, form: str) -> list[dict[str, Any]]:
-    """Return the parts of an answer, each piece of its text one of its own."""
+    """Return the parts of an answer, with a part for each piece of its text."""
     parts: list[dict[str, Any]] = [{"text": text, "thought": True} for text in answer.reasoning]
     parts += [{"text": text} for text in answer.texts]
     for at, call in enumerate(answer.calls):
@@ -130,7 +130,7 @@ def _write_parts(answer: Answer, number: int, form: str) -> list[dict[str, Any]]
 
 
 def _join_texts(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return parts with those joined that are pieces of one text."""
+    """Return the parts with adjacent pieces of one text joined."""
     joined: list[dict[str, Any]] = []
     for part in parts:
         if "text" in part and joined and "text" in joined[-1] and joined[-1].get("thought") == part.get("thought"):
@@ -153,10 +153,10 @@ def _finish_of(answer: Answer) -> str:
 
 
 def _write_usage(usage: WrittenUsage | None, said: int | None) -> dict[str, Any]:
-    """Return the usage as far as an answer has come: ``said`` tokens of it, or None for all."""
+    """Return the usage after ``said`` tokens of a streamed answer; None for the whole answer."""
     if usage is None:
         return {}
-    # Thoughts are apart here, and a part of the answer elsewhere.
+    # Gemini counts reasoning separately, while in ``WrittenUsage`` it is part of the output.
     spoken = max(0, usage.output_tokens - usage.reasoning_tokens)
     thought = usage.reasoning_tokens
     if said is not None:

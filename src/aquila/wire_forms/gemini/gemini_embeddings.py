@@ -1,4 +1,4 @@
-"""Gemini's embeddings: of one text, of several, and of several at Google's cloud.
+"""Gemini's embeddings: for one text, for several, and for several at Google's cloud.
 
 Source: ai.google.dev/api/embeddings, and for ``predict`` cloud.google.com/vertex-ai/generative-ai/docs/model-reference.
 """
@@ -61,7 +61,7 @@ def _method_of(request: RecordedRequest) -> str:
 
 
 def _read_inputs(method: str, asked: dict[str, Any]) -> list[str]:
-    """Return the texts that are to be embedded."""
+    """Return the texts for which a request wants vectors."""
     if method == "predict":
         return [text_of(instance.get("content")) for instance in mappings(asked.get("instances"))]
     if method == "batchEmbedContents":

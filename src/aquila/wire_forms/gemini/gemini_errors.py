@@ -1,4 +1,4 @@
-"""Errors as Google writes them, whatever was asked.
+"""Errors in Google's form.
 
 Source: google.rpc.Code and google/rpc/error_details.proto, and ai.google.dev/gemini-api/docs/troubleshooting.
 """
@@ -29,9 +29,9 @@ _DETAIL = "type.googleapis.com/google.rpc."
 
 
 def write_gemini_error(error: AnsweredError, *, in_array: bool = False) -> Written:
-    """Return an error in Google's form, ``in_array`` as the stream has it that is no one of events.
+    """Return an error in Google's form. ``in_array``: within a JSON array, as in a stream that is one.
 
-    Its ``type`` is the status by name, its ``code`` the reason in the details. They tell when to ask again, too.
+    Its ``type`` becomes the ``status``, its ``code`` the reason in the details, which also hold ``retry_after``.
     """
     usual = _USUAL.get(error.status, _UNKNOWN)
     said: dict[str, Any] = {

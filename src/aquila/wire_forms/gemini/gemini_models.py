@@ -1,4 +1,4 @@
-"""Gemini's list of models, and one of them, at Google AI and at Google's cloud. Source: ai.google.dev/api/models."""
+"""Gemini's list of models and description of one, at Google AI and Google's cloud. Source: ai.google.dev/api/models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _METHODS = ["generateContent", "countTokens", "embedContent", "batchEmbedContent
 
 
 class GeminiModels(GeminiForm):
-    """``GET …/v1beta/models`` and ``…/models/NAME``. At ``v1``, where OpenAI's are too, header fields tell them."""
+    """``GET …/v1beta/models`` and ``…/models/NAME``. Header fields tell ``v1`` paths from OpenAI's, which are equal."""
 
     name = "Gemini models"
     kind = "models"

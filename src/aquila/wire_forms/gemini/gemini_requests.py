@@ -1,4 +1,4 @@
-"""Reading what is asked in one of Gemini's forms. Names of fields may be in camel case or in snake case."""
+"""Reads requests in Gemini's forms. Names of fields may be in camel case or in snake case."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def read_gemini_path(path: str) -> tuple[str, str]:
 
 
 def read_gemini_request(name: str, request: RecordedRequest, *, is_streamed: bool = False) -> SentRequest:
-    """Return what a request says that holds a conversation."""
+    """Return the content of a request with a conversation. ``name`` is that of the wire form."""
     raw = read_json(request)
     asked = mapping(raw)
-    wrapped = mapping(field_of(asked, "generateContentRequest"))  # that of a count of tokens
+    wrapped = mapping(field_of(asked, "generateContentRequest"))  # countTokens may wrap the whole request
     asked = {**wrapped, **asked}
     system = field_of(asked, "systemInstruction")
     messages = [] if system is None else [SentMessage("system", text_of_content(system))]
@@ -59,14 +59,15 @@ def model_of(request: RecordedRequest) -> str:
 
 
 def field_of(holder: dict[str, Any], name: str) -> Any:
-    """Return a field by its name in camel case, which may be in snake case, or None."""
+    # Google's JSON (proto3) accepts both spellings.
+    """Return the field ``name``, given in camel case, in either spelling; None if it is missing."""
     if name in holder:
         return holder[name]
     return holder.get(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name))
 
 
 def text_of_content(content: Any) -> str:
-    """Return the text of a content, thoughts left out: an object with parts, or a text."""
+    """Return the text of a content, without reasoning. A content is a text, or an object with parts."""
     if isinstance(content, str):
         return content
     parts = mappings(mapping(content).get("parts"))
@@ -74,7 +75,7 @@ def text_of_content(content: Any) -> str:
 
 
 def _read_content(content: dict[str, Any]) -> Iterator[SentMessage]:
-    """Yield a content as a message, after one of its own for each result of a tool in it."""
+    """Yield a message for each tool result in a content, then the content without them as a message."""
     role = string(content.get("role"))
     parts = mappings(content.get("parts"))
     results = [result for part in parts if isinstance(result := field_of(part, "functionResponse"), dict)]
@@ -104,7 +105,7 @@ def _media_of(part: dict[str, Any]) -> Iterator[str]:
 
 
 def _text_of_result(response: Any) -> str:
-    """Return what a tool gave back: a text, the one text that an object wraps, or the JSON text of an object."""
+    """Return the text of a tool result: a text, the only text in an object, or the JSON of an object."""
     if isinstance(response, dict) and len(response) == 1 and set(response) <= {"result", "output", "error"}:
         response = next(iter(response.values()))
     if isinstance(response, str):

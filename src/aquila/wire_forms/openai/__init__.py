@@ -1,1 +1,1 @@
-"""OpenAI's wire forms, which most servers of others speak too. ``openai_common`` is what they share."""
+"""OpenAI's wire forms, which most other servers have, too. ``openai_common`` has what they share."""

@@ -1,6 +1,6 @@
-"""OpenAI's chat completions, which most servers of others speak too.
+"""OpenAI's chat completions, which most other servers offer, too.
 
-Source: platform.openai.com/docs/api-reference/chat, and what the openai SDK 3.57 demands.
+Source: platform.openai.com/docs/api-reference/chat, and what the openai SDK 3.57 requires.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _FINISH: dict[Finish, str] = {"refusal": "stop"}
 _PART_KINDS = {"image_url": "image", "input_audio": "audio", "file": "file"}
 _MOST_CHOICES = 128
 _REASONING_FIELDS = {"openrouter.ai": "reasoning", "api.groq.com": "reasoning"}
-"""By host: where a server tells what its model thought, if not in ``reasoning_content`` as most do."""
+"""The field of reasoning, by host, where it is not ``reasoning_content``, as on most servers that have it."""
 DONE = Piece(b"data: [DONE]\n\n")
 
 
 class ChatCompletions(OpenAIForm):
-    """``POST …/chat/completions``. If several choices are asked for, all say the same."""
+    """``POST …/chat/completions``. If a request asks for several choices, all of them are equal."""
 
     name = "OpenAI chat completions"
 
@@ -87,7 +87,7 @@ class ChatCompletions(OpenAIForm):
 
 def _read_message(message: dict[str, Any]) -> SentMessage:
     calls = [_read_call(call) for call in mappings(message.get("tool_calls"))]
-    if called := mapping(message.get("function_call")):  # before there were tools
+    if called := mapping(message.get("function_call")):  # the API before it had tools
         calls.append(_read_call({"function": called}))
     role = string(message.get("role"))
     content = message.get("content")
@@ -119,7 +119,7 @@ def _read_function(function: dict[str, Any]) -> SentTool:
 
 
 def count_choices(asked: object) -> int:
-    """Return how many choices are asked for, if that is a number within bounds; else one."""
+    """Return how many choices a request asks for; one if that is not a number within bounds."""
     return asked if isinstance(asked, int) and 1 <= asked <= _MOST_CHOICES else 1
 
 
@@ -128,22 +128,22 @@ def count_choices(asked: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _ChoiceWriter:
-    """Writes what each choice says, whole or in pieces."""
+    """Writes the content of a choice, whole or in pieces."""
 
     answer: Answer
     number: int
     custom: frozenset[str]
-    """The tools that take a text."""
+    """The names of custom tools, whose input is plain text."""
     reasoning_field: str
     wants_logprobs: bool
     calls_function: bool
-    """Whether the call is written as before there were tools."""
+    """Whether the call is written as ``function_call``, the form before the API had tools."""
     streams_whole_calls: bool
-    """Whether a call comes in one piece: Mistral's SDK reads no other."""
+    """Whether a tool call is sent in one piece, the only form that Mistral's SDK reads."""
 
     @classmethod
     def for_request(cls, answer: Answer, sent: SentRequest, number: int) -> _ChoiceWriter:
-        """Return the writer of an answer to a request."""
+        """Return the writer for an answer to a request; ``number`` is that of the answer."""
         asked = mapping(sent.raw)
         host = urlsplit(sent.http.url).hostname or ""
         return cls(
@@ -158,7 +158,7 @@ class _ChoiceWriter:
         )
 
     def write_whole(self, index: int) -> dict[str, Any]:
-        """Return a choice of an answer that is not streamed."""
+        """Return the choice ``index`` of an answer that is not streamed."""
         answer = self.answer
         message = {"role": "assistant", "content": self._empty_content(), "refusal": answer.refusal}
         if answer.texts:
@@ -171,7 +171,7 @@ class _ChoiceWriter:
         return self._choice(index, {"message": {**message, "tool_calls": calls} if calls else message})
 
     def write_deltas(self) -> Iterator[tuple[dict[str, Any], Sequence[str]]]:
-        """Yield the content of a choice, piece by piece, and the tokens of each."""
+        """Yield the deltas of a choice, each with its tokens."""
         answer = self.answer
         for text in answer.reasoning:
             yield {self.reasoning_field: text}, ()
@@ -183,7 +183,7 @@ class _ChoiceWriter:
             if self.streams_whole_calls:
                 yield {"tool_calls": [{"index": at, **self._call(at, call.arguments)}]}, ()
                 continue
-            # Id and name come once: the SDK puts together what is repeated.
+            # The id and the name are sent once, because clients concatenate what is repeated.
             if self.calls_function:
                 yield {"function_call": {**self._function(call), "arguments": ""}}, ()
             else:
@@ -196,16 +196,16 @@ class _ChoiceWriter:
                     yield {"tool_calls": [{"index": at, kind: {field: text}}]}, ()
 
     def write_begin(self) -> dict[str, Any]:
-        """Return the delta with which a choice begins."""
+        """Return the first delta of a choice."""
         return {"role": "assistant", "content": self._empty_content(), "refusal": None}
 
     def write_logprobs(self, texts: Sequence[str]) -> dict[str, Any] | None:
-        """Return the probabilities of the tokens of a piece, if they were asked for."""
+        """Return the log probabilities of tokens if the request asks for them, else None."""
         return {"content": write_logprobs(texts), "refusal": None} if self.wants_logprobs else None
 
     @property
     def finish(self) -> str:
-        """Why a choice ends."""
+        """The finish reason of a choice."""
         reason = self.answer.finish_reason
         if reason == "tool_calls" and self.calls_function:
             return "function_call"
@@ -220,7 +220,7 @@ class _ChoiceWriter:
         }
 
     def _empty_content(self) -> str | None:
-        """Return the content before any text: none, if there will be something else instead."""
+        """Return the content before any text: None if the answer consists of something other than text."""
         answer = self.answer
         return "" if answer.texts or not (answer.calls or answer.reasoning or answer.refusal is not None) else None
 
@@ -239,7 +239,7 @@ def _write_chunks(
     writer: _ChoiceWriter, head: dict[str, Any], choices: Sequence[int], *, usage: WrittenUsage | None
 ) -> Iterator[Piece]:
     head = {**head, "object": "chat.completion.chunk"}
-    # With `include_usage` every chunk has the field, and it is null in all but the last.
+    # With ``include_usage``, OpenAI puts the field into every chunk, as null in all but the last.
     ends = {"usage": None} if usage is not None else {}
 
     def chunks(
@@ -248,7 +248,7 @@ def _write_chunks(
         logprobs = writer.write_logprobs(tokens) if tokens else None
         for index in choices:
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-            # The same piece of all choices comes at once.
+            # One piece of all choices is sent at the same time, so only the first counts for the times.
             yield event({**head, "choices": [choice], **ends}, is_content=is_content and index == 0)
 
     yield from chunks(writer.write_begin())
@@ -261,7 +261,7 @@ def _write_chunks(
 
 
 def write_usage(usage: WrittenUsage) -> dict[str, Any]:
-    """Return the usage as completions tell it."""
+    """Return the usage in the form of chat completions and completions."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

@@ -1,6 +1,6 @@
-"""OpenAI's completions without a chat, which many servers of others still speak.
+"""OpenAI's older completions, without messages, which many other servers still offer.
 
-Source: platform.openai.com/docs/api-reference/completions, and what the openai SDK 3.57 demands.
+Source: platform.openai.com/docs/api-reference/completions, and what the openai SDK 3.57 requires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_PROMPTS = 2048
 
 
 class Completions(OpenAIForm):
-    """``POST …/completions``. It calls no tools and tells no thoughts. All prompts and choices get the same text."""
+    """``POST …/completions``. It has neither tools nor reasoning. All prompts and choices get the same text."""
 
     name = "OpenAI completions"
     has_tools = False
@@ -31,7 +31,7 @@ class Completions(OpenAIForm):
         return method == "POST" and path.endswith("/completions") and not path.endswith(_OTHER_FORMS)
 
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what is sent: a message for each prompt. The text of one that is given as tokens is not known."""
+        """Return the content of a request, with a message for each prompt; without text if it is given as tokens."""
         raw = read_json(request)
         asked = mapping(raw)
         return SentRequest(
@@ -72,7 +72,7 @@ class Completions(OpenAIForm):
 
 
 def _prompts_of(asked: dict[str, Any]) -> list[Any]:
-    """Return the prompts: texts, or tokens. A list of numbers is one prompt."""
+    """Return the prompts, as texts or tokens. A list of numbers is one prompt."""
     given = asked.get("prompt")
     if isinstance(given, list) and given and not isinstance(given[0], int):
         return given[:_MOST_PROMPTS]
@@ -83,7 +83,7 @@ def _write_choice(
     index: int, pieces: Sequence[str], finish: str | None, *, wants_logprobs: bool, offset: int = 0
 ) -> dict[str, Any]:
     logprobs = None
-    if wants_logprobs:  # each piece is a token that was certain
+    if wants_logprobs:  # each piece counts as one token with probability 1
         logprobs = {
             "tokens": [*pieces],
             "token_logprobs": [0.0] * len(pieces),
@@ -102,7 +102,7 @@ def _write_chunks(
     usage: WrittenUsage | None,
     wants_logprobs: bool,
 ) -> Iterator[Piece]:
-    # With `include_usage` every chunk has the field, and it is null in all but the last.
+    # With ``include_usage``, OpenAI puts the field into every chunk, as null in all but the last.
     ends = {"usage": None} if usage is not None else {}
     offset = 0
     for at, piece in enumerate(pieces):
@@ -110,7 +110,7 @@ def _write_chunks(
             said = (echo, piece) if at == 0 and echo else (piece,)
             begin = offset + len(echo) if at else 0
             choice = _write_choice(index, said, None, wants_logprobs=wants_logprobs, offset=begin)
-            # The same piece of all choices comes at once.
+            # One piece of all choices is sent at the same time, so only the first counts for the times.
             yield event({**head, "choices": [choice], **ends}, is_content=index == 0)
         offset += len(piece)
     for index in range(len(echoed)):

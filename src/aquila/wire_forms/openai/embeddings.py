@@ -1,6 +1,6 @@
-"""OpenAI's embeddings, which many servers of others speak too.
+"""OpenAI's embeddings, which many other servers offer, too.
 
-Source: platform.openai.com/docs/api-reference/embeddings. The openai SDK asks for base64, and gets numbers of 32 bits.
+Source: platform.openai.com/docs/api-reference/embeddings. The openai SDK asks for base64, which holds 32-bit floats.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aquila.wire_forms.sent import SentMessage, SentRequest, mapping, read_json,
 
 
 class Embeddings(OpenAIForm):
-    """``POST …/embeddings``. Vectors go out as they were written, whatever ``dimensions`` are asked for."""
+    """``POST …/embeddings``. Vectors are sent as they were written, whatever ``dimensions`` a request asks for."""
 
     name = "OpenAI embeddings"
     kind = "embeddings"
@@ -28,7 +28,7 @@ class Embeddings(OpenAIForm):
         return method == "POST" and path.endswith("/embeddings")
 
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what is sent: a message for each input. The text of one that is given as tokens is not known."""
+        """Return the content of a request, with a message for each input; without text if it is given as tokens."""
         raw = read_json(request)
         asked = mapping(raw)
         return SentRequest(
@@ -46,7 +46,7 @@ class Embeddings(OpenAIForm):
             {"object": "embedding", "index": at, "embedding": _pack(vector) if packs else vector}
             for at, vector in enumerate(answer.vectors_for(len(sent.messages)))
         ]
-        # OpenAI's has no id; the SDK of Mistral demands one.
+        # OpenAI sends no id, but Mistral's SDK requires one.
         head = {"id": f"embd-scripted-{number}", "object": "list"}
         body: dict[str, Any] = {**head, "data": data, "model": answering_model(answer, sent)}
         if usage is not None:
@@ -55,7 +55,7 @@ class Embeddings(OpenAIForm):
 
 
 def _inputs_of(asked: dict[str, Any]) -> list[Any]:
-    """Return the inputs: texts, or tokens. A list of numbers is one input."""
+    """Return the inputs, as texts or tokens. A list of numbers is one input."""
     given = asked.get("input")
     if isinstance(given, list) and not (given and isinstance(given[0], int)):
         return given
@@ -64,6 +64,7 @@ def _inputs_of(asked: dict[str, Any]) -> list[Any]:
 
 def _pack(vector: Sequence[float]) -> str:
     numbers = array("f", vector)
+    # The API sends little-endian numbers, and array uses the order of the machine.
     if sys.byteorder == "big":
         numbers.byteswap()
     return base64.b64encode(numbers.tobytes()).decode()

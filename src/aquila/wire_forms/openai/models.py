@@ -1,4 +1,4 @@
-"""OpenAI's list of models, and what it says of one. Most servers of others speak it too.
+"""OpenAI's list of models, and its description of one. Most other servers offer them, too.
 
 Source: platform.openai.com/docs/api-reference/models.
 """
@@ -28,7 +28,7 @@ class Models(OpenAIForm):
         return method == "GET" and _PATH.search(path) is not None
 
     def read(self, request: RecordedRequest) -> SentRequest:
-        """Return what is sent. ``model`` is the one that is asked for, "" for a list."""
+        """Return the content of a request. ``model`` is the model that it names, empty for the list."""
         found = _PATH.search(urlsplit(request.url).path.rstrip("/"))
         return SentRequest(self.name, model=unquote(found[1] or "") if found else "", http=request)
 

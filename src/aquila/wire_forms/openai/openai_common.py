@@ -1,4 +1,4 @@
-"""What all of OpenAI's forms have in common: errors, names of models, custom tools, tokens and their probabilities."""
+"""What all forms of OpenAI share: errors, names of models, custom tools, and log probabilities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _USUAL = {
 
 
 def openai_headers(number: int) -> Headers:
-    """Return the header fields of an answer."""
+    """Return the header field with the id that OpenAI gives to a request."""
     return (("x-request-id", f"req_scripted_{number}"),)
 
 
@@ -56,7 +56,7 @@ class OpenAIForm(WireForm):
 
 
 def read_model(asked: dict[str, Any], request: RecordedRequest) -> str:
-    """Return the name of the model that is asked: of the body, or of Azure's deployment in the path."""
+    """Return the model that a request names: in the body, or at Azure as the deployment in the path."""
     if name := string(asked.get("model")):
         return name
     found = _AZURE_DEPLOYMENT.search(request.url)
@@ -64,12 +64,12 @@ def read_model(asked: dict[str, Any], request: RecordedRequest) -> str:
 
 
 def custom_tools(sent: SentRequest) -> frozenset[str]:
-    """Return the names of the tools that take a text, and not the JSON of an object."""
+    """Return the names of the custom tools, whose input is plain text instead of JSON."""
     offered = [tool for tool in mappings(mapping(sent.raw).get("tools")) if tool.get("type") == "custom"]
     return frozenset(string(mapping(tool.get("custom", tool)).get("name")) for tool in offered)
 
 
 def write_logprobs(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the probabilities of tokens: each piece of a text is one, and nothing else could have come."""
+    """Return log probabilities, in which each piece of a text is a token with probability 1."""
     tokens = [{"token": text, "logprob": 0.0, "bytes": list(text.encode("utf-8", "replace"))} for text in texts]
     return [{**token, "top_logprobs": [token]} for token in tokens]

@@ -1,4 +1,4 @@
-"""The stream of an answer of OpenAI's Responses API: its items, piece by piece, between what begins and ends it."""
+"""Writes the stream of an answer of OpenAI's Responses API: its items piece by piece, with the events around them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Value = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ResponseItem:
-    """An item of an answer, whole, and the pieces in which the text of each of its parts is streamed."""
+    """An item of an answer: ``whole``, and the ``pieces`` in which the text of each of its parts is streamed."""
 
     whole: Value
     pieces: tuple[tuple[str, ...], ...]
 
 
 class _Call(NamedTuple):
-    """How the events of a call are named, and the field that they fill."""
+    """The names of a call's events, and the field of the item that they fill."""
 
     events: str
     field: str
@@ -33,7 +33,7 @@ _CALLS = {
 
 
 class _Events:
-    """Numbers events."""
+    """Writes the events of one stream, and numbers them from 0."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -44,7 +44,7 @@ class _Events:
 
 
 def write_response_events(whole: Value, items: list[ResponseItem]) -> Iterator[Piece]:
-    """Yield the stream of an answer whose items are ``items``."""
+    """Yield the events of an answer: ``whole`` is the response object, ``items`` are its items."""
     events = _Events()
     begun = {**whole, "status": "in_progress", "completed_at": None, "incomplete_details": None, "usage": None}
     begun["output"] = []

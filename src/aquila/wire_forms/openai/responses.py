@@ -1,7 +1,7 @@
 """OpenAI's Responses API.
 
-Source: platform.openai.com/docs/api-reference/responses, and what the openai SDK 3.57 demands. ``response_events.py``
-has its streams.
+Source: platform.openai.com/docs/api-reference/responses, and what the openai SDK 3.57 requires. ``response_events.py``
+writes its streams.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _REPEATED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-"""What an answer tells of its request, and what it says if that did not."""
+"""The fields of the request that an answer repeats, with their values if the request does not have them."""
 
 
 class Responses(OpenAIForm):
-    """``POST …/responses``. An answer that is to be made in the background is made at once."""
+    """``POST …/responses``. An answer in the background is complete at once."""
 
     name = "OpenAI Responses"
 
@@ -89,7 +89,10 @@ class Responses(OpenAIForm):
 
 
 class RealtimeQuestions(Responses):
-    """What is asked in a session of Realtime, whose items are nearly the same. Its answers are told in other events."""
+    """The questions of a Realtime session, whose items are nearly the same.
+
+    ``realtime_events`` translates the answers.
+    """
 
     name = "OpenAI Realtime"
 
@@ -101,7 +104,7 @@ class RealtimeQuestions(Responses):
 
 
 class StoredResponses(Responses):
-    """``GET …/responses/ID``, also streamed, and ``POST …/responses/ID/cancel``, which comes too late."""
+    """``GET …/responses/ID``, also streamed, and ``POST …/responses/ID/cancel``, which changes nothing any more."""
 
     name = "OpenAI stored response"
     kind = "stored"
@@ -125,7 +128,7 @@ class StoredResponses(Responses):
         (after, *_) = _query_of(sent.http).get("starting_after", [""])
         if not (sent.is_streamed and after.isascii() and after.isdigit()):
             return response
-        # Each event is a chunk, and they are numbered from 0.
+        # Each event is one chunk, and events are numbered from 0.
         return replace(response, chunks=response.chunks[int(after[:9]) + 1 :])
 
 
@@ -154,7 +157,7 @@ class InputTokens(OpenAIForm):
 
 
 def read_response_request(form: str, request: RecordedRequest) -> SentRequest:
-    """Return what a request says whose conversation is in the form of the Responses API."""
+    """Return the content of a request with a conversation of the Responses API. ``form`` is the wire form's name."""
     raw = read_json(request)
     asked = mapping(raw)
     said = asked.get("input")
@@ -175,7 +178,7 @@ def read_response_request(form: str, request: RecordedRequest) -> SentRequest:
 
 
 def _add_item(messages: list[SentMessage], item: dict[str, Any]) -> None:
-    """Add an item of a conversation. What the assistant said and called in one turn is one message."""
+    """Add an item of a conversation. Texts and tool calls of the assistant in one turn become one message."""
     kind = string(item.get("type"))
     if kind in _RESULTS:
         output = item.get("output")
@@ -205,7 +208,7 @@ def _add_message(messages: list[SentMessage], message: SentMessage) -> None:
 
 
 def write_warm_up(request: RecordedRequest, number: int) -> list[dict[str, Any]]:
-    """Return the events of an answer that generates nothing, as a client gets it that only prepares what follows."""
+    """Return the events of an answer to a warm-up, which generates nothing. ``number`` counts the warm-ups."""
     sent = read_response_request(Responses.name, request)
     whole = {**_write_response(Answer(), [], sent, number), "id": f"resp_prepared_{number}"}
     return [json.loads(piece.data.partition(b"data: ")[2]) for piece in write_response_events(whole, [])]
