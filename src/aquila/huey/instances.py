@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import huey as _huey
-from huey.api import Task, TaskWrapper
+from huey.api import Result, Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
@@ -17,6 +17,7 @@ from aquila.errors import ConfigError, MessageRejected, NotSerializable
 from aquila.huey import scope_reference
 from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
+from aquila.huey.delivery.signed_results import SignedResult
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling
@@ -204,10 +205,13 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         # What came over the wire was let in before: it is due, or retried.
         if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
-        return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
+        return self._enqueue_and_publish(task)
 
     def _enqueue_and_publish(self, task: Any) -> Any:
-        return super().enqueue(task) if self.publisher is None else self.publisher.enqueue(task, super().enqueue)
+        if self.publisher is not None:
+            return self.publisher.enqueue(task, super().enqueue)
+        result = super().enqueue(task)
+        return SignedResult(self, task) if "_aquila_sent" in task.__dict__ and type(result) is Result else result
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message, with its reference and its attempt where it has them."""
@@ -225,6 +229,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
                 task.kwargs = kwargs
         if self.publisher is not None:
             self.publisher.note_message(task, data)
+        elif getattr(self.serializer, "signed", False):
+            task._aquila_sent = data
         return data
 
     def deserialize_task(self, data: bytes) -> Task:

@@ -8,7 +8,7 @@ import huey as _huey
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
-from huey.exceptions import HueyException, TaskException
+from huey.exceptions import HueyException, ResultTimeout, TaskException
 from huey.registry import Message
 from huey.storage import BlackHoleStorage
 from hypothesis import given
@@ -147,6 +147,45 @@ def test_where_messages_are_signed_one_that_is_not_ends_no_job():
         assert huey.dequeue() is None
         assert huey.result(result.id) is None
     assert [letter.task_id for letter in dead_letters(huey)] == [None, None, None]
+
+
+@pytest.mark.parametrize("kind", slow_but(["memory"], ["memory", "redis"]))
+def test_whoever_enqueued_a_signed_job_and_waits_learns_that_no_worker_could_read_it(make_huey, kind, monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.02)
+    producer = make_huey(kind, {**KINDS, "memory": MemoryHuey}, serializer=MsgpackSerializer(SECRET))
+    worker = MemoryHuey(producer.name, serializer=MsgpackSerializer("another" + SECRET))
+    worker.storage = producer.storage
+    job = producer.task()(lambda: 1)
+    first, later, third = job(), job.schedule(delay=3600), job()
+    for data in producer.storage.enqueued_items():  # What goes through the schedule stays the same message.
+        assert producer.serialize_task(producer.deserialize_task(data)) == data
+    assert worker.dequeue() is None  # It has met all three.
+    assert [letter.task_id for letter in dead_letters(worker)] == [None] * 3
+    for result in (first, later, third):
+        with pytest.raises(TaskException, match="another secret"):
+            result.get(blocking=True, timeout=60)
+    assert third.get() is None  # Nothing is stored, for nobody else knows whose message it was.
+    done, waiting = job(), job()
+    producer.execute(producer.dequeue())
+    assert done.get(blocking=True, timeout=60) == 1
+    with pytest.raises(ResultTimeout):
+        waiting.get(blocking=True, timeout=0.01, revoke_on_timeout=True)
+    assert waiting.is_revoked()
+
+
+def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    result = huey.task()(lambda: 1)()
+    genuine = huey.storage.enqueued_items()[0]
+    for forged in (
+        genuine[:-1],
+        genuine + b"0",
+        MsgpackSerializer().serialize(huey._registry.create_message(result.task)),
+    ):
+        bury_unreadable(huey, forged, MessageRejected("forged"))
+    assert len(dead_letters(huey)) == 3
+    with pytest.raises(ResultTimeout):
+        result.get(blocking=True, timeout=0.01)
 
 
 def test_one_that_is_signed_as_it_should_be_ends_its_job_whatever_is_wrong_with_it():
