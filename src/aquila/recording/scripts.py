@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.storage.names import cassette_path, is_script
+from aquila.cassettes.storage.names import cassette_path, names_script
 from aquila.cassettes.storage.slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
@@ -38,7 +38,7 @@ class SharedScripts:
 
 def is_scripted(cassette: str | None, settings: Settings) -> bool:
     """Whether the cassette of that name is a script."""
-    return cassette is not None and is_script(cassette_path(settings.cassette_root(), cassette))
+    return cassette is not None and names_script(settings.cassette_root(), cassette)
 
 
 def is_answered_by_hand(scope: Scope) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila.cassettes.codecs import codec_for
+from aquila.cassettes.codecs import answer_usage, codec_for
 from aquila.cassettes.codecs.yaml import codec as yaml_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import compiled_copies
@@ -206,3 +206,22 @@ def test_a_copy_says_whether_unequal_requests_have_different_keys(tmp_path: Path
     assert load_compiled(path, tmp_path / "copies").requests_differ is differ
     assert load_compiled(path, tmp_path / "copies").requests_differ is differ  # from the copy now
     assert not load_compiled(path, None).requests_differ  # nobody has looked
+
+
+def test_a_copy_tells_the_tokens_of_answers_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, request = tmp_path / "demo.yaml", RecordedRequest("POST", "https://x/v1", (), b'{"q":1}')
+    bodies = (b'{"usage":{"total_tokens":58}}', b"no JSON", b'{"usage":{"input_tokens":3,"output_tokens":4}}')
+    responses = [RecordedResponse(200, (), (RecordedChunk(body),)) for body in bodies]
+    path.write_bytes(codec_for(path).dumps(Cassette(tuple(Interaction(request, each) for each in responses))))
+    load_compiled(path, tmp_path / "copies")
+    loaded = load_compiled(path, tmp_path / "copies")
+
+    def read(response: RecordedResponse) -> dict[str, int]:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(answer_usage, "usage_of_response", read)
+    assert [answer_usage.tokens_of(each.response) for each in loaded.interactions] == [58, 0, 7]
+    with pytest.raises(AssertionError, match="it was read"):  # one that only looks like it is not known
+        answer_usage.tokens_of(responses[0])

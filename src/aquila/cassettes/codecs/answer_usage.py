@@ -14,6 +14,7 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import read_aws_frames
 from aquila.cassettes.frames.frame import SWITCHED, Frame, NotAFrame, read_event
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.cassettes.object_memo import ObjectMemo
 
 _TOKENS = {
     "input_tokens": "input_tokens",
@@ -41,7 +42,21 @@ _BEGINNING, _END = 64 * 1024, 256 * 1024
 """How many bytes are read at each end of a large answer. Anthropic reports input tokens in its first event; all other
 counts come at the end."""
 
+_known_tokens: ObjectMemo[RecordedResponse, int] = ObjectMemo(limit=64 * 1024 * 1024)
+"""What ``tokens_of`` says of answers that a compiled copy has told. As large as all cassettes that are kept loaded."""
+
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def tokens_of(response: RecordedResponse) -> int:
+    """Return how many tokens an answer took in all, 0 if it reports none. Raises as ``usage_of_response`` does."""
+    known = _known_tokens.find(response)
+    return known if known is not None else total_of(usage_of_response(response))
+
+
+def remember_tokens(response: RecordedResponse, tokens: int, size: int) -> None:
+    """Let ``tokens_of`` return ``tokens`` for an answer without reading it. ``size`` is about that of it, in bytes."""
+    _known_tokens.add(response, tokens, size)
 
 
 def usage_of_response(response: RecordedResponse) -> dict[str, int]:

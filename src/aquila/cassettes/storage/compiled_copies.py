@@ -25,17 +25,19 @@ from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila.cassettes.codecs import answer_usage
     from aquila.cassettes.codecs import msgpack as msgpack_codec
     from aquila.cassettes.matching import match_rules, request_key
 else:
     lazy_modules(
         globals(),
+        answer_usage="aquila.cassettes.codecs.answer_usage",
         match_rules="aquila.cassettes.matching.match_rules",
         msgpack_codec="aquila.cassettes.codecs.msgpack",
         request_key="aquila.cassettes.matching.request_key",
     )
 
-COPY_VERSION = 7
+COPY_VERSION = 8
 """Part of the name of a copy. To be changed with the form of copies, and with how a YAML file is understood."""
 
 _DIFFERENT, _NOT_KNOWN = b"differ;", b"unknown"
@@ -94,17 +96,30 @@ def _checksum(key: bytes, copy: str, content: bytes | memoryview) -> bytes:
 
 
 def _read_copy(copy: str, key: bytes) -> Cassette:
-    data = memoryview(read_regular(copy))
-    found, content = data[:MAC_SIZE], data[MAC_SIZE:]
-    if found != _checksum(key, copy, content):
+    data = read_regular(copy)
+    view = memoryview(data)
+    if view[:MAC_SIZE] != _checksum(key, copy, view[MAC_SIZE:]):
         raise CassetteCorrupt(f"{copy}: not written by this user")
-    cassette = _copy_codec().loads(content[len(_DIFFERENT) :], source=copy)
-    return Cassette(cassette.interactions, requests_differ=content[: len(_DIFFERENT)] == _DIFFERENT)
+    tokens = MAC_SIZE + len(_DIFFERENT)
+    end = data.index(b"\n", tokens)
+    cassette = _copy_codec().loads(view[end + 1 :], source=copy)
+    for interaction, count in zip(cassette.interactions, data[tokens:end].split(b","), strict=False):
+        if count:
+            answer_usage.remember_tokens(interaction.response, int(count), len(data) // len(cassette.interactions))
+    return Cassette(cassette.interactions, requests_differ=view[MAC_SIZE:tokens] == _DIFFERENT)
+
+
+def _tokens_line(cassette: Cassette) -> bytes:
+    """The tokens that each answer reports. Nothing for one that lies in a file of its own, which may go."""
+    responses = [interaction.response for interaction in cassette.interactions]
+    counts = (str(answer_usage.tokens_of(one)) if isinstance(one.chunks, tuple) else "" for one in responses)
+    return ",".join(counts).encode() + b"\n"
 
 
 def _write_copy(copy: str, cassette: Cassette, key: bytes) -> None:
-    """Write a copy under a temporary name and rename it, so that another process sees a whole copy or none."""
-    content = (_DIFFERENT if cassette.requests_differ else _NOT_KNOWN) + _copy_codec().dumps(cassette)
+    """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
+    marker = _DIFFERENT if cassette.requests_differ else _NOT_KNOWN
+    content = marker + _tokens_line(cassette) + _copy_codec().dumps(cassette)
     data = _checksum(key, copy, content) + content
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)

@@ -48,8 +48,19 @@ def cassette_path(root: Path, name: str) -> Path:
     """
     # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
     # `os.path.exists` for a missing file, which is the usual case, take several times as long.
+    return _to_path(_file_of(root, name))
+
+
+def names_script(root: Path, name: str) -> bool:
+    """Whether the file of a cassette has answers that were written by hand. Raises like ``cassette_path``."""
+    return _file_of(root, name).endswith(SCRIPT_SUFFIX)
+
+
+def _file_of(root: Path, name: str) -> str:
     readable, *others = _candidate_files(root, name if isinstance(name, str) else "")
-    return _to_path(next((file for file in others if _is_there(file) and not _is_there(readable)), readable))
+    if not others or _is_there(readable):  # as nearly every cassette is
+        return readable
+    return next((file for file in others if _is_there(file)), readable)
 
 
 def _is_there(file: str) -> bool:

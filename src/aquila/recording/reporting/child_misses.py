@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila import errors
@@ -60,9 +60,9 @@ class ChildMisses:
         """Write down what was played in a scope of the parent process. No two rows are equal."""
         self._append(f"{scope_id}.plays", row)
 
-    def take_plays(self, scope_id: str) -> Iterator[Any]:
+    def take_plays(self, scope_id: str) -> Sequence[Any]:
         """What the children of a scope have told with ``tell_play`` since the last call."""
-        yield from map(_parse_row, self._take_rows(f"{scope_id}.plays"))
+        return [_parse_row(row) for row in self._take_rows(f"{scope_id}.plays")]
 
     def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
         """Write down an execution of a task in a scope of the parent process."""
@@ -145,10 +145,9 @@ class ChildMisses:
                     found.add((folder, cassette))
         return found
 
-    def take(self, scope_id: str) -> Iterator[CassetteMiss]:
+    def take(self, scope_id: str) -> Sequence[CassetteMiss]:
         """The misses of the children of a scope since the last call. What was asked again is told once."""
-        for row in self._take_rows(scope_id):
-            yield _miss_of_child(_parse_row(row))
+        return [_miss_of_child(_parse_row(row)) for row in self._take_rows(scope_id)]
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""
@@ -157,19 +156,19 @@ class ChildMisses:
             if isinstance(row, dict):
                 yield outgoing.redact_outgoing_value(row)
 
-    def _take_rows(self, name: str) -> Iterator[str]:
+    def _take_rows(self, name: str) -> Collection[str]:
         if self.folder is None:
-            return
+            return ()
         path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
         if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
-            return
+            return ()
         # The file stays where it is: a child that has opened it may be about to write.
         with self._lock, open(path, "rb") as file:
             begin = file.seek(self._read.get(name, 0))
             rows = file.read()
             whole = rows.rfind(b"\n") + 1
             self._read[name] = begin + whole
-        yield from dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
+        return dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
 
 
 def describe_miss(miss: CassetteMiss) -> list[Any]:

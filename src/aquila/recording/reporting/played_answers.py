@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
+from aquila.cassettes.codecs.answer_usage import tokens_of
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
@@ -108,5 +108,5 @@ def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -
 def count_tokens(interaction: Interaction) -> int:
     """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
     with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asked for the body was told
-        return total_of(usage_of_response(interaction.response))
+        return tokens_of(interaction.response)
     return 0

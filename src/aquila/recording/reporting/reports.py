@@ -132,7 +132,8 @@ def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
     if not scope.owns_cassette:
         return ()
     sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
-    described = [(one.name, *describe_unplayed(one.unplayed_recordings, one.conversations)) for one in sessions]
+    left = [(one, unplayed) for one in sessions if (unplayed := one.unplayed_recordings)]
+    described = [(one.name, *describe_unplayed(unplayed, one.conversations)) for one, unplayed in left]
     rows = [(name, [_count_recordings(len(whole))] * bool(whole) + parts) for name, whole, parts in described]
     return tuple((name, " and ".join(texts)) for name, texts in rows if texts)
 

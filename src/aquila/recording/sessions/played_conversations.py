@@ -43,6 +43,11 @@ class PlayedConversations:
         self._plays.setdefault(id(interaction), []).append(play)
         return play
 
+    @property
+    def have_begun(self) -> bool:
+        """Whether any recording of a conversation was played."""
+        return bool(self._plays)
+
     def holder_of(self, interaction: Interaction) -> Any:
         """Return the connection that has a recording, None if none has it."""
         return self._holders.get(id(interaction))

@@ -345,7 +345,10 @@ class Session:
     @property
     def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
         """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
-        rows = enumerate(zip(self.play_counts, self.cassette.interactions, strict=True))
+        counts = self.play_counts
+        if 0 not in counts and not self.conversations.have_begun:
+            return ()
+        rows = enumerate(zip(counts, self.cassette.interactions, strict=True))
         unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
         return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
 
