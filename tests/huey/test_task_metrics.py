@@ -20,11 +20,11 @@ def huey():
 
 
 @pytest.fixture
-def measured(huey):
+def measured(huey, request):
     """Returns what was measured by a name: the value of each point, by its attributes without the queue's own."""
     reader = export.InMemoryMetricReader()
     provider = metrics.MeterProvider([reader])
-    TaskMetrics(huey, meter_provider=provider)
+    TaskMetrics(huey, meter_provider=provider, **getattr(request, "param", {}))
 
     def read(name):
         found = {}
@@ -62,6 +62,18 @@ def test_what_waits_and_what_is_scheduled_is_counted_when_metrics_are_read(huey,
     assert measured("aquila.queue.scheduled") == points(({}, 1))
     drain_queue()
     assert measured("aquila.queue.waiting") == points(({}, 0))
+
+
+@pytest.mark.parametrize("measured", [{"observe_queue": False}], indirect=True)
+def test_a_process_can_leave_the_length_of_the_queue_to_another(huey, measured):
+    @huey.task()
+    def job():
+        pass
+
+    job()
+    drain_queue()
+    assert measured("aquila.queue.waiting") == measured("aquila.queue.scheduled") == {}
+    assert measured("aquila.task.ended") == points(({**JOB, "aquila.task.outcome": "completed"}, 1))
 
 
 def test_a_storage_that_is_away_leaves_the_other_metrics(huey, measured, monkeypatch):
