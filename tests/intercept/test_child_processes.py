@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes, parent_run
+from aquila.recording import runtime
 from tests.support.real_hosts import real_hosts
 from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
@@ -295,3 +298,20 @@ def test_a_child_in_which_the_guard_cannot_be_loaded_ends(package: str, customiz
     assert done.returncode != 0
     assert done.stdout == ""
     assert "aquila: the guard of the test run could not be put in force here" in done.stderr
+
+
+def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = SimpleNamespace(command="", close=lambda: None)
+    entered: list[bool] = []
+
+    def join(reference: object) -> object:
+        other = threading.Thread(target=lambda: entered.append(runtime.current_run().lock.acquire(blocking=False)))
+        other.start()
+        other.join()
+        return joined
+
+    monkeypatch.setattr("aquila.recording.scope.join_scope", join)
+    reference = {"scope": "0123456789abcdef", "name": "test", "default_cassette": "birds"}
+    open_scope = parent_run._ParentScope(reference, "pytest")
+    assert open_scope() is open_scope() is joined
+    assert entered == [False]

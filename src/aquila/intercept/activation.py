@@ -1,8 +1,8 @@
-"""What is in force while a scope is open: interception, dummy keys, and what child processes are told.
+"""What is in force while a scope is open: interception, dummy keys, and the variable for child processes.
 
-``Interception`` holds all of it. A process has one, since it has one environment and one of each patched class; the
-run around all others owns it. ``watch_scopes`` puts it to work: whoever opens scopes around other people's code calls
-that. ``RunGuard`` refuses what no scope answers.
+``Interception`` holds all of it. A process has one, because it has one environment and one of each patched class; the
+outermost run owns it. Code that opens scopes around other people's code calls ``watch_scopes`` first. ``RunGuard``
+refuses what no scope answers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Interception:
 
     def __init__(self) -> None:
         self._import_hooks = ImportHooks()
-        # Of each run that shows some, the innermost last; the first is that of the process, which shows none.
+        # A stack, the innermost run last. The first entry is for the process itself, which shows no dummies.
         self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
             **dict.fromkeys(_HTTPX_FAMILY, self._patch_httpx),
@@ -80,16 +80,18 @@ class Interception:
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
         self._stub_patches = PatchSet(self._import_hooks, {})
-        # Any thread may open or close a scope. One at a time changes the environment and the fields below.
+        # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
+        # below.
         self._lock = threading.RLock()
         # The scopes that surround other code now, by id.
         self._open: dict[str, Scope] = {}
         # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
         self._intercepting: set[str] = set()
-        # For each run, what the variable for child processes was before its first scope opened.
+        # For each run, the value of the variable for child processes before its first scope opened, which is put back
+        # after its last scope. By weak reference, so that an entry goes with its run.
         self._inherited: weakref.WeakKeyDictionary[runtime.Run, str | None] = weakref.WeakKeyDictionary()
 
-    # Most runs import neither of these libraries, so what patches them is loaded with the first that is.
+    # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
     def _patch_httpx(self, module: ModuleType) -> Iterable[Undoable]:
         return httpx_clients.HttpxClients(self._client_patches, self._intercepting).patch_library(module)
@@ -198,7 +200,7 @@ class Interception:
     def _sort_open(self) -> list[Scope]:
         if len(self._open) < 2:
             return list(self._open.values())
-        # One that was suspended was opened anew after those within it.
+        # By depth and not by the order of opening: a scope that was suspended opens again after those within it.
         return sorted(self._open.values(), key=lambda scope: len(scope.enclosing()))
 
     def _adjust_environment(self, run: runtime.Run) -> None:
@@ -240,12 +242,13 @@ def _patch_threads(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
-    # Most runs start none, and `threading` outlives all that this module could reach.
+    # Loaded by the first thread that starts, because most runs start none. `threading` lives until the interpreter
+    # ends, and would keep alive all that a function of this module can reach; a late function reaches nothing.
     return functools.wraps(start)(late_function("aquila.recording.askers", "mark_and_start", start))
 
 
 def _are_nested(scopes: list[Scope]) -> bool:
-    """Whether each scope surrounds the next. Of two side by side, a child process could not tell which is meant."""
+    """Say whether each scope surrounds the next. Of two scopes side by side, a child process could not choose one."""
     return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
 
 

@@ -1,7 +1,7 @@
-"""Requests of aiohttp over a scope: a middleware of aiohttp's own stands nearest to the network and asks a route.
+"""Answers requests of aiohttp from a scope, through a client middleware (aiohttp 3.12) nearest to the network.
 
 So everything above it is aiohttp's own: redirects, cookies, authentication, limits, errors by status. A real answer is
-read while it arrives; what comes of it, or a recorded one, is read through a reader of aiohttp's own kind.
+read while it arrives. The program reads it, or a recorded answer, through a subclass of aiohttp's own reader.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ _REAL = "aquila_aiohttp_response"
 
 
 def with_middleware(session: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a request of a session, with the middleware that answers it from a scope."""
+    """Return the options of a request of a session, with the middleware that answers it from a scope."""
     own = options.get("middlewares")
-    # The session's own are private, and a request's replace them.
+    # Middlewares of a request replace those of the session, so the session's must be passed on. They are private.
     own = session._middlewares if own is None else own
-    # The recorder undoes content codings, for all clients alike. What it cannot undo aiohttp could not either.
+    # aiohttp must not undo content codings: the recorder does, for all clients in one way, and it would find the
+    # codings already undone. It knows all codings that aiohttp knows.
     answer = functools.partial(_answer_request, limits=_limits_of(options.get("timeout"), session.timeout))
     return {**options, "middlewares": (*own, answer), "auto_decompress": False}
 
@@ -71,7 +72,7 @@ async def _answer_request(
     except httpx2.RequestError as error:
         failure = _error_before_body(error, request)
     if failure is not None:
-        raise failure  # out here, so that it keeps the context that it has
+        raise failure  # outside of the `except`, which would set the error of httpx2 as its context
     real: aiohttp.ClientResponse | None = answer.extensions.get(_REAL)
     stream: Any = answer.stream
     has_arrived = real is not None and real.content.is_eof()
@@ -138,7 +139,7 @@ class _AiohttpBody(httpx2.AsyncByteStream):
 
 
 class _AnswerReader(aiohttp.StreamReader):
-    """What a program reads an answer with. A piece is asked for when the program waits for it.
+    """The reader with which a program reads an answer. The next piece is requested when the program waits for it.
 
     ``abandon`` is called if the program leaves the answer before its end.
     """
@@ -147,11 +148,12 @@ class _AnswerReader(aiohttp.StreamReader):
         super().__init__(_NoConnection(), 2**16, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
         self._pieces = pieces
         self._abandon = abandon
-        # The piece that is on its way. It outlives a reader that stops waiting for it, and is there for the next one.
+        # The task that fetches the next piece. If the program stops waiting (a time limit), the task goes on, so that
+        # no piece is lost; the next read waits for it. `set_exception` cancels it.
         self._awaited: asyncio.Task[bytes | None] | None = None
 
     async def _wait(self, func_name: str) -> None:
-        # The one method, private, in which every way to read waits for data.
+        # Overrides a private method of `StreamReader`, the only one in which all its ways to read wait for data.
         if self._awaited is None:
             self._awaited = asyncio.ensure_future(_next_piece(self._pieces))
         failure = None
@@ -166,7 +168,7 @@ class _AnswerReader(aiohttp.StreamReader):
         self._awaited = None
         if failure is not None:
             super().set_exception(failure)
-            raise failure  # out here, so that it keeps the context that it has
+            raise failure  # outside of the `except`, as above
         if piece is None:
             self.feed_eof()
         else:
@@ -194,7 +196,7 @@ async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:
 
 
 class _NoConnection:
-    """What a reader takes for the connection that it slows down. A piece is not asked for before it is needed."""
+    """Stands in for the connection that a ``StreamReader`` pauses when its buffer is full. Here nothing needs that."""
 
     connected = True
     _reading_paused = False
@@ -211,7 +213,7 @@ _WRITER = (
     if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters
     else {}
 )
-"""What newer versions ask of a response besides: the writer of its request, which has sent nothing."""
+"""A further argument of ``ClientResponse`` in newer versions of aiohttp: the writer of its request."""
 
 
 def _make_response(request: aiohttp.ClientRequest, answer: httpx2.Response) -> aiohttp.ClientResponse:
@@ -229,7 +231,7 @@ def _make_response(request: aiohttp.ClientRequest, answer: httpx2.Response) -> a
         session=request._session,
         **_WRITER,
     )
-    # What `ClientResponse.start` fills in from a connection. Most of it is private.
+    # The attributes that `ClientResponse.start` sets from a connection. Most of them are private.
     response._closed = False
     response.version = aiohttp.HttpVersion11
     response.status = answer.status_code
@@ -247,7 +249,7 @@ def _set_headers(response: aiohttp.ClientResponse, raw: list[tuple[bytes, bytes]
     ]
     response._headers = CIMultiDictProxy(CIMultiDict(fields))
     response._raw_headers = tuple(raw)
-    response._cache.clear()  # where `headers` is kept once it was asked for
+    response._cache.clear()  # `headers` is a `reify` property, which keeps its first value there
 
 
 def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> aiohttp.ClientResponse:

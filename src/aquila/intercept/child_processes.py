@@ -1,4 +1,4 @@
-"""Child processes: what they inherit through the environment. ``parent_run`` is their side of it.
+"""What child processes inherit of a run, through the environment. ``parent_run`` is the child's side of it.
 
 ``AQUILA_SESSION`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
 that scope: it replays from the same cassette and records into it. Without a scope it refuses what its parent refuses.
@@ -71,6 +71,7 @@ def describe_run(scope: Scope | None) -> str:
 _encode_json = json.JSONEncoder(default=str).encode
 
 
+# The keys in the cache's arguments are in memory anyway (see `MachineKeys`). Few entries, so that old keys leave it.
 @functools.lru_cache(maxsize=4)
 def _describe_layers(
     layers: SettingsLayers, root: Path, known: tuple[str, ...], hidden: tuple[str, ...], key: str

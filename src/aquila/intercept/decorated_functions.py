@@ -20,6 +20,7 @@ from aquila.recording import scope as scopes
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
+# Private classes of the standard library. A function behind `@contextmanager` can be recognised only by its result.
 _MADE_BY_CONTEXTMANAGER = contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager
 
 
@@ -75,8 +76,8 @@ class _Stretches:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._within: Scope | None = scope  # a body that yields within a block of its own goes on within it
-        self._around: Scope | None = None
+        self._within: Scope | None = scope  # the scope bound when the body yielded, perhaps that of an inner block
+        self._around: Scope | None = None  # the scope bound by the consumer, which is restored at each `yield`
         self._has_begun = False
 
     def __enter__(self) -> None:

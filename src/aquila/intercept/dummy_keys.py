@@ -99,10 +99,10 @@ class DummyKeys:
     def __init__(self, base: Mapping[str, str], outside: Iterable[str] = ()) -> None:
         self.base = base
         self.outside = frozenset(outside)
-        # By variable: the value that its dummy has replaced, or None, and the dummy. `show` changes both fields; its
-        # callers let one thread at a time change the environment.
+        # By variable: the value that its dummy has replaced, None if it was not set, and the dummy. No lock of its own:
+        # `Interception` calls these methods, and its lock lets one thread at a time change the environment.
         self._replaced: dict[str, tuple[str | None, str]] = {}
-        self._shown = NO_DUMMIES
+        self._shown = NO_DUMMIES  # what `show` was last called with; compared by identity
 
     def show(self, dummies: Mapping[str, str], *, anew: bool = False) -> None:
         """Show these dummies and no others from now on. An empty mapping puts everything back.
@@ -156,13 +156,15 @@ class DummyKeys:
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
         self._replaced.update(replaced)
         if any(value is not None for value, _ in replaced.values()):
-            self._tell_hidden()  # first: in no thread may a key be gone from the environment and not be known as hidden
+            # Before the environment changes: at no moment may a key be in neither place, where no redactor finds it.
+            self._tell_hidden()
         set_own_variables({name: dummy for name, (_, dummy) in replaced.items()})
 
     def _restore(self, names: Iterable[str]) -> None:
         was_hidden = False
         replaced = {name: self._replaced.pop(name) for name in names}
-        # All at once: a block outside a run of tests shows dozens, and to read one takes as long as to set it.
+        # A variable that the program has changed meanwhile keeps its new value. All are read at once, because reading
+        # takes as long as setting, and there may be dozens.
         untouched = find_variables_set_to({name: dummy for name, (_, dummy) in replaced.items()})
         unset_own_variables([name for name, (value, _) in replaced.items() if value is None and name in untouched])
         for name, (value, _) in replaced.items():

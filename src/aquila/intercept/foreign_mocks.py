@@ -1,8 +1,8 @@
-"""Mocks of others that answer below a client: they keep their requests, and nothing of them is recorded.
+"""Recognises mocks of other tools below a client. They answer their requests themselves, and nothing is recorded.
 
-A mock stands in the place of a function or a class of the library that it mocks, and comes from somewhere else. No
-mock is named here. What wraps a function of a library and says so (``functools.wraps``) is taken for the library's own:
-instrumentation passes requests on.
+A mock replaces a function or a class of the library by one that is defined elsewhere, so no mock needs to be known by
+name. A wrapper that uses ``functools.wraps`` has the module of the original and counts as the library's own:
+instrumentation wraps functions in this way and passes requests on.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
 
     ``library`` is the one that the transport belongs to, and ``method`` the name of the pool's method.
     """
-    pool = getattr(transport, "_pool", None)
+    pool = getattr(transport, "_pool", None)  # private, with the same name in httpx and httpx2
     if pool is None:
         return False
     if method in getattr(pool, "__dict__", ()):
@@ -161,12 +161,12 @@ def _patch_proxies(library: str) -> Iterable[Undoable]:
 
 
 class _KnownProxies:
-    """The proxies that were read last, and from which variables. The run around all others owns it.
-
-    Outside a run of tests each block patches anew, and reads them once: they stay, for the next block.
+    """The proxies that were read last, and from which variables. The outermost run owns it, so that they stay when the
+    patches are taken off: outside a run of tests, each block patches again.
     """
 
     def __init__(self) -> None:
+        # Replaced as a whole, so that threads need no lock. Never stale: the variables are compared each time.
         self.last: tuple[Mapping[Any, Any], dict[str, str]] | None = None
 
 
@@ -190,15 +190,15 @@ def patch_executors(module: ModuleType) -> Iterable[Undoable]:
 
 
 class DeferredPool:
-    """Stands where a transport keeps its connection pool, until the pool is really used; then the pool stands there.
+    """Stands in for the connection pool of a transport until the pool is used; then the real pool takes its place.
 
-    ``transport`` is the owner, and ``build`` is its own ``__init__``, which puts the real pool in place.
+    ``transport`` is the owner, and ``build`` is its original ``__init__``, which sets the real pool.
     """
 
     def __init__(self, transport: Any, build: Callable[[], None]) -> None:
         self._transport = transport
         self._build = build
-        # Of two threads that need the pool at once, one builds it.
+        # If two threads use the pool at once, one of them builds it, and the other gets the same.
         self._lock = threading.Lock()
 
     def _real_pool(self) -> Any:

@@ -22,16 +22,17 @@ else:
 
 
 class ImportHooks:
-    """Waits for modules. While it waits for some, a finder of it stands in ``sys.meta_path``.
+    """Waits for modules. As long as it waits for any, a finder of its own is the first in ``sys.meta_path``.
 
-    Whoever needs the hooks must keep this object: the finder does not.
+    The caller must keep a reference to this object: the finder has only a weak one.
     """
 
     def __init__(self) -> None:
         self._finder = _Finder(self)
         # By import name. An entry goes with `stop_waiting`; with the last one the finder leaves `sys.meta_path`.
         self._callbacks: dict[str, ModuleCallback] = {}
-        # The modules that `find_spec` is asking the other finders about: it is asked again meanwhile.
+        # The modules for which `find_spec` is asking the other finders. That asks our own finder again, which must then
+        # find nothing, or it would never end.
         self._finding: set[str] = set()
 
     def call_when_imported(self, name: str, callback: ModuleCallback) -> None:

@@ -1,7 +1,8 @@
-"""Plugins that keep the functions of ``socket`` as they were at their import, and put them back after each test.
+"""Plugins that save functions of ``socket`` when they are imported, and restore them after each test.
 
-They may have been imported before the guard was put in force, and would take it off with that. So what they keep is
-guarded, too. A plugin that is missing here takes the guard off until the next test: see ``PatchSet.renew``.
+A plugin that was imported before the guard was put in force would take the guard off when it restores them. So the
+functions that it saved are patched, too. A plugin that is not in the table takes the guard off until the next test; see
+``PatchSet.renew``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ KEPT = {
         "_original_connect_ex": "socket.connect_ex",
     },
 }
-"""For each module of such a plugin the names under which it keeps what of the module ``socket``."""
+"""By module of such a plugin: the private names under which it saves functions, and which functions of ``socket``."""
 
 
 def patch_kept(guard: SocketGuard, module: ModuleType, sockets: ModuleType) -> Iterable[Undoable]:

@@ -1,7 +1,7 @@
-"""Threads that were born in a run and outlive it, in a program that has called pytest and goes on.
+"""Threads that were started in a run and outlive it, in a program that has called pytest and goes on.
 
-The program has its own world back: what it sends goes out. What these threads send is refused as in the run, and so is
-what the threads send that they start.
+What the program itself sends after the run goes out. What these threads send, and the threads that they start, is
+refused as it was in the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class GuardedThreads:
         self.run = run
         self._interception = interception
         known = {thread.ident for thread in threading.enumerate()}
-        # A number may be that of a thread which has ended, so only threads that Python does not know go by it.
+        # Threads that C libraries or `_thread` started have no `Thread` object that could be marked. They are known by
+        # their ids; all others are not, because the id of a thread that has ended may be given to another.
+        # `_current_frames` is private, and the only function that lists them.
         self._unknown = frozenset(sys._current_frames()) - known - before - {threading.get_ident()}
 
     def guard(self) -> bool:

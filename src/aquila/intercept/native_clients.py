@@ -1,8 +1,8 @@
-"""The guard for libraries that connect by themselves: curl, gRPC, uvloop, c-ares, gevent, PySocks.
+"""The guard for libraries that connect without Python's sockets: curl, gRPC, uvloop, c-ares, gevent, PySocks.
 
-Each is checked where it is asked to connect. But for uvloop, no cassette can answer them, so within one they are
-refused by their name.
-A library that is missing here is a function, and a row in ``NativeClients.patch_library`` and in ``socket_guard``.
+Each is checked where it is asked to connect. No cassette can answer them, except uvloop; where a cassette is in use,
+the refusal names the library. To add a library, write a function, and a row in ``NativeClients.patch_library`` and in
+``socket_guard``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class NativeClients:
         yield Patch(module.socksocket, "connect", self._guard.checking(_address_at(1, "dest_pair"), connects=True))
 
     def _patch_pycurl(self, module: ModuleType) -> Iterable[Undoable]:
-        # Classes in C, whose methods cannot be replaced.
+        # Classes in C, whose methods cannot be replaced: the names in the module get subclasses.
         yield Patch(module, "Curl", self._make_pycurl)
         yield Patch(module, "CurlMulti", self._make_pycurl_multi)
 
@@ -239,6 +239,7 @@ def _guard_channels(guard: SocketGuard, within_loop: bool, original: Callable[..
             for host, port in _addresses_of_target(target):
                 guard.check(host, port, within_loop=within_loop)
 
+        # The class of this one object is replaced by a subclass: a program may check which class of gRPC's it is.
         channel.aquila_check = check
         kind: Any = type(channel)
         channel.__class__ = _asking_channel(kind)
@@ -259,9 +260,9 @@ def _addresses_of_target(target: str) -> Iterator[tuple[str, int | None]]:
         yield (parts[1], int(parts[2] or 443)) if parts is not None else (each, None)
 
 
-@functools.cache
+@functools.cache  # one class for each of the few kinds of channels; both caches live as long as the process
 def _asking_channel(kind: Any) -> type:
-    """A class of channels whose calls, and requests to connect, are checked first."""
+    """Return a subclass of a class of channels that checks calls, and requests to connect, first."""
 
     def calling(name: str) -> Callable[..., Any]:
         @functools.wraps(getattr(kind, name))

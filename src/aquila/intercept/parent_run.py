@@ -134,8 +134,11 @@ class _ParentScope:
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
-        if self._scope is None:
-            self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
-            self._scope.command = self._command
-            atexit.register(self._scope.close)
-        return self._scope
+        # Under the lock, as the scope of a test opens, so that two threads that both ask first get one scope.
+        # With two scopes, each would have play counts of its own, and get the first recording of a request.
+        with runtime.current_run().lock:
+            if self._scope is None:
+                self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
+                self._scope.command = self._command
+                atexit.register(self._scope.close)
+            return self._scope

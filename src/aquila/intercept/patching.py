@@ -25,6 +25,9 @@ else:
     Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
 
 _ABSENT = object()
+"""Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
+"""Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
+"""Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
 
 
 class Patch:
@@ -72,12 +75,14 @@ class PatchSet:
     def __init__(self, hooks: ImportHooks, libraries: Mapping[str, Callable[[ModuleType], Iterable[Undoable]]]) -> None:
         self._hooks = hooks
         self._libraries = libraries
-        # Who needs the patches, and the patches, in the order in which they were made. Both are empty together.
+        # Who needs the patches, and the patches, in the order in which they were made. Without holders there are no
+        # patches. They are undone in reverse order, because one may have replaced what another one had put there.
         self._holders: set[object] = set()
         self._patches: list[Undoable] = []
+        # Set by `put_in_force` and `withdraw`, read without the lock: the socket guard asks it at every connection.
         self.in_force = False
         """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
-        # Reentrant: to patch a module that is loaded is part of the first `put_in_force`.
+        # Re-entrant: `put_in_force` patches modules that are already loaded, through `add_patches`.
         self._lock = threading.RLock()
 
     @property

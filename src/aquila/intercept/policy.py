@@ -1,6 +1,6 @@
-"""What becomes of a request that Aquila did not send: it is answered by a scope, let through, or refused.
+"""Decides about a request that Aquila did not send: it is answered by a scope, let through, or refused.
 
-Whatever sees such requests asks here: the intercepted transports, vcrpy's stubs, the guard of connections.
+All code that sees such requests asks here: the intercepted transports, vcrpy's stubs, the guard of connections.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ else:
 class OwnServers:
     """Addresses of servers of this process that use cassettes themselves: requests to them are let through.
 
-    A server adds its address when it starts and takes it away when it stops.
+    A server adds its address when it starts and removes it when it stops. Adding and removing are atomic.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     return None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=512)  # pure: the settings that decide are among the arguments
 def _is_plain(
     method: str,
     host: str,
@@ -206,7 +206,7 @@ _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "plugg
 def _name_client() -> str:
     """The package that connects here, by the functions that are running; and the one that uses it, if there is one."""
     packages: list[str] = []
-    frame = sys._getframe(1)  # `inspect.stack` would read every source file
+    frame = sys._getframe(1)  # private; `inspect.stack` would read the source file of every frame
     while frame is not None and len(packages) < 2:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in sys.stdlib_module_names and package not in _NOT_CLIENTS and package not in packages:

@@ -19,6 +19,8 @@ class ScopeBlock(Generic[Given]):
     """
 
     def __init__(self) -> None:
+        # A stack: each scope that is open, with the scope that was bound before. One block may be entered again while
+        # it is open; appending and popping are atomic.
         self._open: list[tuple[Scope, Scope | None]] = []
 
     def _make_scope(self) -> tuple[Scope, Given]:

@@ -1,8 +1,8 @@
-"""Side requests: what libraries send besides asking a model. A table.
+"""A table of side requests: what libraries send besides requests to models.
 
-Telemetry, price lists, lists of other tools. No test asks for them, and whether one is sent depends on what ran before.
-So they are never recorded and never a miss: they fail as on a machine without a network. The setting ``side_requests``
-adds rows.
+These are telemetry, price lists and lists of other tools. No test asks for them, and whether one is sent depends on
+what ran before. So they are never recorded and never a miss: they fail as on a machine without a network. The setting
+``side_requests`` adds rows.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def is_download(method: str, host: str, path: str, extra: Sequence[str]) -> bool
     return _fits_any(f"{method.upper()} {host.lower().rstrip('.')}{path.partition('?')[0]}", rows)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8)  # one entry for each value of the setting, of which a run has few
 def _rows_in_force(extra: tuple[str, ...]) -> tuple[str, ...]:
     taken = {row[1:].strip() for row in extra if row.startswith("-")}
     return tuple(row for row in (*SIDE_REQUESTS, *extra) if row not in taken and not row.startswith("-"))

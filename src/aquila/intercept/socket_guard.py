@@ -75,8 +75,9 @@ class SocketGuard:
                 **dict.fromkeys(_KEEPING_ORIGINALS, self._patch_kept),
             },
         )
-        # Addresses and the names that were resolved to them, so that the setting `ignore_hosts`, which lists names,
-        # holds for the connection too. Emptied when it is full.
+        # The name that was last resolved to each address, so that the setting `ignore_hosts`, which lists names,
+        # applies to connections, too. Any thread resolves names, and each change is one atomic operation.
+        # `_remember_name` empties it when it is full.
         self._names: dict[str, str] = {}
 
     def patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
@@ -288,7 +289,7 @@ class SocketGuard:
 
 @contextlib.contextmanager
 def _closed_by_outcome(connecting: Any) -> Iterator[None]:
-    """Close a socket that is not to connect, where its owner would not: an outcome passes by ``except Exception``."""
+    """Close a socket whose connection is refused by an outcome: its owner closes it only in an ``except Exception``."""
     try:
         yield
     except Exception:

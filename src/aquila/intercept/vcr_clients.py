@@ -36,8 +36,9 @@ else:
 
 _HTTPS_PORT = 443
 
-# Whether somebody else's cassette of vcrpy has the request in hand. Its stub sends what it records by a connection of
-# `http.client`. Set for the duration of one request.
+# Whether a cassette of vcrpy that is not Aquila's handles the current request. To record it, vcrpy's stub sends it over
+# an ordinary `http.client` connection, which must not be caught again. `urlopen` sets it for one request and puts back
+# what was there before.
 _is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
 
 OLDEST_VCRPY = "9.4.2"

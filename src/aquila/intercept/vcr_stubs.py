@@ -1,8 +1,8 @@
-"""Clients on ``http.client`` over a scope, through vcrpy's stubs: urllib3, requests, botocore, httplib2 and the like.
+"""Answers clients on ``http.client`` from a scope, through vcrpy's stubs: urllib3, requests, botocore and others.
 
-A stub stands in for a connection: it collects a request, and holds back the connecting until it is known that the
-network is needed. What answers is a route, as for any other client. The stubs' own way to answer is not used, since it
-hands out answers only when they are whole.
+A stub stands in for a connection. It collects the request, and connects only when it is known that the network is
+needed. The answer comes from a route, as for any other client. The stubs' own way of answering is not used, because it
+gives out an answer only when it is complete.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from aquila.transports.wire import parse_url
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 
 
-# Classes of httplib2 whose own code finds them by these names. httplib2 takes its connections from a table, which is
-# patched.
+# httplib2's own code refers to its classes by these names, so they must stay. It takes the classes of connections from
+# a table, and that table is patched.
 _REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
 
 
@@ -88,6 +88,8 @@ def _let_answer(new: Any) -> Any:
     return _answering_stub(new) if isinstance(new, type) and issubclass(new, VCRConnection) else new
 
 
+# The caches hold one class for each class of connections, and live as long as the process: a connection that was turned
+# into a stub keeps its class.
 @functools.cache
 def _answering_stub(stub: type[VCRConnection]) -> type[VCRConnection]:
     answers_late = any(base.__module__.startswith("urllib3.") for base in stub.__mro__)
@@ -103,7 +105,8 @@ def _stub_of(connection: Any) -> type[VCRConnection]:
 
 
 def turn_into_stub(connection: http.client.HTTPConnection) -> None:
-    """Make a stub of a connection that is about to begin a request, whatever its class."""
+    """Turn a connection that is about to begin a request into a stub, whatever its class."""
+    # The client holds `connection`, so that object becomes the stub; its state moves to a copy, the real connection.
     real = object.__new__(type(connection))
     real.__dict__.update(connection.__dict__)
     stub: Any = connection
@@ -124,7 +127,8 @@ class _AnsweringConnection:
     timeout: Any
     _vcr_request: Request
     _answers_late = False
-    # What becomes of the request in progress: nothing yet, an answer, or a failure that belongs to its answer.
+    # Defaults of the class: `turn_into_stub` calls no `__init__`. `_begin` sets them for each request.
+    # The result of the request in progress: nothing yet, an answer, or a failure that `getresponse` raises.
     _answer: Any = None
     _failure: Exception | None = None
     _options: dict[str, Any] | None = None
@@ -132,7 +136,8 @@ class _AnsweringConnection:
     _failed_connecting = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # What a client sets, vcrpy sets at the real connection as well. That takes several times as long as this.
+        # vcrpy's `__setattr__` sets each attribute on the real connection, too. The fields of this class must not get
+        # there, and setting them directly is several times as fast.
         if name in _OWN_FIELDS:
             self.__dict__[name] = value
         else:
@@ -218,7 +223,7 @@ class _AnsweringConnection:
             self._failed_connecting = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
             failure = self._translate_error(error, before_body=True)
         if failure is not None:
-            raise failure  # out here, so that it keeps the context that it has
+            raise failure  # outside of the `except`, which would set the error of httpx2 as its context
         translate = functools.partial(self._translate_error, before_body=False)
         return self._as_urllib3(to_http_client(answer, request.method, translate))
 

@@ -1,8 +1,8 @@
-"""For which test a thread works, if for any: what no test started must not fail the one that happens to run.
+"""Finds out for which test a thread works, so that a request of another test's thread does not fail the running test.
 
-A thread works for the test that started it. What is handed to an executor, an event loop or a portal works for the test
-that handed it over, whoever started the thread there. What a shared fixture, an import or a plugin started works for
-none, and so does what has outlived its test.
+A thread works for the test that started it. Work that is handed to an executor, an event loop or a portal belongs to
+the test that handed it over, whoever started the thread there. A thread that a shared fixture, an import or a plugin
+started works for no test, and neither does one that has outlived its test.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ NOBODY = runtime.Asker(None, is_test=False)
 """Stands for no test."""
 
 _ATTRIBUTE = "_aquila_asker"
-"""Where a thread keeps for which test it was started."""
+"""The attribute of a ``Thread`` object that names the test for which it was started. It goes with the object.
+
+Not a context variable: a thread does not inherit the context in which it was started, unless Python is told to.
+"""
 _RUN_ATTRIBUTE = "_aquila_run"
+"""The attribute of a ``Thread`` object that holds the run in which it was started."""
 
 
 def find_asker() -> runtime.Asker:
-    """The mark of the test for which this thread works, or ``NOBODY``."""
+    """Return the mark of the test for which this thread works, or ``NOBODY``."""
     run = runtime.current_run()
     if threading.get_ident() == run.thread:
         return run.test.mark if run.test is not None else NOBODY
@@ -43,13 +47,13 @@ def find_asker() -> runtime.Asker:
 
 
 def mark_thread(thread: threading.Thread) -> None:
-    """Let a thread that is about to start know for which test it is started, and in which run."""
+    """Mark a thread that is about to start with the test for which it is started, and with the current run."""
     setattr(thread, _ATTRIBUTE, find_asker())
     setattr(thread, _RUN_ATTRIBUTE, runtime.current_run())
 
 
 def mark_and_start(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
-    """Mark a thread, then start it with ``start``. Takes the place of ``Thread.start``."""
+    """Mark a thread, then start it. Patched in place of ``threading.Thread.start``; ``start`` is the original."""
     mark_thread(thread)
     start(thread)
 
@@ -61,7 +65,8 @@ def run_of(thread: threading.Thread) -> object:
 
 @contextlib.contextmanager
 def working_for(asker: runtime.Asker) -> Iterator[None]:
-    """Say until the block ends for which test this context works."""
+    """Let this context work for ``asker`` until the block ends."""
+    # Not by a token: `ContextVar.reset` raises if the block ends in another context, as a generator's may.
     before = runtime.asker.get()
     runtime.asker.set(asker)
     try:
@@ -71,7 +76,7 @@ def working_for(asker: runtime.Asker) -> Iterator[None]:
 
 
 def is_unasked() -> bool:
-    """Whether a request that is made here, in a run of tests, comes from what the running test has not started."""
+    """Say whether a request that is made here, in a run of tests, comes from code that the test did not start."""
     run = runtime.current_run()
     if run.make_outcome is None or run.test is None or scopes.bound_scope.get() is not None or not run.is_here:
         return False
@@ -79,9 +84,9 @@ def is_unasked() -> bool:
 
 
 def find_earlier_test(scope: Scope) -> str | None:
-    """The id of the test that has left what makes a request here, if ``scope`` began after it, in the running test.
+    """Return the id of an earlier test whose leftover code makes a request here, in a ``scope`` of the running test.
 
-    What a fixture that tests share has started works for all of them. None for that, and for the running test's own.
+    Returns None for code of the running test, and for code of a shared fixture, which works for all its tests.
     """
     run = scope.run
     if run.make_outcome is None or run.test is None or scope.began_for is not run.test.mark or not run.is_here:
@@ -90,8 +95,9 @@ def find_earlier_test(scope: Scope) -> str | None:
         return None
     asker = find_asker()
     if asker is run.test.mark:
-        # A loop that several tests share runs what a test has left, in the thread of the next one. What another waits
-        # for is its own: a runner keeps the context in which it was made.
+        # An event loop that several tests share runs the leftover tasks of one test in the thread of the next. The
+        # context of a task names its test. It decides only for background tasks: `asyncio.Runner` runs the code of all
+        # tests in the context in which the runner itself was made.
         begun_for = runtime.asker.get()
         if begun_for is None or begun_for is asker or not places.is_in_background_task():
             return None

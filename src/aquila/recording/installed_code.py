@@ -1,4 +1,4 @@
-"""Tells by its file whose code runs: Python's own, that of an installed package, or the project's."""
+"""Tells by the path of a source file whose code it is: Python's own, an installed package's, or the project's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def package_of(file: str) -> str | None:
-    """The installed package or module that a source file belongs to; None for a file that was not installed."""
+    """Return the installed package or module to which a source file belongs; None if the file was not installed."""
     parts = Path(file).parts
     for folder in _INSTALLED:
         if folder in parts:
@@ -21,11 +21,11 @@ def package_of(file: str) -> str | None:
 
 
 def is_standard_library(file: str) -> bool:
-    """Whether a source file is one of Python's own. What is installed may lie in the same folder."""
+    """Say whether a source file lies in Python's own folders. ``site-packages`` does, too: ask ``package_of`` first."""
     return file.startswith(_standard_library())
 
 
-@functools.cache
+@functools.cache  # does not change in a process, and `sysconfig` takes long
 def _standard_library() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib")})

@@ -1,4 +1,4 @@
-"""The scopes of a run: which surround other code, which can be found by their id, and who is told about them."""
+"""The open scopes of a run: those that surround running code, those that can be found by id, and their watchers."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class OpenScopes:
     """The scopes of one run, which owns this object. Leaving the run clears it."""
 
     def __init__(self) -> None:
-        # Outermost first. Any thread may open or close a scope, so each change is one step of the list.
+        # Outermost first. Any thread may open or close a scope without a lock: each change is one atomic operation.
         self._surrounding: list[Scope] = []
-        # Weak: a scope that is dropped without being closed leaves by itself.
+        # Weak references, so that a scope that is dropped without being closed disappears from here.
         self._by_id: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
-        self._watchers: list[ScopeWatcher] = []
+        self._watchers: list[ScopeWatcher] = []  # grows only; watchers live as long as the run
 
     def __len__(self) -> int:
         return len(self._surrounding)
@@ -45,7 +45,8 @@ class OpenScopes:
 
     def innermost(self) -> Scope | None:
         """The scope that was opened last and is still open."""
-        return next(reversed(self._surrounding), None)  # in one step: another thread may remove it meanwhile
+        # Not `if self._surrounding: return self._surrounding[-1]`: another thread may remove the scope in between.
+        return next(reversed(self._surrounding), None)
 
     def surrounding(self) -> Sequence[Scope]:
         """Those that are open now, outermost first."""

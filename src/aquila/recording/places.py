@@ -1,9 +1,9 @@
-"""In which form an unanswered request is raised: as an outcome of the test, or as an ordinary exception.
+"""Chooses how an unanswered request is raised: as an outcome of the test, or as an ordinary exception.
 
-An outcome passes through ``except Exception``, so no client retries or rewrites it. It is raised in the thread of the
-test, where what runs the test expects it. Elsewhere a ``BaseException`` ends a worker, breaks a pool, or leaves whoever
-waits for a result waiting: there the ordinary exception is raised. ``outcome_boundary`` is for code that starts others'
-code, and can turn an outcome into an exception at the end of it.
+An outcome is a ``BaseException`` like pytest's own. It passes through ``except Exception``, so no client retries or
+wraps it. It is raised in the thread of the test, where pytest catches it. In another thread it would end a worker,
+break a pool, or let code wait for a result for ever; there an ordinary exception is raised. ``outcome_boundary`` is for
+code that runs other code in such a place and turns an outcome into an ordinary exception afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aquila.recording import runtime
 
 
 def suit_to_place(error: UnansweredRequest) -> UnansweredRequest:
-    """Return an error in the form in which it is to be raised here. It is made anew, without a traceback."""
+    """Return a new error, without a traceback, in the form in which it must be raised here."""
     run = runtime.current_run()
     if run.make_outcome is not None and takes_outcomes(run):
         return run.make_outcome(error)
@@ -28,20 +28,20 @@ def suit_to_place(error: UnansweredRequest) -> UnansweredRequest:
 
 
 def takes_outcomes(run: runtime.Run) -> bool:
-    """Whether an outcome that is raised here reaches what runs the tests of ``run``, or a boundary."""
-    # A forked child has the threads of its parent by number.
+    """Say whether an outcome that is raised here reaches the test runner of ``run``, or a boundary."""
+    # The process is compared, too: the main thread of a forked child has the same id as the thread that forked.
     here = threading.get_ident()
     reaches = run.process == os.getpid() and (here == run.thread or here in run.bounded_threads)
     return reaches and not is_in_background_task()
 
 
 def is_in_background_task() -> bool:
-    """Whether this is a task of asyncio for which nothing waits, while the loop runs until another one is done.
+    """Say whether this is an asyncio task that nothing awaits, while the loop runs until another task is done.
 
-    What such a task finds out it tells by other means, such as a queue or a future, and ``except Exception`` is where
-    it tells of failures. An outcome would end it in silence, and whoever waits for the queue would wait for ever.
+    Such a task reports its results by other means, such as a queue or a future, and its failures in an
+    ``except Exception``. An outcome would end it silently, and the reader of the queue would wait for ever.
     """
-    asyncio = sys.modules.get("asyncio")
+    asyncio = sys.modules.get("asyncio")  # if nothing has imported it, this is no task, and the import is saved
     if asyncio is None:
         return False
     try:
@@ -50,13 +50,15 @@ def is_in_background_task() -> bool:
         return False
     if task is None or _waiting_modules(task):
         return False
-    # A loop that runs for a plain future has been handed the work otherwise: then this may be the test itself.
+    # `run_until_complete` adds a callback of `asyncio.base_events` to its task. If no task has one, the loop runs for a
+    # plain future or for ever, and this task may be the test itself.
     return any("asyncio.base_events" in _waiting_modules(other) for other in asyncio.all_tasks())
 
 
 def _waiting_modules(task: Any) -> set[str]:
-    """The modules of what the event loop's libraries have to wait for a task."""
-    # There is no public way to ask. A program's own callbacks, such as `set.discard`, wait for nothing.
+    """Return the modules of the callbacks by which asyncio or anyio wait for a task."""
+    # A private attribute of `asyncio.Task` (the C and the Python class have it): there is no public way to ask.
+    # Callbacks of programs, such as the `set.discard` of the documentation's recipe, wait for nothing.
     callbacks = [getattr(row[0], "func", row[0]) for row in getattr(task, "_callbacks", None) or ()]
     modules = {
         getattr(each, "__module__", None) or type(getattr(each, "__self__", None)).__module__ for each in callbacks
@@ -68,16 +70,17 @@ _LOOP_LIBRARIES = ("asyncio", "_asyncio", "anyio")
 
 
 def attempt_of(raised: UnansweredRequest, key: str) -> Hashable:
-    """Return what is equal for each attempt at one request, or None if the error that is raised allows only one.
+    """Return a value that is equal for all attempts at one request, so that repeated misses are counted once.
 
-    ``key`` is that of the request. Beside a test a client may catch the exception and try again, in the same thread.
+    ``raised`` is the error of the attempt, ``key`` that of the request. Returns None for an outcome, after which no
+    client tries again. After an ordinary exception a client may try again, in the same thread.
     """
     tests = runtime.current_run().make_outcome is not None
     return (threading.get_ident(), key) if tests and isinstance(raised, Exception) else None
 
 
 def to_ordinary(error: UnansweredRequest) -> UnansweredRequest:
-    """Return an error anew, as an ordinary exception."""
+    """Return a new error with the same content, as an ordinary exception."""
     return type(error).public_class(str(error), difference=error.difference, group=error.group)
 
 
@@ -88,7 +91,10 @@ def needs_boundary() -> bool:
 
 @contextlib.contextmanager
 def outcome_boundary() -> Iterator[None]:
-    """Let outcomes be raised within the block, and turn one that leaves it into an ordinary exception."""
+    """Let outcomes be raised within the block, and turn an outcome that leaves it into an ordinary exception.
+
+    The thread is in ``Run.bounded_threads`` meanwhile. A boundary within another one does nothing.
+    """
     run, here = runtime.current_run(), threading.get_ident()
     if run.make_outcome is None or here in run.bounded_threads:
         yield

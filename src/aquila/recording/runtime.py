@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from _contextvars import ContextVar  # as `contextvars` has it, which no run needs that has no event loop
+from _contextvars import ContextVar  # the C module behind `contextvars`, which would cost every test run its import
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +69,8 @@ class Asker:
 
 
 asker: ContextVar[Asker | None] = ContextVar("aquila_asker", default=None)
-"""For what this context works; None where that is not known. See ``aquila.recording.askers``."""
+"""For which test this context works; None where that is not known. Set by ``running_test`` and ``askers.working_for``,
+which put back what was there before."""
 
 
 class RunningTest:
@@ -198,10 +199,10 @@ class Run:
         self.tells_jobs = False
         """Whether the run of the parent process wants to know which tasks are executed here."""
         self.lock = threading.RLock()
-        """Held while a test's scope opens, so that its threads get the same."""
-        self._states: dict[type[Any], Any] = {}
-        self._resources = contextlib.ExitStack()
-        self._bound_outside: Scope | None = None
+        """Held while a test's scope opens, so that all its threads get the same scope."""
+        self._states: dict[type[Any], Any] = {}  # see `state_of`; they go with the run
+        self._resources = contextlib.ExitStack()  # see `hold`; closed by `end_tests` or at the end of the run
+        self._bound_outside: Scope | None = None  # the scope that was bound when this run was entered
 
     def __enter__(self) -> Run:
         """Make this run the current one. A scope of the run around it is not in force within it."""
@@ -238,7 +239,8 @@ class Run:
         """
         state: T | None = self._states.get(kind)
         if state is None:
-            state = self._states.setdefault(kind, kind())  # of two threads, the first wins
+            # Without a lock: of two threads that make one at once, both get the one that was stored first.
+            state = self._states.setdefault(kind, kind())
         return state
 
     @contextlib.contextmanager
@@ -304,7 +306,7 @@ class Run:
 
 def _bind_scope(scope: Scope | None) -> Scope | None:
     """Bind a scope to this context and return the one that was bound."""
-    # Nothing is bound before that module is loaded, and most test runs never load it.
+    # Nothing can be bound before that module is loaded. It is not imported here, because most test runs never need it.
     scopes = sys.modules.get("aquila.recording.scope")
     bound: Scope | None = scopes.bind_scope(scope) if scopes is not None else None
     return bound
@@ -313,7 +315,9 @@ def _bind_scope(scope: Scope | None) -> Scope | None:
 _redact_record: Callable[[logging.LogRecord], bool] = late_function(
     "aquila.recording.secrets.outgoing", "redact_log_record"
 )
-for _logger in ("aquila", "aquila.huey"):  # a logger's filter is not asked for the records of those below it
+# The filters stay for the life of the process. Both loggers, because the filters of a logger do not apply to records of
+# the loggers below it.
+for _logger in ("aquila", "aquila.huey"):
     logging.getLogger(_logger).addFilter(_redact_record)
 
 _runs = [Run(SettingsLayers(Path()))]
@@ -324,13 +328,14 @@ Not a context variable: requests come from any thread, and a thread that a libra
 
 
 left_threads: list[LeftThreads] = []
-"""Those of each run that a program has left while its threads went on. Mostly there are none."""
+"""The threads of each run that a program has left while they went on; mostly empty. ``intercept.left_threads`` adds to
+it, and ``current_run`` removes an entry once its last thread has ended."""
 
 
 def current_run() -> Run:
-    """The run in force in this process. In a thread that has outlived its run it is that one."""
+    """Return the run in force in this process, or, in a thread that has outlived its run, that run."""
     if left_threads:
-        for left in tuple(left_threads):
+        for left in tuple(left_threads):  # a copy: another thread may remove an entry
             if left.has_current():
                 return left.run
             if left.end_with_last():

@@ -46,9 +46,9 @@ else:
     )
 
 bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
-"""The scope that a context is bound to. It belongs to the context: whoever binds one restores the one before."""
+"""The scope to which a context is bound. Whoever binds a scope restores the one before; see ``bind_scope``."""
 
-_RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"
+_RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"  # the option without a value
 
 Kind = Literal["test", "fixture", "block", "task", "call"]
 
@@ -110,8 +110,8 @@ class Scope(StandIns):
         self.owns_cassette = owns_cassette
         self.keeps_unused = False
         self.models_only = models_only
-        self._process = os.getpid() if joined_id is None else None
-        self.parent: Scope | None = None
+        self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
+        self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
         self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
@@ -121,10 +121,10 @@ class Scope(StandIns):
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self._misses = MissLog()
-        self._recording: ScopeRecording | None = None
+        self._recording: ScopeRecording | None = None  # made when something records; `close` stores or discards it
         self._block_reports: list[ScopeReport] = []
         self.has_failed = False
-        self._own_faults()  # a wrong one is refused here, and not by the first request
+        self._own_faults()  # for its exception: a wrong fault is refused here, and not by the first request
         self.run = runtime.current_run()
         self.began_for = self.run.test.mark if self.run.test is not None else None
         self.run.scopes.register(self)
@@ -287,7 +287,8 @@ class Scope(StandIns):
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
         if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
-            self._recording = self.recording  # child processes may have recorded where this one did not
+            # Child processes may have recorded although this one did not; the recorder merges their journals.
+            self._recording = self.recording
         recording = self._recording
         if recording is not None and self.is_owner and self.kind != "call" and self.misses.find_drift():
             recording.discard()
@@ -373,7 +374,8 @@ def join_scope(reference: ScopeReference) -> Scope:
 
 
 def bind_scope(scope: Scope | None) -> Scope | None:
-    """Make a scope the one in force in this context and return the one that was."""
+    """Make a scope the one in force in this context, and return the one that was, for the caller to restore."""
+    # Not by a token: a block may end in another context than it began in, where `ContextVar.reset` raises.
     before = bound_scope.get()
     bound_scope.set(scope)
     return before

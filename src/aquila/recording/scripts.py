@@ -31,9 +31,9 @@ else:
 
 
 class SharedScripts:
-    """The server that other processes ask about the scripts of a run, which owns this object."""
+    """The server that other processes ask about the scripts of a run, which owns this object and closes the server."""
 
-    server: ScriptServer | None = None
+    server: ScriptServer | None = None  # a default of the class; `token_for_children` sets it on the object
 
 
 def is_scripted(cassette: str | None, settings: Settings) -> bool:
@@ -88,6 +88,7 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
     if token is not None:
         return _remote_script(token, scope, cassette)
     known = scope.file_scripts.get(cassette)
+    # `setdefault`: of two threads that load it at once, both get the script that was stored first, with one count.
     return known if known is not None else scope.file_scripts.setdefault(cassette, script_file.load_script(path))
 
 

@@ -1,7 +1,7 @@
 """The environment variables that this process sets, one after the other.
 
-A test may set a key, make a client with it, and take it back before anything is asked. Whoever looks at the environment
-only when there is something to redact never sees it.
+A test may set a key, create a client with it, and unset it before any request is made. A redactor that looked at the
+environment only when there is something to redact would never see the key.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ else:
     lazy_modules(globals(), environment_secrets="aquila.cassettes.redaction.environment_secrets")
 
 _MOST = 10_000
-"""So many are remembered, so that memory has a bound."""
+"""The most variables that are remembered, so that memory is bounded."""
 
 _LEFT_OUT = frozenset(map(os.fsencode, CHANGED_BY_EVERY_TEST))
 _DUMMY = os.fsencode(DUMMY_KEY)
 
-_lock = threading.RLock()  # a signal handler may set a variable too
-if hasattr(os, "register_at_fork"):  # Windows has none, and forks nothing.
-    # A forked child would inherit the lock as another thread holds it, and wait for ever.
+_lock = threading.RLock()  # re-entrant, because a signal handler may set a variable while this thread holds it
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    # If another thread held the lock at the moment of the fork, the child would inherit it locked and wait for ever.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
@@ -46,13 +46,15 @@ class SetVariables:
     """
 
     def __init__(self) -> None:
-        # Each with its position; the one that was set last is the last one.
+        # Names with values, each with its position, in rising order. Owned by the outermost run, so never cleared as a
+        # whole; `_drop` removes the oldest beyond the limit.
         self._rows: dict[tuple[bytes, bytes], int] = {}
         self.count = 0
         """The position behind the last one."""
         self.environment = os.environ
-        """What is watched. If a program puts something else in the place of ``os.environ``, that calls nothing."""
-        self._blocks = 0
+        """The mapping that is watched. If a program replaces ``os.environ``, the new object may not call
+        ``os.putenv``; readers compare it with this one to find out."""
+        self._blocks = 0  # open blocks of `noting`
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
@@ -61,7 +63,9 @@ class SetVariables:
             if not self._blocks:
                 self.environment = os.environ
             self._blocks += 1
-            if not self._is_noting():  # or no longer: others put something in its place too, and take it back
+            # `os.environ` looks `putenv` up in the globals of `os` for each assignment, so it is replaced there.
+            # Checked each time: another library may have replaced it, too, and put the original back since.
+            if not self._is_noting():
                 os.putenv = _NotingPutenv(self, os.putenv)
         try:
             yield
@@ -69,7 +73,8 @@ class SetVariables:
             with _lock:
                 self._blocks -= 1
                 put = os.putenv
-                # Else somebody has put something around it, which goes on calling it.
+                # If another library has wrapped the function meanwhile, it stays below that: without a block, `note`
+                # does nothing.
                 if not self._blocks and isinstance(put, _NotingPutenv) and put.variables is self:
                     os.putenv = put.put
 

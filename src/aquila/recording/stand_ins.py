@@ -55,23 +55,24 @@ class StandIns:
         def _announce_change(self) -> None: ...
 
     def __init__(self) -> None:
+        # All of these belong to the scope, and go with it.
         self._script: AnswersRequests | None = None
         self.file_scripts: dict[str, Script] = {}
         """The scripts in files that were used, by the names of their cassettes."""
         self._named_scripts: dict[str, bool] = {}
-        """By the name of a cassette, whether it is a script: its folder is asked once."""
+        """Whether a cassette is a script, by its name. The disk is asked once for each name."""
         self.script_token: str | None = None
-        """With what the scripts of a scope that was joined are asked for."""
+        """The token with which the scripts of a joined scope are asked, in the process that owns the scope."""
         self.good_answers: dict[str, RecordedResponse] = {}
-        """By the key of a request the good answer of which its faults are made, where none is recorded or scripted."""
+        """By the key of a request, the good answer from which its faults are made, if none is recorded or scripted."""
         self._faults: FaultPlan | None = None
         self._faults_from = ""
-        """The setting that it was read from."""
+        """The setting from which ``_faults`` was parsed. The plan counts, so it stays as long as the setting does."""
 
     @property
     def has_script(self) -> bool:
         """Whether answers to its requests were written by hand, here or in a scope around it."""
-        # By hand, as in `faults`: each request asks, and `enclosing` takes several times as long.
+        # A loop, as in `faults`, because every request asks, and `enclosing` takes several times as long.
         scope: StandIns | None = self
         while scope is not None:
             if scope._script is not None:

@@ -1,7 +1,7 @@
 """Time limits of Aquila's own calls and of Huey's tasks, as recordings and replays see them.
 
-A replay does not take the time that the recording took, so a limit that ended an answer would be waited for again. A
-recording says which limit had run out when its answer was left. A replay lets that limit strike at once.
+A replay does not take the time that the recording took. If a limit ended the recorded answer, a replay would have to
+wait for that limit. So a recording names the limit that had run out, and a replay lets that limit strike at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MARK = "TimeLimit"
 TASK = "task"
 """The name of the limit of a task."""
 _TOLERANCE = 0.05
-"""So many seconds the clock of a limit and that of what enforces it may differ."""
+"""By how many seconds the clock of a limit and the timer that enforces it may differ."""
 
 
 class TimeLimit:
@@ -34,7 +34,7 @@ class TimeLimit:
         return time.monotonic() >= self.ends - _TOLERANCE
 
 
-# Those around the code that runs, outermost first. They belong to its context; `time_limit` sets and restores them.
+# The limits around the running code, outermost first. They belong to its context; `time_limit` sets and restores them.
 _limits: ContextVar[tuple[TimeLimit, ...]] = ContextVar("aquila_time_limits", default=())
 
 

@@ -32,7 +32,8 @@ def is_under_test() -> bool:
 def under_test() -> Iterator[None]:
     """Let the run in force, and what is forked meanwhile, take part in tests until the block ends."""
     marks = runtime.current_run().state_of(_OpenBlocks).marks
-    marks.append(None)  # in one step: threads may open such blocks beside each other
+    # A list and not a counter: `append` and `pop` are atomic, `+= 1` is not, and threads may open blocks at once.
+    marks.append(None)
     try:
         yield
     finally:
@@ -40,7 +41,7 @@ def under_test() -> Iterator[None]:
 
 
 class _OpenBlocks:
-    """The blocks of ``under_test`` that are open in a run, which owns this object."""
+    """The blocks of ``under_test`` that are open in a run, which owns this object. Each block removes its mark."""
 
     def __init__(self) -> None:
         self.marks: list[None] = []

@@ -49,10 +49,12 @@ class ProviderListeners:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._listeners: dict[_Key, _Listener] = {}
-        # Both directions; a process asks few providers.
+        self._listeners: dict[_Key, _Listener] = {}  # `end_scope` removes the entries of a scope
+        # The address of each name, and the name of each address. Never cleared: a client may keep an address for longer
+        # than a scope lasts, and a process asks few providers.
         self._stand_ins: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        # This keeps the object for ever, as no such function can be taken back; the guard that owns it lasts as long.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin_in_child)
 
@@ -122,7 +124,7 @@ class ProviderListeners:
 
 
 class _Listener:
-    """One address. Its threads answer in the context in which it was made."""
+    """One address. Its threads answer in the context in which it was made, and so find the same scope."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host

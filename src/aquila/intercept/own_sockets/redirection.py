@@ -31,7 +31,7 @@ class Redirection:
 
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
-        self._known: listeners.ProviderListeners | None = None
+        self._known: listeners.ProviderListeners | None = None  # made for the first client, see `_listeners`
         self._making = threading.Lock()
 
     def name_behind(self, address: str) -> str | None:

@@ -1,8 +1,9 @@
-"""The program between a run that is to be sealed and the same run, sealed.
+"""The program that pytest executes to seal a run, and that then executes the run again, sealed.
 
-A thread cannot move the others of its process into a namespace, and what plugins have begun would stay outside. So
-pytest becomes this program, which has one thread and knows nothing of tests; it enters the namespace and becomes the
-command that was typed. Its process id, its streams, its folder and its environment are those of the run all along.
+A thread cannot move the other threads of its process into a namespace, and what plugins have started would stay
+outside. So pytest replaces itself (``execve``) by this program, which has one thread and knows nothing of tests. It
+enters the namespace and replaces itself by the command that was typed. Process id, streams, working directory and
+environment stay the same.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def become_sealed(command: Sequence[str], ports: Sequence[int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # where it is closed
             stream.flush()
-    # As Python has it: libraries in C, such as readline, add to the other.
+    # `os.environ` and not `execv`, which takes the environment of C: libraries such as readline add variables there.
     os.execve(program[0], program, os.environ)
 
 

@@ -1,8 +1,9 @@
-"""Carry single ports of the machine's loopback into a sealed run.
+"""Makes single ports of the machine's loopback reachable in a sealed run.
 
-A socket keeps the namespace in which it was made. So the run makes the listening sockets, inside, and hands them to a
-process that stays outside: that one accepts there and connects here. It knows the ports from the start and takes no
-orders, reaches nothing but the loopback of the machine, and ends with the run, however that ends.
+A socket keeps the namespace in which it was made. So the run creates the listening sockets inside the namespace and
+passes them to a process that stays outside. That process accepts connections inside and connects to the same port
+outside. It gets no other ports and takes no orders, reaches only the loopback of the machine, and ends with the run,
+however the run ends.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class _Carrying:
     def __init__(self, run: int, listening: Sequence[socket.socket]) -> None:
         self._run = run
         self._listening = listening
-        # While both sides of a connection only wait, nothing else refers to its task: it would be collected as garbage.
+        # The event loop has only weak references to tasks: without this set, a connection whose two sides both wait
+        # could be collected as garbage. A task removes itself when it is done.
         self._connections: set[asyncio.Task[None]] = set()
 
     async def carry(self) -> None:

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 
+# From <linux/sched.h>, <linux/sockios.h> and <linux/if.h>.
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 
@@ -133,7 +134,8 @@ class _IdMapper:
         self._here.send(b"!")
         done = self._here.recv(20).decode().split()
         if "gid" not in done:
-            # The kernel asks for it: else a group that is denied something could be left.
+            # Without it the kernel refuses an unprivileged gid_map (user_namespaces(7)): a process could otherwise drop
+            # a group by which it is denied access to files.
             _write_file("/proc/self/setgroups", "deny")
         for kind, own in self._own.items():
             if kind not in done:

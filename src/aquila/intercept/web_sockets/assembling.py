@@ -1,4 +1,4 @@
-"""Messages, put together from the frames that a library sends or receives."""
+"""Puts messages together from the frames that a library sends or receives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Assembler:
 
     def __init__(self, add: Callable[..., None]) -> None:
         self._add = add
-        self._is_text = True
-        self._fragments: list[bytes] = []
+        self._is_text = True  # the kind of the message whose fragments are collected
+        self._fragments: list[bytes] = []  # cleared when the message is complete; control frames never come here
 
     def add(self, opcode: int, data: bytes, is_last: bool) -> None:
         """Take the next frame of a message. Several threads may hand over whole ones."""

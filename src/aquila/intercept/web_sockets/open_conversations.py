@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class OpenConversations:
-    """What is connected now. A program that drops a connection without closing it drops it here, too."""
+    """The conversations that are connected now. The run owns this object.
+
+    By weak reference: if a program drops a connection without closing it, the conversation disappears from here.
+    """
 
     def __init__(self) -> None:
         self._by_id: weakref.WeakValueDictionary[int, ReplayedConversation] = weakref.WeakValueDictionary()

@@ -17,7 +17,8 @@ OF_THE_CONNECTION = frozenset({"connection", "upgrade", "content-length", "trans
 """Fields of an answer that each connection says for itself."""
 
 SILENT = logging.Logger("aquila.websocket", logging.CRITICAL + 1)
-"""For the library ``websockets``. Tests look at what is logged, and must not see what Aquila does with the library."""
+"""A logger for the library ``websockets``, outside of logging's tree and without output: tests that check the log must
+not see Aquila's own use of the library."""
 
 
 def fields_of(headers: Any) -> Headers:

@@ -15,7 +15,7 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import PlainRoute, Route
 
 _CLOSE_TIMEOUT = 2.0
-"""So many seconds the provider has to answer a close. All that it was asked for has come by then."""
+"""How many seconds the provider has to answer a close. All answers have arrived before."""
 
 
 class ConnectionAttempt:

@@ -1,4 +1,4 @@
-"""The provider's end of a connection in its place: RFC 6455 over one of a pair of sockets."""
+"""Speaks the WebSocket protocol (RFC 6455) in the provider's place, over one end of a pair of sockets."""
 
 from __future__ import annotations
 
@@ -126,21 +126,23 @@ class _Peer:
         self._selector: selectors.BaseSelector | None = None  # that of the thread, once it has begun
         self._conversation = conversation
         self._protocol = protocol
-        self._turns = conversation.turns  # guard all below, and who writes
-        self._is_open = False
-        self._has_closed = False
-        self._is_gone = False
+        # Only in a turn may a thread read or change what follows, and write to the socket. See `Turns`.
+        self._turns = conversation.turns
+        self._is_open = False  # the handshake was accepted
+        self._has_closed = False  # one side has sent a close frame, so nothing more is said
+        self._is_gone = False  # the socket is closed
         self._heard = 0  # messages of the client, all of which were compared when they were sent
         self._said: deque[tuple[float, Frame]] = deque()  # what may be said, and after how many seconds
         self._has_more = False  # behind these
-        self._out = bytearray()
-        self._leaves = False  # once everything is out
+        self._out = bytearray()  # bytes for which the connection had no room yet
+        self._leaves = False  # close the socket once `_out` is empty
         self._waits_since = 0.0
         self._paused = 0.0  # for how long the next message has been held back
         self._quiet = 0.0  # for how long nothing was said
 
         end.setblocking(False)
-        # Of a client that was dropped without closing its own end. Its socket is none of what is dropped with it.
+        # Closes this end when the client drops its own without closing it. Not at the exit of the interpreter, where
+        # the system closes it anyway.
         weakref.finalize(self, end.close).atexit = False
 
     def break_off(self) -> None:

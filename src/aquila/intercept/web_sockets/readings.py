@@ -25,8 +25,8 @@ class Readings:
     def __init__(self, watch: WireWatch | None) -> None:
         self._watch = watch
         self.is_watched = watch is not None
-        """Whether anybody wants to know. Counting messages reads all of a large conversation from the disk."""
-        self._open: list[_Open] = []
+        """Whether a run watches. If not, messages are not counted, which would read a large conversation from disk."""
+        self._open: list[_Open] = []  # attempts of this conversation; `WireWatch.end` ignores those that have ended
 
     def begin(self, decision: ReplayDecision, request: RecordedRequest, until: int | None) -> None:
         """Take down what is asked, with what answers. It is read when ``until`` messages were read, None for never."""

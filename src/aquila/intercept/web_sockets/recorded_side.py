@@ -42,7 +42,7 @@ class RecordedSide:
         self._decision = decision
         self._handshake = handshake
         response = decision.interaction.response
-        # The times of some faults are kept, whatever the pace of replays is.
+        # Faults that are about time keep their times, whatever `replay_timing` says.
         self._timing = 1.0 if decision.fault and decision.fault.startswith(fault.PACED) else settings.replay_timing
         self._unsaid: list[Frame] = []
         self._holder = Holder(decision.interaction, History(self._replay_of), self._move)
@@ -254,7 +254,7 @@ class RecordedSide:
         return self._session.redactor.redact_text("\n".join([*head, *body, "", *advice]))
 
 
-_FREELY = nullcontext()
+_FREELY = nullcontext()  # holds no state, so all conversations share it
 
 
 def _count_messages(response: RecordedResponse) -> int:

@@ -48,7 +48,8 @@ class ReplayedConversation:
         self._readings = side.readings
         self._counts_readers = True  # none has ended without a message, which may be lost
         self._waiting: deque[None] = deque()
-        """One for each reader that waits, and whatever else does. Threads change it without a lock."""
+        """An entry for each reader or other code that waits. A deque and not a counter, because ``append`` and ``pop``
+        are atomic, so that threads need no lock."""
         self._reading, self._on_its_way = _Reading(self), _OnItsWay(self)
         self._users: set[int] = set()
         """The tasks and threads that have sent, or waited for a message."""
@@ -58,10 +59,12 @@ class ReplayedConversation:
         self._delivered_count = 0
         self._read_count = 0
         self._hears_all = True  # every message that was compared is on its way to the peer
-        # One, until it fails. Whoever takes it out says why. A scope that ends must not have to wait to do so.
+        # A token, which is there until the conversation fails. The thread that takes it out says why; `pop` is atomic,
+        # so there is one. Not a lock, for which a scope that ends would have to wait.
         self._unfailed: deque[None] = deque([None])
         self._is_closing = False  # a close has come from the client, perhaps in answer to one
-        # Why, while nobody has been told. It is raised once: what comes then is what a broken connection gives.
+        # The reason of the failure, until a reader has raised it. It is raised once; later reads find a broken
+        # connection.
         self._untold: deque[CassetteMiss | SessionClosed] = deque()
         self.turns = Turns()
         """Guard what is said, and the ``side``."""

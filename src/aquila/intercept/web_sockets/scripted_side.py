@@ -34,7 +34,7 @@ class ScriptedSide:
         self._script = script
         self._form = form
         self._conversation = ScriptedConversation(form, self._answer)
-        self._silenced_by = ""  # the fault after which nothing more is said
+        self._silenced_by = ""  # the fault that ended an answer in silence; set once, and kept to the end
         self.readings = Readings(scope.run.wire_watch)
         decision = self._open(form.handshake)
         self._handshake_answer, self.fault = decision.interaction.response, decision.fault

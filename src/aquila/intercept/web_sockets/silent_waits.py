@@ -13,7 +13,7 @@ from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.recording.time_limits import current_limits, strike_shortest_limit
 
 _STEP = 0.05
-"""So many seconds pass between two looks whether anything will come."""
+"""How many seconds pass between two checks whether a message can still come."""
 
 
 def receive_within(

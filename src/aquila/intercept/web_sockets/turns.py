@@ -15,16 +15,15 @@ _Result = TypeVar("_Result")
 class Turns:
     """Lets one thread at a time work on a conversation.
 
-    Any line of it may be interrupted, by a signal or by the garbage collector, and what they run may close, send, or
-    drop a sender over the same connection. That must not wait for a turn of its own thread, nor for one of a thread
-    that waits for it, and must not find half of a change. So such work is queued, and whoever has the turn does it at
-    the end of the turn.
+    A signal handler or the garbage collector may interrupt a turn at any line, and run code that closes or sends over
+    the same connection. That code must not wait for a turn of its own thread, which would be a deadlock, and must not
+    see a half-finished change. So its work is queued, and the thread that has the turn does it at the end of the turn.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._worker = 0  # the thread whose turn it is
-        self._put_down: deque[Callable[[], None]] = deque()  # changed without the lock
+        self._lock = threading.Lock()  # not re-entrant: code that interrupts a turn must not get into it
+        self._worker = 0  # the id of the thread whose turn it is, 0 for none
+        self._put_down: deque[Callable[[], None]] = deque()  # queued work; appended to and popped from without the lock
 
     def take(self, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         """Return what ``work`` returns, which is done in a turn of its own. Waits for that.

@@ -25,8 +25,9 @@ class WatchedSide:
     def __init__(self, side: ProviderSide, noted: WatchedExchange) -> None:
         self._side = side
         self._noted = noted
+        # Shared with `noted.response` below, so that the report has what was said up to the moment when it is written.
         self._chunks: list[RecordedChunk] = []
-        self._size = 0
+        self._size = 0  # bytes of the chunks; see MOST_NOTED
         noted.response = (
             side.handshake_answer
             if side.handshake_answer.status != SWITCHED

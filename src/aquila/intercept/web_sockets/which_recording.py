@@ -1,8 +1,8 @@
-"""Which recording answers a connection, where several begin alike: the first message that tells decides.
+"""Chooses the recording that answers a connection, where several recordings begin in the same way.
 
-A program may connect in any order. A connection has the recording that its handshake was given, until it says what that
-does not have, and another one does. Then it goes on with that one: if another connection has it, which has said nothing
-that tells either, the two change places.
+A program may open its connections in any order. A connection first gets the next recording of its handshake. If it then
+sends a message that this recording does not have and another one has, it goes on with that one. If another connection
+holds that one, and has sent nothing by which its recording could be told apart, the two connections exchange them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes down what a recorded conversation has to, before the program gets the result of what it has called."""
+"""Wraps methods of connections so that what is due of a recording is written before the method returns."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def then_write_async(recorder: FrameRecorder, original: Callable[..., Any]) -> C
 
 
 def receive_then_write(recorder: FrameRecorder, original: Callable[..., Any]) -> Callable[..., Any]:
-    """``then_write_async`` for what receives: what a cancelled caller does not get, the next one does."""
+    """``then_write_async`` for a method that receives: a message that a cancelled caller lost goes to the next one."""
+    # Messages that were received while their caller was cancelled in the writing. Belongs to one connection.
     kept: deque[Any] = deque()
 
     async def call(*args: Any, **kwargs: Any) -> Any:

@@ -32,10 +32,10 @@ else:
 def check_unanswered(
     method: str, scheme: str, host: str, port: int | None, path: str, scope: Scope | None, settings: Settings
 ) -> None:
-    """Raise for a request that no cassette answers and the guard refuses. ``path`` may have a query.
+    """Raise for a request that no cassette answers, if the guard refuses it. ``path`` may have a query.
 
-    ``scope`` is the one in force, and ``settings`` are those there. Raises ``LiveCallRefused``, and ``NoNetwork`` for
-    what no test asked for.
+    ``port`` is None for the default port of ``scheme``. ``scope`` is the scope in force, if there is one, and
+    ``settings`` are those in force. Raises ``LiveCallRefused``, or ``NoNetwork`` for a request that no test made.
     """
     if is_refused(host, port, path, settings, scope):
         what = f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
@@ -44,9 +44,9 @@ def check_unanswered(
 
 
 def is_refused(host: str, port: int | None, path: str, settings: Settings, scope: Scope | None = None) -> bool:
-    """Whether the guard of a test run refuses a request that no scope answers. ``path`` is empty if it is not known.
+    """Say whether the guard of a test run refuses a request that no scope answers.
 
-    ``scope`` is the one in force, which may let hosts through by itself.
+    ``path`` is empty if it is not known, as for a bare socket. ``scope`` is the scope in force, which may allow hosts.
     """
     if settings.guard == "off" or settings.transport == "live" or not runtime.is_under_pytest():
         return False
@@ -58,20 +58,24 @@ def is_refused(host: str, port: int | None, path: str, settings: Settings, scope
 
 
 def refuses_all(settings: Settings) -> bool:
-    """Whether every connection that leaves this machine is refused. What the kernel refuses is explained here."""
+    """Say whether every connection that leaves this machine is refused.
+
+    In a sealed run the kernel refuses them; the guard refuses them first, with an error that explains it.
+    """
     return settings.guard in ("all", "sealed")
 
 
 def fail_if_unasked(what: str, *, is_for_model: bool) -> None:
-    """Raise ``NoNetwork`` for what no test asked for, unless it asks a model: that never goes unnoticed."""
+    """Raise ``NoNetwork`` for a request that no test made. A request to a model is excepted: it must fail visibly."""
     if not is_for_model and askers.is_unasked():
         raise fail_unasked(what)
 
 
 def make_refusal(what: str, message: str | None = None, *, ordinary: bool = False) -> BaseException:
-    """Return the error to raise for what was refused, which the running test remembers.
+    """Return the error to raise for a refused request, and note it, so that the test fails even if code swallows it.
 
-    ``ordinary`` asks for an ordinary exception wherever it is raised.
+    ``what`` names the request. ``message`` is the text of the error, by default ``refusal_message``. ``ordinary`` asks
+    for an ordinary exception, also where an outcome of the test could be raised.
     """
     refusal = LiveCallRefused(refusal_message(what) if message is None else message)
     run = runtime.current_run()
@@ -82,14 +86,14 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
 
 
 def refuse_web_socket(address: str, why: str) -> BaseException:
-    """Return the error to raise for a handshake that nothing can answer, which the running test remembers."""
+    """Return the error to raise for a handshake that nothing can answer, and note it. ``why`` is a sentence."""
     help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
     address = _redact_path(address, runtime.current_settings())
     return make_refusal(address, f"{address} was refused: {why}\n\n{help}")
 
 
 def refusal_message(what: str) -> str:
-    """The text for what was refused: in its first line what, then which test, and what to add."""
+    """Return the message for a refused request: its first line names the request; then come the test and what to do."""
     test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
     if runtime.current_settings().guard == "sealed":
         let_it_go = "This run is sealed. To let anything go, run it without: AQUILA_GUARD=all.\n"
@@ -113,6 +117,6 @@ def format_address(host: str, port: int | None) -> str:
 
 
 def _redact_path(path: str, settings: Settings) -> str:
-    """A path, or an address with one, as messages may show it. It may hold a key."""
+    """Return a path, or an address with one, without secrets: a query may hold a key."""
     redactor = known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
     return redactor.redact_text(path)

@@ -7,7 +7,7 @@ import socket
 from functools import lru_cache
 
 _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
-"""What an IPv6 address begins with that stands for an IPv4 address."""
+"""The beginning of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2)."""
 
 
 @lru_cache(maxsize=1024)
@@ -30,10 +30,12 @@ def normalize_host(host: str) -> str:
 
 
 def _to_ascii(host: str) -> str:
-    """A name as the resolver gets it: IDNA maps wide letters, other dots, and what cannot be seen."""
+    """Return a name as the resolver gets it: IDNA maps full-width letters, other dots and invisible characters."""
     try:
         return host.encode("idna").decode("ascii")
-    except UnicodeError:  # what cannot be resolved; clients that map by newer rules may still know better
+    # Python's codec follows IDNA 2003 and refuses names that clients with newer rules resolve. They are at least mapped
+    # alike, so that two spellings compare equal.
+    except UnicodeError:
         import unicodedata  # noqa: PLC0415 - for such names alone
 
         return re.sub("[\u3002\uff0e\uff61]", ".", unicodedata.normalize("NFKC", host)).casefold()
@@ -67,12 +69,13 @@ def normalize_pattern(pattern: str) -> str:
 
 
 ANY_ADDRESS = ("0.0.0.0", "::", "")
-"""Who listens here can be reached from other machines. Who connects here reaches this one."""
+"""Wildcard addresses. A server that listens on one can be reached from other machines; connecting to one reaches this
+machine."""
 
 
 @lru_cache(maxsize=512)
 def is_loopback(host: str) -> bool:
-    """Say whether who connects to a host reaches this machine, by its name or address. Nothing is resolved."""
+    """Say whether a host is this machine, by its name or address. Nothing is resolved."""
     host = normalize_host(host)
     if host in ("localhost", "::1", *ANY_ADDRESS) or host.endswith(".localhost"):
         return True
@@ -80,4 +83,4 @@ def is_loopback(host: str) -> bool:
 
 
 SPELLINGS_OF_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-"""Under which of these a server of this machine is asked says nothing about which one it is: the port does."""
+"""Names under which all servers of this machine can be reached. Only the port tells one server from another."""

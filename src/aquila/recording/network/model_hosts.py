@@ -1,7 +1,8 @@
-"""Which hosts and paths are for a model: the table of providers, and what an address says by it. Pure.
+"""Which hosts and paths are for a model: the table of providers, and functions that look addresses up in it. Pure.
 
 ``recording.network.guard`` uses it. From which variables clients take the keys of these providers is in
 ``aquila.intercept.provider_keys``.
+The caches hold results of pure functions; a run asks for few hosts and paths, again and again.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ PROVIDERS = (
 )
 """Hosts of model providers. ``*`` stands for any characters."""
 
-# Requests that only a model server answers, whatever its host. The last parts of the path decide: prefixes differ.
-# Compiled when first needed: that takes a millisecond, which a run without any request is spared.
+# Paths that only model servers have, whatever the host. Only the end of the path is matched, because gateways put
+# prefixes before it. A text, which `re` compiles at first use: that takes a millisecond.
 _MODEL_PATH = (
     r"/(?:chat/completions|(?:v1|openai|engines/[^/]+|deployments/[^/]+)/(?:completions|embeddings)"
     r"|v\d+/(?:responses(?:/.*)?|messages(?:/.*)?|models(?:/.*)?|audio/(?:transcriptions|translations|speech)"
@@ -110,7 +111,7 @@ def matches_any(host: str, patterns: Sequence[str]) -> bool:
 
 
 def address_spellings(host: str, port: int | None) -> tuple[str, str]:
-    """The two spellings under which patterns know an address: the host alone, and with its port."""
+    """Return the two spellings of an address that patterns may name: the host alone, and with its port."""
     host = normalize_host(host)
     return host, f"{host}:{port}"
 
@@ -123,7 +124,7 @@ def is_listed(host: str, port: int | None, patterns: Sequence[str]) -> bool:
 
 
 def is_listed_provider(host: str, port: int | None, settings: Settings) -> bool:
-    """Say whether the project lists an address as that of a provider. A server of this machine goes by any name."""
+    """Say whether the setting ``providers`` lists an address, that of this machine under any of its names."""
     listed = settings.providers
     if is_listed(host, port, listed):
         return True
@@ -142,14 +143,14 @@ _ASKING_PATH = r"/v\d+/(?:chat|classify|complete|embed|generate|listen|speak|sum
 """Further paths at which providers answer prompts."""
 
 _NOT_ASKING = r"/(?:responses/.+|models(?:/[^/:]*)?|messages/batches(?:/.*)?|count_tokens)$"
-"""Paths of models that answer no prompt: what is kept, a list, a job."""
+"""Paths of model servers that answer no prompt: stored responses, lists of models, batch jobs, token counts."""
 
 
 @lru_cache(maxsize=512)
 def is_prompt(method: str, path: str) -> bool:
-    """Whether a request has a model answer a prompt, and changes nothing at the provider besides.
+    """Say whether a request asks a model to answer a prompt, and does nothing else at the provider.
 
-    Files, stored answers, batches, fine-tuning and the like are none.
+    That is False for files, stored answers, batches, fine-tuning and the like.
     """
     path = path.partition("?")[0].rstrip("/")
     if method.upper() != "POST" or re.search(_NOT_ASKING, path) is not None:

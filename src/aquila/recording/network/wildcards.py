@@ -1,13 +1,13 @@
-"""Texts with ``*`` for any characters, as tables and settings hold them.
+"""Compares texts with patterns in which ``*`` stands for any characters, as tables and settings have them.
 
-Compared by hand: a table is asked about few different texts, and to compile it takes longer than the first test.
+Not with regular expressions: a run asks about few texts, and compiling a table takes longer than all comparisons.
 """
 
 from __future__ import annotations
 
 
 def fits_pattern(text: str, pattern: str) -> bool:
-    """Say whether a whole text is as a pattern says. ``*`` stands for any characters."""
+    """Say whether a pattern, in which ``*`` stands for any characters, matches a whole text."""
     first, *others = pattern.split("*")
     if not others:
         return text == pattern
@@ -15,7 +15,7 @@ def fits_pattern(text: str, pattern: str) -> bool:
     if not text.startswith(first):
         return False
     at = len(first)
-    for part in middle:  # where each comes first is best: it leaves the most to those behind it
+    for part in middle:  # the first occurrence of each part leaves the most text for the parts behind it
         found = text.find(part, at)
         if found < 0:
             return False

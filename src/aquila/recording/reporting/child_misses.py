@@ -1,7 +1,7 @@
-"""What child processes tell the test that started them, through files: misses, refusals, plays, the cassettes used.
+"""Messages of child processes to the test that started them, through files: misses, refusals, plays, used cassettes.
 
-A child may swallow its miss like any other code, and its parent sees an exit status at most. So it writes down each
-miss, in a folder that the run of the tests has made, and the scope of the test takes it in.
+A child may swallow a miss like any other code, and its parent sees an exit status at most. So the child appends each
+miss to a file, in a folder that the run of the tests has created, and the scope of the test reads it.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ _REFUSED = "refused"
 
 
 class ChildMisses:
-    """The folder of a run, or of the run that started this process. It has a file for each scope that missed.
+    """The folder of messages of a run, or of the run that started this process: a file for each scope and kind.
 
-    Another file goes the other way: it tells the children what is recorded anew.
+    One file goes the other way: by it the parent tells the children what is recorded anew. Owned by the run; the
+    process that created the folder removes it at the end of the run. All ``tell`` methods do nothing without a folder.
     """
 
     def __init__(self) -> None:
         self.folder: str | None = None
-        self._lock = threading.Lock()
-        self._read: dict[str, int] = {}  # How many bytes of each file were taken so far.
+        self._lock = threading.Lock()  # two threads that read one file must not both take the same rows
+        self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
@@ -103,7 +104,7 @@ class ChildMisses:
         with contextlib.suppress(OSError):  # the run of the parent has ended
             file = os.open(os.path.join(self.folder, name), flags, 0o600)
             try:
-                os.write(file, json.dumps(row).encode() + b"\n")  # in one step: children may write at once
+                os.write(file, json.dumps(row).encode() + b"\n")  # one write with O_APPEND: children do not mix lines
             finally:
                 os.close(file)
 
@@ -162,7 +163,7 @@ class ChildMisses:
         path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
         if not os.access(path, os.F_OK):  # as it is almost always, and told faster than by an exception
             return ()
-        # The file stays where it is: a child that has opened it may be about to write.
+        # The file is not removed: a child that has opened it may be about to write. Its last line may be incomplete.
         with self._lock, open(path, "rb") as file:
             begin = file.seek(self._read.get(name, 0))
             rows = file.read()
@@ -194,8 +195,8 @@ def _conversation_of(miss: CassetteMiss) -> dict[str, list[str]]:
 def _miss_of_child(row: Any) -> CassetteMiss:
     """Return the miss of a child, which may say that a conversation is to be recorded anew.
 
-    Only children say that, in a folder which nobody else may write to. No message over a queue does. A child shows keys
-    that the test has set while it ran: it does not know them.
+    Only a child may say that, in a folder to which nobody else may write; a message over a queue may not. The text is
+    redacted here: the test may have set keys of which the child knew nothing.
     """
     known = isinstance(row, list) and bool(row)
     miss = miss_from(outgoing.redact_outgoing_value(row[:-1]) if known else row)
@@ -212,7 +213,7 @@ def _parse_row(row: str) -> Any:
 
 
 def misses_folder(run: Run) -> str | None:
-    """The folder for the misses of the children of ``run``, made now if tests run in it. It ends with the run."""
+    """Return the folder for the misses of the children of ``run``, created now if tests run in it; it ends with it."""
     misses = run.state_of(ChildMisses)
     if misses.folder is None and run.make_outcome is not None and run.process == os.getpid():
         misses.folder = run.hold(_temporary_folder())
@@ -225,5 +226,5 @@ def _temporary_folder() -> Iterator[str]:
     try:
         yield folder
     finally:
-        if process == os.getpid():  # not what a forked child does at its end
+        if process == os.getpid():  # a forked child must not remove the folder of its parent
             shutil.rmtree(folder, ignore_errors=True)

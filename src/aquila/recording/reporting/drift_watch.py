@@ -1,6 +1,7 @@
-"""A run that looks for drift: what no recording answers is noted, and gets the answer to the nearest one.
+"""For a run that looks for drift: notes each request that no recording answers.
 
-So a test reaches its next request. Whatever a recording answers exactly gets that answer, as in any replay.
+Such a request gets the answer of the nearest recording, so that the test reaches its next request. A request that a
+recording answers exactly gets that answer, as in any replay.
 """
 
 from __future__ import annotations
@@ -76,10 +77,13 @@ class DriftedRequest:
 
 
 class DriftLog:
-    """What has drifted in a run, by scope. A child process tells its parent through a file. Any thread may add one."""
+    """The drifted requests of a run, by scope. A child process tells its parent through a file. Any thread may add one.
+
+    The run owns it. ``take`` removes the rows of a scope, so memory does not grow with the run.
+    """
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {}  # by the id of the scope; `setdefault` and `append` are atomic
 
     def note(self, scope: Scope, drifted: DriftedRequest) -> None:
         """Add a request of a scope."""

@@ -1,7 +1,7 @@
-"""What a run asked and what answered, request by request, for its report. Only a run that writes one notes it.
+"""What a run asked and what answered, request by request, for its report. Only a run that writes a report notes it.
 
-A request is noted where it passes: by its route, or by whoever answers a handshake. What was noted in a scope is
-handed on when the scope ends, so that memory does not grow with the run.
+A request is noted by its route, or by the code that answers a handshake. The notes of a scope are handed to the report
+when the scope ends, so that memory does not grow with the run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session import Session
 
 current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchange", default=None)
-"""The request that is being answered in this context."""
+"""The request that is being answered in this context. The route sets it around the answer, and resets it."""
 
 current_job: ContextVar[str] = ContextVar("aquila_watched_job", default="")
-"""The id of the job that runs in this context, for whoever watches."""
+"""The id of the job that runs in this context, empty outside of a job. Set by the execution of a task."""
 
 
 MOST_ELSEWHERE = 16 * 1024 * 1024
@@ -89,10 +89,10 @@ class ExchangeWatch:
     ) -> None:
         self._take_in = take_in
         self.take_job = take_job
-        self._open: list[WatchedExchange] = []
+        self._open: list[WatchedExchange] = []  # what was not handed on yet; `end_scope` and `end_test` remove from it
         self._held: dict[Scope, int] = {}
-        """Bytes that are held of what other processes were answered in a scope."""
-        self._lock = threading.Lock()
+        """Bytes that are held of the answers to other processes, by scope. ``end_scope`` removes an entry."""
+        self._lock = threading.Lock()  # guards both; never held while `take_in` runs, which may take long
 
     def begin(
         self, scope: Scope | None, request: RecordedRequest | None, decision: Decision | None = None

@@ -1,4 +1,4 @@
-"""Says whether a test is surely gone, going by the source of its module, which is read and not imported."""
+"""Says whether a test certainly no longer exists, by the source of its module, which is read and not imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Sources:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._texts: dict[str, str | None] = {}
+        self._texts: dict[str, str | None] = {}  # None for a module that is missing or too large; goes with this object
 
     def is_gone(self, module: str, test: str) -> bool:
         """Whether a module, or a test in it, is surely gone.

@@ -12,7 +12,8 @@ class MissLog(Sequence[CassetteMiss]):
     """Misses, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
-        # With what marks the attempts at one request, or None. Never changed in place: threads read it meanwhile.
+        # Each miss with the mark that all attempts at its request share, or None. A tuple that is replaced and never
+        # changed, so that threads can read it without a lock.
         self._rows: tuple[tuple[CassetteMiss, Hashable], ...] = ()
 
     @overload
@@ -35,11 +36,11 @@ class MissLog(Sequence[CassetteMiss]):
         return len(self._rows)
 
     def remember(self, miss: CassetteMiss, attempt: Hashable = None) -> None:
-        """Add a miss, unless it is another attempt at a request that has missed: then ``attempt`` is equal."""
+        """Add a miss, unless a miss with an equal ``attempt`` was added before: a client has tried again."""
         if attempt is None or all(attempt != known for _, known in self._rows):
             self._rows += ((miss, attempt),)
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
-        """Remove some misses: these very objects, not those that are equal."""
+        """Remove misses by identity: an equal miss of another request stays."""
         forgotten = set(map(id, misses))
         self._rows = tuple(row for row in self._rows if id(row[0]) not in forgotten)

@@ -1,4 +1,4 @@
-"""Which recordings a run has played, and for which requests. Kept in memory for runs that verify, and for no others."""
+"""Which recordings a run has played, and for which requests. Only a run that verifies has this log."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ class PlayLog:
         self._folder = folder
         self._process = os.getpid()
         self._played: dict[tuple[Path, int], PlayedRecording] = {}
-        # Of sessions that are open, by recording, as objects: filters may have changed their numbers.
+        # The first request of each recording that an open session has played, by the ids of both objects: filters may
+        # have changed the numbers of recordings. The session keeps both alive; `add_scope` removes the entries.
         self._requests: dict[tuple[int, int], RecordedRequest] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # any thread may play; also keeps the lines of a child's file apart
 
     def note_request(self, scope: Scope, session: Session, decision: ReplayDecision, request: RecordedRequest) -> None:
         """Remember the first request that a recording answers, as it was sent."""

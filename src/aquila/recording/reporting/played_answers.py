@@ -1,4 +1,4 @@
-"""What answers that were played took when they were recorded: of this process, and of others that tell of theirs."""
+"""The seconds and tokens of played answers, as they were recorded, for this process and for others of the scope."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
 
-_number = itertools.count()  # Of the plays that this process tells of: no two of its rows are equal.
+# Numbers the messages of this process, because equal lines of a file count once (see `ChildMisses`). `next` is atomic.
+_number = itertools.count()
 
 
-# Tuples, as in `reports`: every replay loads them, and a class of `dataclass` takes five times as long to make.
+# NamedTuples, as in `reports`: every replay loads these classes, and creating a dataclass takes five times as long.
 
 
 class PlayedAnswer(NamedTuple):

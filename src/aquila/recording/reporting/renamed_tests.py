@@ -74,13 +74,14 @@ class RenamedTests:
     """The orphans of a run, by cassette folder, and the keys of their recordings."""
 
     def __init__(self) -> None:
-        # Any thread may miss. Held while files are read, so that each is read once.
+        # Any thread may miss. Held while files are read, so that each is read once. The run owns all of this, and
+        # nothing is removed before it ends: sources and cassettes of gone tests do not change meanwhile.
         self._lock = threading.Lock()
         self._orphans: dict[Path, OrphansOfFolder] = {}
-        self._known: set[tuple[Path, MatchRules]] = set()
+        self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
         self._by_key: dict[tuple[MatchRules, str], list[Orphan]] = defaultdict(list)
-        self._count, self._bytes = 0, 0
-        self._commands: set[str] = set()
+        self._count, self._bytes = 0, 0  # of the files that were read, see MOST_READ and MOST_BYTES
+        self._commands: set[str] = set()  # that the summary names
 
     def find(self, root: Path, project: Path, cassette: str, session: Session, key: str) -> list[Orphan]:
         """Return the orphans that hold a recording with ``key``, the one with the most similar name first.

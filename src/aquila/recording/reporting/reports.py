@@ -19,7 +19,7 @@ else:
     lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
 
 
-# Tuples: every replay loads them and makes some, and a class of `dataclass` takes five times as long to make.
+# NamedTuples: every replay loads these classes, and creating a dataclass takes five times as long.
 
 
 class StoredRecordings(NamedTuple):

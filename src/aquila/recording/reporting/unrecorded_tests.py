@@ -1,6 +1,7 @@
-"""Tests that missed in their last run and for which nothing is recorded yet, as pytest's cache remembers them.
+"""Tests that missed in their last run and for which nothing is recorded yet. They are kept in pytest's cache.
 
-Pytest itself forgets a test there as one that failed when it passes: what has passed since is not listed.
+pytest keeps the tests that failed last in the same cache, and removes one that passes. A test that is not among them
+any more is not listed here either.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any, NamedTuple
 from aquila.cassettes.storage.regular_files import read_regular
 
 CACHE_KEY = "aquila/unrecorded"
-"""Under this key of pytest's cache they are kept."""
-_FAILED = "cache/lastfailed"
-_LARGEST = 16 * 1024 * 1024
+"""The key in pytest's cache."""
+_FAILED = "cache/lastfailed"  # a key of pytest's own; read from its file, because commands run without pytest
+_LARGEST = 16 * 1024 * 1024  # bytes of a file of the cache that are read
 MOST_KEPT = 1000
 """Tests that are remembered, the latest."""
 

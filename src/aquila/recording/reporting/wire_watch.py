@@ -1,6 +1,6 @@
 """What a program did on the wire, for a run that judges it: each request that a replay answered, and how it was read.
 
-A run has one only in the processes in which tests run under faults.
+Only the processes in which tests run under faults have a ``WireWatch``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class WireWatch:
         """What answered, in the order of the attempts."""
         self._clock = clock
         self._on_attempt = on_attempt
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # keeps the two lists in the same order
 
     def begin(self, decision: ReplayDecision, attempt: Attempt) -> Attempt:
         """Take down an attempt, which begins now."""

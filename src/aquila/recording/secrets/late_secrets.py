@@ -1,4 +1,4 @@
-"""Recordings that were made before something in them was known to be secret: they are redacted again when stored."""
+"""Redacts recordings again when they are stored: by then, more may be known to be secret than when they were made."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def redact_rows(
     key_of: Callable[[RecordedRequest], str],
     count_stored: Callable[[str], int],
 ) -> list[NewRecording]:
-    """Return the recordings of this process and of ``others`` without what is known here to be secret by now.
+    """Return the recordings of this process (``own``) and of ``others`` without all that is known to be secret now.
 
-    ``known`` is how many secrets ``redactor`` had learned when the first of its ``own`` was made. Requests that become
-    equal to others stand in their order, behind the ``count_stored`` ones of their key.
+    ``known`` is how many secrets ``redactor`` had learned when the first of ``own`` was made. ``key_of`` returns the
+    key of a stored request, and ``count_stored`` how many stored recordings a key has: requests that become equal by
+    redaction get the positions behind those, in their order.
     """
     clean = [redact_again(row, redactor) for row in own] if redactor.count_later() != known else [*own]
     # Another process may not have known, when it recorded, what ``redactor`` has known from its beginning.

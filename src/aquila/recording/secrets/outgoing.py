@@ -1,6 +1,6 @@
-"""Keeps secrets out of what leaves as text: the log, the terminal, the output of commands, the names of tests.
+"""Keeps secrets out of text that leaves the process: the log, the terminal, the output of commands, names of tests.
 
-What goes into cassettes is redacted by the session's redactor. This is for all the rest, and the only place for it.
+What goes into cassettes is redacted by the redactor of the session. Everything else passes through this module.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run_redactor() -> redactor.Redactor:
     try:
         settings = runtime.current_settings()
         return redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
-    except errors.ConfigError:  # what is to be said may be just that
+    except errors.ConfigError:  # a wrong setting; the text to be redacted may be the message about it
         return redactor.Redactor.from_environment(os.environ)
 
 

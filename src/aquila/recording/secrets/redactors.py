@@ -20,17 +20,21 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class RedactorCache:
-    """The secrets and the redactor that were made last. The run owns it; each is made anew when its basis has changed.
+    """The secrets and the redactor that were made last. The run owns it; each is made again when its basis has changed.
 
-    Making a redactor takes longer than a small replay, and almost every session of a run wants the same one.
+    Making a redactor takes longer than a small replay, and almost all sessions of a run need the same one. Threads need
+    no lock: each attribute is replaced as a whole, with the basis from which it was made.
     """
 
     def __init__(self) -> None:
         runtime.current_run().hold(runtime.set_variables().noting())
+        # The environment and the machine's keys, and the secrets in them.
         self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
+        # How many variables shared fixtures had set, and the secrets among them.
         self._shared: tuple[int, dict[str, str]] = 0, {}
-        # From which position of the variables on, up to which, and the secrets among them.
+        # From which position in `set_variables` on, up to which, and the secrets among these variables.
         self._set_by_test: tuple[int, int, dict[str, str]] = 0, 0, {}
+        # What decides about the redactor, and the redactor.
         self._redactor: tuple[tuple[object, ...], Redactor] | None = None
 
     def find_secrets(self) -> Mapping[str, str]:
@@ -84,7 +88,8 @@ class RedactorCache:
 
         It learns the secrets that are set from now on, also those that are gone again when it has something to redact.
         """
-        later = _SecretsSet(runtime.set_variables().count)  # first: what is set meanwhile is not overlooked
+        # Before all else, so that no variable that is set meanwhile is missed.
+        later = _SecretsSet(runtime.set_variables().count)
         secrets = self.find_secrets()
         extra: tuple[Any, ...] = ()
         if has_listeners("aquila_redactors"):

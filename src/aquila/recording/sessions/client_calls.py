@@ -44,11 +44,11 @@ _MOST_CALLS = 64
 class ClientCall:
     """One call of a client, and what is known of its attempts so far.
 
-    ``frame`` is that of the client's function. It is held, because a later call could get the same object otherwise.
-    ``position`` is that of the recording that answered last.
+    ``frame`` is the frame of the client's function. The reference keeps it alive: otherwise a later call could get a
+    frame at the same address. ``position`` is that of the recording that answered last.
     """
 
-    # Written out: generating the class takes as long as loading several modules, and every replay loads this.
+    # Not a dataclass: creating one takes as long as loading several modules, and every replay loads this.
     __slots__ = ("frame", "name", "position", "retry_count")
 
     def __init__(self, name: str, frame: FrameType | None, retry_count: int | None) -> None:
@@ -59,7 +59,10 @@ class ClientCall:
 
 
 class OpenCalls:
-    """The calls that may send their request once more, by the key of the request. Its owner guards it with a lock."""
+    """The calls that may send their request once more, by the key of the request.
+
+    Belongs to a session, whose lock guards it. A call is removed when an answer ends it, and all when the session ends.
+    """
 
     def __init__(self, name: str = "") -> None:
         self._name = name
@@ -119,7 +122,8 @@ def find_calling_frame() -> FrameType | None:
 
     Returns None if the program sends its requests itself.
     """
-    frame: FrameType | None = sys._getframe(1)  # there is no public way to the frames of a caller
+    # A private function of CPython; `inspect.stack` would read source files, which takes milliseconds.
+    frame: FrameType | None = sys._getframe(1)
     found = None
     root = runtime.current_run().layers.root
     while frame is not None:
@@ -131,7 +135,7 @@ def find_calling_frame() -> FrameType | None:
     return found
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)  # every request asks for each frame of its stack, and the files do not change
 def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "runner", "program"]:
     """Whose code a function is. ``root`` is the folder of the project."""
     package = module.partition(".")[0]

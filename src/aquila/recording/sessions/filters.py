@@ -99,8 +99,8 @@ class ComparedRequests:
 
     def __init__(self, is_same: Comparison) -> None:
         self._is_same = is_same
-        self._known: list[tuple[RecordedRequest, str]] = []
-        # Two threads that ask for the same request at once give it the same key.
+        self._known: list[tuple[RecordedRequest, str]] = []  # grows until the session is dropped
+        # Without the lock, two threads that make the same request at once would give it two keys.
         self._lock = threading.Lock()
 
     def identify(self, request: RecordedRequest) -> str:

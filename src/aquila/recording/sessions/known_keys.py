@@ -1,4 +1,4 @@
-"""The keys of recorded requests: where many tests share a cassette, each needs those of all its recordings."""
+"""A memo of the keys of recorded requests: where many tests share a cassette, each needs the keys of all recordings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aquila.plugins import has_listeners
 from aquila.recording import runtime
 
 _MOST_SETS = 6
-"""So many sets of keys are kept: tests that set keys themselves take turns with those that set none."""
+"""How many sets of keys are kept. Tests that set API keys, and so have other secrets, alternate with others."""
 _MOST = 16 * 1024 * 1024
-"""The size of one set."""
+"""The size of one set in bytes."""
 _SIZE = 1024
-"""What a key and a request without a body are taken for."""
+"""An estimate, in bytes, of what a key and a request without its body take."""
 
 _Keys: TypeAlias = ObjectMemo[RecordedRequest, str]
 
@@ -26,8 +26,8 @@ class _KnownKeys:
     """The keys that were computed last, in a set for each thing that decides them. The run owns it. Thread-safe."""
 
     def __init__(self) -> None:
-        # With what decides them, the ones that were asked for last first. Never changed, but replaced as a whole: a
-        # thread that comes between finds the keys that it asks for, whatever another one does.
+        # What decides the keys, and the keys; the set that was used last comes first. The tuple is replaced and never
+        # changed, so that threads can read it without a lock. Two threads at once may lose a set, which costs time.
         self._sets: tuple[tuple[tuple[object, ...], _Keys], ...] = ()
 
     def find_for(self, redactor: Redactor, rules: MatchRules) -> _Keys:
@@ -56,7 +56,7 @@ def remembering(
         key = keys.find(request)
         if key is None:
             key = compute(request)
-            if redactor.count_later() == known:  # else it is none of these
+            if redactor.count_later() == known:  # else the redactor knows more secrets than this set of keys is for
                 keys.add(request, key, request.size + _SIZE)
         return key
 

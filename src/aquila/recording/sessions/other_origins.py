@@ -24,7 +24,7 @@ class OtherOrigins:
     def __init__(self, by_key: Mapping[str, Sequence[int]]) -> None:
         self._by_key = by_key
 
-    @functools.cached_property
+    @functools.cached_property  # most replays find a recording of their own origin, and never compute this
     def _slots_by_content(self) -> Mapping[str, Sequence[Slot]]:
         numbered = sorted(
             (number, (key, at)) for key, numbers in self._by_key.items() for at, number in enumerate(numbers)

@@ -1,4 +1,4 @@
-"""How much of each recorded conversation a program has said."""
+"""How many of the recorded messages of each conversation a program has sent."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ class ConversationPlay:
 
 
 class PlayedConversations:
-    """The plays of one session, and which connection has which recording, for which ``lock`` is held.
+    """The plays of one session, and which connection has which recording.
 
-    Whoever plays a conversation counts what is sent.
+    The session owns this object, and nothing is removed before it ends. Recordings are found by identity, which is safe
+    because the session keeps its cassette alive. Whoever plays a conversation increases ``ConversationPlay.sent``.
     """
 
     def __init__(self) -> None:
         self._plays: dict[int, list[ConversationPlay]] = {}
         self._holders: dict[int, object] = {}
-        """The connections that have a recording, by its identity."""
+        """The connections that have a recording, by the identity of the recording. Guarded by ``lock``."""
         self.lock = threading.RLock()
         """Held by each connection that may still get another recording, whenever something is said there."""
 

@@ -21,10 +21,10 @@ Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]
 class RecordingKeys:
     """The keys of the recordings of one session, whose lock guards this object.
 
-    Most requests of a replay equal a recorded one byte for byte, and finding that out costs little of what their key
-    does. ``compute_key`` gives a recorded request its key. With ``later`` a recording has a provisional one, which
-    stands for all equal requests, until ``compute`` gives it its own: only where unequal requests have different keys.
-    ``rules`` are those by which ``compute_key`` compares, or None if something else decides too.
+    Most requests of a replay equal a recorded one byte for byte, and finding that out is much cheaper than computing
+    their key. ``compute_key`` returns the key of a recorded request. With ``later``, recordings have provisional keys,
+    one for all equal requests, until ``compute`` replaces them; that is allowed only if unequal requests have different
+    keys. ``rules`` are those by which ``compute_key`` compares; None if a plugin or a filter decides, too.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class RecordingKeys:
         self._redactor = redactor
         self._compute_key = compute_key
         self._are_provisional = later
-        self._secret_count = redactor.count_later()
-        self._known: dict[Identity, str] = {}
-        self._numbers: dict[str, list[int]] = defaultdict(list)
-        self._whatever_numbers: dict[str, str] | None = None
+        self._secret_count = redactor.count_later()  # when the keys were computed; see `are_outdated`
+        self._known: dict[Identity, str] = {}  # keys by identity; `compute` replaces both tables
+        self._numbers: dict[str, list[int]] = defaultdict(list)  # numbers of recordings by key
+        self._whatever_numbers: dict[str, str] | None = None  # built by the first request that needs it
         key_of = self._remembering_keys()
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
@@ -145,9 +145,9 @@ class RequestCounts(Protocol):
 
 
 class CountedRequests:
-    """The requests of one session, whose lock guards this object, by their keys.
+    """The number of requests of one session, by key. The lock of the session guards this object.
 
-    ``prefix`` begins the labels under which they are counted together with other processes.
+    ``prefix`` is put before keys, to make the labels under which they are counted together with other processes.
     """
 
     def __init__(self, prefix: str) -> None:

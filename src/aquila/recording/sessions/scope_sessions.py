@@ -32,10 +32,10 @@ class ScopeSessions:
         self._scope = scope
         self.refusal = refusal
         self.closed = False
-        # One thread opens a session while the others of its scope wait, so that all get the same.
+        # Held while a session opens: the other threads of the scope wait, and get the same session.
         self._lock = threading.RLock()
-        self._sessions: dict[tuple[str, str], Session] = {}
-        self._addresses: dict[str, frozenset[str]] = {}
+        self._sessions: dict[tuple[str, str], Session] = {}  # by cassette and mode; kept after the end, for the report
+        self._addresses: dict[str, frozenset[str]] = {}  # see `holds_address`
         self.counts: RequestCounts | None = None
         self.watches_contents = False
         """Whether a request is noted whose content no recording has, although one answers it by the settings."""
@@ -82,7 +82,8 @@ class ScopeSessions:
 
     def _open_session(self, cassette: str, mode: str) -> Session:
         if mode != "replay":
-            self._scope.recording.open_journal()  # first: nothing is asked for that could not be stored
+            # Before anything else: if recordings cannot be stored, no request must be sent, which costs money.
+            self._scope.recording.open_journal()
         session = session_factory.open_session(self._scope, cassette, mode)
         run = self._scope.run
         if self.watches_contents:

@@ -56,8 +56,8 @@ else:
 
 
 _IN_ANOTHER_FILE = -1
-"""The position of a recording that is not in the cassette."""
-_ELSEWHERE = -1  # The place in the order of what another process has played.
+"""The position of a played recording that comes from another file, and so has no slot in the cassette."""
+_ELSEWHERE = -1  # stands in `_play_order` for the order of a play in another process, which is not known
 _UNRECORDED = "unrecorded"
 """The key of stored requests that filters leave out."""
 
@@ -122,8 +122,10 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
+        # Guards the keys, counts, plays, calls and new recordings below. Not held while a miss is explained, while
+        # drift is looked for and while observers run: these may take long, or ask other sessions.
         self._lock = threading.Lock()
-        self._order = itertools.count()
+        self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
         self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
@@ -133,11 +135,13 @@ class Session:
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._counts = CountedRequests(f"{mode}:{name}:")
         self._play_counts: list[int] = [0] * len(cassette.interactions)
-        self._play_order: list[tuple[int, int]] = []
+        self._play_order: list[tuple[int, int]] = []  # order and number of the recording, for each play
         self.conversations = PlayedConversations()
-        self.spoilt: set[int] = set()  # the recordings of which faults were made: asked for, and not played
+        # Recordings (from 0) whose answers were replaced by faults: they were asked for, and count as neither played
+        # nor unplayed.
+        self.spoilt: set[int] = set()
         self._new_recordings: list[NewRecording] = []
-        # The calls that have got no answer yet, or a failure: these may ask again. Guarded by the lock.
+        # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
 
     def decide(self, request: RecordedRequest) -> Decision:
@@ -166,7 +170,7 @@ class Session:
             key = self._identify_request(request)
             self._compute_keys(self.redactor.later_count)
         with self._lock:
-            # Not before: another thread may compute the keys meanwhile.
+            # Looked up again under the lock: another thread may have replaced provisional keys since `find` above.
             key = key or self._keys.find(identity) or ""
             if self.closed:
                 raise SessionClosed(
@@ -194,7 +198,8 @@ class Session:
             if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
-                    # With its own origin it would be the first of that, and answer the first request of the next run.
+                    # Recorded under its own origin, it would be the first recording of that origin, and so answer the
+                    # first such request of the next run, although it answered a later one in this run.
                     url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
                 position = asked if self.records_everything else asked - self._further_count(numbers)

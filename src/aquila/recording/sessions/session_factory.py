@@ -71,7 +71,8 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     rules = match_rules_of(settings)
     stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
     if mode != "replay" or any(is_failure(each.response) for each in stored.interactions):
-        packages_of_project(scope.run.layers.root)  # here, where files may be read, and not in an event loop
+        # For its cache: it reads folders, which must not happen later, when a request is decided in an event loop.
+        packages_of_project(scope.run.layers.root)
     filters = scope.filters
     if finds_drift and filters is not None:
         filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
@@ -195,6 +196,7 @@ def _are_default(rules: MatchRules) -> bool:
     return is_default and not has_listeners("aquila_key")
 
 
+# Pure, and `MatchRules` is frozen. Parsing paths and patterns takes longer than most replays; a run has few settings.
 @functools.lru_cache(maxsize=32)
 def _cached_match_rules(
     match_on: tuple[str, ...], ignore: tuple[str, ...], ignore_query: tuple[str, ...], normalize: tuple[str, ...]

@@ -35,8 +35,8 @@ class AnswersInProgress:
     """Those of one run, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
-        self._open: dict[int, AnswerInProgress] = {}
-        self._lock = threading.Lock()
+        self._open: dict[int, AnswerInProgress] = {}  # by identity: answers need not be hashable
+        self._lock = threading.Lock()  # the thread of the terminal reads while others begin and end answers
 
     def begin(self, answer: AnswerInProgress) -> None:
         """Add an answer."""

@@ -26,9 +26,9 @@ from aquila.recording.storing.large_answer import LargeAnswer
 from aquila.recording.storing.recorder import ScopeRecording
 
 _ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
-"""What an event has that ends a turn of a model. It is looked for at both ends of a text."""
+"""The mark of an event that ends a turn of a model. It is looked for at both ends of a text."""
 
-_NEAR_THE_EDGE = 256
+_NEAR_THE_EDGE = 256  # bytes at each end that are searched: the rest may be megabytes of sound
 
 MOST_BYTES = 1024**3
 """A conversation with more bytes than this is not recorded: one side may never stop, and a disk is finite."""
@@ -48,12 +48,13 @@ class FrameRecorder:
         self._clock = time.monotonic()
         self._response = RecordedResponse(NO_STATUS)
         self._chunks: list[RecordedChunk] = []
-        # Guards what is above, and what is below. Held for moments only.
+        # Guards the fields above and below. Held for moments only, because clients in an event loop add frames.
         self._lock = threading.Lock()
-        # Held while something is written, so that what is stored at the end comes behind the parts.
+        # Held while something is written, so that the whole conversation is stored behind its parts. Taken before
+        # `_lock`, never after it.
         self._writing = threading.RLock()
-        self._is_awaited = False
-        self._parts = 0
+        self._is_awaited = False  # whether a reader waits for the next message, see `reading`
+        self._parts = 0  # parts in the journal so far
         self._written = 0  # how many of the chunks the parts have
         self._size = 0  # bytes of the chunks
         self._total = 0  # bytes of all that passed
@@ -62,8 +63,8 @@ class FrameRecorder:
         self._turn_has_ended = False
         self._provider_has_spoken = False
         """Since the last part that was written."""
-        self._end: tuple[RecordedResponse, bool] | None = None
-        self._stored = False
+        self._end: tuple[RecordedResponse, bool] | None = None  # the response, and `left_open`; the first end counts
+        self._stored = False  # whether the end was written, or the conversation was given up
 
     # What passes.
 

@@ -1,4 +1,4 @@
-"""Bring what journals hold into cassettes: what a scope recorded at its end, and what killed runs have left."""
+"""Merges journals into cassettes: at the end of a scope, and for the runs that were killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes in an answer that is too large for memory: redacted and written to disk while it arrives."""
+"""An answer that is too large for memory: it is redacted and written to disk while it arrives."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class LargeAnswer:
         self._redactor = redactor
         self._times = array("Q", [chunk.at for chunk in chunks])
         self._ends = array("Q")
-        self._failure: OSError | None = None
-        # The reader writes, and a scope that closes ends the recording, each in a thread of its own.
+        self._failure: OSError | None = None  # raised by `finish`: the program gets its answer even if the disk is full
+        # Two threads may come at once: the reader writes, and a scope that closes ends the recording.
         self._lock = threading.Lock()
         self._ended = False
-        self._last = deque(chunks, maxlen=3)
+        self._last = deque(chunks, maxlen=3)  # the end of a stream is looked for in these
         for chunk in chunks:
             redactor.add_chunk(chunk.data)
 

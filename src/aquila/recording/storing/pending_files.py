@@ -1,6 +1,6 @@
-"""The files of recordings that wait beside their cassettes: where they are, and what to type to take them over.
+"""The pending files beside cassettes: where they are, and what to type to accept them.
 
-Apart from what reads them: every run that replays looks whether there are any, and few runs have some.
+A module apart from the one that reads them: every run checks whether there are any, and few runs have some.
 """
 
 from __future__ import annotations

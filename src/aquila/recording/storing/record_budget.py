@@ -49,9 +49,9 @@ class RecordBudget:
         self.path: str | None = None
         self.is_exhausted = False
         """Whether a request of this process was refused."""
-        # Several threads ask at once. The lock of the file is one of processes.
+        # For the threads of this process; the file lock is for other processes. The run owns this object.
         self._lock = threading.Lock()
-        self._alone = Spent(0, 0)
+        self._alone = Spent(0, 0)  # the count where there is no file
 
     def take_request(self, budget: Budget) -> Spent | None:
         """Count a request that is to be sent. Return what is spent if it may not be, else None."""

@@ -57,7 +57,7 @@ class UnfinishedRecording(Protocol):
 
 
 class ScopeRecording:
-    """The recording side of a scope in this process."""
+    """The recordings of a scope in this process: its journal, the answers in progress, and the merge at the end."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -110,7 +110,7 @@ class ScopeRecording:
         ``left_open`` is that of ``NewRecording``.
         """
         recorded_at = _now()
-        # What is written in a file already was redacted on its way.
+        # Chunks in a file were redacted while they were written, so only the rest of the response is redacted here.
         chunks = response.chunks if isinstance(response.chunks, StoredChunks) else None
         if chunks is not None:
             response = replace(response, chunks=())
@@ -187,7 +187,8 @@ class ScopeRecording:
             with self.counting_failures():
                 return self._merge_journals(passed=passed, adds_only=adds_only)
         finally:
-            self._journal.close()  # only now: until it is merged, no other run may take it for abandoned
+            # After the merge: as long as the journal is open and locked, no other run takes it for abandoned.
+            self._journal.close()
             remove_unused_work_folder(self._root)
 
     def discard(self) -> None:
@@ -227,7 +228,7 @@ class ScopeRecording:
             if put_aside and name not in changes:  # only other processes have used the cassette
                 rows[0] = replace(rows[0][0], drop_keys=put_aside), rows[0][1]
             changes[name] += rows
-        # Before it is stored, for the files of large bodies are moved then.
+        # Described before they are stored, because storing moves the files of large bodies.
         made = [row for rows in changes.values() for change, _ in rows for row in change.recorded]
         answers = tuple(describe_recorded(row.interaction) for row in made)
         if adds_only:

@@ -130,7 +130,7 @@ def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[Journal
 def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup, _Rows]:
     """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
     made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
-    # Its settings are not known here. It has kept these, so they stay. What no setting can name stays by itself.
+    # The settings of the killed run are not known here. Fields that it has kept are kept again.
     kept = {name for each in made for message in (each.request, each.response) for name, _ in message.headers}
     return late_secrets.redact_groups(groups, tuple(sorted(filter(can_be_named, kept))))
 

@@ -35,7 +35,8 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
 
 _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aiohttp_conversation", default=None)
-"""The replay that a session connects to in this context. Set for the duration of one handshake."""
+"""The replay to which a session connects in this context: from ``_ws_connect`` to ``BaseConnector.connect``, which gets
+no argument of ours. Set for one handshake, and then restored."""
 
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
 """Kinds of messages, as RFC 6455 numbers them. The others of aiohttp stand for the end of a connection."""

@@ -1,6 +1,7 @@
-"""Replaces what a function does, wherever its name was bound, and puts it back exactly.
+"""Replaces the code of a function, so that the change holds wherever its name was bound, and puts it back exactly.
 
-A module that says ``from library import connect`` keeps the function. So the function stays, and gets other code.
+A module with ``from library import connect`` keeps a reference to the function, which patching the library's attribute
+would not reach. So the function object stays, and its ``__code__`` is replaced.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class FunctionPatch:
         )
         original.__kwdefaults__ = function.__kwdefaults__
         original.__qualname__, original.__module__ = function.__qualname__, function.__module__
+        # The new code runs with the globals of the library's module, so that is where it finds the replacement.
         function.__globals__[self._name] = make(original)
         namespace: dict[str, Any] = {}
         exec(f"def {function.__name__}(*args, **kwargs): return {self._name}(*args, **kwargs)", namespace)

@@ -54,7 +54,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
         core = CORE_LIBRARIES[library]
         stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect(answered))
         connection = importlib.import_module(f"{core}._sync.http11").HTTP11Connection(_origin_of(core, request), stream)
-        # All that the method asks of its transport is what it hands the request to.
+        # `handle_request` uses only the attribute `_pool` of its transport, which a connection can stand in for.
         response = send(SimpleNamespace(_pool=connection), request)
         return _with_stream(response, functools.partial(_ComparedStream, conversation=answered))
     _offer_no_extensions(request)
@@ -83,7 +83,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
         core = CORE_LIBRARIES[library]
-        end = socket.socket(fileno=peer.connect(answered).detach())  # trio takes no subclass
+        end = socket.socket(fileno=peer.connect(answered).detach())  # trio refuses subclasses such as `ClientEnd`
         stream = importlib.import_module(f"{core}._backends.anyio").AnyIOStream(
             await anyio.abc.SocketStream.from_socket(end)
         )

@@ -50,7 +50,7 @@ class ProtocolTap:
         self._has_begun = False
         self.is_left = False
         """Whether it is the program that has left the connection. Otherwise it was lost."""
-        # Attributes of the object: the class is that of all connections.
+        # Set on this object and not on its class, which all connections of the process share. They go with it.
         for name, opcode in (("send_text", TEXT), ("send_binary", BINARY), ("send_continuation", CONTINUATION)):
             setattr(protocol, name, functools.partial(self._send, getattr(protocol, name), opcode))
         protocol.events_received = functools.partial(self._receive, protocol.events_received)
