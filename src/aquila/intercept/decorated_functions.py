@@ -68,6 +68,7 @@ def close(scope: Scope, error: BaseException | None) -> None:
     except Exception as failure:
         if error is None:
             raise
+        # The error of the block says more about what went wrong than that of the cassette.
         error.add_note(f"and its recording could not be kept: {failure}")
 
 

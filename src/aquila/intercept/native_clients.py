@@ -268,6 +268,7 @@ def _asking_channel(kind: Any) -> type:
         @functools.wraps(getattr(kind, name))
         def make_call(channel: Any, *args: Any, **kwargs: Any) -> Any:
             call = getattr(kind, name)(channel, *args, **kwargs)
+            # Like the channel, the callable keeps being an instance of gRPC's class.
             call.aquila_check = channel.aquila_check
             made: Any = type(call)
             call.__class__ = _checked(made, ("__call__", "with_call", "future"))

@@ -293,7 +293,7 @@ def _closed_by_outcome(connecting: Any) -> Iterator[None]:
     try:
         yield
     except Exception:
-        raise
+        raise  # the owner of the socket catches it, and closes the socket
     except BaseException:
         connecting.close()
         raise

@@ -125,6 +125,7 @@ class VcrClients:
             try:
                 self._prepare_stubs(method, uri, is_proxied=client.proxy_info is not None)
             except no_network.NoNetwork as error:
+                # Not imported here: httplib2 is optional, and is loaded already, because its method is being called.
                 raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
             return original(client, uri, method, *args, **kwargs)
 

@@ -111,6 +111,7 @@ def turn_into_stub(connection: http.client.HTTPConnection) -> None:
     real.__dict__.update(connection.__dict__)
     stub: Any = connection
     kind: Any = type(connection)
+    # Python allows this because the new class is a subclass of `kind` that adds no `__slots__`.
     stub.__class__ = _stub_of(kind)
     stub.__dict__.clear()
     stub.__dict__.update(real_connection=real, _sock=None)
@@ -176,7 +177,7 @@ class _AnsweringConnection:
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
         answer, failure = self._answer, self._failure
-        self._answer = self._failure = None
+        self._answer = self._failure = None  # taken: the connection may be used for a further request
         if failure is not None:
             raise failure
         return self._ask() if answer is None else answer

@@ -103,7 +103,7 @@ def outcome_boundary() -> Iterator[None]:
     try:
         yield
     except Exception:
-        raise
+        raise  # before the next clause: an `ExceptionGroup` is a `BaseExceptionGroup`, and has no outcomes in it
     except (UnansweredRequest, BaseExceptionGroup) as error:
         raise _ordinary_form(error).with_traceback(error.__traceback__) from None
     finally:

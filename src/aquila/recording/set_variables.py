@@ -88,7 +88,7 @@ class SetVariables:
         if not self._blocks or name in _LEFT_OUT or is_dummy:
             return
         with _lock:
-            self._rows.pop((name, value), None)
+            self._rows.pop((name, value), None)  # so that it goes to the end: the rows are ordered by their positions
             self._rows[name, value] = self.count
             self.count += 1
             if len(self._rows) > _MOST:

@@ -59,7 +59,7 @@ def fingerprints_of(values: Iterable[str]) -> list[str]:
     return found
 
 
-@lru_cache
+@lru_cache  # one entry for each of `_KINDS`
 def _words(kind: int) -> re.Pattern[bytes]:
     """Return the pattern of words of a kind. Compiled by the first search, because few runs search."""
     return re.compile(rb"[%s]{8,}+" % re.escape(_KINDS[kind]))

@@ -29,6 +29,7 @@ _SECRET_NAME = (
 _NOT_SECRET = "idempotency-key|mcp-session-id|.*-token-count"
 
 
+# Asked for each field of each request and answer. The cache holds names only, so no credential stays in it.
 @lru_cache(maxsize=1024)
 def is_secret_header(name: str) -> bool:
     """Say whether a header field carries credentials by its name (``authorization``, ``x-api-key``, ``set-cookie``)."""

@@ -48,6 +48,7 @@ _DIFFERS_EACH_TIME = re.compile(
 """Fields that differ although the answer is the same: dates, ids of requests, durations, what is left of a limit."""
 
 
+# Both caches hold names only, never values: no secret stays in them. Providers send a few dozen names, again and again.
 @lru_cache(maxsize=1024)
 def is_kept_header(name: str) -> bool:
     """Say whether a field of an answer, with its name in lower case, is kept unless settings add it."""

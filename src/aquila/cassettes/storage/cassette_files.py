@@ -250,7 +250,7 @@ def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], 
         data = codec.dumps(cassette)
     except AquilaError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a codec of a plugin raises: its caller reports only Aquila's own errors
         raise CassetteWriteError(f"{path}: the cassette cannot be written: {reason_of(error)}") from error
     if len(data) > MAX_BYTES and path.suffix.lower() in _LIMITED_SUFFIXES:
         raise CassetteWriteError(
@@ -321,7 +321,7 @@ def find_half_written_files(root: Path) -> Iterator[Path]:
     """Find the temporary files below a folder whose writers were killed. Files that are being written are locked."""
     for path in root.rglob(".*.tmp"):
         if re.fullmatch(_HALF_WRITTEN, path.name):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # its writer has just renamed or removed it
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
                     yield path
 
@@ -362,11 +362,13 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # a new file: the mode is what the umask has left of 0o666
             os.chmod(temporary, path.stat().st_mode & 0o777)
+        # After `fsync`: some file systems may otherwise store the new name before the data, and a loss of power would
+        # leave an empty file.
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException:  # also Ctrl-C, and the time limit of a test
         temporary.unlink(missing_ok=True)
         raise
 

@@ -129,6 +129,7 @@ def _write_copy(copy: str, cassette: Cassette, key: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+        # Without `fsync`: a copy that a loss of power has damaged fails its checksum, and is made again.
         os.replace(name, copy)
     except BaseException:
         os.unlink(name)

@@ -199,7 +199,7 @@ def module_of_folder(folder: str) -> str | None:
     return None if not folder or any(part.startswith("@") for part in parts) else "/".join(parts)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # asked once for each test, with the same module for all tests of a file
 def _folders_of(module: str) -> tuple[str, ...]:
     """Return the folders of a module's cassettes. Those that begin with ``@`` are Aquila's; ``@up`` means ``..``."""
     if not module:

@@ -30,6 +30,7 @@ def read_uses(root: Path) -> set[Use]:
     uses: set[Use] = set()
     with contextlib.suppress(OSError):
         for line in read_regular(root / USES_FILE, most=_LARGEST, follow=True).decode("utf-8", "replace").splitlines():
+            # A line that is damaged, or nested too deeply. Each line stands alone, so the others are still read.
             with contextlib.suppress(ValueError, RecursionError):
                 match json.loads(line):
                     case [str(cassette), str(test)]:

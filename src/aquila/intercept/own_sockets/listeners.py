@@ -173,7 +173,7 @@ class _Listener:
                 socket.socket.shutdown(connection, how)  # not that of TLS, which would go on in clear
 
     def _start(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
-        run = self._context.copy().run
+        run = self._context.copy().run  # a copy for each thread: one context cannot be entered by two at once
         return threading.Thread(target=run, args=(target, *arguments), name="aquila-provider", daemon=True)
 
     def _accept(self) -> None:

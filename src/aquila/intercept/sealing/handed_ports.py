@@ -38,6 +38,8 @@ class PortCarrier:
         run = os.pidfd_open(os.getpid())
         child = os.fork()
         if child == 0:
+            # No exception may leave this block, and `os._exit` runs no `finally`, no `atexit` function and flushes no
+            # buffer: all of them are the parent's, which would otherwise have its work done twice.
             with contextlib.suppress(BaseException):
                 # In a session of its own no Ctrl-C reaches it, and as nobody's child no test's `os.wait` finds it.
                 os.setsid()
@@ -75,7 +77,7 @@ def _leave_everything_but(*needed: int) -> list[int]:
         os.dup2(nothing, stream)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) not in kept:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the descriptor with which `listdir` read the folder is closed by now
                 os.close(int(name))
     return kept
 

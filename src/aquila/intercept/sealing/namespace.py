@@ -73,7 +73,7 @@ def enter_namespace() -> bool:
             _unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
         except OSError as error:
             if os.geteuid() == 0:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # then the error that is told is that of the first attempt
                     _unshare(_CLONE_NEWNET)
                     bring_loopback_up()
                     return False
@@ -117,7 +117,9 @@ class _IdMapper:
         self._own = {"uid": os.geteuid(), "gid": os.getegid()}
         self._process, self._child = os.getpid(), os.fork()
         if self._child == 0:
+            # As in `PortCarrier`: neither an exception nor what the parent does at its exit may run in the child.
             with contextlib.suppress(BaseException):
+                # Otherwise `recv` would wait for ever if the parent closed its end without a word.
                 self._here.close()
                 if there.recv(1):
                     there.send(b" ".join(kind.encode() for kind in self._ids if self._map_all(kind)) or b"none")

@@ -94,6 +94,7 @@ class WebSocketClients:
         """Return what makes a patch of a function. ``find`` loads what makes its replacement, when it is called."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            # Made with the first call, since it loads a module of Aquila. It does no harm if two threads make it twice.
             made = functools.cache(lambda: find()(original))
 
             @functools.wraps(original)

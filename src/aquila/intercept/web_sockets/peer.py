@@ -160,6 +160,8 @@ class _Peer:
             self._turns.leave(self._begin_thread)
 
     def _begin_thread(self) -> None:
+        # Runs in a turn, so two callers of `attend` start one thread. The thread ends with the connection, and closes
+        # the selector. A daemon, because a program may leave its connection open at its exit.
         if self._selector is not None or self._is_gone:
             return
         self._selector = selectors.DefaultSelector()

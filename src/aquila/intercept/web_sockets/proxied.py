@@ -163,7 +163,7 @@ def _is_sent(field: tuple[str, str]) -> bool:
     return name == SUBPROTOCOL or not (name.startswith(_OF_THE_HANDSHAKE) or name in _NOT_SENT)
 
 
-@functools.cache
+@functools.cache  # made on first use, because its base class is in the optional library websockets
 def _connecting_class() -> Any:
     client: Any = import_optional("websockets.asyncio.client", "websockets", purpose="a WebSocket")
 

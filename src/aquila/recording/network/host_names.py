@@ -10,6 +10,7 @@ _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
 """The beginning of an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2)."""
 
 
+# The caches here hold results of pure functions: the guard asks at every connection and every resolved name.
 @lru_cache(maxsize=1024)
 def normalize_host(host: str) -> str:
     """Return the spelling of a host that all its other spellings share.

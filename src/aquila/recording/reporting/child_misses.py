@@ -116,7 +116,7 @@ class ChildMisses:
         if keys:
             with open(path + ".new", "w", encoding="utf-8") as file:
                 json.dump({name: list(each) for name, each in keys.items()}, file)
-            os.replace(path + ".new", path)
+            os.replace(path + ".new", path)  # in one step: a child may read it at any time
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)

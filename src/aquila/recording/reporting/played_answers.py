@@ -66,6 +66,8 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
     """Return what tells the parent process of each answer that is played in its ``scope``, and from which recording."""
     misses = scope.run.state_of(ChildMisses)
 
+    # Found by identity, which is safe because the session never replaces its cassette and keeps it alive. Made with the
+    # first answer that is played, since most child processes play none.
     @functools.cache
     def numbers() -> dict[int, int]:
         return {id(each): number for number, each in enumerate(session.cassette.interactions)}

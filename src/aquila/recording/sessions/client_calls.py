@@ -159,7 +159,7 @@ def packages_of_project(root: Path) -> frozenset[str]:
     """
     names: set[str] = set()
     for folder in (root, root / "src"):
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:  # many projects have no `src`
             for entry in entries:
                 if entry.name.endswith(".py"):
                     names.add(entry.name.removesuffix(".py"))

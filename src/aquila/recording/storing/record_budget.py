@@ -89,4 +89,8 @@ class RecordBudget:
                 counted = [before]
                 yield counted
                 if counted[0] != before:
-                    file.write_text(json.dumps(counted[0]))
+                    # In one step: if this process were killed between emptying the file and writing it, every later
+                    # count of the run would fail. One name is enough, because whoever writes holds the lock.
+                    written = Path(self.path + ".new")
+                    written.write_text(json.dumps(counted[0]))
+                    written.replace(file)

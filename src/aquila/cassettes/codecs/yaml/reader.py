@@ -331,6 +331,7 @@ def _build_headers(tree: dict[str, Tree], path: TreePath) -> Headers:
     return tuple(pairs)
 
 
+# A bounded cache and no table of each reader: tests of one run load many cassettes, with the same fields in them.
 @lru_cache(maxsize=1024)
 def _shared_headers(headers: Headers) -> Headers:
     """Return one object for all equal fields, to save memory: most interactions of a cassette have the same fields."""

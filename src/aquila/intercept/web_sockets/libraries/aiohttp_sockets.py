@@ -88,6 +88,8 @@ def _connector_error(url: str, error: OSError) -> Exception:
         made = aiohttp.ConnectionTimeoutError(*error.args)
         return made
     parts = urlsplit(url)
+    # aiohttp's messages show the first four fields of this key. The further ones are settings of a proxy and of TLS.
+    # Their number differs between versions of aiohttp, and no message shows them.
     key_class = aiohttp.client_reqrep.ConnectionKey
     key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
     is_name = type(error).__name__ == "gaierror"

@@ -51,6 +51,7 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
     if answered is None:
         return send(transport, request)
     if isinstance(answered, ReplayedConversation):
+        # Private modules of httpcore and httpcore2: neither has a public way to make a connection over a socket.
         core = CORE_LIBRARIES[library]
         stream = importlib.import_module(f"{core}._backends.sync").SyncStream(peer.connect(answered))
         connection = importlib.import_module(f"{core}._sync.http11").HTTP11Connection(_origin_of(core, request), stream)
@@ -97,6 +98,7 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
             response = await send(transport, request)
     except BaseException as error:
         _note_failure(answered, error, library)
+        # Where the task was cancelled, anyio would cancel this `await` as well, and the failure would not be stored.
         with anyio.CancelScope(shield=True):
             await write_due_async(answered)
         raise
@@ -206,7 +208,7 @@ class _Wire:
         if self._is_over or not data:
             return
         self._protocol.receive_data(bytes(data))
-        self._protocol.data_to_send()  # what a real one would answer
+        self._protocol.data_to_send()  # dropped: pongs and the like, which the real end sends; they would pile up here
         for event in self._protocol.events_received():
             opcode = int(event.opcode)
             if opcode < _CLOSE:

@@ -121,7 +121,7 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
         store_failure(recorder, error)
         raise
     except BaseException as error:
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception):  # Ctrl-C or a time limit of a test: the client gave up, nothing failed
             recorder.finish_unanswered()
         recorder.write_due()
         raise
