@@ -93,6 +93,7 @@ class UsedCassette:
     def forget_misses(self) -> None:
         """Say that the misses so far were expected: they no longer make the test fail."""
         forgotten = self.misses
+        # `Scope.remember_miss` has told the scopes around, too.
         for scope in self._scope.enclosing():
             scope.misses.forget(forgotten)
 

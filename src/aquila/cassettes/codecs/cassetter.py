@@ -103,6 +103,7 @@ def _build_frame(tree: Tree, path: TreePath) -> Frame | Close:
     data, at = _body_bytes(tree, path), require_number(tree, "offset_ms", path)
     if kind != "close":
         return Frame(data, sent=direction == "send", is_text=kind == "text", at=at)
+    # RFC 6455, 5.5.1: two bytes with the code, then the reason. Both may be missing.
     code = int.from_bytes(data[:2]) if len(data) > 1 else WITHOUT_CODE
     return Close("client" if direction == "send" else "provider", code, data[2:].decode("utf-8", "replace"), at)
 
@@ -182,4 +183,4 @@ def _numbers_as_literals(value: Any) -> Tree:
         return {name: _numbers_as_literals(child) for name, child in value.items()}
     if type(value) is list:
         return [_numbers_as_literals(child) for child in value]
-    return Number(value) if type(value) is int else value
+    return Number(value) if type(value) is int else value  # not `isinstance`, for which True is an integer, too

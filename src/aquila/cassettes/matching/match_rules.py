@@ -111,6 +111,7 @@ def _resolve_match_on(match_on: tuple[str, ...]) -> tuple[str, ...]:
             names.discard(name)
         else:
             names.add(name)
+    # `origin` alone compares nothing either: it does not count for requests for a model (see `PARTS`).
     if names <= {"origin"}:
         raise ConfigError("match_on: nothing is left to compare, so every request would get the same answer.")
     for label in LABELS:

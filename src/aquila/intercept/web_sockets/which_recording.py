@@ -45,6 +45,7 @@ class History:
 
     def __init__(self, replay_of: Callable[[Interaction], ConversationReplay]) -> None:
         self._replay_of = replay_of
+        # None once the connection keeps its recording. Guarded by the session's `PlayedConversations.lock` until then.
         self._said: list[SaidMessage] | None = []
 
     @property
@@ -115,6 +116,7 @@ def find_place(
         if holder is None:
             return fitting, lambda: None
         taken.append((fitting, holder))
+    # Every recording that fits is taken. Does a holder of one fit a recording that is free, or that of the asking one?
     for fitting, holder in taken:
         if not holder.history.is_open:
             continue

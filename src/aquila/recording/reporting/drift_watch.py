@@ -70,6 +70,7 @@ class DriftedRequest:
 
     def as_plain_data(self) -> dict[str, Any]:
         """Return what JSON and another process can hold."""
+        # Through JSON and back, so that a row of this process has lists where it has tuples, like one of a child.
         plain: dict[str, Any] = json.loads(
             json.dumps({**asdict(self), "changes": [one._asdict() for one in self.changes]})
         )

@@ -27,6 +27,7 @@ class PutAside:
         self._keys = keys
         self._rules = rules
         self._redactor = redactor
+        # The conversations that were left out, by key, in the order of the cassette. Filled once, by `take_from`.
         self._conversations: dict[str, list[Interaction]] = {}
 
     def take_from(self, cassette: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
@@ -62,7 +63,7 @@ class PutAside:
             if rival is not None and self._begins_like(row.interaction, rival):
                 rivals[position] = None
                 return replace(row, position=position, renews=True)
-        rivals.append(None)
+        rivals.append(None)  # takes this position, so that the next new recording gets the one behind it
         return replace(row, position=len(rivals) - 1)
 
     def _begins_like(self, interaction: Interaction, rival: Interaction) -> bool:

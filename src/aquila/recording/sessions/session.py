@@ -122,8 +122,7 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
-        # Guards the keys, counts, plays, calls and new recordings below. Not held while a miss is explained, while
-        # drift is looked for and while observers run: these may take long, or ask other sessions.
+        # Guards keys, counts, plays, calls and new recordings. Callbacks run without it: they may ask other sessions.
         self._lock = threading.Lock()
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
@@ -137,8 +136,7 @@ class Session:
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []  # order and number of the recording, for each play
         self.conversations = PlayedConversations()
-        # Recordings (from 0) whose answers were replaced by faults: they were asked for, and count as neither played
-        # nor unplayed.
+        # Recordings (from 0) that faults replaced. They were asked for, and count as neither played nor unplayed.
         self.spoilt: set[int] = set()
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
@@ -198,8 +196,8 @@ class Session:
             if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
-                    # Recorded under its own origin, it would be the first recording of that origin, and so answer the
-                    # first such request of the next run, although it answered a later one in this run.
+                    # Under its own origin it would be the first recording of that origin, and so answer the first such
+                    # request of the next run, although it has answered a later one in this run.
                     url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
                 position = asked if self.records_everything else asked - self._further_count(numbers)

@@ -76,7 +76,7 @@ def _by_slot(
 def mention_pending(explained: Explanation, scope: Scope, session: Session, request: RecordedRequest) -> Explanation:
     """Add to the explanation of a miss what waits beside the cassette, if anything does."""
     root = scope.settings.cassette_root()
-    with suppress(OSError):
+    with suppress(OSError):  # a folder that cannot be read: the explanation of the miss is needed all the same
         files = find_pending_files(root, session.name)
         if files:
             usual = scope.run.layers.resolve().cassette_root()

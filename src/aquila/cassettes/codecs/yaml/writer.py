@@ -35,6 +35,7 @@ def write_interaction(interaction: Interaction) -> str:
     tree["request"] = _request_tree(interaction.request)
     response, recorded = _response_tree(interaction.response, is_conversation=interaction.kind == "websocket")
     if interaction.recorded:
+        # `Number` is written without quotes. Any other text, from a foreign recorder for example, needs them.
         plain = _MOMENT.fullmatch(interaction.recorded)
         recorded = {"at": Number(interaction.recorded) if plain else interaction.recorded} | recorded
     if recorded:
@@ -116,7 +117,7 @@ def _split_headers(headers: Headers) -> tuple[Headers, Headers]:
     names = [name for name, _ in headers]
     while count and differs_each_time(names[count - 1]) and len(names[count - 1]) <= LONG_KEY:
         if names.count(names[count - 1]) > 1:
-            break
+            break  # `recorded` has them as a mapping, which holds each name once
         count -= 1
     return headers[:count], headers[count:]
 
