@@ -45,7 +45,10 @@ def check_status_is_writable(status: int, end: End = "complete") -> None:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One HTTP request. ``url`` is absolute; ``body`` is what was sent, after content decoding.
+    """One HTTP request.
+
+    ``url`` is absolute. ``headers`` are pairs of name and value, with the names in lower case. ``body`` has the bytes
+    that were sent, with content codings such as gzip undone.
 
     Examples:
         >>> from aquila.cassettes import RecordedRequest
@@ -106,15 +109,16 @@ class RecordedChunk:
 
 @dataclass(frozen=True, slots=True)
 class RecordedResponse:
-    """The answer: status, headers, and the body as the chunks in which it came (content decoding already undone).
+    """The answer to a request, with content codings such as gzip undone.
 
-    ``status`` is ``NO_STATUS`` if no answer began, because the connection broke before, or the caller gave up waiting.
-
-    ``started`` is the time from sending the request to the headers, in milliseconds; ``ended`` to the end of the body.
-    ``error`` names, for a broken answer, the kind of failure (for example ``RemoteProtocolError``) and its text;
-    for a silent one the limit of Aquila's own that had run out, if one had.
-    ``attempts`` is given for a failure with which a client gave up: so often had it sent the request in that call.
-    ``chunks`` is a tuple, or what reads the chunks of a large body from its file (see ``body_file``).
+    - ``status``: the HTTP status; ``NO_STATUS`` if no answer began, because the connection broke or the caller gave up.
+    - ``headers``: pairs of name and value, with the names in lower case.
+    - ``chunks``: the pieces in which the body came. A tuple, or an object that reads them from a file (``body_file``).
+    - ``end``: how it ended, see ``End``.
+    - ``error``: for a broken answer the kind of failure (such as ``RemoteProtocolError``) and its text. For a silent
+      one Aquila's own time limit that ran out, or empty.
+    - ``started``, ``ended``: milliseconds from sending the request to the headers, and to the end of the body.
+    - ``attempts``: how often a client had sent the request when it gave up with this failure; 0 for any other answer.
 
     Examples:
         >>> from aquila.cassettes import RecordedChunk, RecordedResponse

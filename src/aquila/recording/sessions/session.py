@@ -55,8 +55,7 @@ else:
     )
 
 
-_IN_ANOTHER_FILE = -1
-"""The position of a played recording that comes from another file, and so has no slot in the cassette."""
+_IN_ANOTHER_FILE = -1  # the position of a played recording of another file, which has no slot in the cassette
 _ELSEWHERE = -1  # stands in `_play_order` for the order of a play in another process, which is not known
 _UNRECORDED = "unrecorded"
 """The key of stored requests that filters leave out."""
@@ -122,8 +121,7 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
-        # Guards keys, counts, plays, calls and new recordings. Callbacks run without it: they may ask other sessions.
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of keys, counts, plays, calls and new recordings; no callback runs under it
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""
@@ -136,8 +134,7 @@ class Session:
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []  # order and number of the recording, for each play
         self.conversations = PlayedConversations()
-        # Recordings (from 0) that faults replaced. They were asked for, and count as neither played nor unplayed.
-        self.spoilt: set[int] = set()
+        self.spoilt: set[int] = set()  # recordings (from 0) that faults replaced: neither played nor unplayed
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
@@ -196,8 +193,7 @@ class Session:
             if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
-                    # Under its own origin it would be the first recording of that origin, and so answer the first such
-                    # request of the next run, although it has answered a later one in this run.
+                    # Under its own origin it would be the first one there, and answer the first one of the next run.
                     url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
                 position = asked if self.records_everything else asked - self._further_count(numbers)
