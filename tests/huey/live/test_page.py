@@ -1,6 +1,7 @@
 """The page of jobs: what it shows, whom it answers, and what it does for whom."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from huey.exceptions import HueyException
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 from aquila.errors import ConfigError, TaskError
 from aquila.huey import MemoryHuey
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
-from aquila.huey.live import app, subscribe
+from aquila.huey.live import app, pausing, subscribe
 from aquila.huey.live.appending import append_batch
 from aquila.huey.live.page import page_events
 from aquila.huey.live.pausing import is_paused
@@ -269,6 +270,26 @@ def test_a_queue_can_be_paused_and_resumed(huey, write):
     assert act(client, "resume", huey).status_code == 303
     huey.publisher.store.pausing._looked = float("-inf")
     assert huey.dequeue().id == result.id
+
+
+def test_workers_notice_within_two_seconds_that_a_queue_is_paused_and_resumed(huey, write, monkeypatch):
+    result, now = write("eagles"), [1000.0]
+    monkeypatch.setattr(pausing, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert not huey.publisher.is_paused()
+    pausing.pause_queue(huey)
+    now[0] += 1.9
+    assert huey.dequeue() is None
+    pausing.resume_queue(huey)
+    now[0] += 1.9
+    assert huey.dequeue().id == result.id
+
+
+def test_words_are_searched_in_the_beginning_of_arguments_and_not_in_answers(huey, write):
+    results = [write("eagles"), write("x" * 200 + " owl"), write("x" * 300 + " heron")]
+    run(huey, *results)
+    client = client_of(huey)
+    found = {word: client.get(f"/?q={word}").text.count('id="job-') for word in ("eagles", "owl", "heron", "about")}
+    assert found == {"eagles": 1, "owl": 1, "heron": 0, "about": 0}
 
 
 @pytest.mark.parametrize("change", [{"form": ""}, {"form": "x" * 43}, {"form": None}])
