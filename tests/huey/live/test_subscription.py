@@ -1,6 +1,7 @@
 """What happens to a job can be followed from anywhere: nothing is lost and nothing comes twice, whatever breaks."""
 
 import asyncio
+import contextlib
 import importlib
 import itertools
 import os
@@ -14,8 +15,8 @@ import pytest
 
 import aquila
 from aquila.errors import ConfigError
-from aquila.huey import RedisHuey
-from aquila.huey.live import JobEvent, publish_jobs, subscribe, subscribe_async
+from aquila.huey import MemoryHuey, RedisHuey
+from aquila.huey.live import JobEvent, publish_jobs, subscribe, subscribe_async, waking
 from aquila.huey.live.events import decode_batch, encode_batch, events_table
 from aquila.huey.live.waking import LOOK_SELDOM, wake_subscribers, wake_ups_of
 from aquila.huey.state import state_of
@@ -102,6 +103,34 @@ def test_a_wake_up_tells_who_waits_for_a_job(published, kind):
         assert told["b"].wait(60)
     settle(huey)
     assert wake_ups._thread is None
+
+
+def test_who_begins_to_wait_while_the_listener_closes_gets_one_thread(monkeypatch):
+    listeners, listening, closing, may_close = [], *(threading.Event() for _ in range(3))
+
+    @contextlib.contextmanager
+    def listen(storage):
+        listeners.append(threading.current_thread())
+        listening.set()
+        yield lambda seconds: None
+        if len(listeners) == 1:
+            closing.set()
+            may_close.wait(60)
+
+    monkeypatch.setattr(waking, "look_every", lambda huey: LOOK_SELDOM)
+    monkeypatch.setattr(waking, "_listener_of", listen)
+    wake_ups = waking.WakeUps(MemoryHuey("app"))
+    with wake_ups.calling(closing.is_set):
+        assert listening.wait(60)
+    assert closing.wait(60)
+    listening.clear()
+    with wake_ups.calling(closing.is_set):
+        assert listening.wait(60)
+        may_close.set()
+        listeners[0].join(10)
+        assert not listeners[0].is_alive()
+    assert len(listeners) == 2
+    listeners[1].join()
 
 
 def test_a_job_of_which_nothing_comes_times_out(published):

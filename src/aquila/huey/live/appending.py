@@ -1,4 +1,4 @@
-"""Add a batch to the events of a job, after whatever others have added."""
+"""Adds a batch to the events of a job, after the batches that other processes have added."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from aquila.huey.state import EntryChange, SharedState
 
 
 def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) -> int:
-    """Store a batch under the next free number, and return that number. A batch that is there already stays one.
+    """Store a batch under the next free number, and return the number. Storing the same batch again changes nothing.
 
-    ``number`` is the one that is probably free; 0 where nobody knows.
+    ``job`` is the id of the job. ``number`` is the one that is probably free, or 0 if that is not known. Raises what
+    the storage raises.
     """
     table = events_table(job)
     while True:
@@ -17,12 +18,13 @@ def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) ->
             newest = state.entries(table, limit=1, newest_first=True)
             number = int(newest[0].order) + 1 if newest else 1
         key = batch_key(number)
-        # It may have been stored before, and the connection have broken before the storage could say so.
+        # The second condition: it was stored by an earlier call, whose connection broke before the answer came. Stored
+        # once more, its events would be there twice.
         if state.add(table, key, batch, order=number) or state.get(table, key) == batch:
             return number
         number = 0
 
 
 def change_for(job: str, batch: bytes, number: int) -> EntryChange:
-    """Return what stores a batch under a number that is probably free."""
+    """Return the change that stores a batch under a number that is probably free; see ``SharedState.change_many``."""
     return EntryChange(events_table(job), batch_key(number), None, batch, number)

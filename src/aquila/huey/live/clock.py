@@ -1,4 +1,4 @@
-"""The time by the clock of the storage, without asking it each time: hosts need not agree on theirs."""
+"""The time by the clock of the storage, without asking the storage each time. The clocks of hosts may differ."""
 
 from __future__ import annotations
 
@@ -6,28 +6,36 @@ import time
 from collections.abc import Callable
 
 _AGREED_FOR = 60.0
-"""For so many seconds a difference between clocks is taken for granted."""
+"""Seconds for which a measured difference between the two clocks is used."""
 
 
 class SharedClock:
-    """``ask`` returns the time of the storage, in seconds since the epoch."""
+    """The clock of a storage. ``ask`` returns its time, in seconds since the epoch.
+
+    Any thread may use it. No lock is needed: two threads that measure at once only measure twice.
+    """
 
     def __init__(self, ask: Callable[[], float]) -> None:
         self._ask = ask
-        self._offset: float | None = None
-        self._until = float("-inf")
+        self._offset: float | None = None  # Seconds by which the storage is ahead of the monotonic clock.
+        self._until = float("-inf")  # Until when that is used, by the monotonic clock.
 
     def now(self) -> float:
-        """Return the time of the storage; where it does not answer, as it was last known, or of this host."""
+        """Return the time of the storage, in seconds since the epoch. Never raises.
+
+        Where the storage does not answer, the last known difference is used, and before the first answer the clock of
+        this host.
+        """
         here, offset = time.monotonic(), self._offset
         if offset is None or here >= self._until:
             if offset is not None:
-                self._until = here + _AGREED_FOR  # Meanwhile others go on with what is known. At first all ask.
+                # Set before asking, so that other threads go on with the known difference. At first all of them ask.
+                self._until = here + _AGREED_FOR
             try:
                 offset = self._ask() - time.monotonic()
                 self._until = here + _AGREED_FOR
-            except Exception:  # noqa: BLE001 -- the storage is away: whoever writes next will notice
+            except Exception:  # noqa: BLE001 -- the storage is away, which whoever writes to it next reports
                 offset = time.time() - here if offset is None else offset
-                self._until = here + 1
+                self._until = here + 1  # Second: the storage is asked again soon.
             self._offset = offset
         return time.monotonic() + offset

@@ -1,7 +1,8 @@
-"""What happens to a job, as numbered events, and how a batch of them is stored.
+"""The numbered events of a job, and how a batch of them is stored.
 
-A batch is one entry of the table ``events_table(job)``: the entry's number is its order, and an event's number says
-which batch it is in and where. So numbers grow, and none is given twice, whoever writes.
+A batch is one entry of the table ``events_table(job)``, and the order of the entry is the number of the batch. The
+number of an event is made of the number of its batch and its place in it. So numbers grow, and none is given twice,
+whichever process writes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_IN_BATCH = 256
-"""How many events a batch may have. The number of an event is that of its batch times this, plus its place."""
+"""The most events of a batch. The number of an event is the number of its batch times this, plus its place."""
 
 QUEUED, STARTED, TEXT, REASONING = "queued", "started", "text", "reasoning"
 CALL, TOOL_CALL, TOOL_RESULT, REQUEST_RETRY, USAGE = "call", "tool_call", "tool_result", "request_retry", "usage"
@@ -29,14 +30,14 @@ ENDS = frozenset({DONE, FAILED, CANCELED, EXPIRED})
 """The events after which nothing happens to a job any more, unless somebody enqueues it again."""
 
 FIRST = 1
-"""The number of the event ``queued``. It is not stored: the summary of the job says it."""
+"""The number of the event ``queued``. It is not stored as an event, but read from the summary of the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
     """One thing that happened to a job.
 
-    - ``number``: grows with each event of a job, across retries, workers and restarts; not by one.
+    - ``number``: grows with each event of a job, across retries, workers and restarts, but not by one.
     - ``kind``: ``queued``, ``started``, ``call``, ``text``, ``reasoning``, ``tool_call``, ``tool_result``,
       ``request_retry``, ``usage``, ``retry``, ``interrupted``, ``done``, ``failed``, ``canceled`` or ``expired``.
     - ``at``: when, in seconds since the epoch, by the clock of the storage.
@@ -68,29 +69,34 @@ class JobEvent:
 
     @property
     def is_end(self) -> bool:
-        """Whether the job has ended with it."""
+        """Whether the job has ended with this event."""
         return self.kind in ENDS
 
 
 def events_table(job: str) -> str:
-    """Return the name of the table that has the events of a job."""
+    """Return the name of the table with the events of the job that has this id."""
     return f"live.events.{job}"
 
 
 def batch_key(number: int) -> str:
     """Return the key of a batch."""
+    # With leading zeros, so that keys in the order of texts are in the order of their numbers.
     return f"{number:09d}"
 
 
 def encode_batch(writer: str, run: str, events: list[tuple[str, float, dict[str, Any]]]) -> bytes:
-    """Return a batch as it is stored. ``writer`` makes it differ from any other, so that its writer knows it again."""
+    """Return a batch as it is stored.
+
+    ``writer`` is unique for each execution, so that a process recognises the batches that it has stored. ``run`` is the
+    key of the execution, and each event is a tuple of its kind, time and data.
+    """
     return json.dumps([writer, run, events], ensure_ascii=False, separators=(",", ":"), default=str).encode(
         "utf-8", "replace"
     )
 
 
 def decode_batch(number: int, value: bytes) -> list[JobEvent]:
-    """Return the events of a stored batch. What is malformed, and may be anybody's, gives none."""
+    """Return the events of a stored batch. A malformed value, which anybody may have written, gives none."""
     try:
         _, run, events = json.loads(value, parse_constant=_refuse_constant)
         return [

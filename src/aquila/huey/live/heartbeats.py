@@ -1,6 +1,7 @@
-"""How a process that executes jobs says that it lives.
+"""The heartbeats of a process that executes jobs, for the page of jobs.
 
-With ``keep_running`` its workers show a heartbeat already, by which others take over their jobs. That one says it then.
+With ``keep_running`` there is a heartbeat already, by which other consumers take over lost tasks. Then that one also
+has the fields for the page, and this module sends none.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
     from aquila.huey.live.publisher import JobPublisher
 
 WORKERS_TABLE = "live.workers"
-"""By worker: what it says of itself, ordered by when it last said it."""
+"""The table of heartbeats: by the id of the process, in the order of its last one."""
 
 _MOST_RUNNING = 100
-"""How many of the jobs that it executes a process names."""
+"""How many of the jobs that a process executes are named in a heartbeat."""
 
 
 class Heartbeats:
-    """What this process says of itself, and where. ``every`` is how often, in seconds.
+    """Sends the heartbeats of this process to the storages in which it has workers.
 
-    ``worker`` is its id, new for each process. ``workers`` has for each worker in it the place of its queue; it changes
-    under the lock of the publisher. ``unless_away`` makes a context that does without a storage that fails.
+    - ``publisher``: the publisher of the Huey. Its lock guards ``workers`` and ``has_left``.
+    - ``every``: seconds between two heartbeats.
+    - ``unless_away``: returns a context manager in which a storage may fail.
+
+    ``worker`` is the id of this process, and ``workers`` has the storage of each worker thread or greenlet in it. The
+    ``RecordStore`` owns this object, and replaces it in a fork.
     """
 
     def __init__(
@@ -44,11 +49,12 @@ class Heartbeats:
         self._pid = os.getpid()
         self._began = time.time()
         self._due: dict[StoragePlace, float] = {}
+        """When the next heartbeat of a storage is due, by the monotonic clock. Removed where one takes leave."""
         self._reported: dict[StoragePlace, int] = {}
-        """How many workers the heartbeat of ``keep_running`` has reported."""
+        """How many workers the heartbeat of ``keep_running`` has reported. Removed with the last worker."""
         self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
         self.workers: list[StoragePlace] = []
-        self.has_left = False
+        self.has_left = False  # True from `RecordStore.leave` to the next worker: nothing is sent then.
 
     def add_worker(self, place: StoragePlace) -> None:
         """Count a worker that begins."""
@@ -63,17 +69,21 @@ class Heartbeats:
             self._reported.pop(place, None)
 
     def next_due(self) -> float:
-        """Return when to call ``beat`` again, by ``time.monotonic``."""
+        """Return when to call ``beat`` again, by the clock of ``time.monotonic``."""
         return min(self._due.values(), default=time.monotonic() + self._every)
 
     def describe_consumer(self, place: StoragePlace) -> dict[str, Any]:
-        """Return what the heartbeat of ``keep_running`` at a place says of this process: nothing without a worker."""
+        """Return the fields that the heartbeat of ``keep_running`` at a storage has of this process.
+
+        There are none where the process has no worker.
+        """
         if self.has_left or place not in self.workers:
             return {}
         return {"worker": self.worker, **self._describe(place, self.workers.count(place), self._find_running())}
 
     def beat(self) -> None:
-        """Say that this process lives, wherever it has workers or executes a job, and it is time."""
+        """Send the heartbeats that are due, to each storage where this process has workers or executes a job."""
+        # The lock is held only while the state is copied: a storage that hangs must not stop the workers.
         with self._publisher.lock:
             if self.has_left:
                 return
@@ -95,11 +105,11 @@ class Heartbeats:
                 }
                 with self._unless_away():
                     state = state_of(place)
-                    # Asked each time: somebody may have set the clock of the storage.
+                    # The storage is asked each time, because somebody may have set its clock.
                     state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
 
     def _is_reported_otherwise(self, place: StoragePlace, workers: int) -> bool:
-        """Whether the heartbeat of ``keep_running`` says that these workers live. Has it say so when one has begun."""
+        """Whether the heartbeat of ``keep_running`` reports these workers. Sends one if their number has changed."""
         life = self._publisher.huey.find_life_at(place.storage)
         if life is None:
             return False
@@ -108,12 +118,13 @@ class Heartbeats:
         if self._reported.get(place) != workers:
             with self._unless_away():
                 life.beat()
-                life.ensure_beating()  # Nothing else begins it on a queue that is paused.
+                # Its thread starts with the first task that is taken. On a paused queue none is.
+                life.ensure_beating()
                 self._reported[place] = workers
         return True
 
     def take_leave(self) -> None:
-        """Say nowhere any more that this process lives."""
+        """Remove the heartbeats of this process from all storages."""
         for place in list(self._due):
             self._take_leave_of(place)
 

@@ -1,8 +1,8 @@
-"""Every job of a queue, for the overview: counted, filtered, searched and paged in the memory of one process.
+"""All jobs of a queue, for the overview: counted, filtered, searched and paged in the memory of one process.
 
-The summaries are in the storage. Here is, of each, what a filter or a search looks at: about half a kilobyte. What has
-changed since the last look is read before each look; a process that begins reads the newest first, so that the first
-page is there at once.
+The summaries are in the storage. This index has, of each job, what filters and searches look at: about half a kilobyte.
+The changes since the last look are read before each look. A process that begins reads the newest jobs first, so that
+the first page is there at once.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.workers import WorkerRow, read_workers
 from aquila.huey.state import Entry, SharedState, state_of
 
-_AT_ONCE = 1_000
-_LOOK_EVERY = 0.25
-_COUNT_EVERY = 5.0
-_MOST_FOUND = 16
+_AT_ONCE = 1_000  # Summaries in one request to the storage.
+_LOOK_EVERY = 0.25  # Seconds. Several pages that look within this time share one look.
+_COUNT_EVERY = 5.0  # Seconds between two counts of the jobs in the storage, which find the deleted ones.
+_MOST_FOUND = 16  # Queries whose result is cached.
 _CREATED = operator.attrgetter("created")
 _OVERLAP = 1.0
-"""Changes of the last second, by the times that their writers gave them, are read again: writers may be late."""
+"""Seconds whose changes are read again: a writer takes the time first and stores later, so a change may appear late."""
 
 
 @dataclass(slots=True)
 class JobRow:
-    """What is kept of a job. ``text`` is what a search looks at: id, name, arguments, error, model, worker."""
+    """A job in the index. ``text`` is what searches look at: id, name, arguments, error, model and worker.
+
+    ``order`` is when it last changed, and ``created`` and ``ended`` are in seconds since the epoch; 0 for not yet.
+    """
 
     id: str
     order: float
@@ -47,7 +50,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs to show. ``words`` must all be in what a search looks at; upper and lower case are the same."""
+    """Which jobs to show: those of a state and a task name, with all ``words`` in their text. Empty is no condition."""
 
     state: str = ""
     name: str = ""
@@ -55,12 +58,13 @@ class JobQuery:
 
     @classmethod
     def read(cls, state: str, name: str, search: str) -> JobQuery:
-        """Make a query of what somebody typed."""
+        """Return the query for a state, a task name and the words that somebody has typed. Case does not matter."""
         return cls(state, name, tuple(search.lower().split()[:10]))
 
     def choose(self, rows: list[JobRow]) -> list[JobRow]:
-        """Return the jobs to be shown, in the order in which they come."""
-        # One pass for each condition: a hundred thousand jobs take milliseconds so, and far more with a function each.
+        """Return the rows that fit, in the order in which they are given."""
+        # A pass for each condition takes milliseconds for a hundred thousand jobs. One pass that calls a function for
+        # each row takes far longer.
         if self.state:
             rows = [row for row in rows if row.state == self.state]
         if self.name:
@@ -71,26 +75,30 @@ class JobQuery:
 
 
 class JobIndex:
-    """The jobs of one Huey. Its methods may be called by any thread; each takes milliseconds.
+    """The jobs of one Huey. Any thread may call its methods; each takes milliseconds.
 
-    Owns all rows, under one lock. ``states`` and ``names`` count the jobs.
+    The index owns all rows, under one lock. It lives for as long as the page that made it, and only forgets jobs that
+    are gone from the storage. ``states`` and ``names`` count the jobs.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
         self._lock = threading.RLock()
-        self._names: dict[str, str] = {}
-        self._reading: threading.Thread | None = None
+        self._names: dict[str, str] = {}  # One text object for each name, so that rows with the same name share it.
+        self._reading: threading.Thread | None = None  # The thread that reads older jobs; None while there is none.
         self._rows: dict[str, JobRow] = {}
         self._in_order: list[JobRow] = []  # By the time at which they were queued, the oldest first.
+        # The rows that a query has found, and in which version of the index. An older version is found anew.
         self._found: dict[JobQuery, tuple[int, list[JobRow]]] = {}
+        # The rows whose summary says "running", by id: their state also depends on whether their worker lives.
         self._running: dict[str, JobRow] = {}
+        # The range of changes that was read, by the order of the summaries.
         self._newest = -math.inf
         self._oldest = math.inf
-        self._looked = self._counted = -math.inf
-        self.is_complete = False
-        self.total = 0
-        self.version = 0
+        self._looked = self._counted = -math.inf  # By the monotonic clock.
+        self.is_complete = False  # Whether all older jobs were read.
+        self.total = 0  # The jobs in the storage, at the last count.
+        self.version = 0  # Grows with each change of a row.
         self.states: Counter[str] = Counter()
         self.names: Counter[str] = Counter()
         self.rates = JobRates()
@@ -98,12 +106,13 @@ class JobIndex:
 
     @property
     def _state(self) -> SharedState:
+        # Not kept, because a test may replace the storage of the Huey.
         return state_of(self._huey)
 
     def refresh(self) -> None:
-        """Read what has changed, unless that was done a moment ago. Raises what the storage raises.
+        """Read the changes, unless that was done a moment ago. Raises what the storage raises.
 
-        The first time the newest are read. A thread then reads those that are older.
+        The first call reads the newest jobs, and starts a thread that reads the older ones.
         """
         with self._lock:
             if time.monotonic() - self._looked < _LOOK_EVERY:
@@ -118,7 +127,7 @@ class JobIndex:
             self._looked = time.monotonic()
 
     def find(self, query: JobQuery, *, offset: int, limit: int) -> tuple[list[str], int]:
-        """Return the ids of a page of jobs, the newest first, and how many there are in all."""
+        """Return the ids of a page of the jobs that fit a query, the newest first, and how many fit in all."""
         with self._lock:
             version, found = self._found.get(query, (-1, []))
             if version != self.version:
@@ -130,12 +139,15 @@ class JobIndex:
             return [row.id for row in reversed(found[max(0, end - limit) : max(0, end)])], len(found)
 
     def load(self, jobs: Iterable[str]) -> list[JobSummary]:
-        """Return the summaries of jobs. One that was forgotten meanwhile is left out."""
+        """Return the summaries of jobs, by their ids. A job that was deleted meanwhile is left out.
+
+        Raises what the storage raises.
+        """
         found = ((job, decode_summary(job, self._state.get(JOBS_TABLE, job))) for job in jobs)
         return [summary for _, summary in found if summary is not None]
 
     def state_of_job(self, summary: JobSummary) -> str:
-        """Return what a job is doing. One whose worker is gone is interrupted, whatever its summary says."""
+        """Return the state of a job. A running job whose worker is gone is ``interrupted``."""
         state = summary.state
         alive = {worker.key for worker in self.workers if worker.is_alive}
         if state == "running" and summary.last is not None and summary.last.worker not in alive:
@@ -143,7 +155,7 @@ class JobIndex:
         return state
 
     def forget(self, job: str) -> None:
-        """Forget a job that was deleted."""
+        """Remove a job that was deleted from the index."""
         with self._lock:
             self._remove(job)
 
@@ -163,26 +175,27 @@ class JobIndex:
 
     def _read_older(self) -> None:
         def read(offset: int, bound: float) -> list[Entry]:
-            below = math.nextafter(bound, math.inf)
+            below = math.nextafter(bound, math.inf)  # `below` is exclusive, and the bound itself must be read, too.
             return self._state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, newest_first=True, below=below)
 
         try:
             self._walk(read, self._oldest)
             self.is_complete = True
-        except Exception:  # noqa: BLE001 -- each storage has errors of its own; the next look begins again from here
+        except Exception:  # noqa: BLE001 -- each storage has errors of its own; the next look goes on from `_oldest`
             pass
         finally:
             self._reading = None
 
     def _walk(self, read: Callable[[int, float], list[Entry]], bound: float) -> None:
-        """Take in entries from a bound on, page by page. Others may look in between."""
+        """Take in entries from a bound on, page by page. The lock is free in between, so that others can look."""
         offset = 0
         while True:
             page = read(offset, bound)
             with self._lock:
                 self._put_all(page)
                 if page:
-                    # Many may have the same time: then the page after them is counted from it.
+                    # The next page begins at the last time of this one. If a whole page has one and the same time, the
+                    # bound would not move, so the offset does.
                     is_stuck = page[-1].order == bound
                     offset, bound = (offset + len(page) if is_stuck else 0), page[-1].order
                     self._newest, self._oldest = max(self._newest, bound), min(self._oldest, bound)
@@ -190,7 +203,9 @@ class JobIndex:
                 return
 
     def _put_all(self, page: list[Entry]) -> None:
-        """Take in entries that come together. Those that are all older than what is there take their place at once."""
+        """Take in a page of entries."""
+        # Older jobs than all that are known, as `_read_older` finds them, are put in front in one step. Inserting each
+        # of them would move the whole list each time.
         made = [row for entry in page if (row := self._make_row(entry)) is not None]
         made.sort(key=_CREATED)
         if self._in_order and made and made[-1].created > self._in_order[0].created:
@@ -200,7 +215,7 @@ class JobIndex:
             self._in_order[:0] = made
 
     def _make_row(self, entry: Entry) -> JobRow | None:
-        """Make the row of a summary, and count it; None where it is known. Its place is left to the caller."""
+        """Make the row of a summary, and count it; None where it is known. The caller puts it into ``_in_order``."""
         known = self._rows.get(entry.key)
         if known is not None and known.order == entry.order:
             return None
@@ -235,7 +250,7 @@ class JobIndex:
         if row is None:
             return
         at = bisect_left(self._in_order, row.created, key=_CREATED)
-        while self._in_order[at] is not row:  # others may have been queued at the same time
+        while self._in_order[at] is not row:  # Other jobs may have been queued at the same time.
             at += 1
         del self._in_order[at]
         self.states[row.state] -= 1
@@ -255,7 +270,9 @@ class JobIndex:
                 self.version += 1
 
     def _forget_what_is_gone(self) -> None:
-        """Forget jobs that others have deleted, or that were the oldest of too many."""
+        """Forget the jobs that were deleted from the storage: the oldest of too many, or single ones by somebody."""
+        # First those before the oldest in the storage, which costs one request. Only if there are still too many, each
+        # row is looked up.
         if time.monotonic() - self._counted < _COUNT_EVERY:
             return
         self._counted = time.monotonic()

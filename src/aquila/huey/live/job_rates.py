@@ -1,4 +1,4 @@
-"""How many jobs end, over time."""
+"""Counts how many jobs end, over time."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ _PER_MINUTE = 60 // _SECONDS
 
 
 class JobRates:
-    """Counts ends in stretches of ten seconds."""
+    """Counts the jobs that end in each ten seconds, by state. ``JobIndex`` owns it, and holds its lock."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[int, int]] = {"done": {}, "failed": {}}
 
     def count(self, state: str, ended: float, number: int) -> None:
-        """Add a number to those that ended in a state at a time."""
+        """Add ``number`` to the jobs that ended as ``done`` or ``failed`` at ``ended``, in seconds since the epoch."""
         counts = self._counts.get(state)
         if counts is not None and ended:
             at = math.floor(ended / _SECONDS)
             counts[at] = counts.get(at, 0) + number
 
     def per_minute(self, state: str, now: float) -> int:
-        """Return how many ended in a state in the last minute."""
+        """Return how many jobs ended in a state in the minute before ``now``, in seconds since the epoch."""
         last = math.floor(now / _SECONDS)
         return sum(self._counts[state].get(at, 0) for at in range(last - _PER_MINUTE + 1, last + 1))
 
     def by_minute(self, state: str, now: float, minutes: int) -> list[int]:
-        """Return how many ended in a state in each of the last minutes, the oldest first."""
+        """Return how many jobs ended in a state in each of the last minutes before ``now``, the oldest first."""
         counts, last = self._counts[state], math.floor(now / 60)
         return [
             sum(counts.get(minute * _PER_MINUTE + part, 0) for part in range(_PER_MINUTE))

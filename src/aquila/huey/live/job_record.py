@@ -1,4 +1,4 @@
-"""What a process has to say of one execution of a job, until it is stored."""
+"""The events and the summary of one execution of a job, in memory until they are stored."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from aquila.huey.live.redacting import redact_text
 from aquila.huey.live.summaries import JobRun, JobSummary
 
 MOST_TEXT = 1_000_000
-"""How many characters of an execution are published. Of those that follow only their number is."""
+"""How many characters of an execution are published. The rest is only counted."""
 
 _MOST_EVENTS = 5_000
-_TAIL = 160
+_TAIL = 160  # Characters of the end of an answer that the overview shows.
 _LONGEST_WORD = 4_000
-"""Characters at the end of a text that are looked at, and held back if they may be the beginning of a key."""
+"""Characters at the end of a text that are held back if they may be the beginning of a key."""
 _KEPT_TAIL = 2 * _LONGEST_WORD + _TAIL
-"""Characters of the end of an answer that are kept to be shown: a part of them may have to be left out."""
+"""Characters of the end of an answer that are kept: more than are shown, because some may have to be left out."""
 _LONGEST_KEY = 131_072
-"""The same of characters that keys have in such lengths. No variable of an environment is longer on Linux."""
+"""Characters that are held back if all of them may belong to a long key. On Linux no environment variable is longer."""
 
-# Keys are ASCII, and in scripts without spaces nothing is held back. Nor is JSON without spaces held back for long.
+# Keys consist of ASCII, so texts in scripts without spaces are not held back. Long keys have none of the characters
+# that JSON has between values, so JSON without spaces is not held back for long.
 _OF_WORDS = "".join(map(chr, range(0x21, 0x7F)))
 _OF_LONG_KEYS = _OF_WORDS.translate(dict.fromkeys(map(ord, "\"'`{}[]()<>,;")))
 
 
 def clean_tail(text: str, *, is_over: bool = True) -> str:
-    """Return the end of an answer without secrets, as it is shown. Cut afterwards: a part of a key is not known.
+    """Return the end of an answer without secrets, as the overview shows it.
 
-    ``is_over``: nothing follows it. Else the last word is left out, which may be the beginning of a key.
+    ``is_over`` says that nothing follows the text. Otherwise its last word, which may be the beginning of a key, is
+    left out.
     """
+    # Redacted first and cut after that, because no rule recognizes a part of a key.
     was_cut = len(text) >= _KEPT_TAIL
     if not is_over:
         text = text[: len(text) - _count_unfinished(text)]
     if not was_cut:
         return redact_text(text)[-_TAIL:]
-    # Its beginning may be the end of a key.
+    # The text was cut in front, so its first word may be the end of a key.
     return redact_text(text.lstrip(_OF_LONG_KEYS))[_LONGEST_WORD:][-_TAIL:]
 
 
@@ -52,45 +55,52 @@ Pending = tuple[str, float, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class StoragePlace:
-    """Where something is published: the storage that a Huey had at the time. A test gives a Huey another for a while.
+    """The storage to which something is published: the one that a Huey had at that time, because a test replaces it.
 
-    ``state_of`` and ``wake_subscribers`` take it in the place of a Huey.
+    ``state_of`` and ``wake_subscribers`` accept it in the place of a Huey: they only look at ``storage``.
     """
 
     storage: Any
 
 
 class JobRecord:
-    """One execution, or what is known before any. Its owner holds a lock around every method.
+    """One execution of a job, or the end of a job that was never executed.
 
-    ``batch`` is what was taken out to be stored and is not known to be stored; ``number`` is the next batch's, and 0
-    while nobody has looked what there is.
+    ``JobPublisher.records`` owns it until everything is stored. The tasks of the job and the thread that stores both
+    change it, under the lock of the publisher; only the thread that stores changes ``batch``, ``number`` and
+    ``failures``, and holds its own lock.
     """
 
     def __init__(self, place: StoragePlace, summary: JobSummary, run: JobRun | None) -> None:
         self.place = place
         self.summary = summary
         self.run = run
-        self.is_changed = False
-        self.is_over = False
-        self.error = ""  # why it ended without a run
-        self.batch: bytes | None = None
-        self.number = 0
-        self.failures = 0
-        self.stored_at = float("-inf")
-        self._pending: list[Pending] = []
-        self._published = 0
-        self._events = 0
+        self.is_changed = False  # Whether the summary must be stored.
+        self.is_over = False  # Whether the execution has ended. Set once.
+        self.error = ""  # Why the job ended without a run.
+        self.batch: bytes | None = None  # Events that were taken out and are not known to be stored.
+        self.number = 0  # That of the next batch; 0 while it is not known which numbers are taken.
+        self.failures = 0  # How often storing has failed because of the data itself.
+        self.stored_at = float("-inf")  # When the summary was last stored, by the monotonic clock.
+        self._pending: list[Pending] = []  # Events that were not taken out yet.
+        self._published = 0  # Characters of text so far.
+        self._events = 0  # Events so far, without pieces of text.
         self._writer = uuid.uuid4().hex[:12]
 
     def add_event(self, kind: str, at: float, **data: Any) -> None:
-        """Add an event. One too many is left out, unless the execution ends with it."""
+        """Add an event. Beyond ``_MOST_EVENTS`` only the event with which the execution ends is added.
+
+        ``at`` is in seconds since the epoch.
+        """
         self._events += 1
         if self._events <= _MOST_EVENTS or self.is_over:
             self._pending.append((kind, at, data))
 
     def add_text(self, kind: str, at: float, text: str, *, content: bool) -> None:
-        """Add a piece of text. Those that come before the next batch become one event."""
+        """Add a piece of text. All pieces of one kind before the next batch become one event.
+
+        Without ``content`` its characters are only counted.
+        """
         if self.run is not None and kind == TEXT:
             self.run.characters += len(text)
             if content:
@@ -98,7 +108,9 @@ class JobRecord:
         was_published, self._published = self._published, self._published + len(text)
         last = self._pending[-1] if self._pending else None
         if content and was_published <= MOST_TEXT < self._published and last is not None and last[0] == kind:
-            before = last[2]["text"]  # Its end is not followed by the rest of what may be a key.
+            # This is the last text that is published. Its last word may be the beginning of a key whose rest is not
+            # published, and so would not be recognized.
+            before = last[2]["text"]
             last[2]["text"] = before[: len(before) - _count_unfinished(before)]
         if not content or self._published > MOST_TEXT:
             return
@@ -113,14 +125,14 @@ class JobRecord:
         return bool(self._pending) or self.batch is not None or self.is_changed
 
     def take_batch(self) -> list[Pending]:
-        """Take out the events of the next batch."""
+        """Remove and return the events of the next batch."""
         batch, self._pending = self._pending[:MOST_IN_BATCH], self._pending[MOST_IN_BATCH:]
         if batch and not self._pending and not self.is_over and batch[-1][0] in (TEXT, REASONING):
             self._hold_last_word(batch)
         return batch
 
     def _hold_last_word(self, batch: list[Pending]) -> None:
-        """Keep the last word for the next batch: a key that comes in two pieces would be recognized in neither."""
+        """Put the last word back for the next batch: a key in two pieces would be recognized in neither of them."""
         kind, at, data = batch[-1]
         if held := _count_unfinished(data["text"]):
             self._pending.append((kind, at, {"text": data["text"][-held:]}))
@@ -129,7 +141,7 @@ class JobRecord:
                 batch.pop()
 
     def encode(self, events: list[Pending]) -> bytes:
-        """Return a batch as it is stored."""
+        """Return events as the bytes of a batch."""
         return encode_batch(self._writer, self.run.key if self.run else "", events)
 
     @property
@@ -139,5 +151,5 @@ class JobRecord:
 
     @property
     def must_be_stored(self) -> bool:
-        """Whether something waits that is more than the last word of a text."""
+        """Whether something waits to be stored that is more than the held-back last word of a text."""
         return self.is_changed or self.batch is not None or (self.is_over and bool(self._pending))

@@ -1,4 +1,4 @@
-"""What a job's page shows: the events of a job, put together."""
+"""Puts the events of a job together, for the page of the job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aquila.huey.live.events import JobEvent
 
 @dataclass(slots=True)
 class ToolView:
-    """A tool call. ``result`` is None until it has ended."""
+    """A tool call. ``result`` is None until it has ended; ``at`` is in seconds since the epoch."""
 
     name: str
     arguments: str
@@ -25,7 +25,7 @@ class ToolView:
 
 @dataclass(slots=True)
 class RunView:
-    """An execution of a job, and what it said."""
+    """An execution of a job, with the texts, tool calls and steps of its model calls."""
 
     key: str
     number: int = 0
@@ -51,7 +51,10 @@ _ENDINGS = {events.RETRY, events.INTERRUPTED, events.DONE, events.FAILED, events
 
 
 class JobView:
-    """The runs of a job. ``add_event`` takes in its events in order; ``number`` is that of the last one."""
+    """The executions of a job. ``add_event`` takes in its events in order; ``number`` is that of the last event."""
+
+    # A view belongs to one request of one page, so it has no lock. Whatever an event holds may be anybody's, and is
+    # read with a default.
 
     def __init__(self, found: Iterable[JobEvent] = ()) -> None:
         self.runs: list[RunView] = []
@@ -63,7 +66,7 @@ class JobView:
 
     @property
     def arguments(self) -> str:
-        """The arguments, as JSON with lines."""
+        """The arguments of the last execution that has any, as indented JSON."""
         return write_nicely(next((run.arguments for run in reversed(self.runs) if run.arguments), ""))
 
     def add_event(self, event: JobEvent) -> None:
@@ -71,7 +74,7 @@ class JobView:
         self.number = max(self.number, event.number)
         key = event.run
         if event.kind == events.FAILED and not key and self.runs:
-            key = self.runs[-1].key  # given up: the workers of its last run were lost
+            key = self.runs[-1].key  # The job was given up, because the workers of its last run were lost.
         if not key and event.kind != events.FAILED:
             return
         run = self._by_key.get(key)
@@ -118,10 +121,10 @@ class JobView:
 
 
 def write_nicely(text: str) -> str:
-    """Return JSON with one value a line; another text as it is."""
+    """Return JSON indented, with one value on each line. Any other text is returned as it is."""
     try:
         nice = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        return nice.encode("utf-8", "replace").decode()  # JSON can name half characters
+        return nice.encode("utf-8", "replace").decode()  # Escapes in JSON may name lone surrogates.
     except (ValueError, RecursionError):
         return text
 

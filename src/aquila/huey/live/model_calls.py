@@ -1,4 +1,4 @@
-"""Tells the publishers of Hueys what the model calls of their jobs do."""
+"""Passes the events of model calls to the publisher of the Huey whose job makes the call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 4_000
 
 
 class ModelCallPublisher:
-    """The plugin that is told about model calls. It has no state: the task that makes a call knows its Huey."""
+    """The plugin that gets the events of model calls. It has no state: the task that makes a call knows its Huey."""
 
     @hookimpl
     def aquila_call_start(self, call: CallInfo) -> None:
@@ -99,7 +99,7 @@ class ModelCallPublisher:
 
 
 def _find_task() -> tuple[JobPublisher, CurrentTask] | None:
-    """Return the task that is executing here, and its publisher. None where there is none, or nobody to tell."""
+    """Return the publisher of the task that is executing here, and the task. None without a task or a publisher."""
     current = current_task_or_none()
     publisher = None if current is None else current.huey.publisher
     return None if current is None or publisher is None else (publisher, current)
@@ -116,10 +116,12 @@ def _write_value(value: Any) -> str:
         return redact_text(repr(value))
 
 
+# One for the process, because it has no state. It stays registered: without a publisher it costs a look-up for each
+# event.
 _PLUGIN = ModelCallPublisher()
 
 
 def register_plugin() -> None:
-    """Publish model calls from now on, in this process. Once is enough for all Hueys."""
+    """Publish the events of model calls from now on, in this process. One call is enough for all Hueys."""
     if not plugins.plugin_manager().is_registered(_PLUGIN):
         plugins.register(_PLUGIN)

@@ -1,12 +1,12 @@
-"""Publish what happens to the jobs of a Huey: where the Huey is made, one line.
+"""Publishes what happens to the jobs of a Huey. One line where the Huey is made is enough.
 
 ::
 
     huey = RedisHuey("app")
     publish_jobs(huey)
 
-For each task a producer sends one message to the storage. A worker only notes in memory what happens; a thread of it
-stores that a few times a second. Where the storage is away it tries again later, and no task fails for it.
+A producer stores a summary of each task when it enqueues it. A worker notes events in memory, and a thread of it stores
+them a few times a second. If the storage does not answer, the thread tries again later, and no task fails.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
 
 Price = Callable[[str, Usage], float]
-"""What a request has cost: a function of the model's name and of the tokens."""
+"""A function that returns what a request has cost, from the name of the model and the tokens."""
 
 _HEARD = (
     signals.SIGNAL_EXECUTING,
@@ -63,14 +63,16 @@ def publish_jobs(
 ) -> None:
     """Publish what happens to the jobs of a Huey, for ``subscribe`` and the page of ``aquila jobs``.
 
-    - ``content=False`` keeps prompts, answers and arguments out of it. Their sizes are published.
-    - ``every``: how often a worker stores what is new, in seconds. Text that arrives in between is one event.
-    - ``keep``, ``older_than``: how many jobs are remembered, and for how long after their last change.
-    - ``price``: what a request has cost, from the name of the model and its ``Usage``.
-    - ``heartbeat``: how often a worker says that it lives, in seconds. Not with ``keep_running``, which says it.
+    - ``content``: whether prompts, answers and arguments are published. Otherwise only their sizes are.
+    - ``every``: seconds between two times that a worker stores its events. Text that arrives in between is one event.
+    - ``keep``: how many jobs are kept. ``older_than``: for how long a job is kept after its last change.
+    - ``price``: returns what a request has cost, from the name of the model and its ``Usage``.
+    - ``heartbeat``: seconds between two heartbeats of a worker. With ``keep_running`` its own heartbeat is used
+      instead.
 
-    Call it where the Huey is made, so that producers and workers both do it. Secrets are removed first. Raises
-    ``ConfigError`` for a Huey that is not of ``aquila.huey`` and was not given to ``instrument``.
+    Call it where the Huey is made, so that producers and workers both publish. Secrets are removed before anything is
+    stored. A second call for the same Huey does nothing. Raises ``ConfigError`` for a Huey that is not of
+    ``aquila.huey`` and was not given to ``instrument``, and for numbers that are out of range.
     """
     if not isinstance(huey, AquilaHuey):
         raise ConfigError("publish_jobs needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
@@ -82,17 +84,18 @@ def publish_jobs(
     publisher.store = RecordStore(publisher, every=every, keep=keep, older_than=older_than, heartbeat=heartbeat)
     huey.publisher = publisher
     huey.around_tasks = (*huey.around_tasks, publisher.follow_task)
-    huey.signal(*_HEARD)(publisher.hear)
+    huey.signal(*_HEARD)(publisher.note_signal)
     huey.on_startup("aquila publish_jobs")(publisher.store.begin_worker)
     huey.on_shutdown("aquila publish_jobs")(publisher.store.end_worker)
     register_plugin()
 
 
 class JobPublisher:
-    """Knows what this process has to say of the jobs of one Huey.
+    """Collects what happens to the jobs of one Huey in this process.
 
-    Owns ``records``, by the key of the run; it and what is in it change under ``lock``. A task that executes has its
-    own as ``_aquila_record``.
+    It owns ``records``, by the key of the run. The dictionary and the records in it change under ``lock``. A record is
+    removed when the execution is over and everything is stored. A task that executes has its record as
+    ``_aquila_record``. A fork begins with no records: see ``RecordStore``.
     """
 
     store: RecordStore
@@ -107,29 +110,35 @@ class JobPublisher:
         self.clock = SharedClock(lambda: state_of(huey).now())
 
     def enqueue(self, task: Any, forward: Callable[[Any], Any]) -> Any:
-        """Enqueue a task by ``forward``, and say first that it is queued: a worker may begin it at once."""
+        """Enqueue a task by calling ``forward``, and return what that returns.
+
+        The summary of the job is stored before, because a worker may begin the job at once.
+        """
+        # Members of a group or a chord come here one by one, and a retry has its summary already.
         if isinstance(task, group | chord) or attempt_of(task) > 1:
             return forward(task)
         summary = self._summarize(task)
         if self.content:
             summary.arguments = preview(redact_arguments(describe_arguments(task)))
-        if self.huey.immediate:  # It becomes no message.
+        if self.huey.immediate:  # The task is never serialized, so `note_message` is not called.
             self.store.add_summary(summary)
             return forward(task)
+        # `serialize_task` calls `note_message`, which stores this summary with the identity of the message, and then
+        # clears the attribute.
         task._aquila_announced = summary
         try:
             return forward(task)
         except BaseException:
-            if task._aquila_announced is None:  # it is in no queue
+            if task._aquila_announced is None:  # The summary was stored, but the task is in no queue.
                 self.store.forget_job(summary.id)
             raise
         finally:
             task._aquila_announced = None
 
     def note_message(self, task: Task, message: bytes) -> None:
-        """Take in the message of a task that is about to be enqueued. Now it is said that the job is queued.
+        """Note the message of a task that is about to be enqueued, and store the summary of the job with its identity.
 
-        That of a retry is stored with how its execution ended: it costs the storage nothing more.
+        The identity of a retry's message is stored together with the end of its execution, which costs nothing more.
         """
         summary: JobSummary | None = task.__dict__.get("_aquila_announced")
         if summary is None:
@@ -137,13 +146,13 @@ class JobPublisher:
             if record is not None and getattr(task, "_aquila_retrying", False):
                 with self.lock:
                     record.summary.message = identify_message(message)
-            elif record is None:  # It is handed back or taken over, or was a dead letter.
+            elif record is None:  # The task is handed back or taken over, or was a dead letter.
                 self._note_changed_message(task, message)
         else:
             summary.message = identify_message(message)
             if self.store.add_summary(summary):
                 task._aquila_announced = None
-            else:  # It was in the schedule, and says since when it is in the queue.
+            else:  # The job has a summary: its task comes out of the schedule, and its message may have changed.
                 self._note_changed_message(task, message)
 
     def _note_changed_message(self, task: Task, message: bytes) -> None:
@@ -151,11 +160,11 @@ class JobPublisher:
             self.store.note_message(str(task.id), identify_message(message))
 
     def is_paused(self) -> bool:
-        """Whether the queue is paused. Waits a moment then, as a worker does where there is no task."""
+        """Whether the queue is paused. If so, waits a moment first, as a worker does when there is no task."""
         return self.store.pausing.wait_while_paused()
 
-    def hear(self, signal: str, task: Task, error: BaseException | None = None) -> None:
-        """Take in a signal of Huey's."""
+    def note_signal(self, signal: str, task: Task, error: BaseException | None = None) -> None:
+        """Note a signal of Huey. ``error`` is that of a task that failed."""
         now = self.clock.now()
         if signal == signals.SIGNAL_EXECUTING:
             self._begin_run(task, now)
@@ -167,40 +176,43 @@ class JobPublisher:
         elif signal == signals.SIGNAL_CANCELED:
             task._aquila_canceled = True
         elif signal == signals.SIGNAL_ERROR:
-            if _record_of(task) is None:  # it does not execute here: its workers were lost
+            if _record_of(task) is None:  # The task does not execute here: the rescuer has given it up.
                 self._end_without_run(self._summarize(task), now, events.FAILED, error)
         elif (record := _record_of(task)) is not None and not record.is_over:
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
-            self.store.flush()  # the process is about to end
+            self.store.flush()  # The process is about to end, and its thread with it.
 
     def find_job_of_message(self, identity: str) -> tuple[str, str] | None:
-        """Return the id and the name of the job whose message, which nobody can read, has this identity; or None."""
+        """Return the id and the name of the job whose unreadable message has this identity, or None.
+
+        Raises what the storage raises.
+        """
         summary = self.unread.find_job(state_of(self.huey), identity)
         return None if summary is None else (summary.id, summary.name)
 
     def end_if_unread(self, retried: JobSummary) -> None:
-        """End a job whose retry became a dead letter before it was published to which job the message belongs."""
+        """End a job whose retry became a dead letter before its summary with the identity of the message was stored."""
         letters = DeadLetters(self.huey)
         letter = letters.get(retried.message)
-        # Whoever has buried it may have believed what it says, and have ended the job: what was published since says
-        # that it is retried.
+        # The worker that has buried the message may have believed the id in it and ended the job. The summary that was
+        # stored since says "retrying", so the job is ended once more.
         if letter is not None and letter.task_id in (None, retried.id):
             letters.put(replace(letter, task_id=retried.id, task_name=retried.name))
             end_unread_job(self.huey, retried.id, retried.name, letter.reason)
 
     def has_ended_well(self, job: str) -> bool:
-        """Whether it is published of a job that it was done or cancelled. Raises what the storage raises."""
+        """Whether the summary of a job says that it was done or cancelled. Raises what the storage raises."""
         summary = decode_summary(job, state_of(self.huey).get(JOBS_TABLE, job))
         return summary is not None and summary.state in ("done", "canceled")
 
     def give_up(self, job: str, name: str, error: BaseException) -> None:
-        """Say that a job failed which no worker can begin."""
+        """Publish that a job has failed which no worker can begin. ``name`` is that of its task with the module."""
         now = self.clock.now()
         self._end_without_run(JobSummary(job, name=name, created=now, changed=now), now, events.FAILED, error)
 
     @contextlib.contextmanager
     def follow_task(self, current: CurrentTask) -> Iterator[None]:
-        """Enclose an execution, and say how it ended."""
+        """Enclose an execution, and publish how it ended."""
         task = current.task
         record = _record_of(task)
         task._aquila_retrying, task._aquila_canceled, task._aquila_error = False, False, None
@@ -213,7 +225,10 @@ class JobPublisher:
                 self._say_how_it_ended(record, task, is_left=is_left)
 
     def note_event(self, current: CurrentTask, kind: str, change: Callable[[JobRun], None], **data: Any) -> None:
-        """Add an event of a model call to the execution that makes it. ``change`` is told of its run."""
+        """Add an event of a model call to the execution that makes it.
+
+        ``change`` is called with the run, to update its numbers, while the lock is held. ``data`` is that of the event.
+        """
         with self.lock:
             record = _record_of(current.task)
             if record is None or record.run is None or record.is_over:
@@ -224,7 +239,7 @@ class JobPublisher:
         self.store.wake()
 
     def note_text(self, current: CurrentTask, kind: str, text: str) -> None:
-        """Add a piece of an answer."""
+        """Add a piece of an answer. ``kind`` is ``text`` or ``reasoning``."""
         with self.lock:
             record = _record_of(current.task)
             if record is None or record.is_over:
@@ -235,7 +250,7 @@ class JobPublisher:
     def _summarize(self, task: Task) -> JobSummary:
         now = self.clock.now()
         return JobSummary(
-            str(task.id),  # A pickle holds ids of any type.
+            str(task.id),  # The id of a task that came as a pickle may be of any type.
             name=f"{type(task).__module__}.{task.name}",
             created=now,
             changed=now,
@@ -250,9 +265,11 @@ class JobPublisher:
             self.store.make_run_key(), attempt=attempt, delivery=delivery, started=now, worker=self.store.worker
         )
         record = JobRecord(StoragePlace(self.huey.storage), self._summarize(task), run)
-        # As they are now: the task may change them. Secrets are removed when they are stored.
+        # Described now, because the task may change them. Secrets are removed later, in the thread that stores: it is
+        # slow.
         arguments = describe_arguments(task) if self.content else ""
         with self.lock:
+            # The first execution of a job writes its first batch. Of any other it is not known which numbers are taken.
             record.number = 1 if attempt == 1 and not delivery else 0
             record.add_event(
                 events.STARTED,
@@ -269,7 +286,7 @@ class JobPublisher:
 
     def _say_how_it_ended(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
         now, error = self.clock.now(), task._aquila_error
-        if is_left:  # by what is no Exception: the worker ends, or a test does
+        if is_left:  # By a `BaseException`, which Huey does not catch: the worker ends, or a test does.
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
         elif task._aquila_retrying:
             eta = _seconds_of(task.eta, utc=self.huey.utc) if task.eta else now
@@ -319,7 +336,7 @@ def _record_of(task: Task) -> JobRecord | None:
 
 
 def _seconds_of(moment: datetime, *, utc: bool) -> float:
-    """Return a moment of Huey's, which names no zone, in seconds since the epoch."""
+    """Return a ``datetime`` of Huey, which has no zone, in seconds since the epoch."""
     if moment.tzinfo is None and utc:
         return (moment - datetime(1970, 1, 1)).total_seconds()
     return moment.timestamp()

@@ -1,4 +1,4 @@
-"""What is published of arguments and errors: text, without secrets, and of a bounded size."""
+"""Turns arguments and errors into text that may be published: without secrets, and of a bounded size."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from aquila.recording.sessions.session_factory import match_rules_of
 
 _LONGEST_ARGUMENTS = 16_000
 _LONGEST_PART = 4 * _LONGEST_ARGUMENTS
-"""Characters of one text that are kept until it is stored. One that must be cut is redacted before."""
+"""Characters of one text that are kept until it is stored. A longer text is redacted before it is cut."""
 _MOST_SEARCHED = 4_000_000
-"""Characters of texts that must be cut, of one task: what follows so many is not shown."""
+"""Characters of too long texts that are redacted for one task. Further ones are not shown, because it would be slow."""
 _LONGEST_ERROR = 2_000
 _LONGEST_TRACEBACK = 16_000
 _PREVIEW = 240
 _DEEPEST = 20
+# A name and its value in the `repr` of an object, such as `password='…'` or `"token": …`. The possessive `++` and the
+# look-behind keep the search linear.
 _NAMED_VALUE = re.compile(
     r"""(?P<before>['"]?(?<!\w)(?P<name>\w++)['"]?\s*[=:]\s*)"""
     r"""(?P<value>'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|[^\s,()\[\]{}'"]+)"""
@@ -43,9 +45,10 @@ def redact_text(text: str) -> str:
 
 
 def redact_json(text: str) -> str:
-    """Return JSON without secrets, those included that only the name of their field tells."""
+    """Return JSON without secrets, also without those that are only known by the name of their field."""
     if not text:
         return text
+    # Names of fields are looked at in the bodies of requests, so the text becomes the body of one.
     request = RecordedRequest("POST", "http://localhost/", (("content-type", "application/json"),), text.encode())
     return without_numbers(_find_redactor().redact_request(request).body.decode("utf-8", "replace"))
 
@@ -56,7 +59,10 @@ def _find_redactor() -> Redactor:
 
 
 def describe_arguments(task: Task) -> str:
-    """Return the arguments of a task as JSON, by the names of its parameters, secrets included."""
+    """Return the arguments of a task as JSON, by the names of its parameters. Secrets are still in it. Never raises.
+
+    Only ``KeyboardInterrupt`` and ``SystemExit`` pass.
+    """
     try:
         return _describe_arguments(task)
     except (KeyboardInterrupt, SystemExit):
@@ -77,22 +83,25 @@ def _describe_arguments(task: Task) -> str:
 
 
 def describe_values(values: dict[str, Any]) -> Any:
-    """Return what JSON can say of values that a message held, by their names, without secrets."""
+    """Return the values of a message as plain data for JSON, by their names and without secrets. Never raises."""
     try:
         told = json.dumps(_make_plain(values, _Shortener()), ensure_ascii=False)
-    except Exception:  # noqa: BLE001 -- of what is nested a thousand times there is no ``repr``
+    except Exception:  # noqa: BLE001 -- a value that is nested a thousand levels deep has no ``repr``
         return _NOT_SHOWN
-    return json.loads(redact_json(told))  # Names tell of some that they are secrets.
+    return json.loads(redact_json(told))  # As JSON, because some secrets are only known by their names.
 
 
 class _Shortener:
-    """Cuts the long texts among the arguments of one task, without secrets: half a key is recognized by nothing."""
+    """Cuts the long texts among the arguments of one task, after removing their secrets: no rule recognizes half a key.
+
+    One for each task: it counts how many characters may still be redacted.
+    """
 
     def __init__(self) -> None:
         self._left = _MOST_SEARCHED
 
     def shorten(self, text: str, hide: Callable[[str], str] = str) -> str:
-        """Return what ``hide`` makes of a text, or of its beginning. One that is not cut is redacted later."""
+        """Return what ``hide`` returns for a text, or for its beginning. A text that is not cut is redacted later."""
         if len(text) <= _LONGEST_PART:
             return hide(text)
         if self._left <= 0:
@@ -106,14 +115,14 @@ def _redact_value(text: str) -> str:
 
 
 def _make_plain(value: Any, shortener: _Shortener, depth: int = 0) -> Any:
-    """Return what JSON can say of a value, with the names of its fields: they tell which of them are secrets."""
+    """Return a value as plain data for JSON, with the names of its fields, by which some secrets are known."""
     if isinstance(value, str):
         return shortener.shorten(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth > _DEEPEST:
         return "…"
-    if hasattr(value, "_asdict"):  # a named tuple
+    if hasattr(value, "_asdict"):  # A named tuple.
         value = value._asdict()
     elif not isinstance(value, dict | list | tuple | set | frozenset):
         value = _fields_of(value) or shortener.shorten(repr(value), hide_named_values)
@@ -129,11 +138,11 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 
 def hide_named_values(text: str) -> str:
-    """Return the ``repr`` of an object without the secrets that names in it tell, as in ``User(password='…')``."""
+    """Return the ``repr`` of an object without the secrets that are known by a name in it: ``User(password='…')``."""
     named = [{found["name"]: found["value"]} for found in _NAMED_VALUE.finditer(text)]
     if not named:
         return text
-    clean = iter(json.loads(redact_json(json.dumps(named))))  # all at once: there may be many
+    clean = iter(json.loads(redact_json(json.dumps(named))))  # All in one call, because there may be many.
 
     def hide(found: re.Match[str]) -> str:
         value = next(clean)[found["name"]]
@@ -143,17 +152,19 @@ def hide_named_values(text: str) -> str:
 
 
 def redact_arguments(text: str) -> str:
-    """Return arguments without secrets, and of a bounded size. No task fails because they cannot be shown."""
+    """Return arguments, as JSON, without secrets and of a bounded size. Never raises."""
     try:
-        text = redact_json(text)  # before it is cut: half a key is recognized by nothing
+        text = redact_json(text)  # Before it is cut, because no rule recognizes half a key.
     except Exception:  # noqa: BLE001 -- a rule of the user's may raise anything
         return _NOT_SHOWN
     return text if len(text) <= _LONGEST_ARGUMENTS else f"{text[:_LONGEST_ARGUMENTS]} …"
 
 
+# Keyed by the class of a task. The classes of a project live for as long as the process; the bound is for tests, which
+# declare new ones again and again.
 @functools.lru_cache(maxsize=1024)
 def _parameters_of(kind: Any) -> tuple[str, ...]:
-    """Return the names of the parameters that positional arguments go to."""
+    """Return the names of the parameters of a class of tasks that take positional arguments."""
     declared = getattr(kind, "_aquila_parameters", None)
     function = getattr(kind, "_aquila_function", None)
     if declared is None and function is not None:
@@ -166,9 +177,10 @@ def _parameters_of(kind: Any) -> tuple[str, ...]:
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
-    """Return an error, with its class, and its traceback."""
+    """Return the text of an error, with its class, and its traceback; both without secrets and of a bounded size."""
     message = redact_long_text(text_of(error, UNCUT), redact_text)
-    if not message.startswith(kind := type(error).__name__):  # it is one word, of which nothing is left
+    # Where a cut has left out the first word, which is the class.
+    if not message.startswith(kind := type(error).__name__):
         message = f"{kind}:{message}"
     lines = redact_long_text(traceback_of(error, UNCUT), redact_text)
     if len(lines) > _LONGEST_TRACEBACK:
@@ -177,7 +189,7 @@ def describe_error(error: BaseException) -> tuple[str, str]:
 
 
 def preview(text: str) -> str:
-    """Return the beginning of a text."""
+    """Return the beginning of a text, up to 240 characters."""
     return _shorten(text, _PREVIEW)
 
 

@@ -1,4 +1,4 @@
-"""Forget jobs: one, or the oldest of too many."""
+"""Removes published jobs: a single one, or the oldest of too many."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ _MOST = 5_000
 
 
 def forget_job(state: SharedState, job: str) -> None:
-    """Forget what happened to a job. Its task, and its result, stay what they are."""
+    """Remove the events and the summary of the job with an id. Its task and its result stay as they are."""
+    # The events first: without its summary nobody would ever find what was left of them.
     state.drop(events_table(job))
     state.delete(JOBS_TABLE, job)
 
 
 def forget_old_jobs(state: SharedState, *, keep: int, before: float) -> int:
-    """Forget the jobs beyond ``keep``, and those whose last change was ``before`` a time. Returns how many.
+    """Remove the oldest jobs beyond ``keep``, and those whose last change was ``before`` (seconds since the epoch).
 
-    A call forgets 5,000 at most, so that a worker is not held up.
+    Removes about 5,000 at most, so that the thread of a worker is not busy for long. Returns how many it has removed.
     """
     forgotten = 0
     while forgotten < _MOST:

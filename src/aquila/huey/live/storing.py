@@ -1,4 +1,4 @@
-"""The thread of a worker that stores what its jobs have to say, forgets old jobs, and says that the worker lives."""
+"""The thread of a worker process that stores the events of its jobs, removes old jobs, and sends heartbeats."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger("huey.aquila")
 
 _SUMMARY_EVERY = 1.0
-"""While text arrives the summary is stored no more often than this, in seconds."""
-_LONGEST_PAUSE = 5.0
-_MOST_FAILURES = 5
-_PRUNE_EVERY = 60.0
+"""Seconds between two times that a summary is stored while only text arrives."""
+_LONGEST_PAUSE = 5.0  # Seconds between two tries while the storage does not answer.
+_MOST_FAILURES = 5  # Tries to store a record whose own data may be what cannot be stored.
+_PRUNE_EVERY = 60.0  # Seconds, on average.
 _ODD = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
-"""What is raised where something cannot be stored, and seldom where a storage is away."""
+"""The errors of data that can never be stored. A storage that is away seldom raises one of them."""
 _TOGETHER = 100  # Executions that are stored in one step.
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryUpdate:
-    """What the summary of a job is to become: ``at`` by the clock of the storage, ``began`` by that of this process."""
+    """A change of a job's summary.
+
+    ``run`` is a copy of the execution, or None for a job that ended without one. ``at`` is the time by the clock of the
+    storage, ``began`` by the monotonic clock of this process.
+    """
 
     record: JobRecord
     run: JobRun | None
@@ -49,7 +53,10 @@ class SummaryUpdate:
     began: float
 
     def merge(self, present: bytes | None) -> bytes:
-        """Return the summary with what is new of this execution."""
+        """Return ``present``, the stored summary or None, with the changes of this execution.
+
+        Called again where another process has changed the summary meanwhile.
+        """
         record = self.record
         known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
         known.changed = self.at
@@ -60,15 +67,18 @@ class SummaryUpdate:
             known.fail_last_run(self.at, record.error)
         if self.run is not None:
             known.put_run(self.run)
-            if (
-                known.last is not None and known.last.key == self.run.key
-            ):  # Of what began since, its own worker says it.
-                known.message = record.summary.message  # Of its retry, if it has one.
+            # The identity of the message of its retry, if it has one. Where a later execution has begun meanwhile, that
+            # one knows better.
+            if known.last is not None and known.last.key == self.run.key:
+                known.message = record.summary.message
         return known.encode()
 
 
 def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[StoragePlace, list[JobRecord]]]:
-    """Return the records of each place, one for each job: what two executions say of it goes in their order."""
+    """Return the records of each storage, one for each job.
+
+    A second execution of the same job waits for the next flush, so that the events of both are stored in order.
+    """
     found: dict[StoragePlace, dict[str, JobRecord]] = {}
     for _, record in waiting:
         found.setdefault(record.place, {}).setdefault(record.summary.id, record)
@@ -76,11 +86,14 @@ def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[StorageP
 
 
 class RecordStore:
-    """Stores the records of a publisher. ``every``, ``keep``, ``older_than`` and ``heartbeat`` are those of
-    ``publish_jobs``.
+    """Stores the records of a publisher. The other parameters are those of ``publish_jobs``.
 
-    A process that executes tasks has one thread that calls ``flush``; others may call it too, one at a time.
+    A process that executes tasks has one thread that calls ``flush``. Other threads may call it, too, one at a time.
+    A fork gets new locks, a new thread and no records: see ``_forget_parent``.
     """
+
+    # Two locks, taken in this order. `_flushing` is held while something is stored, which may take long. The lock of
+    # the publisher guards its records and is held for moments only, because the tasks take it for each event.
 
     def __init__(
         self, publisher: JobPublisher, *, every: float, keep: int, older_than: timedelta, heartbeat: float
@@ -90,19 +103,19 @@ class RecordStore:
         self._keep = keep
         self._older_than = older_than.total_seconds()
         self._heartbeat = heartbeat
-        self._woken = threading.Event()
-        self._is_away = False
-        self._pause = 0.0
+        self._woken = threading.Event()  # Set where there is something to store; the thread clears it.
+        self._is_away = False  # Whether the storage has failed last, so that this is logged once.
+        self._pause = 0.0  # Seconds to wait before the next try. Grows while the storage fails.
         self._enter_process()
         self.pausing = Pausing(publisher.huey)
 
     def _enter_process(self) -> None:
-        """Begin anew, in a process that was forked too."""
+        """Begin with a fresh state, in a new process or in a fork."""
         self._pid = os.getpid()
-        self._flushing = threading.RLock()  # Where the fork was made it may be held.
-        self._runs = 0
-        self._thread: threading.Thread | None = None
-        self._next_prune = 0.0
+        self._flushing = threading.RLock()  # A new one: another thread may have held it when the fork was made.
+        self._runs = 0  # How many keys of executions were made; a part of each key.
+        self._thread: threading.Thread | None = None  # Ends, and is None again, when there is nothing left to do.
+        self._next_prune = 0.0  # By the monotonic clock; 0 before the first time.
         self.heartbeats = Heartbeats(self._publisher, self._heartbeat, self._unless_away)
         self.worker = self.heartbeats.worker
 
@@ -111,34 +124,35 @@ class RecordStore:
         return state_of(self._publisher.huey)
 
     def make_run_key(self) -> str:
-        """Return a key for an execution that no other has."""
+        """Return a unique key for an execution, and start the thread that stores."""
         self._start_thread()
         with self._publisher.lock:
             self._runs += 1
             return f"{self.worker}:{self._runs}"
 
     def add_summary(self, summary: JobSummary) -> bool:
-        """Store the summary of a job that is new. Returns whether it was. No producer fails for it."""
+        """Store the summary of a new job. Returns False where there is one already, or the storage fails."""
         with self._unless_away():
             return self._state.add(JOBS_TABLE, summary.id, summary.encode(), order=summary.changed)
         return False
 
     def note_message(self, job: str, identity: str) -> None:
-        """Store what identifies the message of a job that is enqueued once more."""
+        """Store the identity of the message of a job that is enqueued once more. Never raises."""
         with self._unless_away():
             value, now = self._state.get(JOBS_TABLE, job), self._publisher.clock.now()
             summary = decode_summary(job, value)
             if value is not None and summary is not None:
-                summary.message, summary.changed = identity, now  # The newest are looked through for it.
+                # Changed now, because `UnreadMessages` only searches the summaries that have changed last.
+                summary.message, summary.changed = identity, now
                 self._state.replace(JOBS_TABLE, job, value, summary.encode(), order=now)
 
     def forget_job(self, job: str) -> None:
-        """Forget a job."""
+        """Remove a published job. Never raises."""
         with self._unless_away():
             forget_job(self._state, job)
 
     def begin_worker(self) -> None:
-        """Count a worker of this process that begins."""
+        """Count a worker of this process that begins, and start the thread."""
         with self._publisher.lock:
             self._forget_parent()
             self.heartbeats.add_worker(StoragePlace(self._publisher.huey.storage))
@@ -146,7 +160,7 @@ class RecordStore:
         self.wake()
 
     def end_worker(self) -> None:
-        """Store everything that a worker leaves. The last one takes leave, and ends the thread."""
+        """Store everything that a worker leaves. The last worker waits until the thread has ended."""
         self.flush()
         place = StoragePlace(self._publisher.huey.storage)
         with self._publisher.lock:
@@ -154,17 +168,18 @@ class RecordStore:
             thread = None if self.heartbeats.workers or self._publisher.records else self._thread
         if thread is not None:
             self.wake()
-            thread.join(self._every + _LONGEST_PAUSE)  # the consumer closes the storage next
+            thread.join(self._every + _LONGEST_PAUSE)  # Waits, because the consumer closes the storage next.
 
     def leave(self) -> None:
-        """Store everything and take leave: this process ends, and its threads with it, before their hooks have run."""
-        with self._flushing:  # Whoever says now that this process lives has said it before.
+        """Store everything and remove the heartbeats: this process ends before the hooks of its workers have run."""
+        # Under this lock, so that a heartbeat that is being sent comes before it is removed.
+        with self._flushing:
             self.heartbeats.has_left = True
             self.flush()
             self.heartbeats.take_leave()
 
     def wake(self) -> None:
-        """Have the thread store what is new, soon."""
+        """Make the thread store what is new, soon."""
         self._woken.set()
 
     def _start_thread(self) -> None:
@@ -176,27 +191,28 @@ class RecordStore:
                 self._thread.start()
 
     def _forget_parent(self) -> None:
+        # A fork has a copy of the parent's records, which the parent stores, and none of its threads.
         if self._pid != os.getpid():
-            self._publisher.records.clear()  # they are the parent's
+            self._publisher.records.clear()
             self._woken = threading.Event()
             self._enter_process()
 
     def _run(self) -> None:
-        """Store what is new, again and again, while there is a worker or something to store."""
+        """Store what is new, again and again, for as long as there is a worker or something to store."""
         is_well = True
         while not self._is_idle():
             self._woken.wait(max(0.01, self.heartbeats.next_due() - time.monotonic()))
             try:
                 if self._woken.is_set():
-                    time.sleep(max(self._every, self._pause))  # what comes in between is stored with it
-                    self._woken.clear()
+                    time.sleep(max(self._every, self._pause))  # More events come meanwhile, and are stored with these.
+                    self._woken.clear()  # Before storing: an event that comes during that sets it again.
                     self.flush()
                 with self._flushing:
                     self.heartbeats.beat()
                 self._forget_old_jobs()
                 is_well = True
-            except Exception:
-                self.wake()  # What was to be stored still is.
+            except Exception:  # Logged once, until a round without an error. The thread must not end.
+                self.wake()  # The records are still there.
                 self._pause = min(_LONGEST_PAUSE, max(0.1, self._pause * 2))
                 if is_well:
                     logger.exception("what happens to jobs could not be published; it is tried again")
@@ -211,7 +227,7 @@ class RecordStore:
             return True
 
     def flush(self) -> None:
-        """Store what is new of all jobs."""
+        """Store what is new of all jobs. A storage that fails is logged, and tried again later."""
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
@@ -219,7 +235,7 @@ class RecordStore:
             with self._unless_away():
                 try:
                     self._store_all(waiting, stored)
-                finally:  # Whatever ended it, what is stored has its readers.
+                finally:  # Also after an error: some records are stored, and their readers wait.
                     for place, jobs in stored.items():
                         if jobs:
                             wake_subscribers(place, list(jobs))
@@ -227,9 +243,11 @@ class RecordStore:
                 self.wake()
 
     def _store_all(self, waiting: list[tuple[str, JobRecord]], stored: dict[StoragePlace, dict[str, None]]) -> None:
-        """Store what is new of executions. Fills ``stored`` with the jobs of which something is stored, by place."""
+        """Store what is new of executions. Fills ``stored`` with the jobs that have something new, by storage."""
+        # All together first, which is fast. Then each by itself, which stores what is left over and finds the record
+        # whose data cannot be stored.
         for place, records in _group_by_place(waiting):
-            with contextlib.suppress(*_ODD):  # whose it is turns out below
+            with contextlib.suppress(*_ODD):  # One of the records is the cause. The second loop finds out which.
                 self._store_together(state_of(place), records, stored.setdefault(place, {}))
         for key, record in waiting:
             self._flush_unless_odd(key, record, stored.setdefault(record.place, {}))
@@ -241,9 +259,10 @@ class RecordStore:
                 self._publisher.end_if_unread(record.summary)
 
     def _store_together(self, state: SharedState, records: list[JobRecord], done: dict[str, None]) -> None:
-        """Store what is new of many executions in few steps, and add to ``done`` of which jobs that was.
+        """Store what is new of many executions in few steps, and add their jobs to ``done``.
 
-        What is not stored here, for whatever reason but a storage that is away, is left to ``_flush_record``.
+        A record that is not stored here, for example because its number is taken, is left to ``_flush_record``. Raises
+        what the storage raises.
         """
         for at in range(0, len(records), _TOGETHER):
             some = records[at : at + _TOGETHER]
@@ -253,7 +272,7 @@ class RecordStore:
                 if is_stored:
                     record.number, record.batch = record.number + 1, None
                     done[record.summary.id] = None
-            # The summary follows the events, and never comes before them.
+            # The summary comes after the events: whoever reads there that a job is done looks for no more events.
             summaries = self._store_summaries(state, [each for each in some if each.number and each.batch is None])
             done.update(dict.fromkeys(summaries))
 
@@ -278,7 +297,9 @@ class RecordStore:
         return [record.summary.id for (record, _), is_stored in zip(updates, done, strict=True) if is_stored]
 
     def _has_batch(self, record: JobRecord) -> bool:
-        """Take out what is new of an execution, to be stored. Returns whether that is anything."""
+        """Take out the new events of an execution as ``batch``. Returns whether there are any."""
+        # A batch that was taken out before and could not be stored is kept as it is, so that storing it again can
+        # recognise it.
         if record.batch is None:
             with self._publisher.lock:
                 pending = record.take_batch()
@@ -288,11 +309,11 @@ class RecordStore:
         return True
 
     def _flush_unless_odd(self, key: str, record: JobRecord, done: dict[str, None]) -> None:
-        """Store what is new of an execution. One that can never be stored is given up, and holds up no other."""
+        """Store what is new of an execution. One whose data can never be stored is given up, and delays no other."""
         try:
             self._flush_record(record, done)
         except _ODD as error:
-            # Seldom a storage raises these where a connection breaks, so once is not enough.
+            # Not at the first time, because a storage whose connection breaks may raise one of these, too.
             record.failures += 1
             if record.failures >= _MOST_FAILURES:
                 logger.error("what happened to job %s cannot be published: %s", record.summary.id, type(error).__name__)
@@ -335,7 +356,7 @@ class RecordStore:
         now = time.monotonic()
         with self._publisher.lock:
             if record.is_over and record.has_events:
-                return None  # Whoever reads that a job is done looks for no more events.
+                return None  # The last events are stored first; see `_store_together`.
             if not record.is_changed and now - record.stored_at < _SUMMARY_EVERY:
                 return None
             record.is_changed = False
@@ -347,7 +368,7 @@ class RecordStore:
         return SummaryUpdate(record, run, self._publisher.clock.now(), now)
 
     def describe_consumer(self, storage: Any) -> dict[str, Any]:
-        """Return what the heartbeat of ``keep_running`` at a storage says of this process: nothing without a worker."""
+        """Return the fields that the heartbeat of ``keep_running`` at a storage has of this process."""
         with self._publisher.lock:
             self._forget_parent()
             return self.heartbeats.describe_consumer(StoragePlace(storage))
@@ -356,7 +377,8 @@ class RecordStore:
         now = time.monotonic()
         if now < self._next_prune:
             return
-        # Not all at once: each worker of a queue does it.
+        # At a random time, because each worker process of a queue does it. Not in the first round, so that a process
+        # that lives for a short time does nothing of it.
         is_first, self._next_prune = not self._next_prune, now + _PRUNE_EVERY * random.uniform(0.5, 1.5)
         if is_first:
             return
@@ -366,11 +388,14 @@ class RecordStore:
             with self._unless_away():
                 clock, state = self._publisher.clock.now(), state_of(place)
                 forget_old_jobs(state, keep=self._keep, before=clock - self._older_than)
-                state.delete_below(WORKERS_TABLE, clock - 3600)
+                state.delete_below(WORKERS_TABLE, clock - 3600)  # The page shows workers for an hour.
 
     @contextlib.contextmanager
     def _unless_away(self) -> Iterator[None]:
-        """Do without a storage that fails, and say so once: no job fails because nobody can be told of it."""
+        """Swallow the error of a storage, and log it once: no job may fail because it cannot be published.
+
+        Logs once, too, when the storage answers again.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 -- each storage has errors of its own

@@ -1,4 +1,4 @@
-"""Follow what happens to a job, from any program, as it happens.
+"""Follows what happens to a job, from any program, while it happens.
 
 ::
 
@@ -6,8 +6,8 @@
         if event.kind == "text":
             print(event.data["text"], end="")
 
-Events are read from the storage by their numbers, so none is lost and none comes twice, whatever breaks in between: go
-on with ``after=`` the number of the last event. Wake-ups say only when to look.
+Events are read from the storage by their numbers, so none is lost and none comes twice. After an interruption, pass the
+number of the last event as ``after=``. Wake-ups only say when to look.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _AT_ONCE = 500
 _LONGEST_PAUSE = 2.0
 _MOST_THREADS = 4
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aquila_live_limiter")
-"""One for each event loop, made by ``reading_limiter`` and gone with the loop."""
+"""One for each event loop. ``reading_limiter`` makes it, and it is gone with the loop."""
 
 
 def reading_limiter() -> anyio.CapacityLimiter:
-    """Return what bounds the threads in which the storage is asked: few, so that an application keeps its own."""
+    """Return the limiter for the threads in which the storage is asked. They are few, and not those of the program."""
     limiter = _limiter.get(None)
     if limiter is None:
         limiter = anyio.CapacityLimiter(_MOST_THREADS)
@@ -49,21 +49,22 @@ def reading_limiter() -> anyio.CapacityLimiter:
 
 
 def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = None) -> Iterator[JobEvent]:
-    """Yield what happens to a job, from its beginning, until it has ended.
+    """Yield the events of a job, from its beginning until it has ended.
 
+    - ``huey``: the Huey of the job. In the workers it must have been given to ``publish_jobs``.
     - ``task``: the result handle, the task, or its id.
-    - ``after``: leave out events up to this number, which the caller has seen.
-    - ``timeout``: how long to wait for the next event, in seconds. Without it, for ever.
+    - ``after``: leave out events up to this number, because the caller has seen them.
+    - ``timeout``: how long to wait for the next event, in seconds; None for ever.
 
-    The workers' Huey must have been given to ``publish_jobs``. Where the storage is away, it waits for it. Raises
-    ``TimeoutError``.
+    A storage that does not answer is asked again. Raises ``TimeoutError`` if no event comes in time, and
+    ``ConfigError`` for an ``after`` that is no number of an event.
     """
     reader = JobReader(huey, task if isinstance(task, str) else task.id, after)
     woken = threading.Event()
     with wake_ups_of(huey).calling(woken.set, reader.job):
         waiting_since = time.monotonic()
         while True:
-            woken.clear()
+            woken.clear()  # Before reading: a wake-up that comes during that must not be lost.
             found = reader.read()
             if found:
                 yield from found
@@ -79,7 +80,7 @@ def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = N
 async def subscribe_async(
     huey: Any, task: Any, *, after: int = 0, timeout: float | None = None
 ) -> AsyncIterator[JobEvent]:
-    """Yield what ``subscribe`` does, in an event loop. The storage is asked in threads; none of them waits.
+    """Yield the same events as ``subscribe`` in an event loop. The storage is asked in threads, and none of them waits.
 
     Examples:
         >>> import asyncio
@@ -119,21 +120,28 @@ async def subscribe_async(
 
 
 class JobReader:
-    """Reads the events of a job, each once. Follows no wake-up: its owner says when to look."""
+    """Reads the events of a job, each once. Its owner decides when to look, and uses it in one thread at a time.
+
+    ``job`` is the id of the job, and ``after`` the number of the last event that was read; ``read`` moves it on.
+    """
 
     def __init__(self, huey: Any, job: str, after: int = 0) -> None:
+        """Raises ``ConfigError`` for an ``after`` that is no number of an event."""
         if type(after) is not int or after < 0:
             raise ConfigError(f"after={after!r} is not the number of an event; give that of the last one you have seen")
         self.job = job
         self.after = after
         self.has_ended = False
-        """Whether the last event that there was, before those asked for, is an end."""
+        """Whether the last event that is stored is an end. Without new events there is nothing to wait for then."""
         self._huey = huey
-        self._is_away = False
-        self._failures = 0
+        self._is_away = False  # Whether the outage was logged.
+        self._failures = 0  # Failures one after the other, for the back-off.
 
     def read(self) -> list[JobEvent]:
-        """Return the events that are new, some hundred at most. Returns none where the storage is away."""
+        """Return the new events, those of up to 500 batches. Returns none where the storage does not answer.
+
+        Raises ``ConfigError`` for a storage that is none of Huey's own.
+        """
         try:
             found = self._read_queued() + self._read_batches()
         except ConfigError:
@@ -152,7 +160,11 @@ class JobReader:
         return found
 
     def choose_wait(self, since: float, timeout: float | None) -> float:
-        """Return how long to wait before looking again, in seconds. Raises ``TimeoutError``."""
+        """Return how many seconds to wait before looking again.
+
+        ``since`` is when the last event came, by the monotonic clock. Raises ``TimeoutError`` where ``timeout`` seconds
+        have passed since then.
+        """
         wait = look_every(self._huey)
         if self._failures:
             wait = min(_LONGEST_PAUSE, 0.05 * 2.0**self._failures)
@@ -164,7 +176,7 @@ class JobReader:
         return min(wait, left)
 
     def _read_queued(self) -> list[JobEvent]:
-        """Return that the job was queued, which its summary says."""
+        """Return the event ``queued``, made of the summary of the job; none where it was read before."""
         if self.after >= FIRST:
             return []
         summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
@@ -175,34 +187,34 @@ class JobReader:
 
     def _read_batches(self) -> list[JobEvent]:
         table, batch = events_table(self.job), self.after // MOST_IN_BATCH
-        # From the batch of the last event on: its other events may have been left over.
+        # The batch of the last event is read again, because that event may have been in the middle of it.
         entries = state_of(self._huey).entries(table, limit=_AT_ONCE, at_least=max(1, batch))
         events = [event for entry in entries for event in decode_batch(int(entry.order), entry.value)]
         self.has_ended = bool(events) and events[-1].is_end
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
-            # What cannot be read may have been the end: the summary knows.
+            # The last batch cannot be read, and may have had the end. The summary knows.
             summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
             self.has_ended = summary is None or bool(summary.ended)
         return [event for event in events if event.number > self.after]
 
 
 class AsyncWakeUp:
-    """An event of the running loop that any thread may set."""
+    """An ``asyncio.Event`` of the running loop that any thread may set."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """Wake whoever waits."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        """Wake whoever waits. Does nothing if the loop has ended."""
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
             self._loop.call_soon_threadsafe(self._event.set)
 
     def clear(self) -> None:
-        """Forget wake-ups so far."""
+        """Forget all wake-ups so far."""
         self._event.clear()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for a wake-up, and no longer than so many seconds."""
+        """Wait for a wake-up, for so many seconds at most."""
         with anyio.move_on_after(seconds):
             await self._event.wait()

@@ -1,7 +1,7 @@
-"""The summary of a job: what an overview shows of it, and how what two processes know of it becomes one.
+"""The summary of a job, which an overview shows, and how two processes change the same one.
 
-A job has runs: each execution is one, also the one that a killed worker did not end. What a job is doing is what its
-last run says. So a process that was slow changes its own run, and nothing that came after it.
+A job has runs. Each execution is one, also an execution that a killed worker did not end. The state of a job is that of
+its last run. So a process that is slow only changes its own run, and nothing that came after it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 JOBS_TABLE = "live.jobs"
-"""The table of summaries: by the id of the job, ordered by when they last changed."""
+"""The table of summaries: by the id of the job, in the order of their last changes."""
 
 STATES = ("running", "queued", "scheduled", "retrying", "interrupted", "failed", "canceled", "done")
-"""What a job can be doing, in the order in which an overview names them."""
+"""The states of a job, in the order in which an overview shows them."""
 
-MOST_RUNS = 20
-_LARGEST = 2**53
+MOST_RUNS = 20  # Runs of a job that are kept. Older ones are only counted.
+_LARGEST = 2**53  # A browser cannot show larger whole numbers exactly.
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class JobRun:
-    """One execution of a job. ``state`` is ``running``, ``retrying``, ``interrupted``, or how the job ended."""
+    """One execution of a job.
+
+    ``state`` is ``running``, ``retrying``, ``interrupted``, or how the job ended. ``started``, ``ended`` and ``eta``
+    (when its retry is due) are in seconds since the epoch, 0 for none. ``tail`` is the end of the answer.
+    """
 
     key: str
     attempt: int = 1
@@ -49,7 +53,11 @@ class JobRun:
 
 @dataclass(slots=True)
 class JobSummary:
-    """What is known of a job. ``earlier`` counts runs that are not kept; ``eta`` is when a scheduled job is due."""
+    """The summary of a job.
+
+    ``created``, ``changed`` and ``eta`` (when a scheduled job is due) are in seconds since the epoch. ``earlier`` is
+    the number of runs that are not kept.
+    """
 
     id: str
     name: str = ""
@@ -60,9 +68,9 @@ class JobSummary:
     retries: int = 0
     arguments: str = ""
     message: str = ""
-    """Identifies its message, the first or that of a retry, until a worker has read that."""
+    """The identity of its message, or of that of its retry, until a worker has read the message."""
     ended_as: str = ""
-    """How it ended without a run: revoked or expired before one began."""
+    """How the job ended without a run, or by being given up: ``failed`` or ``canceled``; empty otherwise."""
     earlier: int = 0
     runs: list[JobRun] = field(default_factory=list)
 
@@ -73,7 +81,7 @@ class JobSummary:
 
     @property
     def state(self) -> str:
-        """What the job is doing: one of ``STATES``."""
+        """The state of the job: one of ``STATES``."""
         if self.ended_as:
             return self.ended_as if self.ended_as in STATES else "canceled"
         if self.last is None:
@@ -82,12 +90,12 @@ class JobSummary:
 
     @property
     def started(self) -> float:
-        """When its last run began; 0 before the first."""
+        """When its last run began, in seconds since the epoch; 0 before the first."""
         return self.last.started if self.last else 0.0
 
     @property
     def ended(self) -> float:
-        """When it ended; 0 before."""
+        """When the job ended, in seconds since the epoch; 0 before that."""
         if self.last is None:
             return self.changed if self.ended_as else 0.0
         return self.last.ended if self.state in ("failed", "canceled", "done") else 0.0
@@ -99,16 +107,17 @@ class JobSummary:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all runs that are kept, those of questions and answers together."""
+        """The tokens of all runs that are kept, of prompts and answers together."""
         return sum(run.input_tokens + run.output_tokens for run in self.runs)
 
     @property
     def cost(self) -> float:
-        """What all runs that are kept have cost."""
+        """The cost of all runs that are kept, in the currency of ``price``."""
         return sum(run.cost for run in self.runs)
 
     def put_run(self, run: JobRun) -> None:
-        """Take in a run, in the place of what was known of it."""
+        """Add a run, or replace the run with the same key."""
+        # Sorted by what the runs say themselves, because a slow process may add an old run after a newer one.
         others = [one for one in self.runs if one.key != run.key]
         self.runs = sorted([*others, run], key=lambda one: (one.started, one.attempt, one.delivery))
         if len(self.runs) > MOST_RUNS:
@@ -116,19 +125,22 @@ class JobSummary:
             del self.runs[:-MOST_RUNS]
 
     def fail_last_run(self, at: float, error: str) -> None:
-        """Note that the last run, which did not end by itself, is the last."""
+        """End the last run as failed, unless it has ended: its worker was lost, and the job is given up.
+
+        ``at`` is in seconds since the epoch, and ``error`` says why.
+        """
         if self.last is not None and self.last.state not in ("failed", "canceled", "done"):
             self.last.state, self.last.ended, self.last.error = "failed", at, error
 
     def encode(self) -> bytes:
-        """Return the summary as it is stored: without what is empty."""
+        """Return the summary as it is stored, without its empty fields."""
         plain = _without_empty(self)
         plain["runs"] = [_without_empty(run) for run in self.runs]
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
 
 
 def decode_summary(job: str, value: bytes | None) -> JobSummary | None:
-    """Return a stored summary, or None for what is missing or malformed, and may be anybody's."""
+    """Return the stored summary of a job. None where it is missing or malformed; anybody may have written it."""
     if value is None:
         return None
     try:
@@ -146,11 +158,12 @@ _KINDS = {
     kind: {name: type(value) for name, value in asdict(kind("")).items() if name != "runs"}
     for kind in (JobSummary, JobRun)
 }
-"""Of each record its fields, with the types of their values."""
+"""The fields of each record, with the types of their values."""
 
 
 def _without_empty(record: JobSummary | JobRun) -> dict[str, Any]:
-    """Return what a record says, by its fields. Not by ``asdict``, which copies each value: each job comes here."""
+    """Return the fields of a record that are not empty."""
+    # Without `asdict`, which copies each value deeply and takes many times as long: every job comes here.
     return {name: value for name in _NAMES[type(record)] if (value := getattr(record, name))}
 
 
@@ -158,7 +171,7 @@ _NAMES = {kind: tuple(each.name for each in fields(kind) if each.name != "runs")
 
 
 def _take_fields(record: T, plain: dict[str, Any]) -> T:
-    """Put the values that fit into a record."""
+    """Set the fields of a record to the values of ``plain`` that are of the right type, and return the record."""
     kinds = _KINDS[type(record)]  # type: ignore[index]
     for name, value in plain.items():
         kind = kinds.get(name)

@@ -1,7 +1,7 @@
-"""Which job a message belongs to that nobody can read.
+"""Finds the job of a message that nobody can read.
 
-What such a message says of itself cannot be believed: whoever can write to the queue could end any job by it. But its
-producer has published what identifies it, and nobody can make another message of which that is true.
+The id in such a message cannot be believed: whoever can write to the queue could end any job with it. But the producer
+has published the identity of the message, a digest, and nobody can make another message with the same one.
 """
 
 from __future__ import annotations
@@ -16,25 +16,30 @@ from aquila.huey.state import SharedState
 _AT_ONCE = 500
 _MOST_KNOWN = 100_000
 _SLACK = 60.0
-"""Seconds by which the clock of a producer may be behind: so much is read again."""
+"""Seconds by which the clock of a producer may be behind. The changes of so many seconds are read again."""
 
 
 class UnreadMessages:
-    """Finds the jobs of messages, for one Huey. Owns ``_jobs``: the ids of jobs that no worker has begun, by message.
+    """Finds the jobs of messages, for one Huey.
 
-    A process that meets no unreadable message reads nothing. Jobs are found by when they were last told of, by the
-    clock of the storage. Where that was put back, the clock of this process tells from when on others may have come.
+    A process that meets no unreadable message reads nothing. Summaries are read in the order of their last changes, by
+    the clock of the storage, and each only once. If somebody puts that clock back, the monotonic clock of this process
+    tells from when on changes may have been missed.
+
+    The ``JobPublisher`` of the Huey owns it.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # Also held while the storage is read: a second thread would read the same.
         self._jobs: dict[str, str] = {}
-        self._read_to = 0.0
+        """The ids of jobs that no worker has begun, by the identities of their messages. Beyond ``_MOST_KNOWN`` the
+        oldest are dropped; ``find_job`` removes the one that it has found."""
+        self._read_to = 0.0  # The order of the last summary that was read.
         self._read_at: float | None = None
-        """When it was read last, by the clock of this process."""
+        """When summaries were last read, by the monotonic clock."""
 
     def find_job(self, state: SharedState, identity: str) -> JobSummary | None:
-        """Return the summary of the job whose message has this identity, or None. Raises what the storage raises."""
+        """Return the summary of the job whose message has an identity, or None. Raises what the storage raises."""
         with self._lock:
             if identity not in self._jobs:
                 self._read_more(state)
@@ -42,15 +47,15 @@ class UnreadMessages:
         if job is None:
             return None
         summary = decode_summary(job, state.get(JOBS_TABLE, job))
-        # Only now: what is read once is not read again, so where the storage failed it must still be known. Where the
-        # message comes again, it has changed since, and is read again.
+        # Removed only now. A summary is read once, so where the storage fails above, the job must still be known. If
+        # the message comes again, its summary has changed since and is read again.
         with self._lock:
             self._jobs.pop(identity, None)
         return summary if summary is not None and summary.message == identity else None
 
     def _read_more(self, state: SharedState) -> None:
         here, now = time.monotonic(), state.now()
-        # By the clock as it is now: what was told of since is no older.
+        # When the last reading was, by the clock of the storage as it is now. Changes since then are not older.
         last = self._read_to if self._read_at is None else now - (here - self._read_at)
         if last < self._read_to - _SLACK:
             self._read_range(state, last - _SLACK, now + _SLACK)
@@ -68,7 +73,8 @@ class UnreadMessages:
                 if summary is not None and summary.message:
                     self._jobs[summary.message] = summary.id
             if page:
-                # Many may have the same time: then the page after them is counted from it.
+                # The next page begins at the last time of this one. If a whole page has one and the same time, the
+                # bound would not move, so the offset does.
                 last = page[-1].order
                 offset, bound = (offset + len(page) if last == bound else 0), last
                 self._read_to = max(self._read_to, bound)

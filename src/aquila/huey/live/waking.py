@@ -1,6 +1,6 @@
-"""Wake those who wait for something to happen to a job: over Redis or Postgres at once, elsewhere they look often.
+"""Wakes those who wait for an event of a job. Redis and Postgres wake at once; with other storages they look often.
 
-A wake-up says only where to look. One that is lost costs time, and nothing else: what happened is in the storage.
+A wake-up only says where to look. If one is lost it costs time and nothing else, because the event is in the storage.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from typing import Any
 from huey.storage import PostgresStorage, RedisStorage
 
 LOOK_OFTEN, LOOK_SELDOM = 0.1, 2.0
-"""How often the storage is asked, in seconds: where nothing wakes, and where something does."""
+"""Seconds between two looks: with a storage that cannot wake anybody, and with one that can."""
 
-_LONGEST = 7_000  # Postgres takes 8,000 bytes.
-_EVERYBODY = "*"
+_LONGEST = 7_000  # Bytes of a wake-up. Postgres takes less than 8,000.
+_EVERYBODY = "*"  # In the place of the id of a job: something has happened to any job.
 _LOOK_UP_EVERY = 0.25
-"""After so many seconds without a wake-up the thread looks whether anybody waits still."""
-_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds without a wake-up after which the thread looks whether anybody still waits."""
+_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # Seconds between two tries to connect; the last one again and again.
 
 
 def wake_subscribers(huey: Any, jobs: list[str]) -> None:
-    """Say that something has happened to jobs. Raises what the storage raises."""
+    """Wake those who wait for one of ``jobs``, given by their ids. Raises what the storage raises.
+
+    Does nothing with a storage that cannot wake anybody.
+    """
     storage = huey.storage
     text = "\n".join(jobs)
     if len(text) > _LONGEST or len(text) != len(text.encode()):
@@ -36,30 +39,35 @@ def wake_subscribers(huey: Any, jobs: list[str]) -> None:
 
 
 def _channel_of(storage: Any) -> str:
-    # Postgres takes 63 bytes, and cuts no longer name.
+    # A digest, because the name of a queue may be longer than the 63 bytes that Postgres takes for a channel.
     return f"aquila.live.{hashlib.sha256(str(storage.name).encode()).hexdigest()[:24]}"
 
 
 def look_every(huey: Any) -> float:
-    """Return how often somebody who waits should look, in seconds."""
+    """Return how many seconds somebody who waits should let pass between two looks."""
     return LOOK_SELDOM if isinstance(huey.storage, RedisStorage | PostgresStorage) else LOOK_OFTEN
 
 
 class WakeUps:
-    """Wake-ups for all who wait in this process: one connection, and one thread, while anybody does.
+    """The wake-ups for all who wait in this process. They share one connection and one thread, while anybody waits.
 
-    Owns ``_waiting``: functions by what they wait for. Each is called in the thread, and must be quick.
+    The storage owns it as an attribute, for as long as it lives.
     """
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # Guards both attributes.
         self._waiting: dict[str, list[Callable[[], None]]] = {}
+        """The functions to call, by the id of the job that they wait for. ``calling`` adds one and removes it again."""
         self._thread: threading.Thread | None = None
+        """The thread that listens. It sets this to None when nobody waits any more, and ends."""
 
     @contextlib.contextmanager
     def calling(self, function: Callable[[], None], job: str = _EVERYBODY) -> Any:
-        """Have a function called when something happens to a job, or to any, until the block ends."""
+        """Call ``function`` when something happens to ``job``, or to any job, until the block ends.
+
+        It is called in another thread, and must be quick and not raise.
+        """
         with self._lock:
             self._waiting.setdefault(job, []).append(function)
             if self._thread is None and look_every(self._huey) == LOOK_SELDOM:
@@ -79,17 +87,20 @@ class WakeUps:
         while not self._is_alone():
             try:
                 with _listener_of(self._huey.storage) as receive:
-                    self._call(_EVERYBODY)  # whatever was missed meanwhile
+                    self._call(_EVERYBODY)  # Wake-ups may have been lost while there was no connection.
                     while not self._is_alone():
                         text = receive(_LOOK_UP_EVERY)
                         failures = 0
                         if text is not None:
                             self._call(text)
-            except Exception:  # noqa: BLE001 -- each storage has errors of its own; who waits looks by itself meanwhile
+                # Once alone, another thread may have begun for whoever waits now: this one must not listen, too.
+                return
+            except Exception:  # noqa: BLE001 -- each storage has errors of its own; waiters look by themselves meanwhile
                 ended.wait(_BACKOFF[min(failures, len(_BACKOFF) - 1)])
                 failures += 1
 
     def _is_alone(self) -> bool:
+        # In one step with giving up the place: whoever begins to wait after it starts a new thread.
         with self._lock:
             if self._waiting:
                 return False
@@ -103,20 +114,21 @@ class WakeUps:
             else:
                 jobs = (*text.split("\n"), _EVERYBODY)
                 called = [function for job in jobs for function in self._waiting.get(job, ())]
-        for function in called:
+        for function in called:  # Without the lock: a function may begin or end to wait.
             function()
 
 
 def wake_ups_of(huey: Any) -> WakeUps:
-    """Return the wake-ups of a Huey's storage, for as long as it lives."""
+    """Return the wake-ups of a Huey's storage. They are made once, and live for as long as the storage."""
     storage = huey.storage
+    # `setdefault` is atomic: two threads that come here at once get the same object.
     found: WakeUps | None = vars(storage).get("_aquila_wake_ups")
     return found if found is not None else vars(storage).setdefault("_aquila_wake_ups", WakeUps(huey))
 
 
 @contextlib.contextmanager
 def _listener_of(storage: Any) -> Any:
-    """Yield a function that waits for so many seconds and returns a wake-up's text, or None."""
+    """Yield a function that waits for a wake-up, for so many seconds, and returns its text or None."""
     if isinstance(storage, RedisStorage):
         with storage.conn.pubsub(ignore_subscribe_messages=True) as pubsub:
             pubsub.subscribe(_channel_of(storage))
@@ -127,6 +139,7 @@ def _listener_of(storage: Any) -> Any:
 
             yield receive
         return
+    # A private method of Huey 3.5. A connection of its own, because one that listens can do nothing else.
     connection = storage._connect()
     try:
         connection.autocommit = True

@@ -1,4 +1,4 @@
-"""The workers of a queue, as they say of themselves."""
+"""Reads the heartbeats of the workers of a queue."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from aquila.huey.live.heartbeats import WORKERS_TABLE
 from aquila.huey.state import Entry, state_of
 
 _MISSED = 3
-"""A worker that is silent for so many times its interval is gone. With ``keep_running`` the rescuer decides."""
+"""A worker that has sent no heartbeat for so many intervals is gone. With ``keep_running`` it is ``lost_after``."""
 
 _MOST = 500
 
 _ODD = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
-"""What is raised where an entry is not what it should be: anybody may have written it."""
+"""The errors of an entry that is no heartbeat: anybody may have written it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A process that executes jobs. ``seen`` is when it last said so; ``workers`` its threads or greenlets."""
+    """A process that executes jobs.
+
+    ``began`` is when it began and ``seen`` when its last heartbeat came, in seconds since the epoch. ``workers`` is the
+    number of its threads or greenlets, ``running`` are the ids of jobs that it executes.
+    """
 
     key: str
     host: str
@@ -34,10 +38,10 @@ class WorkerRow:
 
 
 def read_workers(huey: Any) -> list[WorkerRow]:
-    """Return the workers that were seen within the last hour, those that live first.
+    """Return the workers that have sent a heartbeat within the last hour, those that live first.
 
-    Where a Huey has ``keep_running`` its workers are consumers that show a heartbeat, and one is gone when the others
-    may take over its jobs, no sooner and no later.
+    With ``keep_running`` their heartbeats are those of consumers, and a worker is gone exactly when other consumers may
+    take over its jobs. Raises what the storage raises.
     """
     state = state_of(huey)
     now = state.now()
@@ -51,10 +55,11 @@ def read_workers(huey: Any) -> list[WorkerRow]:
             )
         except _ODD:
             continue
-    for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):  # The last one counts.
+    # The oldest first, so that of two lives of one process the newer one is kept.
+    for entry in reversed(state.entries(CONSUMERS, limit=_MOST, newest_first=True)):
         try:
             about = json.loads(entry.value)
-            if "worker" not in about:  # It executes nothing, or publishes nothing.
+            if "worker" not in about:  # A consumer that has no worker, such as a scheduler, or publishes nothing.
                 continue
             key = str(about["worker"])
             found[key] = _make_row(

@@ -1,8 +1,9 @@
-"""Who may look at jobs, and who may act on them. Pure: it looks at the header fields of a request.
+"""Decides who may look at jobs, and who may act on them, by the header fields of a request. Does no I/O.
 
-Reading needs nothing where only this machine can ask; acting always needs the token, or the application's own leave.
-A page of a stranger can do neither: it is known by the header fields that browsers set (see ``aquila.server``), an
-action needs a value that only pages of this server have, and the cookies are not sent along from elsewhere.
+Reading needs nothing where only this machine can ask. Acting always needs the token, or the permission of the
+application. A page of another site can do neither, for three reasons. It is recognised by the header fields that
+browsers set (see ``aquila.server``). An action needs a value that only pages of this server have. And browsers do not
+send the cookies along with requests from other sites.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ _SESSION_SECONDS = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rules. ``token`` lets act; with ``reading_needs_token`` nothing is shown without it.
+    """The rules of a page.
 
-    ``decide`` is an application's own rule: from a request to ``none``, ``read`` or ``act``, in the token's place.
+    - ``admission``: which requests are let in at all.
+    - ``token``: whoever shows it may act. None: nobody may.
+    - ``reading_needs_token``: without the token nothing is shown.
+    - ``decide``: a rule of the application, which returns ``none``, ``read`` or ``act`` for a request. It replaces the
+      token.
     """
 
     admission: Admission
@@ -39,19 +44,20 @@ class Access:
     reading_needs_token: bool = False
     decide: Callable[[Request], Level] | None = None
     may_act: bool = True
-    """Whether the token lets act, and not only see."""
+    """Whether the token permits acting, and not only reading."""
 
     @property
     def can_sign_in(self) -> bool:
-        """Whether somebody who may only read may do more by the token."""
+        """Whether somebody who may only read can get to act by showing the token."""
         return self.token is not None and self.decide is None and self.may_act
 
     def find_rejection(self, request: Request) -> Failure | None:
-        """Return why a request is not let in at all, or None."""
+        """Return why a request is not let in at all, or None if it is."""
         headers = request.headers
         is_opened_in_browser = request.method in ("GET", "HEAD") and headers.get("sec-fetch-dest") == "document"
         if is_opened_in_browser and headers.get("sec-fetch-mode") == "navigate":
-            # A link that somebody follows. Whoever wrote it sees nothing of the page, and it may be in no frame.
+            # Somebody follows a link. The site with the link sees nothing of this page, because it may be in no frame;
+            # so the two header fields that name the site are not held against the request.
             headers = headers.mutablecopy()
             for name in ("sec-fetch-site", "origin"):
                 del headers[name]
@@ -61,7 +67,7 @@ class Access:
         return failure
 
     def level_of(self, request: Request) -> Level:
-        """Return what the sender of a request may do."""
+        """Return what the sender of a request may do: ``none``, ``read`` or ``act``."""
         if self.decide is not None:
             level = self.decide(request)
             return level if level in ("read", "act") else "none"
@@ -74,6 +80,7 @@ class Access:
 
         ``given`` is the hidden value of the form.
         """
+        # A browser cannot be made to send the header field with the token from another site, so it is enough.
         if self._shows_token(request):
             return True
         is_own = bool(request.headers.get("origin")) or request.headers.get("sec-fetch-site") == "same-origin"
@@ -81,7 +88,10 @@ class Access:
         return is_own and len(expected) >= 32 and hmac.compare_digest(expected.encode(), given.encode())
 
     def open_session(self, request: Request, response: Response, given: str) -> bool:
-        """Let a browser act that has shown the token. Returns whether it has."""
+        """Set the cookie of a session if ``given`` is the token. Returns whether it is.
+
+        The session ends after twelve hours. Nothing is stored on the server: the cookie is signed with the token.
+        """
         if self.token is None or not hmac.compare_digest(self.token.encode(), given.strip().encode()):
             return False
         until = str(int(time.time()) + _SESSION_SECONDS)
@@ -96,14 +106,15 @@ class Access:
         until, _, signature = request.cookies.get(SESSION_COOKIE, "").partition(".")
         if not until.isdecimal() or not hmac.compare_digest(signature.encode(), self._sign(until).encode()):
             return False
-        return time.time() < int(until[:15])
+        return time.time() < int(until[:15])  # Cut, because `int` of a very long text raises.
 
     def _sign(self, until: str) -> str:
         return hmac.new((self.token or "").encode(), f"aquila jobs {until}".encode(), hashlib.sha256).hexdigest()
 
 
 def form_value_of(request: Request) -> str:
-    """Return the value that forms of a page carry: that of the browser's cookie, or a new one."""
+    """Return the hidden value for the forms of a page: that of the cookie, or a new one."""
+    # A cookie of any other form was not set by this server, and is not written into the page.
     known = request.cookies.get(FORM_COOKIE, "")
     return (
         known if len(known) == 43 and known.replace("-", "a").replace("_", "a").isalnum() else secrets.token_urlsafe(32)
@@ -111,7 +122,10 @@ def form_value_of(request: Request) -> str:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
-    """Set a cookie that no script can read and no other site has sent along."""
+    """Set a cookie that scripts cannot read and that browsers do not send along from other sites.
+
+    ``seconds`` is how long it lasts; None until the browser is closed.
+    """
     response.set_cookie(
         name,
         value,

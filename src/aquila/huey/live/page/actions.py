@@ -1,4 +1,4 @@
-"""What can be done to jobs and queues from the page."""
+"""The actions on jobs and queues that the page offers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from aquila.huey.state import state_of
 
 
 class ActionRefused(Exception):
-    """An action that cannot be done; the text says why."""
+    """An action cannot be done. The text says why."""
 
 
 def cancel_job(huey: Any, job: str) -> None:
-    """Revoke a job: one that waits is not begun, and one that streams an answer by ``follow`` is ended."""
+    """Revoke a job. A job that waits will not begin, and a job that reads a stream with ``follow`` is ended.
+
+    Raises ``ActionRefused`` for a job that is not known, or has ended.
+    """
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
     if summary is None:
         raise ActionRefused("this job is not known any more")
@@ -32,12 +35,15 @@ def cancel_job(huey: Any, job: str) -> None:
 
 
 def has_letter(huey: Any, job: str) -> bool:
-    """Whether a job is among the dead letters, and so can be enqueued again."""
+    """Whether a job is among the dead letters, and so can be enqueued again. Raises what the storage raises."""
     return dead_letters(huey).get(job) is not None
 
 
 def retry_job(huey: Any, job: str) -> None:
-    """Enqueue a job again that failed for good. It keeps its id, and has its attempts again."""
+    """Enqueue a job again that failed for good. It keeps its id, and gets all its attempts again.
+
+    Raises ``ActionRefused`` where it is no dead letter, or cannot be retried now.
+    """
     try:
         dead_letters(huey).retry(job)
     except TaskError as error:
@@ -46,7 +52,7 @@ def retry_job(huey: Any, job: str) -> None:
 
 
 def _note_retry(huey: Any, job: str) -> None:
-    """Say that a job waits again, unless a worker has begun it already."""
+    """Publish that a job waits again. Its summary is left alone if a worker has begun it already."""
     state = state_of(huey)
     now = state.now()
     event = (events.QUEUED, now, {"again": True})
@@ -66,7 +72,10 @@ def _note_retry(huey: Any, job: str) -> None:
 
 
 def delete_job(huey: Any, job: str) -> None:
-    """Forget a job that has ended, and its result."""
+    """Remove a job that does not wait from the page, and delete its result.
+
+    Raises ``ActionRefused`` for a job that waits.
+    """
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
     if summary is not None and not summary.ended and summary.state != "interrupted" and summary.last is None:
         raise ActionRefused("this job waits; cancel it first")
@@ -81,4 +90,4 @@ ACTIONS: dict[str, Callable[[Any, str], None]] = {
     "pause": lambda huey, job: pause_queue(huey),
     "resume": lambda huey, job: resume_queue(huey),
 }
-"""What forms may ask for: a function of the Huey and of the id of a job."""
+"""The actions that a form may ask for: functions of the Huey and the id of a job."""

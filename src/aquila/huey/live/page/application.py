@@ -36,7 +36,7 @@ from aquila.optional import import_optional
 from aquila.server.admission import Admission, check_token, make_token, read_host_names
 from aquila.server.page_gate import PageGate
 
-_LARGEST_FORM = 4_096
+_LARGEST_FORM = 4_096  # Bytes.
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -57,17 +57,18 @@ def app(
 ) -> Starlette:
     """Return the page of the jobs of one or more Hueys, as an ASGI application.
 
-    - ``token`` lets those act who know it: cancel, retry, delete, pause. Without it the page only shows. It has 16
-      characters or more.
-    - ``hosts`` are the names, besides those of this machine, by which browsers reach the page.
-    - ``decide`` is your own rule: from a Starlette ``Request`` to ``"none"``, ``"read"`` or ``"act"``, for instance by
-      the user who has signed in. The token then means nothing.
-    - ``reading_needs_token``: without the token nothing is shown.
-    - ``may_act=False``: the token lets see, and nobody act.
-    - ``most_streams``: how many pages may be live at once; others look every ten seconds.
+    - ``hueys``: Hueys that were given to ``publish_jobs``.
+    - ``token``: whoever knows it may cancel, retry, delete and pause. It has 16 characters or more. Without a token the
+      page only shows.
+    - ``hosts``: the names, besides those of this machine, by which browsers reach the page.
+    - ``decide``: your own rule. It takes a Starlette ``Request`` and returns ``"none"``, ``"read"`` or ``"act"``, for
+      example by the user who has signed in. The token is then not used.
+    - ``reading_needs_token``: whether nothing is shown without the token.
+    - ``may_act``: whether the token permits acting. If not, it only permits reading.
+    - ``most_streams``: how many pages may be live at once. Others look again every ten seconds.
 
-    The Hueys must have been given to ``publish_jobs``. Raises ``ConfigError``, and ``MissingDependency`` without the
-    extra ``jobs``.
+    Raises ``ConfigError`` for Hueys that cannot be shown or a token that is too short, and ``MissingDependency``
+    without the extra ``jobs``.
     """
     import_optional("jinja2", "jobs", purpose="the page of jobs")
     if not hueys or not all(isinstance(one, AquilaHuey) for one in hueys):
@@ -77,7 +78,8 @@ def app(
             "two of these Hueys have the same name; give each a name of its own, such as RedisHuey('mail')"
         )
     if token is not None:
-        check_token(token, is_open=True, source="token=")  # who can reach the application is not known here
+        # As strict as for a server that everybody can reach: who can reach the application is not known here.
+        check_token(token, is_open=True, source="token=")
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
     page = _Endpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
@@ -85,7 +87,7 @@ def app(
         routes=[
             Route("/", page.show_overview, methods=["GET"], name="overview"),
             Route("/live", page.stream_overview, methods=["GET"]),
-            # Names of queues and ids of jobs may be any text, so they are no part of a path.
+            # The name of a queue and the id of a job may be any text, so they are parameters and no part of the path.
             Route("/job", page.show_job, methods=["GET"]),
             Route("/job/live", page.stream_job, methods=["GET"]),
             Route("/act", page.act, methods=["POST"]),
@@ -107,7 +109,7 @@ class _Endpoints:
         self._seats = seats
 
     async def show_overview(self, request: Request) -> Response:
-        """Show a page of jobs."""
+        """Show one page of the overview."""
         level = self._access.level_of(request)
         if level == "none":
             return self._ask_for_token(request)
@@ -143,7 +145,7 @@ class _Endpoints:
         return await self._render(request, "job.html", functools.partial(page.describe, may_act=level == "act"), level)
 
     async def stream_job(self, request: Request) -> Response:
-        """Send what happens to a job as it happens."""
+        """Send the events of a job to its page while they happen."""
         level = self._access.level_of(request)
         page = self._find_page(request)
         if level == "none" or page is None:
@@ -161,7 +163,7 @@ class _Endpoints:
         return self._seats.respond(lambda: page_events.repeat(page.queue.huey, page.job, look))
 
     async def act(self, request: Request) -> Response:
-        """Do what a form says: to a job, or to a queue."""
+        """Do what a form asks for, to a job or to a queue, and redirect to the page that shows it."""
         form = await self._read_form(request)
         if form is None or self._access.level_of(request) != "act":
             return self._refuse(request)
@@ -189,7 +191,7 @@ class _Endpoints:
         return self._ask_for_token(request, status=200)
 
     async def sign_in(self, request: Request) -> Response:
-        """Let a browser act that shows the token."""
+        """Open a session for a browser that shows the token."""
         form = await self._read_form(request)
         if form is None or not self._access.may_post(request, form.get("form", "")):
             return self._refuse(request)
@@ -246,6 +248,8 @@ class _Endpoints:
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
         body = bytearray()
+        # Of a browser that leaves in the midst of a form, what has come is read. Without its hidden value it is
+        # refused.
         with contextlib.suppress(Exception):
             async for chunk in request.stream():
                 body += chunk

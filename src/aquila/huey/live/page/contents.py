@@ -1,4 +1,4 @@
-"""What the templates show: the queues, a page of jobs, one job."""
+"""Collects what the templates show: the queues, a page of the overview, one job."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from aquila.huey.live.summaries import JOBS_TABLE, STATES, decode_summary
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
 from aquila.huey.state import state_of
 
-PAGE = 50
-_MINUTES = 60
+PAGE = 50  # Jobs of a page.
+_MINUTES = 60  # Minutes of the chart.
 
 
 class Queue:
@@ -36,7 +36,7 @@ class Queue:
 
 
 class Site:
-    """All that the page shows."""
+    """All queues that the page shows. The application owns it, and with it the index of each queue."""
 
     def __init__(self, hueys: tuple[Any, ...]) -> None:
         self.queues = [Queue(huey) for huey in hueys]
@@ -48,7 +48,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class JobOverview:
-    """One page of the jobs of a queue."""
+    """One page of the overview of a queue: the jobs that fit ``query``. ``page`` counts from 1."""
 
     site: Site
     queue: Queue
@@ -59,7 +59,7 @@ class JobOverview:
 
     @classmethod
     def read(cls, site: Site, given: Mapping[str, str], *, may_act: bool) -> JobOverview:
-        """Read what a browser asks for. What makes no sense is left out."""
+        """Return the overview that the parameters of a URL ask for. Parameters that make no sense are ignored."""
         state, search, page = given.get("state", ""), given.get("q", "")[:200], given.get("page", "")
         number = int(page) if page.isdecimal() and len(page) < 7 else 1
         query = JobQuery.read(state if state in STATES else "", given.get("name", "")[:200], search)
@@ -67,7 +67,7 @@ class JobOverview:
         return cls(site, queue, query, search, max(1, number), may_act)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the template is given. Asks the storage."""
+        """Return the values for the template. Asks the storage, and raises what it raises."""
         index, huey = self.queue.index, self.queue.huey
         index.refresh()
         jobs, total = index.find(self.query, offset=(self.page - 1) * PAGE, limit=PAGE)
@@ -105,7 +105,7 @@ class JobOverview:
         }
 
     def link(self, **changes: Any) -> str:
-        """Return the address of another page of the same jobs, or of others."""
+        """Return the URL of this overview with some parameters changed."""
         parts = {"queue": self.queue.name, "state": self.query.state, "name": self.query.name, "q": self.search}
         parts |= {name: str(value) for name, value in changes.items()}
         if len(self.site.queues) == 1:
@@ -123,9 +123,9 @@ class JobPage:
     job: str
 
     def describe(self, *, may_act: bool, view: JobView | None = None) -> dict[str, Any]:
-        """Return what the template is given; nothing for a job that is not known. Asks the storage.
+        """Return the values for the template; none for a job that is not known.
 
-        ``view`` has the events of the job, where they were read already.
+        ``view`` has the events of the job, if they were read already. Asks the storage, and raises what it raises.
         """
         summary = decode_summary(self.job, state_of(self.queue.huey).get(JOBS_TABLE, self.job))
         if summary is None:
@@ -158,10 +158,12 @@ class JobPage:
     def follow(
         self, after: int, *, may_act: bool, write: Callable[..., str]
     ) -> Callable[[], list[tuple[str, Any, int | None]]]:
-        """Return a function that returns what is new for the page at each call.
+        """Return a function that, at each call, returns the messages for an open page about what is new.
 
-        The page has the events up to ``after``. ``write`` renders a template with what it is given.
+        The page has the events up to the number ``after``. ``write`` renders a template with some values.
         """
+        # All events are read, also those that the page has: the whole view is needed to render a part of it again. The
+        # three objects belong to this one stream.
         reader, view, shown = JobReader(self.queue.huey, self.job), JobView(), [""]
 
         def look() -> list[tuple[str, Any, int | None]]:
@@ -190,9 +192,9 @@ class JobPage:
             huey = self.queue.huey
             kept = huey.get(CHECKPOINTS_PREFIX + self.job, peek=True)
             if kept is not None and not huey.publisher.content:
-                kept = list(kept)  # their names
+                kept = list(kept)  # Only the names of the checkpoints: their values are content.
             return "" if kept is None else write_nicely(redact_json(json.dumps(kept, ensure_ascii=False, default=repr)))
-        except Exception:  # noqa: BLE001 -- what lies there may be anybody's
+        except Exception:  # noqa: BLE001 -- anybody may have written what is stored there
             return ""
 
 
@@ -208,7 +210,7 @@ def read_all(reader: JobReader) -> list[events.JobEvent]:
 
 
 def _join_texts(new: list[events.JobEvent]) -> list[tuple[str, Any, int | None]]:
-    """Return pieces of text as messages: one for those that follow each other."""
+    """Return pieces of text as messages. Pieces of the same kind and run that follow one another become one message."""
     messages: list[tuple[str, Any, int | None]] = []
     for (kind, run), pieces in itertools.groupby(new, key=lambda event: (event.kind, event.run)):
         group = list(pieces)

@@ -1,4 +1,7 @@
-"""Server-sent events: what is new on a page, as it happens. Each is one task of the event loop, and no thread waits."""
+"""Streams of server-sent events, which keep an open page up to date.
+
+Each stream is one task of the event loop; no thread waits for anything.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,26 @@ from aquila.huey.live.waking import look_every, wake_ups_of
 
 MOST_STREAMS = 200
 KEEP_ALIVE = 15.0
-"""After so many quiet seconds a comment is sent, so that nothing in between takes the connection for dead."""
+"""Seconds without a message after which a comment is sent, so that no proxy takes the connection for dead."""
 
-_RETRY = "retry: 1000\n\n"
-_OVERVIEW_EVERY = 1.0
+_RETRY = "retry: 1000\n\n"  # Milliseconds after which a browser connects again.
+_OVERVIEW_EVERY = 1.0  # Seconds.
 
 Message = tuple[str, Any, int | None]
-"""The name of an event, its data, and its number, where a browser is to go on from it."""
+"""The name of an event, its data, and its number if a browser that connects again can go on after it."""
 
 
 class StreamSeats:
-    """How many streams may be open at once. One more is told to come again."""
+    """Bounds how many streams may be open at once. One more is answered with 503 and a ``retry-after``."""
+
+    # Used in the event loop alone, so a plain number is enough. A seat is taken when the stream begins and not when the
+    # response is made, because a response that is never sent would never give it back.
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._free = most
 
     def respond(self, messages: Callable[[], AsyncIterator[Message]]) -> Response:
-        """Respond with a stream, while there is a seat."""
+        """Return a response with a stream of ``messages()``, or a 503 if all seats are taken."""
         if self._free <= 0:
             return PlainTextResponse("too many pages are open; this one looks again soon", 503, {"retry-after": "10"})
         return _Stream(
@@ -57,7 +63,10 @@ class StreamSeats:
 
 
 class _Stream(StreamingResponse):
-    """A stream that ends when its server does. To a server that would be an error of the application."""
+    """A stream that ends quietly when its server ends.
+
+    Otherwise the server would report its cancellation as an error of the application.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -65,22 +74,24 @@ class _Stream(StreamingResponse):
 
 
 def write_message(name: str, data: Any, number: int | None) -> str:
-    """Return a server-sent event. Without a name it is a comment."""
+    """Return a server-sent event as text. Without a name it is a comment."""
     if not name:
         return ": still here\n\n"
     lines = [f"event: {name}"]
     if number is not None:
         lines.append(f"id: {number}")
-    # JSON has no line ends in it, so one line of data is enough, whatever the text.
+    # JSON escapes line breaks, so one line of data is enough, whatever the text.
     return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
 
 
 async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) -> AsyncIterator[Message]:
-    """Yield what ``look`` returns, again and again: when something happens to a job, or once a second.
+    """Yield the messages that ``look`` returns, again and again: at each event of a job, or once a second.
 
-    ``look`` is called in a thread, because it asks the storage.
+    ``job`` is the id of a job; None for the overview. ``look`` is called in a thread, because it asks the storage.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
+    # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
+    # event.
     with wake_ups_of(huey).calling(woken.set, job or "\n"):
         while True:
             woken.clear()

@@ -1,6 +1,6 @@
-"""From what is known to HTML: the templates, and how numbers and times are written.
+"""Renders the templates, with filters that write numbers and times.
 
-Everything is escaped. Times are written as they are, and ``jobs.js`` turns them into "12 s ago".
+Everything is escaped. Times are written in UTC, and ``jobs.js`` turns them into "12 s ago".
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ LABELS = {
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template."""
+    """Return a template as HTML, with some values."""
     text: str = _environment().get_template(template).render(**values)
-    return text.encode(
-        "utf-8", "replace"
-    ).decode()  # JSON can name half characters, and what is stored may be anybody's
+    # Anybody may have written what is stored, and escapes in JSON may name lone surrogates, which cannot be sent.
+    return text.encode("utf-8", "replace").decode()
 
 
+# Made for the first page, and kept for as long as the process lives: it has the compiled templates.
 @functools.cache
 def _environment() -> Any:
     jinja2 = import_optional("jinja2", "jobs", purpose="the page of jobs")
@@ -55,27 +55,27 @@ def _environment() -> Any:
 
 
 def _version_of_static() -> str:
-    """Return what changes with the files that browsers keep."""
+    """Return a digest of the static files. It is part of their URLs, so that browsers load changed files again."""
     content = b"".join(path.read_bytes() for path in sorted((HERE / "static").iterdir()))
     return hashlib.sha256(content).hexdigest()[:12]
 
 
 def write_clock(at: float) -> str:
-    """Return a time of day, with its date, in UTC."""
+    """Return a time, in seconds since the epoch, as date and time of day in UTC."""
     return _moment(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def write_iso(at: float) -> str:
-    """Return a time as HTML has it."""
+    """Return a time, in seconds since the epoch, in the form that the element ``<time>`` of HTML takes."""
     return _moment(at).isoformat(timespec="milliseconds")
 
 
 def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(min(max(at, 0.0), 4e9), UTC)
+    return datetime.fromtimestamp(min(max(at, 0.0), 4e9), UTC)  # Anybody may have written the time.
 
 
 def write_seconds(seconds: float) -> str:
-    """Return a duration."""
+    """Return a duration, given in seconds, as people read it."""
     if seconds < 0.0005:
         return "0 ms"
     if seconds < 1:
@@ -90,12 +90,12 @@ def write_seconds(seconds: float) -> str:
 
 
 def write_number(number: float) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with separators between its thousands."""
     return f"{number:,.0f}"
 
 
 def write_money(cost: float) -> str:
-    """Return what something cost."""
+    """Return an amount of money, with more digits for a small one."""
     return f"{cost:,.4f}" if cost < 1 else f"{cost:,.2f}"
 
 
@@ -105,18 +105,18 @@ def shorten_name(name: str) -> str:
 
 
 def shorten_id(job: str) -> str:
-    """Return the beginning of an id."""
+    """Return the first eight characters of an id."""
     return job[:8]
 
 
 def shorten_tail(text: str) -> str:
-    """Return the last words of a text, so that what is new is seen."""
+    """Return the last words of a text: those that are new in an answer which still arrives."""
     words = " ".join(text.split())
     return words if len(words) <= _TAIL else f"… {words[-_TAIL:].partition(' ')[2]}"
 
 
 def lay_out_bars(done: list[int], failed: list[int], height: int) -> list[dict[str, float]]:
-    """Return the bars of a chart: of each minute where they stand, and how high they are."""
+    """Return the bars of a chart of ``height`` pixels: for each minute their position and their heights."""
     most = max([1, *(one + other for one, other in zip(done, failed, strict=True))])
     bars = []
     for at, (one, other) in enumerate(zip(done, failed, strict=True)):
