@@ -1,4 +1,4 @@
-"""Replace attributes of one object for the length of a block."""
+"""Replaces attributes of one object until a block ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _ABSENT = object()
 
 @contextlib.contextmanager
 def replace_attributes(target: Any, **attributes: Any) -> Iterator[None]:
-    """Set attributes of one object. Afterwards it has the attributes it had itself; those of its class show again."""
+    """Set attributes of one object, and restore at the end of the block those that it had itself before.
+
+    An attribute that only its class had is deleted from the object again, so that the class shows through.
+    """
+    # `vars`, because `getattr` would also find the attributes of the class, and restoring those would fix them on the
+    # object.
     before = {name: vars(target).get(name, _ABSENT) for name in attributes}
     for name, value in attributes.items():
         setattr(target, name, value)

@@ -1,8 +1,8 @@
-"""Which keyword arguments of a call are arguments of the task, and which are options of the function that is called.
+"""Separates the keyword arguments of a call: some belong to the task, others are options of the function itself.
 
 A call such as ``assert_enqueued(send, to="me", timeout=1)`` mixes both. A name that could be either is refused. With
-``args=`` and ``kwargs=`` the arguments of the task stand apart, as in Huey's ``schedule``, and the other keywords are
-options.
+``args=`` and ``kwargs=`` the arguments of the task are given apart, as in Huey's ``schedule``, and all other keywords
+are options.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class CallArguments:
-    """The arguments of the task (``args``, ``kwargs``) and the options that were given."""
+    """The arguments of the task (``args``, ``kwargs``), and the options of the function (``options``)."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -34,9 +34,14 @@ class CallArguments:
 def separate_arguments(
     function: str, task: TaskWrapper | None, args: Sequence[Any], keywords: Mapping[str, Any], options: Collection[str]
 ) -> CallArguments:
-    """Separate the arguments of a task from the ``options`` of the function that was called.
+    """Separate the arguments of a task from the options of the function that was called.
 
-    Raises ``ConfigError`` for a keyword that could be either, and for one that is neither.
+    - ``function``: the name of that function, for messages.
+    - ``task``: the decorated function, or None where no task was given.
+    - ``args``, ``keywords``: the arguments of the call. ``options``: the names that are options.
+
+    Raises ``ConfigError`` for a keyword that could be either, and for arguments both in ``args=`` or ``kwargs=`` and
+    beside them.
     """
     given = {name: value for name, value in keywords.items() if name in options}
     explicit = {name: value for name, value in keywords.items() if name in _HELD_APART}

@@ -21,16 +21,16 @@ _OPTIONS = ("huey", "queue", "kind", "reason")
 
 @declared_as(AssertDeadLetter)  # type: ignore[type-abstract]
 def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> DeadLetter:
-    """Assert that there is a matching dead letter, and return the first.
+    """Assert that there is a matching dead letter, and return the first one.
 
-    ``task``, ``args`` and the keyword arguments are compared as ``all_enqueued`` does. These keywords are options:
+    ``task``, ``args`` and the keyword arguments are compared as by ``all_enqueued``. These keywords are options:
 
     - ``kind``: ``failed``, ``unreadable``, ``unknown`` or ``lost``.
     - ``reason``: a part of its reason.
-    - ``huey``: the Huey to look at, by default that of ``task``, else the one under test; ``queue`` names one.
-    - ``args=`` and ``kwargs=`` as for ``all_enqueued``.
+    - ``huey``: the Huey to look at; by default that of ``task``, or the one under test. ``queue`` is the name of one.
+    - ``args=`` and ``kwargs=`` are as for ``all_enqueued``.
 
-    Raises ``AssertionError`` with the dead letters that there are.
+    Raises ``AssertionError`` that lists the dead letters, and ``ConfigError`` for a ``task`` that is none.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -54,9 +54,9 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 
 @declared_as(RefuteDeadLetter)  # type: ignore[type-abstract]
 def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
-    """Assert that there is no matching dead letter. Arguments as for ``assert_dead_letter``.
+    """Assert that there is no matching dead letter. The arguments are those of ``assert_dead_letter``.
 
-    Raises ``AssertionError`` with those that match.
+    Raises ``AssertionError`` that lists the dead letters which match.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -80,7 +80,7 @@ def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 def _search(
     function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any]
 ) -> tuple[list[DeadLetter], list[str], str]:
-    """Return the dead letters that match, lines about the others, and a text of what was looked for."""
+    """Return the dead letters that match, lines about the others, and a text that says what was looked for."""
     task = find_task_wrapper(task)
     if task is not None and not isinstance(task, TaskWrapper):
         raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")

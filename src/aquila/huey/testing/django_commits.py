@@ -1,8 +1,9 @@
-"""What a task leaves to the end of a transaction, where a test case of Django keeps that transaction open.
+"""Calls what a task has registered for the commit of its transaction, if a test case of Django keeps that open.
 
-In a worker the transaction of a task is committed, and what it has registered with ``transaction.on_commit`` is called:
-the tasks of djhuey's ``on_commit_task`` are enqueued then. Django's ``TestCase`` (and the fixture ``db`` of
-pytest-django) never commits. Its ``captureOnCommitCallbacks(execute=True)`` does what a commit would.
+In a worker the transaction of a task is committed, and the functions that it has registered with
+``transaction.on_commit`` are called. So the tasks of djhuey's ``on_commit_task`` are enqueued then. Django's
+``TestCase`` (and the fixture ``db`` of pytest-django) never commits. Its ``captureOnCommitCallbacks(execute=True)``
+calls what a commit would.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ _DJHUEY = "huey.contrib.djhuey"
 
 
 def find_task_wrapper(task: Any) -> Any:
-    """Return the decorated function behind djhuey's ``on_commit_task``, which is a plain function; else ``task``."""
+    """Return the decorated function behind djhuey's ``on_commit_task``, which is a plain function; or ``task``."""
+    # The decorated function is in the closure of that function, under the name that Huey 3.5 gives it there.
     if getattr(task, "__globals__", {}).get("__name__") != _DJHUEY:
         return task
     held = _read_closure(task).get("task_wrapper")
@@ -25,12 +27,12 @@ def find_task_wrapper(task: Any) -> Any:
 
 
 def may_commit() -> bool:
-    """Whether ``commit_at_end`` may do anything: Django is there."""
+    """Whether ``commit_at_end`` may do anything: somebody has imported Django's databases."""
     return "django.db" in sys.modules
 
 
 def commit_at_end() -> contextlib.AbstractContextManager[Any]:
-    """Do at the end of the block what a commit would, for each connection whose transaction a test case keeps open."""
+    """Call at the end of the block what a commit would, for each connection whose transaction a test keeps open."""
     connections, testing = _open_connections(), sys.modules.get("django.test")
     if not connections or testing is None:
         return contextlib.nullcontext()
@@ -48,7 +50,10 @@ def list_tasks_before_commit() -> list[Task]:
 
 
 def _open_connections() -> list[Any]:
-    """Return the connections of Django that are within a transaction. Imports nothing of Django."""
+    """Return the connections of Django that are within a transaction.
+
+    Uses ``sys.modules`` and imports nothing of Django, which a project without it does not have.
+    """
     database, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
     if database is None or conf is None or not conf.settings.configured:
         return []

@@ -1,4 +1,4 @@
-"""Execute what is enqueued, in this process, until nothing is left."""
+"""Executes enqueued tasks in this process, until the queue is empty."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun
 
 _NO_TIME = timedelta()
-_LIMIT = 1000  # Tasks that `drain_queue` executes before it gives up: the queue is endless.
+_LIMIT = 1000  # Tasks that `drain_queue` executes before it takes the queue for endless.
 
 
 class Drained(dict[str, int]):
-    """How many task runs ended in which way, as a dictionary. A way that did not occur counts 0.
+    """How many task runs ended in each state, as a dictionary. A state that did not occur counts 0.
 
-    The ways are the states of a ``TaskRun``, and ``scheduled`` for a task in the schedule that is not due yet. ``runs``
-    holds the runs, in order, and ``skipped`` how much time was skipped.
+    The keys are the states of a ``TaskRun``, and ``scheduled`` for tasks in the schedule that are not due yet. ``runs``
+    are the runs, in order, and ``skipped`` is how much time was skipped, as a ``timedelta``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -65,7 +65,7 @@ class Drained(dict[str, int]):
 
     @functools.cached_property
     def runs(self) -> tuple[TaskRun[Any], ...]:
-        """The runs, in order. Made when somebody asks for them, which most tests do not."""
+        """The runs, in order. They are made when somebody asks for them, which most tests do not."""
         return tuple([run if isinstance(run, TaskRun) else run.make_run() for run in self._runs])
 
 
@@ -80,23 +80,23 @@ def drain_queue(
     raise_errors: bool = True,
     with_limit: int | None = None,
 ) -> Drained:
-    """Execute the tasks in the queue as a worker would, one after the other in this thread. Count how they end.
+    """Execute the tasks in the queue as a worker would, one after the other in this thread, and count how they end.
 
-    - ``with_scheduled`` also executes tasks that are scheduled for later, each at its own time: all of them (True),
-      those due by a moment (a datetime), or those due within a time from now (a timedelta).
-    - ``with_time_skipping`` does the same with a clock that is put forward to the time of each task, where
-      ``with_scheduled`` leaves it. Huey asks that clock for the time, so what a task schedules, its retries with their
-      growing delays, expiry and rate limits are counted from the time of the task. In a task ``datetime.now()`` tells
-      the real time; ``move_clock`` is called with each new moment, and may move that too: ``traveller.move_to`` of
-      time-machine does.
-    - ``with_recursion`` also executes what these tasks enqueue: followers, callbacks, retries.
-    - ``raise_errors`` raises the first exception of a task that no retry follows. With False exceptions stay in
+    - ``with_scheduled``: also execute tasks that are scheduled for later, each at its own time. True means all of them,
+      a datetime those that are due by then, and a timedelta those that are due within that time from now.
+    - ``with_time_skipping``: the same, but with a clock that is put forward to the time of each task. Huey asks that
+      clock, so the schedules of a task, its retries with their growing delays, expiry and rate limits are counted from
+      the time of the task. With ``with_scheduled`` they are counted from now.
+    - ``move_clock``: a function that is called with each new moment of that clock. In a task ``datetime.now()`` returns
+      the real time, unless this function moves it, as ``traveller.move_to`` of time-machine does.
+    - ``with_recursion``: also execute what these tasks enqueue: followers, callbacks, retries.
+    - ``raise_errors``: raise the first exception of a task that no retry follows. Otherwise exceptions are only in
       ``Drained.runs``.
-    - ``with_limit`` is the highest number of tasks to execute.
-    - ``huey`` is the Huey under test by default; ``queue`` names one of several.
+    - ``with_limit``: the highest number of tasks to execute.
+    - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
-    ``with_time_skipping`` beside ``with_scheduled``, and for ``move_clock`` without it.
+    ``with_time_skipping`` together with ``with_scheduled``, and for ``move_clock`` without ``with_time_skipping``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -118,7 +118,7 @@ def drain_queue(
     opened = innermost_test_queue(huey) if queue is None else None
     huey = opened.huey if opened is not None else huey_under_test(huey, queue)
     scheduled, how = with_time_skipping or with_scheduled, (with_recursion, raise_errors, with_limit)
-    if opened is not None and not with_time_skipping:  # As in most tests.
+    if opened is not None and not with_time_skipping:  # The usual case, without a stack of context managers.
         return _drain(huey, None, scheduled, *how)
     clock = SkippingClock(move_clock) if with_time_skipping else None
     with ensure_test_queue(huey), use_clock(clock) if clock is not None else contextlib.nullcontext():
@@ -133,10 +133,10 @@ def _drain(
     raise_errors: bool,
     with_limit: int | None,
 ) -> Drained:
-    """Do what ``drain_queue`` says, in the test queue of the Huey, which is open."""
+    """Drain the queue of a Huey whose test queue is open. The parameters are those of ``drain_queue``."""
     __tracebackhide__ = True
     runs: list[Observation] = []
-    aside: list[Task] = []
+    aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
     until = None if scheduled is False else _last_due_moment(huey, scheduled)
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
@@ -165,7 +165,7 @@ def _drain(
 
 
 def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
-    """Return the moment up to which scheduled tasks are executed, in the Huey's own time."""
+    """Return the moment up to which scheduled tasks are executed, in the time of the Huey."""
     if scheduled is True:
         # A century: later than any schedule, and every storage can turn it into a timestamp.
         return huey._get_timestamp() + timedelta(days=36_525)
@@ -180,7 +180,8 @@ def _take_next_task(huey: Any, until: Any) -> Task | None:
     A task in the queue that is not due goes into the schedule, as a worker would move it.
     """
     storage = huey.storage
-    # The count first: a Redis storage waits for a second when there is nothing, and one in memory raises and catches.
+    # The number of tasks is asked first where taking from an empty queue is slow: a Redis storage waits for a second,
+    # and one in memory raises and catches an exception.
     is_counted_first = storage.blocking or type(storage) is MemoryStorage
     while not is_counted_first or storage.queue_size():
         data = storage.dequeue()

@@ -1,4 +1,4 @@
-"""What is enqueued: read without taking it out, asserted, refuted."""
+"""Reads the enqueued tasks without taking them out, and makes assertions about them."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _OPTIONS = ("huey", "queue", "scheduled_in", "priority", "where", "nested")
 
 @declared_as(AllEnqueued)  # type: ignore[type-abstract]
 def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> list[Task]:
-    """Return the tasks in the queue, then those in the schedule, that match; all of them without arguments.
+    """Return the matching tasks in the queue, and then those in the schedule. Without arguments all of them match.
 
     ``task`` is a decorated function. ``args`` and the keyword arguments are compared with its arguments by parameter
-    name, however they were passed. A dictionary may hold more than is asked for, and ``unittest.mock.ANY`` matches
-    anything. These keywords are options:
+    name, however they were passed. A dictionary of a task may hold more than the expected one, and
+    ``unittest.mock.ANY`` matches anything. These keywords are options:
 
-    - ``scheduled_in``: the time until the task is due, in seconds or as a timedelta, within 1 second; or such a time
-      and a tolerance in a tuple.
-    - ``priority``: the task's priority.
-    - ``where``: a function that is given the task and says whether it matches.
-    - ``nested``: look into pipelines, error handlers and chords too.
-    - ``huey``: the Huey to look at, by default that of ``task``, else the one under test.
+    - ``scheduled_in``: the time until the task is due, in seconds or as a timedelta, with a tolerance of 1 second. With
+      a tuple of two times the second one is the tolerance.
+    - ``priority``: the priority of the task.
+    - ``where``: a function that takes the task and returns whether it matches.
+    - ``nested``: whether to look into pipelines, error handlers and chords, too.
+    - ``huey``: the Huey to look at; by default that of ``task``, or the one under test.
     - ``queue``: the name of the Huey to look at, where several are under test.
-    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments to compare, where a parameter of the task has
-      the name of an option. Every other keyword is then an option.
+    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments to compare. Use them where a parameter of the
+      task has the name of an option. Every other keyword is then an option.
 
-    Raises ``TaskError`` when a message in the queue cannot be read: Huey itself would leave it out silently. Raises
+    Raises ``TaskError`` when a message in the queue cannot be read, which Huey itself would silently leave out. Raises
     ``ConfigError`` for a keyword that may be a parameter of the task or an option, and for one that is neither.
 
     Examples:
@@ -68,10 +68,10 @@ def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any
 
 @declared_as(AssertEnqueued)  # type: ignore[type-abstract]
 def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> Task:
-    """Assert that a matching task is enqueued, and return the first. Arguments as for ``all_enqueued``.
+    """Assert that a matching task is enqueued, and return the first one. The arguments are those of ``all_enqueued``.
 
-    ``timeout`` is how long to wait for it, in seconds. Raises ``AssertionError`` with what is enqueued and how the
-    nearest differs.
+    ``timeout`` is how long to wait for the task, in seconds. Raises ``AssertionError`` that lists the enqueued tasks
+    and says how the nearest one differs.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -110,9 +110,10 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
 
 @declared_as(RefuteEnqueued)  # type: ignore[type-abstract]
 def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
-    """Assert that no matching task is enqueued. Arguments as for ``all_enqueued``.
+    """Assert that no matching task is enqueued. The arguments are those of ``all_enqueued``.
 
-    ``timeout`` is how long to keep looking, in seconds. Raises ``AssertionError`` with the tasks that match.
+    ``timeout`` is for how many seconds to look again and again. Raises ``AssertionError`` that lists the matching
+    tasks.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -141,11 +142,10 @@ def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
 
 @declared_as(AssertUnique)  # type: ignore[type-abstract]
 def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> Task:
-    """Assert that a matching task is enqueued, and none of them twice. Returns the first. Arguments as for
-    ``all_enqueued``.
+    """Assert that a matching task is enqueued and that no two of them are identical. Return the first one.
 
-    Two tasks are identical that have the same function and the same arguments, however they were passed: not those
-    that only match the same. Raises ``AssertionError`` with those that are.
+    The arguments are those of ``all_enqueued``. Two tasks are identical if they have the same function and the same
+    arguments, however these were passed. Raises ``AssertionError`` that lists the identical tasks.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -174,7 +174,7 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What is looked for, and where."""
+    """What is looked for, and in which queue."""
 
     function: str
     huey: Any
@@ -184,12 +184,12 @@ class _Search:
     given_options: frozenset[str]
 
     def read_tasks(self) -> tuple[list[Task], Any]:
-        """Return the tasks to look at, and the Huey's present moment. Raises ``ConfigError`` for what is ambiguous."""
+        """Return the tasks to look at, and the present of the Huey. Raises ``ConfigError`` for ambiguous options."""
         tasks = read_enqueued(self.huey, nested=self.nested)
         wrapper = self.pattern.wrapper
         if self.given_options and wrapper is not None and takes_any_keyword(wrapper):
             for task in tasks:
-                # Its **kwargs declare no names, so only a task that has an argument of such a name tells.
+                # A `**kwargs` declares no names, so only a task with an argument of such a name shows the ambiguity.
                 if type(task) is wrapper.task_class and (names := self.given_options & task.kwargs.keys()):
                     name = min(names)
                     raise ConfigError(
@@ -228,14 +228,14 @@ def _parse_search(
 
 
 def read_enqueued(huey: Any, *, nested: bool = False) -> list[Task]:
-    """Every task in the queue, then every one in the schedule. Raises ``TaskError`` for one that cannot be read."""
+    """Return all tasks in the queue, and then those in the schedule. Raises ``TaskError`` for an unreadable message."""
     tasks = [read_message(huey, data, "queue") for data in huey.storage.enqueued_items()]
     tasks += [read_message(huey, data, "schedule") for data in huey.storage.scheduled_items()]
     return [part for task in tasks for part in list_nested_tasks(task)] if nested else tasks
 
 
 def read_message(huey: Any, data: Any, place: str) -> Task:
-    """Return the task of a message. Raises ``TaskError`` for one that cannot be read."""
+    """Return the task of a message. Raises ``TaskError``, which names the ``place``, for an unreadable message."""
     try:
         task: Task = huey.deserialize_task(bytes(data))
     except Exception as error:
@@ -243,5 +243,5 @@ def read_message(huey: Any, data: Any, place: str) -> Task:
             f"a message of {len(data)} bytes in the {place} of {huey.name!r} cannot be read, and a worker would lose "
             f"it: {type(error).__name__}: {error}"
         ) from error
-    task._aquila_huey = huey  # So that it can be performed on its own.
+    task._aquila_huey = huey  # `perform_job` gets a bare task from here, and finds its Huey by it.
     return task

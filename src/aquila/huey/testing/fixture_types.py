@@ -1,8 +1,8 @@
-"""The types of the functions for tests, and of the fixtures of the same names. ``aquila.testing`` exports them.
+"""The types of the functions for tests, and of the fixtures with the same names. ``aquila.testing`` exports them.
 
-A type checker compares the arguments of a task with its parameters where the task is decorated by a Huey of
-``aquila.huey``. Options of the function (``attempt=``, ``scheduled_in=``, ...) stand beside arguments that are not
-checked: a keyword may be an argument of the task or an option, and no annotation can tell.
+A type checker compares the arguments of a task with its parameters if the task is decorated by a Huey of
+``aquila.huey``. In a call with options of the function (``attempt=``, ``scheduled_in=``, ...) the arguments are not
+checked: a keyword may be an argument of the task or an option, and no annotation can express that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WorkerType: TypeAlias = Literal["thread", "process", "greenlet"]
 
 
 def declared_as(declared: type[Declared]) -> Callable[[Callable[..., Any]], Declared]:
-    """Give a function the type of a protocol: it has overloads, which the signature of the function cannot express."""
+    """Give a function the type of a protocol, whose overloads the signature of the function cannot express."""
 
     def unchanged(function: Callable[..., Any]) -> Declared:
         typed: Any = function

@@ -1,4 +1,4 @@
-"""What is noticed while one task executes: by what encloses its code, and by the methods of a Huey under test."""
+"""Collects what happens while one task executes: what encloses its code, and the methods of a Huey under test."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 
 class Observation:
-    """What is noticed while one task executes. It encloses the code of the task.
+    """What happens while one task executes. As a context manager it encloses the code of the task.
 
-    What encloses the code further is made only where it does something, and the ``TaskRun`` when somebody wants it: a
-    drained queue may have thousands.
+    Further context managers around the code are made only if they do something, and the ``TaskRun`` only if somebody
+    asks for it: draining a queue may make thousands of these. ``observe_task`` owns one for a single execution.
     """
 
-    # Of the class where almost no execution says otherwise.
+    # The usual values are attributes of the class, so that an instance stores only those that differ.
     returned = False
     value: Any = None
     exception: BaseException | None = None
@@ -44,16 +44,16 @@ class Observation:
     was_stored = False
     """Whether Huey has come to what follows the storing of the result."""
     was_told = False
-    """Whether a receiver of a signal was called: like a hook, it may have changed what is stored."""
+    """Whether a receiver of a signal was called. Like a hook, it may have changed the result store."""
     retry_delay = 0.0
     inner: contextlib.ExitStack | None = None
     state: State = "complete"
     retry: ScheduledRetry | None = None
     enqueued: Sequence[Any] = ()
     stored: Any = EmptyData
-    """What is in the result store, once it was read."""
+    """The value in the result store, once it was read."""
     message: Any = EmptyData
-    """The same as it is stored."""
+    """The bytes in the result store."""
 
     def __init__(self, huey: Any, task: Any) -> None:
         self.huey = huey
@@ -65,13 +65,13 @@ class Observation:
         self.failures: list[tuple[str, Exception]] = []
 
     def read_stored(self) -> Any:
-        """Return what was in the result store when the execution was over: None for nothing."""
+        """Return the value that was in the result store when the execution was over, or None."""
         if self.stored is EmptyData:
             self.stored = None if self.message is EmptyData else self.huey.serializer.deserialize(self.message)
         return self.stored
 
     def make_run(self) -> TaskRun[Any]:
-        """Return everything that came of the execution."""
+        """Return the execution as a ``TaskRun``."""
         return TaskRun(
             task=self.task,
             value=self.value,
@@ -88,7 +88,10 @@ class Observation:
 
     @contextlib.contextmanager
     def keep_failure(self, what: str) -> Iterator[None]:
-        """Keep an exception of a hook or a receiver. Huey would log it and go on; it is raised when the run is over."""
+        """Keep an exception of a hook or a receiver, which ``what`` names, to raise it when the execution is over.
+
+        Huey would only log it and go on.
+        """
         try:
             yield
         except Exception as error:  # noqa: BLE001 -- any hook of a user
@@ -96,7 +99,7 @@ class Observation:
 
     def __enter__(self) -> None:
         self.started = time.perf_counter()
-        # In most runs none of this does anything, and then it is not asked for one by one.
+        # Mostly none of these does anything, and then no stack of context managers is made.
         if self.task.timeout or self.task._aquila_run.make_outcome is not None or may_commit():
             try:
                 self.inner = self._enclose_code()
@@ -105,7 +108,7 @@ class Observation:
                 raise
 
     def _enclose_code(self) -> contextlib.ExitStack | None:
-        """Keep the code within its time limit, let a miss leave it as an exception, and commit what it leaves to it."""
+        """Enter the time limit of the task, the boundary at which a miss becomes an exception, and Django's commit."""
         timeout = self.task.timeout
         with contextlib.ExitStack() as stack:
             stack.enter_context(_limit_code(self, timeout) if timeout else outcome_boundary())
@@ -130,7 +133,7 @@ class Observation:
 
 
 def _leave(inner: contextlib.ExitStack, kind: Any, error: BaseException | None, traceback: Any) -> BaseException | None:
-    """Leave what encloses the code. Return what leaves it then: its own exception, another in its place, or none."""
+    """Leave the context managers around the code. Return its exception, one that has replaced it, or None."""
     try:
         inner.__exit__(kind, error, traceback)
     except BaseException as other:  # noqa: BLE001 -- raised by the caller
@@ -147,9 +150,12 @@ def _limit_code(seen: Observation, timeout: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limit_time(seen: Observation, seconds: float) -> Iterator[None]:
-    """End the code of a task with ``TaskTimeout`` after a time, by an alarm signal."""
+    """End the code of a task with ``TaskTimeout`` after so many seconds, by an alarm signal, as Huey's workers do.
+
+    The handler and the alarm of the process belong to this block until it ends; then those from before are restored.
+    """
     on_main_thread = threading.current_thread() is threading.main_thread()
-    # Off the main thread no alarm can be set, and a task would fail with ValueError: there it must look by itself.
+    # Python sets handlers of signals only on the main thread. On another one the task must look at the time itself.
     if not on_main_thread or not hasattr(signal, "setitimer"):
         yield
         return
@@ -169,15 +175,16 @@ def _limit_time(seen: Observation, seconds: float) -> Iterator[None]:
             yield
         finally:
             has_ended = True
-    finally:  # also where the alarm has struck in the line above
-        signal.setitimer(signal.ITIMER_REAL, 0)  # first: struck with the handler from before, it may end the process
+    finally:  # The outer one, because the alarm may strike within the inner one.
+        # In this order: an alarm that strikes with the handler from before may end the process.
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        # Somebody else's alarm, pytest-timeout's for one, is set again for what is left of it.
+        # The alarm of somebody else, for example of pytest-timeout, is set again for the time that it has left.
         signal.setitimer(signal.ITIMER_REAL, left and max(left - (time.monotonic() - started), 1e-3), interval)
 
 
 def _make_replayed_limit(seen: Observation, seconds: float) -> TimeLimit:
-    """The time limit of a task as a replay sees it: what ended the recording ends the replay, without the wait."""
+    """Return the time limit of a task for a replay: what ended the recording ends the replay, without the wait."""
 
     def make_error() -> TaskTimeout:
         seen.time_is_up = True
@@ -191,9 +198,10 @@ current_observation: ContextVar[Observation | None] = ContextVar("aquila_task_ob
 
 
 class ObservedHuey(AquilaHuey):
-    """What a Huey under test adds to its class: the methods that execute a task say what they do.
+    """Adds observation to the class of a Huey under test: the methods that execute a task note what they do.
 
-    A subclass and no patched attributes, so that nothing is set and put back for each task.
+    It is a subclass, so that no attribute is patched and restored for each task. Its methods do what those of Huey do,
+    in fewer steps, unless a test has replaced one of them.
     """
 
     def _get_timestamp(self) -> Any:
@@ -201,7 +209,9 @@ class ObservedHuey(AquilaHuey):
         return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
 
     def enqueue(self, task: Any) -> Any:
-        """Enqueue a task. What few tasks need is gone through only for them: a test may enqueue thousands."""
+        """Enqueue a task as the class of the Huey does, and return its result."""
+        # A test may enqueue thousands of tasks, so the usual one is serialized and stored right here. The condition
+        # lists everything that makes a task unusual: what is not in it must have no effect on enqueuing.
         receivers = self._signal.receivers
         if (
             not isinstance(task, Task)
@@ -222,9 +232,9 @@ class ObservedHuey(AquilaHuey):
         return Result(self, task) if self.results else None
 
     def _enqueues_as_huey(self) -> bool:
-        """Whether nobody has put another function in the place of one that would enqueue a task and tell of it.
+        """Whether nobody has replaced one of the functions that enqueue a task and send its signal.
 
-        Asked for each task: a test replaces functions for a while, of any class of the Huey.
+        It is asked for each task, because a test may replace a function of any class of the Huey for a while.
         """
         kind: Any = type(self)
         return (
@@ -273,7 +283,8 @@ class ObservedHuey(AquilaHuey):
                 seen.failures.append((f"the pre-execute hook {name!r}", error))
 
     def _timeout_context(self, task: Any) -> contextlib.AbstractContextManager[Any]:
-        """Enclose the code of the task, and nothing else."""
+        """Return what encloses the code of a task: for the observed task its ``Observation``."""
+        # By identity: an observed task may execute others, of which Huey's own way is right.
         seen = current_observation.get()
         return super()._timeout_context(task) if seen is None or task is not seen.task else seen
 
@@ -304,7 +315,8 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-# Others that instrument Huey may have put another in the place of each: then it is None, and no function is the same.
+# Huey's and Aquila's own functions. Where another instrumentation had replaced one before this module was imported, it
+# is None here, and no function is equal to it: then every task goes the usual way.
 _ENQUEUE_OF_AQUILA, _ENQUEUE_OF_DELIVERING, _ENQUEUE_OF_HUEY = (
     find_own(kind, "enqueue") for kind in (AquilaHuey, DeliveringHuey, Huey)
 )
@@ -313,22 +325,23 @@ _EMIT_OF_OBSERVED, _EMIT_OF_DELIVERING, _EMIT_OF_HUEY = (
 )
 _RESULTS_OF_HUEY, _SEND_OF_HUEY = find_own(Huey, "_pipeline_results"), find_own(Signal, "send")
 _SKIPPED = ("_emit", "_pipeline_results")
-"""What Huey calls of itself to enqueue a task, beside what is always called."""
+"""The methods that Huey calls to enqueue a task and that the short way in ``enqueue`` skips."""
 
 
 def _function_of(method: Any) -> Any:
-    """Return the function of a method; what is no method, as what a test has put there, has none."""
+    """Return the function of a method. An object that is no method, such as a mock, has none: no function is equal."""
     return getattr(method, "__func__", _function_of)
 
 
 def put_under_observation(huey: Any) -> None:
-    """Give a Huey of Aquila the class that observes its tasks. Does nothing to one that has it already."""
+    """Give a Huey of Aquila a class that observes its tasks. Does nothing if it has one already."""
     if not isinstance(huey, ObservedHuey):
         kind: Any = type(huey)
         huey.__class__ = _observed_class(kind)
 
 
-@functools.cache  # One class for each Huey class, for as long as the process lives.
+# One class for each class of Huey, kept for as long as the process lives: making one for each test would be slow.
+@functools.cache
 def _observed_class(kind: Any) -> Any:
     return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__, "_of_user": kind})
 

@@ -1,4 +1,4 @@
-"""``build_task`` and ``perform_job``: one task, built and executed under the rules that a worker holds it to."""
+"""``build_task`` and ``perform_job`` build and execute one task, under the rules of a worker."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _OPTIONS_OF_PERFORM_JOB = (*_OPTIONS_OF_BUILD_TASK, "raises")
 
 @declared_as(BuildTask)  # type: ignore[type-abstract]
 def build_task(task: TaskWrapper, /, *args: Any, **keywords: Any) -> Task:
-    """Build a task without enqueuing it, as ``task.s(*args, **kwargs)`` does, but strictly.
+    """Build a task without enqueuing it, as ``task.s(*args, **kwargs)`` does, but check its arguments.
 
     ``args`` and the keyword arguments are those of the task, except for these options:
 
-    - ``attempt``: the number of the attempt, from 1. The task then has as many retries left, and its retry delay has
-      grown as much, as when it gets there.
+    - ``attempt``: the number of the attempt, from 1. The task then has as many retries left as at that attempt, and the
+      retry delay to which it has grown by then.
     - ``eta``, ``delay``, ``id``, ``retries``, ``retry_delay``, ``retry_backoff``, ``priority``, ``expires``,
-      ``timeout``: what Huey's ``.s()`` takes for itself.
-    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments of the task, where a parameter has the name
-      of an option. Every other keyword is then an option.
+      ``timeout``: the options of Huey's ``.s()``.
+    - ``args=`` (a sequence) and ``kwargs=`` (a dictionary): all arguments of the task. Use them where a parameter has
+      the name of an option. Every other keyword is then an option.
 
-    Raises ``TaskContractBroken`` when the arguments do not fit the function, or one has a name that Huey takes;
-    ``ConfigError`` when ``task`` is no task or never has such an attempt, or a keyword may be a parameter or an option.
+    Raises ``TaskContractBroken`` when the arguments do not fit the function, or when one has a name that Huey takes for
+    itself. Raises ``ConfigError`` when ``task`` is no task or never has such an attempt, and when a keyword may be a
+    parameter or an option.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -72,7 +73,7 @@ def _build(task: TaskWrapper, call: CallArguments) -> Task:
     if attempt is not None:
         _advance_to_attempt(built, attempt)
     _check_signature(built)
-    built._aquila_huey = task.huey  # So that it can be performed on its own.
+    built._aquila_huey = task.huey  # `perform_job` may get the bare task, and finds its Huey by it.
     return built
 
 
@@ -90,7 +91,7 @@ def _advance_to_attempt(task: Task, attempt: int) -> None:
 
 
 def _reject_parameters_of_huey(task: TaskWrapper, keywords: dict[str, Any]) -> None:
-    """Refuse a call that Huey itself would misread. ``args=`` and ``kwargs=`` say what is meant."""
+    """Raise ``TaskContractBroken`` for a call that Huey would misread. With ``args=`` or ``kwargs=`` it is clear."""
     taken = [name for name in HUEY_OPTIONS if name in keywords]
     if not taken or "args" in keywords or "kwargs" in keywords:
         return
@@ -106,23 +107,24 @@ def _reject_parameters_of_huey(task: TaskWrapper, keywords: dict[str, Any]) -> N
 
 @declared_as(PerformJob)  # type: ignore[type-abstract]
 def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
-    """Execute a task once, here and now, as a worker would, and return everything that came of it.
+    """Execute a task once, here and now, as a worker would, and return how it ended.
 
-    ``task`` is a decorated function, with its arguments; or a task that is built already (``build_task``,
-    ``task.s(...)``, an element of ``all_enqueued()`` or of ``TaskRun.enqueued``), without. Its retry, its pipeline and
-    what it enqueues go into the queue and are not executed. A function of djhuey's ``on_commit_task`` serves, too; what
-    a task leaves to its commit is done in a test case of Django as well.
+    ``task`` is a decorated function, followed by its arguments. Or it is a built task without arguments: from
+    ``build_task``, ``task.s(...)``, ``all_enqueued()`` or ``TaskRun.enqueued``. Its retry, its pipeline and the tasks
+    that it enqueues go into the queue and are not executed. A function of djhuey's ``on_commit_task`` can be given,
+    too. Functions that a task registers for its commit are called, also in a test case of Django.
 
-    The options are those of ``build_task``, and ``raises``: the class of an exception, or several in a tuple. The run
-    is then returned, with the exception in ``exception``.
+    The options are those of ``build_task``, and ``raises``: the class of an expected exception, or several in a tuple.
+    The run is then returned, with the exception in ``exception``.
 
     The rules: the task is registered; the arguments fit the function and arrive from the wire equal and of the same
     type; the storage takes its priority; it ends in exactly one way, within its ``timeout`` (on the main thread); its
     result can be stored; no hook and no signal receiver raises; it leaves no context variable behind.
 
-    Raises the exception of the task, unless it is one of ``raises``. What a task raises to steer Huey (RetryTask,
-    CancelExecution, a lock, a rate limit) is always returned. Raises ``TaskContractBroken``, an ``AssertionError``, for
-    a broken rule, and when the task does not raise what ``raises`` says; ``ConfigError`` as ``build_task``.
+    An exception of the task is raised, unless it is one of ``raises``. The exceptions by which a task tells Huey what
+    to do next (a retry, a cancellation, a lock, a rate limit) are never raised. Raises ``TaskContractBroken``, an
+    ``AssertionError``, for a broken rule, and when the task does not raise one of ``raises``. Raises ``ConfigError`` as
+    ``build_task`` does.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -179,7 +181,7 @@ def _check_built(task: Any, arguments: Any) -> None:
 
 
 def raise_task_error(run: TaskRun[Any]) -> None:
-    """Raise the exception of a run, unless it ended without one, or with one that only steers Huey."""
+    """Raise the exception of a run, if there is one and it is a failure or a timeout."""
     __tracebackhide__ = True
     if run.exception is not None and run.state in _RAISED:
         run.exception.add_note(f"raised by the task in {run.describe_with()}")
@@ -187,9 +189,10 @@ def raise_task_error(run: TaskRun[Any]) -> None:
 
 
 def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
-    """Check a task before it is enqueued, but for its arguments, and return it as a worker would get it.
+    """Check a task as if it were enqueued, except for its arguments, and return it as a worker would get it.
 
-    ``production`` is the storage that the Huey has outside of tests, or its class. Raises ``TaskContractBroken``.
+    ``production`` is the storage that the Huey has outside of tests, or its class. Raises ``TaskContractBroken`` for a
+    task that cannot be enqueued, or whose arguments change on the wire.
     """
     nested = list_nested_tasks(task)
     for part in nested:
@@ -205,8 +208,9 @@ def send_over_wire(huey: Any, task: Task, production: Any) -> Task:
 
 
 def _make_round_trip(huey: Any, task: Task) -> Task:
-    # A task that never was on the wire executes in the scope of the caller. It needs no reference, and making one would
-    # open the scope of the test. A scheduler would enqueue a periodic task for nobody; here it is the caller's.
+    # A task that was never on the wire executes in the scope of the caller. It needs no reference, and making one would
+    # open the scope of the test. So a missing attribute becomes None for the moment of serializing, and is removed from
+    # both tasks again. A periodic task, which a scheduler would enqueue for no test, belongs to the caller here, too.
     in_callers_scope = not hasattr(task, "_aquila_scope") or (
         isinstance(task, PeriodicTask) and task._aquila_scope is None
     )
@@ -229,7 +233,7 @@ def _make_round_trip(huey: Any, task: Task) -> Task:
 
 
 def list_nested_tasks(task: Task) -> list[Task]:
-    """Return a task and every task inside it: what follows it, its error handlers, the callback of its chord."""
+    """Return a task and all tasks inside it: those that follow it, its error handlers and the callback of its chord."""
     found, todo = [], [task]
     while todo:
         part = todo.pop(0)
@@ -240,15 +244,16 @@ def list_nested_tasks(task: Task) -> list[Task]:
 
 
 def execution_moment(huey: Any, task: Task) -> Any:
-    """Return the moment at which to execute a task: None for now, or when it is due.
+    """Return the moment at which to execute a task, in the time of its Huey: None for now, or when it is due.
 
-    At a later one it may have expired.
+    It is never later than that, because the task might have expired.
     """
     return None if task.eta is None else max(huey._get_timestamp(), task.eta)
 
 
 def _check_registered(huey: Any, task: Task) -> None:
     kind = type(task)
+    # The dictionary is private in Huey 3.5. Its public methods raise, or only know the name and not the class.
     if huey._registry._registry.get(f"{kind.__module__}.{kind.__name__}") is not kind:
         raise TaskContractBroken(
             f"{task_name(task)} is not registered on the Huey {huey.name!r}: no worker of it would know the task"
@@ -256,9 +261,9 @@ def _check_registered(huey: Any, task: Task) -> None:
 
 
 def _check_signature(task: Task) -> None:
-    """Check that the arguments fit the function. Huey enqueues a wrong call, and it fails in the worker.
+    """Raise ``TaskContractBroken`` if the arguments do not fit the function: Huey would enqueue the call.
 
-    What is nested in a task is not looked at: it gets results appended that are not known yet.
+    Nested tasks are not checked, because they get the results of others appended, which are not known yet.
     """
     function = function_of(type(task))
     if function is None:
@@ -298,7 +303,7 @@ def _name_expected(raises: ExpectedErrors) -> str:
 
 
 def _strip_huey_frames(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback that begins in the task, without the frames of Huey and of this package above it."""
+    """Return a traceback that begins in the task, without the frames of Huey and of this package before it."""
     shown = traceback
     while shown is not None and shown.tb_frame.f_globals.get("__name__", "").startswith(("huey.", "aquila.huey.")):
         shown = shown.tb_next

@@ -1,4 +1,4 @@
-"""Execute the periodic tasks that are due at a moment, or between two."""
+"""Executes the periodic tasks that are due at a moment, or between two moments."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MINUTE = timedelta(minutes=1)
 def run_periodic(
     at: datetime | None = None, *, until: datetime | None = None, huey: Any = None, queue: str | None = None
 ) -> list[TaskRun[Any]]:
-    """Execute the periodic tasks that are due at a moment, or in every minute between two.
+    """Execute the periodic tasks that are due at a moment, or in each minute between two moments.
 
-    - ``at``: the moment, by default now. A datetime without a zone is in the Huey's own time, with which ``crontab``
+    - ``at``: the moment; by default now. A datetime without a zone is in the time of the Huey, with which ``crontab``
       is compared: UTC, unless the Huey was made with ``utc=False``.
-    - ``until``: the last moment. Both are included.
-    - ``huey``: the Huey under test by default; ``queue`` names one of several.
+    - ``until``: the last moment. Both moments are included.
+    - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
-    Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. Raises
-    the exception of a task that no retry follows, and ``ConfigError`` where ``until`` is before ``at``.
+    Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. The
+    exception of a task that no retry follows is raised. Raises ``ConfigError`` where ``until`` is before ``at``.
 
     Examples:
         >>> import datetime
@@ -67,7 +67,8 @@ def _iterate_minutes(huey: Any, at: datetime | None, until: datetime | None) -> 
 
 
 def _to_huey_time(huey: Any, moment: datetime) -> datetime:
-    """Return a moment in the Huey's own time. Huey's own function takes a moment without a zone for local time."""
+    """Return a moment in the time of the Huey, as a datetime without a zone."""
+    # Not by Huey's function where there is no zone: it would take the moment for local time.
     if moment.tzinfo is None:
         return moment
     converted: datetime = normalize_time(eta=moment, utc=huey.utc)

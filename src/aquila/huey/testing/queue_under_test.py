@@ -1,4 +1,4 @@
-"""The queue that a test has: which Huey is under test, where its tasks go, and whether they execute at once."""
+"""The queue of a test: which Huey is under test, where its tasks go, and whether they execute at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aquila.recording.under_test import under_test
 
 @dataclass(frozen=True, slots=True)
 class OpenTestQueue:
-    """A test queue that is open. ``production`` is the storage that its Huey has outside of it, or its class."""
+    """An open test queue. ``production`` is the storage that its Huey has outside of tests, or the class of that."""
 
     huey: Any
     mode: QueueMode
@@ -51,7 +51,7 @@ def innermost_test_queue(huey: Any = None) -> OpenTestQueue | None:
 
 
 def make_innermost(huey: Any) -> None:
-    """Let the test queue of a Huey be the one that functions look at which are given none."""
+    """Make the test queue of a Huey the innermost one, at which functions look that are given no Huey."""
     queue = innermost_test_queue(huey)
     if queue is not None:
         queues = _open_queues()
@@ -60,9 +60,9 @@ def make_innermost(huey: Any) -> None:
 
 
 def has_real_storage(huey: Any) -> bool:
-    """Whether tasks or results of a Huey leave the memory of this process, or do so once immediate mode is turned off.
+    """Whether tasks or results of a Huey leave the memory of this process, at least when immediate mode is turned off.
 
-    Raises ``ConfigError`` for what is no Huey.
+    Raises ``ConfigError`` for an object that is no Huey.
     """
     reject_other_than_huey(huey)
     production = _production_storage(huey)
@@ -70,9 +70,9 @@ def has_real_storage(huey: Any) -> bool:
 
 
 def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
-    """Return ``huey``, or the Huey whose test queue is open: that of the name ``queue``, or the innermost.
+    """Return ``huey``; without it the Huey under test with the name ``queue``, or the innermost one.
 
-    Raises ``ConfigError`` where there is none, and where ``huey`` has another name.
+    Raises ``ConfigError`` where none is under test, and where ``huey`` has another name than ``queue``.
     """
     if huey is not None:
         if queue is not None and huey.name != queue:
@@ -108,17 +108,18 @@ def use_test_queue(
     *,
     storage: QueueStorage | BaseStorage = "memory",
 ) -> Iterator[Any]:
-    """Put a Huey under test: its queue is empty, and apart from the real one.
+    """Put a Huey under test until the block ends: its queue is empty, and separate from the real one.
 
-    - ``mode``: with ``manual`` a task that is enqueued stays in the queue, to be asserted on, performed or drained.
-      With ``inline`` it executes at once, after the same way over the wire as a real one, and its exception reaches the
-      caller when no retry is left. A task that is scheduled for later waits for ``drain_queue(with_scheduled=True)``.
+    - ``mode``: with ``manual`` an enqueued task stays in the queue, so that the test can assert on it, perform it or
+      drain the queue. With ``inline`` it executes at once, after the same round trip over the wire as a real one, and
+      its exception reaches the caller when no retry is left. A task that is scheduled for later waits for
+      ``drain_queue(with_scheduled=True)``.
     - ``storage``: ``memory`` keeps everything in a fresh memory storage, and leaves the real queue untouched. ``own``
-      uses the storage of the Huey, **and empties it first**. A Huey storage is used as it is.
+      uses the storage of the Huey, **and empties it first**. A storage object of Huey is used as it is.
 
     A Huey that is not one of ``aquila.huey`` is instrumented until the block ends. Test queues nest, and ``immediate``
-    is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage,
-    and for what is no Huey.
+    is off while one is open. Yields the Huey. Raises ``ConfigError`` for another mode or storage, and for an object
+    that is no Huey.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -138,7 +139,7 @@ def use_test_queue(
 
 @contextlib.contextmanager
 def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
-    """Open a test queue for the length of the block, unless the Huey has one already."""
+    """Yield the test queue of a Huey. If it has none, open one until the block ends."""
     if (queue := innermost_test_queue(huey)) is not None:
         yield queue
         return
@@ -157,8 +158,8 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     if not isinstance(used, BaseStorage):
         raise ConfigError(f"storage= is 'memory', 'own' or a storage of Huey, not {storage!r}")
     production = outer.production if outer else _production_storage(huey)
-    # Not `huey.immediate = False`: that would build a new storage and lose what is pending. Whoever sets it within the
-    # block keeps the storage of the block, where Huey would build the real one.
+    # The private `_immediate`, because `huey.immediate = False` would build a new storage and lose the pending tasks.
+    # `create_storage` is replaced for a program that sets `immediate` within the block: Huey would build the real one.
     replaced = replace_attributes(huey, storage=used, create_storage=lambda: used, _immediate=False)
     with under_test(), _put_under_test(huey), replaced:
         if storage == "own":
@@ -177,7 +178,8 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
 
 @contextlib.contextmanager
 def _put_under_test(huey: Any) -> Iterator[None]:
-    """Give a Huey the class that observes its tasks, which is one of Aquila's too, for the length of the block."""
+    """Give a Huey a class that observes its tasks, and is also one of Aquila's, until the block ends."""
+    # `quickened` are the task classes that get the faster ids. Those of a Huey of `aquila.huey` have them already.
     kind, wrapper = type(huey), huey.task_wrapper_class
     change_class(huey)
     put_under_observation(huey)
@@ -191,7 +193,7 @@ def _put_under_test(huey: Any) -> Iterator[None]:
 
 
 def _production_storage(huey: Any) -> Any:
-    """Return the storage that tasks go to outside of tests, or its class where ``immediate`` hides it."""
+    """Return the storage to which tasks go outside of tests, or its class where immediate mode has replaced it."""
     if huey._immediate and huey.immediate_use_memory and huey.storage_class is not None:
         return huey.storage_class
     return huey.storage

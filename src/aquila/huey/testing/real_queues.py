@@ -1,7 +1,7 @@
-"""Keep a run of tests away from real queues: before anything is enqueued outside of a test queue, the run is asked.
+"""Keeps a run of tests away from real queues: before a job is enqueued outside of a test queue, the run is asked.
 
-Every Huey is watched, whoever makes it, from the moment Huey is imported. This module must not import Huey: it is
-loaded before, and most of what is here waits for that.
+``enqueue`` of Huey's class is replaced as soon as somebody imports Huey, so every Huey is watched, whoever makes it.
+This module is loaded before that and must not import Huey itself: a run of tests without jobs would pay for it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ else:
 
 
 class RealQueues:
-    """What a run does about jobs for real queues. A run owns this object.
+    """What a run does about jobs for real queues. The run owns this object, and drops it when it ends.
 
-    ``prepare`` is called before anything is enqueued outside of a test queue, and may open one. It returns what to type
-    where it opens none. None lets everything through.
+    ``prepare`` is called with the Huey before a job is enqueued outside of a test queue, and may open a test queue. If
+    it opens none, it returns advice for the message of the refusal. A ``prepare`` of None lets all jobs through.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,10 @@ class RealQueues:
 
 
 class _Watching:
-    """The patches of the classes of Hueys. A process has one, and so its outermost run owns it."""
+    """The patches of Huey's classes. The outermost run of the process owns it, because classes belong to the process.
+
+    They are in force while at least one holder has called ``guard_real_queues`` and not ``let_real_queues_be``.
+    """
 
     def __init__(self) -> None:
         self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey, "aquila.huey.instances": _patch_aquila_huey})
@@ -55,7 +58,8 @@ def _patch_huey(module: ModuleType) -> list[Patch]:
 
 
 def _patch_aquila_huey(module: ModuleType) -> list[Patch]:
-    # It writes to the storage before it calls Huey's method: the claim of a unique job, and that a job is queued.
+    # Patched as well as Huey's method, because it writes to the storage before it calls that: the claim of a unique
+    # job, and the summary of a published one.
     return [Patch(module.AquilaHuey, "enqueue", _ask_before)]
 
 
@@ -72,13 +76,16 @@ def _ask_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 
 def guard_real_queues(holder: object, prepare: Callable[[Any], str]) -> None:
-    """Refuse what is enqueued into real queues in the current run, until ``let_real_queues_be`` is called."""
+    """Refuse jobs for real queues in the current run, until ``let_real_queues_be`` is called with the same ``holder``.
+
+    ``prepare`` is that of ``RealQueues``.
+    """
     runtime.current_run().state_of(RealQueues).prepare = prepare
     runtime.process_run().state_of(_Watching).patches.put_in_force(holder)
 
 
 def let_real_queues_be(holder: object) -> None:
-    """Undo ``guard_real_queues``."""
+    """Undo the call of ``guard_real_queues`` with the same ``holder``."""
     runtime.process_run().state_of(_Watching).patches.withdraw(holder)
 
 
@@ -112,7 +119,7 @@ def _check_queue(huey: Any, task: Any, prepare: Callable[[Any], str]) -> None:
 def _is_ignored(name: str) -> bool:
     try:
         scope = scope_reference.find_current_scope()
-    except (SessionClosed, CassetteRequired):  # No scope in particular is in force here.
+    except (SessionClosed, CassetteRequired):  # No scope is in force here, so the settings of the run count.
         scope = None
     settings = scope.settings if scope is not None else runtime.current_settings()
     return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)

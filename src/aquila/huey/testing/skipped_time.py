@@ -1,8 +1,8 @@
-"""A clock for a queue that is drained: it is put forward to the time of the next task, where a worker would wait.
+"""A clock for a queue that is drained. Where a worker would wait, it is put forward to the time of the next task.
 
-It stands still while a task executes. Huey asks it wherever it takes the present moment: for schedules, delays,
-retries, expiry and rate limits; so do Aquila's limits, pauses and budgets. Nothing else is changed: ``datetime.now()``
-and ``time.time()`` in a task tell the real time, unless ``move_clock`` moves that too.
+It stands still while a task executes. Huey asks it wherever it needs the present moment: for schedules, delays,
+retries, expiry and rate limits. So do Aquila's limits, pauses and budgets. Nothing else is changed: ``datetime.now()``
+and ``time.time()`` in a task return the real time, unless ``move_clock`` moves that, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MoveClock: TypeAlias = Callable[[datetime], object]
 
 
 class SkippingClock:
-    """A clock that is only put forward. ``skipped`` is how far in all."""
+    """A clock that is only ever put forward. ``skipped`` is how far in all.
+
+    ``move_clock`` is called with each new moment, a ``datetime`` in UTC. ``drain_queue`` owns the clock for one drain.
+    """
 
     def __init__(self, move_clock: MoveClock | None = None) -> None:
         self._started = datetime.now(UTC)
@@ -40,7 +43,7 @@ class SkippingClock:
         return (self._started + self.skipped).timestamp()
 
     def skip_to(self, moment: datetime | None, *, utc: bool) -> None:
-        """Put the clock forward to a moment of Huey's, if that is still to come."""
+        """Put the clock forward to a moment in the time of a Huey, if it is in the future; otherwise do nothing."""
         if moment is not None and moment > self.now(utc=utc):
             self.skipped += moment - self.now(utc=utc)
             if self._move_clock is not None:
@@ -49,8 +52,12 @@ class SkippingClock:
 
 @contextlib.contextmanager
 def use_clock(clock: SkippingClock) -> Iterator[SkippingClock]:
-    """Let Huey ask this clock in what the block calls, and in no other thread."""
-    # Huey's module asks three functions, and no object that could be given another clock.
+    """Make Huey ask this clock within the block, and in no other thread.
+
+    The functions of Huey's module are replaced for the whole process until the block ends; they look up the clock in
+    the context, and elsewhere do what Huey's own do.
+    """
+    # Huey 3.5 has no object that could be given another clock: `huey.api` calls two functions and the module `time`.
     replaced = replace_attributes(
         api, normalize_time=_normalize_time, normalize_expire_time=_normalize_expire_time, time=_ClockModule()
     )
@@ -63,7 +70,7 @@ def use_clock(clock: SkippingClock) -> Iterator[SkippingClock]:
 
 
 class _ClockModule:
-    """The module ``time`` as Huey sees it."""
+    """Stands in for the module ``time`` in ``huey.api``: only ``time()`` is different."""
 
     def time(self) -> float:
         clock = current_clock.get()

@@ -1,4 +1,4 @@
-"""Execute a task as a worker would, and observe it: what it returned or raised, and what Huey said about it."""
+"""Executes a task as a worker would, and observes it: what it returned or raised, and which signals Huey sent."""
 
 from __future__ import annotations
 
@@ -26,30 +26,33 @@ _OUTCOMES = frozenset(
     ("complete", "error", "timeout", "locked", "rate-limited", "canceled", "revoked", "expired", "interrupted")
 )
 _SMOOTH = [SIGNAL_EXECUTING, SIGNAL_COMPLETE]
-"""The signals of most runs: nothing else happened."""
+"""The signals of most runs, in which nothing else has happened."""
 _EXACT_SERIALIZERS = (Serializer, MsgpackSerializer)
-"""Plain data arrives as it is by these, not by what a user has made of them."""
+"""The classes of serializers by which plain data arrives unchanged. Of a subclass that is not known."""
 _Messages: TypeAlias = tuple[list[Any] | None, int, tuple[Any, ...]]
-"""What is in a queue and its schedule: all of it, or the number of the last message and what is in the schedule.
+"""A mark of the messages in a queue and its schedule. That is a list of all of them; or None, the number of the last
+message, and the messages in the schedule.
 
-A plain tuple: two are made for each task.
+It is a plain tuple, because two are made for each task.
 """
-_RAISED_INLINE = "_aquila_raised_inline"  # Set on an exception of a task that ran inline: its caller gets it as it is.
+# Set on the exception of a task that ran inline, within the execution of another: it reaches its caller as it is.
+_RAISED_INLINE = "_aquila_raised_inline"
 
 
 def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
-    """Execute a task of a Huey under test as a worker would, and return everything that came of it.
+    """Execute a task of a Huey under test as a worker would, and return the run.
 
-    ``timestamp`` is the moment that Huey compares with the task's ``eta`` and ``expires``; now by default.
+    ``timestamp`` is the moment, in the time of the Huey, that is compared with the ``eta`` and ``expires`` of the task;
+    by default now.
 
-    Raises ``TaskContractBroken`` when the task broke a rule that a worker holds it to, with its own exception as the
-    cause; and what Huey lets through, an exception that is no ``Exception``.
+    Raises ``TaskContractBroken`` when the task broke a rule of workers, with the exception of the task as its cause.
+    A ``BaseException`` that is no ``Exception``, which Huey does not catch, is raised, too.
     """
     return observe_task(huey, task, timestamp).make_run()
 
 
 def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
-    """Do what ``run_task`` does, and return what was noticed: its ``TaskRun`` is made when it is needed."""
+    """Execute a task as ``run_task`` does, and return the observation, from which a ``TaskRun`` can be made later."""
     before = _mark_messages(huey.storage)
     seen = Observation(huey, task)
     token = current_observation.set(seen)
@@ -61,7 +64,8 @@ def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
         raise _explain_broken_end(task, seen, error) from error
     finally:
         current_observation.reset(token)
-    if isinstance(seen.exception, KeyboardInterrupt):  # Huey takes it for the end of the worker, and returns.
+    # Huey takes a `KeyboardInterrupt` for the end of the worker, and returns. Here it is the user's Ctrl-C.
+    if isinstance(seen.exception, KeyboardInterrupt):
         raise seen.exception
     seen.message = huey.storage.peek_data(task.id)
     if seen.signals != _SMOOTH or seen.failures or seen.time_is_up:
@@ -79,7 +83,8 @@ def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
 
 
 def _arrives_as_it_is(huey: Any, task: Any, seen: Observation) -> bool:
-    """Whether the stored result is what the task has returned, which needs no look at what is stored: most are."""
+    """Whether the stored result is certainly equal to what the task has returned, without reading it."""
+    # True of most runs. Deserializing and comparing every result would be a notable part of the time of a drain.
     return (
         seen.returned
         and not (seen.hooks or seen.was_told)
@@ -93,7 +98,7 @@ def _arrives_as_it_is(huey: Any, task: Any, seen: Observation) -> bool:
 def _check_stored(huey: Any, task: Any, seen: Observation) -> None:
     stored = seen.read_stored()
     if seen.returned and _is_stored(huey, task, seen.value):
-        if seen.message is EmptyData:  # A hook has read it, and reading removes it.
+        if seen.message is EmptyData:  # A hook has read the result, and reading removes it.
             stored = huey.serializer.deserialize(huey.serializer.serialize(seen.value))
         _check_result(task, seen.value, stored)
 
@@ -112,12 +117,14 @@ def _read_added(huey: Any, before: _Messages) -> list[Any]:
         data = [*(Counter(after or ()) - Counter(enqueued)).elements()]
     added = [huey.deserialize_task(bytes(each)) for each in data]
     for other in added:
-        other._aquila_huey = huey  # So that it can be performed on its own.
+        other._aquila_huey = huey  # `perform_job` may get one of these, and finds its Huey by it.
     return added
 
 
 def _mark_messages(storage: Any) -> _Messages:
-    """Return what tells later which messages were added. It is asked twice for each task, whatever else is queued."""
+    """Return a mark by which ``_read_added`` finds the messages that were added since."""
+    # Called twice for each task, so it must not take longer when the queue is longer. The memory storage of Huey 3.5
+    # numbers its messages with `_c`.
     about = storage.__dict__
     if type(storage) is MemoryStorage and "_c" in about:  # It counts what is enqueued.
         return None, about["_c"], tuple(about["_schedule"])
@@ -162,7 +169,7 @@ def _check_result(task: Any, value: Any, stored: Any) -> None:
 
 
 def _explain_broken_end(task: Any, seen: Observation, error: Exception) -> TaskContractBroken:
-    """Return what to raise when Huey itself raised: the task has run, and no signal will ever tell how it ended."""
+    """Return the error for a task whose outcome Huey could not store: it has run, and no signal says how it ended."""
     name = task_name(task)
     if seen.returned and not seen.was_stored:
         return TaskContractBroken(
@@ -179,7 +186,10 @@ def _explain_broken_end(task: Any, seen: Observation, error: Exception) -> TaskC
 
 @contextlib.contextmanager
 def run_inline(huey: Any) -> Iterator[None]:
-    """Run each task of a Huey under test when it is enqueued, after its way over the wire. See ``use_test_queue``."""
+    """Execute each task of a Huey under test when it is enqueued, after a round trip over the wire.
+
+    See ``use_test_queue``. The ``enqueue`` of the storage is replaced until the block ends.
+    """
 
     def enqueue(data: bytes, priority: Any = None) -> None:
         task = huey.deserialize_task(data)

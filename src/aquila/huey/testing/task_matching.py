@@ -1,4 +1,4 @@
-"""Compare tasks with an expected call, by parameter name and by subset, and say what does not match."""
+"""Compares tasks with an expected call, by parameter names and by subsets, and says what does not match."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _TOLERANCE = 1.0  # Seconds: what `scheduled_in=60` allows on either side.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPattern:
-    """What a task must be like. A None is not compared."""
+    """What a task must be like. A field that is None is not compared.
+
+    Raises ``ConfigError`` for a keyword argument that the task does not have.
+    """
 
     wrapper: Any = None
     args: tuple[Any, ...] = ()
@@ -41,7 +44,7 @@ class TaskPattern:
                 )
 
     def find_mismatches(self, task: Any, now: Any) -> list[str]:
-        """Return a text for each way in which a task does not match."""
+        """Return a text for each way in which a task does not match. ``now`` is the present in the time of its Huey."""
         if self.wrapper is not None and type(task) is not self.wrapper.task_class:
             return [f"is another task than {task_name(self.wrapper.task_class)}"]
         found = list(self._argument_mismatches(task))
@@ -86,9 +89,9 @@ class TaskPattern:
 
 
 def are_identical(one: Any, other: Any) -> bool:
-    """Whether two tasks do the same: they have the same function and the same arguments, defaults included.
+    """Whether two tasks have the same function and the same arguments, defaults included.
 
-    Of a task that is unique by some of its arguments, those alone count.
+    For a task that is unique by some of its arguments, only those count.
     """
     if type(one) is type(other) and (unique := unique_of(one)) is not None:
         return key_of(one, unique) == key_of(other, unique)
@@ -122,7 +125,10 @@ def named_arguments(task: Any) -> dict[str, Any]:
 
 
 def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
-    """Yield where ``actual`` differs from ``expected``. Dictionaries may hold more than expected."""
+    """Yield a text for each place where ``actual`` differs from ``expected``. Dictionaries may hold more than expected.
+
+    ``where`` names the value in the texts.
+    """
     if isinstance(expected, dict) and isinstance(actual, dict):
         for key, value in expected.items():
             if key not in actual:
@@ -137,7 +143,7 @@ def find_mismatches(expected: Any, actual: Any, where: str) -> Iterator[str]:
 
 
 def seconds_ahead(task: Any, now: Any) -> float:
-    """Return in how many seconds a task is due; 0 for one that is due already."""
+    """Return in how many seconds a task is due; 0 if it is due already."""
     return max(0.0, float((task.eta - now).total_seconds())) if task.eta is not None else 0.0
 
 
@@ -146,7 +152,7 @@ def _to_seconds(span: Any) -> float:
 
 
 def describe_not_found(pattern: TaskPattern, tasks: Sequence[Any], now: Any) -> str:
-    """Return the message for a task that is not enqueued: what is enqueued, and how the nearest differs."""
+    """Return the message for a task that is not enqueued. It lists ``tasks`` and says how the nearest one differs."""
     if not tasks:
         return f"{pattern} is not enqueued: nothing is"
     lines = [f"{pattern} is not enqueued. Enqueued is:", *list_tasks(tasks, now)]

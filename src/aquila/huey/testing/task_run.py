@@ -1,4 +1,4 @@
-"""What came of one execution of a task."""
+"""The outcome of one execution of a task."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _VALUE_LENGTH = 400  # Characters of a value in the text of a run.
 class ScheduledRetry:
     """The retry that follows a run.
 
-    ``eta`` is when it is due, in the Huey's own time (UTC by default), or None for at once. ``delay`` is the time until
-    then, in seconds. ``left`` is the number of retries that are left after it.
+    - ``eta``: when it is due, in the time of the Huey (UTC by default); None for at once.
+    - ``delay``: the time until then, in seconds.
+    - ``left``: the number of retries that are left after it.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -44,15 +45,15 @@ class ScheduledRetry:
 class TaskRun(Generic[T]):
     """One execution of a task.
 
-    - ``task``: the task as the worker saw it, after its way over the wire.
-    - ``value``: what it returned; None where it raised. ``exception``: what it raised, or None.
-    - ``state``: how it ended; ``retry`` when it raised ``RetryTask``.
+    - ``task``: the task as the worker saw it, after its round trip over the wire.
+    - ``value``: what it returned; None if it raised. ``exception``: what it raised, or None.
+    - ``state``: how it ended. It is ``retry`` if the task raised ``RetryTask``.
     - ``attempt``: the number of the execution, from 1.
     - ``signals``: Huey's signals, in order. ``hooks``: the names of the pre- and post-execute hooks that were called.
     - ``retry``: the retry that follows, or None.
     - ``enqueued``: the other tasks that it put into the queue or the schedule.
-    - ``duration``: in seconds.
-    - ``stored``: what is in the result store now: the value, a ``huey.utils.Error``, or None.
+    - ``duration``: how long its code took, in seconds.
+    - ``stored``: what was in the result store afterwards: the value, a ``huey.utils.Error``, or None.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -114,6 +115,6 @@ def call_text(task: Any) -> str:
 
 
 def shortened_repr(value: Any, length: int = _VALUE_LENGTH) -> str:
-    """``repr(value)``, cut to a number of characters."""
+    """Return ``repr(value)``, cut to ``length`` characters."""
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."

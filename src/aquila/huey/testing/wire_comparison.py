@@ -1,4 +1,4 @@
-"""Compare a value with what arrives after its way over the wire: by equality and by type, at every depth."""
+"""Compares a value with what arrives after a round trip over the wire, by equality and by type at every depth."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def find_argument_difference(sent: Any, arrived: Any) -> str | None:
-    """Say where and how the arguments of a task differ after their way over the wire, or return None."""
+    """Return where and how the arguments of a task have changed on the wire, or None."""
     return find_difference(sent.args, arrived.args, "args") or find_difference(sent.kwargs, arrived.kwargs, "kwargs")
 
 
 def find_difference(sent: Any, arrived: Any, where: str = "it") -> str | None:
-    """Say where and how ``arrived`` is not what was ``sent``, or return None. ``where`` names the value."""
+    """Return where and how ``arrived`` differs from ``sent``, or None. ``where`` names the value in the text."""
     return None if is_plainly_same(sent, arrived) else _locate_difference(sent, arrived, where)
 
 
@@ -19,7 +19,7 @@ _PLAIN = frozenset((str, int, bool, bytes, type(None)))
 
 
 def is_plainly_same(sent: Any, arrived: Any) -> bool:
-    """Whether two values are the same plain data. The quick answer for almost all; False says nothing."""
+    """Whether two values are the same plain data. False only means that they must be compared in the slow way."""
     kind = type(sent)
     if kind is not type(arrived):
         return False
@@ -34,7 +34,7 @@ def is_plainly_same(sent: Any, arrived: Any) -> bool:
     else:
         return False
     for one, other in pairs:
-        if type(one) in _PLAIN:  # Most are, and a call for each would take longer than the comparison.
+        if type(one) in _PLAIN:  # Compared without a call, which would take longer than the comparison.
             if type(one) is not type(other) or one != other:
                 return False
         elif not is_plainly_same(one, other):
@@ -48,7 +48,7 @@ _DEEPEST = 20
 
 
 def is_plain_data(value: Any, depth: int = 0) -> bool:
-    """Whether a value is of nothing but plain types, at every depth. False says nothing of one that is very deep."""
+    """Whether a value consists of plain types at every depth. False may also mean that it is nested very deeply."""
     kind = type(value)
     if kind is dict:
         parts = (*value, *value.values())

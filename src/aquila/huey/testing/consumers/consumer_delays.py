@@ -1,4 +1,4 @@
-"""How often a consumer under test looks for tasks, where Huey's own delay grows to ten seconds; and what it tells."""
+"""How often a consumer under test looks for tasks: far more often than Huey's own, whose delay grows to ten seconds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""
 
 READY = "ready"
-"""The file with which a consumer program says that it takes tasks, and obeys signals: not so when its log says so."""
+"""The name of the file that a consumer program makes when it takes tasks and obeys signals. Its log says so earlier."""
 
 
 class QuickScheduler(Scheduler):  # type: ignore[misc]
-    """Looks at the schedule as often as the workers at the queue; Huey's own takes a second at least."""
+    """A scheduler that looks at the schedule as often as the workers look at the queue."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.interval = LONGEST_DELAY
+        self.interval = LONGEST_DELAY  # Set afterwards, because Huey's constructor raises it to a second.

@@ -16,10 +16,11 @@ from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 
 
 def main() -> None:
-    """Run ``huey_consumer`` with the arguments of this process. The first is the folder of the test for files."""
+    """Run ``huey_consumer`` with the arguments of this process. The first one is the folder for files of the test."""
+    # The patches below are for the whole process and never undone: it ends with the consumer.
     folder = Path(sys.argv.pop(1))
     load, set_handlers = huey_consumer.load_huey, Consumer._set_signal_handlers
-    errors = WorkerErrors(folder / "errors", owner=0)
+    errors = WorkerErrors(folder / "errors", owner=0)  # No process has the id 0, so all errors go to the file.
 
     def load_instrumented(path: str) -> Any:
         huey = load(path)

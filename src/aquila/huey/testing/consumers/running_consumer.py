@@ -1,4 +1,4 @@
-"""Run a real consumer for the length of a ``with`` block: in threads, processes, greenlets, or a program of its own."""
+"""Runs a real consumer until a ``with`` block ends: in threads, processes or greenlets, or as a program of its own."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _GREENLET_PROGRAM = f"from gevent import monkey; monkey.patch_all(); {_PROGRAM}"
 class RunningConsumer:
     """A consumer that works on the queue. ``run_consumer`` yields it.
 
-    - ``errors``: the exceptions of tasks that failed for good, and what a worker otherwise only logs: a result that
-      cannot be stored, a message that cannot be read. Those of other processes are ``RemoteTaskError``.
-    - ``process``: the program, with ``subprocess``. ``log`` is what it has written.
-    - ``timeout``: the longest time to wait for anything, its start and its end too, in seconds.
+    - ``errors``: the exceptions of tasks that failed for good, and what a worker would only log: a result that cannot
+      be stored, a message that cannot be read. Exceptions of other processes are ``RemoteTaskError``.
+    - ``process``: the program, if there is one. ``log`` is what it has written to its standard error.
+    - ``timeout``: the longest time to wait for anything, also for its start and its end, in seconds.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -77,7 +77,7 @@ class RunningConsumer:
 
     @property
     def errors(self) -> list[BaseException]:
-        """What failed so far."""
+        """The errors so far, the oldest first."""
         return self._worker_errors.collect()
 
     @property
@@ -86,10 +86,11 @@ class RunningConsumer:
         return self._log_file.read_text(errors="replace")
 
     def wait_for(self, condition: Callable[[], T | None], *, timeout: float | None = None, what: str = "it") -> T:
-        """Wait until ``condition()`` is true and return its value.
+        """Wait until ``condition()`` is true, and return its value.
 
-        ``what`` names it in the error. Raises ``TaskError`` after ``timeout`` seconds, and at once what a task has
-        asked in vain: a miss, or what the guard refused.
+        ``what`` names what is waited for in the error. Raises ``TaskError`` after ``timeout`` seconds (by default those
+        of the consumer), and at once if the program has ended. A miss of a task, or a request that the guard refused,
+        is raised at once, too.
         """
         limit = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
@@ -100,7 +101,7 @@ class RunningConsumer:
                 self.raise_unanswered(ask_storage=True)
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
-                failed = self.errors  # a message that no worker can read, for one
+                failed = self.errors  # For example a message that no worker can read.
                 raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text)
             self._pause(_PAUSE)
         return value
@@ -110,11 +111,11 @@ class RunningConsumer:
     @overload
     def wait(self, *results: Result[Any], timeout: float | None = None) -> list[Any]: ...
     def wait(self, *results: Result[Any], timeout: float | None = None) -> Any:
-        """Wait for the results of tasks and return them: one value, or a list of several. They stay in the store.
+        """Wait for the results of tasks, and return their values: one value, or a list for several results.
 
-        A task that returns None stores nothing, unless the Huey has ``store_none=True``, and is never ready. An error
-        that a retry follows is not a result. Raises ``RemoteTaskError`` for a task that failed for good, ``TaskError``
-        after ``timeout`` seconds.
+        The values stay in the result store. A task that returns None stores nothing, unless the Huey has
+        ``store_none=True``, and is never ready. An error that a retry follows is not a result. Raises
+        ``RemoteTaskError`` for a task that failed for good, and ``TaskError`` after ``timeout`` seconds.
         """
         values = []
         for result in results:
@@ -127,7 +128,7 @@ class RunningConsumer:
         return values[0] if len(values) == 1 else values
 
     def _read_final_result(self, task_id: str) -> tuple[Any] | None:
-        # From the storage: the Result keeps the first error that it sees, and a retry may follow.
+        # Read from the storage, because Huey's `Result` keeps the first error that it sees, and a retry may follow.
         data = self.huey.storage.peek_data(task_id)
         if data is EmptyData:
             return None
@@ -135,7 +136,10 @@ class RunningConsumer:
         return None if isinstance(value, Error) and value.metadata.get("retries") else (value,)
 
     def wait_until_empty(self, *, scheduled: bool = False, timeout: float | None = None) -> None:
-        """Wait until no task is in the queue, nor in the schedule if ``scheduled``. Some may still be executing."""
+        """Wait until no task is in the queue and, with ``scheduled``, none in the schedule. Some may still execute.
+
+        Raises as ``wait_for`` does.
+        """
         self.wait_for(
             lambda: not self.huey.pending_count() and not (scheduled and self.huey.scheduled_count()),
             timeout=timeout,
@@ -145,7 +149,7 @@ class RunningConsumer:
     def raise_unanswered(self, *, ask_storage: bool = False) -> None:
         """Raise the first miss or refusal of a task since the consumer was started, if there is one.
 
-        ``ask_storage``: look into the result store too, where workers that no test has started leave theirs.
+        ``ask_storage``: also look into the result store, where workers in other processes put their misses.
         """
         found = self._unanswered.find_first(ask_storage=ask_storage) if self._unanswered is not None else None
         if found is not None:
@@ -170,7 +174,7 @@ class _TestConsumer(AquilaConsumer):
     worker_class = _ClosingWorker
 
     def _set_signal_handlers(self) -> None:
-        """Keep pytest's handlers: Huey would replace that of SIGINT for good, and raise off the main thread."""
+        """Set no handlers: Huey would replace pytest's handler of SIGINT for good, and fails off the main thread."""
 
     @property
     def is_alive(self) -> bool:
@@ -190,20 +194,20 @@ def run_consumer(
     timeout: float = 30,
     huey: Any = None,
 ) -> Iterator[RunningConsumer]:
-    """Run a real consumer for the length of the block, and wait at its end until no task is executing.
+    """Run a real consumer until the block ends, and wait then until no task is executing.
 
     - ``worker_type``, ``workers``: the kind and the number of workers, as for ``huey_consumer``.
     - ``subprocess``: run ``huey_consumer`` as a program of its own, for the Huey at this import path
       (``"myapp.tasks.huey"``). True takes the path from the ini key ``aquila_huey``.
-    - ``periodic``: enqueue periodic tasks too, some of them at once.
-    - ``drain``: at the end of the block wait until the queue is empty.
-    - ``raise_errors``: raise a miss or a refusal of a task at once where the block waits, and at its end the first
-      exception of a task that failed for good.
+    - ``periodic``: whether to enqueue periodic tasks, too. Some of them are enqueued at once.
+    - ``drain``: whether to wait at the end of the block until the queue is empty.
+    - ``raise_errors``: whether to raise a miss or a refusal of a task at once where the block waits, and the first
+      exception of a task that failed for good at the end of the block.
     - ``timeout``: the longest time to wait for anything, in seconds.
-    - ``huey``: the Huey under test by default.
+    - ``huey``: the Huey; by default the one under test.
 
-    Raises ``ConfigError`` where workers cannot see the queue, which are processes with a memory storage. Raises
-    ``TaskError`` when the consumer does not start or end in time.
+    Raises ``ConfigError`` where the workers cannot see the queue: processes with a memory storage. Raises ``TaskError``
+    when the consumer does not start or end in time.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -260,7 +264,7 @@ def _run_in_process(
     errors = WorkerErrors(folder / "errors")
     running = RunningConsumer(huey, timeout, errors, _green_sleep if worker_type == "greenlet" else time.sleep)
     with contextlib.ExitStack() as stack:
-        # A consumer sets the handler of its kind of worker on the Huey, and leaves it there.
+        # Huey's consumer sets the handler of time limits for its kind of worker on the Huey, and leaves it there.
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
         if getattr(huey.storage, "read_timeout", None):  # How long a worker waits in the server before it sees the end.
             stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
@@ -295,7 +299,7 @@ def _start_consumer(huey: Any, worker_type: str, options: Any, timeout: float) -
         **options,
     )
     with warnings.catch_warnings():
-        # Python warns of forking beside other threads; that is what process workers under a test runner are.
+        # Python 3.12 warns of a fork in a process with threads. Worker processes under a test runner are just that.
         warnings.simplefilter("ignore", DeprecationWarning)
         consumer.start()
     return consumer
@@ -316,7 +320,7 @@ def _run_as_program(
     """Run ``huey_consumer`` as in production, in a program of its own."""
     if not isinstance(path, str):
         raise ConfigError('the program needs the import path of its Huey: pass subprocess="myapp.tasks.huey"')
-    # In a greenlet consumer everything that blocks must be patched before it is imported.
+    # For greenlets gevent must patch everything that blocks before anything else is imported, so it is first.
     start = ["-c", _GREENLET_PROGRAM if worker_type == "greenlet" else _PROGRAM, str(folder)]
     delays = ["-d", str(FIRST_DELAY), "-m", str(LONGEST_DELAY)]
     workers = ["-k", worker_type, "-w", str(options["workers"]), *([] if options["periodic"] else ["-n"])]
@@ -340,7 +344,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
             # The program finds the same modules in the same order as this process, and takes part in its tests.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
             stderr=log,
-            start_new_session=True,  # so that its worker processes can be ended with it
+            start_new_session=True,  # So that `_kill_program` can end its worker processes, too.
         )
     try:
         running.wait_for(ready.exists, what="the start of the consumer")
@@ -350,7 +354,8 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
         _kill_program(process)
         raise
     finally:
-        process.send_signal(signal.SIGINT)  # Ends the tasks that execute; SIGTERM would lose them.
+        # Huey finishes the executing tasks on SIGINT, and interrupts them on SIGTERM.
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(running.timeout)
         except TimeoutExpired:
@@ -360,7 +365,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
 
 
 def _kill_program(process: Popen[bytes]) -> None:
-    """End a program at once, with its worker processes: they would take the tasks of the tests to come."""
+    """End a program at once, with its worker processes: they would take the tasks of later tests."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """One consumer for many tests, where starting one for each would take too long. Its workers are threads.
 
-Each test has a queue of its own, and the workers take from the one that is open. So a test is served until all that it
-has enqueued is executed, and the next one finds them idle.
+Each test has a queue of its own, and the workers take from the queue that is open. So a test ends only after all of its
+tasks are executed, and the next test finds idle workers.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ class SharedConsumer:
     def __init__(self, huey: Any, running: RunningConsumer) -> None:
         self.huey = huey
         self._running = running
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # Guards `_busy`: adding to a number is not atomic.
         self._busy = 0  # Workers that are taking a task out of the queue, or execute one.
-        self._worker = threading.local()
+        self._worker = threading.local()  # Whether this thread has taken the task that it executes next.
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[RunningConsumer]:
-        """Yield the consumer as a test sees it, and wait at the end until all is executed that the test enqueued.
+        """Yield the consumer as a test sees it, and wait at the end until all tasks of the test are executed.
 
-        Raises at the end what a block of ``run_consumer`` raises: what a task asked in vain, else the first exception
-        of a task that failed for good.
+        At the end a miss or a refusal of a task is raised, as by ``run_consumer``; otherwise the first exception of a
+        task that failed for good. Raises ``TaskError`` when the tasks do not end in time.
         """
         errors = _LaterErrors(self._running)
         consumer = RunningConsumer(self.huey, self._running.timeout, errors)
         try:
             yield consumer
         finally:
-            # Whatever has failed: the next test is to find idle workers. So nothing but the time ends this wait.
+            # Also after a failure, because the next test must find idle workers. No miss ends this wait, only the time.
             idle = RunningConsumer(self.huey, self._running.timeout, errors)
             idle._unanswered = None
             idle.wait_for(self._is_idle, what="the end of all tasks")
@@ -48,7 +48,8 @@ class SharedConsumer:
             raise consumer.errors[0]
 
     def _is_idle(self) -> bool:
-        # The queue first and last: a task that has left it is counted before, and one that ends may enqueue another.
+        # The queue is asked before and after. A task that leaves it is counted as busy before that, so it is not missed
+        # by the first question; and a task that ends may have enqueued another one, which the last question finds.
         return not self.huey.pending_count() and not self._busy and not self.huey.pending_count()
 
     def _count(self, change: int) -> None:
@@ -57,7 +58,7 @@ class SharedConsumer:
 
     @contextlib.contextmanager
     def watch_workers(self) -> Iterator[None]:
-        """Count the workers that are busy."""
+        """Count the busy workers until the block ends."""
         dequeue, execute = self.huey.dequeue, self.huey.execute
 
         def counted_dequeue() -> Any:
@@ -77,7 +78,7 @@ class SharedConsumer:
             try:
                 return execute(task, timestamp)
             finally:
-                if has_taken:  # Otherwise a test performs a task.
+                if has_taken:  # Otherwise the thread of a test performs a task, which was never counted.
                     self._count(-1)
 
         with replace_attributes(self.huey, dequeue=counted_dequeue, execute=counted_execute):
@@ -85,7 +86,7 @@ class SharedConsumer:
 
 
 class _LaterErrors(WorkerErrors):
-    """The errors of a consumer from now on."""
+    """The errors of a consumer from the moment on at which this is made."""
 
     def __init__(self, running: RunningConsumer) -> None:
         self._running = running
@@ -98,9 +99,9 @@ class _LaterErrors(WorkerErrors):
 
 @contextlib.contextmanager
 def share_consumer(huey: Any, *, workers: int = 1, timeout: float = 30) -> Iterator[SharedConsumer]:
-    """Run a consumer in threads until the block ends. Raises ``ConfigError`` for what is no Huey.
+    """Run a consumer in threads until the block ends, and yield it for many tests.
 
-    ``workers`` and ``timeout`` are those of ``run_consumer``.
+    ``workers`` and ``timeout`` are those of ``run_consumer``. Raises ``ConfigError`` for an object that is no Huey.
     """
     running = run_consumer(workers=workers, timeout=timeout, drain=False, raise_errors=False, huey=huey)
     with use_test_queue(huey), running as consumer:

@@ -1,4 +1,4 @@
-"""What the tasks of a test have asked in vain while a consumer runs: misses, and what the guard refused."""
+"""Finds requests of a test's tasks that got no answer while a consumer runs: misses, and requests that were refused."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 
 class UnansweredRequests:
-    """What was asked in vain since this was made, in this process or in one that it has started since."""
+    """The misses and refusals since this was made, in this process or in one that it has started since."""
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
         self._run = runtime.current_run()
-        misses_folder(self._run)  # now: a fork that is made later writes into it
+        misses_folder(self._run)  # Made now, because a fork that is made later writes into it.
+        # How many there were before. Earlier misses and refusals belong to the test itself, or to another consumer.
         self._misses = {scope.id: len(scope.misses) for scope in self._run.scopes.surrounding()}
         self._refusals = len(self._run.test.refusals) if self._run.test is not None else 0
 
     def find_first(self, *, ask_storage: bool = False) -> UnansweredRequest | None:
-        """Return the first miss, else the first refusal. ``ask_storage``: collect misses from the result store first.
+        """Return the first miss, or the first refusal, or None.
 
-        Where no test of pytest runs, a refusal is not remembered.
+        ``ask_storage``: first collect misses from the result store. Refusals are only remembered in a test of pytest.
         """
         for scope in self._run.scopes.surrounding():
             if ask_storage and scope.is_owner:

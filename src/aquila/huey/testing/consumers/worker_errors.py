@@ -18,16 +18,20 @@ _HOOK = "aquila run_consumer"
 
 
 class WorkerErrors:
-    """The errors so far, oldest first. Other processes than the one that made this write theirs into a file."""
+    """The errors so far, the oldest first. Other processes than the owner write theirs to ``file``.
+
+    ``owner`` is the id of the process that keeps its errors in memory; by default this process. ``run_consumer`` owns
+    the object, and the folder of the file, for one consumer.
+    """
 
     def __init__(self, file: Path, *, owner: int | None = None) -> None:
         self._file = file
         self._owner = os.getpid() if owner is None else owner
-        self._own: list[BaseException] = []
-        self._read = 0
+        self._own: list[BaseException] = []  # Worker threads append, and `collect` adds those of the file.
+        self._read = 0  # Rows of the file that were read.
 
     def note(self, error: BaseException) -> None:
-        """Add an error, from whichever process."""
+        """Add an error, in any process."""
         if os.getpid() == self._owner:
             self._own.append(error)
             return
@@ -35,7 +39,7 @@ class WorkerErrors:
         row = json.dumps([f"{kind.__module__}.{kind.__qualname__}", text])
         file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(file, row.encode() + b"\n")  # in one step: workers may write at once
+            os.write(file, row.encode() + b"\n")  # One call that appends, because several workers may write at once.
         finally:
             os.close(file)
 
@@ -49,7 +53,8 @@ class WorkerErrors:
 
     @contextlib.contextmanager
     def watch(self, huey: Any) -> Iterator[None]:
-        """Note what fails in the workers of a Huey that are started within the block."""
+        """Note the errors of workers of a Huey that are started within the block."""
+        # The attributes of the instance hide the methods, for threads and for forks that begin within the block.
         execute, dequeue = huey.execute, huey.dequeue
 
         def watched_execute(task: Any, timestamp: Any = None) -> Any:
