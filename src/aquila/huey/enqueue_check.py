@@ -1,4 +1,4 @@
-"""Tasks whose arguments are compared with their parameters where they are enqueued, and not first in the worker."""
+"""Compares the arguments of tasks with their parameters when they are enqueued, and not only in the worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from aquila.errors import TaskContractBroken
 
 
 def check_when_enqueued(task_class: type[Task], parameters: inspect.Signature) -> None:
-    """Let ``check_arguments`` compare the arguments of tasks of a class with ``parameters``."""
+    """Make ``check_arguments`` compare the arguments of the tasks of ``task_class`` with ``parameters``."""
+    # The class is one that Huey has made for a single decorated function, so changing it changes no other task. Huey
+    # calls `extend_data` to add the result of the task before; from then on the arguments are not the caller's alone.
     extend = task_class.extend_data
 
     def extend_data(self: Any, data: Any) -> None:
@@ -25,8 +27,8 @@ def check_when_enqueued(task_class: type[Task], parameters: inspect.Signature) -
 def check_arguments(task: Any) -> None:
     """Raise ``TaskContractBroken`` if a task is about to be enqueued with arguments that do not fit its parameters.
 
-    A task that follows another is not looked at: the result of that one has been added, and an error here would come
-    after its end.
+    A task that follows another one is not checked: the result of that one has been added to its arguments, and an error
+    would come after that one has ended.
     """
     parameters: inspect.Signature | None = getattr(type(task), "_aquila_parameters", None)
     if parameters is None or getattr(task, "_aquila_follows", False):

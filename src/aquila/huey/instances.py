@@ -1,4 +1,8 @@
-"""The Huey classes: their tasks carry a reference to their test to the worker, and their messages are not pickles."""
+"""The Huey classes of Aquila. Their tasks carry a reference to a test to the worker; their messages are not pickles.
+
+Written against Huey 3.5. Several overridden methods are private there: ``_execute``, ``_timeout_context``,
+``_run_post_execute``, ``_abort_chord_member`` and ``_requeue_task``.
+"""
 
 from __future__ import annotations
 
@@ -50,32 +54,43 @@ if TYPE_CHECKING:
 class AquilaHuey(PatientResults, DeliveringHuey):
     """What Aquila adds to a Huey. Mix it in before a Huey class: ``class MyHuey(AquilaHuey, RedisHuey)``.
 
-    - The message of a task carries a reference to the test that enqueued it. Its requests are answered from the
-      cassette of that test, in any worker. Retries, schedules, pipelines, chords and nested tasks carry the reference
-      on. In production a message carries nothing.
+    - The message of a task carries a reference to the test that enqueued it. The requests of the task are answered from
+      the cassette of that test, in any worker. Retries, schedules, pipelines, chords and nested tasks carry the
+      reference on. In production a message carries nothing.
     - A task executes in a context of its own, so that no context variable leaks into the next task.
     - Functions may be ``async``.
     - ``serializer`` is a ``MsgpackSerializer`` by default. One with a secret is bound to the name of this queue.
     - A task that is interrupted because its consumer must stop (SIGTERM) goes back to the queue.
-    - With ``keep_running=True`` the storage keeps a copy of a task while it executes. A task whose worker was killed
-      is enqueued again by another consumer, or by the next that starts, ``lost_after`` seconds later.
-    - What cannot be read, and what failed for good, is kept: see ``dead_letters``. ``keep_dead_letters`` is the
-      greatest number of them, ``keep_dead_letters_for`` the greatest age.
+    - With ``keep_running=True`` the storage keeps a copy of a task while it executes. If the worker is killed, another
+      consumer, or the next one that starts, enqueues the task again after ``lost_after`` seconds.
+    - Messages that cannot be read, and tasks that failed for good, are kept: see ``dead_letters``.
+      ``keep_dead_letters`` bounds their number, ``keep_dead_letters_for`` their age.
     - A task whose provider asks it to come back later leaves its worker until then; see ``Rescheduling``. With
       ``rescheduling=None`` it does not.
     - ``limit`` and ``budget`` (with ``prices``) hold the requests of all workers to limits:
       ``"openai: 60/min, 4 at once"``, ``"200k tokens per task, 20 USD per day"``; see ``set_limits``.
 
-    ``around_tasks`` holds functions that are given the ``CurrentTask`` and return a context manager. Each task executes
-    within all of them. It belongs to this Huey and is never cleared.
+    ``around_tasks`` is a tuple of functions. Each takes the ``CurrentTask`` and returns a context manager, within which
+    every task executes. It belongs to this Huey and is never cleared.
+
+    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used.
     """
 
-    # What is kept on a task: ``_aquila_scope``, the reference that it came with; ``_aquila_attempt``, from 1;
-    # ``_aquila_deliveries``, how often this attempt was delivered before; ``_aquila_losses``, how often its worker was
-    # lost; ``_aquila_waits``, how often it was rescheduled for a provider, and since when; ``_aquila_error``, how its
-    # execution ended; ``_aquila_huey``, its Huey in a test; ``_aquila_run``, the run that it executes in;
-    # ``_aquila_message``, the message that it came with; ``_aquila_enqueued``, when it was enqueued; and the copy and
-    # the flags of ``TasksInHand``.
+    # The attributes that carry a task through its deliveries. Each lives as long as the task object; those that outlive
+    # an execution travel in the message, see `message_fields`.
+    #
+    # _aquila_scope       the reference to a test that the task came with, or None; absent if it was never on the wire
+    # _aquila_attempt     which attempt this is, from 1
+    # _aquila_deliveries  how often this attempt was delivered before
+    # _aquila_losses      how often its worker was lost
+    # _aquila_waits       how often it was rescheduled for a provider, since when, and whether it has a turn
+    # _aquila_error       the exception by which its last execution ended, or None
+    # _aquila_huey        its Huey, in a test
+    # _aquila_run         the run in which it executes
+    # _aquila_message     the message that it came with
+    # _aquila_enqueued    when it was enqueued, by the clock of the storage
+    # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck
+    #                     its copy, and what `TasksInHand` knows of it
 
     rescheduling: Rescheduling | None = DEFAULT_RESCHEDULING
     limits: Limits = NO_LIMITS
@@ -97,6 +112,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         **options: Any,
     ) -> None:
         if serializer is None:
+            # Options of Huey for its own serializer, which is not made here. `use_zlib` chooses between gzip and zlib
+            # there; Aquila's serializer always takes zlib.
             compression = bool(options.pop("compression", False))
             options.pop("use_zlib", None)
             serializer = MsgpackSerializer(compression=compression)
@@ -189,7 +206,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def flush(self) -> None:
         """Remove everything from the storage: tasks, results, and what Aquila keeps beside them."""
         super().flush()
-        with contextlib.suppress(ConfigError):  # A storage of another kind has nothing of Aquila's.
+        with contextlib.suppress(ConfigError):  # Aquila keeps nothing in a storage that is none of Huey's own.
             state_of(self).clear()
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
@@ -197,12 +214,17 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         return AquilaTaskWrapper
 
     def enqueue(self, task: Any) -> Any:
-        """Enqueue a task. Returns one result, a group of them or those of a chord: it depends on what follows it."""
-        # Of the task, not of its class: an attribute that a class has not takes eight times as long to miss.
+        """Enqueue a task, a group or a chord, and return the handle of its result.
+
+        That is a ``Result``, a ``ResultGroup`` where several tasks follow one another, or a ``ChordResult``. Raises
+        ``TaskContractBroken`` for arguments that do not fit, and ``NotSerializable`` for those that cannot be sent.
+        """
+        # The instance is asked, which also finds attributes of its class: asking the class itself for an attribute that
+        # it does not have takes eight times as long.
         if hasattr(task, "_aquila_parameters"):
             check_arguments(task)
         unique = getattr(task, "_aquila_unique", None)
-        # What came over the wire was let in before: it is due, or retried.
+        # A task that came over the wire already has its claim: it is due now, or a retry.
         if unique is not None and not hasattr(task, "_aquila_message"):
             return enqueue_once(self, task, unique, self._enqueue_and_publish)
         return self._enqueue_and_publish(task)
@@ -214,13 +236,17 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         return SignedResult(self, task) if "_aquila_sent" in task.__dict__ and type(result) is Result else result
 
     def serialize_task(self, task: Task) -> bytes:
-        """Return a task as a message, with its reference and its attempt where it has them."""
+        """Return a task as a message. Raises ``NotSerializable``.
+
+        The fields of Aquila travel as one reserved keyword argument, so that Huey's own format need not change.
+        """
         task._aquila_enqueued = None if self.queue_clock is None else self.queue_clock.now()
         fields = fields_to_send(task)
         data: bytes
         if fields is None:
             data = super().serialize_task(task)
         else:
+            # Replaced for the moment of serializing and not changed in place: the caller may share the dictionary.
             kwargs = task.kwargs
             task.kwargs = {**kwargs, scope_reference.KEY: fields}
             try:
@@ -234,9 +260,13 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         return data
 
     def deserialize_task(self, data: bytes) -> Task:
-        """Return the task of a message. Raises ``MessageRejected`` for one that is not from this queue."""
+        """Return the task of a message. Raises ``MessageRejected`` for a message that is not from this queue.
+
+        A task that is not registered here ends in a ``HueyException`` of Huey.
+        """
         serializer = self.serializer
         if isinstance(serializer, MsgpackSerializer):
+            # As Huey's own method does, but a stored result in the place of a task is refused.
             message = serializer.deserialize(data, "task")
             try:
                 task = self._registry.create_task(message)
@@ -255,7 +285,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         return task
 
     def read_periodic(self, timestamp: Any) -> list[Task]:
-        """Return the periodic tasks that are due. A scheduler asks for them, so they belong to no test."""
+        """Return the periodic tasks that are due. A scheduler enqueues them, so they belong to no test."""
         tasks: list[Task] = super().read_periodic(timestamp)
         for task in tasks:
             task._aquila_scope = None
@@ -264,29 +294,33 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     def dequeue(self) -> Task | None:
         """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
         if self.publisher is not None and self.publisher.is_paused():
+            # Finished copies are removed together with taking the next task, and none is taken now.
             if (kept := self.tasks_in_hand.kept) is not None:
                 kept.forget_finished()
             return None
         return self.tasks_in_hand.take_next()
 
     def notify_interrupted_tasks(self) -> None:
-        """Hand back what this process has taken and not finished, and publish what has: its consumer ends."""
+        """Hand back the tasks that this process has not finished, and publish what is left: its consumer ends."""
         super().notify_interrupted_tasks()
         if self.publisher is not None:
             self.publisher.store.leave()
 
     def execute(self, task: Task, timestamp: Any = None) -> Any:
-        """Execute a task in a context of its own, with its scope in force."""
+        """Execute a task in a context of its own, with its scope in force.
+
+        ``timestamp`` is the present time as Huey has it; None for now. Returns the value of the task.
+        """
         return contextvars.copy_context().run(self._execute_in_context, task, timestamp)
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
-        # Part of every task's time. What few tasks need is asked for here, and called only for them.
+        # Every task passes here, so what few tasks need is called only for them.
         about, run = task.__dict__, current_run()
         task._aquila_run = run
         set_gate_owner(CurrentTask(self, task))
-        in_hand = about.get("_aquila_in_hand")  # Without, it was not taken out of the queue.
+        in_hand = about.get("_aquila_in_hand")  # None: not taken out of a queue, but in immediate mode, or by a test.
         entered = unique = None
-        if "_aquila_scope" in about and (  # Without, it was never on the wire: its scope is that of the caller.
+        if "_aquila_scope" in about and (  # Absent: the task was never on the wire, so its scope is the caller's.
             task._aquila_scope is not None or run.layers.transport in WITH_CASSETTE
         ):
             entered = enter_task_scope(self, task, run)
@@ -301,6 +335,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
                 (in_hand or self.tasks_in_hand).hand_back_struck(task)
             return value
         except BaseException as error:
+            # Huey catches what the code of a task raises. So this is an interrupt, or a storage that refuses the
+            # outcome.
             (in_hand or self.tasks_in_hand).drop(task, error)
             raise
         finally:
@@ -312,13 +348,14 @@ class AquilaHuey(PatientResults, DeliveringHuey):
                 in_hand.let_go(task)
 
     def _timeout_context(self, task: Task) -> AbstractContextManager[Any]:
-        """Enclose the code of a task. Replays know of its time limit.
+        """Return what encloses the code of a task.
 
-        Under pytest a miss leaves it as an exception, which Huey takes for a failure.
+        A replay respects the time limit of the task. Under pytest a miss leaves the task as an ordinary exception,
+        which Huey takes for a failure: an outcome of pytest would end the worker.
         """
         if task.timeout or task._aquila_run.make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
-        return TaskCode(self, task)  # All that most tasks in production need.
+        return TaskCode(self, task)  # Enough for most tasks in production.
 
     @contextlib.contextmanager
     def _enclose_code(self, task: Task, inner: AbstractContextManager[Any]) -> Iterator[None]:
@@ -345,28 +382,31 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             return None
 
     def end_unsendable(self, task: Task, error: NotSerializable) -> None:
-        """End a task whose result, or what is to follow it, cannot be made a message. A test replaces this, to fail."""
+        """End a task whose result, retry or following task cannot be serialized. A test replaces this, to fail."""
         from aquila.huey.delivery.unsendable import fail_for_good  # noqa: PLC0415 -- seldom needed
 
         fail_for_good(self, task, error, is_result=task.__dict__.get("_aquila_unsendable") is error)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
+        # Huey calls this once for each execution that was not interrupted, after it has stored the result.
         self.record_outcome(task, exception)
         if self._post_execute:
             super()._run_post_execute(task, task_value, exception)
 
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
-        """Remember how an execution ended. A task that is complete needs no checkpoints any more."""
+        """Note how an execution ended. The claim and the checkpoints of a task that is complete are removed."""
         task._aquila_error = exception
         if exception is None and hasattr(task, "_aquila_unique"):
             release_claim(self, task)
         settle_progress(task, exception)
 
     def _abort_chord_member(self, task: Task, value: Any) -> None:
-        release_claim(self, task)  # Huey comes here with whatever will not be executed, or not again.
+        # Huey comes here with every task that will not be executed, or not again: revoked, expired, failed for good.
+        release_claim(self, task)
         super()._abort_chord_member(task, value)
 
     def _requeue_task(self, task: Task, timestamp: Any, retry_eta: Any = None) -> None:
+        # Before the task is serialized, because the numbers travel in its message.
         task._aquila_attempt, task._aquila_deliveries = attempt_of(task) + 1, 0
         if retry_eta is not None:
             keep_for_retry(self, task, (retry_eta - timestamp).total_seconds())
@@ -374,15 +414,15 @@ class AquilaHuey(PatientResults, DeliveringHuey):
 
 
 class MemoryHuey(AquilaHuey, _huey.MemoryHuey):  # type: ignore[misc]
-    """A queue in this process's memory: for tests and single programs."""
+    """A queue in the memory of this process, for tests and for programs of one process."""
 
 
 class FileHuey(AquilaHuey, _huey.FileHuey):  # type: ignore[misc]
-    """A queue in a folder (``path=``)."""
+    """A queue in a folder, whose path is ``path=``."""
 
 
 class SqliteHuey(AquilaHuey, _huey.SqliteHuey):  # type: ignore[misc]
-    """A queue in a SQLite file (``filename=``)."""
+    """A queue in a SQLite file, whose path is ``filename=``."""
 
 
 class RedisHuey(AquilaHuey, _huey.RedisHuey):  # type: ignore[misc]
@@ -390,7 +430,7 @@ class RedisHuey(AquilaHuey, _huey.RedisHuey):  # type: ignore[misc]
 
 
 class PriorityRedisHuey(AquilaHuey, _huey.PriorityRedisHuey):  # type: ignore[misc]
-    """A queue on a Redis server that knows priorities."""
+    """A queue on a Redis server in which tasks have priorities."""
 
 
 class PostgresHuey(AquilaHuey, _huey.PostgresHuey):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Give a Huey that exists already the class that ``AquilaHuey`` is mixed into."""
+"""Gives an existing Huey a class that ``AquilaHuey`` is mixed into."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from aquila.huey.task_wrapper import AquilaTaskWrapper
 H = TypeVar("H", bound=_huey.Huey)
 
 
-@functools.cache  # One class for each Huey class, for as long as the process lives.
+# One class for each class of Huey, kept for as long as the process lives: two instrumented Hueys of one class have the
+# same class, as they had before.
+@functools.cache
 def _class_with_aquila(kind: type) -> type:
     return type(kind.__name__, (AquilaHuey, kind), {"__module__": kind.__module__})
 
@@ -25,9 +27,10 @@ def _class_with_aquila(kind: type) -> type:
 def instrument(huey: H, *, keep_running: bool = False) -> H:
     """Give an existing Huey what ``AquilaHuey`` adds, except for the serializer, and return it.
 
-    Tasks that are declared from now on may be ``async``; those declared before stay as they are. Call it where the Huey
-    is made, so that producers and workers both have it. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
-    instrumented already is not changed. Warns with ``PickledMessages``, once for each Huey, if it reads pickles.
+    Call it where the Huey is made, so that producers and workers both have it. Tasks that are declared afterwards may
+    be ``async``; tasks declared before stay as they are. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
+    instrumented before keeps its class. Warns with ``PickledMessages``, once for each Huey, if it reads pickles. Raises
+    ``ConfigError`` for an object that is no ``huey.Huey``.
     """
     reject_other_than_huey(huey)
     is_new, own = not isinstance(huey, AquilaHuey), cast("Any", huey)
@@ -46,7 +49,7 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
 
 
 def reject_other_than_huey(huey: Any) -> None:
-    """Raise ``ConfigError`` for what is no Huey, before anything of it is changed. A MiniHuey is none."""
+    """Raise ``ConfigError`` for an object that is no Huey, such as a ``MiniHuey``, before it is changed."""
     if not isinstance(huey, _huey.Huey):
         raise ConfigError(
             f"{type(huey).__module__}.{type(huey).__qualname__} is no huey.Huey: it has no queue, no messages and no "
@@ -55,13 +58,15 @@ def reject_other_than_huey(huey: Any) -> None:
 
 
 def _reads_any_pickle(kind: Any) -> bool:
-    """Whether a serializer reads as Huey's own does. One that checks a signature first does not."""
+    """Whether a class of serializers reads as Huey's own does. One that checks a signature first overrides a method."""
     return kind.deserialize is Serializer.deserialize and kind._deserialize is Serializer._deserialize
 
 
 def change_class(huey: Any) -> None:
     """Give a Huey the class that ``AquilaHuey`` is mixed into, unless it has one already."""
     if not isinstance(huey, AquilaHuey):
+        # The class of the instance is replaced, because tasks and hooks of the program refer to this very object. No
+        # `__init__` runs: the attributes of `AquilaHuey` have their defaults on the class.
         huey.__class__ = _class_with_aquila(cast("Any", type(huey)))
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper

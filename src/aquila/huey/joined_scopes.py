@@ -1,4 +1,4 @@
-"""The scopes of other processes that the workers of this process take part in."""
+"""The scopes of other processes that the workers of this process have joined."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ _MAX_OPEN = 16
 
 
 class JoinedScopes:
-    """Keeps the scopes that were joined last open, so that the next task of a test finds its cassettes loaded.
+    """Keeps the last scopes that were joined open, so that the next task of a test finds its cassettes loaded.
 
-    A run owns one of these and drops it when it ends. A worker serves one test after another in the run of its process,
-    and ends without being told. No recording is lost with it: each is in the journal as soon as it is complete.
+    A run owns one of these, and drops it when it ends. A worker serves one test after another in the run of its
+    process, and is not told when a test ends. No recording is lost when it is killed, because each one is in the
+    journal as soon as it is complete.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # Worker threads that execute tasks of one test join its scope once.
+        # Held while a scope is joined, so that worker threads with tasks of the same test join its scope only once.
+        self._lock = threading.Lock()
+        # By id, in order of their last use. Those beyond `_MAX_OPEN` are closed; `close_all` closes the rest.
         self._scopes: OrderedDict[str, Scope] = OrderedDict()
 
     def join_scope(self, huey: Any, reference: Mapping[str, Any]) -> Scope:
-        """Return the scope of another process that a reference names. The one unused for the longest may be closed.
+        """Return the scope of another process that ``reference``, the fields of a message, names.
 
-        The reference decides how requests are compared, and that this process only replays where its sender does.
-        Whom it calls, and whether and how it records, this process was told when it was started. Raises
-        ``MessageRejected`` where the two do not fit.
+        The scope that was unused for the longest time may be closed. The reference decides how requests are compared,
+        and may restrict this process to replaying. Which provider it calls, and whether and how it records, was decided
+        when this process was started. Raises ``MessageRejected`` where the two contradict each other.
         """
         with self._lock:
             scope = self._scopes.get(reference["scope"])
@@ -60,7 +63,7 @@ class JoinedScopes:
 
 def _join_scope(reference: Mapping[str, Any]) -> Scope:
     run = runtime.current_run()
-    # The scope that this process was forked within, or that the variable of its parent names.
+    # The scope within which this process was forked, or the one that an environment variable of its parent names.
     forked = (scope for scope in reversed(run.scopes.surrounding()) if not scope.is_owner)
     told = next(forked, None) or run.open_test_scope()
     if told is not None and told.id == reference["scope"]:

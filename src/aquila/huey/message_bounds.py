@@ -1,18 +1,18 @@
-"""How many objects a message holds, told from its bytes: before anything is built.
+"""Counts the objects of a message in its bytes, before anything is built.
 
-A message of a few kilobytes may describe hundreds of megabytes of objects: an empty list is one byte in msgpack, and 64
-in memory; and a list of millions is allocated as soon as its length is read. So a message is looked through first,
-head by head, and what it announces is added up.
+A message of a few kilobytes may describe hundreds of megabytes of objects. An empty list is one byte in msgpack and 64
+bytes in memory, and a list of millions is allocated as soon as its length is read. So the heads of the values are read
+first, and the objects that they announce are added up.
 """
 
 from __future__ import annotations
 
 SMALL = 4096
-"""Bytes of a message that need not be looked through: it cannot hold more objects than bytes."""
+"""Bytes of a message that is not counted: it cannot hold more objects than bytes."""
 
 MAX_UNUSUAL_KEYS = 1000
-"""Keys of dictionaries that are tuples, times or spans. A stranger can choose them so that all have the same hash, and
-each then costs a comparison with all before it."""
+"""Dictionary keys that are tuples, datetimes or timedeltas. Whoever writes a message can choose them so that all have
+the same hash, and then each costs a comparison with all keys before it. Python salts the hashes of texts and bytes."""
 
 _VARIABLE = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
 """The heads of text, bytes and extension values, with the bytes of their length."""
@@ -29,7 +29,8 @@ _SIZES = bytes(_FIXED.get(head, 0 if head in _VARIABLE or 0xDC <= head <= 0xDF e
 
 
 def holds_more_objects(data: bytes | memoryview, most: int) -> bool:
-    """Whether bytes in msgpack form announce more than ``most`` objects. They need not be well formed."""
+    """Whether bytes in the format of msgpack announce more than ``most`` objects. They need not be well-formed."""
+    # A loop in Python over every value, so the tables above avoid a call for each; it stops at the first excess.
     if len(data) <= min(SMALL, most):
         return False
     at, end, announced = 0, len(data), 1
@@ -52,8 +53,12 @@ def holds_more_objects(data: bytes | memoryview, most: int) -> bool:
 
 
 def may_hold_unusual_keys(data: bytes | memoryview) -> bool:
-    """Whether bytes in msgpack form may have too many keys that are neither text nor numbers. It errs on one side."""
+    """Whether bytes in the format of msgpack may have too many keys that are neither texts nor numbers.
+
+    A True may be wrong, and then costs a slower reading; a False never is.
+    """
     if len(data) <= SMALL:
         return False
+    # Such a key has one of these bytes as its head. The bytes also occur within texts and numbers.
     plain = bytes(data)
     return sum(map(plain.count, (b"\xc7", b"\xd6", b"\xd7"))) > MAX_UNUSUAL_KEYS

@@ -82,7 +82,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TRANSIENT = (ProviderUnavailable, RateLimited, ConnectionFailed, RequestTimeout, StreamTimeout, StreamBroken)
-"""Failures that may pass: a task is retried after these, and fails for good after any other exception."""
+"""Failures that may pass. A task is retried after one of these, and fails for good after any other exception."""
 
 
 class StoredUsage(TypedDict):
@@ -94,7 +94,7 @@ class StoredUsage(TypedDict):
 
 
 class StoredAnswer(TypedDict):
-    """The result of a task around a prompt, unless ``result=`` makes another of the answer."""
+    """The result of a task around a prompt, unless ``result=`` returns another one."""
 
     text: str
     usage: StoredUsage
@@ -182,7 +182,7 @@ def ask_task(
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
     check_resume(resume, Options.check(options))
-    # Only what is read as a stream has a part that can be kept.
+    # Only the answer of a stream arrives in parts that can be kept.
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
     return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
         "retries": retries, "retry_delay": retry_delay, "retry_backoff": retry_backoff, "timeout": time_limit,
@@ -243,7 +243,7 @@ def stream_task(
     - ``on_event(event, task)``: a function that is called with every event, in order. Its exception fails the task.
     - ``every``: the text so far is stored every so many seconds. ``aquila.huey.partial_answer`` reads it.
 
-    Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``.
+    Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``. Raises as ``ask_task`` does.
     """
 
     check_resume(resume, Options.check(options))
@@ -313,7 +313,7 @@ def _declare_task(
         run.__name__ = task_name
         run.__module__ = function.__module__
         run.__doc__ = function.__doc__
-        # What the task is called with; Huey adds `task` itself.
+        # The signature of the decorated function, with the `task` that Huey adds itself.
         own = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY)
         run.__signature__ = parameters.replace(parameters=_insert_task_parameter(parameters, own))  # type: ignore[attr-defined]
         declared: TaskWrapper = huey.task(context=True, name=task_name, **settings)(run)
@@ -324,6 +324,8 @@ def _declare_task(
         return declare
     if name is None:
         raise ConfigError("a task around a template needs a name: ask_task(huey, prompt, name=...)")
+    # Huey names a task by the module of its function. That is the module of the caller, two frames up, and not this
+    # one, in which two projects might use the same name.
     return declare(_from_template(prompt, name, sys._getframe(2).f_globals.get("__name__", __name__)))
 
 
@@ -365,12 +367,12 @@ def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Check the options where they are written, and not only when a worker makes the call."""
+    """Raise ``ConfigError`` for wrong options where they are written, and not only when a worker makes the call."""
     Options.check(options)
 
 
 def _limit_to_task_time(task: Task, timeout: Any) -> Any:
-    """Return the time limits of a call. Their total is at most what is left of the task's time."""
+    """Return the time limits of a call, with a total of at most the time that the task has left."""
     if not task.timeout:
         return timeout
 
@@ -381,7 +383,7 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
 
 @contextlib.contextmanager
 def _only_transient_retries(task: Task) -> Iterator[None]:
-    """Retry a task only after a failure that may pass. At the task's own time limit raise ``TaskTimeout``."""
+    """Let Huey retry a task only after a failure that may pass. Raise ``TaskTimeout`` at the time limit of the task."""
     try:
         yield
     except TRANSIENT as error:
@@ -391,12 +393,12 @@ def _only_transient_retries(task: Task) -> Iterator[None]:
     except (*FLOW_CONTROL, TaskTimeout):
         raise
     except Exception:
-        task.retries = 0
+        task.retries = 0  # Huey looks at the number after the exception.
         raise
 
 
 def plain_result(reply: Response) -> StoredAnswer:
-    """Return the plain data that a task stores of an answer."""
+    """Return an answer as plain data, as a task stores it by default."""
     usage = reply.usage
     stored: StoredAnswer = {
         "text": reply.text,

@@ -13,22 +13,25 @@ from aquila.errors import ConfigError
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.progress.kept_progress import KeptProgress
 
-_making = threading.Lock()  # what is kept of any task: only for the moment in which that is made or settled
-# Set in the context of one execution, which AquilaHuey makes, and never reset: the context ends with the execution.
-# Nobody but tasks owns a gate.
+# One lock for all tasks, held only while the gate or the progress of one is made or read: that is rare and quick.
+_making = threading.Lock()
+# The context variable of the gate also holds the task that is executing, because only tasks own a gate: setting one
+# variable instead of two is part of the time of every task. `AquilaHuey` sets it in the context of one execution, and
+# nobody resets it: the context ends with the execution.
 _current = gate_owner
 
 FLOW_CONTROL = (RetryTask, CancelExecution, TaskLockedException, RateLimitExceeded)
-"""What a task raises to tell Huey what becomes of it. It has not failed then."""
+"""The exceptions by which a task tells Huey what to do next. They are no failures."""
 
 
 class CurrentTask:
     """The task that is executing: ``current_task()`` returns it.
 
-    ``task`` is Huey's task, ``huey`` its Huey. ``attempt`` counts the executions from 1: a retry is another attempt.
-    ``delivery`` counts from 1 how often this attempt was given to a worker. From 2 on a worker was lost or interrupted
-    in it: requests may have been sent and paid for, and checkpoints and a partial answer may be there. ``kept`` is what
-    it keeps for the next one: ``checkpoint`` and ``follow`` use it.
+    - ``task``: Huey's task. ``huey``: its Huey.
+    - ``attempt``: the number of the attempt, from 1. A retry is another attempt.
+    - ``delivery``: how often this attempt was given to a worker, from 1. From 2 on, a worker was lost or interrupted
+      during it: requests may have been sent and paid for, and there may be checkpoints and a partial answer.
+    - ``kept``: the progress that it keeps for the next execution. ``checkpoint`` and ``follow`` use it.
 
     Examples:
         >>> from aquila.huey import CurrentTask, MemoryHuey, current_task
@@ -50,7 +53,8 @@ class CurrentTask:
         past = task.__dict__
         self.attempt = past.get("_aquila_attempt", 1)
         self.delivery = past.get("_aquila_deliveries", 0) + 1
-        # Made where it is first needed. Of the first execution nothing is kept before that.
+        # Made when it is first needed. In a later execution something may be stored that must be removed at the end,
+        # even if this execution keeps nothing itself.
         self._kept = None if self.attempt == self.delivery == 1 else KeptProgress(huey, task, is_first=False)
         self._is_complete = False
         self._gate: TaskGate | None = None
@@ -60,9 +64,11 @@ class CurrentTask:
 
     @property
     def kept(self) -> KeptProgress:
-        """What the task keeps for its next execution."""
+        """The progress that the task keeps for its next execution."""
         if self._kept is None:
-            with _making:  # Threads of the task may be the first at once, and outlive it.
+            with _making:
+                # Asked again under the lock: several threads of the task may be the first. A thread may also outlive
+                # its task; if that is complete, what it stores is removed again.
                 if self._kept is None:
                     self._kept = KeptProgress(self.huey, self.task, is_first=True)
                     if self._is_complete:
@@ -70,7 +76,7 @@ class CurrentTask:
         return self._kept
 
     def _settle_kept(self, error: BaseException | None) -> None:
-        """Remove what was kept because the task is complete, or see that it is stored."""
+        """Remove the progress if the task is complete; otherwise store the part that could not be stored before."""
         with _making:
             kept = self._kept
         if kept is not None:
@@ -81,7 +87,7 @@ class CurrentTask:
 
     @property
     def request_gate(self) -> TaskGate:
-        """What the requests of the task pass."""
+        """The gate that every request of the task passes."""
         if self._gate is None:
             with _making:
                 if self._gate is None:
@@ -105,17 +111,17 @@ class CurrentTask:
 
     @property
     def waits(self) -> int:
-        """How often the provider asked the task to come back later. Each time was an attempt, and no retry."""
+        """How often a provider asked the task to come back later. Each time cost an attempt, but no retry."""
         times: int = getattr(self.task, "_aquila_waits", (0,))[0]
         return times
 
     def is_revoked(self) -> bool:
-        """Whether the task was revoked while it executes. Asks the storage."""
+        """Whether the task was revoked while it executes. Asks the storage, and raises what that raises."""
         return bool(self.huey.is_revoked(self.task, peek=True))
 
 
 def attempt_of(task: Task) -> int:
-    """Which attempt of a task this is, from 1."""
+    """Return the number of a task's attempt, from 1."""
     return int(getattr(task, "_aquila_attempt", 1))
 
 
@@ -137,9 +143,13 @@ def current_task_or_none() -> CurrentTask | None:
 
 
 def settle_progress(task: Task, error: BaseException | None) -> None:
-    """Remove what the task that is executing here kept for its retry, if it is this task, or see that it is stored."""
+    """End the progress of ``task``, if that is the task which is executing here.
+
+    Without an ``error`` it is removed. With one it is kept for the retry, and stored if it could not be stored before.
+    """
     current: CurrentTask | None = _current.get()
     if current is not None and current.task is task:
         current._is_complete = error is None
-        if current._kept is not None:  # Whoever makes it from now on sees that the task is complete.
+        # In this order: a thread that makes the progress from now on sees `_is_complete` and removes it itself.
+        if current._kept is not None:
             current._settle_kept(error)

@@ -1,13 +1,13 @@
-"""The reference to a scope that a task message carries: it says which cassette answers the requests of the task.
+"""The reference to a scope in the message of a task. It says which cassette answers the requests of the task.
 
-It is the value of one reserved keyword argument: a seal and fields in JSON. It holds the id of a scope and no path, so
-a worker on another machine uses its own cassette folder. A context variable or the environment cannot do this: a worker
-thread would read the value of whatever test runs when the task does, and a forked worker the value at the time of the
-fork.
+It is the value of one reserved keyword argument: a seal, followed by fields in JSON. It holds the id of a scope and no
+path, so a worker on another machine uses its own cassette folder. A context variable or the environment cannot do this.
+A worker thread would read the value of whatever test runs when the task does, and a forked worker the value at the time
+of the fork.
 
-A message is data, and a stranger may have written it. A process that takes part in no test does not look at the
-reference. One that does, believes it about a scope of its own, which it knows; for that of another process the seal
-must fit. Even then the reference cannot say that something is live or recorded: see ``joined_scopes``.
+A message is data, and anybody may have written it. A process that takes part in no test does not look at the reference.
+A process that does believes it about a scope of its own, which it knows. For a scope of another process the seal must
+fit. Even then the reference cannot make a process call a provider or record: see ``joined_scopes``.
 """
 
 from __future__ import annotations
@@ -33,37 +33,43 @@ else:
     lazy_modules(globals(), scopes="aquila.recording.scope")
 
 KEY = "__aquila__"
-"""The keyword argument. A worker without Aquila fails on it with a TypeError instead of answering from anywhere."""
+"""The keyword argument. A worker without Aquila fails on it with a TypeError, instead of asking a real provider."""
 
-# What of the sender's settings a message carries: how requests are compared. None of these says whom a worker calls,
-# whether it records, or where it writes. Faults are made of recorded answers.
+# The settings of the sender that a message carries: how requests are compared. None of these says which provider a
+# worker calls, whether it records, or where it writes. Faults only change recorded answers.
 _OPTIONS = ("match_on", "ignore", "ignore_query", "normalize", "repeat", "faults")
 
 _LONGEST = 64 * 1024
-"""Characters of a reference."""
+"""The most characters of a reference."""
 
-# A reference says which process made it. A fork has the same token and another process id.
+# A reference names the process that made it. A fork has the same token but another process id, so both are compared.
 _process_token, _process_id = os.urandom(8).hex(), os.getpid()
 
-# The text of the reference to each scope, with the settings and the cassette it was made for: a test may enqueue
-# thousands of tasks. An entry is replaced when either changes, and goes with its scope.
+# A cache of the references to scopes, with the settings and the cassette for which each was made: a test may enqueue
+# thousands of tasks. An entry is replaced when either of them changes. The keys are weak, so an entry is gone with its
+# scope, and needs no clearing.
 _reference_texts: WeakKeyDictionary[Scope, tuple[Settings, str | None, str]] = WeakKeyDictionary()
 
 
 def malformed_reference() -> MessageRejected:
-    """Return the error for a message whose reference this version could not have written."""
+    """Return the error for a message whose reference is not in the form that Aquila writes."""
     return MessageRejected(f"a task carries a malformed reference to a test ({KEY})")
 
 
 def reference_to_current_scope() -> str | None:
-    """Return the reference to the scope in force here, or None where no scope is in force."""
+    """Return the reference to the scope in force here, or None where no scope is in force.
+
+    Where a scope is in force that refuses, the reference says so: the task must not ask a provider either.
+    """
+    # `sys.modules` is asked because the module of scopes is not imported before the first scope, and must not be
+    # imported by a producer in production.
     run = runtime.current_run()
     if (
         not run.can_open_scope
         and run.scopes.innermost() is None
         and ("aquila.recording.scope" not in sys.modules or scopes.bound_scope.get() is None)
     ):
-        return None  # No scope is open, and a producer in production pays for no more than this.
+        return None
     try:
         scope = scopes.current_scope()
     except (SessionClosed, CassetteRequired) as error:
@@ -72,7 +78,7 @@ def reference_to_current_scope() -> str | None:
 
 
 def find_current_scope() -> Scope | None:
-    """Return the scope in force here, which opens that of a running test. Raises what ``current_scope`` raises."""
+    """Return the scope in force here, or None. Opens that of a running test. Raises what ``current_scope`` raises."""
     if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
         return None
     return scopes.current_scope()
@@ -106,7 +112,9 @@ def _reference_to_scope(scope: Scope) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=64)  # All tasks of a test carry the same text.
+# A cache of the process, bounded and never cleared: all tasks of a test carry the same text, and the fields that it
+# stands for never change. Callers must not change them either.
+@functools.lru_cache(maxsize=64)
 def parse_reference(reference: str) -> Mapping[str, Any]:
     """Return the fields of a reference. Raises ``MessageRejected`` for one that is malformed."""
     try:
@@ -136,12 +144,15 @@ def _is_text_or_texts(value: Any) -> bool:
 
 
 def has_fitting_seal(reference: str) -> bool:
-    """Whether a process of this run has made a reference. Where the environment alone put this process under test, any
-    is believed: it shares a key with nobody."""
+    """Whether a process of this run has made a reference.
+
+    Where only an environment variable has put this process under test, it shares a key with no other process, and
+    every reference is believed.
+    """
     seal, text = reference[: runtime.SEAL_LENGTH], reference[runtime.SEAL_LENGTH :]
     return runtime.run_key().fits(seal, text)
 
 
 def was_made_here(reference: Mapping[str, Any]) -> bool:
-    """Whether this very process made a reference. A fork of it did not."""
+    """Whether this very process has made a reference, given its fields. In a fork of the process this is False."""
     return reference["from"] == _process_token and os.getpid() == _process_id

@@ -1,4 +1,4 @@
-"""What processes that take part in one scope tell each other through the storage of the Huey: counts and misses."""
+"""Shares the request counts and the misses of a scope between processes, through the storage of the Huey."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ _COUNTER_PREFIX = "aquila.plays."
 
 
 class SharedRequestCounts:
-    """Counts requests in the storage of a Huey, which all its workers see."""
+    """Counts requests in the storage of a Huey, where all of its workers see the counts.
+
+    So the second of two equal requests gets the second recording, whichever worker sends it. The counters are never
+    deleted: their names contain the id of the scope, and a test's storage ends with the test.
+    """
 
     def __init__(self, storage: Any, scope_id: str) -> None:
         self._storage = storage
         self._scope_id = scope_id
 
     def count_request(self, label: str) -> int:
-        """Count a request with this key and return how many came before it."""
+        """Count a request with the key ``label``, and return how many came before it."""
         return int(self._storage.incr(self._counter_key(label))) - 1
 
     def count_of(self, label: str) -> int:
-        """Return how many requests with this key were counted."""
+        """Return how many requests with the key ``label`` were counted."""
         return int(self._storage.incr(self._counter_key(label), 0))
 
     def _counter_key(self, label: str) -> str:
@@ -39,13 +43,16 @@ class SharedRequestCounts:
 
 
 def share_counts(huey: Any, scope: Scope) -> None:
-    """Count the requests of a scope together with the other processes that use this Huey, from now on."""
+    """Count the requests of a scope together with the other processes that use this Huey, from now on.
+
+    Does nothing where the scope shares its counts already: the first Huey wins.
+    """
     if scope.sessions.counts is None:
         scope.sessions.share_counts(SharedRequestCounts(huey.storage, scope.id))
 
 
 def share_with_workers(huey: Any) -> Scope | None:
-    """Share the counts of the scope in force here with workers in other processes. Returns that scope, or None."""
+    """Share the counts of the scope in force here with workers in other processes. Return the scope, or None."""
     scope = find_current_scope()
     if scope is not None:
         share_counts(huey, scope)
@@ -53,9 +60,9 @@ def share_with_workers(huey: Any) -> Scope | None:
 
 
 def store_misses(huey: Any, task: Any, scope: Scope, known: int) -> None:
-    """Put the misses of a task into the result store, where the owner of its scope collects them.
+    """Put the misses of a task into the result store, from which the owner of its scope collects them.
 
-    ``known`` is how many misses the scope had before the task.
+    ``known`` is how many misses the scope had before the task began.
     """
     for number, miss in enumerate(scope.misses[known:], start=known):
         key = f"{_MISS_PREFIX}{scope.id}.{task.id}.{os.getpid()}.{number}"
@@ -66,7 +73,7 @@ def collect_misses(huey: Any, scope: Scope) -> None:
     """Move the misses of workers in other processes from the result store to their scope."""
     for key in list_result_keys(huey, f"{_MISS_PREFIX}{scope.id}."):
         miss = miss_from(_take(huey, key))
-        # A worker that has the folder for misses has told of it there.
+        # Where there is a folder for misses, the worker has noted this one there, too: it must not be reported twice.
         has_told = scope.run.state_of(ChildMisses).folder is not None
         scope.remember_miss(miss, str(miss) if has_told else None)
 
@@ -75,12 +82,13 @@ def _take(huey: Any, key: str) -> Any:
     try:
         return huey.get(key)
     except MessageRejected:
+        # Not written by a worker of this queue. Huey has not removed it, and it would be found again each time.
         huey.delete(key)
         return None
 
 
 def collect_misses_of_current_scope(huey: Any) -> None:
-    """Collect the misses for the scope in force here, if there is one: a consumer may run that no test started."""
+    """Collect the misses for the scope in force here, if there is one: a consumer may run outside of a test."""
     if "aquila.recording.scope" not in sys.modules:
         return
     try:

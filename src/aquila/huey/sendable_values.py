@@ -1,4 +1,4 @@
-"""Which values a message can hold, where in a value one is that it cannot, and what to send instead."""
+"""Says which values a message can hold, where in a value there is one that it cannot hold, and what to send instead."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _MUTABLE_BYTES = frozenset((bytearray, memoryview))
 
 
 def holds_mutable_bytes(value: Any) -> bool:
-    """Whether a value holds a bytearray or a memoryview. Compares types of whole lists, so plain values cost little."""
+    """Whether a value holds a bytearray or a memoryview, at any depth."""
+    # The types of all items of a container become one set, so that a long list of plain values costs little. A loop
+    # with a list of what is left, instead of recursion, because a value may be nested a thousand levels deep.
     todo: list[Iterable[Any]] = [(value,)]
     while todo:
         items = todo.pop()
@@ -52,9 +54,9 @@ def holds_mutable_bytes(value: Any) -> bool:
 
 
 def find_unsendable(value: Any) -> str | None:
-    """Say where ``value`` holds something that cannot be sent and what to send instead, or return None.
+    """Return a sentence on where ``value`` holds something that cannot be sent, and what to send instead; or None.
 
-    It refuses exactly what ``WireFormat.dumps`` refuses, and takes longer, because it knows the place.
+    It refuses exactly what ``WireFormat.dumps`` refuses. It is slower, and therefore called only after that has failed.
     """
     todo: list[tuple[Any, str, int]] = [(value, "the value", 0)]
     while todo:
@@ -63,13 +65,14 @@ def find_unsendable(value: Any) -> str | None:
             return f"{where} is {offence}"
         if depth > _MAX_DEPTH:
             return f"{where[:60]}... is nested too deeply, or contains itself"
-        # In reverse, so that the first one that cannot be sent is found first.
+        # In reverse order, because the last one is popped first: the message names the first offence.
         todo.extend((part, place, depth + 1) for part, place in reversed(list(_iterate_parts(item, where))))
     return None
 
 
 def _describe_unsendable(value: Any) -> str | None:
-    """Say why a value cannot be sent, whatever it contains, or return None."""
+    """Return why a value itself cannot be sent, whatever it contains, or None."""
+    # Exact types: a subclass would arrive as its base class, and so as another value.
     kind = type(value)
     if kind is int:
         return None if -(2**63) <= value < 2**64 else "an integer beyond 64 bits: send str(...) of it"
@@ -88,7 +91,7 @@ def _describe_unsendable(value: Any) -> str | None:
 
 
 def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
-    """Yield what a value contains, each with its place."""
+    """Yield the values that a value contains, each with its place."""
     kind = type(value)
     if kind in (list, tuple):
         yield from ((item, f"{where}[{index}]") for index, item in enumerate(value))
@@ -104,18 +107,19 @@ def _iterate_parts(value: Any, where: str) -> Iterator[tuple[Any, str]]:
 
 
 def make_text_sendable(text: str) -> str:
-    """Return a text with its lone surrogates, which UTF-8 cannot hold, written out: half an emoji is ``\\ud83d``."""
+    """Return a text in which lone surrogates, which UTF-8 cannot hold, are written as escapes such as ``\\ud83d``."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def describe_unsendable_datetime(value: datetime) -> str | None:
-    """Say why a datetime cannot be sent, or return None."""
+    """Return why a datetime cannot be sent, or None."""
     if value.tzinfo is None or type(value.tzinfo) is timezone:
         return None
     return f"a datetime in the zone {value.tzinfo}, and only its offset would arrive: send .astimezone(UTC) of it"
 
 
 def _advise_for_type(kind: type) -> str:
+    # By what a class has, not by its identity: pydantic and enum need not be imported for that.
     names = {base.__name__ for base in kind.__mro__}
     if "Enum" in names:
         return "send its .value"

@@ -1,4 +1,4 @@
-"""The ids of tasks: as Huey makes them, random UUIDs, and more quickly. Each task that is enqueued needs one."""
+"""Makes the ids of tasks: random UUIDs like those of Huey, but faster. Every task that is enqueued needs one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from huey.api import Task
 
+# The functions as they were when this module was imported, to notice that a test has replaced one of them.
 _of_huey, _of_python = Task.create_id, uuid.uuid4
+# The first digit of the fourth group of a UUID has only two random bits; see RFC 9562.
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def create_id(task: Any) -> str:
-    """Return an id for a task. What somebody has put in the place of Huey's way, or of ``uuid4``, is used."""
+    """Return an id for a task. Where somebody has replaced Huey's ``create_id`` or ``uuid4``, that function is used."""
     if Task.create_id is not _of_huey or uuid.uuid4 is not _of_python:
         return str(Task.create_id(task))
     digits = os.urandom(16).hex()
@@ -21,9 +23,9 @@ def create_id(task: Any) -> str:
 
 
 def let_make_ids(task_class: Any) -> bool:
-    """Let tasks of a class have their ids from here, unless the class has a way of its own. Return whether it had none.
+    """Make tasks of a class get their ids from here, unless the class has a ``create_id`` of its own.
 
-    Delete the attribute ``create_id`` of the class to take that back.
+    Return whether the class was changed. To undo that, delete the attribute ``create_id`` of the class.
     """
     if task_class.create_id is not _of_huey:
         return False

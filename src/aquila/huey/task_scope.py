@@ -1,4 +1,4 @@
-"""The scope that a task executes in: the one its reference names, one of its own, or one that refuses its requests."""
+"""The scope in which a task executes: the one that its reference names, its own, or one that refuses requests."""
 
 from __future__ import annotations
 
@@ -25,31 +25,33 @@ else:
         watched_jobs="aquila.huey.watched_jobs",
     )
 
-_NOT_EXECUTED = object()  # A task that was revoked or has expired has no outcome.
-
+_NOT_EXECUTED = object()  # In the place of an outcome: the task was revoked, or has expired.
 
 WITH_CASSETTE = ("replay", "record")
-"""The transports under which a task without a reference needs a scope too."""
+"""The transports under which a task without a reference needs a scope, too."""
 
 
 def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int] | None:
-    """Put the scope of a task that came over the wire in force in this context, which is the task's own.
+    """Put the scope of a task that came over the wire in force in this context, which belongs to the task alone.
 
-    Returns the arguments for ``leave_task_scope``: the scope and how many misses it has, if another process owns it.
-    None where no scope is needed, and where nothing is to be done at its end.
+    Returns the last two arguments for ``leave_task_scope``: the scope and, if another process owns it, how many misses
+    it has. None where no scope is needed, or nothing is to be done at its end.
     """
     reference = task._aquila_scope
     scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference, run)
     if scope is None:
         return None
-    scopes.bound_scope.set(scope)
+    scopes.bound_scope.set(scope)  # Never reset: the context ends with the execution.
     if not scope.is_owner:
-        return scope, len(scope.misses)  # those that its owner has are nobody's to tell of
+        return scope, len(scope.misses)  # Only the misses of this task are reported to the owner, not earlier ones.
     return (scope, 0) if scope.kind == "task" else None
 
 
 def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
-    """End what ``enter_task_scope`` began. ``known`` is how many misses the scope had then."""
+    """End what ``enter_task_scope`` has begun. ``known`` is how many misses the scope had then.
+
+    The misses of a scope of another process are stored for its owner; a scope of the task itself is closed.
+    """
     if not scope.is_owner:
         store_misses(huey, task, scope, known)
     elif scope.kind == "task":
@@ -57,7 +59,7 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
 
 
 def execute_watched(huey: Any, task: Any, timestamp: Any, execute: Callable[[Any, Any], Any]) -> Any:
-    """Execute a task by ``execute``, and let the report of the run know of it."""
+    """Execute a task by calling ``execute(task, timestamp)``, and note the execution for the report of the run."""
     return watched_jobs.execute_noted(execute, huey, task, timestamp)
 
 
@@ -87,7 +89,7 @@ def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope
             return make_refusing_scope(task, str(error))
     else:
         share_counts(huey, scope)
-    # A test may take its cassette after it has enqueued a task.
+    # A test may choose its cassette after it has enqueued a task, so the message of a later task may name another one.
     scope.use_cassette(fields["default"], owned=False)
     try:
         _follow_faults(scope, fields["options"].get("faults"))
@@ -97,7 +99,11 @@ def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope
 
 
 def _follow_faults(scope: Scope, faults: str | None) -> None:
-    """Let answers meet the faults that were in force where a task was enqueued: those of a block come and go."""
+    """Put the faults in force in a scope that were in force where a task was enqueued.
+
+    The faults of a block begin and end with it, so tasks of one test may come with different ones. Raises
+    ``ConfigError`` for faults that cannot be read.
+    """
     if scope.settings.faults != faults:
         if faults is not None:
             fault_parsing.read_faults(faults)
@@ -122,7 +128,7 @@ def make_refusing_scope(task: Any, reason: str) -> Scope:
         kind="task",
         name=f"{task.name} ({task.id})",
         default_cassette="none",
-        options={"transport": "replay"},  # where the process is live, nothing would ask for the cassette
+        options={"transport": "replay"},  # In a process that is live nothing would ask the scope otherwise.
         refusal=reason,
     )
 

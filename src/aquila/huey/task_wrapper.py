@@ -40,7 +40,7 @@ else:
 
 
 HUEY_OPTIONS = ("eta", "delay", "id", "retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout")
-"""What ``TaskWrapper.s`` takes out of the keyword arguments: a parameter of such a name never gets its argument."""
+"""The keyword arguments that Huey's ``TaskWrapper.s`` takes for itself. A parameter with such a name never gets one."""
 
 
 class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
@@ -62,7 +62,11 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
     def create_task(
         self, func: Callable[..., Any], context: bool = False, name: str | None = None, **settings: Any
     ) -> Any:
-        """Return the task class of a function."""
+        """Return the class of the tasks of a function. Raises ``ConfigError`` for settings that cannot be used.
+
+        ``func`` is the decorated function, ``context`` whether Huey passes it the task, ``name`` the name of the task
+        if it is not that of the function.
+        """
         settings = check_task_settings(settings, func, context=context, name=name)
         called = func
         if inspect.iscoroutinefunction(func):
@@ -72,7 +76,9 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
                 return run_coroutine(func(*args, **kwargs))
 
         task_class = super().create_task(called, context, name, **settings)
-        task_class._aquila_function = staticmethod(func)  # whose parameters have names
+        # The function itself, for whoever needs its parameters: Huey's `execute` hides it. `staticmethod` keeps it from
+        # becoming a method.
+        task_class._aquila_function = staticmethod(func)
         let_make_ids(task_class)
         return task_class
 
@@ -103,12 +109,17 @@ class AquilaTaskWrapper(TaskWrapper, Generic[P, T_co]):
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end, in a thread of its own where this one runs an event loop already."""
+    """Run a coroutine to its end and return its value, or raise what it raises.
+
+    Where this thread runs an event loop already, as in immediate mode within an ``async`` test, the coroutine runs in a
+    thread of its own, and the loop stands still meanwhile.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
     outcome: list[Any] = []
+    # A new thread begins with an empty context, in which no scope and no current task would be in force.
     context = contextvars.copy_context()
 
     def run_in_thread() -> None:

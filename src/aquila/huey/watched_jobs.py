@@ -1,4 +1,4 @@
-"""Executions of tasks, noted for the report of the run: of this process, and of the one whose tests it works for."""
+"""Notes the executions of tasks for the report of the run: of this process, or of the one whose tests it serves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ _NOT_EXECUTED = object()
 
 
 def execute_noted(execute: Callable[[Any, Any], Any], huey: Any, task: Any, timestamp: Any) -> Any:
-    """Execute a task by ``execute``, and note how it ended. What it raises is raised."""
+    """Execute a task by calling ``execute(task, timestamp)``, and note how it ended. Raises what that raises."""
+    # The outcome of an earlier execution of the same object is taken off, so that one that was not executed at all is
+    # not noted with it; it is put back if this execution has none.
     before = vars(task).pop("_aquila_error", _NOT_EXECUTED)
     number, began = attempt_of(task), time.perf_counter()
     mark = current_job.set(str(task.id))
@@ -54,7 +56,7 @@ def _note(huey: Any, task: Any, number: int, began: float, error: Any) -> None:
         "outcome": _outcome_of(error),
     }
     if isinstance(error, BaseException):
-        # Here: whoever hears of it may not know the secrets of this process.
+        # Redacted here, because the process that writes the report may not know the secrets of this one.
         told["error"] = redact_long_text(text_of(error, UNCUT), redact_outgoing)[:_LONGEST]
     if attempt_of(task) > number:
         told["delay"] = float(task.retry_delay or 0)

@@ -1,4 +1,4 @@
-"""Values to bytes and back: msgpack, plus the types that Huey itself sends.
+"""Turns values into bytes and back: msgpack, and the types that Huey itself sends.
 
 A value arrives equal and of the same type, or it is refused. It is never changed into something similar.
 
@@ -32,14 +32,15 @@ from aquila.huey.sendable_values import (
     make_text_sendable,
 )
 
-# Codes below zero: `msgpack.ExtType` refuses them, so no value of a user can be taken for one of these.
 _LONGEST_TEXT = 200_000
-"""Characters of an exception's text: for one that is too long to be sent no ``on_error`` would be called."""
+"""Characters of the text of an exception. If it were too long to be sent, no ``on_error`` would be called."""
+# Codes below zero, because `msgpack.ExtType` refuses them: no value of a user can be taken for one of these.
 _MESSAGE, _ERROR, _TUPLE, _EXCEPTION, _SKIPPED, _DATETIME, _TIMEDELTA = range(-8, -1)
 
 
 def _build_extension(code: int, data: bytes = b"") -> Any:
     """Build an extension value with a code below zero, which the public constructor refuses."""
+    # `ExtType` is a named tuple, and the check is in its `__new__`. The packer writes any code.
     return tuple.__new__(msgpack.ExtType, (code, data))
 
 
@@ -49,7 +50,7 @@ _TIMEDELTA_FORMAT = struct.Struct(">iii")
 
 
 class _TypeMarker:
-    """The first item of a list that stands for another type. ``code`` says which."""
+    """The first item of a list that stands for a value of another type, which ``code`` says."""
 
     __slots__ = ("code",)
 
@@ -81,17 +82,18 @@ def _is_public_name(key: Any) -> bool:
 class WireFormat:
     """Turns values into bytes and back. Thread-safe.
 
-    ``exceptions`` are classes that arrive as themselves, besides those of Python, Huey and Aquila. They are built by
-    calling the class with the exception's ``args``. Any other exception arrives as ``RemoteTaskError``. A value of more
-    than ``max_objects`` objects is neither written nor built.
+    - ``exceptions``: classes that arrive as themselves, besides those of Python, Huey and Aquila. They are built by
+      calling the class with the ``args`` of the exception. Any other exception arrives as ``RemoteTaskError``.
+    - ``max_objects``: a value of more objects is neither written nor built.
     """
 
     def __init__(self, exceptions: Iterable[type[Exception]] = (), *, max_objects: int) -> None:
         self._exceptions = _known_exceptions(exceptions)
         self._max_objects = max_objects
         self._small = min(SMALL, max_objects)
-        """Bytes of a message that holds no more objects than it may, and no more keys of any kind."""
-        # One packer a thread: it is not thread-safe, and making one costs as much as packing a task.
+        """Bytes of a message that need not be counted: it cannot have too many objects, nor too many keys."""
+        # A packer for each thread, which ends with the thread: a packer is not thread-safe, and making one costs as
+        # much as packing a task.
         self._of_thread = threading.local()
 
     def _make_packer_of_thread(self) -> Any:
@@ -99,14 +101,16 @@ class WireFormat:
         return packer
 
     def dumps(self, value: Any) -> bytes:
-        """Return ``value`` as bytes. Raises ``NotSerializable`` with the place of what cannot be sent."""
+        """Return ``value`` as bytes. Raises ``NotSerializable`` that names the place of what cannot be sent."""
         try:
-            # In a list of one, taken off again: msgpack packs one level more than it unpacks.
+            # In a list of one item, whose head is cut off again. msgpack packs one level more than it unpacks, so a
+            # value that is too deep for the reader is refused here.
             packer = getattr(self._of_thread, "packer", None) or self._make_packer_of_thread()
             data: bytes = packer.pack([_take_task_apart(value) if type(value) is Message else value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
-        # msgpack turns a bytearray or memoryview into bytes without asking; only data with its headers can hold one.
+        # msgpack packs a bytearray or a memoryview as bytes without calling `default`. Only data with one of the heads
+        # of bytes can hold one, so most values are not searched.
         if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and holds_mutable_bytes(value):
             raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
         if len(data) <= self._small:
@@ -115,13 +119,13 @@ class WireFormat:
             raise NotSerializable(f"the value has {excess}")
         if may_hold_unusual_keys(data):
             try:
-                self.loads(data)
+                self.loads(data)  # The only exact way to tell whether the other side would refuse it.
             except MessageRejected as error:
                 raise NotSerializable(str(error)) from None
         return data
 
     def _describe_excess(self, data: bytes | memoryview) -> str | None:
-        """Say of what a message has too much, or return None. Nothing is built."""
+        """Return what a message has too many of, or None. Nothing is built."""
         if holds_more_objects(data, self._max_objects):
             return (
                 f"more than {self._max_objects:,} objects (texts, numbers, lists, ...): send a reference to the data, "
@@ -130,7 +134,7 @@ class WireFormat:
         return None
 
     def loads(self, data: bytes | memoryview) -> Any:
-        """Return the value that ``dumps`` made ``data`` of. Raises ``MessageRejected`` for any other data."""
+        """Return the value from which ``dumps`` has made ``data``. Raises ``MessageRejected`` for any other data."""
         is_small = len(data) <= self._small
         if not is_small and (excess := self._describe_excess(data)):
             raise MessageRejected(f"the message has {excess}")
@@ -156,8 +160,8 @@ class WireFormat:
         return value
 
     def read_beginning(self, data: bytes | memoryview) -> tuple[Any, Any] | None:
-        """Return the id and the name of the task that bytes begin with, whatever follows these. Else None."""
-        # Of what is no text nothing is built: the head of a list alone takes the memory of as many items as it says.
+        """Return the id and the name of the task with which bytes begin, whatever follows them; or None."""
+        # The limits keep everything but texts from being built: msgpack allocates a list as soon as it reads its head.
         reader = msgpack.Unpacker(
             ext_hook=_decode_extension,
             max_buffer_size=len(data) or 1,
@@ -194,7 +198,11 @@ class WireFormat:
         raise TypeError(f"cannot send {kind.__name__}")
 
     def _take_exception_apart(self, error: Exception) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
-        """Return name, text, arguments and attributes of an exception. Never raises: the retry would be lost."""
+        """Return the name, the text, the arguments and the attributes of an exception. Never raises.
+
+        An exception here would cost the retry, because Huey sends the error to ``on_error`` before it enqueues the
+        retry.
+        """
         kind = type(error)
         name = error.type_name if isinstance(error, RemoteTaskError) else full_name(kind)
         text = make_text_sendable(
@@ -203,7 +211,7 @@ class WireFormat:
         if kind is RemoteTaskError or self._exceptions.get(name) is not kind:
             return name, text, None, {}
         try:
-            # The same as a pickle holds: some classes keep more than their args, OSError its file name.
+            # As a pickle does: some classes keep more than their `args`, for example `OSError` its file name.
             reduced: Any = error.__reduce__()
             built_by, arguments, *state = reduced
         except Exception:  # noqa: BLE001 -- a user's __reduce__ may do anything
@@ -220,7 +228,10 @@ class WireFormat:
 
 
 class _Decoder:
-    """Builds values while msgpack reads. Each message has its own: it counts the markers whose list has not ended."""
+    """Builds values while msgpack reads one message. ``unclaimed`` counts the markers whose list has not ended.
+
+    Each message has a decoder of its own, so several threads may read at once.
+    """
 
     __slots__ = ("_exceptions", "_unusual_keys", "unclaimed")
 
@@ -270,7 +281,7 @@ class _Decoder:
             for key, value in attributes.items():
                 if _is_public_name(key):
                     setattr(error, key, value)
-        except Exception:  # noqa: BLE001 -- a constructor that wants other arguments than it stored
+        except Exception:  # noqa: BLE001 -- a constructor may want other arguments than it has stored
             return RemoteTaskError(name, text)
         return error
 
@@ -302,7 +313,8 @@ def _build_message(fields: list[Any]) -> Any:
             "it was sent by a newer Huey; update the workers first"
         )
     kinds = tuple(map(type, fields))
-    if kinds not in _accepted_kinds:  # Most tasks of a program have the same few, and looking each up takes longer.
+    # Most tasks of a program have the same few types, and looking up one tuple is faster than checking each field.
+    if kinds not in _accepted_kinds:
         _check_field_types(kinds)
     message = Message(*fields)
     if message.name is None:
@@ -315,12 +327,12 @@ def _build_message(fields: list[Any]) -> Any:
     return message
 
 
-# Of almost every task only itself and its arguments are of a type that msgpack does not have. Such a one is taken apart
-# and put together without a call for each list.
+# In almost every task only the message itself and its arguments are of types that msgpack does not have. Such a task is
+# taken apart and put together here, without a call of Python for each list.
 _EMPTY_EXTENSION = b"\xc7\x00"
-"""How each marker begins that this side writes. What holds these bytes elsewhere is read the other way."""
+"""The first bytes of each marker that ``dumps`` writes. A message with these bytes elsewhere is read the slow way."""
 _ARGUMENTS = 1 + Message._fields.index("args")
-_MOST_FIELDS = 100  # Of a message, also of those to come.
+_MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
 
 
 def _take_task_apart(message: Any) -> list[Any]:
@@ -331,20 +343,20 @@ def _take_task_apart(message: Any) -> list[Any]:
 
 
 def _read_usual_task(data: bytes | memoryview) -> Any:
-    """Return the message of a task without other markers than its own and that of its arguments, else None."""
+    """Return the message of a task whose only markers are its own and that of its arguments; None for any other."""
     if bytes(data).count(_EMPTY_EXTENSION) != 2:
         return None
     markers = []
 
     def decode_extension(code: int, data: bytes) -> Any:
         value = _decode_extension(code, data)
-        if type(value) is _TypeMarker:  # It may be written in other ways too.
+        if type(value) is _TypeMarker:  # Counted again, because another producer may write a marker in another way.
             markers.append(value)
         return value
 
     try:
         parts = msgpack.unpackb(data, ext_hook=decode_extension, strict_map_key=False)
-    except Exception:  # noqa: BLE001 -- who reads it the other way says what is wrong
+    except Exception:  # noqa: BLE001 -- the slow way reads it again, and says what is wrong
         return None
     if len(markers) != 2:
         return None
@@ -365,7 +377,7 @@ _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
 }
 _NONE = type(None)
 _TEXT_ALONE = {str}
-# Not "args": Huey itself sends anything there when `schedule` is given something else than a tuple.
+# Without "args": Huey itself sends a value of any type there if `schedule` is called with something that is no tuple.
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "name": (str,),
@@ -386,7 +398,8 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
 _ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
 
 
-# The types of the fields of messages that were found in order. Bounded, because a stranger chooses them.
+# A cache of the process: the types of the fields of messages that were accepted. Never cleared, and bounded because
+# whoever writes messages chooses them. `add` is atomic; two threads may exceed the bound by one.
 _accepted_kinds: set[tuple[type, ...]] = set()
 _MOST_ACCEPTED = 256
 

@@ -1,9 +1,9 @@
-"""How tasks reach a worker, and what becomes of those that none could finish or read. No task is lost.
+"""How tasks reach a worker, and what becomes of tasks that no worker could finish or read. No task is lost.
 
-``delivering_huey`` is where Huey calls this package: begin reading there. ``tasks_in_hand`` knows what a process has
-taken and not finished, and hands it back where the process must stop. With ``keep_running`` a copy lies in the storage
-while a task runs (``running_copies``, which ``choosing_copies`` picks for a storage), consumers show by a heartbeat
-that they live (``consumer_life``), and each takes over the tasks of those that do not (``rescuer``). What cannot be
-read, and what failed for good, goes to the ``dead_letters``; ``claimed_jobs`` says of which job a message claims to be
-that nobody can read. ``pruning`` forgets old results.
+``delivering_huey`` is where Huey calls this package: begin reading there. ``tasks_in_hand`` has the tasks that a
+process has taken and not finished, and hands them back when the process must stop. With ``keep_running`` the storage
+keeps a copy of a task while it runs (``running_copies``, which ``choosing_copies`` chooses for a storage), consumers
+send heartbeats (``consumer_life``), and each consumer takes over the tasks of those that send none (``rescuer``).
+Messages that nobody can read, and tasks that failed for good, become ``dead_letters``. ``claimed_jobs`` finds out which
+job an unreadable message claims to be. ``pruning`` removes old results.
 """

@@ -1,7 +1,7 @@
-"""What the workers of a queue share beside it: small tables that every process sees, with atomic changes.
+"""The shared state of a queue: small tables that all of its processes see, with atomic changes.
 
-Heartbeats, copies of running tasks, dead letters, limits and the events of jobs stand on it. Begin reading with
-``shared_tables``, the interface. ``choosing`` finds the implementation that fits a Huey's storage. Only ``aquila.huey``
+Heartbeats, copies of running tasks, dead letters, limits and the events of jobs are kept in it. Begin reading with
+``shared_tables``, the interface. ``choosing`` chooses the implementation for a Huey's storage. Only ``aquila.huey``
 imports from here.
 
 ``memory_tables``, ``redis_tables`` and ``sql_tables`` are the implementations.
