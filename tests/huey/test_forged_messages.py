@@ -222,7 +222,7 @@ HOSTILE_VALUES = [
 
 
 @pytest.mark.parametrize("value", HOSTILE_VALUES, ids=str)
-def test_what_lies_in_place_of_a_miss_breaks_nothing(value, tmp_path):
+def test_a_foreign_entry_in_the_place_of_a_miss_breaks_nothing(value, tmp_path):
     huey = SqliteHuey("app", filename=str(tmp_path / "q.db"))
     with (
         separate_run(tmp_path, defaults={"transport": "replay"}, under_pytest=True),

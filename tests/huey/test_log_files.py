@@ -82,7 +82,7 @@ def test_reading_one_task_parses_no_line_of_another(tmp_path, monkeypatch):
     log.close()
 
 
-def test_the_oldest_go_when_the_files_are_too_large(tmp_path, clock):
+def test_the_oldest_records_are_deleted_when_the_files_are_too_large(tmp_path, clock):
     files = LogFiles(tmp_path, max_bytes=8_000, max_age=None)
     for number in range(1_000):
         files.append("task", line_of("task", n=number))
@@ -94,7 +94,7 @@ def test_the_oldest_go_when_the_files_are_too_large(tmp_path, clock):
     files.close()
 
 
-def test_the_oldest_go_when_they_are_too_old(tmp_path, clock):
+def test_records_are_deleted_when_they_are_too_old(tmp_path, clock):
     files = LogFiles(tmp_path, max_bytes=None, max_age=timedelta(hours=8))
     for hour in range(100):
         files.append("task", line_of("task", n=hour))
@@ -104,7 +104,7 @@ def test_the_oldest_go_when_they_are_too_old(tmp_path, clock):
     files.close()
 
 
-def test_without_bounds_nothing_goes(tmp_path, clock):
+def test_without_bounds_no_record_is_deleted(tmp_path, clock):
     files = LogFiles(tmp_path, max_bytes=None, max_age=None)
     for number in range(100):
         files.append("task", line_of("task", n=number))

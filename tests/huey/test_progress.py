@@ -25,7 +25,7 @@ def huey():
 # Checkpoints
 
 
-def test_a_checkpoint_survives_a_retry_and_goes_with_success(huey):
+def test_a_checkpoint_survives_a_retry_and_is_removed_after_success(huey):
     done = []
 
     @huey.task(retries=2, retry_delay=5)
@@ -171,7 +171,7 @@ def stream_job(huey, held):
     return job
 
 
-def test_the_text_so_far_is_stored_and_goes_with_success(huey, held, stream_job):
+def test_the_text_so_far_is_stored_and_removed_after_success(huey, held, stream_job):
     with run_consumer() as consumer:
         result = stream_job()
         consumer.wait_for(lambda: partial_answer(huey, result) == "one two three ")

@@ -465,7 +465,7 @@ def test_a_declared_task_resumes(huey, declare):
         ({"endpoint": "responses", "websocket": True}, "held by its connection"),
     ],
 )
-def test_what_cannot_be_resumed_is_refused_before_anything_is_sent(huey, option, reason):
+def test_a_call_that_cannot_be_resumed_is_refused_before_anything_is_sent(huey, option, reason):
     @aquila.tool
     def look(place: str) -> str:
         """Look."""

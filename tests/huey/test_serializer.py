@@ -245,7 +245,7 @@ def test_what_is_nested_deeply_is_either_refused_at_once_or_arrives(make):
     assert refused
 
 
-def test_what_contains_itself_is_refused(serializer):
+def test_a_value_that_contains_itself_is_refused(serializer):
     loop: list = []
     loop.append(loop)
     with pytest.raises(NotSerializable, match="contains itself"):

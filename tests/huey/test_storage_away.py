@@ -258,7 +258,7 @@ def test_a_redis_that_hangs_holds_up_neither_a_time_limit_nor_the_end(redis, hel
     with_a_limit_in_time(scenario, 0.3)
 
 
-def test_what_a_slow_storage_stores_after_the_end_does_not_stay(quick):
+def test_a_text_that_a_slow_storage_stores_after_the_end_is_removed(quick):
     huey = UnsteadyHuey()
     task = build_task(huey.task()(lambda: None))
     kept = kept_progress.KeptProgress(huey, task, is_first=True)
@@ -320,7 +320,7 @@ def test_a_task_does_not_begin_anew_because_it_cannot_read_what_it_kept(quick, m
     assert "cannot go on without what it may have kept" in raised[0].__notes__[0]
 
 
-def test_what_cannot_be_serialized_is_not_tried_again():
+def test_a_value_that_cannot_be_serialized_is_not_tried_again():
     huey, asked = UnsteadyHuey(), []
 
     def job():

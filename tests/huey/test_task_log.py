@@ -398,7 +398,7 @@ def test_the_span_of_a_task_is_around_the_spans_of_its_requests(huey, spans):
     assert "error.type" not in second.attributes
 
 
-def test_steering_is_no_error_of_the_span(huey, spans):
+def test_an_exception_that_only_steers_huey_is_no_error_of_the_span(huey, spans):
     aquila.huey.TaskSpans(huey, tracer_provider=spans.provider)
 
     @huey.task()

@@ -49,7 +49,7 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
 
 
 def reject_other_than_huey(huey: Any) -> None:
-    """Raise ``ConfigError`` for an object that is no Huey, such as a ``MiniHuey``, before it is changed."""
+    """Raise ``ConfigError`` for an object that is no Huey, before it is changed. A ``MiniHuey`` is none."""
     if not isinstance(huey, _huey.Huey):
         raise ConfigError(
             f"{type(huey).__module__}.{type(huey).__qualname__} is no huey.Huey: it has no queue, no messages and no "

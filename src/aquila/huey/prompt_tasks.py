@@ -383,7 +383,7 @@ def _limit_to_task_time(task: Task, timeout: Any) -> Any:
 
 @contextlib.contextmanager
 def _only_transient_retries(task: Task) -> Iterator[None]:
-    """Let Huey retry a task only after a failure that may pass. Raise ``TaskTimeout`` at the time limit of the task."""
+    """Let Huey retry a task only after a failure that may pass. At its time limit it raises ``TaskTimeout``."""
     try:
         yield
     except TRANSIENT as error:

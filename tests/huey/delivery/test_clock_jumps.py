@@ -92,7 +92,7 @@ def test_a_consumer_that_starts_after_the_clock_was_put_forward_takes_over_only_
     assert state_of(huey).count(CONSUMERS) == lives
 
 
-def test_a_consumer_that_shows_itself_while_its_tasks_are_taken_over_stays(huey, clocks, monkeypatch):
+def test_a_consumer_that_sends_a_heartbeat_while_its_tasks_are_taken_over_stays_listed(huey, clocks, monkeypatch):
     lose(huey, enqueue(huey), owner="alive", seen=-HOUR)
     rescuer = Rescuer(huey)
     rescuer.look()
@@ -112,7 +112,7 @@ def test_a_consumer_that_shows_itself_while_its_tasks_are_taken_over_stays(huey,
 
 
 @pytest.mark.parametrize("lives", [True, False])
-def test_the_dead_are_found_though_the_clock_was_put_back(huey, clocks, lives):
+def test_dead_consumers_are_found_although_the_clock_was_put_back(huey, clocks, lives):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)
     rescuer.look()
@@ -218,7 +218,7 @@ def test_a_unique_job_that_was_lost_keeps_others_out_until_it_has_been_done(cloc
     assert is_conflict(job(1))
 
 
-def test_what_waits_for_a_slot_that_was_lost_does_not_wait_an_hour_longer():
+def test_a_request_that_waits_for_a_lost_slot_does_not_wait_an_hour_longer():
     (rule,) = parse_limits("*: 1 at once")
     counts, now = Counts(), 1_800_000_000.0
     assert admit(counts, [rule], AdmissionRequest(1, "killed", now + 60), now) is None

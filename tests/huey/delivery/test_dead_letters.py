@@ -47,7 +47,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_cannot_be_read_is_kept_and_the_next_is_taken(huey, name, caplog):
+def test_an_unreadable_message_is_kept_and_the_next_one_is_taken(huey, name, caplog):
     data, reason = UNREADABLE[name]
 
     @huey.task()
@@ -287,7 +287,7 @@ def test_a_task_that_failed_for_good_is_kept_and_one_with_a_retry_is_not(huey):
     assert 'raise ValueError(f"no {number}")' in letter.details
 
 
-def test_what_was_cancelled_or_found_a_lock_has_not_failed(huey):
+def test_a_task_that_was_cancelled_or_found_a_lock_has_not_failed(huey):
     @huey.task()
     def cancelled():
         raise CancelExecution(retry=False)
@@ -328,7 +328,7 @@ def test_a_retry_has_all_retries_again_and_the_same_id(huey):
         letters.retry(result.id)
 
 
-def test_what_cannot_be_read_is_retried_as_it_is(huey):
+def test_an_unreadable_message_is_retried_as_it_is(huey):
     huey.storage.enqueue(unknown_message(priority=3))
     huey.dequeue()
     dead_letters(huey).retry("the id")
@@ -397,7 +397,7 @@ def test_of_two_that_retry_at_once_one_enqueues(make):  # noqa: F811
     assert huey.pending_count() == 1
 
 
-def test_they_are_listed_in_pages_and_dropped(huey):
+def test_dead_letters_are_listed_in_pages_and_dropped(huey):
     for number in range(450):
         huey.storage.enqueue(b"damaged %d" % number)
     assert huey.dequeue() is None
@@ -413,7 +413,7 @@ def test_they_are_listed_in_pages_and_dropped(huey):
     assert len(letters) == 0
 
 
-def test_they_are_bounded_in_number_and_age(huey):
+def test_dead_letters_are_bounded_in_number_and_age(huey):
     huey.keep_dead_letters = 10
     for number in range(200):
         huey.storage.enqueue(b"damaged %d" % number)
@@ -444,7 +444,7 @@ HOSTILE = [b"", b"null", b"\xc0", b"\x93\x01\x02\x03", b"\x81\x01\x02", b"\x81\x
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-def test_whatever_lies_among_them_breaks_nothing(huey, value):
+def test_any_entry_among_the_dead_letters_breaks_nothing(huey, value):
     state_of(huey).put(TABLE, "x", value, order=1e300)
     (letter,) = dead_letters(huey)
     assert (letter.kind, letter.message) == ("unreadable", value)

@@ -56,7 +56,7 @@ def after(days):
     return time_machine.travel(dt.datetime.now(dt.UTC) + days * DAY)
 
 
-def test_what_is_older_than_a_time_goes(huey, store):
+def test_results_older_than_a_time_are_removed(huey, store):
     old = store(2)
     assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
     with after(6):
@@ -69,7 +69,7 @@ def test_what_is_older_than_a_time_goes(huey, store):
     assert not set(old) & set(left)
 
 
-def test_the_oldest_beyond_a_number_go(huey, store):
+def test_the_oldest_results_beyond_a_number_are_removed(huey, store):
     for day in range(4):
         with after(day):
             ids = store(1)

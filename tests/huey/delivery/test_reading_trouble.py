@@ -45,7 +45,7 @@ def logged(caplog):
     return [(one.levelname, one.getMessage()) for one in caplog.records if one.name in names]
 
 
-def test_workers_say_once_that_the_queue_cannot_be_read(unsteady, caplog):
+def test_workers_log_once_that_the_queue_cannot_be_read(unsteady, caplog):
     caplog.set_level(logging.INFO, "huey")
     huey, _ = unsteady("dequeue", 7)
     executed = []
@@ -76,7 +76,7 @@ def test_each_time_that_the_storage_goes_away_is_said(unsteady, caplog, monkeypa
     assert [level for level, _ in logged(caplog)] == ["ERROR", "WARNING"] * 2
 
 
-def test_the_scheduler_says_once_that_the_schedule_cannot_be_read(unsteady, caplog, monkeypatch):
+def test_the_scheduler_logs_once_that_the_schedule_cannot_be_read(unsteady, caplog, monkeypatch):
     huey, _ = unsteady("read_schedule", 3)
     _, scheduler = make_workers(huey)
     monkeypatch.setattr(scheduler, "sleep_for_interval", lambda *arguments: None)

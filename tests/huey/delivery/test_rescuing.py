@@ -138,7 +138,7 @@ def test_giving_up_a_member_completes_its_chord(kept):
     assert kept.deserialize_task(kept.storage.dequeue()).name == "total"
 
 
-def test_what_nobody_can_read_any_more_becomes_a_dead_letter(kept):
+def test_a_copy_that_nobody_can_read_becomes_a_dead_letter(kept):
     kept.storage.enqueue(b"\x80pickle")
     lose(kept)
     assert requeue_lost_tasks(kept) == []
@@ -207,7 +207,7 @@ def test_a_consumer_shows_that_it_lives_as_long_as_it_does(kept):
     assert list_consumers(kept) == []
 
 
-def test_the_huey_says_after_how_long_a_consumer_is_dead(make):  # noqa: F811
+def test_lost_after_of_the_huey_decides_when_a_consumer_is_dead(make):  # noqa: F811
     huey = make("sqlite", keep_running=True, lost_after=300)
 
     @huey.task()
@@ -229,7 +229,7 @@ HOSTILE = [b"", b"null", b"[1]", b'{"host": 1}', b"[" * 100_000, b"\xff", b'{"ho
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
-def test_whatever_lies_among_the_consumers_breaks_nothing(kept, value):
+def test_any_entry_among_the_consumers_breaks_nothing(kept, value):
     state = state_of(kept)
     state.put(CONSUMERS, "x", value, order=1.0)
     (entry,) = list_consumers(kept)

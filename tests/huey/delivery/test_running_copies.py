@@ -40,7 +40,7 @@ def huey(request, make):
     return make(request.param)
 
 
-def test_what_is_taken_is_kept_until_something_takes_its_place(huey):
+def test_a_copy_is_kept_until_an_outcome_replaces_it(huey):
     copies, storage = copies_of(huey), huey.storage
     for number in range(5):
         storage.enqueue(b"message %d" % number)
@@ -66,7 +66,7 @@ def test_what_is_taken_is_kept_until_something_takes_its_place(huey):
     assert (storage.queue_size(), storage.schedule_size(), bytes(storage.peek_data("id"))) == (1, 1, b"result")
 
 
-def test_what_is_finished_goes_when_the_next_is_taken(huey):
+def test_a_finished_copy_is_removed_when_the_next_task_is_taken(huey):
     copies = copies_of(huey)
     huey.storage.enqueue(b"first")
     huey.storage.enqueue(b"second")
@@ -118,7 +118,7 @@ def test_of_many_that_move_a_copy_at_once_one_does(huey):
     assert huey.storage.queue_size() == 1
 
 
-def test_what_a_folder_refuses_to_store_and_who_is_killed_in_between_loses_nothing(make, monkeypatch):
+def test_a_folder_that_refuses_and_a_worker_that_is_killed_lose_no_task(make, monkeypatch):
     huey = make("file")
     copies, state = copies_of(huey), state_of(huey)
     huey.storage.enqueue(b"first")
@@ -191,7 +191,7 @@ def test_results_that_expire_are_stored_as_such(make_huey):
     assert huey.storage.wait_result("id", timeout=0.01)
 
 
-def test_there_are_none_in_memory():
+def test_a_storage_in_memory_has_no_copies():
     assert copies_of(classes.MemoryHuey("app", keep_running=True)) is None
 
 

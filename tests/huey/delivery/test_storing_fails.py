@@ -127,7 +127,7 @@ def test_a_task_that_can_never_be_stored_is_given_up(kept, monkeypatch):
     assert count_copies(kept) == 0
 
 
-def test_what_is_dropped_is_enqueued_again_when_the_last_worker_ends(kept, monkeypatch):
+def test_dropped_tasks_are_enqueued_again_when_the_last_worker_ends(kept, monkeypatch):
     @kept.task()
     def job():
         return 1
@@ -213,7 +213,7 @@ def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept):
     assert (result.get(), after) == (None, [])
 
 
-def test_what_is_finished_is_forgotten_though_no_next_task_is_taken(kept):
+def test_a_finished_copy_is_removed_although_no_next_task_is_taken(kept):
     @kept.task()
     def job():
         """Leaves no result, and so its copy."""

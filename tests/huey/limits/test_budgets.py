@@ -125,7 +125,7 @@ def test_a_model_without_a_price_is_refused(huey, provider):
 
 
 @pytest.mark.parametrize("ending", ["refused", "no usage"])
-def test_what_was_reserved_is_corrected_or_stays(huey, provider, ending):
+def test_a_reservation_is_corrected_or_stays(huey, provider, ending):
     budget(huey, "1000 tokens per day")
     if ending == "refused":
         provider.refusals = [(400, {})]
@@ -185,7 +185,7 @@ def test_a_budget_of_a_day_begins_anew_on_the_next_day_of_the_clock_of_a_test(hu
     assert provider.asked == 2
 
 
-def test_what_a_queue_has_spent_is_never_forgotten():
+def test_the_spending_of_a_queue_is_never_forgotten():
     state, queue, day = (
         state_of(MemoryHuey("x")),
         parse_budget("10 tokens per queue"),
@@ -199,7 +199,7 @@ def test_what_a_queue_has_spent_is_never_forgotten():
         reserve(state, queue, None, Usage(input_tokens=8), task_id=None, now=later)
 
 
-def test_what_a_task_has_spent_is_known_until_it_can_run_no_more():
+def test_the_spending_of_a_task_is_kept_until_it_cannot_run_any_more():
     state, task, day = state_of(MemoryHuey("x")), parse_budget("10 tokens per task"), parse_budget("10 tokens per day")
     days = 86_400.0
     reserve(state, task, None, Usage(input_tokens=8), task_id="short", now=NOON)
@@ -238,7 +238,7 @@ def test_a_retry_that_is_away_for_months_finds_what_its_task_has_spent(kind, mak
             assert (state.get(budgets.TABLE, key) is not None) == is_known
 
 
-def test_who_is_refused_by_one_budget_takes_nothing_of_the_others():
+def test_a_request_that_one_budget_refuses_takes_nothing_of_the_others():
     state, caps = state_of(MemoryHuey("x")), parse_budget("100 tokens per day, 10 tokens per task, 50 tokens per queue")
     with pytest.raises(errors.BudgetExceeded, match="10 tokens per task"):
         reserve(state, caps, None, Usage(input_tokens=20), task_id="t", now=NOON)
@@ -284,7 +284,7 @@ def test_any_text_is_read_or_refused(text):
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.none() | st.integers(0, 40)), max_size=20), st.integers(1, 100))
-def test_what_is_reserved_never_goes_beyond_a_budget(requests, most):
+def test_reservations_never_exceed_a_budget(requests, most):
     state, caps = state_of(MemoryHuey("x")), parse_budget(f"{most} tokens per day")
     counted = 0
     for estimate, actual in requests:

@@ -98,7 +98,7 @@ def simulate(text, jobs, *, seconds_each=0.0, late=1.0, seed=0, arrivals=None):
     return let_in, asked
 
 
-def test_a_crowd_is_let_in_one_by_one_without_asking_again_and_again():
+def test_many_waiting_requests_are_let_in_one_by_one_and_ask_about_twice():
     let_in, asked = simulate("*: 60/min", 300)
     assert max(asked.values()) <= 8
     assert sum(asked.values()) <= 2.2 * 300
@@ -107,7 +107,7 @@ def test_a_crowd_is_let_in_one_by_one_without_asking_again_and_again():
     assert max(let_in.values()) - START <= 5 * 61 * 1.05
 
 
-def test_who_came_first_is_let_in_first_though_others_keep_coming():
+def test_the_first_request_is_let_in_first_although_others_keep_coming():
     # Two a second come, and one a second is let in: the first in the line are not overtaken by those who come later.
     let_in, asked = simulate("*: 60/min", 400, arrivals=lambda job: job * 0.5)
     order = sorted(let_in, key=let_in.__getitem__)
@@ -116,7 +116,7 @@ def test_who_came_first_is_let_in_first_though_others_keep_coming():
 
 
 @pytest.mark.parametrize("patience", [0, 30])
-def test_those_who_go_away_keep_no_others_out(patience):
+def test_a_request_that_gives_up_keeps_no_other_out(patience):
     # Two a second come for ten minutes, and only those come back whose turn is near enough.
     rules, counts, let_in = parse_limits("*: 60/min"), Counts(), 0
     agenda = [(START + number * 0.5, number, False) for number in range(1200)]
@@ -139,7 +139,7 @@ def test_slots_are_shared_by_a_crowd_and_stay_in_use(seconds):
 
 
 @pytest.mark.parametrize("tokens", [1, 30, 5000])
-def test_what_is_larger_than_the_whole_limit_is_let_in_where_nothing_else_is(tokens):
+def test_a_request_that_exceeds_the_whole_limit_is_let_in_alone(tokens):
     rules = parse_limits("*: 100 tokens/min")
     counts = Counts()
     assert counting.admit(counts, rules, asking("first", tokens), START) is None

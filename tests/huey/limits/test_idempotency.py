@@ -107,7 +107,7 @@ def test_other_clients_get_a_key_that_lasts(huey):
         idempotency_key()
 
 
-def test_what_is_no_json_has_a_key_too():
+def test_a_request_that_is_not_json_has_an_idempotency_key_too():
     def key(body):
         return key_of_request("id", RequestNumbers(), "call", body)
 

@@ -92,7 +92,7 @@ def test_a_task_whose_limit_is_reached_comes_back_when_its_turn_comes(huey, prov
     assert refused.retry.left == 3
 
 
-def test_who_is_in_the_line_is_not_overtaken(huey, provider):
+def test_a_waiting_request_is_not_overtaken(huey, provider):
     limit(huey, "openai: 1/min")
     task = ask_task(huey, "{x}", name="answer", transport=provider)
     for number in range(3):

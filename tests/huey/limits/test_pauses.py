@@ -88,7 +88,7 @@ NO_PAUSES = [b"[1%s, 1, 1]" % (b"0" * 400), b"[Infinity, 1, 1]", b"[1e9, 1e9, Na
 
 
 @pytest.mark.parametrize("data", NO_PAUSES)
-def test_a_pause_that_is_none_is_not_kept(data):
+def test_a_damaged_entry_is_no_pause(data):
     state, request = MemoryState(), OutgoingRequest("", "api.openai.com", "m", "live", "", {})
     provider_pauses.note_pause(state, request, 10.0)
     (entry,) = state.entries(provider_pauses.TABLE)
@@ -114,7 +114,7 @@ def test_a_pause_ends_no_earlier_because_a_test_executes_a_task_before_its_time(
     assert provider_pauses.find_delay(state, request, now + 101) == 0.0
 
 
-def test_those_who_come_after_a_pause_need_not_wait_for_those_who_waited_for_its_end():
+def test_requests_after_a_pause_do_not_wait_for_those_that_waited_for_its_end():
     state, clock = MemoryState(), [1000.0]
     state.now = lambda: clock[0]
     request = OutgoingRequest("", "api.openai.com", "m", "live", "", {})

@@ -78,7 +78,7 @@ def test_the_task_comes_back_when_the_provider_says(huey, status, headers, short
 @pytest.mark.parametrize(
     ("status", "headers"), [(429, {}), (500, {"retry-after": "60"}), (429, {"retry-after": "soon"})]
 )
-def test_what_names_no_moment_is_an_ordinary_failure(huey, status, headers):
+def test_an_error_without_a_delay_is_an_ordinary_failure(huey, status, headers):
     run = perform_job(asking(huey, Provider((status, headers)), retries=1), raises=errors.ProviderError)
     assert (run.state, run.retry.left) == ("error", 0)
 

@@ -121,7 +121,7 @@ def test_a_plain_huey_is_refused():
 
 
 @pytest.mark.parametrize("ending", ["fails", "cancels", "revoked", "expired", "retried", "later", "pre-execute"])
-def test_the_claim_ends_with_its_job(huey, ending):
+def test_a_claim_ends_when_its_job_ends(huey, ending):
     tries = []
 
     def work():
@@ -274,7 +274,7 @@ def test_with_keep_running_a_worker_that_is_killed_when_it_has_stored_the_result
 
 
 @pytest.mark.parametrize("step", ["enqueuing", "running"])
-def test_a_claim_of_the_killed_lasts_no_longer_because_the_clock_is_put_back(make_huey, monkeypatch, step):
+def test_the_claim_of_a_killed_worker_lasts_no_longer_if_the_clock_is_put_back(make_huey, monkeypatch, step):
     huey = make_huey("sqlite", classes=CLASSES)
     summarise = declare(huey)
     first = summarise(1)
@@ -503,7 +503,7 @@ def test_of_processes_that_race_one_is_let_in(redis_url):
 
 
 @pytest.mark.parametrize("until", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null", '"soon"'])
-def test_what_is_no_claim_keeps_nobody_out(huey, until):
+def test_an_entry_that_is_no_claim_keeps_no_job_out(huey, until):
     summarise = declare(huey)
     summarise(1)
     (entry,) = state_of(huey).entries(TABLE)
@@ -534,6 +534,6 @@ def test_the_order_of_a_mapping_does_not_count_and_kinds_do():
 
 
 @given(st.binary(max_size=30) | st.sampled_from([b"[1]", b'["a", "queued", "x"]', b"{}", b'["a","odd",1e999]']))
-def test_what_is_no_claim_keeps_nobody_out_for_ever(data):
+def test_a_damaged_claim_keeps_no_job_out_for_ever(data):
     claim = Claim.read(data)
     assert claim is None or isinstance(claim.until, float)

@@ -217,7 +217,7 @@ def act_without_form(client, action, huey, result, **headers):
     return client.post("/act", data=data, headers=own_page(**headers))
 
 
-def test_who_has_signed_in_can_cancel_a_job(huey, write):
+def test_a_signed_in_user_can_cancel_a_job(huey, write):
     result = write("eagles")
     client = signed_in(huey)
     assert "Cancel" in client.get(page_of(huey, result)).text
@@ -391,7 +391,7 @@ def test_several_queues_are_shown_side_by_side(published):
     assert f"Jobs of {second.name}" in client.get(f"/?queue={second.name}").text
 
 
-def test_what_it_cannot_show_is_refused(published):
+def test_a_huey_that_the_page_cannot_show_is_refused(published):
     for hueys in ((), (object(),), (MemoryHuey("x"), MemoryHuey("x"))):
         with pytest.raises(ConfigError):
             app(*hueys)
@@ -408,7 +408,7 @@ def test_a_storage_that_is_away_is_said_and_looked_for_again(huey, monkeypatch):
     assert client.get("/").status_code == 200
 
 
-def test_what_is_odd_in_a_request_is_no_error(huey, write):
+def test_odd_parameters_of_a_request_are_no_error(huey, write):
     client = client_of(huey)
     for path in (
         "/?page=-1",

@@ -198,7 +198,7 @@ def test_html_in_prompts_and_answers_stays_text(browser, huey, server):
     tab.assert_quiet()
 
 
-def test_who_signs_in_can_act(browser, huey, server):
+def test_a_signed_in_user_can_act(browser, huey, server):
     @huey.task(name="wait")
     def wait():
         pass

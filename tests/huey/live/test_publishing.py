@@ -288,7 +288,7 @@ def test_it_costs_what_the_docs_say(published, monkeypatch):
     assert taken < 1300 + 1.5 * len("word " * 200)
 
 
-def test_a_canceled_job_is_published_as_that(published):
+def test_a_canceled_job_is_published_as_canceled(published):
     huey = published()
 
     @huey.task()
@@ -320,7 +320,7 @@ def test_a_canceled_job_is_published_as_that(published):
     assert {summary_of(huey, result).state for result in results} == {"canceled"}
 
 
-def test_a_job_that_expired_is_published_as_that(published):
+def test_an_expired_job_is_published_as_expired(published):
     huey = published()
 
     @huey.task(expires=0.001)
@@ -344,7 +344,7 @@ def test_a_job_that_cannot_be_sent_is_not_published(published):
     assert state_of(huey).count(JOBS_TABLE) == 0
 
 
-def test_a_scheduled_job_is_published_as_that(published):
+def test_a_scheduled_job_is_published_as_scheduled(published):
     huey = published()
 
     @huey.task()
@@ -553,7 +553,7 @@ def test_a_job_that_can_never_be_published_holds_up_no_other(published, monkeypa
     assert f"what happened to job {first.id} cannot be published" in caplog.text
 
 
-def test_a_bug_in_the_thread_that_publishes_is_told_once_and_stops_nothing(published, monkeypatch, caplog):
+def test_an_error_in_the_publishing_thread_is_logged_once_and_publishing_goes_on(published, monkeypatch, caplog):
     huey = published()
 
     @huey.task()

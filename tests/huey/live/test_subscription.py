@@ -105,7 +105,7 @@ def test_a_wake_up_tells_who_waits_for_a_job(published, kind):
     assert wake_ups._thread is None
 
 
-def test_who_begins_to_wait_while_the_listener_closes_gets_one_thread(monkeypatch):
+def test_a_waiter_that_begins_while_the_listener_closes_gets_one_thread(monkeypatch):
     listeners, listening, closing, may_close = [], *(threading.Event() for _ in range(3))
 
     @contextlib.contextmanager
@@ -140,7 +140,7 @@ def test_a_job_of_which_nothing_comes_times_out(published):
 
 
 @pytest.mark.parametrize("after", [-1, "7", 1.5, True])
-def test_what_is_no_number_of_an_event_is_refused(published, after):
+def test_an_after_that_is_no_event_number_is_refused(published, after):
     with pytest.raises(ConfigError, match="after="):
         next(subscribe(published(), "x", after=after))
 

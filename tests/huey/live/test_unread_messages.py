@@ -230,7 +230,7 @@ def test_a_job_that_was_begun_is_found_no_more(producer, stranger):
     settle(huey)
 
 
-def test_a_job_that_becomes_no_message_is_forgotten(producer):
+def test_a_job_that_cannot_be_serialized_is_not_listed(producer):
     huey, job = producer
     with pytest.raises(NotSerializable):
         job(object())

@@ -82,7 +82,7 @@ def test_the_page_says_that_a_worker_is_gone_when_its_jobs_are_taken_over_and_no
 
 
 @pytest.mark.parametrize("written", [b"5", b"[", b'{"worker": 1}', b'{"worker": "a", "host": 1, "pid": "b"}', b"\xff"])
-def test_what_strangers_write_among_the_consumers_is_left_out(kept, written):
+def test_foreign_entries_among_the_consumers_are_left_out(kept, written):
     state = state_of(kept)
     state.put(CONSUMERS, "odd", written, order=state.now())
     state.put(CONSUMERS, "plain", json.dumps({"host": "h", "pid": 1, "started": 1.0}).encode(), order=state.now())

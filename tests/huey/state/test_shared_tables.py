@@ -198,7 +198,7 @@ def test_the_state_follows_the_storage_of_a_huey(make_huey):
     assert state_of(huey).get("t", "a") == b"1"
 
 
-def test_a_flush_takes_everything():
+def test_a_flush_removes_everything():
     huey = MemoryHuey("q", immediate=False)
     state_of(huey).put("t", "a", b"1", order=0)
     huey.flush()

@@ -81,7 +81,7 @@ def test_a_task_that_fails_for_good_fails_the_block(worker_type, make_huey):
 
 @needs_fork
 @pytest.mark.parametrize("worker_type", ["thread", "process"])
-def test_what_a_worker_only_logs_fails_the_block(worker_type, make_huey):
+def test_an_error_that_a_worker_only_logs_fails_the_block(worker_type, make_huey):
     huey = make_huey("sqlite")
 
     @huey.task()

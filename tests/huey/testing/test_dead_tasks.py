@@ -48,7 +48,7 @@ def test_an_attempt_that_is_retried_leaves_none(huey, divide):
     refute_dead_letter(divide)
 
 
-def test_what_cannot_be_read_is_found_by_its_kind(huey, divide):
+def test_an_unreadable_message_is_found_by_its_kind(huey, divide):
     with run_consumer(raise_errors=False) as consumer:
         huey.storage.enqueue(b"not a message")
         consumer.wait_until_empty()

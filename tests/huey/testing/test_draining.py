@@ -507,7 +507,7 @@ def test_a_mode_is_not_collected_as_a_test(pytester):
 logging.getLogger("huey").addHandler(logging.NullHandler())
 
 
-def test_what_is_no_huey_is_refused_and_left_as_it_is():
+def test_an_object_that_is_no_huey_is_refused_and_left_unchanged():
     class MiniHuey:  # as huey.contrib.mini has it, without gevent
         pass
 

@@ -297,7 +297,7 @@ def test_waiting_finds_a_task_that_comes_late(send):
     thread.join()
 
 
-def test_waiting_ends(send):
+def test_waiting_for_a_task_ends_at_the_timeout(send):
     with pytest.raises(AssertionError):
         assert_enqueued(send, timeout=0.02)
     refute_enqueued(send, timeout=0.02)

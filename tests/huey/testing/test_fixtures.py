@@ -249,7 +249,7 @@ def test_fixtures_of_the_project_s_plugins_come_before_the_short_names(project, 
 
 
 @pytest.mark.slow
-def test_what_is_no_huey_in_the_ini_file_is_named(project):
+def test_an_object_in_the_ini_file_that_is_no_huey_is_named(project):
     project.pytester.makepyfile(app="class MiniHuey: pass\nhuey = MiniHuey()")
     result = project(test_one="def test_one(): pass")
     result.assert_outcomes(errors=1)

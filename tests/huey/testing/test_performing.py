@@ -597,7 +597,7 @@ def test_a_revoked_and_an_expired_task_do_not_run(huey):
     assert perform_job(never, expires=dt.datetime(2020, 1, 1)).state == "expired"
 
 
-def test_a_task_for_later_runs_now(huey):
+def test_a_scheduled_task_that_is_performed_executes_now(huey):
     @huey.task()
     def later():
         return 1
