@@ -22,8 +22,8 @@ _COUNTER_PREFIX = "aquila.plays."
 class SharedRequestCounts:
     """Counts requests in the storage of a Huey, where all of its workers see the counts.
 
-    So the second of two equal requests gets the second recording, whichever worker sends it. The counters are never
-    deleted: their names contain the id of the scope, and a test's storage ends with the test.
+    So the second of two equal requests gets the second recording, whichever worker sends it. Nobody deletes
+    the counters. Their names contain the id of the scope, so no later test reads them.
     """
 
     def __init__(self, storage: Any, scope_id: str) -> None:

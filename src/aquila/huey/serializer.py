@@ -4,10 +4,10 @@
 
     huey = RedisHuey("app", serializer=MsgpackSerializer(secret=os.environ["QUEUE_SECRET"], queue="app"))
 
-A message is a header of four bytes, the signature if there is one, and the payload. The header is a byte that starts no
-pickle, no gzip and no msgpack; a letter; the version; and flags. The signature is HMAC-SHA256 over header and payload.
-Its key is derived from the secret, the name of the queue and the purpose, which is a task or a value of the result
-store. So a message of another queue, and a result in place of a task, are refused. The signature is checked before
+A message consists of a header of four bytes, the signature if there is one, and the payload. The header is a byte that
+begins no pickle, no gzip and no msgpack; a letter; the version; and flags. The signature is HMAC-SHA256 over header and
+payload. Its key is derived from the secret, the name of the queue and the purpose: a task, or a value of the result
+store. So a message of another queue, and a result in the place of a task, are refused. The signature is checked before
 anything is decompressed.
 """
 
@@ -80,7 +80,9 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         self._exceptions = tuple(exceptions)
         self._max_objects = max_objects
         self._wire = WireFormat(self._exceptions, max_objects=max_objects)
+        # Shorter messages take the short way in `deserialize`. None does with a secret: each must be verified.
         self._usual = 0 if self._secrets else min(_LONGEST_USUAL, max_size)
+        # Derived once. Empty without a queue, because each key is bound to one.
         self._keys: dict[Purpose, list[bytes]] = {}
         if queue is not None:
             for purpose in ("task", "value"):
@@ -95,7 +97,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         return bool(self._secrets)
 
     def for_queue(self, queue: str) -> MsgpackSerializer:
-        """Return a serializer like this one that is bound to a queue. One that is bound already is returned itself."""
+        """Return a serializer like this one that is bound to a queue. Bound ones are returned themselves."""
         if self._queue is not None or not self._secrets:
             return self
         return MsgpackSerializer(
@@ -108,7 +110,7 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         )
 
     def serialize(self, data: Any) -> bytes:
-        """Return ``data`` as a message. Raises ``NotSerializable`` for what would not arrive as it is."""
+        """Return ``data`` as a message. Raises ``NotSerializable`` for a value that is too large or would change."""
         payload = self._wire.dumps(data)
         if len(payload) > self._max_size:
             raise NotSerializable(
@@ -129,8 +131,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     def deserialize(self, data: bytes, purpose: Purpose | None = None) -> Any:
         """Return the value of a message.
 
-        ``purpose`` says whether it must be a task or a value. Without it the message may be either, as which it was
-        sent. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed as they must be.
+        ``purpose`` says whether the message must be a task or a value. None accepts both, if the message is what it was
+        sent as. Raises ``MessageRejected`` for bytes that are damaged, foreign, too large, or not signed correctly.
         """
         if len(data) < self._usual and data[:_HEADER] == _USUAL_TASK and type(data) is bytes and purpose != "value":
             usual = self._wire.loads(data[_HEADER:])  # As of most tasks. What is wrong with others is found below.
@@ -164,10 +166,10 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
         return value
 
     def read_beginning(self, data: bytes) -> tuple[Any, Any] | None:
-        """Return the first two fields of a task, its id and its name, of a message that ``deserialize`` rejects.
+        """Return the id and the name of the task in a message that ``deserialize`` rejects.
 
-        None for what is no task, and where messages are signed: for what is not signed as it should be. Nothing else of
-        the message is built, so it may be damaged behind these, or have fields that this version does not know.
+        Returns None for a message that is no task and, with a secret, for one that is not signed correctly. Only these
+        two fields are built, so the rest of the message may be damaged, or have fields that this version does not know.
         """
         data = bytes(data)
         try:

@@ -1,8 +1,8 @@
-"""Whoever enqueued a job learns that its message is a dead letter, in a queue whose messages are signed.
+"""Ends the waiting for a job whose message has become a dead letter, in a queue whose messages are signed.
 
-A worker that cannot verify a message does not believe what this says of itself: anybody could end any job by it. So it
-keeps the message, and stores no result. But whoever enqueued the job knows its message, and that no other has the same
-identity: where that lies among the dead letters, nobody will execute the job.
+A worker that cannot verify a message does not believe the id in it: otherwise anybody could end any job. So it keeps
+the message, and stores no result. But the process that enqueued the job knows its message, and no other message has the
+same identity. If that is among the dead letters, nobody will execute the job.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from huey.utils import Error
 from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 
 _FIRST_LOOK, _LONGEST = 1.0, 16.0
-"""Seconds of waiting after which the dead letters are looked at first, and between two looks at most."""
+"""Seconds of waiting before the first look at the dead letters, and the most between two looks. They double."""
 
 
 class SignedResult(Result):  # type: ignore[misc]
-    """The result of a job whose message was signed here: waiting for it ends where that is a dead letter."""
+    """The result of a job whose message was signed by this process. Waiting ends if the message is a dead letter."""
 
     def get_raw_result(
         self,
@@ -32,7 +32,11 @@ class SignedResult(Result):  # type: ignore[misc]
         revoke_on_timeout: bool = False,
         preserve: bool = False,
     ) -> Any:
-        """Return what is stored, as Huey does; an ``Error`` for a job whose message no worker could read."""
+        """Return the stored result as Huey does, or an ``Error`` for a job whose message no worker could read.
+
+        The parameters are those of Huey. If nothing comes within ``timeout`` seconds, its ``ResultTimeout`` is raised.
+        """
+        # Huey waits in parts, between which the dead letters are looked at. Only the last part may revoke the task.
         if not blocking:
             return super().get_raw_result(preserve=preserve)
         ends, part = None if timeout is None else time.monotonic() + timeout, _FIRST_LOOK

@@ -243,7 +243,7 @@ def _read_records(files: LogFiles, task_id: str | None) -> Iterator[TaskLogEntry
 
 
 class _ModelCallPlugin:
-    """The plugin that is told about model calls."""
+    """The plugin that gets the events of model calls, and adds them to the log."""
 
     def __init__(self, log: TaskLog) -> None:
         self._log = log
