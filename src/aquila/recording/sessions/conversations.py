@@ -72,9 +72,14 @@ def _count(number: int) -> str:
     return "recording" if number == 1 else "recordings"
 
 
-def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
-    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given."""
-    sources = list(_sessions_around(scope))
+def find_unknown_id(
+    scope: Scope, asking: Session, request: RecordedRequest, around: Sequence[Scope]
+) -> UnknownId | None:
+    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given.
+
+    ``around`` is the scope with those that enclose it.
+    """
+    sources = list(_sessions_within((*around, *scope.run.scopes.unclosed())))
     if not any(session.cassette.interactions for _, session in sources):
         return None
     named = ids_named_by(request)
@@ -98,9 +103,9 @@ def _is_held(scope: Scope, session: Session, asking: Session) -> bool:
     return scope.is_shared or (session.mode == "replay" and asking.mode != "replay")
 
 
-def _sessions_around(scope: Scope) -> Iterator[tuple[Scope, Session]]:
-    """The sessions whose answers the code that runs in a scope may hold, each with its scope."""
-    for each in dict.fromkeys((scope, *scope.enclosing(), *scope.run.scopes.unclosed())):
+def _sessions_within(scopes: Sequence[Scope]) -> Iterator[tuple[Scope, Session]]:
+    """The sessions of some scopes whose answers the code that runs in them may hold, each with its scope."""
+    for each in dict.fromkeys(scopes):
         sessions = (*each.sessions.opened(), *each.ended_sessions)
         yield from ((each, session) for session in sessions if not session.records_everything)
 
@@ -175,9 +180,14 @@ def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str,
     return {}, ["To record the conversation anew:", "", f"  {scope.record_command(everything=True)}"]
 
 
-def wait_for_repetition(scope: Scope, session: Session, request: RecordedRequest) -> ConversationDrifted | None:
-    """Refuse a request of what is run once more anyway: its answer would be thrown away."""
-    drifted = next(filter(None, [each.misses.find_drift() for each in scope.enclosing()]), None)
+def wait_for_repetition(
+    around: Sequence[Scope], session: Session, request: RecordedRequest
+) -> ConversationDrifted | None:
+    """Refuse a request of what is run once more anyway: its answer would be thrown away.
+
+    ``around`` is the scope that it is made in with those that enclose it.
+    """
+    drifted = next(filter(None, [each.misses.find_drift() for each in around]), None)
     if drifted is None:
         return None
     asked = session.redactor.redact_text(f"{request.method} {request.url}")

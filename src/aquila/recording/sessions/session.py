@@ -130,6 +130,7 @@ class Session:
         plain = rules if filters is None else None
         self._keys = RecordingKeys(cassette, redactor, self.key_of, later=compute_keys_later, rules=plain)
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+        self._may_borrow = bool(cassette.interactions) and not self.records_everything
         self._counts = CountedRequests(f"{mode}:{name}:")
         self._play_counts: list[int] = [0] * len(cassette.interactions)
         self._play_order: list[tuple[int, int]] = []  # order and number of the recording, for each play
@@ -176,7 +177,7 @@ class Session:
             if not numbers and not self.records_everything and holds_stand_in(sent):
                 key = self._keys.find_whatever_numbers(request) or key
                 numbers = self._keys.numbers_of(key)
-            borrowed = self._find_borrowed(key, request) if not numbers and not self.records_everything else ()
+            borrowed = self._find_borrowed(key, request) if not numbers and self._may_borrow else ()
             if borrowed:
                 key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
                 numbers = self._keys.numbers_of(key)

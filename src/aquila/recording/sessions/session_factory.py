@@ -142,7 +142,7 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
     """Explain a miss in a replay. ``path`` is the file of its cassette."""
     unknown = None
     if not conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
-        unknown = conversations.find_unknown_id(scope, session, missed.request)
+        unknown = conversations.find_unknown_id(scope, session, missed.request, scope.enclosing())
     if unknown is None or conversations.will_repeat(scope, unknown):
         explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
         explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
@@ -153,9 +153,10 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
 
 def _find_drift(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> ConversationDrifted | None:
     """Say whether a request that is to be recorded must not be sent, and why."""
-    unknown = conversations.find_unknown_id(scope, session, missed.request)
+    around = scope.enclosing()
+    unknown = conversations.find_unknown_id(scope, session, missed.request, around)
     if unknown is None:
-        return conversations.wait_for_repetition(scope, session, missed.request)
+        return conversations.wait_for_repetition(around, session, missed.request)
     explained = conversations.add_reason(
         _compare_with_recordings(scope, session, path, missed, ""), scope, session, unknown
     )
