@@ -38,7 +38,8 @@ def _has_installed_plugins() -> bool:
 def register(plugin: Any) -> Any:
     """Register a plugin: a module, a class or an object with functions marked ``hookimpl``. Returns it.
 
-    A class is instantiated. Raises ``ConfigError`` if it implements no hook or one that does not exist.
+    A class is instantiated. It hears of calls that begin from now on. Raises ``ConfigError`` if it implements no hook
+    or one that does not exist.
 
     Examples:
         >>> class Counter:

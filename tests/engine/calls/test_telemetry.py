@@ -101,6 +101,22 @@ def test_hooks_hear_a_call_from_start_to_stop(engine: Engine, recorder: Recorder
     assert all(each["seconds"] >= 0 for each in recorder.told("request_stop") + recorder.told("call_stop"))
 
 
+def test_a_plugin_hears_the_calls_that_begin_after_it_was_registered(engine: Engine) -> None:
+    late = Recorder()
+
+    def join() -> None:
+        aquila.register(late)
+
+    with serving(one_call("join", "{}"), chat_stream("2"), chat_stream("3")) as server:
+        try:
+            engine.ask("Hi", base_url=server.url, tools=[join])
+            assert late.names() == []  # not the end of something whose beginning it has not heard
+            engine.ask("Hi", base_url=server.url)
+        finally:
+            aquila.unregister(late)
+    assert late.names() == ["call_start", "request_start", "chunk", "request_stop", "chunk", "call_stop"]
+
+
 def test_hooks_hear_how_a_call_fails_or_is_left(engine: Engine, recorder: Recorder) -> None:
     with serving(Answer([chat_stream("x")[:100]], broken=True)) as server, pytest.raises(StreamBroken) as caught:
         engine.ask("Hi", base_url=server.url)

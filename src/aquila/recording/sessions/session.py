@@ -286,10 +286,7 @@ class Session:
         return self.mode == "replay" and call.position + 1 == len(numbers)
 
     def _compute_keys(self, secret_count: int | None = None) -> None:
-        """Give the recordings their own keys, and count on under these.
-
-        ``secret_count`` is that of the redactor, if it has looked for later secrets just now.
-        """
+        """Give the recordings their own keys, and count on under these. ``secret_count``: what the redactor knows."""
         secret_count = self.redactor.count_later() if secret_count is None else secret_count
         with self._lock:
             if self._keys.are_outdated(secret_count):
