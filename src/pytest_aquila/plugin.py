@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aquila.recording.storing import recovery
     from pytest_aquila import (
         advice,
+        cassette_folders,
         demands,
         environment_check,
         fixture_cassettes,
@@ -52,6 +53,7 @@ else:
     lazy_modules(
         globals(),
         advice="pytest_aquila.advice",
+        cassette_folders="pytest_aquila.cassette_folders",
         child_misses="aquila.recording.reporting.child_misses",
         demands="pytest_aquila.demands",
         drift_report="pytest_aquila.summary.drift_report",
@@ -131,6 +133,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.aquila_report or "GITHUB_STEP_SUMMARY" in os.environ:
             wanted_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
         options.check_rules(now)
+        if os.path.isdir(root := now.cassette_root()):
+            config.pluginmanager.register(cassette_folders.CassetteFolders(root))
         if now.guard == "sealed":
             sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
         if options.wants_verification(config):
