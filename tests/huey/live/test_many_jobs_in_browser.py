@@ -54,10 +54,13 @@ def ids(first, count=50):
     return [f"job-{number:06}" for number in range(first, first - count, -1)]
 
 
+@pytest.mark.nightly
+@pytest.mark.long(30)
 def test_of_a_hundred_thousand_jobs_every_page_is_reached_by_keys_and_links(browser, published):
     huey = published("redis")
     write_jobs(huey, JOBS)
     tab = Watched(browser)
+    tab.page.set_default_timeout(240_000)
     with PageServer(lambda: app(huey)) as server:
         tab.page.goto(server.url)
         wait_for_text(tab, ".pages", "1 – 50 of 100,000")
@@ -73,11 +76,13 @@ def test_of_a_hundred_thousand_jobs_every_page_is_reached_by_keys_and_links(brow
         assert shown(tab) == [f"job-{number:06}" for number in range(JOBS - 1000, JOBS - 51_000, -1000)]
         tab.page.click("#tab-all")
         wait_for_text(tab, ".pages", "of 100,000")
+        tab.page.wait_for_selector("#connection.on")  # Its script listens to keys.
         tab.page.keyboard.press("/")
         tab.page.keyboard.type("bird job-004711")
         tab.page.keyboard.press("Enter")
         wait_for_text(tab, ".pages", "1 – 1 of 1")
         assert shown(tab) == ["job-004711"]
+        tab.page.wait_for_selector("#connection.on")
         tab.page.keyboard.press("j")
         tab.page.keyboard.press("Enter")
         wait_for_text(tab, "#job", "job-004711")

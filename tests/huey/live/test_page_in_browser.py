@@ -237,6 +237,7 @@ def test_it_fits_a_phone_and_is_used_by_keys(browser, huey, server, scheme):
     tab = Watched(browser, viewport={"width": 380, "height": 780}, color_scheme=scheme)
     tab.page.goto(server.url)
     wait_until_as_wide_as_the_screen(tab)
+    tab.page.wait_for_selector("#connection.on")  # Its script listens to keys.
     tab.page.keyboard.press("j")
     tab.page.keyboard.press("j")
     assert tab.page.evaluate("document.activeElement.id") == f"job-{results[1].id}"
