@@ -130,6 +130,5 @@ class RedisCopies(RunningCopies):
         return bool(self._move(keys=keys, args=(copy.data, command, *arguments)))
 
     def _key_of(self, owner: str) -> str:
-        # Named as the tables of the shared state are, so that flushing the queue removes the list with them. The
-        # braces keep all keys of a queue on one server of a cluster, as a script needs.
+        # Named as the tables of the shared state are, so that flushing the queue removes the list with them.
         return f"aquila.{{{self._storage.name}}}.{TABLE}{owner}"

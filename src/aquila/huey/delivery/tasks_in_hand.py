@@ -129,8 +129,8 @@ class TasksInHand:
                 if type(data) is not bytes:
                     data = bytes(data)
                 if self._is_closed or (flag is not None and flag.is_set()):
-                    # While it waited for a message the worker was told to stop. Executing the task now would only be
-                    # interrupted; another consumer can have it at once.
+                    # While it waited for a message the worker was told to stop. Another consumer can execute the task
+                    # at once; here it would delay the end, or be interrupted.
                     self.put_back(data, copy)
                     return None
                 task = self._read(data, copy)

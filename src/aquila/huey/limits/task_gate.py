@@ -84,8 +84,8 @@ class TaskGate:
         comes after ``longest_wait``, ``BudgetExceeded`` where a budget has no room, and ``ConfigError`` where a budget
         of money has no price for the model.
         """
-        # In order of cost, and so that nothing has to be undone in the usual case: a pause counts nothing, limits can
-        # be taken back, and the budget is the last that may refuse.
+        # The order matters. A pause counts nothing, so it comes first. What limits have counted can be taken back, so
+        # a budget, which may refuse for good, comes last.
         limits: Limits = self._huey.limits
         if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
             return GateAdmission(request, self._headers_for(request))
