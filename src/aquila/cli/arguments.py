@@ -1,4 +1,4 @@
-"""Declare the arguments that name cassettes and files, and complete them in a shell."""
+"""Arguments that name cassettes and files, and their completion in a shell."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from aquila.cli import project
 from aquila.errors import AquilaError
 
 Completer: TypeAlias = Callable[..., Iterable[str]]
-"""Called by argcomplete with ``prefix`` and ``parsed_args``, among others."""
+"""A function that argcomplete calls with ``prefix``, ``parsed_args`` and other keyword arguments."""
 
 
 def complete_with(action: argparse.Action, completer: Completer) -> None:
     """Let a shell complete the value of an argument by ``completer``."""
-    action.completer = completer  # type: ignore[attr-defined]  # where argcomplete looks for it
+    action.completer = completer  # type: ignore[attr-defined]  # argcomplete reads this attribute
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--quiet`` of a command whose work can take long."""
+    """Declare ``--quiet`` for a command that may take long."""
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -66,7 +66,7 @@ def _complete(
         with project.open_project(parsed_args) as here:
             names = [name for name in list_names(here) if name.startswith(prefix)]
     except (AquilaError, OSError):
-        return []  # the command itself says what is wrong
+        return []  # the command itself will report the error
     found = set()
     for name in names:
         head, slash, _ = name[len(prefix) :].partition("/")

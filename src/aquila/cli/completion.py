@@ -1,4 +1,4 @@
-"""Complete command lines in a shell: commands, options, and the names of cassettes. The shell asks by argcomplete."""
+"""Completes command lines in a shell, through argcomplete: commands, options, and the names of cassettes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _GROUPS = {"cassettes": "look after recordings", "dead-letters": "look after job
 
 
 def complete_command_line() -> None:
-    """Answer the shell, which has put its question into environment variables, and end the process.
+    """Print the completions for the command line in the environment variables of the shell, and end the process.
 
     Raises ``MissingDependency`` without argcomplete.
     """
     argcomplete = import_optional("argcomplete", "cli", purpose="completing command lines")
     *_, words, _ = argcomplete.lexers.split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
-    first = int(os.environ["_ARGCOMPLETE"])  # the first word after the command, which may be `python -m ...`
+    first = int(os.environ["_ARGCOMPLETE"])  # the index of the first word after the command, which may be ``python -m``
     argcomplete.autocomplete(build_parser(words[first:]), always_complete_options=False)
 
 
 def build_parser(words: list[str]) -> argparse.ArgumentParser:
-    """Return the parser of all commands, with the arguments of the one that ``words`` begin with.
+    """Return the parser of all commands, with the arguments of only the command at the beginning of ``words``.
 
-    Those of the others are left out: importing every command would take as long as some of them.
+    Importing all commands for their arguments would make each completion slow.
     """
     root = argparse.ArgumentParser(prog="aquila", allow_abbrev=False)
     root.add_argument("--version", action="store_true", help="print the version")

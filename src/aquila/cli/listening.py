@@ -1,4 +1,4 @@
-"""Where a command listens that serves something: its address, and the names by which it is reached."""
+"""The arguments for the address on which a server listens, and for the names by which clients reach it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import argparse
 def add_address(parser: argparse.ArgumentParser, *, port: int, where_reachable: str, names: str) -> None:
     """Declare ``--host``, ``--port`` and ``--allow-host``.
 
-    ``where_reachable`` says what holds where other machines can reach it, ``names`` who reaches it by which names.
+    ``port``: the default. ``where_reachable``: the consequence, for the help, if other machines can reach the server.
+    ``names``: who reaches it by such a name, for the help.
     """
     parser.add_argument(
         "--host",

@@ -1,4 +1,4 @@
-"""Print the output of a command: tables and lines for people, or one JSON value for programs. Secrets are left out."""
+"""Prints the output of a command, without secrets: tables and lines for people, or one JSON value for programs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from aquila.cli.tables import Column, cut_text, lay_out_table
 from aquila.recording.secrets import outgoing
 
 Cell: TypeAlias = str | int
-"""Numbers are written with separators and aligned to the right."""
+"""A cell of a table. Numbers are written with separators and aligned to the right."""
 
+# C0 and C1 controls, Unicode line ends, and marks that change the direction of text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _WIDTH = 80
-"""The width of a table that no terminal shows."""
+"""The width of a table, in characters, if stdout is not a terminal."""
 
 
 class Output:
@@ -28,6 +29,7 @@ class Output:
         self.as_json = as_json
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
+            # Not restored: the command owns the process. stdout of a test need not have the method.
             reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks are escaped
 
     def print_json(self, value: Any) -> None:
@@ -36,7 +38,7 @@ class Output:
             print(json.dumps(outgoing.redact_outgoing_value(value), indent=2, ensure_ascii=False, default=str))
 
     def print_line(self, text: str = "") -> None:
-        """Write a line. Control characters are escaped, so that a recording cannot change the terminal's state."""
+        """Write a line. Control characters are escaped, so that a recording cannot control the terminal."""
         if not self.as_json:
             print(escape_controls(outgoing.redact_outgoing(text)))
 
@@ -46,7 +48,7 @@ class Output:
             self.print_line(indent + line if line else "")
 
     def print_problem(self, text: str) -> None:
-        """Write what is wrong. The lines after the first are indented."""
+        """Write a problem. Lines after the first are indented."""
         first, *others = text.split("\n")
         self.print_line(first)
         for line in others:
@@ -76,7 +78,7 @@ def print_error(text: str) -> None:
 
 
 def _clean_cell(text: str) -> str:
-    # Line breaks are blanks in a table: written as escapes they look like part of the text.
+    # Line breaks become spaces: as escapes they would look like a part of the text.
     return escape_controls(" ".join(outgoing.redact_outgoing(text).split()))
 
 

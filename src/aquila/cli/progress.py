@@ -1,4 +1,4 @@
-"""Show how far long work has come: a bar on stderr, if that is a terminal and the work takes more than a second."""
+"""Shows the progress of long work on stderr, if that is a terminal and the work takes more than a second."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _LINE_EVERY = 5.0
 
 
 class Display(Protocol):
-    """What shows progress."""
+    """Shows the progress of one ``track``, on the thread that calls it."""
 
     def show(self, done: int) -> None:
-        """Say how many items are done."""
+        """Show how many items are done."""
 
     def close(self) -> None:
-        """Take away what must not stay on the screen."""
+        """Remove what must not stay on the screen."""
 
 
 def track(
     items: Sequence[Item], doing: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Item]:
-    """Yield the items, and show how many are done. ``doing`` says what is done with them, such as ``converting``.
+    """Yield the items, and show how many are done. ``doing`` is the word for the work, such as ``converting``.
 
     Nothing is shown with ``quiet``, in pipes, and before a second has passed. Until the last item is done, nothing else
     may be printed. ``clock`` returns the time in seconds.
@@ -64,7 +64,7 @@ def _open_display(doing: str, total: int, clock: Callable[[], float]) -> Display
 
 
 class _Bar:
-    """A bar that is gone when the work is done."""
+    """A progress bar of rich, which disappears when the work is done."""
 
     def __init__(self, doing: str, total: int) -> None:
         self._progress = rich_progress.Progress(
@@ -101,4 +101,4 @@ class _Lines:
             print(f"aquila: {self._doing}: {done:,} of {self._total:,}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Leave the lines."""
+        """Do nothing: the lines stay."""

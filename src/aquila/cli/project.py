@@ -1,4 +1,4 @@
-"""Find the project's cassette folder and settings, and the cassettes that command-line arguments name."""
+"""Finds the cassette folders and settings of a project, and the cassettes that command-line arguments name."""
 
 from __future__ import annotations
 
@@ -27,21 +27,26 @@ from aquila.recording import runtime
 class Project:
     """The cassette folders of a project.
 
-    A cassette in the main folder, ``folder``, is called by its path there, without ``.yaml``. One in another folder is
-    called by its path below ``root``, the folder of the project. Commands understand the path within its own folder
-    too, if no other cassette has the same.
+    A cassette in the main folder, ``folder``, is named by its path there, without ``.yaml``. A cassette in another
+    folder is named by its path below ``root``, the folder of the project. Commands also accept its path within its own
+    folder, if no other cassette has the same. The lists of folders are read once, and kept as long as the object.
     """
 
     def __init__(self, root: Path, folder: Path, given: Sequence[Path] | None = None) -> None:
-        """``folder`` is where pytest records. ``given`` are the only folders, if the user has named some."""
+        """``folder`` is where pytest records.
+
+        ``given``: the folders that the user named; no others are searched then.
+        """
         self.root = root
         self.folder = folder
         self._given = given
 
     @functools.cached_property
     def folders(self) -> tuple[Path, ...]:
-        """All cassette folders, the main one first, whether it exists or not. Where the user has named none, those
-        below the folder of the project are found.
+        """All cassette folders, first the main one, even if it does not exist.
+
+        If the user has named none, those below the
+        folder of the project are searched.
         """
         if self._given is not None:
             return tuple(dict.fromkeys(self._given))
@@ -64,7 +69,7 @@ class Project:
 
     @functools.cached_property
     def folders_with_journals(self) -> list[Path]:
-        """Return the folders to which runs have recorded: each cassette folder, and any within it that has journals."""
+        """The folders to which runs have recorded: each cassette folder, and folders within it that have journals."""
         found: dict[Path, None] = {}
         for folder in self.folders:
             if not can_be_read(folder):
@@ -74,7 +79,7 @@ class Project:
         return list(found)
 
     def recording_folder_of(self, path: Path) -> Path:
-        """Return the folder to which a run records a file: the innermost with journals, where its locks are."""
+        """Return the folder to which a run records a file: the innermost with journals, which also has the locks."""
         around = [folder for folder in self.folders_with_journals if path.absolute().is_relative_to(folder)]
         return max(around, key=lambda folder: len(folder.parts), default=self.folder)
 
@@ -90,12 +95,12 @@ class Project:
         return None
 
     def name_of(self, path: Path) -> str:
-        """Return what a cassette is called. Other files are called by their path."""
+        """Return the name of a cassette; for another file, its path."""
         place = self.place_of(path)
         return str(path) if place is None else _without_suffix(place)
 
     def names_of(self, path: Path) -> tuple[str, ...]:
-        """Return the names that mean a cassette file: that of ``name_of``, and that within its own folder."""
+        """Return the names of a cassette file: that of ``name_of``, and its path within its own folder."""
         folder = self.folder_of(path)
         if folder is None or folder == self.folder:
             return (self.name_of(path),)
@@ -117,7 +122,7 @@ class Project:
             raise ConfigError(f"there is no cassette folder {[*missing, self.folder][0]}; {hint}")
         found: list[Path] = []
         for folder in self.folders:
-            # Each command names what it cannot read, and fails: a folder counts as a cassette then.
+            # An unreadable folder is listed like a cassette, so that each command reports it and fails.
             found += [*cassette_files.find_cassette_files(folder), *find_closed_folders(folder)]
         return found
 
@@ -129,12 +134,12 @@ class Project:
         ]
 
     def choose_files(self, names: Sequence[str]) -> list[Path]:
-        """Return the files that arguments name. No argument means all cassettes.
+        """Return the files that arguments name; all cassettes without an argument.
 
         A name is a file, a cassette, a folder of cassettes, or a pattern.
 
-        Raises ``CassetteError`` for a name that fits no cassette, with the nearest names, and for one that is the name
-        of several.
+        Raises ``CassetteError`` for a name that fits no cassette, with similar names, and for a name that
+        fits several.
         """
         if not names:
             return self.list_cassettes()
@@ -148,7 +153,7 @@ class Project:
         return list(found)
 
     def find_one(self, name: str) -> Path:
-        """Return the one file that an argument names. Raises ``CassetteError`` for none or several."""
+        """Return the one file that an argument names. Raises ``CassetteError`` if it names none or several."""
         _check_is_given(name)
         found = self._find_exactly(name) or self._find_fitting(name)
         if len(found) > 1:
@@ -156,23 +161,23 @@ class Project:
         return found[0]
 
     def names_a_cassette(self, name: str) -> bool:
-        """Say whether ``find_one`` or ``choose_files`` would find something."""
+        """Return whether ``find_one`` or ``choose_files`` would find something."""
         try:
             return bool(self._find_exactly(name) or self._find_fitting(name))
         except AquilaError:
             return False
 
     def is_named(self, path: Path, name: str) -> bool:
-        """Say whether ``name`` means the file ``path`` of a cassette folder, which need not exist."""
+        """Return whether ``name`` means the file ``path`` of a cassette folder; the file need not exist."""
         given = Path(name).absolute()
         if given in (path, *path.parents) or self.folder / name == path:
             return True
         return any(_fits(known, name) for known in self.names_of(path))
 
     def choose_among(self, paths: Iterable[Path], name: str) -> list[Path]:
-        """Return those of some files of cassette folders that ``name`` means; they need not exist.
+        """Return those of ``paths``, files of cassette folders, that ``name`` means; they need not exist.
 
-        Raises ``CassetteError`` if it is the name of several.
+        Raises ``CassetteError`` if ``name`` is the name of several.
         """
         chosen = [path for path in paths if self.is_named(path, name)]
         called = [path for path in chosen if name in self.names_of(path)]
@@ -186,7 +191,7 @@ class Project:
         return CassetteError(f"{name!r} names {len(found)} cassettes; give one of them: {shown}")
 
     def _find_exactly(self, name: str) -> list[Path]:
-        """Return the file with this path or name: one, unless it is a name within several folders, or none."""
+        """Return the files with this path or name: none, one, or several with this name in different folders."""
         given = Path(name)
         if given.is_file():
             return [given]
@@ -230,11 +235,11 @@ def _check_is_given(name: str) -> None:
 
 
 _SHOWN = 10
-"""So many names are listed in a message."""
+"""The greatest number of names in a message."""
 
 
 def list_folders(folders: Sequence[Path]) -> str:
-    """Name the first of several folders, and how many others there are."""
+    """Return the name of the first of some folders, and how many others there are."""
     others = f" and {format_count(len(folders) - 1, 'other folder')}" if len(folders) > 1 else ""
     return f"{folders[0]}{others}"
 
@@ -246,13 +251,13 @@ def _without_suffix(place: Path) -> str:
 def _existing_cassette(folder: Path, name: str) -> Path | None:
     with contextlib.suppress(CassetteNameError):
         path = cassette_path(folder, name)
-        if os.path.isfile(path):  # unlike that of `Path`, it takes what may not be looked at for absent
+        if os.path.isfile(path):  # unlike Path.is_file, it returns False for a folder without permission
             return path
     return None
 
 
 def _fits(known: str, name: str) -> bool:
-    """Say whether a name that was given is that of a cassette, of a folder around it, or a pattern for it."""
+    """Return whether ``name`` is the name ``known``, that of a folder around it, or a pattern for it."""
     stem = name.rstrip("/")
     return known == stem or known.startswith(f"{stem}/") or fnmatch.fnmatchcase(known, name)
 
@@ -262,7 +267,7 @@ def _has_near_match(name: str, known: Sequence[str]) -> bool:
 
 
 UNREADABLE = (AquilaError, OSError)
-"""The exceptions of reading one file of many. A command prints ``describe_problem`` and goes on."""
+"""The exceptions of reading one file of many. A command prints ``describe_problem`` and continues."""
 
 
 def describe_problem(path: Path, error: BaseException) -> str:
@@ -279,8 +284,8 @@ def size_of(path: Path) -> int:
 
 
 def load_cassette(path: Path) -> Cassette:
-    """Read a cassette file. Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, and ``CassetteError``
-    for a file that is not there.
+    """Read a cassette file. Raises ``CassetteCorrupt``, ``ConfigError`` for an unknown suffix, or ``CassetteError``
+    for a missing file.
     """
     try:
         return cassette_files.load_cassette(path)
@@ -312,9 +317,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def open_project(options: argparse.Namespace, *, start: Path | None = None) -> Iterator[Project]:
-    """Apply the settings of the project around a folder within the block, and yield the project.
+    """Apply the settings of a project for a block, and yield the project.
 
-    ``start`` is that folder, by default the current one.
+    ``start`` is a folder within the project, by default the current one.
 
     Raises ``ConfigError`` for settings that cannot be read.
     """

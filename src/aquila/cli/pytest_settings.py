@@ -1,4 +1,4 @@
-"""Read the pytest settings of a project, as pytest finds them."""
+"""Reads the pytest settings of a project, without importing pytest, by pytest's own rules."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from aquila.errors import ConfigError
 from aquila.option_table import OPTIONS
 
 SETTINGS_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""The files in which pytest looks for its settings, in the order in which it looks."""
+"""The files in which pytest looks for its settings, in its order."""
 
 _CACHE = ".pytest_cache"
+# In setup.cfg, pytest ignores a section [pytest].
 _SECTIONS = {"tox.ini": "pytest", "setup.cfg": "tool:pytest"}
 
 
 def find_project(start: Path) -> tuple[Path, dict[str, str]]:
-    """Return the folder of the nearest pytest settings, in ``start`` or above, and the Aquila settings in them.
+    """Return the folder of the nearest pytest settings, in ``start`` or above, and the settings of Aquila in them.
 
-    Without such settings it is the folder that pytest takes then.
+    Without pytest settings it is the folder that pytest would use as its root.
     """
     for folder in (start, *start.parents):
         found = _read_settings_in(folder)
@@ -56,7 +57,7 @@ def find_cache(folder: Path) -> Path:
 
 
 def configured_folder(folder: Path) -> Path | None:
-    """Return the cassette folder that the settings in a folder name, if it has some that can be read."""
+    """Return the cassette folder that the settings in a folder name; None without readable settings."""
     with contextlib.suppress(ConfigError):
         name = (_read_settings_in(folder) or {}).get("cassette_dir")
         return Path(os.path.abspath(folder / name)) if name else None
@@ -82,6 +83,7 @@ def _read_settings(path: Path) -> dict[str, str] | None:
     section = _SECTIONS.get(path.name, "pytest")
     if parser.has_section(section):
         return {key: value.strip() for key, value in parser.items(section)}
+    # pytest takes an empty pytest.ini or pytest.toml as its settings, but other files only with a section for it.
     return {} if path.name.endswith("pytest.ini") else None
 
 

@@ -62,7 +62,7 @@ else:
 
 _TOKEN_VARIABLE = "AQUILA_SERVER_TOKEN"
 _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record everything"}
-"""How the first line of the server names each value of ``--record``."""
+"""The words for each value of ``--record`` in the first line of the server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +132,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             if options.script is None
             else script_transport.script_of(options.script, settings, given=f"--script {options.script}")
         )
-        _read_script(script)  # before anybody asks, if it is wrong
+        _read_script(script)  # an error in it is reported before the server starts
 
         def open_scope() -> Scope:
             scope = Scope(
@@ -157,7 +157,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             reset=served.reset_scope,
             log=None if options.quiet else access_log.RequestLog(_redact_target, _write_log_line),
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stores recordings too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the scope ends and stores recordings
         try:
             with (
                 contextlib.suppress(KeyboardInterrupt),
@@ -175,7 +175,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _read_script(path: Path | None) -> Script | None:
-    """Read a script anew, as for each reset of the server. Raises ``ConfigError``."""
+    """Return the script in a file, read again for each reset of the server. Raises ``ConfigError``."""
     if path is None:
         return None
     try:
@@ -185,7 +185,7 @@ def _read_script(path: Path | None) -> Script | None:
 
 
 def _choose_admission(options: argparse.Namespace) -> Admission:
-    """Choose whom the server answers, and its token. Raises ``ConfigError``."""
+    """Return the rules of admission, with the token. Raises ``ConfigError``."""
     given = os.environ.get(_TOKEN_VARIABLE) or None
     is_open = background_server.can_be_reached(options.host)
     if given is not None:
@@ -198,7 +198,10 @@ def _choose_admission(options: argparse.Namespace) -> Admission:
 
 
 def _print_token(admission: Admission, output: Output, *, opens_key: bool) -> None:
-    """Say what the token is for, and what it is unless the user knows it."""
+    """Print what the token is for, and the token itself unless the user chose it.
+
+    ``opens_key``: it opens the API key.
+    """
     shown = f"the token of {_TOKEN_VARIABLE}" if os.environ.get(_TOKEN_VARIABLE) else admission.token
     if admission.needs_token:
         output.print_line(f"every client needs the token: OPENAI_API_KEY={shown}")
@@ -213,5 +216,5 @@ def _redact_target(target: str) -> str:
 
 
 def _write_log_line(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    with contextlib.suppress(OSError, ValueError):  # stderr may have been closed; requests must still be answered
         print(escape_controls(line), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Lay out tables for people: as wide as the terminal, with names and dates whole."""
+"""Lays out tables for people: as wide as the terminal, without cutting names and dates."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal, NamedTuple
 
 _GAP = "  "
 _NARROWEST = 40
-"""The least width of a table. A narrower terminal breaks its lines."""
+"""The smallest width of a table, in characters. A narrower terminal wraps its lines."""
 _SHORTEST_NAME = 16
-"""Characters of the first column that stay beside the others. A longer name gets a line of its own."""
+"""The smallest width of the first column, in characters. A longer name gets a line of its own."""
 
 
 class Column(NamedTuple):
     """A column of a table.
 
-    ``cut`` says where its cells are cut if the table is too wide: nowhere, at the end, or in the middle.
-    ``at_least`` is the width, in characters, below which they are not cut. A column that is ``only_if_room`` is left
-    out where the others would be cut to less than twice that. A column whose cells are all empty is left out too.
+    ``cut`` says where its cells are cut if the table is too wide: nowhere, at the end, or in the middle. ``at_least``
+    is the width, in characters, below which they are not cut. A column with ``only_if_room`` is left out if the others
+    would be cut to less than twice that. A column with only empty cells is left out, too.
     """
 
     title: str
@@ -32,8 +32,8 @@ def lay_out_table(
 ) -> list[str]:
     """Return the lines of a table of at most ``width`` characters, the first of them the titles.
 
-    ``numeric`` says which columns are aligned to the right. The first column is never cut: what is too long for it
-    stands on a line of its own, whole, so that it can be copied.
+    ``numeric`` says which columns are aligned to the right. The first column is never cut: a cell that is too long
+    stands on a line of its own, so that it can be copied.
     """
     table = [[column.title for column in columns], *rows]
     needed = [max(map(display_width, cells)) for cells in zip(*table, strict=True)]
@@ -65,7 +65,7 @@ def _join_cells(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[b
 
 
 def _choose_columns(columns: Sequence[Column], filled: Sequence[int], needed: Sequence[int], room: int) -> list[int]:
-    """Return the places of the columns that are shown. ``room`` counts a gap after each."""
+    """Return the indices of the columns that are shown. ``room`` is the width with a gap after each column."""
     shown = list(filled)
     wanted = [
         width if column.cut == "nowhere" else min(width, 2 * column.at_least)
@@ -78,7 +78,7 @@ def _choose_columns(columns: Sequence[Column], filled: Sequence[int], needed: Se
 
 
 def _fit_widths(columns: Sequence[Column], needed: Sequence[int], room: int) -> list[int]:
-    """Return the widths of the columns: the widest that can be cut give way first, then the first column."""
+    """Return the widths of the columns. The widest that can be cut are cut first, then the first column."""
     widths = list(needed)
     while sum(widths) > room:
         can_be_cut = [
@@ -116,7 +116,7 @@ def cut_text(text: str, width: int, at: Literal["end", "middle"] = "end") -> str
 
 
 def _begin_of(text: str, width: int) -> str:
-    """Return the beginning of a text that takes at most ``width`` columns."""
+    """Return the longest beginning of a text that takes at most ``width`` columns."""
     taken = 0
     for count, character in enumerate(text):
         taken += _width_of_character(character)

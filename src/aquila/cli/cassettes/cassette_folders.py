@@ -1,4 +1,4 @@
-"""Find the folders of a project that hold cassettes."""
+"""Finds the folders of a project that hold cassettes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from aquila.cli.output import print_error
 
 USUAL_NAMES = frozenset({"cassettes", "vcr_cassettes"})
 """Names of the folders in which recorders keep cassettes."""
-_PASSED_OVER = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist", "target", "vendor", "venv"})
-"""Folders that are large and hold what others have made. Those with a dot before their name are passed over too."""
+_SKIPPED = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist", "target", "vendor", "venv"})
+"""Large folders with generated or foreign files, not searched. Neither are those whose name begins with a dot."""
 _MOST_VISITED = 20_000
-"""Folders that are looked into, the nearest first, so that a command ends soon also in a home folder."""
+"""At most this many folders are searched, nearest first, so that a command ends soon even in a home folder."""
 
 
 def find_cassette_folders(
     root: Path, names: Collection[str], *, settings_files: Collection[str], configured: Callable[[Path], Path | None]
 ) -> list[Path]:
-    """Return the folders below ``root`` that are called one of ``names`` and hold cassettes, sorted.
+    """Return the folders below ``root`` with one of ``names`` that hold cassettes, sorted.
 
-    A folder of Python modules is none. Links are not followed. A project may have others within it, with settings of
-    their own: ``configured`` returns the cassette folder that they name, and is asked about each folder in which one of
-    ``settings_files`` lies.
+    Folders with Python modules are left out. Links are not followed. A project may contain others with their own
+    settings: for each folder with one of ``settings_files``, ``configured`` returns the cassette folder that its
+    settings name, or None.
     """
     found: set[Path] = set()
     level = [root]
@@ -46,7 +46,7 @@ def find_cassette_folders(
             if folder != root and any(entry.name in settings_files for entry in inside):
                 found.update(own for own in [configured(folder)] if own is not None and holds_cassettes(own))
             for entry in inside:
-                if entry.is_dir(follow_symlinks=False) and entry.name not in _PASSED_OVER and entry.name[0] != ".":
+                if entry.is_dir(follow_symlinks=False) and entry.name not in _SKIPPED and entry.name[0] != ".":
                     inner = folder / entry.name
                     is_found = entry.name in names and _is_without_modules(inner) and holds_cassettes(inner)
                     (found.add if is_found else below.append)(inner)
@@ -59,7 +59,7 @@ def _without_inner_ones(found: Collection[Path]) -> list[Path]:
 
 
 def _read_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder; nothing for one that cannot be read."""
+    """Return the entries of a folder; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -72,9 +72,9 @@ def _is_without_modules(folder: Path) -> bool:
 
 
 def holds_cassettes(folder: Path) -> bool:
-    """Say whether a folder has a cassette, a pending recording, or journals in it, at any depth.
+    """Return whether a folder holds a cassette, a pending recording or journals, at any depth.
 
-    One that cannot be read may have.
+    A folder that cannot be read completely counts as one that does.
     """
     suffixes = cassette_suffixes()
     return any(
@@ -84,7 +84,7 @@ def holds_cassettes(folder: Path) -> bool:
 
 
 def can_be_read(folder: Path) -> bool:
-    """Say whether a folder is there and can be listed."""
+    """Return whether a folder exists and can be listed."""
     try:
         os.listdir(folder)
     except OSError:
@@ -93,7 +93,7 @@ def can_be_read(folder: Path) -> bool:
 
 
 def find_closed_folders(folder: Path) -> list[Path]:
-    """Return the folders, of one and those below it, that cannot be read, sorted."""
+    """Return ``folder`` and the folders below it, as far as they cannot be read, sorted."""
     closed: list[Path] = []
     for _ in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         pass

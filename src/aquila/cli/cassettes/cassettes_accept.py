@@ -91,7 +91,7 @@ class Step:
 
     @classmethod
     def make_failed(cls, reason: str) -> Step:
-        """A file that could not be accepted."""
+        """Return the step of a file that could not be accepted."""
         return cls(f"not accepted: {reason}", {"cassette": None, "action": "failed", "error": reason}, failed=True)
 
 
@@ -120,7 +120,7 @@ def _list_what_waits(
 
 
 def _say_what_to_type(here: project.Project, pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
-    """Say that nothing was accepted, and what to type instead."""
+    """Print that nothing was accepted, and what to type instead. Returns the exit code."""
     folders = "".join(f" --dir {shlex.quote(folder)}" for folder in options.folders or ())
     first = f"aquila cassettes accept {shlex.quote(pending[0][0])}{folders}" if pending else ""
     everything = f"aquila cassettes accept --yes{folders}"
@@ -156,7 +156,7 @@ def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, 
 
 
 def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
-    """Return what waits in journals: the names of cassettes, each with a number of recordings."""
+    """Return the names of cassettes for which recordings wait in journals, each with their number."""
     return [
         (here.name_of(folder / name), count)
         for folder in here.folders_with_journals
@@ -165,12 +165,12 @@ def _find_waiting(here: project.Project) -> list[tuple[str, int]]:
 
 
 def _tell_decided(name: str) -> Step:
-    """A cassette beside which nothing waits any more: a killed review had decided it, and was finished now."""
+    """Return the step of a cassette without pending recordings: a killed review had decided them all."""
     return Step(f"{name}: a review has decided it before", {"cassette": name, "action": "decided before"})
 
 
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
-    """Store what interrupted runs left in the journals of a folder."""
+    """Store the recordings in the journals of a folder that interrupted runs left. ``new_as``: suffix of new files."""
     abandoned = journal.find_abandoned_journals(folder)
     if not abandoned:
         return []
@@ -199,7 +199,7 @@ def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> St
 
 
 def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, int]:
-    """Store one pending file. Return what was done and how many interactions the cassette has now."""
+    """Store one pending file. Returns what was done, and how many interactions the cassette has now."""
     path = cassette_files.cassette_of_pending(pending)
     recorded = project.load_whole_cassette(pending)
     if not path.exists():
@@ -229,6 +229,6 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
 
 
 def _key_of_project() -> Callable[[RecordedRequest], str]:
-    """Return what gives the request of a recording its key, under the settings of the project."""
+    """Return the function that computes the key of a recorded request, with the settings of the project."""
     settings = runtime.current_settings()
     return stored_key(match_rules_of(settings), settings.keep_headers)

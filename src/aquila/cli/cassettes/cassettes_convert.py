@@ -96,13 +96,13 @@ def _target_path(source: Path, here: project.Project, options: argparse.Namespac
 
 
 def _shorten_target(source: str, target: str) -> str:
-    """Return the suffix of what was written, if it stands beside the source under its name, else its path."""
+    """Return the suffix of the target if it stands beside the source under the same name, else its path."""
     beside = Path(source).with_suffix("") == Path(target).with_suffix("")
     return Path(target).suffix if beside else shorten_path(target)
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether another recorder wrote this text cassette: it has no line with Aquila's version."""
+    """Whether another recorder wrote this text cassette: it lacks the line with Aquila's version."""
     return path.suffix != ".msgpack" and re.search(rb"^aquila:", path.read_bytes(), re.MULTILINE) is None
 
 
@@ -120,12 +120,12 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
         found = cassette
         cassette = Cassette.from_interactions(with_provenance(clean(one), one) for one in cassette.interactions)
         left_out = _fields_left_out(found, cassette)
-    # Large bodies first: what is compared below then has their names, and need not hold them.
+    # Large bodies are moved first, so that both sides of the comparison below hold only their names.
     cassette = cassette_files.move_large_bodies_out(cassette, target)
     data = cassette_files.encode_cassette(
         target, cassette, advise=lambda path: "Nothing was changed. A cassette in msgpack has no limit: --to msgpack"
     )
-    # Requests in JSON are compared by value: their blanks may change on the way.
+    # JSON requests are compared by value, because their white space may change.
     expected, read = (
         Cassette.from_interactions(map(with_compact_request, one.interactions))
         for one in (cassette, codec_for(target).loads(data, source=str(target)))
@@ -133,7 +133,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
     if read != expected:
         raise CassetteError(f"{source}: written as {options.to} it does not read back equal; nothing was changed")
     cassette_files.save_cassette(target, cassette)
-    os.utime(target, ns=(written, written))  # a pending recording and its cassette are compared by their times
+    os.utime(target, ns=(written, written))  # accepting compares the times of a pending file and its cassette
     if options.replace and not in_place:
         cassette_files.remove_cassette(source)
     return {
@@ -147,7 +147,7 @@ def _convert_file(source: Path, target: Path, options: argparse.Namespace) -> di
 
 
 def _fields_left_out(before: Cassette, after: Cassette) -> list[str]:
-    """Return the names of the header fields that a cassette of another recorder had, and that Aquila does not store."""
+    """Return the names of header fields in a cassette of another recorder that Aquila does not store."""
     names: set[str] = set()
     for one, other in zip(before.interactions, after.interactions, strict=True):
         for found, kept in ((one.request, other.request), (one.response, other.response)):

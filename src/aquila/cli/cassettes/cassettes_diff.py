@@ -48,13 +48,13 @@ else:
 
 _WIDTH = 70
 _CANDIDATES = 4
-_LIKE = 25.0
-"""Requests that differ by more than this (see ``weigh_differences``) are not one request that changed."""
+_GREATEST_DIFFERENCE = 25.0
+"""Two requests that differ by more than this (see ``weigh_differences``) are not versions of one request."""
 
 
 @dataclass(slots=True)
 class CassetteComparison:
-    """How two cassettes differ. Interactions are given by their number, from 0."""
+    """The differences between two cassettes. Interactions are given by their numbers, from 0."""
 
     same: int = 0
     answers: list[tuple[int, int]] = field(default_factory=list)
@@ -115,7 +115,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _choose_versions(here: project.Project, options: argparse.Namespace) -> git_versions.Versions | None:
-    """Return the two versions of git that the arguments mean, or None for two cassettes. Raises ``ConfigError``."""
+    """Return the two versions in git that the arguments mean, or None if they name cassettes.
+
+    Raises ``ConfigError``.
+    """
     base = bases_of(here)[0]
     if options.staged:
         if options.b is not None:
@@ -200,7 +203,7 @@ def _pair_changed_request(found: CassetteComparison, other: int, a: Cassette, b:
     for position in find_nearest_recordings(b.interactions[other].request, rest, _CANDIDATES):
         differing = find_differences(canonical_request(rest[position].request, rules), now)
         weight = weigh_differences(differing)
-        if weight <= _LIKE and (best is None or weight < best[0]):
+        if weight <= _GREATEST_DIFFERENCE and (best is None or weight < best[0]):
             best = weight, found.only_a[position], differing
     if best is not None:
         found.requests.append((best[1], other, best[2]))
@@ -241,7 +244,7 @@ def _print_comparison(found: CassetteComparison, a: Cassette, b: Cassette, rules
 
 
 def _describe_hidden(first: Interaction, second: Interaction) -> str:
-    """Say how two answers differ of which people read the same."""
+    """Return a sentence about the difference of two answers with the same readable text."""
     one, other = frames_of(first), frames_of(second)
     if first.response.body == second.response.body:
         ends = [f"{each.response.end} {each.response.error}".rstrip() for each in (first, second)]

@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
-    """Write the configuration and the attributes. What is there already stays."""
+    """Write the configuration and the attributes. Existing lines stay."""
     with project.open_project(options) as here:
         here.list_cassettes()  # raises if there is no cassette folder
-        # With the whole path, because git may be used where this environment is not active.
+        # With the whole path of Python, because git may run where this environment is not active.
         command = f"{shlex.quote(Path(sys.executable).as_posix())} -m aquila.cli cassettes"
         done: list[dict[str, Any]] = []
         for folder in filter(Path.is_dir, here.folders):
@@ -47,7 +47,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _add_attributes(file: Path) -> list[str]:
-    """Add the lines that a file of attributes lacks, and return them."""
+    """Add the missing lines to a file of git attributes, and return them."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
     if missing:

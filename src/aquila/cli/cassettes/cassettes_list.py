@@ -89,12 +89,12 @@ def _print_cassettes(found: list[dict[str, Any]], output: Output) -> None:
 
 
 def _count_pending(here: project.Project, found: list[dict[str, Any]], *, every: bool) -> int:
-    """Count the pending recordings: of the project, where a new test may have no cassette yet, or of those found."""
+    """Count pending files: with ``every`` all of the project, even without a cassette; else those of ``found``."""
     return len(here.list_pending()) if every else sum(1 for one in found if one["pending"])
 
 
 def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
-    """Say what ``aquila cassettes accept`` would store: ``pending`` files, or journals of an interrupted run."""
+    """Print what ``aquila cassettes accept`` would store: ``pending`` files, and journals of an ``interrupted`` run."""
     if pending:
         number = format_count(pending, "pending recording")
         output.print_line()

@@ -38,9 +38,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         try:
             base, ours, theirs = (_read(version, path) for version in (options.base, options.ours, options.theirs))
             merged = merge_branches(base, ours, theirs, key)
-            # Large bodies lie in files that git merges itself, so what is written are only their names.
+            # Large bodies are files of their own, which git merges itself; the cassette holds only their names.
             data = cassette_files.encode_cassette(path, merged.cassette, advise=_advise)
-        except CassetteWriteError as error:  # merging lines would give what cannot be read either
+        except CassetteWriteError as error:  # a merge line by line would be unreadable, too
             print_error(f"aquila: not merged: {reason_of(error)}")
             return FOUND
         except (AquilaError, OSError) as error:
@@ -61,7 +61,7 @@ def _advise(path: Path) -> str:
 
 
 def _read(version: Path, path: Path) -> Cassette:
-    """Read a version of the cassette ``path``. An empty file is what git gives where a branch has none."""
+    """Read a version of the cassette ``path``. For a branch without the cassette, git passes an empty file."""
     data = version.read_bytes()
     if not data:
         return Cassette()

@@ -67,10 +67,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
-    """Return both arguments with paths relative to the root folder, as ids have them. They are typed where one is."""
+    """Return both arguments with paths relative to the root folder; users type them relative to their own."""
     root = runtime.current_settings().root.absolute()
     is_path = "::" in old or old.endswith(".py")
-    if not is_path and Path.cwd() != root:  # in the root folder, the name of a cassette and a path are the same
+    if not is_path and Path.cwd() != root:  # in the root folder, names of cassettes and paths are the same
         folder = Path(os.path.relpath(Path.cwd() / old, root)).as_posix()
         is_path = not folder.startswith("..") and (here.folder / folder).is_dir()
     if not is_path:
@@ -96,7 +96,10 @@ def _path_from(root: Path, name: str) -> str:
 
 
 def _take_over_journals(here: project.Project, folder: Path, output: Output) -> None:
-    """Store what interrupted runs left: it has the old names. Raises ``CassetteError`` while a run is going on."""
+    """Store what interrupted runs left, while it has the old names.
+
+    Raises ``CassetteError`` while a run is recording.
+    """
     if journal.find_journals_in_use(folder):
         raise CassetteError(f"a run is recording into {folder} now. Move its cassettes when it has ended")
     if journal.find_abandoned_journals(folder):

@@ -80,7 +80,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _find_unused(here: project.Project, orphans: list[Path]) -> list[UnusedFile]:
-    """Find all files that nothing uses. ``orphans`` are cassettes that no test used."""
+    """Return all files that nothing uses. ``orphans`` are cassettes that no test used."""
     reasons = {
         **_find_superseded(here),
         **_find_shadowed(here.list_cassettes()),
@@ -106,7 +106,7 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
 
 
 def _print_unreadable(here: project.Project, output: Output, *, quiet: bool) -> None:
-    """Name the cassettes that cannot be read, or whose bodies cannot: they are damaged, not unused."""
+    """Print the cassettes that cannot be read, or whose bodies cannot. They are damaged, which does not mean unused."""
     problems = []
     for path in track((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
         try:
@@ -148,7 +148,7 @@ def _find_half_written(folder: Path) -> dict[Path, str]:
 
 
 def _forget_uses(folder: Path, removed: list[Path]) -> None:
-    """Forget which tests used cassettes that are gone."""
+    """Remove the notes about which tests used the removed cassettes."""
     names = {name_of_file(folder, path) for path in removed}
     recorded_uses.change_uses(folder, lambda known: {use for use in known if use[0] not in names})
 

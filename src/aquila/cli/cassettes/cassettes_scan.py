@@ -81,7 +81,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Leak]:
-    """Search the text of a file. If it holds no secret, search its interactions, which may be encoded or in pieces."""
+    """Search the text of a file; if no secret is found, its interactions, in which secrets may be encoded or split."""
     data = path.read_bytes()
     in_text = [] if path.suffix == ".msgpack" else known.find_secrets(data)
     yield from (Leak(str(path), finding.line, None, finding.kind) for finding in in_text)
@@ -97,7 +97,7 @@ def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Lea
 
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
-    """Name the first part of an interaction that a recording would redact, apart from headers that it never stores."""
+    """Return the first part of an interaction that a recording would redact, except headers that it never stores."""
     clean = known.redact_interaction(interaction)
     before, after = interaction.request, clean.request
     if before.url != after.url or _content_of(before) != _content_of(after):
@@ -114,7 +114,7 @@ def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None
 
 
 def _content_of(request: RecordedRequest) -> object:
-    """What two requests have in common if their bodies are the same. A large one without secrets stays in its file."""
+    """Return a value that is equal for equal bodies. A large body is compared by its file, which redaction replaces."""
     return request.file if isinstance(request, StoredRequest) else request.body
 
 

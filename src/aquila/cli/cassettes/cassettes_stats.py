@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(slots=True)
 class Statistics:
-    """Sums over cassettes. ``sizes`` is in bytes by cassette name; ``oldest`` and ``newest`` are of all recordings.
+    """Sums over cassettes. ``sizes``: bytes by cassette name. ``oldest``, ``newest``: times of recordings, in ISO 8601.
 
-    ``upstreams`` counts what was recorded from, ``answered_by`` that with the model that the answer names.
+    ``upstreams`` counts recordings by their upstream, ``answered_by`` by upstream and answering model.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Statistics:
             self.newest = max(self.newest or interaction.recorded, interaction.recorded)
 
     def as_json(self) -> dict[str, Any]:
-        """All sums as a JSON value."""
+        """Return all sums as a JSON value."""
         return {
             "cassettes": len(self.sizes),
             "bytes": sum(self.sizes.values()),

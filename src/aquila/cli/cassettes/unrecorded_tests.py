@@ -1,4 +1,4 @@
-"""What ``aquila cassettes review`` says of tests that have drifted and for which nothing is recorded yet."""
+"""Describes tests that have drifted and without new recordings, for ``aquila cassettes review``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MOST_NAMED = 10
 
 
 def find_unrecorded(here: project.Project, names: Collection[str]) -> list[UnrecordedTest]:
-    """Return the tests that missed in their last run, and beside whose cassettes nothing waits.
+    """Return the tests that missed in their last run and have no pending recordings.
 
-    With ``names`` of cassettes, or patterns, only those that use such a cassette.
+    With ``names`` of cassettes, or patterns, only tests that use such a cassette.
     """
     return [each for each in read_unrecorded(find_cache(here.root)) if _is_listed(here, each, names)]
 
@@ -34,7 +34,7 @@ def _is_listed(here: project.Project, test: UnrecordedTest, names: Collection[st
         root = here.root / folder
         with suppress(AquilaError, OSError):
             if find_pending_files(root, name):
-                return False  # it is a question of the review
+                return False  # its recordings wait, so the review asks about them
             paths.append(cassette_path(root, name))
     return not names or any(here.is_named(path, name) for path in paths for name in names)
 
@@ -52,14 +52,14 @@ def describe_unrecorded(here: project.Project, tests: Sequence[UnrecordedTest]) 
 
 
 def command_for(here: project.Project, tests: Sequence[UnrecordedTest]) -> str:
-    """Return what records the tests for a review."""
+    """Return the command that records the tests for a review."""
     if len(tests) > _MOST_NAMED:
         return "pytest --lf --aquila-record=pending"
     return f"pytest --aquila-record=pending {shlex.join([_as_typed(here, each) for each in tests])}"
 
 
 def as_json(here: project.Project, test: UnrecordedTest) -> dict[str, Any]:
-    """Return a test as a row among the questions: it has no number and no id, for nothing can be decided of it."""
+    """Return a test as a row among the questions, without number and id, because it cannot be decided."""
     return {
         "cassette": test.cassettes[0][1] if test.cassettes else None,
         "number": None,
@@ -75,5 +75,6 @@ def _as_typed(here: project.Project, test: UnrecordedTest) -> str:
     file, colons, inside = test.test.partition("::")
     with suppress(ValueError, OSError):
         file = Path(os.path.relpath(here.root / file, Path.cwd())).as_posix()
-    # A cache may have come with a project: nothing of it is an option of pytest, or a file of options (@), when typed.
+    # The cache may come from a stranger. A name in it must not become an option of pytest, or a file of options (@),
+    # when the user types the command.
     return f"{'./' if file.startswith(('-', '@')) else ''}{file}{colons}{inside}"

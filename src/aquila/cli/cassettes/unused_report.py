@@ -1,4 +1,4 @@
-"""Read the report of a test run about cassettes that no test used."""
+"""Reads the report of a test run about cassettes that no test used."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _AGAIN = "Run all tests, without options that choose some: pytest --aquila-orpha
 
 
 def read_report(source: str, here: project.Project) -> tuple[list[Path], list[str]]:
-    """Return the cassettes of a project that a report says no test used, and notes about others, in sentences.
+    """Return the cassettes that no test used according to a report, and sentences about others.
 
-    ``source`` is the file, or ``-`` for standard input. A cassette that has changed since the run is none of them.
-    Raises ``ConfigError`` for a file that is no such report, and for the report of a partial run.
+    ``source`` is the file, or ``-`` for standard input. A cassette that has changed since the run is left out.
+    Raises ``ConfigError`` for a file that is not such a report, and for the report of a partial run.
     """
     report = _load_report(source)
     if report.get("complete") is not True:

@@ -1,6 +1,6 @@
-"""How two versions of a cassette are compared and shown, for ``diff``, ``merge`` and ``review``.
+"""Compares two versions of a cassette and shows the differences, for ``diff``, ``merge`` and ``review``.
 
 Begin with ``compared_files`` (two files) or ``branch_diff`` (two branches, which ``git_versions`` reads).
-``interaction_summary`` and ``conversation_summary`` put a recording into a few lines, ``frame_differences`` compares
+``interaction_summary`` and ``conversation_summary`` describe a recording in a few lines, ``frame_differences`` compares
 conversations over WebSockets, and ``diff_markdown`` writes a comment for a pull request.
 """

@@ -1,4 +1,4 @@
-"""What a branch has changed in cassettes, recording by recording: for a terminal, as JSON, and as Markdown."""
+"""The changes of a branch in cassettes, recording by recording, for a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ WORDS: dict[Kind, tuple[str, str]] = {
     "details": ("with other times, ids or headers", "with other times, ids or headers"),
     "gone": ("recording gone", "recordings gone"),
 }
-"""What kinds of changes are called between two versions: one of them, and several."""
+"""The names of kinds of changes between two versions, in the singular and the plural."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedCassette:
-    """A cassette that differs. ``renamed_from`` is what it was called before, ``problem`` why it cannot be read."""
+    """A cassette that differs. ``renamed_from``: its earlier name, if any. ``problem``: why it cannot be read."""
 
     name: str
     changes: tuple[tuple[Proposal, ProposalView], ...] = ()
@@ -46,7 +46,7 @@ class ChangedCassette:
     problem: str = ""
 
     def count_kinds(self) -> str:
-        """Return how many changes of which kind there are, in words."""
+        """Return the numbers of changes of each kind, in words."""
         counts = Counter(proposal.kind for proposal, _ in self.changes)
         return ", ".join([f"{counts[kind]:,} {WORDS[kind][counts[kind] > 1]}" for kind in KINDS if counts[kind]])
 
@@ -54,9 +54,9 @@ class ChangedCassette:
 def compare_in_git(
     here: project.Project, bases: list[Path], versions: Versions, name: str | None
 ) -> list[ChangedCassette]:
-    """Return the cassettes that differ between two versions; those that ``name`` means, if it is given.
+    """Return the cassettes that differ between two versions, or only those that ``name`` means.
 
-    ``bases`` are the folders of which git is asked. Raises ``CassetteError``.
+    ``bases`` are the folders in which git is run. Raises ``CassetteError``.
     """
     settings = runtime.current_settings()
     rules = match_rules_of(settings)
@@ -98,7 +98,7 @@ def _load_both(
 
 
 def print_changes(found: list[ChangedCassette], versions: Versions, output: Output) -> None:
-    """Print what differs, for people."""
+    """Print the differences for people."""
     for cassette in found:
         renamed = f" (was {cassette.renamed_from})" if cassette.renamed_from else ""
         said = cassette.problem or cassette.count_kinds() or "the same recordings"
@@ -139,12 +139,12 @@ def _print_change(proposal: Proposal, view: ProposalView, output: Output) -> Non
 
 
 def write_words(pieces: list[Change]) -> str:
-    """Return words with signs around what changed, as git writes them."""
+    """Return a text with signs around its changed words, as in git's word diff."""
     return "".join(f"{_SIGNS[kind][0]}{text}{_SIGNS[kind][1]}" for kind, text in fold_pieces(pieces))
 
 
 def as_json(found: list[ChangedCassette]) -> list[dict[str, Any]]:
-    """Return what differs as a JSON value."""
+    """Return the differences as a JSON value."""
     return [
         {
             "cassette": each.name,

@@ -15,7 +15,7 @@ from aquila.errors import CassetteError
 
 
 class Pair(NamedTuple):
-    """Two cassettes to compare. ``name`` is what is said about them if there are several pairs."""
+    """Two cassettes to compare. ``name`` is printed before their differences if there are several pairs."""
 
     name: str
     load_a: Callable[[], Cassette]
@@ -23,10 +23,10 @@ class Pair(NamedTuple):
 
 
 def choose_pairs(here: project.Project, a: str, b: str | None) -> list[Pair]:
-    """Return the pairs that the arguments mean. Raises ``CassetteError`` for one that names nothing.
+    """Return the pairs that the arguments mean. Raises ``CassetteError`` for an argument that names nothing.
 
-    If ``a`` names no cassette but a revision of git, the cassettes that ``b`` names (all without it) are compared with
-    their versions in that revision.
+    If ``a`` names no cassette but a revision of git, the cassettes that ``b`` names (all if it is None) are compared
+    with their versions in that revision.
     """
     known = here.names_a_cassette(a)
     if not known and _is_revision(bases_of(here)[0], a):
@@ -45,9 +45,9 @@ def choose_pairs(here: project.Project, a: str, b: str | None) -> list[Pair]:
 
 
 def _by_place(here: project.Project, name: str, files: list[Path]) -> dict[str, Path]:
-    """Return the files of a folder by their places in it.
+    """Return the files of a folder by their paths within it.
 
-    Raises ``CassetteError`` for what is no folder, and for several folders with this name.
+    Raises ``CassetteError`` if ``name`` is not a folder, or is the name of several.
     """
     prefix, folder = f"{name.rstrip('/')}/", Path(name).absolute()
     found: dict[str, Path] = {}
@@ -90,13 +90,13 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None)
 
 
 def bases_of(here: project.Project) -> list[Path]:
-    """Return the folders of which git is asked: that of the project, and cassette folders outside it."""
+    """Return the folders in which git is run: that of the project, and cassette folders outside of it."""
     outside = [folder for folder in here.folders if folder.is_dir() and not folder.is_relative_to(here.root)]
     return outside if len(outside) == len(here.folders) else [here.root, *outside]
 
 
 def is_cassette(path: Path, here: project.Project) -> bool:
-    """Say whether a file that is, or was, in the project is a cassette. A folder of cassettes may be gone."""
+    """Return whether a file, which may exist only in git, is a cassette, even if its whole folder was removed."""
     folder = here.folder_of(path) or next((up for up in path.parents if up.name in USUAL_NAMES), None)
     return folder is not None and cassette_files.is_cassette_name(path, folder)
 

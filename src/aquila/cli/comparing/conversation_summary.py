@@ -1,4 +1,4 @@
-"""Describe what was said over a WebSocket, for people and for programs."""
+"""Describes conversations over WebSockets, for people and programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aquila.cassettes.model import Interaction
 
 
 def describe_frames(said: Sequence[Frame | Close]) -> list[dict[str, Any]]:
-    """Return what was said as a JSON value."""
+    """Return the messages of a conversation as a JSON value."""
     return [_describe_frame(each) for each in said]
 
 
@@ -27,7 +27,7 @@ def _describe_frame(each: Frame | Close) -> dict[str, Any]:
 
 
 def model_named(interaction: Interaction, said: Sequence[Frame | Close]) -> str:
-    """Return the model that the handshake names, or a message of the client; an empty string if none does."""
+    """Return the model that the handshake or a message of the client names; an empty text if none does."""
     in_query = parse_qs(urlsplit(interaction.request.url).query).get("model", [""])[0]
     for value in _sent_objects(said) if not in_query else ():
         for holder in (value, value.get("session"), value.get("response"), value.get("setup")):
@@ -38,7 +38,7 @@ def model_named(interaction: Interaction, said: Sequence[Frame | Close]) -> str:
 
 
 def asked_last(said: Sequence[Frame | Close]) -> Iterator[Any]:
-    """Yield what the client asked, the last first: values of JSON that hold text, each as its protocol writes it."""
+    """Yield the client's questions, the last first: JSON values that hold text, in the forms of the protocols."""
     for value in reversed(list(_sent_objects(said))):
         response, item = value.get("response"), value.get("item")
         content = value.get("client_content") or value.get("clientContent")

@@ -1,7 +1,7 @@
-"""What a branch has changed in cassettes, as Markdown for a pull request.
+"""Writes the changes of a branch in cassettes as Markdown, for a pull request.
 
-All that was recorded stands in ``<pre>`` or ``<code>`` with its HTML escaped: a prompt can neither format the comment
-nor mention anybody. It is as long as GitHub takes it; what does not fit is counted.
+All recorded text stands in ``<pre>`` or ``<code>`` with its HTML escaped, so a prompt can neither format the comment
+nor mention anybody. The text is as long as GitHub accepts; what does not fit is counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aquila.review.views import ProposalView
 from aquila.run_report.word_diff import Change
 
 LONGEST = 65_536
-"""Characters of a comment on GitHub."""
+"""The longest comment that GitHub accepts, in characters (UTF-16 units)."""
 
 _RESERVED = 400
 _MOST_LISTED = 100
@@ -66,7 +66,7 @@ def _list_cassettes(found: list[ChangedCassette]) -> Iterator[str]:
 
 
 def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
-    """Return the section of a cassette, with as many changes as there is room for; None if there is for none."""
+    """Return the section of a cassette, with as many changes as fit into ``room`` UTF-16 units; None if none fits."""
     begin = f"\n<details><summary>{_code(cassette.name)}: {cassette.count_kinds()}</summary>\n\n"
     end = "\n</details>\n"
     shown = [(one, view) for one, view in cassette.changes if one.kind != "details"]
@@ -107,7 +107,7 @@ def _words(pieces: list[Change]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape HTML and what nobody sees; line ends stay."""
+    """Remove secrets, and escape HTML and invisible characters; line ends stay."""
     clean = outgoing.redact_outgoing(text).encode("utf-8", "replace").decode()
     return "\n".join(escape(escape_controls(line)) for line in clean.split("\n"))
 

@@ -1,4 +1,4 @@
-"""Say in which fields the messages of two conversations differ, of which people read the same."""
+"""Finds the fields in which two conversations with the same transcript differ."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST_FIELDS = 8
 
 
 def describe_hidden_differences(one: Sequence[Frame | Close], other: Sequence[Frame | Close]) -> str:
-    """Return in a sentence where messages differ whose transcripts are the same: ids that are new, mostly."""
+    """Return a sentence about the differences of two conversations with the same transcript, mostly new ids."""
     frames, others = ([each for each in said if isinstance(each, Frame)] for said in (one, other))
-    # A transcript counts messages, so there are as many, in the same order.
+    # The transcripts are equal, so both have the same number of messages in the same order.
     changed = [(a, b) for a, b in zip(frames, others, strict=False) if (a.data, a.is_text) != (b.data, b.is_text)]
     fields = Counter(path for a, b in changed for path in _fields_between(a, b))
     named = [f"{path} x {count:,}" if count > 1 else path for path, count in fields.most_common(_MOST_FIELDS)]
@@ -33,7 +33,7 @@ def _fields_between(one: Frame, other: Frame) -> set[str]:
 
 
 def _differing_paths(one: Any, other: Any, path: str) -> Iterator[str]:
-    """Yield the paths of values that differ. All members of a list have one path."""
+    """Yield the paths of differing values. All items of a list share one path."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one.keys() | other.keys():
             inner = f"{path}.{key}" if path else key

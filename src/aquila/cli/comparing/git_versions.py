@@ -1,6 +1,6 @@
-"""Cassettes as they were in git: which of them differ between two versions of a project, and their content there.
+"""Reads cassettes from git: which of them differ between two versions of a project, and their contents.
 
-Content is copied into a folder, with the large bodies beside it, so that it is read as any cassette is.
+A cassette is copied into a folder with its large bodies, and then read like any other.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import CassetteError
 
 INDEX = ""
-"""The version that is staged, as git writes it before a colon."""
+"""The staged version: git writes it as nothing before the colon, as in ``:file``."""
 
 _NAMED = re.compile(NAME.pattern.encode())
+# With Git LFS, the repository holds a small pointer file that begins like this instead of the content.
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """Two versions of a project: commits, or ``INDEX``. ``title`` is how a user calls both."""
+    """Two versions of a project: commits, or ``INDEX``. ``title`` is the range as the user wrote it."""
 
     before: str
     after: str
@@ -35,17 +36,20 @@ class Versions:
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """A file that differs. A side in which it is not is None; the two differ if it was renamed."""
+    """A file that differs.
+
+    ``before`` or ``after`` is None if it does not exist there; they differ for a renamed file.
+    """
 
     before: Path | None
     after: Path | None
 
 
 def read_versions(folder: Path, words: str) -> Versions | None:
-    """Return what a range of git means, such as ``main...HEAD``; None for what is no range.
+    """Return the versions of a range such as ``main...HEAD``; None for words that are not a range.
 
-    ``A...B`` compares B with where it left A, ``A..B`` with A itself. Raises ``CassetteError`` for a revision that is
-    not known here.
+    ``A...B`` compares B with the commit at which it left A, ``A..B`` with A itself. Raises ``CassetteError`` for an
+    unknown revision.
     """
     match = re.fullmatch(r"([^\s:]*?)(\.{2,3})([^\s:.][^\s:]*|)", words)
     if match is None or words.startswith((".", "-", "/")) or "/.." in words:
@@ -61,7 +65,7 @@ def read_versions(folder: Path, words: str) -> Versions | None:
 
 
 def staged_versions(folder: Path) -> Versions:
-    """Return the last commit, and what is staged on it. Raises ``CassetteError``."""
+    """Return the last commit and the staged version. Raises ``CassetteError``."""
     return Versions(_commit_of(folder, "HEAD"), INDEX, "HEAD and what is staged")
 
 
@@ -84,10 +88,11 @@ def _advise_shallow(folder: Path) -> str:
 
 
 def list_changed_files(folder: Path, versions: Versions) -> Iterator[ChangedFile]:
-    """Yield the files below a folder that differ, with their paths in it. Raises ``CassetteError``."""
+    """Yield the differing files below a folder, with their paths. Raises ``CassetteError``."""
     sides = ["--cached", versions.before] if versions.after == INDEX else [versions.before, versions.after]
     listed = run_git(folder, "diff", "--name-status", "-z", "-M", "--relative", "--no-ext-diff", *sides, "--", ".")
     words = iter(listed.decode("utf-8", "surrogateescape").split("\0"))
+    # ``-z`` gives a status and a path, for renames and copies a status such as R087 and two paths.
     for status in words:
         if status[:1] in ("R", "C"):
             before = folder / next(words)
@@ -98,9 +103,9 @@ def list_changed_files(folder: Path, versions: Versions) -> Iterator[ChangedFile
 
 
 def load_version(folder: Path, version: str, path: Path, scratch: Path) -> Cassette:
-    """Return a cassette as it is in a version. ``scratch`` is a folder that is left alone until it is compared.
+    """Return a cassette of a version. ``scratch`` is a folder that must exist until the cassette has been compared.
 
-    Raises ``CassetteError`` for what is not there, for a pointer of Git LFS, and for what cannot be read.
+    Raises ``CassetteError`` for a missing or unreadable file, and for a pointer of Git LFS whose content is not here.
     """
     inside = path.relative_to(folder).as_posix()
     data = _read(folder, version, inside)

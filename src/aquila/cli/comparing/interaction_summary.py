@@ -1,4 +1,4 @@
-"""Describe an interaction for people and for programs."""
+"""Describes an interaction, for people and programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aquila.recording.storing.recording_age import age_in_days
 
 
 def status_of(interaction: Interaction) -> str:
-    """Return the status, and how the answer ended if it did not end completely."""
+    """Return the status of an answer, and how it ended if it is not complete."""
     response = interaction.response
     status = str(response.status) if response.has_begun else "no answer,"
     return status if response.end == "complete" else f"{status} {response.end}"
@@ -37,7 +37,7 @@ def model_of(interaction: Interaction) -> str:
 
 
 def prompt_of(interaction: Interaction) -> str:
-    """Return what a request asks a model: the text of its last message. Empty for any other request."""
+    """Return the text of the last message in a request to a model; empty for any other request."""
     said = frames_of(interaction)
     if said is not None:
         return next(filter(None, map(_text_of, conversation_summary.asked_last(said))), "")
@@ -70,7 +70,7 @@ def _body_of(interaction: Interaction) -> Any:
 
 
 def with_provenance(interaction: Interaction, original: Interaction | None = None) -> Interaction:
-    """Return an interaction with the moment and the model that its answer tells, if another recorder has written it.
+    """Return a recording of another recorder with the time and the model that its answer names; others unchanged.
 
     ``original`` is the interaction before it was redacted, which removes header fields.
     """
@@ -82,12 +82,12 @@ def with_provenance(interaction: Interaction, original: Interaction | None = Non
 
 
 _CREATED = re.compile(rb'"created(?:_at)?": ?(1[0-9]{9})\b')
-"""Where a provider says, in seconds since 1970, when it made an answer."""
+"""The field in which a provider gives the time of an answer, in seconds since 1970."""
 _BEGINNING = 4096
 
 
 def _moment_of(date: str, body: bytes) -> str:
-    """Return the moment of a header field ``date``, else that which an answer names; empty if there is none."""
+    """Return the time in a ``date`` header field, or else in an answer, in ISO 8601; empty if there is none."""
     created = _CREATED.search(body[:_BEGINNING])
     try:
         moment = parsedate_to_datetime(date)
@@ -100,25 +100,25 @@ def _moment_of(date: str, body: bytes) -> str:
 
 
 def answered_by(interaction: Interaction) -> str:
-    """Return what answered: the upstream it was recorded from and the model that the answer names, as far as known.
+    """Return the upstream of a recording and the model that its answer names, as far as they are known.
 
-    It tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
+    This tells an answer of the small local model (``local smollm2``) from one of the provider (``live gpt-4.1``).
     """
     return " ".join(filter(None, (interaction.upstream, _answering_model_of(interaction))))
 
 
 def _answering_model_of(interaction: Interaction) -> str:
-    """The model that an answer names. In a conversation that names none it is the one that was asked for."""
+    """Return the model that an answer names; in a conversation without one, the model that the client named."""
     return interaction.model or (model_of(interaction) if interaction.kind == "websocket" else "")
 
 
 def day_of(recorded: str) -> str:
-    """Return the day of a moment of recording, or ``-`` if it is unknown."""
+    """Return the day of a time of recording, or ``-`` if it is unknown."""
     return recorded[:10] or "-"
 
 
 def days_since(recorded: str) -> int | None:
-    """Return how many whole days have passed since a moment of recording, or None if it is unknown."""
+    """Return how many whole days have passed since a time of recording, or None if it is unknown."""
     days = age_in_days(recorded)
     return None if days is None else max(0, int(days))
 
@@ -130,7 +130,7 @@ def format_age(recorded: str) -> str:
 
 
 def readable_text_of(interaction: Interaction) -> str:
-    """Return the text of an answer, else the error that ended it, else an empty string."""
+    """Return the text of an answer, or else the error that ended it, or else an empty text."""
     said = frames_of(interaction)
     if said is not None:
         return text_said(said) or interaction.response.error

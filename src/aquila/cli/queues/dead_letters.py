@@ -1,4 +1,4 @@
-"""What the commands about dead letters have in common: which Huey, which letters."""
+"""What the commands about dead letters share: the choice of the Huey and of the letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("unreadable", "unknown", "failed", "lost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that all of them have."""
+    """Declare the arguments of all commands about dead letters."""
     parser.add_argument(
         "--huey",
         required=True,
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Declare the arguments that say which letters a command is about."""
+    """Declare the arguments that choose letters. ``verb`` is the command's, for the help."""
     parser.add_argument("ids", nargs="*", metavar="ID", help=f"what to {verb}, by its id in the list")
     parser.add_argument("--all", action="store_true", help=f"{verb} all of them, or all of a --kind")
     parser.add_argument("--kind", choices=KINDS, help=f"with --all, {verb} those of this kind")
@@ -45,7 +45,7 @@ def open_letters(options: argparse.Namespace) -> DeadLetters:
 
 
 def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
-    """Return the ids that a command line is about. Raises ``ConfigError`` where it names none, or both ways."""
+    """Return the ids that a command line chooses. Raises ``ConfigError`` unless it gives either ids or ``--all``."""
     if bool(options.ids) == options.all or (options.kind and not options.all):
         raise ConfigError("give the ids of dead letters, or --all, perhaps with --kind")
     if options.all:
@@ -56,7 +56,7 @@ def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
 
 
 def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
-    """Return a letter. Raises ``TaskError`` where there is none."""
+    """Return the letter with an id. Raises ``TaskError`` if there is none."""
     letter = letters.get(id)
     if letter is None:
         raise TaskError(f"there is no dead letter {id!r} (any more): `aquila dead-letters list` shows which there are")

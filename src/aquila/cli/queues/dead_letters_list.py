@@ -56,7 +56,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def describe_letter(letter: DeadLetter) -> dict[str, Any]:
-    """Return a letter as JSON, without its message."""
+    """Return a letter as a JSON value, without its message."""
     return {
         "id": letter.id,
         "at": letter.at.isoformat(),

@@ -54,7 +54,7 @@ def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, An
     output.print_line(f"{'message':<10}{format_size(len(letter.message))}")
     if call is None:
         if letter.message:
-            # Cut afterwards: half a key is recognized by nothing.
+            # Cut after redaction, because a key that was cut would not be recognized.
             begins = error_texts.redact_long_text(letter.message.decode("latin-1"), redacting.redact_text)[:_BEGINNING]
             output.print_line(f"{'begins':<10}{begins.encode('latin-1', 'replace')!r}")
         return
@@ -65,5 +65,5 @@ def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, An
 
 
 def _write(value: Any) -> str:
-    """Return the ``repr`` of a value. What is nested a thousand times has none."""
+    """Return the ``repr`` of a value, or a text that stands for it if it is nested too deeply."""
     return error_texts.write_safely(lambda: repr(value), sys.maxsize)

@@ -1,4 +1,4 @@
-"""The Huey that ``--huey`` names."""
+"""Imports the Huey that ``--huey`` names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from aquila.errors import ConfigError
 
 
 def import_huey(place: str) -> Any:
-    """Import what is at ``module:name``. Raises ``ConfigError`` where there is nothing."""
+    """Return the object at ``module:name``, after importing the module. Raises ``ConfigError`` if there is none."""
     module, colon, name = place.partition(":")
     if not colon:
         module, _, name = place.rpartition(".")
     if not module or not name:
         raise ConfigError(f"--huey {place!r} names no variable of a module; write it as app.tasks:huey")
     if "" not in sys.path:
-        sys.path.insert(0, "")  # As `python -m` does: a command of an environment does not look here.
+        # As ``python -m`` does, so that modules of the current folder are found. Not undone: the command ends the
+        # process.
+        sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:

@@ -79,6 +79,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         reading_needs_token=reading_needs_token,
         may_act=options.actions,
     )
+    # So that SIGTERM ends the server as Ctrl-C does. Not restored: the command owns the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         contextlib.suppress(KeyboardInterrupt),
@@ -95,7 +96,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def find_huey(place: str) -> Any:
-    """Import a Huey. Raises ``ConfigError`` where there is none at ``place``, or nothing is published of its jobs."""
+    """Return the Huey at ``place``. Raises ``ConfigError`` if there is none, or if it does not publish its jobs."""
     found = hueys.import_huey(place)
     if getattr(found, "publisher", None) is None:
         raise ConfigError(

@@ -1,5 +1,5 @@
-"""``aquila cassettes review``: what waits beside cassettes, looked at recording by recording in a terminal.
+"""``aquila cassettes review``: reviews pending recordings one by one in a terminal.
 
-``cassettes_review`` is the subcommand, ``review_loop`` asks, ``review_screen`` shows, ``review_keys`` reads keys. What
-can be reviewed, and the page for it, is in ``aquila.review``.
+``cassettes_review`` is the subcommand, ``review_loop`` asks, ``review_screen`` prints, ``review_keys`` reads keys. The
+review itself is in ``aquila.review``, its page in ``aquila.server.review_page``.
 """

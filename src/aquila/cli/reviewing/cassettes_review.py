@@ -63,7 +63,8 @@ else:
     )
 
 _COLUMNS = (Column("CASSETTE"), Column("#"), Column("ID"), Column("KIND"), Column("DIFFERENCE", "end", 20))
-_NOT_UNASKED: Kind = "gone"
+# Removing a recording needs to be asked for explicitly.
+_ONLY_EXPLICITLY: Kind = "gone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +106,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 class Desk:
-    """What a review is made of: the pending files, the settings, and what is shown of a question."""
+    """The parts of a review: pending files, settings, and functions that describe a question. One command owns it."""
 
     def __init__(self, here: project.Project, options: argparse.Namespace) -> None:
         self.here, self.options = here, options
@@ -134,7 +135,7 @@ class Desk:
         return chosen
 
     def open_review(self, kinds: Sequence[Kind] = ()) -> Review:
-        """Read all that waits."""
+        """Read all pending files. ``kinds``: ask only about these, else about those of ``--kind``."""
         key_of = stored_key(self._rules, self._keep_headers)
         files = track(self.files, "reading", quiet=self.options.json)
         return Review(files, key_of, self._rules, kinds=kinds or self.options.kind)
@@ -153,11 +154,11 @@ class Desk:
         return unrecorded_tests.find_unrecorded(self.here, self.options.names)
 
     def describe_unrecorded(self) -> list[str]:
-        """Return lines about these, and what to type."""
+        """Return lines about the tests of ``find_unrecorded``, with the command to type."""
         return list(unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()))
 
     def tell_what_else(self, review: Review, output: Output) -> None:
-        """Name what cannot be reviewed, and what interrupted runs have left."""
+        """Print what cannot be reviewed, what interrupted runs have left, and tests without recordings."""
         for cassette in review.cassettes:
             if cassette.problem:
                 output.print_problem(f"{cassette.name} cannot be reviewed: {cassette.problem}")
@@ -201,7 +202,7 @@ def _ask(desk: Desk, output: Output) -> int:
 
 
 def _ask_on_page(desk: Desk, output: Output) -> int:
-    """Serve a page until somebody is done with it."""
+    """Serve the page of the review until the user ends it."""
     for module in ("starlette", "uvicorn", "httptools"):
         import_optional(module, "serve", purpose="aquila cassettes review --web")
     with hold_reviews(desk.roots):
@@ -218,7 +219,7 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
         ):
             desk.tell_what_else(review, output)
             output.print_line(f"{format_count(len(review.waiting), 'question')} to answer. Open in a browser:")
-            print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # the token is what is to be shown
+            print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # `Output` would redact the token
             server.run([bound])
         if review.items:
             waits = format_count(len(review.items), "recording")
@@ -298,11 +299,11 @@ def _as_json(desk: Desk, review: Review, item: Item, view: ProposalView) -> dict
 
 
 def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> int:
-    """Do what ``--accept`` and ``--reject`` say, and nothing else."""
+    """Apply ``--accept`` and ``--reject``, and nothing else."""
     with hold_reviews(desk.roots):
         review = desk.open_review(kinds=KINDS)
         review.begin()
-        kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _NOT_UNASKED)
+        kinds: tuple[Kind, ...] = tuple(options.kind) or tuple(kind for kind in KINDS if kind != _ONLY_EXPLICITLY)
         decided: dict[str, tuple[Item, Choice]] = {}
         for choice, names in (("accept", options.accept), ("reject", options.reject)):
             for item in [each for name in names for each in _find_named(desk, review, name, kinds)]:
@@ -320,7 +321,7 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
             output.print_line("nothing was decided: no such question")
         for line in _name_torn_apart(conversations, review):
             output.print_line(line)
-        gone = [item for item in review.items if item.proposal.kind == _NOT_UNASKED]
+        gone = [item for item in review.items if item.proposal.kind == _ONLY_EXPLICITLY]
         if gone and not options.kind:
             output.print_line(f"{format_count(len(gone), 'recording')} would be removed only with --kind gone")
     output.print_json([dataclasses.asdict(each) for each in outcomes])
@@ -328,7 +329,7 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
 
 
 def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) -> Iterator[str]:
-    """Yield a line for each cassette in which a part of a conversation was accepted, and a part still waits."""
+    """Yield a line for each cassette in which only a part of a conversation was accepted."""
     members = {item.id for items in conversations for item in items}
     left: dict[str, list[int]] = {}
     for item in review.items:
@@ -340,7 +341,7 @@ def _name_torn_apart(conversations: Sequence[Sequence[Item]], review: Review) ->
 
 
 def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) -> list[Item]:
-    """Return the questions that a name means, with or without a number."""
+    """Return the questions that ``CASSETTE`` or ``CASSETTE:NUMBER`` means. Raises ``CassetteError``."""
     named, numbers = _find_cassettes(desk, review, word)
     for each in review.cassettes:
         if each.path in named and each.problem:
@@ -350,7 +351,7 @@ def _find_named(desk: Desk, review: Review, word: str, kinds: Sequence[Kind]) ->
 
 
 def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], list[str]]:
-    """Return the cassettes that a name means, and the number or id behind it. Raises ``CassetteError`` for none."""
+    """Return the cassettes that a name means, and the number or id after a colon. Raises ``CassetteError`` for none."""
     paths = {each.path: each.name for each in review.cassettes}
     name: str = word
     numbers: list[str] = []

@@ -1,4 +1,4 @@
-"""Single keys of a terminal, read without Enter."""
+"""Reads single keys from a terminal, without Enter."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ QUIT = "q"
 
 
 def can_read_keys() -> bool:
-    """Whether somebody sits at a terminal that can give single keys."""
+    """Whether stdin and stdout are a terminal from which single keys can be read."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     try:
         return hasattr(termios, "tcgetattr")
-    except ImportError:  # Windows
+    except ImportError:  # Windows has no termios
         return False
 
 
 class Keys:
-    """Within its block the terminal gives each key at once, and shows none.
+    """Within its block, the terminal delivers each key at once, and does not echo it.
 
-    However the block ends, the terminal is as it was then. A signal that is to end the process raises
-    ``KeyboardInterrupt`` there.
+    However the block ends, the mode of the terminal and the signal handlers are restored. SIGTERM raises
+    ``KeyboardInterrupt`` within it, so that this happens.
     """
 
     def __enter__(self) -> Keys:
         self._descriptor = sys.stdin.fileno()
         self._before = termios.tcgetattr(self._descriptor)
-        # A shell gives the terminal its own mode when it stops a program.
+        # When a program is stopped by Ctrl-Z, the shell sets its own mode; SIGCONT comes when the program continues.
         handlers = ((signal.SIGCONT, self._set_mode), (signal.SIGTERM, signal.default_int_handler))
         self._handlers = [(number, signal.signal(number, handler)) for number, handler in handlers]
         self._set_mode()
@@ -54,11 +54,11 @@ class Keys:
             signal.signal(number, handler)
 
     def _set_mode(self, *_: object) -> None:
-        tty.setcbreak(self._descriptor, termios.TCSADRAIN)  # what is typed ahead is read
+        tty.setcbreak(self._descriptor, termios.TCSADRAIN)  # TCSADRAIN keeps keys that were typed ahead
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Let another program have the terminal within the block."""
+        """Give the terminal its usual mode within the block, for another program."""
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
         try:
             yield
@@ -66,24 +66,25 @@ class Keys:
             self._set_mode()
 
     def read(self) -> str:
-        """Return the next key; ``q`` at the end of input. Arrows and their like are an empty text."""
+        """Return the next key; ``q`` at the end of input, and an empty text for arrows and other special keys."""
         first = os.read(self._descriptor, 1)
         if not first or first == b"\x04":  # Ctrl-D
             return QUIT
         if first == _ESCAPE:
             self._skip_sequence()
             return ""
+        # The first byte of a UTF-8 character tells how many follow.
         beginnings = {0b110: 1, 0b1110: 2, 0b11110: 3}
         follow = next((count for bits, count in beginnings.items() if first[0] >> (6 - count) == bits), 0)
         return (first + b"".join(os.read(self._descriptor, 1) for _ in range(follow))).decode(errors="replace")
 
     def _skip_sequence(self) -> None:
-        """Skip what follows an escape: that of an arrow, and no key that was pressed behind it."""
+        """Skip the rest of an escape sequence, such as that of an arrow, but no key that was pressed after it."""
         byte = self._read_soon()
         if byte in (b"[", b"O"):
             while (byte := self._read_soon()) and not b"@" <= byte <= b"~":
                 pass
 
     def _read_soon(self) -> bytes:
-        """Return the next byte of a key, or nothing if none follows: a terminal sends them at once."""
+        """Return the next byte of an escape sequence, or nothing: a terminal sends all its bytes at once."""
         return os.read(self._descriptor, 1) if select.select([self._descriptor], [], [], 0.05)[0] else b""

@@ -49,7 +49,11 @@ _AFTERWARDS = "w write  u undo  q keep for later"
 
 
 class Loop:
-    """One sitting at a terminal. ``view`` and ``clean`` return what is shown of a question, without secrets."""
+    """Asks the questions of a review at a terminal, on one thread.
+
+    ``view`` and ``clean`` return what is shown of a question, without secrets; ``find_tests`` the tests of its
+    cassette.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class Loop:
         }
 
     def run(self) -> list[Outcome] | None:
-        """Ask until all is decided, or somebody quits. Return what was written; None if nothing was."""
+        """Ask until everything is decided or the user quits. Returns the outcomes; None if nothing was written."""
         with self._keys:
             while True:
                 self._tell_changes()
@@ -182,7 +186,7 @@ class Loop:
 
 
 def count_choices(review: Review) -> str:
-    """Say how many questions were decided in which way, and how many are open."""
+    """Return how many questions were accepted, rejected and skipped, and how many are open."""
     choices = [review.choice_of(item) for item in review.items]
     parts = [f"{choices.count(choice)} {done}" for choice, done in DONE.items() if choice in choices]
     if None in choices:
@@ -191,7 +195,7 @@ def count_choices(review: Review) -> str:
 
 
 def open_in_editor(editor: str, file: Path, line: int) -> str:
-    """Open a file at a line in an editor, and wait for it. Return what went wrong, or an empty text."""
+    """Open a file at a line in an editor, and wait for it to end. Returns a problem, or an empty text."""
     try:
         words = shlex.split(editor)
         name = Path(words[0]).stem.lower()

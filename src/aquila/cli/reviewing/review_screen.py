@@ -1,4 +1,4 @@
-"""What ``aquila cassettes review`` shows in a terminal: one question, as lines of any width."""
+"""Prints the questions of ``aquila cassettes review`` in a terminal of any width."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ else:
     lazy_modules(globals(), rich_console="rich.console", rich_text="rich.text")
 
 _AROUND = 90
-"""Characters of what is the same that are shown before and behind a change."""
+"""How many unchanged characters are shown before and after a change."""
 _LONGEST = 1_500
-"""Characters of a text that is wholly new, or of one that says the same, before the rest is folded."""
+"""How many characters are shown of a new or removed text before the rest is folded."""
 _MOST_FIELDS = 12
 _MOST_TESTS = 3
 _STYLES = {"same": "", "removed": "red strike", "added": "green"}
@@ -31,7 +31,7 @@ _SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
 
 
 class Screen:
-    """Prints questions. In a terminal without colours, words that changed stand in signs, as those of git."""
+    """Prints questions. In a terminal without colours, changed words stand in signs, as in git's word diff."""
 
     def __init__(self) -> None:
         self._console = rich_console.Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
@@ -48,9 +48,9 @@ class Screen:
         chain: int,
         expanded: bool,
     ) -> None:
-        """Print a question. ``place`` is such as ``3 of 17``, ``group`` how many have the same difference.
+        """Print a question. ``place``: such as ``3 of 17``. ``group``: how many questions have the same difference.
 
-        ``chain`` is how many are of the same conversation.
+        ``chain``: how many questions belong to the same conversation. ``expanded``: show everything, without folding.
         """
         print_text = self._print
         self._console.rule(_clean(f"{place} · {view.title}"), characters="─", align="left", style="bold")
@@ -111,14 +111,14 @@ class Screen:
         return joined
 
     def print_raw(self, title: str, lines: Iterable[str]) -> None:
-        """Print lines as they are, each wrapped, below a title."""
+        """Print lines, each wrapped, below a title."""
         self._print(title, "bold")
         for line in lines:
             self._print(line)
         self._console.print()
 
     def print_line(self, text: str = "", style: str = "") -> None:
-        """Print a line of Aquila's own."""
+        """Print one line in a style of rich."""
         self._print(text, style)
 
     def _print(self, text: str, style: str = "") -> None:
@@ -126,7 +126,7 @@ class Screen:
 
 
 def describe_group(item: Item, count: int) -> str:
-    """Say with how many others a question would be decided together, and what they have in common."""
+    """Return a line that says how many questions share the difference of ``item``."""
     others = {
         "prompt": f"group of {count} with the same change of the prompt, whatever the answers",
         "answer": f"group of {count} with the same change of the answer",
@@ -138,7 +138,7 @@ def describe_group(item: Item, count: int) -> str:
 
 
 def fold_pieces(pieces: Sequence[Change]) -> Iterator[Change]:
-    """Shorten what is the same between changes, and what is long."""
+    """Yield the pieces with long unchanged text between changes, and other long text, shortened."""
     for at, (kind, text) in enumerate(pieces):
         if kind != "same":
             yield kind, _cut(text, _LONGEST)
@@ -156,7 +156,7 @@ def fold_pieces(pieces: Sequence[Change]) -> Iterator[Change]:
 
 
 def _end_of_word(text: str, around: int) -> int:
-    """Return a place near ``around`` behind which a word begins."""
+    """Return a place near ``around`` at which a word ends."""
     found = re.compile(r"\s").search(text, around, around + 30)
     return found.start() if found is not None else around
 
