@@ -1,4 +1,4 @@
-"""Where requests go: live, replayed, recorded, or to the small local model. All through httpx2.
+"""Answers requests: live, from a recording, while recording, or from the small local model. All through httpx2.
 
 Begin with ``routes.routing``: one ``Route`` answers each request.
 

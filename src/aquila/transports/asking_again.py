@@ -1,4 +1,4 @@
-"""Send a recorded request once more, and take in the whole answer. Nothing of it is stored."""
+"""Sends a recorded request again and reads the whole answer, without storing it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from aquila.errors import AquilaError
 from aquila.transports.upstreams import find_upstream
 from aquila.transports.wire import decode_headers, error_to_text
 
-_OF_THE_CONNECTION = frozenset(
+_CONNECTION_FIELDS = frozenset(
     {
         *("accept-encoding", "connection", "content-encoding", "content-length", "host", "keep-alive"),
         *("proxy-connection", "te", "transfer-encoding", "upgrade"),
     }
 )
-"""Header fields that say how a request was carried, and not what it asks. The body here is decoded."""
+"""Header fields about the connection and the coding of the body, which is decoded here. httpx2 adds its own."""
 
 _SECONDS_TO_CONNECT = 15.0
 
 
 class UpstreamTrouble(Exception):
-    """The upstream could not be asked, or its answer broke off. Its text says why."""
+    """The upstream could not be reached, or its answer broke off. The text says why."""
 
 
 def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> RecordedResponse:
     """Send a request to an upstream by its name and return the answer, with its times.
 
-    ``seconds`` is the longest silence that is waited for. Raises ``UpstreamTrouble``.
+    ``seconds``: the longest silence that is accepted. Raises ``UpstreamTrouble``.
     """
     sent = httpx2.Request(
         request.method,
         request.url,
-        headers=[field for field in request.headers if field[0] not in _OF_THE_CONNECTION],
+        headers=[field for field in request.headers if field[0] not in _CONNECTION_FIELDS],
         content=request.body,
         extensions={
             "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},

@@ -1,4 +1,4 @@
-"""What ``http_client`` and ``async_http_client`` take, as type checkers see it. Nothing imports this at run time.
+"""The options of ``http_client`` and ``async_http_client``, for type checkers. Nothing imports this at run time.
 
 Options of ``httpx2.Client`` that configure its own transport (``verify``, ``cert``, ``http2``, ``limits``) are not
 among them: with a transport of Aquila's they would have no effect.

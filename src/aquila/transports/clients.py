@@ -1,4 +1,4 @@
-"""Ready HTTP clients over Aquila's transports, for ``ask`` and ``stream`` and for any other openai client."""
+"""HTTP clients with Aquila's transports, for ``ask`` and ``stream`` and for any other openai client."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def _with_defaults(options: HttpClientOptions) -> dict[str, Any]:
 
 @functools.cache
 def sync_client() -> httpx2.Client:
-    """The one client of this process through which sync calls go. It holds no connections: the routes do."""
+    """Return the client of all synchronous calls in this process. It holds no connections: the upstreams do."""
     return http_client()
 
 
-# One client for each event loop, which it cannot leave. Weak: an entry goes with its loop.
+# One client for each event loop, to which it is bound. Weak, so that an entry disappears with its loop.
 _async_clients: weakref.WeakKeyDictionary[Any, httpx2.AsyncClient] = weakref.WeakKeyDictionary()
 
 
 def async_client() -> httpx2.AsyncClient:
-    """The client of the running event loop through which async calls go."""
+    """Return the client of all asynchronous calls in the running event loop."""
     loop = lowlevel.current_token().native_token
     client = _async_clients.get(loop)
     if client is None:

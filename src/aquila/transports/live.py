@@ -38,7 +38,7 @@ def _connection_limits() -> httpx2.Limits:
 
 
 def _proxy_for(url: httpx2.URL) -> str | None:
-    """The proxy that the environment (or the system) names for a URL, by the standard library's rules."""
+    """Return the proxy that the environment or the system sets for a URL, by the standard library's rules."""
     proxies = urllib.request.getproxies()
     if not proxies or urllib.request.proxy_bypass(url.host):
         return None
@@ -88,7 +88,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         return await connections.pool_for(_proxy_for(request.url)).handle_async_request(request)
 
     def _forget_closed_loops(self) -> None:
-        """Let go of the loops that were closed without ``shutdown_asyncgens``, and of the sockets left open there."""
+        """Forget loops that were closed without ``shutdown_asyncgens``, and the sockets that they left open."""
         for reference in self._loops.keyrefs():
             loop = reference()
             # Trio's have no `is_closed`, but none of them ends without closing its generators.

@@ -1,4 +1,4 @@
-"""Which requests are Aquila's own: those that a live or a recording transport sends out are let through.
+"""Marks Aquila's own requests, which live and recording transports send, so that interception lets them through.
 
 The mark belongs to one request. It holds in the context that sends the request, in the tasks that start there, and in
 the functions that are handed from there to an executor: event loops resolve names in one. It ends with the request, so

@@ -1,4 +1,4 @@
-"""Record: an answer is kept while the caller reads it. A chunk reaches the caller when it arrives."""
+"""Record: an answer is stored while the caller reads it. Each chunk reaches the caller when it arrives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TERMINATOR = b"data: [DONE]"
 
 
 class AnswerRecorder:
-    """One recording in progress: takes in what arrives, and stores the interaction once, however it ends.
+    """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 
     ``recording`` is where the interaction is stored. ``transport_error`` is what the upstream's streams raise when the
     other side breaks off; ``from_network`` says that whatever else they raise comes from the caller's side. ``limits``
@@ -72,7 +72,7 @@ class AnswerRecorder:
         self._ended = False
         self._chunks: list[RecordedChunk] = []
         self._size = 0
-        # Filters want to see an answer as a whole.
+        # Users' filters need the whole answer, so it stays in memory.
         self._large_from = sys.maxsize if session.needs_whole_answers else LARGE
         self._large: large_answer.LargeAnswer | None = None
         self.has_full_window = False
@@ -93,12 +93,12 @@ class AnswerRecorder:
 
     @property
     def began(self) -> float:
-        """When it was asked, as a moment of ``time.monotonic``."""
+        """When the request was sent, in seconds of ``time.monotonic``."""
         return self._clock
 
     @property
     def arrived(self) -> Sequence[RecordedChunk]:
-        """What has come so far; of an answer that is written to disk nothing."""
+        """The chunks so far; none for an answer that is written to disk."""
         return self._chunks
 
     def record_response(self, response: httpx2.Response) -> httpx2.Response:
@@ -117,7 +117,7 @@ class AnswerRecorder:
         return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
 
     def start_answer(self, response: httpx2.Response) -> list[tuple[str, str]]:
-        """Take in status and headers; return the headers for the caller."""
+        """Note the status and headers of the answer. Returns the headers for the caller."""
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         headers = decode_headers(response.headers.raw)
@@ -130,7 +130,7 @@ class AnswerRecorder:
         return list(headers)
 
     def record_chunk(self, data: bytes) -> bytes:
-        """Take in a chunk as it came; return it decoded, for the caller. Raises ``httpx2.DecodingError``."""
+        """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""
         if self._decoder is not None:
             try:
                 data = self._decoder.decode(data)
@@ -150,7 +150,7 @@ class AnswerRecorder:
             self._begin_large()
 
     def _begin_large(self) -> None:
-        """Write the answer to disk from now on, if it is none that may be larger."""
+        """Write the answer to disk from now on, unless its kind may be larger in memory."""
         beginning = self._chunks[0].data
         self._large_from = large_answer.most_in_memory(self._headers, beginning)
         if self._size <= self._large_from or self._ended:
@@ -161,14 +161,14 @@ class AnswerRecorder:
                 self._session, self._decision, self._chunks, is_stream=is_stream
             )
         except CassetteWriteError as error:
-            self._failure = error  # told at the end: the caller gets the whole answer first
+            self._failure = error  # raised at the end, after the caller has got the whole answer
             self._large_from = sys.maxsize
         else:
             self._chunks = []
             self.has_full_window = True
 
     def write_windows(self) -> None:
-        """Write to disk what has come of a large answer."""
+        """Write the chunks of a large answer to disk that have not been written."""
         self.has_full_window = False
         if self._large is not None:
             self._large.write_windows()
@@ -190,9 +190,9 @@ class AnswerRecorder:
         return rest
 
     def finish_unanswered(self, error: BaseException) -> None:
-        """Store how a request ended that got no answer: the connection broke, or the caller stopped waiting.
+        """Store the end of a request without an answer: the connection broke, or the caller stopped waiting.
 
-        What else a transport of the user's may raise is no answer of a provider, and neither are refusals.
+        Other errors of a user's transport, and refusals, say nothing about the provider and are not stored.
         """
         if isinstance(error, self.broken_off):
             self._started = self._elapsed_milliseconds()
@@ -214,7 +214,7 @@ class AnswerRecorder:
             self._store_answer("broken", text)
 
     def abandon(self, *, left_open: bool) -> None:
-        """Store what came: the caller stopped reading. ``left_open`` is that of ``NewRecording``.
+        """Store what arrived until the caller stopped reading. ``left_open``: see ``NewRecording``.
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
         """
@@ -343,6 +343,6 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
 
 
 async def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run what writes to disk in a thread. It is done even if the caller is cancelled."""
+    """Run a function that writes to disk in a thread. It is completed even if the caller is cancelled."""
     with anyio.CancelScope(shield=True):
         return await to_thread.run_sync(function, *arguments)

@@ -35,7 +35,7 @@ else:
 class Pace:
     """Waits as long as the recorded answer took, times a factor, within the request's limits: of a read, and of all.
 
-    One that ``hurries`` waits for no timeout that will strike.
+    ``hurries``: do not wait for a timeout that will strike; raise it at once.
     """
 
     def __init__(self, factor: float, request: httpx2.Request, *, hurries: bool = False) -> None:
@@ -82,9 +82,9 @@ class Pace:
 def replay_response(
     decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
 ) -> httpx2.Response:
-    """The recorded answer as an httpx2 response. ``rest`` is what comes behind the last chunk, None for the end.
+    """Return a recorded answer as an httpx2 response. ``rest`` follows the last chunk, None for a complete answer.
 
-    ``advises`` says that a failure may tell the client not to sleep before it tries again.
+    ``advises``: a failure may tell the client not to sleep before it retries. ``pace`` keeps the recorded times.
     """
     response = decision.interaction.response
     if isinstance(response.chunks, StoredChunks):
@@ -100,7 +100,7 @@ def replay_response(
 async def replay_response_async(
     decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
 ) -> httpx2.Response:
-    """The recorded answer as an httpx2 response for async clients."""
+    """Return a recorded answer as an httpx2 response for asynchronous clients; see ``replay_response``."""
     response = decision.interaction.response
     if isinstance(response.chunks, StoredChunks):
         response.chunks.check_present()
@@ -113,21 +113,21 @@ async def replay_response_async(
 
 
 def _advise(decision: ReplayDecision) -> Headers:
-    """The recorded headers of a failure, and what keeps the client from sleeping before it tries again.
+    """Return the recorded headers of a failure, with fields that keep the client from sleeping before it retries.
 
-    A failure that another recording follows is followed at once. The last one says how the request ended, so there is
-    nothing to wait for: it is not tried again. (``retry-after-ms`` and ``x-should-retry`` are honoured by the SDKs of
+    After a failure with a further recording, the client retries at once. The last recording is the final result, so the
+    client should not retry. (``retry-after-ms`` and ``x-should-retry`` are honoured by the SDKs of
     OpenAI and Anthropic.)
     """
     headers = decision.interaction.response.headers
     if decision.fault and (any(name == "retry-after-ms" for name, _ in headers) or _gives_up(decision)):
-        return headers  # it is what the fault is about
+        return headers  # the fault is about this delay
     advice = ("x-should-retry", "false") if decision.last else requested_delay.NO_DELAY
     return (*[field for field in headers if field[0] not in ("retry-after-ms", "x-should-retry")], advice)
 
 
 def _gives_up(decision: ReplayDecision) -> bool:
-    """Whether a client does not ask again after a fault, because it would have to wait too long."""
+    """Whether an OpenAI client does not retry after a fault, because the requested delay is too long."""
     form = table.find_wire_form(decision.interaction.request)
     if form is None or not form.name.startswith("OpenAI"):
         return False
@@ -136,10 +136,10 @@ def _gives_up(decision: ReplayDecision) -> bool:
 
 
 class Rest:
-    """What a reader meets behind the last recorded chunk of an answer that is not complete.
+    """What follows the last recorded chunk of an incomplete answer.
 
-    ``silence`` is that of an answer that ends in one. ``refuse`` raises a miss. ``has_left`` waits for a caller who
-    stopped reading when it was recorded, where the answer is sent on ahead of the caller.
+    ``silence``: for an answer that ends in one. ``refuse`` raises a miss. ``has_left`` waits for a caller who
+    stopped reading when it was recorded, if the answer is sent ahead of the caller's reading.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Rest:
         self._has_left = has_left
 
     def meet(self) -> None:
-        """Wait where nothing came any more, and raise how the answer ended."""
+        """Wait through the silence, if there is one, and raise the error with which the answer ended."""
         if self._silence is not None:
             self._silence.wait()
         self._raise_end()
@@ -229,7 +229,7 @@ class AsyncReplayStream(httpx2.AsyncByteStream):
         self._response = response
         self._rest = rest
         self._pace = pace
-        self._chunks = iter(response.chunks)  # the openai SDK iterates once more, for what follows the terminator
+        self._chunks = iter(response.chunks)  # one: the openai SDK iterates again after the terminator
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:

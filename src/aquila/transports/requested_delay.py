@@ -1,4 +1,4 @@
-"""For how long an answer asks a client to wait before it tries again."""
+"""Reads for how long an answer asks a client to wait before it retries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Mapping
 
 LONGEST_DELAY = 120.0
-"""Seconds. The openai SDK does not try again if it is asked to wait longer, and neither do we."""
+"""Seconds. The openai SDK does not retry if it is asked to wait longer, and neither does Aquila."""
 
 NO_DELAY = ("retry-after-ms", "1")
-"""The header field with which a replay keeps a client from sleeping."""
+"""The header field by which a replay keeps a client from sleeping: one millisecond."""
 
 
 def read_requested_delay(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the header fields of an answer ask for, or None. Those of a date in the past are below 0.
+    """Return the seconds that the header fields of an answer ask for, or None; below 0 for a date in the past.
 
     ``retry-after-ms`` comes first, then ``retry-after``: a number of seconds, or a date of HTTP. That is compared with
     the provider's own date where the answer has one: clocks differ, and a recording is older than its replay.
@@ -37,7 +37,7 @@ def read_requested_delay(headers: Mapping[str, str]) -> float | None:
 
 
 TOO_MANY = 429
-"""The status of an answer that refuses what is too much."""
+"""The status for too many requests or tokens."""
 
 
 def read_providers_delay(headers: Mapping[str, str], status: int | None) -> float | None:
@@ -66,7 +66,7 @@ _LONGEST_FIELD = 64
 
 
 def _read_resets(headers: Mapping[str, str]) -> Iterator[tuple[float, bool]]:
-    """Yield in how many seconds each limit is full again, and whether it is used up now."""
+    """Yield for each rate limit the seconds until it is reset, and whether it is used up now."""
     for name, value in headers.items():
         if len(value) > _LONGEST_FIELD:
             continue

@@ -1,4 +1,4 @@
-"""The transport ``script``: a script in a file answers, outside of tests too. No key, no network, no cassette."""
+"""The transport ``script``: a script in a file answers, even outside of tests, without key, network and cassette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The silence at the end of an answer that its caller left while it was waiting for more."""
+"""The silence at the end of a recorded answer whose caller stopped waiting for more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:
     lazy_modules(globals(), anyio="anyio")
 
 _STEP = 0.05
-"""A wait is made of steps of so many seconds. Between two of them other threads can end it, and raise in it."""
+"""A wait consists of steps of so many seconds. Between two steps other threads can end it or raise in it."""
 
 
 def make_read_timeout() -> Exception:
@@ -37,7 +37,7 @@ def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
 
 
 class Silence:
-    """What a reader meets behind the last recorded chunk: nothing, until a limit ends it, or its time is over.
+    """The wait behind the last recorded chunk, until a time limit strikes or its own time is over.
 
     ``seconds`` is how long it lasts beyond the recorded wait (``aquila_silence``). ``limits`` are Aquila's own around
     the call, and count at the ``instant`` pace only. ``is_over`` says that the scope has ended, and ``refuse``
@@ -67,7 +67,10 @@ class Silence:
         self._closed = threading.Event()
 
     def end(self) -> None:
-        """End it: the answer is closed. A reader in another thread gets the error that it gets from a connection."""
+        """End the silence, because the answer is closed.
+
+        A reader in another thread gets the error of a closed connection.
+        """
         self._closed.set()
 
     def wait(self) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Collects the body of a request that its client sends piece by piece: in memory, or in a file if it is large."""
+"""Collects the body of a request that its client sends in pieces: in memory, or in a file if it is large."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ else:
 
 
 class _TemporaryFolder:
-    """A folder that only this user can read, and that goes with this object."""
+    """A folder that only this user can read, removed when this object is collected or the process ends."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="aquila-upload-"))
@@ -31,7 +31,7 @@ class _TemporaryFolder:
 
 
 class _Resemblance:
-    """A recorded body that is the same as far as another has come."""
+    """A recorded body that equals the pieces of an upload so far."""
 
     def __init__(self, body: BodyFile, file: IO[bytes]) -> None:
         self.body = body
@@ -56,7 +56,7 @@ class _Resemblance:
 
 
 class UploadSpool:
-    """Takes in the pieces of one body.
+    """Collects the pieces of one body.
 
     ``find_recorded`` gives the large bodies that were recorded. One that is sent again is compared with them while it
     arrives, and not written to disk once more: of hundreds of megabytes that takes most of the time.
@@ -124,6 +124,6 @@ class UploadSpool:
 def _open_all(bodies: Iterable[BodyFile]) -> list[_Resemblance]:
     found = []
     for body in bodies:
-        with contextlib.suppress(CassetteCorrupt):  # said where the body is needed
+        with contextlib.suppress(CassetteCorrupt):  # reported where the recording is needed
             found.append(_Resemblance(body, body.open()))
     return found

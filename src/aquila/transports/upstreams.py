@@ -1,4 +1,4 @@
-"""Upstreams: what answers where no cassette does. The network, the small local model, or a transport of the user's.
+"""Upstreams answer without a cassette: the network, the small local model, or a transport of the user's.
 
 ``find_upstream`` finds one by its name, in the table at the end or by its factory.
 """
@@ -33,7 +33,7 @@ CASSETTE_MODES = ("replay", "record")
 
 
 SCRIPT = "script"
-"""What answers from a file. Each run begins it anew."""
+"""The transport that answers from a script in a file, which each run begins again."""
 
 
 class Upstream:
@@ -94,8 +94,8 @@ def _local_async() -> httpx2.AsyncBaseTransport:
     return local_transport.AsyncLocalTransport()
 
 
-# They last as long as the process, since their connections and models do. The network's connections are of one process
-# and one event loop each; see `live`.
+# They live as long as the process, as their connections and models do. Connections to the network belong to one process
+# and one event loop; see ``live``.
 _BUILT_IN: dict[str, Upstream] = {
     "live": Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True),
     "local": Upstream("local", _local_sync, _local_async),
@@ -110,11 +110,11 @@ async def close_network() -> None:
 
 
 class LoadedUpstreams(dict[str, Upstream]):
-    """The sources of answers that were made from a name. The run owns it: within one a factory is called once."""
+    """The upstreams that were made from a name. The run owns it, so a factory is called once in each run."""
 
 
 def find_upstream(name: str) -> Upstream:
-    """The source of answers of a name. Raises ``UnknownTransport`` or ``ConfigError``."""
+    """Return the upstream with a name. Raises ``UnknownTransport`` or ``ConfigError``."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     loaded = runtime.current_run().state_of(LoadedUpstreams)
@@ -157,7 +157,7 @@ def _call_factory(factory: Any, name: str) -> Any:
 
 
 def upstream_from(transport: Any, name: str) -> Upstream:
-    """An upstream from what a user gave: a transport, one that is both sync and async, or a pair of them."""
+    """Return an upstream from a user's transport, or from a tuple of a synchronous and an asynchronous one."""
     sides = transport if isinstance(transport, tuple) else (transport,)
     sync = next((side for side in sides if isinstance(side, httpx2.BaseTransport)), None)
     async_ = next((side for side in sides if isinstance(side, httpx2.AsyncBaseTransport)), None)

@@ -1,4 +1,4 @@
-"""Answers whose reading is watched, in a run that judges what programs do with faults."""
+"""Watches how answers are read, in a run that judges what programs do with faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aquila.transports.requested_delay import read_requested_delay
 
 
 def begin_attempt(watch: WireWatch, decision: ReplayDecision, request: httpx2.Request) -> Attempt:
-    """Take down a request and what answers it."""
+    """Note a request and its answer as an attempt."""
     response = decision.interaction.response
     delay = read_requested_delay(dict(response.headers))
     return watch.begin(
@@ -41,7 +41,7 @@ def _body_of(request: httpx2.Request) -> bytes:
 
 
 def _size_of(decision: ReplayDecision) -> int:
-    """How many chunks a reader must get to have the whole answer, 0 for one that is never whole."""
+    """Return the number of chunks of a complete answer, 0 for an incomplete one."""
     response = decision.interaction.response
     return len(response.chunks) if response.end == "complete" else 0
 

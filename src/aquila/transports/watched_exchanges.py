@@ -1,4 +1,4 @@
-"""Requests that a run takes down for its report: when they were made, when their answers ended, and live ones whole."""
+"""Notes requests for the report of a run: when they were sent, when their answers ended, and live answers whole."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 
 MOST_KEPT = 4 * 1024 * 1024
-"""Bytes of a live answer that are kept for the report."""
+"""The greatest number of bytes of a live answer that are kept for the report."""
 
 Send = Callable[[httpx2.Request], httpx2.Response]
 SendAsync = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
 
 def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live: str) -> httpx2.Response:
-    """Send a request, and note it and what comes of it. ``live`` names what answers where no scope takes that in."""
+    """Send a request, and note it with its answer. ``live``: the upstream's name, if no scope stores its answers."""
     if (around := current_exchange.get()) is not None:  # a route within a route
         around.source = live or around.source
         return send(request)
@@ -78,7 +78,7 @@ def _begin(scope: Scope | None, live: str) -> WatchedExchange:
 
 
 def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
-    """Keep a request that nobody has noted yet, if it can be read again."""
+    """Keep a request that was not noted yet, if its body can be read again."""
     if exchange.request is None:
         try:
             exchange.request = to_recorded_request(request)
@@ -87,7 +87,7 @@ def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
 
 
 def _follow(exchange: WatchedExchange, response: httpx2.Response) -> httpx2.Response:
-    """Return an answer that says when it was read, and what came, where nobody else knows that."""
+    """Return the answer with a stream that notes when it was read and, for a live answer, its chunks."""
     exchange.first_byte = time.perf_counter()
     stream: Any = response.stream
     if exchange.source:
@@ -106,7 +106,7 @@ def _follow(exchange: WatchedExchange, response: httpx2.Response) -> httpx2.Resp
 
 
 class _Kept:
-    """What came of an answer: a part of it at most."""
+    """The kept part of an answer, which belongs to the reader of its stream."""
 
     def __init__(self, exchange: WatchedExchange) -> None:
         self._exchange = exchange
@@ -136,7 +136,7 @@ class _Kept:
         if coding and chunks:
             try:
                 body = decode_body(b"".join([each.data for each in chunks]), coding)
-            except Exception:  # noqa: BLE001 - it is cut, or no such coding: the report goes without
+            except Exception:  # noqa: BLE001 - the body was cut or the coding is unknown: the report lacks it
                 body = b""
             chunks = [RecordedChunk(body, chunks[-1].at)]
         exchange.response = RecordedResponse(

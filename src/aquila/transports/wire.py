@@ -1,4 +1,4 @@
-"""Translates httpx2's requests, headers and errors into what a cassette holds, and back."""
+"""Translates requests, headers and errors of httpx2 to the forms in a cassette, and back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ERRORS: dict[str, type[httpx2.RequestError]] = {
         httpx2.DecodingError,
     )
 }
-"""The ways in which an answer breaks off, or never comes, by the names under which cassettes keep them."""
+"""The errors of a connection, by the names under which cassettes store them."""
 
 
 class SpooledUpload(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -53,7 +53,7 @@ class SpooledUpload(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
 
 def innermost_stream(response: httpx2.Response) -> Any:
-    """Return the body of an answer as its route gave it, below those that only watch how it is read."""
+    """Return the stream of an answer as its route made it, below streams that only watch the reading."""
     stream: Any = response.stream
     while (inner := getattr(stream, "watched_stream", None)) is not None:
         stream = inner
@@ -64,9 +64,9 @@ _parse_plain_url = functools.lru_cache(maxsize=256)(httpx2.URL)
 
 
 def parse_url(text: str) -> httpx2.URL:
-    """Return the URL of httpx2 for a text. Programs ask at few, and parsing one takes longer than a replay.
+    """Return the URL of httpx2 for a text. It is cached: parsing takes longer than a replay, and programs use few URLs.
 
-    One that may hold a key is not remembered: it would be in memory for as long as the process.
+    A URL that may hold a key is not cached, so that the key does not stay in memory.
     """
     return httpx2.URL(text) if "?" in text or "@" in text else _parse_plain_url(text)
 
@@ -117,7 +117,7 @@ def _keep_body(request: httpx2.Request, spool: UploadSpool) -> None:
 
 
 def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
-    """The recordable form of a request whose body has been read."""
+    """Return the recordable form of a request, whose body must have been read."""
     # Without the length of the body, all requests of a client have the same fields.
     fields = [field for field in request.headers.raw if field[0] not in (b"Content-Length", b"content-length")]
     headers, encoding = _decode_headers_cached(tuple(fields))
@@ -132,23 +132,26 @@ def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
 
 @functools.lru_cache(maxsize=256)
 def _decode_headers_cached(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Headers, str]:
-    """Header fields as text, and the content coding among them."""
+    """Return header fields as text, and their content coding.
+
+    Cached, because a client sends the same fields each time.
+    """
     headers = decode_headers(raw)
     return headers, ", ".join(value for name, value in headers if name == "content-encoding")
 
 
 def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header fields as text, names in lower case, in order."""
+    """Return header fields as text, in order, with names in lower case."""
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
 
 
 def error_from_text(error: str) -> httpx2.RequestError:
-    """The exception that a cassette keeps as ``Name: text``."""
+    """Return the exception that a cassette stores as ``Name: text``."""
     name, _, text = error.partition(": ")
     return ERRORS.get(name, httpx2.RemoteProtocolError)(text or "the recorded answer broke off here")
 
 
 def error_to_text(error: BaseException) -> str:
-    """The text under which a cassette keeps an exception of the HTTP client."""
+    """Return the text under which a cassette stores an exception of the HTTP client."""
     name = next((base.__name__ for base in type(error).__mro__ if base.__name__ in ERRORS), "RemoteProtocolError")
     return f"{name}: {error}"

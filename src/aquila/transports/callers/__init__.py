@@ -1,4 +1,4 @@
-"""How requests come in that are not sent through httpx2, and how their answers go back.
+"""Requests that are not sent through httpx2, and how their answers are returned.
 
 Begin with ``intercepted_requests``, which answers for the clients of other libraries: those on ``http.client`` by
 ``http_client_answers``, those on sockets of their own by ``socket_answers``. ``proxy`` answers for ``aquila serve``.

@@ -1,5 +1,5 @@
-"""A caller who leaves before the answer has come: how that is noticed, and how the wait for the upstream ends then.
-Code that passes an answer on over a connection would otherwise notice only when it writes.
+"""Notices a caller that leaves before the answer has come, and ends the wait for the upstream then.
+Code that forwards an answer over a connection would otherwise notice only when it writes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ _INODE = 9
 
 
 class CallerLeft(BaseException):
-    """What was asked is of no use any more. No exception that code on the way might take for a failing network."""
+    """The caller does not need the answer any more.
+
+    A ``BaseException``, so that no code in between takes it for a failure of the network and retries.
+    """
 
 
 class Departure:
-    """Whether the caller of a request has left."""
+    """Whether the caller of a request has left. One thread tells, another waits; ``_lock`` guards the connection."""
 
     def __init__(self) -> None:
         self._left = threading.Event()
@@ -42,17 +45,17 @@ class Departure:
         return self._left.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for it, so many seconds at most. Return whether the caller has left."""
+        """Wait until the caller has left, so many seconds at most. Returns whether it has."""
         return self._left.wait(seconds)
 
     def tell(self) -> None:
-        """Say that the caller has left, which ends the connection to the upstream."""
+        """Note that the caller has left, and end the connection to the upstream."""
         with self._lock:
             self._left.set()
             self._end_upstream()
 
     def connected(self, upstream: socket.socket) -> None:
-        """Say over which connection the answer will come."""
+        """Note the connection over which the answer will come; end it if the caller has left already."""
         with self._lock:
             self._upstream = upstream
             if self.is_known:
@@ -61,12 +64,13 @@ class Departure:
     def _end_upstream(self) -> None:
         if self._upstream is not None:
             with contextlib.suppress(OSError):  # it may have ended
-                # Not closed: a thread that reads there would not hear of it. Nor that of TLS, which would wait.
+                # Shut down rather than closed, which would not wake a thread that reads. ``SSLSocket.shutdown`` would
+                # wait for the peer, so the method of the plain socket is called.
                 socket.socket.shutdown(self._upstream, socket.SHUT_RDWR)
 
 
 class LeavableUpstream(Upstream):
-    """The upstream ``live`` for callers who may leave: what waits for it then gets ``CallerLeft``."""
+    """The upstream ``live`` for callers that may leave. Code that waits for it gets ``CallerLeft`` then."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream.name, needs_key=upstream.needs_key)
@@ -76,7 +80,8 @@ class LeavableUpstream(Upstream):
         departure: Departure = request.extensions[LEFT]
 
         def follow_connection(event: str, told: dict[str, Any]) -> None:
-            # The first leads to the provider or a proxy, the others put TLS around it.
+            # httpcore2's "trace" extension. The first event has the connection to the provider or a proxy, later ones
+            # the same connection within TLS.
             if event.endswith(("connect_tcp.complete", "start_tls.complete")):
                 departure.connected(told["return_value"].get_extra_info("socket"))
 
@@ -111,7 +116,7 @@ class _LeavableStream(httpx2.SyncByteStream):
         with _leaving(self._departure):
             yield from self._stream
         if self._departure.is_known and not self._tells_its_end:
-            raise CallerLeft  # whoever left has ended this, too
+            raise CallerLeft  # without a length, the shut down connection looks like the end of the body
 
     def close(self) -> None:
         self._stream.close()
@@ -137,6 +142,6 @@ def is_held_by_client(connection: socket.socket) -> bool:
 
 
 def _written(address: tuple[str, int]) -> str:
-    """An address as that file writes it: the IP address as a number of this machine."""
+    """Return an address as ``/proc/self/net/tcp`` writes it: the IP address as a number in the machine's byte order."""
     (number,) = struct.unpack("=I", socket.inet_aton(address[0]))
     return f"{number:08X}:{address[1]:04X}"

@@ -1,4 +1,4 @@
-"""Why a request is not answered as it should be: the status, the code and the message of the error that it gets."""
+"""Errors for requests that cannot be answered: status, code and message."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Failure:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Its header fields, which tell clients that ask again by themselves not to do so."""
+        """Its header fields, which tell the SDKs not to retry by themselves (OpenAI's ``x-should-retry``)."""
         return {} if self.retry else {"x-should-retry": "false"}
 
 
 def explain_failure(error: BaseException) -> Failure:
-    """Say what a client gets where answering its request has raised ``error``."""
+    """Return the error that a client gets if answering its request has raised ``error``."""
     match error:
         case CassetteMiss():
             return Failure(404, "cassette_miss", str(error), "missed")

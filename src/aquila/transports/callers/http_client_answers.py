@@ -1,7 +1,7 @@
-"""Answers of ``http.client``, on which urllib3, requests, botocore, httplib2 and urllib.request are built.
+"""Answers for ``http.client``, on which urllib3, requests, botocore, httplib2 and urllib.request are built.
 
-A real one becomes an answer of httpx2, so that replaying and recording exist once; what comes of that becomes an
-answer of ``http.client`` again. Either way it may still be arriving: a piece is handed on when it is there.
+A real answer becomes one of httpx2, so that replaying and recording exist once, and the result becomes one of
+``http.client`` again. Both ways work while it is still arriving: each piece is passed on at once.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
 
 Translate = Callable[[httpx2.RequestError], Exception]
-"""From what a route raises to what a client's own connection would raise."""
+"""Turns an error of a route into the error that the client's own connection would raise."""
 
 _PIECE = 65536
 _WITHOUT_BODY = frozenset({204, 304})
 
 
 class ConnectionUpstream(Upstream):
-    """The client's own way to the network, through a connection that it made itself.
+    """The client's own connection to the network.
 
-    ``connect`` opens it, and ``send`` sends the request and returns the answer. ``errors`` are those that say that the
-    network failed. They arrive as the cause of an error of httpx2: see ``own_error``.
+    ``connect`` opens it; ``send`` sends the request and returns the answer. ``errors`` are the client's errors of a
+    failing network. They are raised as causes of errors of httpx2: see ``own_error``.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class _HttpClientBody(httpx2.SyncByteStream):
         try:
             while not self._real.isclosed() and (data := self._real.read1(_PIECE)):
                 yield data
-            if self._real.length:  # `read1` does not tell an end that comes too early from another
+            if self._real.length:  # ``read1`` returns no error for a body that ends too early
                 raise http.client.IncompleteRead(b"", self._real.length)
         except self._errors as error:
             raise _to_transport_error(error) from error
         finally:
-            self._real.close()  # nor does it see that nothing more will come, which frees the connection
+            self._real.close()  # ``read1`` does not close at the end of a body, which frees the connection
 
     def close(self) -> None:
         self._real.close()
@@ -91,12 +91,12 @@ def _is_timeout(error: Exception) -> bool:
     root = _root_of(error)
     if isinstance(root, OSError):
         return isinstance(root, TimeoutError)
-    # By name: the classes of urllib3 and httplib2 that say the same are no subclasses of the standard library's.
+    # By name, because the timeouts of urllib3 and httplib2 are no subclasses of the standard library's.
     return any("Timeout" in base.__name__ for base in type(error).__mro__)
 
 
 def _root_of(error: Exception) -> BaseException:
-    """The error of the operating system behind one of a client, which says the same to every client."""
+    """Return the ``OSError`` behind a client's error, whose text is the same for all clients; else the error itself."""
     return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
@@ -104,7 +104,7 @@ def _to_transport_error(error: Exception) -> httpx2.TransportError:
     """The error of httpx2 for what went wrong on an open connection."""
     if _is_timeout(error):
         return httpx2.ReadTimeout(str(error))
-    # `RemoteDisconnected` is both, and says that there was no answer at all.
+    # ``RemoteDisconnected`` is both an HTTPException and a ConnectionResetError, and means that no answer came.
     is_protocol = isinstance(error, http.client.HTTPException)
     return httpx2.RemoteProtocolError(str(error)) if is_protocol else httpx2.ReadError(str(error))
 
@@ -116,7 +116,10 @@ def own_error(error: BaseException, errors: tuple[type[Exception], ...]) -> Exce
 
 
 def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exception:
-    """What ``http.client`` raises where httpx2 raises ``error``."""
+    """Return the error of ``http.client`` for one of httpx2.
+
+    ``before_body``: the head of the answer is not complete.
+    """
     text = str(error)
     if isinstance(error, httpx2.TimeoutException):
         return TimeoutError(text or "timed out")
@@ -132,7 +135,7 @@ def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exc
 
 
 def is_disconnection(text: str) -> bool:
-    """Whether a protocol error says that nothing was answered at all, in the words of any client."""
+    """Whether the text of a protocol error means that no answer came at all, in the words of any client."""
     return not text or any(words in text for words in ("disconnected", "closed connection"))
 
 
@@ -140,7 +143,7 @@ _NUMBERED = re.compile(r"\[Errno (-?\d+)\] (.*)", re.DOTALL)
 
 
 def os_error_from_text(text: str) -> OSError:
-    """The error of the operating system that ``text`` quotes: its number decides its class."""
+    """Return the ``OSError`` in a text such as ``[Errno 111] Connection refused``; the number decides its class."""
     if "[SSL" in text:
         return (ssl.SSLCertVerificationError if "CERTIFICATE_VERIFY_FAILED" in text else ssl.SSLError)(1, text)
     found = _NUMBERED.search(text)
@@ -151,7 +154,7 @@ def os_error_from_text(text: str) -> OSError:
 
 
 def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -> http.client.HTTPResponse:
-    """The answer as one of ``http.client``. Reading it raises what ``translate`` makes of the errors of httpx2."""
+    """Return an answer as one of ``http.client``. Reading it raises errors of httpx2 translated by ``translate``."""
     connection: Any = _AnswerSocket(AnswerFile(answer, method, translate))
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
@@ -159,7 +162,7 @@ def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -
 
 
 class _AnswerSocket:
-    """As much of a socket as ``http.client`` uses for an answer."""
+    """The part of a socket's interface that ``http.client`` uses to read an answer."""
 
     def __init__(self, file: AnswerFile) -> None:
         self._file = file
@@ -176,7 +179,7 @@ class AnswerFile(io.RawIOBase):
     """
 
     def __init__(self, answer: httpx2.Response, method: str, translate: Translate, *, may_chunk: bool = True) -> None:
-        """``may_chunk`` says that whoever reads it knows chunks. If not, a body without a length ends with the file."""
+        """``may_chunk``: the reader knows chunked bodies; otherwise a body without a length ends with the file."""
         super().__init__()
         stream: Any = answer.stream
         self._stream = stream
@@ -221,9 +224,9 @@ class AnswerFile(io.RawIOBase):
             self._has_ended = True
             failure = self._translate(error)
         if isinstance(failure, http.client.IncompleteRead):
-            return  # the end comes too early, and each client sees that in its own way
+            return  # the body ends too early, which each client reports in its own way
         if failure is not None:
-            raise failure  # out here, so that it keeps the context that it has
+            raise failure  # outside of the ``except`` block, which would set itself as the context
         if piece is None:
             self._has_ended = True
             self._pending = memoryview(b"0\r\n\r\n" if self._chunked else b"")
@@ -231,7 +234,7 @@ class AnswerFile(io.RawIOBase):
             self._pending = memoryview(b"%x\r\n%s\r\n" % (len(piece), piece) if self._chunked else piece)
             self._delivered += len(piece)
             if self._delivered == self._length:
-                # A client that knows the length does not ask for the end, which is when an answer is complete.
+                # A client that knows the length does not read the end, at which an answer counts as complete.
                 self._read_to_end()
 
     def _read_to_end(self) -> None:
@@ -246,7 +249,7 @@ class AnswerFile(io.RawIOBase):
 
 
 def _length_of(answer: httpx2.Response) -> int | None:
-    """The length of a body, if it is sent with one."""
+    """Return the length of a body in bytes, or None if the answer does not give it."""
     length = answer.headers.get("content-length", "")
     known = length.isascii() and length.isdigit() and "transfer-encoding" not in answer.headers
     return int(length) if known else None

@@ -1,6 +1,6 @@
-"""Answers for intercepted requests: by the same routes as Aquila's own, whichever library the client uses.
+"""Answers intercepted requests of httpx2 and httpx, by the same routes as Aquila's own requests.
 
-A request of httpx2 goes through as it is. One of httpx becomes a request of httpx2 and its answer one of httpx, so that
+A request of httpx2 is used unchanged. One of httpx becomes a request of httpx2, and its answer one of httpx, so that
 replaying and recording exist once.
 """
 
@@ -24,13 +24,13 @@ from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import parse_url
 
 SendOriginal = Callable[[Any], Any]
-"""The client's own way to the network: a request of its library in, an answer of its library (or its awaitable) out."""
+"""The client's own transport: takes a request of its library, returns an answer of its library, or an awaitable."""
 
 
 def answer_request(scope: Scope, settings: Settings, request: Any, send: SendOriginal) -> Any:
-    """Answer a sync request of httpx2 or httpx from a scope.
+    """Answer a synchronous request of httpx2 or httpx from a scope.
 
-    ``settings`` are those of the scope now. ``send`` is the upstream where ``live`` is meant.
+    ``settings`` are those of the scope now. ``send`` is the upstream ``live``.
     """
     library = _library_of(request)
     route = route_for(scope, settings, ClientUpstream(send, library))
@@ -57,7 +57,7 @@ async def answer_request_async(scope: Scope, settings: Settings, request: Any, s
 
 
 def route_for(scope: Scope, settings: Settings, client: Upstream) -> Route:
-    """The route of a request that a scope answers. ``client`` is the client's own way out, where ``live`` is meant."""
+    """Return the route of a request in a scope. ``client`` is the upstream ``live``: the client's own transport."""
     # The client's own transport knows the client's proxies and certificates.
     route = open_route(settings.transport, scope, settings, scope.default_cassette, client=client)
     return route if route is not None else _require_cassette(scope)
@@ -74,7 +74,7 @@ def _require_cassette(scope: Scope) -> NoReturn:
 
 
 class ClientUpstream(Upstream):
-    """The client's own way to the network, through the transport that it made itself.
+    """The client's own transport, as an upstream.
 
     ``send`` is that transport's original method, and ``library`` is the one that it belongs to. Its answers and its
     errors are left as they are: the recorder reads those of httpx as well, and the client knows its own errors.
@@ -84,7 +84,8 @@ class ClientUpstream(Upstream):
     needs_key = False
 
     def __init__(self, send: SendOriginal, library: Any) -> None:
-        # Without that of `Upstream`: it makes no transport, and each request that is caught has one of these.
+        # Without ``super().__init__()``: it makes no transport, and one of these is created for each intercepted
+        # request.
         self._send = send
         self._library = library
         self.transport_error = library.TransportError
@@ -104,8 +105,8 @@ class ClientUpstream(Upstream):
 
 
 def _library_of(thing: Any) -> Any:
-    """The library, httpx2 or httpx, that an object of it comes from. It is loaded: it made the object."""
-    if isinstance(thing, httpx2.Request):  # nearly always, and told several times as fast
+    """Return the library, httpx2 or httpx, of an object. It must be loaded already, because it made the object."""
+    if isinstance(thing, httpx2.Request):  # the most frequent case, several times as fast as the loop below
         return httpx2
     for base in type(thing).__mro__:
         name = base.__module__.partition(".")[0]
@@ -115,7 +116,7 @@ def _library_of(thing: Any) -> Any:
 
 
 def _read_request(request: Any) -> httpx2.Request:
-    """The request of httpx2 that says the same as one of httpx, whose body has been read."""
+    """Return an equal request of httpx2 for one of httpx, whose body must have been read."""
     headers, body = request.headers, request.content
     if "host" not in headers or (body and not {"content-length", "transfer-encoding"} & headers.keys()):
         with_all: httpx2.Request = _convert_request(httpx2, request)  # adds what is missing, and takes longer
@@ -132,7 +133,7 @@ def _read_request(request: Any) -> httpx2.Request:
 
 
 def _convert_request(library: Any, request: Any) -> Any:
-    """The request of another library that says the same. Its body has been read."""
+    """Return an equal request of another library. The body must have been read."""
     return library.Request(
         request.method,
         str(request.url),
@@ -143,7 +144,7 @@ def _convert_request(library: Any, request: Any) -> Any:
 
 
 def _convert_response(library: Any, response: Any) -> Any:
-    """The answer of another library that says the same. It may still be arriving."""
+    """Return an equal answer of another library. It may still be arriving."""
     return library.Response(
         response.status_code,
         headers=response.headers.raw,
@@ -153,7 +154,7 @@ def _convert_response(library: Any, response: Any) -> Any:
 
 
 def _translate_error(error: Exception, library: Any) -> Exception:
-    """The exception of the same name in another library of the family."""
+    """Return the exception of the same name in another library; the same error if that has none."""
     for base in type(error).__mro__:
         same: Any = getattr(library, base.__name__, None)
         if same is not None and issubclass(same, library.RequestError):
@@ -164,12 +165,12 @@ def _translate_error(error: Exception, library: Any) -> Exception:
 
 @functools.cache
 def _stream_class(library: Any) -> Any:
-    """A class of streams of one library that pass on the chunks of another's, and its errors translated."""
+    """Return a stream class of ``library`` that passes on the chunks of another library, and its errors translated."""
 
     class ConvertedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
-            # Of the network, and of a body that is not what its content coding says.
+            # This includes errors of the network and of decoding.
             self._error = _library_of(stream).RequestError
 
         def __iter__(self) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""Answers for requests that came in over HTTP: what `aquila serve` does behind its door.
+"""Answers requests that came in over HTTP, for ``aquila serve``.
 
-The server hands over a request in plain terms and gets an answer in plain terms. The upstream is fixed when the
-``Proxy`` is made: no request chooses where it is sent.
+The server passes a request as plain values, and gets an answer as plain values. The upstream is fixed when the
+``Proxy`` is created: no request can choose where it is sent.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-"""Header fields that concern one connection alone (RFC 9110, 7.6.1), and those that the next hop says by itself."""
+"""Header fields about a single connection (RFC 9110, 7.6.1), and fields that the next hop sets by itself."""
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 """The header fields in which clients send their API key."""
 _SUBPROTOCOLS = "sec-websocket-protocol"
 _KEY_IN_QUERY = "key"
-"""The field of a query in which Gemini's clients send it."""
+"""The query parameter in which Gemini's clients send their API key."""
 
 
 class UpstreamFailed(Exception):
@@ -61,11 +61,11 @@ class UpstreamFailed(Exception):
 
 
 class KeyWithheld(Exception):
-    """A request without a key of its own would have to be sent, for a client that may not use the server's."""
+    """A request without its own key would have to be sent for a client that may not use the server's key."""
 
 
 class UpstreamRequest(NamedTuple):
-    """What of a request goes to the upstream. ``withholds_key`` says that it lacks a key, and may not be sent."""
+    """The target and header fields for the upstream. ``withholds_key``: it has no key, so it must not be sent."""
 
     target: str
     headers: Headers
@@ -78,17 +78,17 @@ class _WithholdingTransport(httpx2.AsyncBaseTransport):
 
 
 _WITHHOLDING = Upstream("key withheld", make_async=_WithholdingTransport)
-"""The upstream of requests that may be replayed, and not sent."""
+"""The upstream of requests that may be replayed but not sent: it raises ``KeyWithheld``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxiedAnswer:
-    """An answer whose chunks are still to come. ``close`` must be awaited however far they were read."""
+    """An answer with chunks that are still arriving. ``close`` must be awaited, however many of them were read."""
 
     status: int
     headers: Headers
     origin: str
-    """Where it comes from: ``replayed``, ``recorded`` (it will be, chunk by chunk), or ``passed on``."""
+    """The origin: ``replayed``, ``recorded`` (while its chunks are read), or ``passed on``."""
     chunks: Callable[[], AsyncIterator[bytes]]
     close: Callable[[], Awaitable[None]]
 
@@ -113,12 +113,12 @@ class Proxy:
 
     @property
     def scope(self) -> Scope:
-        """The scope that answers now."""
+        """The scope that answers requests now."""
         return self._scope()
 
     @property
     def upstream(self) -> Upstream:
-        """What sends requests to the upstream."""
+        """The upstream to which requests are sent."""
         return self._upstream
 
     async def answer_request(
@@ -150,7 +150,7 @@ class Proxy:
     def prepare_request(
         self, target: str, headers: Iterable[tuple[str, str]], *, may_use_key: bool = False
     ) -> UpstreamRequest:
-        """Return what is sent of a request: with the server's key in the place of a dummy key, if it may be used."""
+        """Return what is sent to the upstream: ``may_use_key``: the server's key replaces a dummy key."""
         sent = [
             (name, value)
             for name, value in headers
@@ -175,16 +175,17 @@ class Proxy:
 
 
 def split_credential(value: str) -> tuple[str, str]:
-    """Split the value of a header field with an API key into what stands before the key (``Bearer ``) and the key."""
+    """Split the value of a credential field into its prefix, such as ``Bearer ``, and the API key."""
     found = re.match(r"(?i:bearer)\s+", value)
     return (found[0], value[found.end() :].strip()) if found else ("", value.strip())
 
 
 def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the API keys that a request shows, and what might be one: ``target`` is its path with the query.
+    """Yield all values in a request that may be API keys. ``target`` is its path with the query.
 
-    They stand in header fields, in the query (Gemini's), or at the end of a subprotocol that a WebSocket offers: the
-    page of a browser cannot set a field. Some clients want a beginning of their provider's before a key: ``hf_``.
+    They stand in header fields, in the query (Gemini), or at the end of a subprotocol that a WebSocket offers, because
+    a page in a browser cannot set header fields. Some clients insist on their provider's prefix before a key, such as
+    ``hf_``.
     """
     yield from dict(parse_qsl(target.partition("?")[2])).get(_KEY_IN_QUERY, "").split()
     for name, value in headers:
@@ -195,7 +196,7 @@ def keys_shown_by(target: str, headers: Iterable[tuple[str, str]]) -> Iterator[s
 
 
 def _put_into_field(key: str, name: str, value: str) -> str:
-    """Put a key in the place of a dummy key in a header field."""
+    """Return the value of a header field with its dummy key replaced by ``key``."""
     if name.lower() == _SUBPROTOCOLS:
         return value.replace(DUMMY_KEY, key)
     bearer, shown = split_credential(value)
@@ -218,12 +219,12 @@ async def _iterate_chunks(response: httpx2.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in stream:
             yield chunk
-    except httpx2.RequestError as error:  # of the network, or of a body that is not what its coding says
+    except httpx2.RequestError as error:  # a failure of the network, or of decoding the body
         raise UpstreamFailed(f"{type(error).__name__}: {error}") from error
 
 
 def _resolve_upstream(upstream: str) -> tuple[str, Upstream]:
-    """The base of every request's URL, and what answers it."""
+    """Return the base URL of all requests, and the upstream that answers them."""
     if "://" not in upstream:
         return LIVE_UPSTREAM, find_upstream(upstream)
     parts = urlsplit(upstream)

@@ -1,4 +1,4 @@
-"""HTTP over a socket, for a client that speaks it by itself: one request, and its answer as it comes."""
+"""HTTP over a socket, for a client that does not use a known library: one request, and its answer as it arrives."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from aquila.transports.callers.http_client_answers import AnswerFile
 from aquila.transports.callers.proxy import HOP_BY_HOP
 
 Ask = Callable[[httpx2.Request], httpx2.Response]
-"""What answers a request."""
+"""A function that answers a request."""
 
 _PIECE = 65536
 _LARGEST_HEAD = 256 * 1024
 _STEP = 0.05
-"""How often it is checked, in seconds, whether a client that has sent all still listens: no event says so."""
+"""The seconds between two checks whether a client still reads after it has shut down sending; no event tells."""
 _DISCARD_WHAT_IS_LEFT = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # struct linger: on, 0 seconds
 
 
 class NotHttp(Exception):
-    """What a client has sent is no request of HTTP/1. The message quotes nothing of it."""
+    """A client has sent something other than an HTTP/1 request. The message quotes nothing of it."""
 
 
 class _Asked(NamedTuple):
@@ -39,11 +39,10 @@ class _Asked(NamedTuple):
 
 
 def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
-    """Answer the request that comes over ``connection``, and let the client send no other one over it.
+    """Answer one request that arrives over ``connection``; no other is read.
 
-    ``base`` is the scheme, the host and the port for which it is meant. What ``ask`` raises of Aquila's own is told to
-    the client as an error of the provider; a failure of the network ends the connection as one would. Raises
-    ``NotHttp``.
+    ``base`` is the scheme, host and port to which the client connected. Errors of Aquila that ``ask`` raises are sent
+    as errors of the provider; a failure of the network breaks the connection. Raises ``NotHttp``.
     """
     asked = _read_request(connection, base)
     if asked is None:
@@ -58,7 +57,7 @@ def answer_client(connection: socket.socket, base: str, ask: Ask) -> None:
 
 
 def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
-    """Send the answer. Return whether it is whole, and the client has it."""
+    """Send the answer. Returns whether it was sent completely."""
     try:
         answer = ask(asked.request)
     except AquilaError as error:
@@ -67,7 +66,7 @@ def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
         return False
     try:
         _send(connection, _make_last(answer), asked)
-    except (OSError, AquilaError):  # of the answer, a miss within it, or the client has left
+    except (OSError, AquilaError):  # the answer broke off, a miss happened within it, or the client has left
         return False
     except CallerLeft:
         answer.close()  # in here, where it can be seen that perhaps nobody chose that
@@ -79,7 +78,7 @@ def _answer(connection: socket.socket, asked: _Asked, ask: Ask) -> bool:
 
 @contextlib.contextmanager
 def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
-    """Yield what tells when the client leaves. What it sends besides is not read."""
+    """Yield a ``Departure`` that tells when the client leaves. A thread watches the connection until the block ends."""
     departure = Departure()
     ours, theirs = socket.socketpair()
 
@@ -88,7 +87,7 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
             selector.register(connection, selectors.EVENT_READ)
             selector.register(theirs, selectors.EVENT_READ)
             while all(key.fileobj is connection for key, _ in selector.select()):
-                # Below TLS: nobody reads there any more, and the end of TLS is no end of the connection.
+                # Below TLS: nothing else reads the connection now, and an end of TLS does not end the connection.
                 if not _receive_below(connection):
                     break
             else:
@@ -117,7 +116,7 @@ def _receive_below(connection: socket.socket) -> bytes:
 
 
 def _read_request(connection: socket.socket, base: str) -> _Asked | None:
-    """The request, when its body is there; None if the client leaves before."""
+    """Return the request when its body is complete; None if the client leaves before that."""
     parser = h11.Connection(h11.SERVER, _LARGEST_HEAD)
     head: h11.Request | None = None
     body = bytearray()
@@ -154,7 +153,7 @@ def _read_events(connection: socket.socket, parser: h11.Connection) -> Iterator[
 
 
 def _make_request(head: h11.Request, body: bytes, base: str) -> _Asked:
-    """The request, for ``base`` and no other place, whatever its target says."""
+    """Return the request, whose URL always begins with ``base``. Raises ``NotHttp`` for a target elsewhere."""
     fields = head.headers.raw_items()
     if any(name.lower() == b"upgrade" for name, _ in fields):
         raise NotHttp("it asks for another protocol than HTTP/1.1")
@@ -179,7 +178,7 @@ def _make_failure(error: AquilaError) -> httpx2.Response:
 
 
 def _make_last(answer: httpx2.Response) -> httpx2.Response:
-    """The same answer, after which its connection ends."""
+    """Return the answer with ``connection: close``."""
     fields = [
         (name, value) for name, value in answer.headers.raw if _is_kept(name) or name.lower() == b"content-length"
     ]
@@ -201,17 +200,17 @@ def _fail(error: httpx2.RequestError) -> OSError:
 
 
 def _end(connection: socket.socket) -> None:
-    """Say that the answer is whole: in TLS, then to whoever reads until the end of the connection."""
+    """End the connection regularly, first in TLS, so that a client knows that the answer is complete."""
     with contextlib.suppress(OSError, ValueError):
         if isinstance(connection, ssl.SSLSocket):
-            connection.settimeout(0)  # what the client says to that is not waited for
+            connection.settimeout(0)  # do not wait for the client's reply
             with contextlib.suppress(OSError):
                 connection.unwrap()
-        # Here, because a process that was forked meanwhile may keep the connection open.
+        # Closing is not enough: a process that was forked meanwhile may keep the connection open.
         socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 def _break_off(connection: socket.socket) -> None:
-    """Let the connection end as one that breaks."""
+    """Let closing reset the connection, as if the network had failed."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DISCARD_WHAT_IS_LEFT)

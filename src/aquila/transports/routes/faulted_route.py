@@ -1,4 +1,4 @@
-"""The route to an upstream whose answers meet faults: the local model, a script, or a transport of the user's."""
+"""The route to an upstream with faults in its answers: the local model, a script, or a transport of the user's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from aquila.transports.wire import decode_headers, read_request, read_request_as
 
 
 class FaultedRoute(ScopeRoute):
-    """A route to ``upstream``, whose answers meet the faults of ``scope``.
+    """A route to ``upstream``, with the faults of ``scope`` in its answers.
 
-    A good answer is taken in as a whole, and faults are made of it. The attempts at one request share one answer, so
-    that the model works once; it is the one that comes when all faults were met.
+    A good answer is read completely, and faults are made from it. All attempts at one request share one good answer, so
+    that the model works once; the client gets it after all faults. It is kept in the scope until then.
     """
 
     def __init__(self, name: str, scope: Scope, settings: Settings, upstream: Upstream) -> None:

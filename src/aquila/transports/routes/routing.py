@@ -1,4 +1,4 @@
-"""Routing: which way a request goes.
+"""Routing: chooses the route of a request.
 
 The transport comes from the ``transport=`` argument, else the settings. The cassette comes from the ``cassette=``
 argument, else the scope in force. ``resolve_route`` finds out both when a call begins, so that mistakes show before

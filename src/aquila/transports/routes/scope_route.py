@@ -59,7 +59,7 @@ class ScopeRoute(Route):
     """A route through ``scope``. ``settings`` are those of the scope now."""
 
     unstored = ""
-    """The name of what answers, where no cassette and no script takes it in."""
+    """The name of the upstream, if neither a cassette nor a script stores its answers."""
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.is_one_call = scope.kind == "call"
@@ -78,7 +78,7 @@ class ScopeRoute(Route):
             raise
         if hasattr(response.stream, "after_close"):
             response.stream.after_close = self.close
-        else:  # it comes from what a script leaves the rest to, and nothing of it is stored
+        else:  # the route behind a script answered, and nothing is stored
             self.close()
         return response
 
@@ -115,7 +115,7 @@ class ScopeRoute(Route):
 
     @staticmethod
     def key_of(asked: RecordedRequest) -> str:
-        """Return what tells a request from others where no rules of matching do: the same in every process."""
+        """Return a key of a request where no matching rules apply; it is the same in every process."""
         return f"{asked.method} {asked.url} {hashlib.sha256(asked.body).hexdigest()}"
 
     def _is_for_model(self, asked: RecordedRequest) -> bool:
@@ -340,7 +340,7 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
 
 
 def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
-    """Let a scope remember a miss, and raise it as it suits the place. ``key`` is that of the request."""
+    """Note a miss in a scope and raise it, as an outcome of pytest or an ordinary exception. ``key``: the request's."""
     # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
     raised = suit_to_place(miss)
     if scope.run.exchange_watch is not None:

@@ -1,4 +1,4 @@
-"""The route through a script: what was written by hand answers; the rest goes on as it would without the script."""
+"""The route through a script: its answers come first; other requests are answered as without the script."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def ask_script(
     """
     try:
         return ask(asked)
-    except Exception as error:  # noqa: BLE001  a function of the test's raises what it likes
+    except Exception as error:  # noqa: BLE001 - a function of the test may raise anything
         redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
         clean = redactor.redact_request(asked)
         text = f"the script cannot answer {clean.method} {clean.url}: {reason_of(error)}"
