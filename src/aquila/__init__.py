@@ -123,13 +123,14 @@ _NAMES = {
 }
 """Every public name and the module that defines it; "" for a module of the package itself."""
 
+# Public names whose module imports a package that only an extra of Aquila installs.
 _NEEDS_AN_EXTRA = ("vcr",)
 
-# A star imports all of these, so what an extra brings is none of them.
+# `from aquila import *` imports every name listed here, so a name that needs an extra must not be listed.
 __all__ = [*(name for name in _NAMES if name not in _NEEDS_AN_EXTRA), "__version__"]  # noqa: PLE0604
 
 
-if not TYPE_CHECKING:  # otherwise they would take any misspelt name for a name of this package
+if not TYPE_CHECKING:  # a type checker that sees `__getattr__` accepts any misspelt name
 
     def __getattr__(name):
         """Import a public name when it is first used."""
@@ -140,6 +141,7 @@ if not TYPE_CHECKING:  # otherwise they would take any misspelt name for a name 
             value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         else:
             value = importlib.import_module(f"{__name__}.{name}")
+        # Kept for the life of the process: the next use finds the name and does not call this function again.
         globals()[name] = value
         return value
 
@@ -148,7 +150,8 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_NAMES})
 
 
-# This process was started by a test run, or was told to take part in one: the rules of tests hold here too.
+# `AQUILA_SESSION` is set by a test run for its child processes, `AQUILA_UNDER_TEST` by users for a worker that takes
+# part in tests. In both cases the rules of the test run hold in this process too.
 if "AQUILA_SESSION" in os.environ or "AQUILA_UNDER_TEST" in os.environ:
     from aquila.intercept.parent_run import join_parent_run
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # type checkers take it for True; ``typing`` alone takes 
 if not TYPE_CHECKING:
 
     def overload(function):
-        """Stand in for ``typing.overload``: the definition that follows replaces the function."""
+        """Return the function unchanged, as a stand-in for ``typing.overload``, whose import would be too slow."""
         return function
 
 
@@ -60,10 +60,11 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
     - ``model``, ``instructions`` (the system prompt), ``endpoint``: ``"chat"`` (the default) or ``"responses"``;
     - ``temperature``, ``top_p``, ``seed`` and ``stop`` (both chat only), ``max_output_tokens``;
     - ``response_format``: a pydantic model, and ``reply.parsed`` is one; or a dict in the form of the chat API;
-    - ``tools``: functions, ``Tool`` objects, names or dicts of built-in tools; ``tool_choice``: ``"auto"``,
-      ``"required"``, ``"none"`` or a name (a forced call is forced once); ``parallel_tool_calls``;
-      ``concurrent_tools``: run the calls of a turn at once; ``tool_context``: for the tools that ask for it;
-      ``tool_errors``: ``"reply"`` tells the model, ``"raise"`` raises ``ToolError``; ``max_tool_iterations`` (24) and
+    - ``tools``: functions, ``Tool`` objects, and built-in tools by name or as a dict; ``tool_choice``: ``"auto"``,
+      ``"required"``, ``"none"`` or a tool's name (a call is forced in the first turn only); ``parallel_tool_calls``;
+      ``concurrent_tools``: run the calls of a turn at the same time; ``tool_context``: given to tools that ask for it;
+      ``tool_errors``: ``"reply"`` sends the error to the model, ``"raise"`` raises ``ToolError``;
+            ``max_tool_iterations`` (24) and
       ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]`` says so; ``max_tool_calls`` limits
       the provider's own tools (Responses API only);
     - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only);
@@ -75,13 +76,13 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
       on chat with ``store=True``;
     - ``cassette``, ``transport``: where the answer comes from; see the guide on transports;
     - ``base_url``, ``api_key``: the provider;
-    - ``timeout``: the longest silence in seconds (30), or ``Timeouts(connect=, read=, idle=, total=)``;
-    - ``max_retries``: of a request whose answer has not begun (2);
+    - ``timeout``: the longest time without data in seconds (30), or ``Timeouts(connect=, read=, idle=, total=)``;
+    - ``max_retries``: how often a request is sent again while its answer has not begun (2);
     - ``provider_options``: a mapping that is merged into the request's body;
-    - ``sink``: where events are pushed on the way.
+    - ``sink``: an object that receives the events while the answer arrives.
 
-    Raises ``ConfigError`` for what cannot be sent, ``ProviderError`` for what the provider does, and what the transport
-    raises, such as ``CassetteMiss``.
+    Raises ``ConfigError`` for a request that cannot be sent, ``ProviderError`` if the provider refuses or fails, and
+    what the transport raises, such as ``CassetteMiss``.
 
     Examples:
         >>> reply = aquila.ask("How do eagles fly so far?", instructions="Answer in one sentence.", temperature=0)
@@ -147,9 +148,9 @@ def astream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[As
 def retrieve_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Return a stored answer of the Responses API as it is now, by its id or by an earlier ``Response``.
 
-    ``reply.meta["finish_reason"]`` is ``queued`` or ``in_progress`` while it is being made. The options are those
-    of where requests go: ``cassette``, ``transport``, ``base_url``, ``api_key``, ``timeout``, ``max_retries`` and
-    ``metadata``.
+    ``reply.meta["finish_reason"]`` is ``queued`` or ``in_progress`` while the answer is being made. The options are
+    those that say where and how the request is sent: ``cassette``, ``transport``, ``base_url``, ``api_key``,
+    ``timeout`` (seconds), ``max_retries`` and ``metadata``. Raises what ``ask`` raises.
     """
     response: Response = sync_stream.run_call(stored_answers.plan_retrieval(id, options))
     return response
@@ -169,7 +170,9 @@ async def aretrieve_response(id: str | Response, **options: Unpack[RequestOption
 
 
 def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Stop an answer that is being made in the background; return it as it is then. Options: ``retrieve_response``.
+    """Stop an answer that is being made in the background, and return it as it is then.
+
+        ``id`` and the options are those of ``retrieve_response``, and so are the errors.
 
     Examples:
         >>> started = aquila.research.create("How high do eagles fly?")
@@ -196,7 +199,7 @@ async def acancel_response(id: str | Response, **options: Unpack[RequestOptions]
 
 
 def delete_response(id: str | Response, **options: Unpack[RequestOptions]) -> None:
-    """Delete a stored answer. Options: ``retrieve_response``.
+    """Delete a stored answer. ``id``, the options and the errors are those of ``retrieve_response``.
 
     Examples:
         >>> reply = aquila.ask("How do eagles fly so far?", endpoint="responses", store=True)
@@ -227,15 +230,15 @@ def transcribe(
 def transcribe(
     source: str | os.PathLike[str] | bytes, *, raw: bool = False, **options: Unpack[TranscribeOptions]
 ) -> Transcription | dict[str, Any] | str:
-    """Write down what is said in a sound: a path, or bytes. Returns a ``Transcription``.
+    """Transcribe recorded speech, given as a path or as bytes, and return a ``Transcription``.
 
     - ``model``: ``gpt-4o-mini-transcribe`` by default; ``language``, ``prompt``, ``temperature``;
     - ``response_format``: ``json`` (the default), ``text``, ``srt``, ``verbose_json``, ``vtt`` or ``diarized_json``;
     - ``raw=True``: return the provider's own answer, a dict or text;
-    - ``filename``: the name under which bytes are sent; its suffix says what they are (``audio.wav``);
+    - ``filename``: the name under which bytes are sent; its suffix names their format (``audio.wav``);
     - ``provider_options``: further fields of the request; and the options of ``retrieve_response``.
 
-    A recording replays for the same sound, and is a miss for another one.
+    A recording replays for the same audio bytes; other audio is a ``CassetteMiss``. Raises what ``ask`` raises.
     """
     transcribed: Transcription | dict[str, Any] | str = sync_stream.run_call(
         transcription.plan_transcription(source, {**options, "raw": raw})

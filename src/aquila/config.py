@@ -1,8 +1,8 @@
-"""One frozen ``Settings``: environment, ini file, command line, markers and arguments all end here.
+"""``Settings``, the one frozen record in which environment, ini file, command line, markers and arguments end.
 
 Each option is declared once, in ``aquila.option_table``; its environment variable, ini key and parser derive from that
 declaration. A value comes from the first of: argument or marker, command line, environment, ini file, default.
-``SettingsLayers`` holds what one run has of these; ``aquila.recording.runtime`` says which run is current.
+``SettingsLayers`` holds the sources of one run; ``aquila.recording.runtime`` says which run is current.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
 # Exceptions are imported where they are raised: most test runs load this module and raise none.
 
 DUMMY_KEY = "aquila-no-key"
-"""The API key that clients are given where none is needed. Not a secret."""
+"""The API key that clients get where no real key is needed. Not a secret."""
 
 
 NEEDS_NETWORK = ("live", "record")
@@ -36,29 +36,33 @@ NEEDS_NETWORK = ("live", "record")
 
 _OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
 _VARIABLES = tuple(_OPTION_OF_VARIABLE)
+# Encoded once: `_option_variables` looks these up for each request.
 _RAW_VARIABLES = tuple(map(os.fsencode, _VARIABLES))
 
 
 def _raw_environment() -> Mapping[Any, Any]:
-    """The environment as ``os.environ`` keeps it, to be compared only.
+    """Return the environment as ``os.environ`` stores it, for comparisons only.
 
-    ``os.environ`` encodes each name and decodes each value, which for every request costs more than all else here.
+    ``os.environ`` encodes each name and decodes each value at each access. Done for every request, that would cost
+        more than everything else in this module.
     """
+    # `_data` is private to `os.environ`. Where it is missing or no dict, as under some test tools, `os.environ` itself
+    # is compared, which is only slower.
     inner = getattr(os.environ, "_data", None)
     return inner if isinstance(inner, dict) else os.environ
 
 
 def _option_variables() -> tuple[Any, ...]:
-    """The variables of ``_OPTION_OF_VARIABLE`` as they are now, in a form that can only be compared."""
+    """Return the current values of the variables of ``_OPTION_OF_VARIABLE``, in a form that can only be compared."""
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is dict and os.name == "posix":  # told quickly: this is part of every request, and of every task
+    if type(inner) is dict and os.name == "posix":  # the fast path: this runs for every request and every task
         return tuple(map(inner.get, _RAW_VARIABLES))
     variables = _raw_environment()
     return tuple(map(variables.get, _raw_names(variables, _VARIABLES)))
 
 
 def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
-    """Names of variables as the keys of ``variables``: bytes on POSIX, text in capitals on Windows."""
+    """Return names in the form of the keys of ``variables``: bytes on POSIX, capital letters on Windows."""
     return _encoded_names(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
@@ -68,16 +72,16 @@ def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
 
 
 def find_missing_variables(names: Iterable[str]) -> list[str]:
-    """Return those of some variables that are not set."""
-    variables, asked = _raw_environment(), tuple(names)
-    raw = _raw_names(variables, asked)
-    if variables.keys() >= set(raw):  # as it is for almost every test, and told quickly
+    """Return those of the named environment variables that are not set."""
+    variables, wanted = _raw_environment(), tuple(names)
+    raw = _raw_names(variables, wanted)
+    if variables.keys() >= set(raw):  # the fast path, which almost every test takes
         return []
-    return [name for name, own in zip(asked, raw, strict=True) if own not in variables]
+    return [name for name, own in zip(wanted, raw, strict=True) if own not in variables]
 
 
 def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
-    """Return those of some variables that are set to just these values."""
+    """Return the names whose environment variable is set to exactly the value that ``values`` gives for it."""
     inner = getattr(os.environ, "_data", None)
     if type(inner) is not dict or os.name != "posix":
         return {name for name, value in values.items() if os.environ.get(name) == value}
@@ -116,24 +120,27 @@ def unset_own_variables(names: Iterable[str]) -> None:
 
 
 CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
-"""Variables that each test of a run changes. Neither holds a secret or a setting of a client."""
+"""Variables that change with each test of a run. Neither holds a secret or a setting of a client."""
 
 
 def read_environment() -> dict[str, str]:
     """Return the environment as it is now.
 
-    As ``dict(os.environ)``, which decodes each name and each value by itself, and takes ten times as long.
+    The result is that of ``dict(os.environ)``, which decodes names and values one by one and takes ten times as long.
     """
-    variables = dict(_raw_environment())  # in one step: another thread may change it
+    variables = dict(_raw_environment())  # copied in one step, because another thread may change the environment
     if not isinstance(next(iter(variables), ""), bytes):
         return dict(os.environ)
-    # No variable can hold the byte that stands between them here.
+    # No variable of POSIX can contain a NUL byte, so joining with it loses nothing and decodes everything at once.
     names, values = (os.fsdecode(b"\0".join(part)).split("\0") for part in (variables.keys(), variables.values()))
     return dict(zip(names, values, strict=True))
 
 
 def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
-    """A copy of the environment without some variables, to tell whether it has changed. Nothing can be read from it."""
+    """Return a copy of the environment without some variables, only for comparing it with a later copy.
+
+    The keys and values are in the form in which ``os.environ`` stores them, so they must not be read.
+    """
     copy = dict(_raw_environment())
     for name in _raw_names(copy, names):
         copy.pop(name, None)
@@ -143,14 +150,14 @@ def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
 class Settings:
     """Everything that can be configured, resolved to final values. Immutable.
 
-    Written out rather than generated: it is built in every test run, and generating a class costs more than all else
-    that the plugin does when it loads.
+    The fields are written out and not generated by ``dataclass``: each test run imports this module, and generating a
+    class takes more time than everything else that the plugin does when it loads.
     """
 
     __slots__ = (*OPTIONS, "root")
 
     root: Path
-    """The folder that relative folders start from. Not an option: the run decides it."""
+    """The folder to which relative folders are relative. Not an option: the run decides it."""
     transport: str
     upstream: str
     record: str
@@ -189,6 +196,7 @@ class Settings:
     local_model: str | None
 
     def __init__(self, *, root: Path = Path(), **values: Any) -> None:
+        # `__setattr__` of this class raises, so the fields are set with that of `object`.
         object.__setattr__(self, "root", root)
         for name, option in OPTIONS.items():
             object.__setattr__(self, name, values.pop(name, option.default))
@@ -213,7 +221,7 @@ class Settings:
         return tuple(getattr(self, name) for name in self.__slots__)
 
     def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
-        """Return a copy with some options replaced, or the settings themselves where that changes nothing.
+        """Return a copy with some options replaced, or these settings themselves if nothing changes.
 
         ``options`` maps field names to values or to their text; ``source`` names where they come from, for messages.
         Raises ``UnknownOption`` or ``ConfigError``.
@@ -224,7 +232,7 @@ class Settings:
         return Settings(root=self.root, **({name: getattr(self, name) for name in OPTIONS} | replaced))
 
     def cassette_root(self) -> Path:
-        """The absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted."""
+        """Return the absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted."""
         try:
             current = "" if self.root.is_absolute() or os.path.isabs(self.cassette_dir) else os.getcwd()
         except FileNotFoundError as error:
@@ -241,7 +249,7 @@ def _absolute_folder(root: Path, name: str, current: str) -> Path:
 
 
 def ini_options() -> Iterator[tuple[str, str]]:
-    """The ini keys (``aquila_<option>``) with their help, for the pytest plugin."""
+    """Yield each ini key (``aquila_<option>``) with its help, for the pytest plugin."""
     for name, option in OPTIONS.items():
         if option.ini:
             yield f"aquila_{name}", option.help
@@ -262,9 +270,10 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
 
 
 def check_scope_options(options: Mapping[str, Any], around: Settings, *, source: str) -> None:
-    """Raise ``ConfigError`` for options of a scope that only the whole run could have: a run is sealed, or it is not.
+    """Raise ``ConfigError`` for options of a test or a ``with`` block that only a whole run can have.
 
-    ``options`` go from names to values, ``around`` are the settings of the run, and ``source`` names the options.
+    A run is sealed or it is not, and a sealed run has no network. ``options`` maps names to values, ``around`` are the
+    settings of the run, and ``source`` says in messages where the options come from.
     """
     if options.get("guard") == "sealed" and around.guard != "sealed":
         raise errors.ConfigError(
@@ -281,6 +290,7 @@ def check_scope_options(options: Mapping[str, Any], around: Settings, *, source:
 def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
     if isinstance(value, (list, tuple)):
         return "\n".join(map(str, value))
+    # `bool` is a subclass of `int`, and no option is a truth value.
     if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
         raise TypeError(f"must be text or a number, not {type(value).__name__}")
     return str(value)
@@ -293,14 +303,14 @@ def suggest_name(name: str, known: Any) -> str:
 
 
 _MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
-"""What lies in the folder of a project."""
+"""Names of which at least one is found in the folder of a project."""
 
 
 def find_project_folder(started: Path, cassette_dir: str) -> Path:
-    """Return the folder of the project around ``started``, where no ini file says which it is.
+    """Return the folder of the project around the folder ``started``, for use where no ini file names it.
 
-    It is the nearest folder, from there upward, that has cassettes; if there is none, the nearest that looks like that
-    of a project. ``cassette_dir`` is the name of the folder of cassettes.
+    It is the nearest folder, from ``started`` upward, that has a folder of cassettes named ``cassette_dir``. If there
+    is none, it is the nearest that has a mark of a project, and else ``started``.
     """
     folders = (started, *started.parents)
     for folder in folders:
@@ -310,7 +320,7 @@ def find_project_folder(started: Path, cassette_dir: str) -> Path:
 
 
 class SettingsLayers:
-    """What a run puts around the environment: below it the ini file and its defaults, above it the command line."""
+    """The sources of options of one run: defaults and ini file below the environment, the command line above it."""
 
     __slots__ = (
         "_copies",
@@ -335,11 +345,11 @@ class SettingsLayers:
         finds_drift: bool = False,
         copies: Callable[[], Path | None] | None = None,
     ) -> None:
-        """``root`` is the folder that relative folders start from. The mappings go from option names to values.
+        """``root`` is the folder to which relative folders are relative. The mappings go from option names to values.
 
-        ``under_pytest`` says that the plugin runs this process: then nothing goes live unless asked for.
-        ``finds_drift`` says that a replay answers everything, and notes what no recording does. ``copies``
-        returns the folder where loading a cassette may leave a compiled copy, or None for nowhere.
+        ``under_pytest`` says that the plugin runs this process: then no request goes to a provider unless the user
+        asks for it. ``finds_drift`` says that a replay answers every request and notes those without a recording.
+        ``copies`` returns the folder in which loading a cassette may leave a compiled copy, or None for no copies.
         """
         self.root = root
         self.defaults = defaults or {}
@@ -348,12 +358,13 @@ class SettingsLayers:
         self.under_pytest = under_pytest
         self.finds_drift = finds_drift
         self._copies = copies
-        # By the variables of the environment. Cleared when it is full: each test changes some, and puts them back.
+        # Two caches, keyed by values of environment variables, each cleared when it is full: tests set variables and
+        # put them back, so few keys return often. No lock: threads that compute the same key store equal values.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
         self._transports: dict[tuple[Any, Any], str] = {}
 
     def resolve(self) -> Settings:
-        """Return the settings in force now. The environment is read at each call, and parsed only when it changed."""
+        """Return the settings in force now, parsed only if the environment has changed. Raises ``ConfigError``."""
         variables = _option_variables()
         known = self._resolved.get(variables)
         if known is not None:
@@ -368,7 +379,7 @@ class SettingsLayers:
         return settings
 
     def _sources(self) -> Iterator[tuple[Mapping[str, Any], str]]:
-        """What gives options, each with its name for messages. A later one overrides those before it."""
+        """Yield the sources of options, each with its name for messages. A later source overrides earlier ones."""
         yield self.defaults, "defaults"
         yield self.ini, "ini file"
         if _records_by_environment():
@@ -380,7 +391,7 @@ class SettingsLayers:
 
     @property
     def transport(self) -> str:
-        """The transport in force now: that of ``resolve``, told more quickly."""
+        """The name of the transport in force now: that of ``resolve``, found faster."""
         inner = getattr(os.environ, "_data", None)
         if type(inner) is not dict or os.name != "posix":
             return self.resolve().transport
@@ -393,18 +404,18 @@ class SettingsLayers:
         return known
 
     def gives(self, name: str) -> bool:
-        """Whether the command line, the environment or the ini file sets an option, be it to its default."""
+        """Whether the command line, the environment or the ini file sets an option, even to its default."""
         variable = OPTIONS[name].env
         if name in self.command_line or name in self.ini or (variable and os.environ.get(variable)):
             return True
         return name == "transport" and _records_by_environment()
 
     def copies_folder(self) -> Path | None:
-        """The folder for compiled copies of cassettes, or None where there is none to use."""
+        """Return the folder for compiled copies of cassettes, or None if no copies are to be kept."""
         return self._copies() if self._copies is not None else None
 
     def says_the_same_as(self, other: SettingsLayers) -> bool:
-        """Whether another one gives the same options, and starts from the same folder."""
+        """Whether other layers have the same sources of options and the same root folder."""
         return all(getattr(self, name) == getattr(other, name) for name in self.__slots__ if name[0] != "_")
 
     def as_plain_data(self) -> dict[str, Any]:
@@ -428,6 +439,7 @@ class SettingsLayers:
         return cls(**{**data, "root": Path(data["root"])})
 
 
+# How many entries each cache of `SettingsLayers` holds at most.
 _MOST_RESOLVED = 16
 
 

@@ -1,8 +1,8 @@
-"""The settings as type checkers see them where they are given by name. Nothing imports this at run time.
+"""The types of settings that are given as keyword arguments, for type checkers only. Nothing imports this at run time.
 
-``aquila.option_table.OPTIONS`` is the declaration that is read at run time; a test keeps the two in step. There are two
-because the plugin loads ``config`` in every test run, and building typed dictionaries takes more time than all
-of it.
+``aquila.option_table.OPTIONS`` is the declaration that is read at run time; a test keeps the two equal. There are two
+because the plugin loads ``config`` in every test run, and building typed dictionaries would take longer than the rest
+of that module.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class CassetteOptions(TypedDict, total=False):
 
 
 class MarkerOptions(CassetteOptions, total=False):
-    """What ``@pytest.mark.aquila`` takes: the settings, and the name of the test's cassette.
+    """The keyword arguments of ``@pytest.mark.aquila``: the settings, and the name of the test's cassette.
 
-    A mark takes anything, as type checkers see it; ``pytest.mark.aquila(**options)`` with ``options`` of this type is
-    checked.
+    Type checkers accept any argument of a mark. Annotate a dict with this type and pass it as
+    ``pytest.mark.aquila(**options)`` to have the names and values checked.
     """
 
     cassette: str

@@ -1,6 +1,6 @@
 """Parts of a message's content: text, images, files and sounds.
 
-A part is a frozen record. ``image``, ``image_url``, ``file`` and ``audio`` build parts from what one has at hand: a
+A part is a frozen record. ``image``, ``image_url``, ``file`` and ``audio`` build parts from a
 path, bytes, a URL, or the provider's id of an uploaded file.
 """
 
@@ -55,7 +55,10 @@ Source: TypeAlias = str | os.PathLike[str] | bytes
 
 
 def image_url(url: str, *, detail: Literal["low", "high", "auto"] | None = None) -> Image:
-    """An image that lies on the web, or in a ``data:`` URL."""
+    """Return an image part for a web address or a ``data:`` URL.
+
+    ``detail`` is the resolution at which the model looks at it. Raises ``InvalidMessage`` for another kind of URL.
+    """
     if not url.startswith(("http://", "https://", "data:")):
         raise InvalidMessage(f"image_url() needs an http, https or data URL, got {url[:60]!r}; for a file use image()")
     return Image(url, detail)
@@ -64,10 +67,10 @@ def image_url(url: str, *, detail: Literal["low", "high", "auto"] | None = None)
 def image(
     source: Source, *, media_type: str | None = None, detail: Literal["low", "high", "auto"] | None = None
 ) -> Image:
-    """An image from a file or from bytes.
+    """Return an image part made from a file or from bytes.
 
-    ``media_type`` (``image/png``) is guessed from the file's name or the first bytes where it is not given.
-    Raises ``InvalidMessage`` if the file cannot be read or the type not be guessed.
+    ``media_type`` (``image/png``) is guessed from the file's name or the first bytes if it is not given.
+    Raises ``InvalidMessage`` if the file cannot be read or its type cannot be guessed.
 
     Examples:
         >>> picture = aquila.image(b"\\x89PNG\\r\\n\\x1a\\n...", detail="low")    # or aquila.image("eagle.png")
@@ -83,7 +86,7 @@ def image(
 def file(
     source: Source | None = None, *, filename: str | None = None, file_id: str | None = None, url: str | None = None
 ) -> File:
-    """A file from a path or from bytes, by the ``file_id`` under which the provider keeps it, or by its web address.
+    """Return a file part: from a path or bytes, from the provider's ``file_id`` of an uploaded file, or from a URL.
 
     Bytes need a ``filename``: providers decide by its suffix what the file is. ``url`` is for the Responses API.
     Raises ``InvalidMessage``.
@@ -112,7 +115,7 @@ def file(
 
 
 def audio(source: Source, *, format: Literal["wav", "mp3"] | None = None) -> Audio:
-    """A sound from a file or from bytes. ``format`` is taken from the file's suffix where it is not given.
+    """Return an audio part made from a file or from bytes. Without ``format`` the file's suffix or first bytes decide.
 
     Raises ``InvalidMessage`` for anything but ``wav`` and ``mp3``.
 
@@ -131,7 +134,7 @@ def audio(source: Source, *, format: Literal["wav", "mp3"] | None = None) -> Aud
 
 
 def part_from(value: Any) -> Part:
-    """Return ``value`` as a part: a part, a string, or a part's dict in the form of the chat or the Responses API.
+    """Return ``value`` as a part. It is a part, a string, or a dict in the form of the chat or the Responses API.
 
     Raises ``InvalidMessage``.
     """
@@ -196,6 +199,7 @@ def _data_url(data: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+# The first bytes by which an image format is recognised ("magic numbers"), with its media type.
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -205,6 +209,8 @@ _IMAGES = (
 
 def _guess_media_type(data: bytes, name: str, kind: str) -> str:
     guessed = mimetypes.guess_type(name)[0] if name else None
+    # A WebP file is a RIFF container with its own tag at byte 8. Before Python 3.13 `mimetypes` itself does not know
+    # `.webp`.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         guessed = "image/webp"
     guessed = guessed or next((media for start, media in _IMAGES if data.startswith(start)), None)
@@ -216,4 +222,5 @@ def _guess_media_type(data: bytes, name: str, kind: str) -> str:
 def _sound_format(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "wav"
+    # An MP3 file begins with an ID3 tag, or with the sync word of an MPEG-1 or MPEG-2 layer III frame.
     return "mp3" if data[:3] == b"ID3" or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") else "unknown"

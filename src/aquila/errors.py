@@ -74,8 +74,8 @@ class AquilaError(Exception):
 def reason_of(error: BaseException) -> str:
     """Say in a message why something failed.
 
-    An error of ours says it itself, and the system's errors do. Of any other only the kind and the place are told: its
-    text may quote what it failed on.
+    The text of Aquila's own errors and of the system's errors is used. Of any other error only class and line are
+    named: its text may quote the data that it failed on, which may be secret.
     """
     if isinstance(error, AquilaError):
         return str(error)
@@ -100,7 +100,7 @@ class UnknownOption(ConfigError, TypeError):
 
 
 class UnsuitableFunction(ConfigError, TypeError):
-    """A decorator is put on what it cannot decorate; the message says where to put it instead."""
+    """A decorator was applied to something that it cannot decorate; the message says where to put it instead."""
 
 
 class UnknownTransport(ConfigError):
@@ -148,18 +148,19 @@ class CassetteWriteError(CassetteError):
 
 
 class UnansweredRequest(BaseException):
-    """Base of what says that nothing answers a request, and nothing may: a miss, or a refusal.
+    """Base of the errors of a request that must not be answered: a miss, or a refusal.
 
-    There are two kinds of each class below. Calling the class makes the ordinary one: an ``AquilaError``, and so an
-    ``Exception``. In a test the request raises the other, which ``except Exception`` does not catch: clients retry and
-    rewrite any ``Exception``. The name of the class catches both. ``difference`` names the fields that differ, a line
-    for each, or is None. ``group`` is equal for requests that differ from their recordings by the same change.
+    Each class below has two kinds. Calling the class makes the ordinary kind: an ``AquilaError``, and so an
+    ``Exception``. In a test the request raises the other kind, which ``except Exception`` does not catch, because
+    clients retry or rewrite any ``Exception``. ``except`` with the name of the class catches both. ``difference`` names
+    the fields that differ, one on each line, or is None. ``group`` is equal for requests that differ from their
+    recordings by the same change.
     """
 
     public_class: ClassVar[type[UnansweredRequest]]
-    """In a kind of a public class: that class."""
+    """The public class to which this kind belongs. Only the generated kinds have it."""
     ordinary_base: ClassVar[type[AquilaError]] = AquilaError
-    """What the ordinary kind is besides."""
+    """The second base class of the ordinary kind."""
 
     def __new__(cls, *args: object, **options: object) -> Self:
         kind: Any = cls if "public_class" in vars(cls) else kind_of(cls, cls.ordinary_base)
@@ -171,7 +172,7 @@ class UnansweredRequest(BaseException):
         self.group = group
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrive as the ordinary kind: what unpickles it may be no test."""
+        """Pickle as the ordinary kind, because the process that unpickles it may not run a test."""
         return type(self).public_class, (str(self),), {"difference": self.difference, "group": self.group}
 
     @property
@@ -181,11 +182,11 @@ class UnansweredRequest(BaseException):
 
 
 def kind_of(public: type[UnansweredRequest], base: type[BaseException], module: str = "") -> Any:
-    """Return the class of a public class's errors that are also of ``base``. It says that it is of ``module``."""
+    """Return the subclass of ``public`` and ``base``. Its ``__module__`` is ``module`` if that is given."""
     return _make_kind(cast(Any, public), cast(Any, base), module)
 
 
-@functools.cache  # a kind is a class, so there is one of each for as long as the process lives
+@functools.cache  # never cleared: each kind is one class for the life of the process, or `except` would miss it
 def _make_kind(public: Any, base: Any, module: str) -> Any:
     named = {"__module__": module or public.__module__, "__qualname__": public.__qualname__, "__doc__": public.__doc__}
     return type(public.__name__, (public, base), {**named, "public_class": public})
@@ -202,22 +203,22 @@ class PlayedOut(CassetteMiss):
 
 
 class UnscriptedRequest(CassetteMiss):
-    """A script answers, and no answer was written for the request. The message shows it, and what was left."""
+    """A script answers, and it has no answer for the request. The message shows the request and what was left."""
 
 
 class FaultFailed(CassetteMiss):
-    """A fault cannot be made of the answer to a request, or no request met it, or nothing ended its silence."""
+    """A fault cannot be made from an answer, or met no request, or its silence was ended by nothing."""
 
 
 class BudgetSpent(CassetteMiss):
-    """While recording: the run may record no more, so the request was not sent. See ``aquila_record_budget``."""
+    """The budget of a recording run is spent, so the request was not sent. See ``aquila_record_budget``."""
 
 
 class ConversationDrifted(CassetteMiss):
-    """While recording: a request that no recording answers names an id that a replayed answer has given.
+    """While recording, a request without a recording names an id that comes from a replayed answer.
 
-    No provider knows that id, so the request was not sent. ``conversation`` are the recordings that belong together:
-    for each cassette their keys. It is empty where the code that asked cannot be run again.
+    No provider knows that id, so the request was not sent. ``conversation`` maps each cassette to the keys of the
+    recordings that belong together. It is empty if the code that made the request cannot be run again.
     """
 
     conversation: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -248,7 +249,7 @@ class StreamClosed(StreamError):
 
 
 class SinkError(AquilaError):
-    """A sink raised while it was handed an event; its exception is the ``__cause__``."""
+    """A sink raised while it received an event; its exception is the ``__cause__``."""
 
 
 class ToolError(AquilaError):
@@ -259,8 +260,9 @@ class ProviderError(AquilaError):
     """The provider answered with an error, or did not answer.
 
     ``status`` is the HTTP status or None, ``request_id`` the provider's id of the request or None, ``body`` the
-    decoded error body or None. ``retry_after`` is in how many seconds the provider asks to be asked again, or None: its
-    field ``retry-after`` (seconds, or a date) or ``retry-after-ms``, as it was when the answer came.
+    decoded error body or None. ``retry_after`` is the number of seconds after which the provider wants the request to
+    be sent again, counted from the arrival of the answer, or None. It comes from the header ``retry-after`` (seconds
+    or a date) or ``retry-after-ms``.
     """
 
     def __init__(
@@ -288,13 +290,16 @@ class BadRequest(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """429: too many requests, or no quota left. ``retry_after`` says when to ask again, where the provider does."""
+    """429: too many requests, or no quota left.
+
+    ``retry_after`` is in seconds, or None if the provider names no time.
+    """
 
 
 class LimitReached(RateLimited):
-    """A limit of the queue's own is reached, or the provider asked another worker for a pause: nothing was sent.
+    """A limit of the queue is reached, or the provider told another worker to wait. The request was not sent.
 
-    ``limit`` is the limit as it was written; ``retry_after`` says in how many seconds the turn of this request comes.
+    ``limit`` is the limit as the user wrote it; ``retry_after`` is in how many seconds this request may be sent.
     """
 
     def __init__(self, message: str, *, limit: str, retry_after: float) -> None:
@@ -325,7 +330,7 @@ class StreamBroken(ProviderError):
 class BudgetExceeded(AquilaError):
     """A budget of a queue or a task has no room for a request, which was not sent.
 
-    ``budget`` is the cap as it was written, ``spent`` what is spent of it, in tokens or money, and ``resets_at`` when
+    ``budget`` is the cap as the user wrote it, ``spent`` the part that is spent, in tokens or money, ``resets_at`` when
     it is reset, in UTC; None if it is never reset.
     """
 
@@ -341,7 +346,7 @@ class TaskError(AquilaError):
 
 
 class NotSerializable(TaskError, TypeError):
-    """A value that would not survive the queue as it is; the message names where it is and what to send instead."""
+    """A value that the queue would lose or change; the message says where it is and what to send instead."""
 
 
 class MessageRejected(TaskError, ValueError):
@@ -366,7 +371,7 @@ class RemoteTaskError(TaskError):
 class WaitedTooLong(TaskError):
     """A task was rescheduled for a provider, or for a limit, as often or as long as it may be.
 
-    What it met last is the ``__cause__``.
+    The last such error is the ``__cause__``.
     """
 
 

@@ -1,7 +1,7 @@
 """What a stream yields: small frozen records, one class for each kind of event.
 
 Every event carries the ``ref`` of its call and the caller's ``metadata``. Neither takes part in comparing events, so
-``Chunk("Hello")`` equals the chunk of any call that says so.
+``Chunk("Hello")`` equals a chunk with that text of any call.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ class ToolCall(Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult(Event):
-    """What a tool gave back; also what a tool may return to say more than a value.
+    """The result of a tool. A tool may also return one, to say more than a value.
 
     ``value`` is the result; ``error`` says, for the model, why there is none; ``context_patch`` updates the context of
-    the tool calls that follow. The engine fills in ``id`` and ``name`` of the call, and ``text``, which the model
-    is sent.
+    the tool calls that follow. The engine fills in ``id`` and ``name`` of the call, and ``text``, which is sent to the
+    model.
 
     Examples:
         >>> def weather(city: str, days: int = 1) -> aquila.ToolResult:
@@ -119,10 +119,10 @@ class ToolResult(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """A step that the provider takes on its own: a built-in tool that starts or ends, a queued background answer.
+    """A step of the provider: a built-in tool starts or ends, or a background answer is queued.
 
-    ``kind`` is the provider's name of the step (``web_search_call``), ``status`` where it stands (``in_progress``),
-    ``detail`` what it said about it.
+    ``kind`` is the provider's name of the step (``web_search_call``), ``status`` its state (``in_progress``),
+    ``detail`` the other fields that the provider sent.
 
     Examples:
         >>> stream = aquila.research.stream("How high do eagles fly?")
@@ -137,7 +137,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Event):
-    """A request is sent again. ``attempt`` counts from 1, ``delay`` is in seconds, ``error`` what went wrong.
+    """A request will be sent again. ``attempt`` counts from 1, ``delay`` is in seconds, ``error`` is the failure.
 
     Examples:
         >>> from aquila.testing import use_script
@@ -157,8 +157,8 @@ class Retry(Event):
 class Usage(Event):
     """Tokens of one request, or, in ``Response.usage``, of all requests of a call.
 
-    ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output. ``reported`` is False where
-    the provider told nothing; the counts are then 0.
+    ``cached_tokens`` are part of the input, ``reasoning_tokens`` part of the output. ``reported`` is False if
+    the provider sent no counts; they are then 0.
 
     Examples:
         >>> first, second = (aquila.ask(f"How do {bird} fly?").usage for bird in ("eagles", "storks"))
@@ -174,7 +174,10 @@ class Usage(Event):
     reported: bool = True
 
     def __add__(self, other: Usage) -> Usage:
-        """Sum two usages; the sum is reported if either is."""
+        """Return the sum of two usages; it is reported if either is.
+
+        ``ref`` and ``metadata`` are those of the first.
+        """
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
@@ -202,7 +205,7 @@ class Done(Event):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """The call failed; only sinks get this event, an iteration raises ``error`` instead.
+    """The call failed. Only sinks receive this event; iterating over a stream raises ``error`` instead.
 
     Examples:
         >>> from aquila.testing import use_script

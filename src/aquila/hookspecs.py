@@ -1,4 +1,4 @@
-"""What a plugin may hook into, as pluggy specifications.
+"""The hooks that a plugin may implement, as pluggy specifications.
 
 A plugin is a class or module with some of these functions, marked ``@aquila.hookspecs.hookimpl``. It is registered with
 ``aquila.register(plugin)``, or by a package through an entry point of the group ``aquila``::
@@ -30,10 +30,10 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:
-    """What telemetry hooks are told about a call.
+    """The description of a call that telemetry hooks receive.
 
     ``ref`` identifies the call, ``operation`` is ``chat``, ``responses``, ``transcription``, ``retrieve_response``,
-    ``cancel_response``, ``delete_response`` or ``research.result``; ``model`` is empty where none is asked for,
+    ``cancel_response``, ``delete_response`` or ``research.result``; ``model`` is empty if the request names none,
     ``options`` are settings such as ``temperature``, without any prompt content, ``metadata`` is what the caller gave.
 
     Examples:
@@ -58,7 +58,7 @@ class CallInfo:
 
 @dataclass(frozen=True, slots=True)
 class AnswerInfo:
-    """What telemetry hooks are told about the answer of one request.
+    """The description of the answer to one request that telemetry hooks receive.
 
     Examples:
         >>> class Reasons:
@@ -79,7 +79,7 @@ class AnswerInfo:
 
 @hookspec
 def aquila_transports() -> Mapping[str, Callable[[], Any]]:
-    """Return transports by name, each as a factory of an httpx2 transport. ``AQUILA_TRANSPORT`` then takes the name."""
+    """Return a factory of an httpx2 transport for each name. ``AQUILA_TRANSPORT`` then accepts these names."""
     return {}
 
 
@@ -107,13 +107,13 @@ def aquila_codecs() -> Sequence[Any]:
 
 @hookspec
 def aquila_redactors() -> Sequence[Callable[[str], str]]:
-    """Return functions from text to text that take secrets out. They come on top of the built-in ones."""
+    """Return functions that take a text and return it without secrets. They run in addition to the built-in ones."""
     return ()
 
 
 @hookspec(firstresult=True)
 def aquila_key(request: RecordedRequest) -> Any:
-    """Return a JSON-able value that identifies the request in place of its own content, or None to leave it alone."""
+    """Return a JSON-able value that identifies the request instead of its content, or None to use its content."""
 
 
 @hookspec
@@ -172,7 +172,7 @@ def aquila_request_stop(
 ) -> None:
     """A request has ended: with an ``answer``, with an ``error``, or with neither.
 
-    With neither if the caller left it early, or if the answer is not finished yet and will be fetched again.
+    It ends with neither if the caller left it early, or if the answer is not finished yet and will be fetched again.
     """
 
 

@@ -1,6 +1,6 @@
 """Modules, functions and public names that are imported when they are first used.
 
-Not for the root package, whose import loads no other module.
+The root package does not use this module, because importing the root package must load no other module.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import _frozen_importlib
 import sys
 from collections.abc import Callable, Mapping
 
-# What stands in `os`, `threading` or `logging` lives until the interpreter has ended, with all that it can reach, and
-# Python takes that apart name by name. `typing` and `importlib` reach pytest and most of what is loaded, so nothing
-# here holds on to them.
+# Aquila puts functions made here into `os`, `threading` and `logging`. Whatever these reach stays alive until the
+# interpreter ends, and Python then deletes it name by name, which takes time. `typing` and `importlib` reach pytest and
+# most other modules, so this module must not refer to them.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -19,26 +19,28 @@ if TYPE_CHECKING:
 
 
 def _import_module(name: str) -> ModuleType:
-    # As `importlib.import_module` does, which is not loaded here. Not `__import__`: tests put others in its place.
+    # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
     module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
     return module
 
 
 class LazyModule:
-    """Stands for a module until a public name of it is used. Then the module takes its place."""
+    """A placeholder for a module. The first use of a public name imports the module and puts it in this place."""
 
     __slots__ = ("_module", "_namespace")
 
     def __init__(self, namespace: dict[str, Any], module: str) -> None:
-        """``namespace`` is the one that this object stands in, and ``module`` the full name of what it stands for."""
+        """``namespace`` is the ``globals()`` that holds this object; ``module`` is the full name of the real module."""
         self._namespace = namespace
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        # pytest and others ask whatever stands in a namespace for `__wrapped__` or `_mock_name`: that is no use.
+        # pytest and `unittest.mock` read `__wrapped__` or `_mock_name` of any object that they find in a namespace.
+        # That is no use of the module, and must not import it.
         if name.startswith("_"):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         module = _import_module(self._module)
+        # A copy of the items, because another thread may import into the same namespace at the same time.
         for known_as, value in list(self._namespace.items()):
             if value is self:
                 self._namespace[known_as] = module  # from now on a use of it costs nothing more
@@ -49,21 +51,22 @@ class LazyModule:
 
 
 def lazy_modules(namespace: dict[str, Any], /, **modules: str) -> None:
-    """Put modules into a namespace that are imported when they are first used.
+    """Put placeholders into a namespace for modules that are imported when they are first used.
 
     ``namespace`` is the ``globals()`` of the importing module. ``modules`` says for each name there the full name of
-    the module. Type checkers do not see it, so the same names are imported under ``TYPE_CHECKING``.
+    the module. Type checkers do not see these names, so the caller also imports them under ``TYPE_CHECKING``.
     """
     for name, module in modules.items():
         namespace[name] = LazyModule(namespace, module)
 
 
 def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
-    """Return a function that calls one of a module that is imported then.
+    """Return a function that imports ``module`` when it is first called, and calls its function ``name``.
 
-    ``bound`` are arguments that come before those of a call. For what is put into a module that outlives all others:
-    until it is called it reaches no module but this one.
+    ``bound`` are arguments that come before those of the call. Use it for hooks that are stored in modules such as
+    ``os``, which live until the interpreter ends: until it is called it keeps no other module alive.
     """
+    # Set by the first call and never cleared. Two threads that call first at the same time find the same function.
     found: Callable[..., Any] | None = None
 
     def call(*args: Any, **named: Any) -> Any:
@@ -76,7 +79,7 @@ def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+    """Return the functions ``__getattr__`` and ``__dir__`` for a package (PEP 562).
 
     ``package`` is its ``__name__``. ``modules`` says for each public name the full name of the module that defines it.
     """

@@ -1,4 +1,4 @@
-"""Messages of a conversation, and every form in which a caller may write them.
+"""Messages of a conversation, and all forms in which a caller may write them.
 
 The wire forms of the two endpoints live with their adapters; ``Message.to_dict`` is the form that is neutral
 between them, JSON-able and reversible.
@@ -31,9 +31,10 @@ class AssistantToolCall:
 class Message:
     """One message.
 
-    ``content`` is text or a tuple of parts. ``calls`` are the tool calls of an assistant message, ``call_id`` is the
-    call that a tool message answers, ``name`` an optional name of the author. ``extra`` holds JSON-able fields that
-    only the provider understands and that it wants back (``{"output": [...]}`` are the items of a Responses answer).
+    ``content`` is text or a tuple of parts. ``calls`` are the tool calls of an assistant message, ``call_id`` is the id
+    of the call that a tool message answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able
+    fields that only the provider understands and expects back (``{"output": [...]}`` are the items of a Responses
+    answer).
 
     Examples:
         >>> first = aquila.ask([aquila.Message("system", "You know birds."), aquila.Message("user", "Eagles?")])
@@ -58,13 +59,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text of the content, other parts left out."""
+        """The text of the content, without parts of other kinds."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content if isinstance(part, Text))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the message as JSON-able values; ``message(...)`` gives it back."""
+        """Return the message as JSON-able values, from which ``message_from`` makes an equal message."""
         result: dict[str, Any] = {"role": self.role}
         if isinstance(self.content, str):
             result["content"] = self.content
@@ -85,7 +86,8 @@ PartLike: TypeAlias = str | Part | Mapping[str, Any]
 Content: TypeAlias = str | Part | Mapping[str, Any] | Iterable[PartLike]
 MessageLike: TypeAlias = str | Part | Message | Mapping[str, Any] | tuple[str, Content]
 """A message as a caller may write it; the mapping is a message or a content part, the tuple is role and content."""
-# Written out, and ``Collection`` instead of ``Iterable``: only so does mypy know that a tuple is role and content.
+# `MessageLike` is repeated here, and `Collection` stands for `Iterable`: with the shorter forms mypy does not accept a
+# tuple as role and content.
 Prompt: TypeAlias = (
     str | Part | Message | Mapping[str, Any] | tuple[str, Content] | Collection[MessageLike] | Iterator[MessageLike]
 )
@@ -121,7 +123,7 @@ def call_to_dict(call: AssistantToolCall) -> dict[str, Any]:
 
 
 def messages_from_prompt(prompt: Any) -> tuple[Message, ...]:
-    """Return the messages that a caller wrote as a prompt.
+    """Return the messages of a prompt.
 
     ``prompt`` is a string, a message in any of its forms (``Message``, dict, ``(role, content)``), a content part, or
     an iterable of these; strings and parts become user messages. Raises ``InvalidMessage`` if nothing is left to send.
@@ -135,7 +137,7 @@ def messages_from_prompt(prompt: Any) -> tuple[Message, ...]:
     if not messages:
         raise InvalidMessage("the prompt is empty; give text or at least one message")
     for number, each in enumerate(messages):
-        # An assistant may have said nothing: it refused, or was cut off while it was thinking.
+        # A message of the assistant may be empty, because the model refused or was cut off while it was reasoning.
         if each.role not in ("tool", "assistant") and not each.extra and _is_blank(each.content):
             where = "the prompt" if len(messages) == 1 else f"message {number} ({each.role})"
             raise InvalidMessage(f"{where} is empty; give text or at least one content part")
@@ -176,13 +178,14 @@ _FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "extra", "re
 
 def _message_from_mapping(value: Mapping[str, Any]) -> Message:
     if "role" not in value:
-        if "type" in value:  # a lone content part
+        if "type" in value:  # a content part without a message around it
             return Message("user", (part_from(value),))
         raise InvalidMessage(f"a message needs a 'role'; this one has {', '.join(map(repr, value)) or 'nothing'}")
     unknown = [key for key in value if key not in _FIELDS and value["role"] != "assistant"]
     if unknown:
         raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggest_name(str(unknown[0]), _FIELDS[:6])}")
-    # Providers add fields to their own answers (reasoning_content, annotations) and may want them back.
+    # Providers add fields to their own answers (`reasoning_content` of DeepSeek, `annotations` of OpenAI), and may
+    # expect them in the next request. The first six fields have their own attribute, the others go into `extra`.
     extra = dict(value.get("extra") or {})
     extra |= {key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each}
     return _make_message(

@@ -1,7 +1,7 @@
-"""Each setting, declared once: its default, its help, how its text is read, and where it can come from.
+"""Each setting, declared once, with its default, its help, its parser and its sources.
 
-What ``pytest --help`` says of a command line option is in ``pytest_aquila.options``. ``aquila.config`` makes of it the
-ini keys, the environment variables, and the values that are in force.
+What ``pytest --help`` says of a command line option is in ``pytest_aquila.options``. ``aquila.config`` derives from
+this table the ini keys, the environment variables and the values in force.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _parse_words(value: str) -> tuple[str, ...]:
 
 
 def _parse_lines(value: str) -> tuple[str, ...]:
-    # JSON paths may hold spaces and commas inside brackets, so only lines separate them.
+    # JSON paths may contain spaces and commas inside brackets, so only line breaks separate them.
     return tuple(line.strip() for line in value.splitlines() if line.strip())
 
 
@@ -29,7 +29,7 @@ def _parse_faults(value: str) -> str:
 
 
 def _parse_normalize(value: str) -> tuple[str, ...]:
-    # A pattern may hold spaces and commas, so it has a line of its own if it does.
+    # A pattern (`/…/`) may contain spaces and commas, so a line that begins with a slash is one pattern.
     lines = [line.strip() for line in value.splitlines()]
     return tuple(entry for line in lines for entry in ((line,) if line[:1] == "/" else _parse_words(line)))
 
@@ -66,13 +66,16 @@ def _parse_ports(value: str) -> tuple[int, ...]:
 
 
 Budget: TypeAlias = tuple[int | None, int | None]
-"""Requests and tokens; None for no limit."""
+"""The greatest numbers of requests and of tokens; None for no limit."""
 
 _AMOUNT = r"\s*(\d+)\s*([kM]?)\s*(requests?|tokens?)\s*"
 
 
 def read_budget(value: str) -> Budget:
-    """Return the numbers in a budget, such as ``200 requests, 50k tokens``. Raises ``ValueError``."""
+    """Return the numbers in the text of a budget, such as ``200 requests, 50k tokens``.
+
+    Raises ``ValueError`` for any other text, and for a budget that names requests or tokens twice.
+    """
     amounts: dict[str, int] = {}
     for part in value.replace("\n", ",").split(","):
         match = re.fullmatch(_AMOUNT, part)
@@ -98,7 +101,12 @@ def _choice_of(*choices: str) -> Callable[[str], str]:
 
 
 class Option:
-    """One setting: its default, what it means, how its text is read, and where it can come from."""
+    """One setting.
+
+    ``default`` is its value if nothing sets it, ``help`` its explanation in one line, ``parse`` a function from
+    text to the value that raises ``ValueError``, ``env`` its environment variable or None. ``ini`` says whether the
+    ini file can set it, ``secret`` whether messages must not show its value.
+    """
 
     __slots__ = ("default", "env", "help", "ini", "parse", "secret")
 
@@ -121,12 +129,13 @@ class Option:
 
 
 class Variable:
-    """An environment variable that is no setting. ``page`` of the documentation tells more.
+    """An environment variable that is not a setting. ``page`` is the page of the documentation that explains it.
 
     ``is_internal`` says that Aquila sets it itself, for its own processes.
     """
 
-    # Written out, as `Option` is: every test run loads this, and generating a class takes longer than the whole table.
+    # Not a dataclass, and neither is `Option`: each test run imports this module, and generating a class takes longer
+    # than building the whole table.
     __slots__ = ("help", "is_internal", "page")
 
     def __init__(self, help: str, page: str, *, is_internal: bool = False) -> None:
@@ -154,7 +163,7 @@ VARIABLES: Mapping[str, Variable] = {
         is_internal=True,
     ),
 }
-"""Every variable of Aquila's that is not that of a setting."""
+"""Every environment variable of Aquila that does not belong to a setting."""
 
 OPTIONS: Mapping[str, Option] = {
     "transport": Option("live", "live, replay, record, local, script or module:factory", env="AQUILA_TRANSPORT"),

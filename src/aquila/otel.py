@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
+# From the domain of a provider to its value of `gen_ai.provider.name` in the semantic conventions.
 _PROVIDERS = {
     "openai.com": "openai",
     "openai.azure.com": "azure.ai.openai",
@@ -35,19 +36,22 @@ _PROVIDERS = {
     "perplexity.ai": "perplexity",
     "x.ai": "x_ai",
 }
+# From the option of a call to the attribute of the semantic conventions.
 _REQUESTED = {
     "temperature": "gen_ai.request.temperature",
     "seed": "gen_ai.request.seed",
     "max_output_tokens": "gen_ai.request.max_tokens",
     "top_p": "gen_ai.request.top_p",
 }
-# The bounds that the conventions advise.
+# The bucket boundaries that the semantic conventions for GenAI metrics recommend.
 _TOKENS = [1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864]
 _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 
 
 class OpenTelemetry:
-    """The plugin. Without arguments it uses the global providers. Raises ``MissingDependency`` without the package.
+    """The plugin for OpenTelemetry. Without arguments it uses the global tracer and meter providers.
+
+        Raises ``MissingDependency`` if the OpenTelemetry API is not installed.
 
     Examples:
         >>> from aquila.otel import OpenTelemetry
@@ -75,6 +79,9 @@ class OpenTelemetry:
             description="GenAI operation duration.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
+        # The open spans, by the `ref` of their call and the id of their tool call ("" for a request). A span is removed
+        # when it ends, and `aquila_call_stop` removes those that are left. Calls of several threads share it: their
+        # keys differ.
         self._spans: dict[tuple[str, str], Span] = {}
 
     @hookimpl
@@ -134,8 +141,8 @@ class OpenTelemetry:
 
     @hookimpl
     def aquila_call_stop(self, call: CallInfo, error: BaseException | None) -> None:
-        """End what is still open: tools that were never run."""
-        for key in [key for key in self._spans if key[0] == call.ref]:
+        """End the spans of the call that are still open: those of tools that were never run."""
+        for key in [key for key in list(self._spans) if key[0] == call.ref]:
             self._end_span(self._spans.pop(key), error)
 
     def _end_span(self, span: Span, error: BaseException | None) -> None:
@@ -146,6 +153,7 @@ class OpenTelemetry:
 
 
 def _operation_name(call: CallInfo) -> str:
+    # The conventions name the operation of both chat APIs `chat`.
     return {"chat": "chat", "responses": "chat"}.get(call.operation, call.operation)
 
 

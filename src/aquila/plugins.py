@@ -1,4 +1,4 @@
-"""The one pluggy manager, and the reporting of telemetry."""
+"""The plugin manager of this process, and the delivery of telemetry to plugins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ logger.addHandler(logging.NullHandler())  # quiet unless the application configu
 
 @functools.cache
 def plugin_manager() -> pluggy.PluginManager:
-    """The plugin manager. Plugins of installed packages are loaded on first use."""
+    """Return the plugin manager. The first call loads the plugins of installed packages.
+
+    It lives as long as the process, and holds every plugin until ``unregister`` removes it.
+    """
     created = pluggy.PluginManager(hookspecs.PROJECT)
     created.add_hookspecs(hookspecs)
     if _has_installed_plugins():
@@ -36,10 +39,10 @@ def _has_installed_plugins() -> bool:
 
 
 def register(plugin: Any) -> Any:
-    """Register a plugin: a module, a class or an object with functions marked ``hookimpl``. Returns it.
+    """Register a plugin and return it. A plugin is a module, a class or an object with functions marked ``hookimpl``.
 
-    A class is instantiated. It hears of calls that begin from now on. Raises ``ConfigError`` if it implements no hook
-    or one that does not exist.
+    Of a class an instance is made. The plugin hears of calls that begin from now on. Raises ``ConfigError`` if it
+    implements no hook, or a hook that does not exist.
 
     Examples:
         >>> class Counter:
@@ -84,7 +87,12 @@ def heard_hooks() -> frozenset[str]:
 
 
 def notify_plugins(hook: str, **arguments: Any) -> None:
-    """Tell every plugin. One that raises is logged and the others are still told."""
+    """Call a hook of every plugin with ``arguments``.
+
+    An exception is logged, and the other plugins are still called.
+    """
+    # pluggy's own call would stop at the first exception. pluggy calls the implementation registered last first, which
+    # is at the end of this list.
     for implementation in reversed(getattr(plugin_manager().hook, hook).get_hookimpls()):
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))

@@ -1,4 +1,4 @@
-"""What models cost: a table that users write, with the day and the source of each price. Aquila ships none.
+"""The prices of models: a table that users write, with the day and the source of each price. Aquila ships no prices.
 
 ::
 
@@ -35,10 +35,11 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a million tokens of a model cost. ``model`` is its name, or a pattern with ``*``.
+    """The price of a million tokens of a model. ``model`` is its name, or a pattern with ``*``.
 
-    ``cached_input`` is the price of input that the provider had in its cache; that of ``input`` by default. ``as_of``
-    is the day on which the price was valid, and ``source`` says where it was published.
+    ``input``, ``output`` and ``cached_input`` are amounts of ``currency``, a code of three letters. ``cached_input`` is
+    for input that the provider had in its cache, by default the price of ``input``. ``as_of`` is the day on which the
+    price was valid, and ``source`` says where it was published. Raises ``ConfigError`` for values of other types.
     """
 
     model: str
@@ -65,7 +66,7 @@ class Price:
             raise ConfigError(f"the price of {self.model!r}: currency is a code such as USD, not {self.currency!r}")
 
     def cost_of(self, usage: Usage) -> float:
-        """Return what tokens cost, in the price's currency."""
+        """Return the cost of the tokens of ``usage``, in units of ``currency``."""
         cached = min(usage.cached_tokens, usage.input_tokens)
         at_cache = self.input if self.cached_input is None else self.cached_input
         cost = (usage.input_tokens - cached) * self.input + cached * at_cache + usage.output_tokens * self.output
@@ -76,14 +77,15 @@ class Price:
         return re.fullmatch(pattern, model.lower(), re.DOTALL) is not None
 
 
+# From the name of each field to whether an entry must have it.
 _FIELDS = {field.name: field.default is MISSING for field in fields(Price)}
 
 
 class PriceTable:
-    """Prices by model. Called with a model's name and a ``Usage`` it returns what that cost."""
+    """The prices of several models. Called with a model's name and a ``Usage``, it returns the cost."""
 
     def __init__(self, prices: Iterable[Price]) -> None:
-        # A name counts before any pattern, and a longer pattern before a shorter one.
+        # `find` takes the first that fits: an exact name before any pattern, a longer pattern before a shorter one.
         self._prices = sorted(prices, key=lambda price: ("*" in price.model, -len(price.model)))
 
     def find(self, model: str) -> Price | None:
@@ -91,7 +93,7 @@ class PriceTable:
         return next((price for price in self._prices if price._fits(model)), None)
 
     def __call__(self, model: str, usage: Usage) -> float:
-        """Return what tokens of a model cost. Raises ``ConfigError`` for a model without a price."""
+        """Return the cost of the tokens of ``usage``. Raises ``ConfigError`` for a model without a price."""
         price = self.find(model)
         if price is None:
             raise ConfigError(explain_missing_price(model))
@@ -99,9 +101,9 @@ class PriceTable:
 
 
 def read_prices(given: PriceTable | Mapping[str, Any] | Iterable[Price] | str | os.PathLike[str]) -> PriceTable:
-    """Return a table of prices: from a TOML file, from what it holds, or from ``Price`` objects.
+    """Return a table of prices from the path of a TOML file, from its decoded content, or from ``Price`` objects.
 
-    Raises ``ConfigError`` that names the file and the entry.
+    Raises ``ConfigError``, which names the file and the entry.
     """
     if isinstance(given, PriceTable):
         return given
@@ -124,9 +126,9 @@ def read_prices(given: PriceTable | Mapping[str, Any] | Iterable[Price] | str | 
 
 
 def prices_of(settings: Settings) -> PriceTable | None:
-    """Return the table that the setting ``prices`` names, relative to the folder of the project. None for no table.
+    """Return the table in the file that the setting ``prices`` names, or None if it names none.
 
-    Raises ``ConfigError`` as ``read_prices`` does.
+    The path is relative to the folder of the project. Raises ``ConfigError`` as ``read_prices`` does.
     """
     return None if settings.prices is None else read_prices(settings.root / settings.prices)
 
@@ -147,7 +149,7 @@ def _read_entry(entry: Any, where: str) -> Price:
 
 
 def explain_missing_price(model: str) -> str:
-    """Say that a model has no price, and what to write."""
+    """Return the message for a model without a price; it says what to write."""
     return (
         f"there is no price for the model {model!r}: add it to the table of prices, as [[price]] with model, input, "
         "output (for a million tokens), as_of and source"

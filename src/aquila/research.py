@@ -1,7 +1,7 @@
-"""Deep research: answers that take a model minutes, with sources from the web.
+"""Deep research: answers that take minutes, with sources from the web.
 
-``create`` starts one in the background, ``fetch`` looks at it, ``result`` waits for its end, ``cancel`` stops it;
-``stream`` starts one and yields its progress as it happens. Each has an asynchronous twin whose name begins with ``a``.
+``create`` starts a research in the background, ``fetch`` returns its state, ``result`` waits for its end, ``cancel``
+stops it; ``stream`` starts one and yields its progress. Each has an asynchronous twin whose name begins with ``a``.
 The options are those of ``ask`` on the Responses API. A web search tool is added where no tool brings sources, and the
 model is a deep research model unless ``model=`` says otherwise.
 """
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 MODEL = "o4-mini-deep-research"
-"""The model of a research that names none.
+"""The model that is used if ``model=`` is not given.
 
 Examples:
     >>> aquila.research.MODEL
@@ -62,9 +62,10 @@ Examples:
 """
 
 _SEARCH = {"type": "web_search_preview"}
+# OpenAI refuses a request to a deep research model without at least one of these tools.
 _SOURCES = ("web_search", "web_search_preview", "file_search", "mcp")
 _POLL_INTERVAL = 10.0
-"""Seconds between two looks at a research: it takes minutes."""
+"""Seconds between two requests for the state of a research, which takes minutes."""
 
 
 def create(
@@ -73,7 +74,10 @@ def create(
     response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
 ) -> Response:
-    """Start a research and return at once; ``reply.meta["id"]`` is what the other functions take."""
+    """Start a research and return at once. ``reply.meta["id"]`` is the id that the other functions take.
+
+    ``prompt``, ``response_format``, the options and the errors are those of ``aquila.ask``.
+    """
     response: Response = sync_stream.run_call(_plan_research(prompt, response_format, options))
     return response
 
@@ -102,7 +106,7 @@ def stream(
     response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
 ) -> Stream:
-    """Start a research and return the ``Stream`` of its events; ``Progress`` events tell what it searches and reads.
+    """Start a research and return the ``Stream`` of its events. ``Progress`` events say what it searches and reads.
 
     If the stream breaks, the research goes on, and the rest of its answer is fetched.
     """
@@ -129,7 +133,7 @@ def astream(
 
 
 def fetch(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Return a research as it is now; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs.
+    """Return the current state of a research; ``finish_reason`` is ``queued`` or ``in_progress`` while it runs.
 
     Examples:
         >>> started = aquila.research.create("How high do eagles fly?")
@@ -152,7 +156,7 @@ async def afetch(id: str | Response, **options: Unpack[RequestOptions]) -> Respo
 
 
 def cancel(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
-    """Stop a research and return it as it is then.
+    """Stop a research and return its state after that.
 
     Examples:
         >>> started = aquila.research.create("How high do eagles fly?")
@@ -177,8 +181,9 @@ async def acancel(id: str | Response, **options: Unpack[RequestOptions]) -> Resp
 def result(id: str | Response, **options: Unpack[ResultOptions]) -> Response:
     """Wait until a research has ended and return it.
 
-    ``timeout`` is the longest wait in seconds; ``RequestTimeout`` afterwards, and the research goes on.
-    ``poll_interval`` is the time between two looks in seconds (10). ``sink=`` is handed ``Progress`` events.
+    ``timeout`` is the longest wait in seconds. After it ``RequestTimeout`` is raised, and the research goes on.
+    ``poll_interval`` is the time between two requests for its state, in seconds (10). ``sink=`` receives ``Progress``
+    events.
     """
     response: Response = sync_stream.run_call(_plan_result(id, options))
     return response

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from typing import TypeVar
 
-    ParsedT_co = TypeVar("ParsedT_co", covariant=True)  # defaults of type variables came with Python 3.13
+    ParsedT_co = TypeVar("ParsedT_co", covariant=True)  # `typing` has defaults of type variables since Python 3.13
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Response(Generic[ParsedT_co]):
     - ``raw``: the provider's answer as a JSON-able dict: a ``chat.completion``, or a Responses API ``response``.
     - ``messages``: the whole conversation, tool calls and results included; can be passed to the next call. The
       ``instructions`` option is not in it.
-    - ``reasoning``, ``refusal``: text of the model's reasoning, and of its refusal; empty where there is none.
-    - ``tool_calls``: every tool call of the call.
-    - ``parsed``: with a pydantic model as ``response_format=``, an object of it; None if the answer was
+    - ``reasoning``, ``refusal``: text of the model's reasoning, and of its refusal; empty if there is none.
+    - ``tool_calls``: the tool calls of all turns.
+    - ``parsed``: with a pydantic model as ``response_format=``, an instance of that model; None if the answer was
       refused or cut off. ``Response[Model]`` is then the type of the answer.
 
     Examples:
@@ -64,10 +64,10 @@ class Response(Generic[ParsedT_co]):
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What was said in a sound.
+    """The text of recorded speech.
 
-    ``text`` is all of it, or the subtitles that were asked for. ``language``, ``duration`` (seconds) and ``segments``
-    are there where the format has them. ``raw`` is the provider's answer: a dict, or text.
+    ``text`` is the whole text, or the requested subtitles. ``language``, ``duration`` (seconds) and ``segments``
+    are set if the format has them. ``raw`` is the provider's answer: a dict, or text.
 
     Examples:
         >>> said = aquila.transcribe(b"RIFF....WAVE", filename="morning.wav")

@@ -1,9 +1,9 @@
-"""The checking of a tool's arguments against a JSON schema that the caller wrote by hand.
+"""Checks of a tool's arguments against a JSON schema that the caller wrote by hand.
 
-What is found goes to the model as text, so it is part of what identifies the next request of a recording. A library's
-messages change from version to version, and these must not. Checked are the keywords of ``_KEYWORDS``, which are those
-that descriptions of tools use, and ``$ref`` within the schema. Other keywords, such as ``format`` and ``if``, and
-references to other documents are left to the tool.
+The problems that are found go to the model as text, so their texts are part of the key of the next request in a
+recording. They must never change, and the messages of a library do change from version to version. The keywords of
+``_DECISIVE`` and ``_KEYWORDS`` are checked, which are those that descriptions of tools use, with ``$ref`` within the
+schema. Other keywords, such as ``format`` and ``if``, and references to other documents are left to the tool.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the arguments a value is, and what a check needs to know of the schema around."""
+    """The place of a value in the arguments, with what a check needs to know of the surrounding schema."""
 
     root: Any
     """The whole schema, for references."""
     path: str = ""
     followed: tuple[str, ...] = ()
-    """The references that led to the schema of this value: one that leads to itself says nothing."""
+    """The references that led to the schema of this value. One that leads back to itself is not followed again."""
 
     def inside(self, name: str) -> Place:
         """Return the place of a property or an item."""
         return Place(self.root, f"{self.path}.{name}" if self.path else name)
 
     def says(self, text: str) -> str:
-        """Return a text about the value here."""
+        """Return a text about the value at this place, with its path before it."""
         return f"{self.path}: {text}" if self.path else text
 
 
 Problems: TypeAlias = Iterator[str]
 Check: TypeAlias = Callable[[Any, Any, Mapping[str, Any], Place], Problems]
-"""From a value, what the keyword says, the schema that holds it, and the place, to texts about what is wrong."""
+"""A function from a value, the keyword's argument, the schema with the keyword, and the place, to problems as texts."""
 
 
 def find_problems(value: Any, schema: Any) -> list[str]:
-    """Return what is wrong with a value by a JSON schema, as texts; an empty list if nothing is."""
+    """Return the problems of a value under a JSON schema, as texts; an empty list if it is valid."""
     return list(_check_value(value, schema, Place(schema)))
 
 
@@ -51,7 +51,7 @@ def _check_value(value: Any, schema: Any, place: Place) -> Problems:
     for keyword, check in _DECISIVE.items():
         if keyword in schema and (found := list(check(value, schema[keyword], schema, place))):
             yield from found
-            return  # what else is wrong with a value of the wrong kind would only confuse
+            return  # further problems of a value of the wrong kind would only confuse the model
     for keyword, check in _KEYWORDS.items():
         if keyword in schema:
             yield from check(value, schema[keyword], schema, place)
@@ -69,8 +69,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def _is_of_type(value: Any, name: str) -> bool:
-    if isinstance(value, bool):  # in Python it is an int, in JSON no number
+    if isinstance(value, bool):  # an int in Python, but not a number in JSON
         return name == "boolean"
+    # JSON Schema: a number with a zero fractional part, such as 1.0, is an integer.
     if name == "integer" and isinstance(value, float):
         return value.is_integer()
     return isinstance(value, _TYPES.get(name, (object,)))
@@ -106,6 +107,7 @@ def _check_reference(value: Any, reference: str, schema: Mapping[str, Any], plac
         return
     found: Any = place.root
     for part in reference.removeprefix("#").split("/")[1:]:
+        # The escapes of a JSON pointer (RFC 6901), to be undone in this order.
         name = part.replace("~1", "/").replace("~0", "~")
         if not isinstance(found, Mapping) or name not in found:
             return
@@ -147,7 +149,11 @@ def _is_multiple(value: float, step: float) -> bool:
 
 
 def _limit(applies: Callable[[Any], bool], keeps: Callable[[Any, Any], bool], words: str) -> Check:
-    """Make a check for a limit; ``words`` has a place for it."""
+    """Return a check of a limit.
+
+    ``applies`` says for which values it holds, ``keeps`` whether a value is within it, and ``words`` is the text of
+    the problem, with ``{}`` for the limit.
+    """
 
     def check_limit(value: Any, limit: Any, schema: Mapping[str, Any], place: Place) -> Problems:
         if applies(value) and not keeps(value, limit):
@@ -167,7 +173,7 @@ def _is_list(value: Any) -> bool:
 def _matches(text: str, pattern: str) -> bool:
     try:
         return re.search(pattern, text) is not None
-    except re.error:  # of JavaScript's language of patterns, and not of Python's: left to the tool
+    except re.error:  # a pattern that is valid in JavaScript but not in Python is left to the tool
         return True
 
 
@@ -181,7 +187,7 @@ def _check_required(value: Any, names: Sequence[str], schema: Mapping[str, Any],
 
 
 def _check_properties(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-    """Check each property; runs once for a schema, whichever of the three keywords it has."""
+    """Check each property. It runs once for a schema, even if the schema has all three of the keywords."""
     if not isinstance(value, dict):
         return
     properties, patterns = schema.get("properties") or {}, schema.get("patternProperties") or {}
@@ -197,7 +203,7 @@ def _check_properties(value: Any, _: Any, schema: Mapping[str, Any], place: Plac
 
 
 def _check_items(value: Any, _: Any, schema: Mapping[str, Any], place: Place) -> Problems:
-    """Check each item; runs once for a schema, whichever of the two keywords it has."""
+    """Check each item. It runs once for a schema, even if the schema has both keywords."""
     if not isinstance(value, list):
         return
     first, rest = schema.get("prefixItems") or (), schema.get("items", True)
@@ -206,7 +212,7 @@ def _check_items(value: Any, _: Any, schema: Mapping[str, Any], place: Place) ->
 
 
 def _unless_beside(check: Check, *others: str) -> Check:
-    """Make a check that runs only where none of the other keywords runs it already."""
+    """Return a check that runs only if the schema has none of ``others``, which run the same check."""
 
     def check_alone(value: Any, wanted: Any, schema: Mapping[str, Any], place: Place) -> Problems:
         if not any(other in schema for other in others):
@@ -215,6 +221,7 @@ def _unless_beside(check: Check, *others: str) -> Check:
     return check_alone
 
 
+# These are checked first. If one fails, no other keyword is checked.
 _DECISIVE: Mapping[str, Check] = {"type": _check_type, "enum": _check_enum, "const": _check_const}
 _KEYWORDS: Mapping[str, Check] = {
     "$ref": _check_reference,

@@ -1,4 +1,4 @@
-"""From Python types to JSON schemas, through pydantic."""
+"""JSON schemas of Python types, made by pydantic."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Schema = dict[str, Any]
 
 
 def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Sequence[str] = ()) -> type[BaseModel]:
-    """Return a pydantic model of a function's parameters; the docstring and ``Annotated`` texts describe them.
+    """Return a pydantic model of a function's parameters, described by its docstring and by ``Annotated`` texts.
 
-    Raises ``ConfigError`` for a parameter that a model cannot fill in by name, ``MissingDependency`` without pydantic.
+    ``name`` is the name of the tool, ``leave_out`` names parameters that get no field. Raises ``ConfigError`` for a
+        parameter that cannot be given by name or has no JSON schema, and ``MissingDependency`` without pydantic.
     """
-    # pydantic takes 60 ms, and comes with openai.
+    # Imported only here, because it takes 60 ms. It is installed with openai.
     pydantic = import_optional("pydantic", "openai", purpose=f"tool {name!r}")
     described = described_parameters(inspect.getdoc(function) or "")
     try:
@@ -46,7 +47,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(f"tool {name!r}: parameter {parameter} cannot be given by name; use plain parameters")
         hint = _describe_hint(hints.get(parameter.name, Any), described.get(parameter.name))
-        # ``...`` is pydantic's word for a field without a default.
+        # `...` tells pydantic that the field has no default.
         fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     try:
         config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
@@ -118,7 +119,7 @@ def schema_of(model: type[BaseModel]) -> Schema:
 
 
 def _remove_titles(value: Any, *, names: bool = False) -> Any:
-    """``names``: the keys are names of fields, so that a field called "title" stays."""
+    """Return ``value`` without titles. ``names`` says that its keys are names of fields: a field "title" is kept."""
     if isinstance(value, dict):
         kept = {key: each for key, each in value.items() if names or key != "title" or not isinstance(each, str)}
         return {
@@ -130,26 +131,32 @@ def _remove_titles(value: Any, *, names: bool = False) -> Any:
 
 
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
-    """Return a schema in the form that ``strict`` demands: every object closed, every property required."""
+    """Return a schema in the form that OpenAI demands for ``strict``: every object closed, every property required."""
     return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset()))
 
 
 def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> Any:
-    """``inside``: the definitions that are being written out."""
+    """Return ``schema`` with closed objects.
+
+    ``defined`` are the definitions of the whole schema, and ``inside`` names those that are being written out around
+    this part.
+    """
     if isinstance(schema, (list, tuple)):
         return [_close_objects(each, defined, inside) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
     kept = {key: each for key, each in schema.items() if key != "default"}
     name = str(kept.get("$ref", "")).removeprefix("#/$defs/")
-    if name in defined and len(kept) > 1:  # nothing may stand beside a reference, not even a description
+    # OpenAI's strict mode allows no other keyword beside `$ref`, not even a description. The definition takes the
+    # place of the reference, unless it contains itself: then the reference stays without its other keywords.
+    if name in defined and len(kept) > 1:
         if name in inside:
             return {"$ref": kept["$ref"]}
         del kept["$ref"]
         kept, inside = {**defined[name], **kept}, inside | {name}
     closed = {key: _close_objects(each, defined, inside) for key, each in kept.items()}
     if isinstance(kept.get("properties"), Mapping):
-        # A property called "default" or "type" is no keyword, so names are gone through on their own.
+        # A property named "default" or "type" is not a keyword, so the properties are handled one by one.
         closed["properties"] = {
             name: _close_objects(each, defined, inside) for name, each in kept["properties"].items()
         }

@@ -1,7 +1,7 @@
-"""Sinks: where a call pushes its events, instead of the caller pulling them.
+"""Sinks: receivers to which a call pushes its events, so that the caller need not iterate over them.
 
-A sink is handed the events one at a time by whoever reads the stream. So a slow sink slows the reader, and through it
-the provider; nothing piles up in between.
+The thread or task that reads the stream gives the sink one event at a time. A slow sink therefore slows the reader, and
+the reader slows the provider; nothing piles up in between.
 """
 
 from __future__ import annotations
@@ -23,60 +23,69 @@ else:
     lazy_modules(globals(), to_thread="anyio.to_thread")
 
 caller_left: ContextVar[Callable[[], bool]] = ContextVar("aquila_left", default=lambda: False)
-"""Whether the caller has closed the stream whose events are being pushed. Set by each pushing thread, in its context.
+"""Returns whether the caller has closed the stream whose events are being pushed.
 
-A full queue is then given up: nobody may be left who empties it.
+Each pushing thread sets it in its own context, so it ends with the thread. After the caller has left, a full queue is
+given up, because perhaps nothing empties it any more.
 """
 
 _PUT_TIMEOUT = 0.05
-"""Seconds between two looks at whether the caller has left, while a queue is full."""
+"""The time in seconds for which a full queue is waited for, before ``caller_left`` is asked again."""
 
 
 class Sink:
-    """Base of every sink; its static methods build the usual ones. A sink of your own overrides ``emit``."""
+    """Base of every sink. Its static methods build the usual ones; your own sink overrides ``emit``."""
 
     @staticmethod
     def queue(target: Any) -> Sink:
-        """Put every event into ``target``: a ``queue.Queue`` or anything with its ``put``, or an ``asyncio.Queue``.
+        """Return a sink that puts every event into ``target``.
 
-        A full queue holds the stream back until there is room.
+        ``target`` is a ``queue.Queue``, an ``asyncio.Queue``, or an object with a method ``put``. A full queue holds
+                the stream back until there is room. Raises ``ConfigError`` for another object.
         """
         return _QueueSink(target)
 
     @staticmethod
     def callback(function: Callable[[Event], Any]) -> Sink:
-        """Call ``function(event)`` for every event. With ``aask`` and ``astream`` it may be a coroutine function."""
+        """Return a sink that calls ``function(event)`` for every event.
+
+        With ``aask`` and ``astream`` it may be a coroutine function. Raises ``ConfigError`` if it is not
+        callable.
+        """
         return _CallbackSink(function)
 
     @staticmethod
     def collector() -> Collector:
-        """Keep every event in a list."""
+        """Return a sink that keeps every event in a list."""
         return Collector()
 
     @staticmethod
     def ignore() -> Sink:
-        """Drop every event; the call runs to its end for its result."""
+        """Return a sink that drops every event; the call still runs to its end."""
         return Sink()
 
     @staticmethod
     def tee(*sinks: Sink) -> Sink:
-        """Hand every event to each of ``sinks`` in turn. If one raises, the others still learn that the call failed."""
+        """Return a sink that gives every event to each of ``sinks`` in turn.
+
+        If one raises, the call fails, and the others receive ``Failed``.
+        """
         return _TeeSink(tuple(map(sink_of, sinks)))
 
     def emit(self, event: Event) -> None:
-        """Take one event. May block: that holds the stream back."""
+        """Receive one event. It may block, which holds the stream back."""
 
     async def aemit(self, event: Event) -> None:
-        """Take one event of an asynchronous call."""
+        """Receive one event of an asynchronous call."""
         self.emit(event)
 
     def working_sinks(self) -> tuple[Sink, ...]:
-        """The sinks below this one that have not raised; they are told when the call fails because of another."""
+        """Return the sinks below this one that have not raised; they receive ``Failed`` if another one raised."""
         return ()
 
 
 def sink_of(value: Any) -> Sink:
-    """Return ``value`` if it is a sink. Raises ``ConfigError`` that names the ways to build one."""
+    """Return ``value`` if it is a sink. Raises ``ConfigError``, which names the ways to build one."""
     if isinstance(value, Sink):
         return value
     ways = "Sink.queue(q), Sink.callback(f), Sink.collector(), Sink.ignore() or Sink.tee(a, b)"
@@ -84,7 +93,7 @@ def sink_of(value: Any) -> Sink:
 
 
 class Collector(Sink):
-    """Keeps every event. ``events`` is the list of them, in order."""
+    """A sink that keeps every event. ``events`` is the list of the events, in order; it is never cleared."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -105,7 +114,7 @@ class Collector(Sink):
 
     @property
     def error(self) -> BaseException | None:
-        """What made the call fail, or None."""
+        """The exception with which the call failed, or None."""
         return next((event.error for event in reversed(self.events) if isinstance(event, Failed)), None)
 
 
@@ -140,7 +149,7 @@ class _QueueSink(Sink):
         if self._asynchronous:
             await self._target.put(event)
             return
-        # A blocking put must not hold up the event loop.
+        # A put that may block runs in a thread, so that it does not block the event loop.
         if not self._bounded:
             await to_thread.run_sync(self._target.put, event)
             return
@@ -173,6 +182,8 @@ class _CallbackSink(Sink):
 
 class _TeeSink(Sink):
     def __init__(self, sinks: tuple[Sink, ...]) -> None:
+        # Those that have not raised. A sink that raises is removed and gets nothing more; there is one list for each
+        # call.
         self._healthy = list(sinks)
 
     def emit(self, event: Event) -> None:
@@ -196,10 +207,11 @@ class _TeeSink(Sink):
 
 
 def deliver_event(sink: Sink, event: Event) -> None:
-    """Hand one event to a sink. Raises ``SinkError`` from what the sink raises."""
+    """Give one event to a sink. Raises ``SinkError`` with the sink's exception as its cause."""
     try:
         sink.emit(event)
     except Exception as error:  # whatever a sink raises is translated, not hidden
+        # The caller closed the stream, so the sink did not fail: `_QueueSink` gave up its full queue.
         if isinstance(error, StreamClosed) and caller_left.get()():
             raise
         raise _sink_error(sink, event, error) from error
@@ -218,9 +230,9 @@ def _sink_error(sink: Sink, event: Event, error: Exception) -> SinkError:
 
 
 def notify_failure(sink: Sink, event: Failed) -> None:
-    """Tell a sink that the call failed: the sink itself, or what is left of it if it was the sink that failed.
+    """Tell a sink that the call failed. If the sink itself failed, only its parts that still work are told.
 
-    Never raises: the failure that is being reported comes first.
+    It raises nothing, so that the failure that is being reported is not hidden.
     """
     for each in _recipients_of_failure(sink, event):
         try:

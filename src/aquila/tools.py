@@ -1,7 +1,7 @@
-"""Tools that a model may call: Python functions with a schema, and the provider's own by name.
+"""Tools that a model may call: Python functions with a schema, and the provider's built-in tools by name.
 
-A tool is made from a typed function with ``@tool``, or spelled out as ``Tool(name, parameters, function)``; a plain
-function in ``tools=`` becomes one too.
+``@tool`` makes a tool from a typed function, and ``Tool(name, parameters, function)`` makes one from its parts. A plain
+function in ``tools=`` becomes a tool too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ else:
     lazy_modules(globals(), pydantic="pydantic")
 
 CONTEXT = "tool_context"
-"""The parameter with which a tool asks for the context of the call; the model does not see it."""
+"""The name of the parameter that receives the context of the call; the model does not see it."""
 
+# OpenAI's rule for the name of a function.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 BuiltInTool: TypeAlias = Literal[
@@ -42,22 +43,22 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "image_generation": {"type": "image_generation"},
     "local_shell": {"type": "local_shell"},
 }
-"""The provider's tools on the Responses API that a name alone defines."""
+"""The built-in tools of the Responses API for which a name is enough."""
 
 _NEEDS_MORE = {"file_search": "vector_store_ids", "mcp": "server_label", "computer_use_preview": "environment"}
-"""The provider's tools that need a dict, and the field without which they mean nothing."""
+"""The built-in tools that must be given as a dict, each with the field that the provider demands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool.
+    """A tool that a model may call. Raises ``ConfigError`` for fields of a wrong type or form.
 
     - ``name``: letters, digits, ``_`` and ``-``, at most 64.
     - ``parameters``: a JSON schema of an object, or a pydantic model.
-    - ``function``: called with the arguments by name; may be a coroutine function. None leaves the calls to the caller:
-      the answer then ends with them, in ``reply.tool_calls``.
-    - ``description``: what the model is told about it.
-    - ``strict``: let the provider enforce the schema, where it can.
+    - ``function``: called with the arguments by name; it may be a coroutine function. With None the caller answers the
+      calls: the run ends with them in ``reply.tool_calls``.
+    - ``description``: the text that explains the tool to the model.
+    - ``strict``: whether the provider is asked to enforce the schema.
 
     Examples:
         >>> transfer = aquila.Tool("transfer", {"type": "object", "properties": {"amount": {"type": "integer"}}})
@@ -82,11 +83,12 @@ class Tool:
             raise ConfigError(f"tool {self.name!r}: the schema of the parameters must be of type 'object'")
         if self.function is not None and not callable(self.function):
             raise ConfigError(f"tool {self.name!r}: function must be callable, not {type(self.function).__name__}")
+        # The dataclass is frozen. Inspecting the signature is slow, so it is done once for each tool.
         object.__setattr__(self, "wants_context", self.function is not None and _accepts_context(self.function))
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of the arguments, as it is sent."""
+        """The JSON schema of the arguments, in the form that is sent."""
         if isinstance(self.parameters, Mapping):
             schema = {"type": "object", "properties": {}, **self.parameters}
         else:
@@ -100,13 +102,16 @@ class Tool:
         return self.function is not None and inspect.iscoroutinefunction(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, as if it had not been made a tool."""
+        """Call the function directly. Raises ``ConfigError`` if the tool has none."""
         if self.function is None:
             raise ConfigError(f"tool {self.name!r} has no function")
         return self.function(*args, **kwargs)
 
     def parse_arguments(self, raw: str) -> dict[str, Any]:
-        """Return the arguments that the model wrote, for the function. Raises ``ValueError`` with what is wrong."""
+        """Return the arguments for the function from the text ``raw`` that the model wrote.
+
+        Raises ``ValueError``, whose text says what is wrong.
+        """
         decoded = decode_arguments(raw)
         if decoded is None:
             raise ValueError("the arguments are not a JSON object")
@@ -119,12 +124,12 @@ class Tool:
 
 
 def decode_arguments(raw: str) -> dict[str, Any] | None:
-    """Return the arguments that a model wrote, or None if they are not a JSON object. No text is no arguments."""
+    """Return the arguments that a model wrote, or None if they are not a JSON object. An empty text gives ``{}``."""
     if not raw.strip():
         return {}
     try:
         value = json.loads(raw)
-    except (ValueError, RecursionError):  # the latter for thousands of brackets, one in the other
+    except (ValueError, RecursionError):  # `RecursionError` comes from thousands of nested brackets
         return None
     return value if isinstance(value, dict) else None
 
@@ -135,7 +140,7 @@ def _validate_arguments(model: type[BaseModel], arguments: Mapping[str, Any]) ->
     except pydantic.ValidationError as error:
         rows = error.errors(include_url=False, include_input=False)
         raise ValueError("; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)) from None
-    # Only what was given: the function knows its own defaults.
+    # Only the arguments that the model gave: the function has its own defaults.
     return {name: getattr(instance, name) for name in type(instance).model_fields if name in instance.model_fields_set}
 
 
@@ -168,12 +173,12 @@ def tool(
     description: str | None = None,
     strict: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
-    """Make a tool of a typed function: its schema comes from the hints, its description from the docstring.
+    """Make a tool of a typed function. Its schema comes from the type hints, its description from the docstring.
 
     Parameters are described by ``Annotated[int, "how many"]``, by pydantic's ``Field``, or by the docstring's ``Args:``
-    section. A parameter ``tool_context`` is given the call's ``tool_context=`` and hidden from the model. ``name`` and
-    ``description`` replace those of the function; ``strict`` lets the provider enforce the schema. The tool can still
-    be called like the function. Raises ``ConfigError`` for a parameter that has no JSON schema.
+    section. A parameter ``tool_context`` receives the call's ``tool_context=`` and is hidden from the model. ``name``
+    and ``description`` replace those of the function; ``strict`` lets the provider enforce the schema. The tool can
+    still be called like the function. Raises ``ConfigError`` for a parameter that has no JSON schema.
 
     Examples:
         >>> @aquila.tool
@@ -208,7 +213,7 @@ def _make_tool(function: Callable[..., Any], *, name: str | None, description: s
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The tools of a call: ours by name, and the provider's own as definitions."""
+    """The tools of a call. ``tools`` run here, by name; ``built_in`` run at the provider, by name or as a dict."""
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
     built_in: tuple[Mapping[str, Any] | str, ...] = ()
@@ -217,17 +222,17 @@ class Toolbox:
         return bool(self.tools or self.built_in)
 
     def choosable_names(self) -> tuple[str, ...]:
-        """The names by which a tool can be chosen."""
+        """Return the names that ``tool_choice`` may contain."""
         return (*self.tools, *(each if isinstance(each, str) else str(each["type"]) for each in self.built_in))
 
     def runs_here(self, call: ToolCall) -> bool:
-        """Whether a call is answered here: the tool has a function, or does not exist and the model must be told."""
+        """Whether a call is answered here: the tool has a function, or it is unknown and the model must be told so."""
         found = self.tools.get(call.name)
         return bool(self.tools) if found is None else found.function is not None
 
 
 def without_forced_call(choice: Any) -> Any:
-    """Return a ``tool_choice`` for the turns after the first: the same, without forcing a call."""
+    """Return the ``tool_choice`` for the turns after the first: the same choice, but without forcing a call."""
     if choice in (None, "auto", "none"):
         return choice
     if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
