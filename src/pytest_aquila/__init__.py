@@ -23,25 +23,25 @@ from types import ModuleType
 
 
 class OrdinaryFinder:
-    """Loads Aquila's own modules as Python does. It stands in ``sys.meta_path`` from the import of the plugin on.
+    """A finder that loads Aquila's own modules as Python does, in ``sys.meta_path`` from the import of the plugin on.
 
-    With ``-p aquila`` pytest would load all of ``aquila`` with its own loader, to rewrite assertions. Aquila has none,
-    and that loader takes twice the time: it reads the code of a module piece by piece.
+    With ``-p aquila`` pytest would load all of ``aquila`` with its own loader, which rewrites assertions. Aquila has no
+    assertions, and that loader takes twice the time, because it reads the code of a module piece by piece.
     """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Find a module of Aquila. What is not on a path of folders, such as in an archive, others find."""
+        """Return the spec of a module of Aquila; None for any other, and for one that is not in a folder."""
         if name.partition(".")[0] not in ("aquila", "pytest_aquila"):
             return None
         return PathFinder.find_spec(name, path, target)
 
 
 def find_as_before() -> None:
-    """Take that finder away, where pytest is all that the process does and has ended.
+    """Remove that finder at the end of a process that only runs pytest.
 
-    Whatever stands in ``sys.meta_path`` when Python ends keeps alive until then all that it can reach: here the plugin,
-    and with it pytest. To take that apart name by name takes Python as long as loading a quarter of Aquila's modules.
+    Objects in ``sys.meta_path`` live until Python ends, with all that they can reach: here the plugin, and through it
+    pytest. Python would then delete these name by name, which takes as long as loading a quarter of Aquila's modules.
     """
     if OrdinaryFinder in sys.meta_path:
         sys.meta_path.remove(OrdinaryFinder)

@@ -1,4 +1,4 @@
-"""What is added to the report of a test, or of a module, whose error says something that Aquila knows a way out of."""
+"""Advice that is added to the report of a failed test or module if Aquila knows a remedy for its error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_advice(
     failure: pytest.ExceptionInfo[Any] | None,
     config: pytest.Config,
 ) -> None:
-    """Add to a report what helps against ``failure``, if anything is known that does."""
+    """Add to ``report`` a section with advice against ``failure``, if Aquila knows any."""
     if failure is None:
         return
     run = config.stash[test_scopes.RUN]

@@ -1,4 +1,4 @@
-"""What a passing test must fulfil besides, as the settings demand: that it plays everything, and nothing old."""
+"""Further demands of the settings on a test that passes: that it plays every recording, and no old one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_plays(scope: Scope) -> None:
-    """Fail for recordings that were not played, or that are old, as the settings of a scope say."""
+    """Fail the test for unplayed or old recordings, unmet faults and unused answers, as the scope's settings demand."""
     settings = scope.settings
     if settings.faults is not None:
         _demand_faults_are_met(scope)
@@ -74,7 +74,7 @@ def _fail_for_unplayed(scope: Scope) -> None:
 
 
 def _fail_for_outdated(scope: Scope, most: float) -> None:
-    """Fail for the oldest recording that was played, also in a block within the scope."""
+    """Fail if a played recording is older than ``most`` days, also one that was played in a block within the scope."""
     played = [
         (interaction.recorded, session.name)
         for session in scope.sessions.opened()

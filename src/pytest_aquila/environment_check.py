@@ -1,4 +1,4 @@
-"""Variables that look like settings of Aquila and are none: a misspelt one changes nothing, and says nothing."""
+"""Warnings of variables that look like settings of Aquila but are none. A misspelt one would be ignored in silence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aquila.option_table import OPTIONS
 
 _PREFIX = "AQUILA_"
 _OTHERS = ("SESSION", "SERVER_TOKEN", "UNDER_TEST", "CORPUS", "FUZZ")
-"""What follows the prefix in variables that are no settings: between processes, and of this project's own tests."""
+"""The rest of the names of known variables that are not settings: between processes, and of this project's tests."""
 _OTHER_PREFIXES = ("BENCH_", "SUBJECT")
 
 
 def find_unknown_variables() -> Iterator[str]:
-    """Yield a sentence for each variable that looks like a setting and that nothing reads."""
+    """Yield a sentence for each variable that looks like a setting but is read by nothing."""
     settings = {option.env for option in OPTIONS.values() if option.env}
     for name in sorted(os.environ):
         inner = name.removeprefix(_PREFIX)
@@ -27,7 +27,7 @@ def find_unknown_variables() -> Iterator[str]:
 
 
 def warn_of_unknown_variables(config: pytest.Config) -> None:
-    """Warn of each. Raises ``UsageError`` where warnings are errors."""
+    """Warn of each unknown variable. Raises ``UsageError`` if the run turns warnings into errors."""
     for sentence in find_unknown_variables():
         try:
             config.issue_config_time_warning(pytest.PytestConfigWarning(sentence), stacklevel=2)

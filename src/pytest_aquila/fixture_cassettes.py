@@ -1,6 +1,6 @@
-"""The cassettes of fixtures: of those that tests share, and of those in tests that have no cassette.
+"""The cassettes of fixtures that several tests share, and of fixtures in tests that have no cassette.
 
-Which test comes first, or runs alone, would else decide whose cassette the requests of such a fixture are in.
+Otherwise the order of the tests would decide in which test's cassette the requests of such a fixture are.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ else:
 
 _MOST_TESTS = 10
 _ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
-"""Fixtures of Aquila's own that need no scope while they are set up."""
+"""Fixtures of Aquila that need no scope while they are set up."""
 
 
 def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
-    """Whether the requests of a fixture are kept apart from those of the test that sets it up."""
+    """Whether the requests of a fixture are kept apart from those of ``item``, the test that sets it up."""
     if fixture.scope != "function":
         return True
     if fixture.argname in _ASK_NOTHING:
@@ -57,10 +57,10 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
 
 
 class FixtureCassette:
-    """Answers what one fixture asks while it is set up and torn down. Its scope opens when it asks something.
+    """Answers the requests of one fixture during setup and teardown. Its scope opens with its first request.
 
-    ``item`` is the test that sets it up. ``take_report`` gets the report of the scope and its settings at its end.
-    Between setup and teardown the scope is put aside, and goes on counting afterwards.
+    ``item`` is the test that sets it up. ``take_report`` receives the report of the scope and its settings at the end.
+    Between setup and teardown the scope is suspended; the teardown continues its counts.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class FixtureCassette:
         self._scope: Scope | None = None
         self._is_set_up = False
         self._mark = runtime.Asker(fixture.argname, is_test=False)
-        # What ends when the fixture has been torn down. Empty outside the teardown.
+        # Holds the context of `_answer` from `begin_teardown` to `end_teardown`, and is empty otherwise.
         self._tearing_down = contextlib.ExitStack()
 
     @contextlib.contextmanager
     def answer_setup(self) -> Iterator[None]:
-        """Answer what is asked within the block. A miss that it swallows fails it."""
+        """Answer the requests within the block. A miss that the fixture's code swallows fails the setup."""
         try:
             with self._remembering_variables(), self._answer():
                 yield
@@ -101,7 +101,7 @@ class FixtureCassette:
 
     @contextlib.contextmanager
     def _remembering_variables(self) -> Iterator[None]:
-        """Let every test that uses what is made in the block know the keys that were set for it."""
+        """Note the variables that the block sets, for all tests that use the fixture."""
         variables = runtime.set_variables()
         before = variables.count
         try:
@@ -111,14 +111,14 @@ class FixtureCassette:
                 self._run.shared_variables.update(dict.fromkeys(variables.since(before)))
 
     def begin_teardown(self) -> None:
-        """Answer what is asked until ``end_teardown``."""
+        """Answer the requests until ``end_teardown``."""
         item = test_scopes.running_item(self._item.config) or self._item
         if self._scope is None and not has_own_cassette(self._fixture, item):
             return  # it is a fixture that gave its test a cassette
         self._tearing_down.enter_context(self._answer())
 
     def end_teardown(self) -> None:
-        """Store what was recorded. Raises what storing raises. Does nothing after a setup that failed."""
+        """Store the recordings. After a failed setup it does nothing. Raises what storing raises."""
         self._tearing_down.close()
         if self._scope is not None:
             for miss in self._scope.misses:
@@ -147,9 +147,9 @@ class FixtureCassette:
 
     @contextlib.contextmanager
     def _answer(self) -> Iterator[None]:
-        """Put the scopes of the test and of other fixtures aside, and answer in their place.
+        """Suspend the scopes of the test and of other fixtures, and answer instead of them.
 
-        A block of ``use_cassette`` that is open goes on answering: somebody has said so.
+        An open block of ``use_cassette`` goes on answering, because somebody asked for it.
         """
         around = self._run.scopes.surrounding()
         test = self._run.test
@@ -160,7 +160,8 @@ class FixtureCassette:
             return
         with self._run.running_test(self._run.test_name, self._open_scope, mark), contextlib.ExitStack() as aside:
             if around or self._scope is not None:
-                # Opened before the others go and after they are back: the keys in the environment stay as they are.
+                # This scope opens before the others are suspended and is suspended after they resume. So some scope is
+                # always open, and the dummy keys in the environment do not change in between.
                 if self._scope is not None:
                     scopes.resume_scope(self._scope)
                 else:
@@ -177,11 +178,11 @@ class FixtureCassette:
 
     def _open_scope(self) -> Scope:
         """The scope of the fixture, opened now if it is not."""
-        with self._run.lock:  # two threads that ask at once get the same
+        with self._run.lock:  # two threads with a first request at the same time get one scope
             if self._scope is None:
                 item, node = self._item, self._request.node
                 _, settings = options.marker_options(node)
-                settings.pop("faults", None)  # they are for the test
+                settings.pop("faults", None)  # faults of a marker are meant for the test only
                 if item.get_closest_marker(options.LIVE) is not None:
                     settings["transport"] = "live"
                 scope = scopes.Scope(
@@ -189,9 +190,10 @@ class FixtureCassette:
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
                     command=f"pytest {shlex.quote(test_scopes.id_to_type(item))} --aquila-record",
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
-                    # Not that of one test alone: whatever sets the fixture up again may ask something else.
+                    # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
                     owns_cassette=False,
-                    # Only a marker of its module or its class, which does not depend on the test, takes in the rest.
+                    # Requests that are not to models go in only if its module or class has the marker, which does not
+                    # depend on the test.
                     models_only=node.get_closest_marker(options.MARKER) is None,
                     options=settings,
                 )
@@ -202,7 +204,7 @@ class FixtureCassette:
             return self._scope
 
     def _record_all_command(self) -> str:
-        """What to type to record again the fixture and the tests that use it: their requests name what it gives."""
+        """Return the command that records the fixture again, and the tests that use it: their requests depend on it."""
         name = self._fixture.argname
         users = [
             item

@@ -1,11 +1,11 @@
-"""The fixtures of Aquila, which pytest gets to know when something asks for the first of them.
+"""The fixtures of Aquila, which are registered with pytest when the first of them is looked up.
 
-A fixture costs every run about as much as a module of Aquila's: pytest looks at its signature, whether a test uses it
-or not. So the modules that define them are registered late. What is asked of pytest is as if they had always been
-there: the fixtures of other plugins and of conftests come before them.
+Each fixture costs a run about as much time as a module of Aquila, because pytest inspects its signature whether a test
+uses it or not. So the modules that define them are registered late. The result of a lookup is the same as if they had
+been registered at the start: fixtures of other plugins and of conftests override them.
 
-``short_names`` are the names without the prefix of the fixtures for Huey tasks, for projects that have a Huey under
-test, and for no others.
+``short_names`` has the fixtures for Huey tasks under names without the prefix. Only projects with a Huey under test
+get them.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ SHORT_NAMES = "pytest_aquila.tasks.short_names"
 
 
 class _LateFixtures:
-    """Looks up fixtures in the place of a session's manager of fixtures, and registers Aquila's when that is needed."""
+    """Looks up fixtures instead of the session's fixture manager, and registers Aquila's when one is needed."""
 
     def __init__(self, session: pytest.Session) -> None:
         self._plugins = session.config.pluginmanager
         self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
         self._are_registered = False
         self.collector: pytest.Collector | None = None
-        """Where tests were made last."""
+        """The collector for which overrides were looked for last."""
 
     def find(self, argname: str, node: pytest.Item | pytest.Collector) -> Definitions:
-        """Return the definitions of a fixture that a node sees, the nearest last, as the manager does."""
+        """Return the definitions of a fixture that a node sees, the nearest last, as pytest's manager does."""
         if not argname.startswith(PREFIX):
             found = self._find(argname, node)
             if found is not None or self._are_registered or argname == "request":
                 return found
-            self.register()  # pytest lists what there is, where a name is misspelt
+            self.register()  # the name is misspelt, and pytest will list all fixtures
             return None
         if not self._are_registered:
             self.register()
         found = self._find(argname, node)
-        # Registered late, they stand behind those of other plugins.
+        # They were registered late, so they are behind those of other plugins. The last one wins, so they move first.
         return found and sorted(found, key=_is_foreign)
 
     def is_overridden(self, name: str, node: pytest.Item | pytest.Collector) -> bool:
-        """Whether a node sees another definition of one of Aquila's fixtures than Aquila's own."""
+        """Whether a node sees a definition of one of Aquila's fixtures that is not Aquila's own."""
         return any(map(_is_foreign, self._find(name, node) or ()))
 
     def register(self) -> None:
-        """Register the fixtures. They are asked for, or all that there are."""
+        """Register Aquila's fixtures, because one is used or all fixtures are to be listed."""
         self._are_registered = True
         for module in MODULES:
             if not self._plugins.has_plugin(module):
@@ -77,15 +77,16 @@ _late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
 
 
 def _look_up_late(session: pytest.Session) -> _LateFixtures:
-    """Look up the fixtures of a session here from now on. A plugin may come when its start is over."""
+    """Return the lookup of a session; the first call puts it in place. The plugin may be loaded after the start."""
     late = session.config.stash.get(_late, None)
     if late is None:
         late = session.config.stash[_late] = _LateFixtures(session)
+        # Set on the manager of this session only, which ends with the session: no other session in the process sees it.
         vars(session._fixturemanager)["getfixturedefs"] = late.find
     return late
 
 
-@pytest.hookimpl(trylast=True)  # pytest makes the manager of fixtures here, from all plugins that there are
+@pytest.hookimpl(trylast=True)  # pytest's own implementation makes the fixture manager, and must have run
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Look up fixtures here from now on, and let tests use the short names if the ini key names a Huey."""
     late = _look_up_late(session)
@@ -106,7 +107,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Do the same before a module is imported, for what a conftest overrides: the import may put jobs into queues."""
+    """Do the same before a module is imported, for overrides in a conftest: the import may put jobs into queues."""
     if isinstance(collector, pytest.Module | pytest.Package):
         _look_for_override(collector)
 
@@ -118,7 +119,7 @@ def _look_for_override(collector: pytest.Collector) -> None:
 
 
 def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
-    """Whether the fixture ``aquila_huey`` is another one than Aquila's for tests at a node."""
+    """Whether the fixture ``aquila_huey`` is overridden for tests at a node."""
     return _look_up_late(node.session).is_overridden("aquila_huey", node)
 
 
@@ -129,7 +130,7 @@ def begin_testing_mode_of_ini(config: pytest.Config) -> None:
 
 
 def begin_testing_mode(config: pytest.Config) -> None:
-    """Put the whole run in testing mode, unless it is."""
+    """Put the whole run in testing mode, unless it is in it already."""
     name = "pytest_aquila.tasks.testing_mode"
     if not config.pluginmanager.has_plugin(name):
         config.pluginmanager.import_plugin(name)
@@ -144,7 +145,7 @@ def has_short_names(config: pytest.Config) -> bool:
 
 
 def _register_short_names(session: pytest.Session) -> None:
-    """Register a plugin with these fixtures, but for names of others: of two plugins the later one would win."""
+    """Register a plugin with these fixtures, without names that are taken, because the later plugin would win."""
     fixtures = types.ModuleType(SHORT_NAMES)
     for name in short_names.NAMES:
         if not session._fixturemanager.getfixturedefs(name, session):

@@ -85,7 +85,7 @@ def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
     """What the guard refused in this test. A test that is about refusals ends with ``aquila_refusals.forget()``."""
     running = request.config.stash[test_scopes.RUN].test
     if running is None:
-        raise RuntimeError("no test runs")  # a plugin that runs tests by another way than pytest's protocol
+        raise RuntimeError("no test runs")  # some plugin runs tests without pytest's protocol
     return refusals.Refusals(running)
 
 

@@ -1,4 +1,4 @@
-"""What to do about a client that cannot be made because a variable with its key is not set."""
+"""Advice about a client that cannot be made because the variable with its key is not set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY
 
 
 def advise_on_missing_key(message: str, run: Run) -> str | None:
-    """Return what a failure with this message wants, or None if it names no variable of a key that is not set."""
+    """Return advice on a failure with this message, or None if it names no unset variable that holds a key."""
     if not dummy_keys.needs_no_key(run.layers.resolve()):
         return None
     missing = [name for name in dict.fromkeys(_KEY_VARIABLE.findall(message)) if name not in os.environ]

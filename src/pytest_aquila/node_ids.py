@@ -1,7 +1,7 @@
-"""Name tests and fixtures, independently of the folder and the arguments with which pytest runs.
+"""Names of tests and fixtures that do not depend on the folder or the arguments with which pytest runs.
 
-pytest's own ids are relative to the root folder. Those of files outside it are relative to the arguments, or empty, so
-two such files may have the same; and the id of the whole run is empty.
+pytest's own ids are relative to the root folder. The ids of files outside it are relative to the arguments, or empty,
+so two such files may have the same id. The id of the whole run is empty.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ else:
 
 
 def id_of(node: Any) -> str:
-    """The id of a test, a class, a module or a folder, with a path relative to the root folder. Empty for the run."""
+    """Return the id of a test, class, module or folder, with a path relative to the root folder; "" for the run."""
     root = root_of(node.config)
     path = _path_of_outsider(node.path, root)
     if path is None and root == node.config.rootpath:
@@ -39,13 +39,13 @@ def id_of(node: Any) -> str:
 
 
 _folded_names: pytest.StashKey[Counter[str]] = pytest.StashKey()
-"""Of a module or a class: how many of its names are the same if capitals do not count."""
+"""For a module or class: how many of its names are equal when case is ignored. Computed once for each node."""
 
 
 def has_twin(test: pytest.Item | pytest.Collector) -> bool:
-    """Whether the name of a test or of a class around it has capitals, and another differs from it in these alone.
+    """Whether the name of a test, or of a class around it, differs from another name only in case.
 
-    The files of their cassettes would be one where a file system does not tell capitals from small letters.
+    Both would have the same cassette file on a file system that ignores case. Only names with capitals are changed.
     """
     for node in test.iter_parents():
         name = node.name.partition("[")[0]
@@ -62,7 +62,7 @@ def has_twin(test: pytest.Item | pytest.Collector) -> bool:
 
 
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
-    """The name of the cassette of a fixture that several tests share."""
+    """Return the name of the cassette of a fixture that several tests share."""
     return names.name_of_fixture(
         fixture.argname + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
@@ -72,10 +72,11 @@ def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureReq
 
 
 def _definition_of(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
-    """The id of the module or the class that defines a fixture, or of its ``conftest.py``; of a plugin, ``@module``.
+    """Return the id of the module, class or ``conftest.py`` that defines a fixture; for a plugin it is ``@module``.
 
-    The same function may be a fixture in several places (imported, or inherited), so the place where pytest found it
-    counts. Where that has an empty id, only the function tells a plugin from a ``conftest.py`` or a module outside.
+    The same function may be a fixture in several places (imported, or inherited), so the place where pytest found it is
+    used. If that place has an empty id, the function shows whether it is from a plugin, a ``conftest.py`` or a module
+    outside the root folder.
     """
     known = getattr(fixture, "node", None)  # since pytest 9.1
     for node in item.iter_parents():
@@ -86,7 +87,7 @@ def _definition_of(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
             return f"{found}/conftest.py" if isinstance(node, pytest.Directory) else found
     function = _function_of(fixture.func)
     file = Path()
-    with contextlib.suppress(TypeError, OSError):  # one that is not written in Python
+    with contextlib.suppress(TypeError, OSError):  # the function is not written in Python
         file = Path(inspect.getfile(function))
     if file.name == "conftest.py":
         root = root_of(item.config)
@@ -97,7 +98,7 @@ def _definition_of(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> str:
 
 
 def _function_of(function: Any) -> Any:
-    """What a fixture's function wraps."""
+    """Return the function inside partials, methods and wrappers."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -110,7 +111,7 @@ def _function_of(function: Any) -> Any:
 
 
 def _parameter_suffix(request: pytest.FixtureRequest) -> str:
-    """The parameter of a fixture, in brackets: by its value if that is text or a number, else by its place."""
+    """Return a fixture's parameter in brackets: its value if that is a text or a number, else its position."""
     if not hasattr(request, "param"):
         return ""
     value = request.param
@@ -123,9 +124,9 @@ def _parameter_suffix(request: pytest.FixtureRequest) -> str:
     return f"[#{getattr(request, 'param_index', 0)}]"
 
 
-@functools.lru_cache(maxsize=1024)  # each test asks a few times, and its module has one path
+@functools.lru_cache(maxsize=1024)  # each test asks several times for the path of its module
 def _path_of_outsider(path: Path, root: Path) -> str | None:
-    """The path of a file outside the root folder, relative to it; None for one inside."""
+    """Return the path of a file outside the root folder, relative to that folder; None for a file inside."""
     if path.is_relative_to(root):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Options whose value may be left out take one after ``=`` alone. What follows such an option is a path.
+"""Options with an optional value, which must follow after ``=``. The next word of the command line is a path.
 
-Loaded only where one is used. argparse gives it the next word of the command line, if that is no option: in
-``pytest --aquila-record tests`` the folder. So what stands for a value that was left out is written out before pytest
-reads the command line as a whole.
+This module is loaded only if such an option is used. argparse would take the next word as its value: in
+``pytest --aquila-record tests`` the folder. So the implied value is written into the command line before pytest parses
+it as a whole.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pytest_aquila.options import IMPLIED_VALUES
 
 
 def write_implied_values(args: list[str], early_config: pytest.Config, parser: pytest.Parser) -> None:
-    """Give the options in a command line the value that was left out, and read anew what was misread before.
+    """Add the omitted values to the options of a command line, and parse again what was parsed wrongly before.
 
-    ``args`` is the command line of ``pytest_load_initial_conftests``, which is changed.
+    ``args`` is the command line of ``pytest_load_initial_conftests``; it is changed in place.
     """
     written = _with_values(args)
     if written != args:
@@ -30,8 +30,10 @@ def write_implied_values(args: list[str], early_config: pytest.Config, parser: p
 
 
 def check_none_was_misread(config: pytest.Config) -> None:
-    """Raise ``UsageError`` if an option took the word behind it. For when a conftest has brought the plugin: too late
-    for ``write_implied_values``.
+    """Raise ``UsageError`` if an option took the word behind it as its value.
+
+    It is for a plugin that a conftest has loaded, after the command line was parsed: too late for
+    ``write_implied_values``.
     """
     words = config.invocation_params.args
     for option, value in itertools.pairwise(words):

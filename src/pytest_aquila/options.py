@@ -51,7 +51,7 @@ HUEY_KEYS = (
 
 def _add_option(group: pytest.OptionGroup, name: str, **attributes: Any) -> None:
     """Declare a command line option."""
-    # Without `dest` pytest looks through all other options for one of the same, which takes longer than all else here.
+    # Without `dest` pytest searches all other options for the same one, which takes longer than everything else here.
     group.addoption(name, dest=name.removeprefix("--").replace("-", "_"), **attributes)
 
 
@@ -184,7 +184,7 @@ def _add_fault_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None
 
 
 def wants_faults(config: pytest.Config) -> bool:
-    """Whether this run runs tests under faults, too."""
+    """Whether this run also runs tests under faults."""
     return config.option.aquila_faults is not None
 
 
@@ -202,7 +202,7 @@ def _check_faults(chosen: argparse.Namespace) -> None:
 
 
 def wants_verification(config: pytest.Config) -> bool:
-    """Whether this run asks the upstream again."""
+    """Whether this run sends the replayed requests to the upstream again."""
     return config.option.aquila_verify is not None
 
 
@@ -233,7 +233,7 @@ def _wants_drift(chosen: argparse.Namespace) -> bool:
 
 
 def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line gives. ``chosen`` are its options."""
+    """Return the settings that the options ``chosen`` of the command line give. Raises ``UsageError``."""
     options = {
         "transport": chosen.aquila_transport,
         "upstream": chosen.aquila_upstream,
@@ -267,7 +267,7 @@ _ini_settings: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 
 
 def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
-    """The settings that the ini file gives. Read once: pytest, too, remembers what it has read."""
+    """Return the settings that the ini file gives. They are read once for each configuration, as pytest does too."""
     if _ini_settings not in pytest_config.stash:
         pytest_config.stash[_ini_settings] = _read_ini_settings(pytest_config)
     return pytest_config.stash[_ini_settings]
@@ -276,26 +276,26 @@ def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
 def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     values = {name.removeprefix("aquila_"): pytest_config.getini(name) for name, _ in config.ini_options()}
     if replaces_recorder(pytest_config):
-        # Such a suite never saw keys that are not there. It may look for one to decide whether it records.
+        # Under the other recorder an unset key stayed unset, and such a suite may decide by it whether to record.
         values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values['dummy_keys'] or ''}"
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def is_to_be_sealed(pytest_config: pytest.Config) -> bool:
-    """Whether the environment or the ini file asks for a sealed run. For when the settings are not yet in force."""
-    # Before pytest has read its ini file there is nothing to ask, and what it is asked then it remembers.
+    """Whether the environment or the ini file asks for a sealed run. It works before the settings are in force."""
+    # Before pytest has read its ini file, `getini` would find nothing, and would remember that for the whole run.
     if not hasattr(pytest_config, "known_args_namespace"):
         return False
     return (os.environ.get("AQUILA_GUARD") or pytest_config.getini("aquila_guard")) == "sealed"
 
 
 def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
-    """The cassette and the settings that the markers of a test give; the closest marker wins.
+    """Return the cassette and the settings that the markers of a test give. The closest marker wins.
 
-    Raises ``UnknownOption`` or ``ConfigError`` for what is not a setting.
+    Raises ``UnknownOption`` or ``ConfigError`` for names and values that are not settings.
     """
     cassette: str | None = None
-    # In one pass: each test comes by here twice.
+    # One pass over the markers for both kinds, because this runs twice for each test.
     markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
     if not markers:
         return None, {}
@@ -328,6 +328,6 @@ _RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize"})
 
 
 def check_rules(settings: config.Settings) -> None:
-    """Raise ``ConfigError`` if requests cannot be compared as settings say. Else the report of a test would fail."""
+    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test."""
     if any(getattr(settings, name) != OPTIONS[name].default for name in _RULES):
         session_factory.match_rules_of(settings)

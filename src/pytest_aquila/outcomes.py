@@ -1,7 +1,7 @@
-"""An unanswered request as an outcome of a test: it fails the test, whatever its code does with exceptions.
+"""Unanswered requests as outcomes of pytest, which fail a test whatever its code does with exceptions.
 
-``except Exception`` does not catch it, as it does not catch what ``pytest.fail`` raises. Whatever runs tests knows it:
-it is a ``Failed`` of pytest's, so it may come out of a fixture, too.
+Like the exception of ``pytest.fail``, such an outcome is not caught by ``except Exception``. It is also an instance of
+that exception, so every runner of tests and every fixture handles it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from aquila.errors import UnansweredRequest, kind_of
 
 
 def make_outcome(error: UnansweredRequest, *, with_traceback: bool = True) -> UnansweredRequest:
-    """Return an error as an outcome. Without a traceback the report shows its text alone."""
-    # Reports then write the name of the class alone, as for the outcomes of pytest itself.
+    """Return ``error`` as an outcome. Without ``with_traceback`` the report shows only its text."""
+    # With the module "builtins" reports show the class without a module, as for pytest's own outcomes.
     kind = kind_of(type(error).public_class, pytest.fail.Exception, module="builtins")
     outcome: Any = kind(str(error), difference=error.difference, group=error.group)
     outcome.pytrace = with_traceback

@@ -1,7 +1,7 @@
 """The hooks of the plugin.
 
-Nothing here imports an HTTP client, a codec or Huey: a run that uses no cassette pays for none. A test gets a scope
-only when something in it asks for one.
+This module imports no HTTP client, no codec and not Huey, so that a run without cassettes does not pay for them. A test
+gets a scope only when something in it needs one.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ else:
 
 _totals: pytest.StashKey[RunTotals] = pytest.StashKey()
 _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
-"""What came of a test before its teardown. There is none while nothing but passing is known."""
+"""The outcome of a test before its teardown. Set by each setup, so that a test that runs again begins as passed."""
 
 
 def __dir__() -> list[str]:
-    """Name hooks alone: pytest looks closely at whatever ``dir`` names of a plugin."""
+    """Return only the names of hooks, because pytest inspects each name that ``dir`` returns for a plugin."""
     return [name for name in globals() if name.startswith("pytest_")]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare options and ini keys. A run that is to be sealed begins anew here, before anything else of it."""
+    """Declare options and ini keys. A run that is to be sealed starts again from here, before it has done anything."""
     options.add_options(parser)
     config = pluginmanager.get_plugin("pytestconfig")
     if config is not None and options.is_to_be_sealed(config):
@@ -104,19 +104,19 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
-    """Begin the run before any conftest is imported, and turn on what stands in for another recorder, if wanted."""
+    """Begin the run before any conftest is imported, and turn on the layer for another recorder if it is wanted."""
     if not options.IMPLIED_VALUES.keys().isdisjoint(args):
         option_values.write_implied_values(args, early_config, parser)
-    # The command line as it was read for plugins. What it says for conftests is not known yet.
+    # `known_args_namespace` is the command line as parsed so far. Options of conftests are not known yet.
     run_life.begin_run(early_config, early_config.known_args_namespace)
-    fixture_names.begin_testing_mode_of_ini(early_config)  # a conftest may import what puts jobs into queues
-    if options.replaces_recorder(early_config):  # its options must be known in time
+    fixture_names.begin_testing_mode_of_ini(early_config)  # a conftest may import code that puts jobs into queues
+    if options.replaces_recorder(early_config):  # before pytest parses the whole command line with its options
         vcr_compat.turn_on(early_config, parser)
     return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the run know of its tests; a recording run first takes over what an interrupted one left."""
+    """Begin the tests of the run. A recording run first stores the answers that an interrupted run left in journals."""
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
@@ -156,13 +156,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse faults that are none, or that no answer of a test can have."""
+    """Refuse unknown faults, and faults that no answer of a test can have."""
     if any("faults" in marker.kwargs for item in items for marker in item.iter_markers(options.MARKER)):
         fault_check.check_faults(items)
 
 
 def _tell(config: pytest.Config, sentence: str) -> None:
-    """Show a sentence at once, although pytest captures what is written. A worker's are told in the summary."""
+    """Show a sentence at once, although pytest captures output. Those of a worker are shown in the summary."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not _is_worker(config):
         terminal.ensure_newline()
@@ -184,7 +184,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let nothing be a matter of the tests any more. What else cleans up, and what tests have left, stays guarded."""
+    """End the tests of the run. Other clean-up, and threads that tests have left, stay guarded."""
     run = config.stash.get(test_scopes.RUN, None)
     if run is not None:
         run_life.end_tests(run)
@@ -192,7 +192,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Say which test runs. One in which a conversation drifted while it was recorded runs once more."""
+    """Note which test runs. A test in which a conversation drifted while it was recorded runs a second time."""
     with test_scopes.running_test(item):
         result = yield
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
@@ -200,7 +200,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Open the scope of a test that wants one at once: child processes and clients that it starts need it."""
+    """Open the scope of a test that names a cassette: child processes and clients that it starts need it at once."""
     child_processes.tell_if_forgotten()
     test_scopes.begin_test(item)
     item.stash[_outcome] = "passed"  # a plugin may run the test again, whose teardown may have failed
@@ -212,7 +212,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Answer what a fixture asks from a cassette of its own, if it is not the test's alone, at its teardown too."""
+    """Answer the requests of a fixture from its own cassette, unless it belongs to one test. So does its teardown."""
     before = test_scopes.node_of_fixture.set(request.node)
     try:
         item = test_scopes.running_item(request.config)
@@ -221,7 +221,7 @@ def pytest_fixture_setup(
         cassette = fixture_cassettes.FixtureCassette(
             fixturedef, request, item, functools.partial(scope_ends.add_report, item)
         )
-        request.addfinalizer(cassette.end_teardown)  # the last to run is the first that was added
+        request.addfinalizer(cassette.end_teardown)  # finalizers run in reverse order, so this one runs last
         try:
             with cassette.answer_setup():
                 result = yield
@@ -255,14 +255,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember whether everything before the teardown passed; show what explains itself without the way to it."""
+    """Remember whether everything before the teardown passed, and shorten reports whose message needs no traceback."""
     simplifies = call.excinfo is not None and not item.config.getoption("fulltrace", False)
     if simplifies:
         unanswered.simplify_failure(item, call)
     report = yield
     if simplifies:
         unanswered.shorten_crash_line(report, call)
-    # What a test that passes has written stands in the XML of junit, too. Each report repeats what came before.
+    #     report with output is redacted.
+    # The output of a passing test is in the XML of JUnit too, and each report repeats the output before it. So every
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, test_scopes.redactors_of(item))
@@ -289,7 +290,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str | tuple[str, dict[str, bool]]] | None:
-    """Show the first of two attempts as pytest-rerunfailures does."""
+    """Show the first of two attempts in the form that pytest-rerunfailures uses."""
     if report.when == test_scopes.RERUN and report.outcome == "passed":
         return "", "", ""
     if report.outcome == test_scopes.RERUN:
@@ -301,7 +302,7 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str |
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Advise where a client that a module makes when it is imported wants a key."""
+    """Add advice if a client that a module makes during its import needs a key."""
     report = yield
     if report.failed:
         report_redaction.redact_report(report, [outgoing.run_redactor()])
@@ -312,7 +313,7 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Close the scope of the test after its fixtures: store what a passing test recorded."""
+    """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
     outcome: Outcome = item.stash.get(_outcome, "passed")
     item.stash[_outcome] = "passed"  # for a plugin that runs the test again
     kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
@@ -320,7 +321,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         with kept:
             result = yield
     except pytest.fail.Exception as error:
-        # What plugins raise here on purpose, to be noticed, is no failure of the code that was recorded.
+        # A plugin that fails a test here on purpose says nothing against the code whose answers were recorded.
         _close_test_scope(item, "failed" if isinstance(error, errors.UnansweredRequest) else outcome)
         raise
     except BaseException:
@@ -328,7 +329,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         raise
     finally:
         swallowed: list[UnansweredRequest] = [*test_scopes.take_teardown_misses(item.config)]
-    if outcome in ("passed", "skipped") and test_scopes.has_unanswered(item):  # a skip says nothing of what led to it
+    if outcome in ("passed", "skipped") and test_scopes.has_unanswered(item):  # a miss may have led to the skip
         swallowed += unanswered.unanswered_in(item)
     _close_test_scope(item, outcome)
     if swallowed:
@@ -346,7 +347,7 @@ def _close_test_scope(item: pytest.Item, outcome: Outcome) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> Generator[None, object, object]:
-    """Write last, also after pytest's list of failed tests, what is new and what to do."""
+    """Write the news of the run and what to do about it, last, after pytest's list of failed tests."""
     result = yield
     totals = config.stash.get(_totals, None)
     has_news = run_life.NEWS in config.stash
@@ -355,9 +356,9 @@ def pytest_terminal_summary(
     return result
 
 
-@pytest.hookimpl(trylast=True)  # pytest tears down here what an interrupted run has left
+@pytest.hookimpl(trylast=True)  # pytest's own implementation tears down the fixtures of an interrupted run
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take in what belongs to no test. An xdist worker sends its sums to the controller."""
+    """Add what belongs to no test to the totals. A worker of pytest-xdist sends its totals to the controller."""
     run = session.config.stash[test_scopes.RUN]
     if run.unstored:
         totals_of(session.config).unstored += run.unstored
@@ -367,7 +368,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         totals_of(session.config).refused += refused
     if run.notes:
         totals_of(session.config).notes += run.notes
-    # No child has told of anything before that module is loaded, and most test runs never load it.
+    # Child processes report through this module. Most runs never load it, and then there is nothing to take.
     if "aquila.recording.reporting.child_misses" in sys.modules:
         totals_of(session.config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
     totals = session.config.stash.get(_totals, None)
@@ -385,7 +386,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """The controller takes in a worker's sums."""
+    """Add the totals of a worker to those of the controller."""
     output = getattr(node, "workeroutput", {})
     if sent := output.get("aquila"):
         totals_of(node.config).merge_worker(sent)
@@ -406,7 +407,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 
 def _starts_workers(config: pytest.Config) -> bool:
-    """Whether this process leaves the tests to workers of pytest-xdist."""
+    """Whether this process is the controller of pytest-xdist, whose workers run the tests."""
     return not _is_worker(config) and config.getoption("dist", "no") != "no"
 
 

@@ -1,4 +1,4 @@
-"""Redact the reports of a test: tracebacks show the arguments of functions, and logs show URLs.
+"""Redaction of test reports: their tracebacks show arguments of functions, and their logs show URLs.
 
 pytest keeps a report as objects that hold texts, in lists and attributes. They are changed in place, before a reporter
 or another process sees them.
@@ -25,9 +25,9 @@ _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(runtim
 
 
 def _hide_own_values(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Leave the arguments and the local variables out of a report's frames that are Aquila's own.
+    """Remove arguments and local variables from the frames of Aquila in a report.
 
-    They hold requests as they were sent, and say nothing to who reads the report.
+    They contain requests as they were sent, and are of no use to the reader of the report.
     """
     tracebacks = [part[0] for part in getattr(report.longrepr, "chain", ())]
     for entry in (entry for each in tracebacks for entry in getattr(each, "reprentries", ())):
@@ -37,7 +37,7 @@ def _hide_own_values(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: Collection[Redactor]) -> None:
-    """Replace in a report what any of the redactors finds to be a secret."""
+    """Replace the secrets that any of the redactors finds in a report, in place."""
 
     def redact_text(text: str) -> str:
         for redactor in redactors:
@@ -49,6 +49,8 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
             return redact_text(value)
         if isinstance(value, (list, tuple)):
             return type(value)(map(redact_value, value))
+        # Reports are trees of pytest's private classes, which differ between versions, so all their attributes are
+        # visited.
         if type(value).__module__.startswith("_pytest."):
             for name, held in vars(value).items():
                 if isinstance(held, (str, list, tuple)) or type(held).__module__.startswith("_pytest."):
@@ -66,12 +68,12 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
 
 
 class CleanWarnings:
-    """Redacts the warnings of a run: an exception of a thread is one, and so is what libraries say of a URL."""
+    """Redacts the warnings of a run, such as exceptions of threads and messages of libraries about URLs."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
-        """Redact a warning before a reporter sees it, or another process."""
+        """Redact a warning before a reporter or another process sees it."""
         text = str(warning_message.message)
         clean = outgoing.redact_label(text)
         if clean != text:
-            warning_message.message = Warning(clean)  # its category is kept apart
+            warning_message.message = Warning(clean)  # the category is a separate attribute and stays

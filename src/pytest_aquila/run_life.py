@@ -1,7 +1,7 @@
-"""The life of a run: from before the first conftest is imported until the interpreter ends.
+"""The lifetime of a run, from before the first conftest is imported until the interpreter ends.
 
-Where a program has called pytest, the run ends when pytest has cleaned up. Its threads, and what its tests have
-registered for the end of the process, are guarded all the same.
+If a program has called pytest, the run ends when pytest has cleaned up. Threads that its tests have left, and functions
+that they have registered for the end of the process, stay guarded.
 """
 
 from __future__ import annotations
@@ -45,50 +45,49 @@ RUN: pytest.StashKey[Run] = pytest.StashKey()
 """The run of a configuration: entered when pytest is configured, left when it is unconfigured."""
 
 NEWS: pytest.StashKey[list[News]] = pytest.StashKey()
-"""What the summary of a configuration's run is to tell besides its sums; see ``run_news``. A key must exist once."""
+"""News for the summary, besides the totals; see ``run_news``. Here, because a stash key must be created only once."""
 
 
 def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
-    """Put the settings of a run in force, hide the machine's keys, and refuse what nothing in it asks for.
+    """Put the settings of a run in force, hide the machine's keys, and refuse requests that nothing in it wants.
 
-    ``chosen`` are the options of the command line, as far as they are known. Raises ``UsageError`` for settings that
-    are wrong.
+    ``chosen`` are the options of the command line, as far as they are known. Raises ``UsageError`` for wrong settings.
     """
     run = config.stash[RUN] = Run(_layers_of(config, chosen))
     run.runs_tests = True
     if chosen.aquila_verify is not None:
-        run.play_log = play_log.PlayLog()  # before dummy keys are shown: they are others then
+        run.play_log = play_log.PlayLog()  # must exist before dummy keys are shown, which are others with it
     run.__enter__()
     program = None if _ends_with_pytest() or not runtime.is_outermost(run) else _Program(run)
-    # What is added first is called last: whatever else cleans up is guarded, too.
+    # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
     _follow(run.state_of(RunGuard).put_in_force)
 
 
 def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
-    """Take in the command line options that plugins and conftests have changed since ``begin_run``.
+    """Apply the command line options that plugins and conftests have changed since ``begin_run``.
 
-    ``shows_keys``: this process only starts others, which inherit its environment and may need the machine's keys.
-    Raises ``UsageError`` for settings that are wrong.
+    ``shows_keys``: this process only starts others, which inherit its environment and may need the machine's keys, so
+    they are not hidden. Raises ``UsageError`` for settings that are wrong.
     """
-    if RUN not in config.stash:  # a conftest has named the plugin
+    if RUN not in config.stash:  # a conftest has loaded the plugin, after `pytest_load_initial_conftests`
         option_values.check_none_was_misread(config)
         begin_run(config, config.option)
     run = config.stash[RUN]
     layers = _layers_of(config, config.option)
-    if not layers.says_the_same_as(run.layers):  # else what it has resolved and told is still right
+    if not layers.says_the_same_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     return run
 
 
 def end_tests(run: Run) -> None:
-    """Undo what belongs to the tests of a run. From now on a refusal is written to stderr, for nothing can fail."""
+    """Undo what belongs to the tests of a run. From now on refusals go to stderr, because no test can fail any more."""
     run.end_tests()
     run.tell = None
     if runtime.is_outermost(run):
         run.tell = _Stderr()
-        for sentence in run.take_refused():  # no summary has told of it
+        for sentence in run.take_refused():  # the summary was written without these
             run.tell(sentence)
 
 
@@ -104,7 +103,7 @@ def _follow(put_in_force: Callable[[], None]) -> None:
 def _end_run(config: pytest.Config, program: _Program | None) -> None:
     run = config.stash[RUN]
     if not run.has_ended:
-        end_tests(run)  # it was not even configured
+        end_tests(run)  # pytest ended before `pytest_unconfigure`
     if program is not None:
         program.go_on()
     elif not runtime.is_outermost(run):  # within another run, which goes on
@@ -115,13 +114,14 @@ def _end_run(config: pytest.Config, program: _Program | None) -> None:
 
 
 class _Program:
-    """A program that has called pytest. It gets its own world back, and what the run has left in it stays guarded."""
+    """A program that has called pytest. It gets its environment back; what the run has left in it stays guarded."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._threads_before = frozenset(sys._current_frames())
         self._is_back = False
-        # What is registered last is called first. So what the run registers is called between these two.
+        #         tests have registered, then this one. So the functions of the tests run within the run.
+        # `atexit` calls functions in reverse order: `_come_back`, which `go_on` registers, then the functions that the
         atexit.register(self._leave_again)
 
     def go_on(self) -> None:
@@ -146,7 +146,7 @@ class _Program:
 
 
 class _Stderr:
-    """Writes what was refused and no summary tells, each thing once."""
+    """Writes refusals that are in no summary to stderr, each once. It lives until the process ends."""
 
     def __init__(self) -> None:
         self._printed: set[str] = set()
@@ -158,12 +158,12 @@ class _Stderr:
 
 
 def _ends_with_pytest() -> bool:
-    """Whether pytest is all that this process does."""
+    """Whether this process was started to run pytest and nothing else."""
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or "")
     if spec is not None and spec.name != "__main__":
         return spec.name.partition(".")[0] in _PYTEST
-    # On Windows the command is an archive that has this file in it.
+    # On Windows the command `pytest` is an archive that contains a file `__main__.py`.
     return (file.parent if file.name == "__main__.py" else file).stem in _PYTEST
 
 
@@ -171,16 +171,16 @@ _PYTEST = ("pytest", "py")
 
 
 def find_root_folder(config: pytest.Config, cassette_dir: str) -> Path:
-    """Return pytest's root folder, if an ini file says which it is. Else pytest takes the one in which it was started.
+    """Return pytest's root folder if an ini file decides it, and else the folder of the project around it.
 
-    Then it is that of the project around it, which ``find_project_folder`` finds by ``cassette_dir``, the name of the
-    folder of cassettes.
+    Without an ini file pytest takes the folder in which it was started. ``find_project_folder`` finds the project by
+    ``cassette_dir``, the name of the folder of cassettes.
     """
     return config.rootpath if config.inipath is not None else find_project_folder(config.rootpath, cassette_dir)
 
 
 def root_of(config: pytest.Config) -> Path:
-    """The root folder of a configured run, which cassettes and the names of tests are relative to."""
+    """Return the root folder of a configured run, to which cassettes and the names of tests are relative."""
     return config.stash[RUN].layers.root
 
 
@@ -201,11 +201,11 @@ _copies: pytest.StashKey[Path | None] = pytest.StashKey()
 
 
 def _copies_folder(config: pytest.Config) -> Path | None:
-    """Where compiled copies of cassettes are kept: pytest's cache, if there is one."""
+    """Return the folder for compiled copies of cassettes, in pytest's cache, or None if there is no cache."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
-    if cache is None:  # perhaps not yet: a conftest may ask while it is imported
+    if cache is None:  # perhaps only not yet, because a conftest loads a cassette while it is imported
         return None
-    if _copies not in config.stash:  # once a run: pytest makes the folder at each call
+    if _copies not in config.stash:  # once for each run, because `mkdir` creates the folder at each call
         try:
             config.stash[_copies] = cache.mkdir("aquila")
         except OSError:

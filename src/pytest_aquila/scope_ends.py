@@ -1,4 +1,4 @@
-"""What becomes of the scope of a test at its end, and of what a scope reports. Most runs never load it."""
+"""The end of a test's scope, and its report. Most runs never load this module."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ else:
 
 
 def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
-    """Close the scope of a test: store what it recorded if all went well, and add to the sums of the run."""
-    settings, misses = scope.settings, tuple(scope.misses)  # once: children tell of theirs through files
+    """Close the scope of a test: store its recordings if it passed, and add its report to the totals of the run."""
+    settings, misses = scope.settings, tuple(scope.misses)  # read once, because misses of children are read from files
     if misses:
         second_attempts.plan(item, misses)
     if misses or outcome != "passed":
-        test_scopes.redactors_of(item)  # its reports are still to come
+        test_scopes.redactors_of(item)  # made while the scope is open, for reports that come later
     else:
         test_scopes.remember_redactors(item, scope)
     report = test_scopes.close_scope(
         item,
         passed=outcome == "passed" and not misses,
-        # It ended where it meant to: a replay needs what led there. It may have asked less than another run would.
-        # One that fails for want of a fault has recorded the good answer of which it is made.
+        #         send more requests, so nothing is removed. A skipped or expectedly failing test ended where it was
+        # meant to, so a replay needs its recordings. Another run may A test that fails because its fault was not met
+        # has recorded the good answer from which the fault is made.
         adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
         and not misses,
     )
@@ -53,12 +54,12 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
 
 
 def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:
-    """Add to the sums of the run what a scope did: that of a test, or of a fixture that the test set up.
+    """Add the report of a scope to the totals of the run. It is the scope of a test, or of a fixture.
 
-    ``is_whole`` says that it was a test, which ran to its end.
+    ``is_whole`` says that it is the scope of a test that ran to its end.
     """
     totals = plugin.totals_of(item.config)
-    if test_scopes.runs_again(item):  # the next attempt counts
+    if test_scopes.runs_again(item):  # only the second attempt counts
         row = (test_scopes.id_to_type(item), second_attempts.reason_of(item))
         if row not in totals.anew:
             totals.anew.append(row)

@@ -1,6 +1,6 @@
-"""A sealed run (``aquila_guard = sealed``): pytest executes itself again in a namespace of its own.
+"""A sealed run (``aquila_guard = sealed``): pytest executes itself again in its own network namespace.
 
-Loaded only by a run that is to be sealed.
+This module is loaded only by a run that is to be sealed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _OTHERWISE = "AQUILA_GUARD=all refuses in Python alone"
 
 
 def enter_sealed_run(config: pytest.Config) -> None:
-    """Execute this run again in a sealed process, unless this one is sealed already. Called when the plugin is loaded.
+    """Execute this run again in a sealed process, unless this process is sealed already.
 
-    Raises ``UsageError`` where it cannot be sealed.
+    It is called when the plugin is loaded. Raises ``UsageError`` if the run cannot be sealed.
     """
     if sys.platform != "linux":
         raise pytest.UsageError(
@@ -51,14 +51,14 @@ def enter_sealed_run(config: pytest.Config) -> None:
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
     os.chdir(config.invocation_params.dir)
-    # The interpreter by its path: under its name alone another could be found.
+    # The interpreter by its full path, because its name alone could find another one.
     entering.become_sealed([sys.executable, *sys.orig_argv[1:]], ports)
 
 
 def check_sealed_run(settings: Settings, *, verifies: bool = False) -> None:
-    """Raise ``UsageError`` if a run is not sealed, or wants what a sealed one cannot do.
+    """Raise ``UsageError`` if a run is not sealed, or needs what a sealed run cannot do.
 
-    ``verifies``: it asks the upstream again.
+    ``verifies``: the run sends requests to the upstream again.
     """
     if verifies:
         raise pytest.UsageError(
@@ -78,7 +78,7 @@ def check_sealed_run(settings: Settings, *, verifies: bool = False) -> None:
 
 
 def _check_is_command(config: pytest.Config) -> None:
-    """Raise ``UsageError`` unless pytest can be started once more from its command line, with nothing done so far."""
+    """Raise ``UsageError`` unless pytest can be started again from its command line and has done nothing so far."""
     if any(_is_conftest(plugin) for plugin in config.pluginmanager.get_plugins()):
         raise pytest.UsageError(
             "aquila_guard = sealed must be in force before any conftest.py is, and one has loaded the plugin of "
@@ -96,7 +96,8 @@ def _is_conftest(plugin: object) -> bool:
 
 
 def _is_started_by_command() -> bool:
-    """Whether the innermost run of pytest is that of its command, not one that a program or a test has begun."""
+    """Whether the innermost run of pytest is that of the command, not one that a program or a test has started."""
+    # The callers on the stack show it: pytest has no public sign for a run of its command.
     frame = sys._getframe()
     while frame is not None:
         if frame.f_globals.get("__name__") == "_pytest.config" and frame.f_code.co_name in ("main", "_main"):
@@ -107,7 +108,7 @@ def _is_started_by_command() -> bool:
 
 
 def _can_be_started_again() -> bool:
-    """Whether the program is a file, a module or text of the command line, and not read from a terminal or a pipe."""
+    """Whether the program is a file, a module or the argument of ``-c``, and not read from a terminal or a pipe."""
     main = sys.modules["__main__"]
     return (
         getattr(main, "__spec__", None) is not None
@@ -121,9 +122,9 @@ _PORT = re.compile(r"(?:(?:\b127(?:\.\d+){3}|localhost|::1\]?)['\"]?(?::|, ?)|\b
 
 
 def advise_on_ports(text: str) -> str | None:
-    """What to add to the report of a failed test whose error is about a port of the machine, or None.
+    """Return advice for a failed test whose error names a port of this machine that refuses connections, or None.
 
-    Clients in C connect where no Python sees it, so this goes by what they write: libpq, for example.
+    ``text`` is the report. Clients written in C, such as libpq, connect without Python, so only their message is known.
     """
     ports = dict.fromkeys(port for port in _ports_in(text) if not _is_open(port))
     if not ports or "aquila_sealed_ports" in text:

@@ -1,6 +1,6 @@
-"""Whether a test replaces the waits of its program, which then say nothing about how it would behave.
+"""Whether a test replaces the waits of its program, so that nothing can be said about its back-off.
 
-A test of back-off seldom waits: it puts a function that does nothing in the place of ``time.sleep``, or sets the
+A test of back-off seldom waits. It replaces ``time.sleep`` by a function that does nothing, or sets the
 seconds between two attempts to 0.
 """
 
@@ -17,18 +17,19 @@ _ABOUT_WAITS = re.compile(r"sleep|wait|delay|back_?off|retr|pause|jitter|interva
 
 
 class FakedWaits:
-    """Sees what is patched in this process, from ``watch`` on, for good."""
+    """Notices patches in this process from ``watch`` on. It is never undone: the process is a forked child."""
 
     def __init__(self) -> None:
         self.found = False
-        """Whether something was patched whose name is one of waits."""
+        """Whether something was patched whose name suggests a wait."""
 
     def watch(self) -> None:
-        """Begin."""
+        """Begin to notice patches by ``pytest.MonkeyPatch`` and ``unittest.mock``."""
         for name in ("setattr", "setitem", "setenv"):
             self._watch_method(pytest.MonkeyPatch, name)
         mock: Any = sys.modules.get("unittest.mock")
         if mock is not None:
+            # Private classes: `mock.patch` returns their objects, and names no public class.
             self._watch_method(mock._patch, "__enter__", "attribute")
             self._watch_method(mock._patch_dict, "__enter__", "values")
 
@@ -37,8 +38,8 @@ class FakedWaits:
 
         @functools.wraps(original)
         def watched(this: Any, *arguments: Any, **named: Any) -> Any:
-            said = arguments[:2] if field is None else (getattr(this, field, ""),)
-            texts = [text for each in said for text in (each if isinstance(each, dict) else (each,))]
+            named_by = arguments[:2] if field is None else (getattr(this, field, ""),)
+            texts = [text for each in named_by for text in (each if isinstance(each, dict) else (each,))]
             if any(isinstance(text, str) and _ABOUT_WAITS.search(text) for text in texts):
                 self.found = True
             return original(this, *arguments, **named)

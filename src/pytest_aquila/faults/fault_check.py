@@ -1,4 +1,4 @@
-"""The faults that tests name are read before any test runs: a wrong one is an error, and no green test."""
+"""A check, before any test runs, of the faults that tests name: a wrong one must not give a passing test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ else:
 
 
 def check_faults(items: Sequence[pytest.Item]) -> None:
-    """Read the faults in the markers of tests. Raises ``UsageError`` for those that are none, or cannot be made."""
+    """Read the faults in the markers of tests. Raises ``UsageError`` for unknown faults and for impossible ones."""
     mistakes = []
     for item in items:
         try:
@@ -53,7 +53,10 @@ def _named_faults(item: pytest.Item) -> str | None:
 
 
 def _check_fault(item: pytest.Item, fault: Fault) -> None:
-    """Raise ``ImpossibleFault`` for one that can be made of no answer in the cassette of a test, if it has one yet."""
+    """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault.
+
+    Without a cassette, do nothing.
+    """
     cassette, _ = options.marker_options(item)
     if cassette is None:
         cassette = test_scopes.own_cassette_name(item, node_ids.id_of(item))

@@ -1,7 +1,7 @@
 """``--aquila-faults``: after each test that passes, run it once more under each fault, in a forked child each time.
 
-Loaded only by a run with the option. A fork has the state that the test began with, session fixtures included; it can
-be ended, and whatever it changes in memory ends with it.
+This module is loaded only by a run with the option. A fork has the state with which the test began, session fixtures
+included. It can be killed, and its changes in memory end with it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ USUAL = (
     "broken_arguments",
     "unknown_tool",
 )
-"""The faults of ``--aquila-faults`` without a value: some of each group, which any program must live with."""
+"""The faults of ``--aquila-faults`` without a value: some of each group, which every program must expect."""
 
 _EACH_USES = (
     "aquila.transports.watched_answers",
@@ -66,16 +66,16 @@ _EACH_USES = (
     "pytest_aquila.key_advice",
     "pytest_aquila.unanswered",
 )
-"""What every child would import anew, if the parent had not."""
+"""Modules that every forked child would import for itself if the parent had not imported them."""
 
 _SENT = "aquila_faults"
 
 _WHOLE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-"""With which a session ends that was not interrupted."""
+"""The exit statuses of a session that was not interrupted."""
 
 
 def read_chosen(text: str) -> tuple[Fault, ...]:
-    """Return the faults that the option names. Raises ``UsageError``."""
+    """Return the faults that the value ``text`` of the option names. Raises ``UsageError`` for unknown ones."""
     if text == "usual":
         return tuple(fault for each in USUAL for fault in read_faults(each))
     if text == "all":
@@ -90,10 +90,10 @@ def read_chosen(text: str) -> tuple[Fault, ...]:
 
 
 class FaultRuns:
-    """A plugin that runs tests under faults, and reports. The controller of xdist takes in what its workers have."""
+    """A plugin that runs tests under faults and reports. The controller of pytest-xdist joins its workers' results."""
 
     def __init__(self, config: pytest.Config) -> None:
-        """Raises ``UsageError`` for options that are wrong."""
+        """Read the options. Raises ``UsageError`` for wrong ones."""
         self._config = config
         if not can_fork:
             raise pytest.UsageError("--aquila-faults needs a system that can fork a process: Linux or macOS")
@@ -104,14 +104,16 @@ class FaultRuns:
         for name in _EACH_USES:
             importlib.import_module(name)
         self._report = FaultReport()
+        # From a test's teardown to the end of its protocol: the test and its scope, if it is to run under faults.
         self._candidates: dict[pytest.Item, Scope] = {}
+        # The tests that failed or were skipped. A plugin may run such a test again: its next setup removes it.
         self._failed: set[pytest.Item] = set()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Run a test under each fault, when it has passed and before what it shares with others is torn down."""
+        """Run a test under each fault after it has passed, before its shared fixtures are torn down."""
         result = yield
         scope = self._candidates.pop(item, None)
         if scope is not None:
@@ -124,7 +126,7 @@ class FaultRuns:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Keep what a test shares with others, if it is to run under faults."""
+        """Keep the shared fixtures of a test that is to run under faults."""
         scope = _scope_with_answers(item) if item not in self._failed else None
         if scope is not None:
             self._candidates[item] = scope
@@ -185,7 +187,7 @@ class FaultRuns:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send what was judged to the controller, or fail the run for it."""
+        """Send the verdicts to the controller, or fail the run if they are bad."""
         if hasattr(self._config, "workerinput"):
             self._config.workeroutput[_SENT] = self._report.as_plain_data()  # type: ignore[attr-defined]
             return
@@ -199,7 +201,7 @@ class FaultRuns:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take in what a worker has judged. One that crashed sends nothing."""
+        """Take in the verdicts of a worker. A worker that crashed sends none."""
         sent = getattr(node, "workeroutput", {}).get(_SENT)
         if sent is not None:
             self._report.add_plain_data(sent)
@@ -207,7 +209,7 @@ class FaultRuns:
             self._report.not_run.append((f"worker {node.gateway.id}", "it crashed, and what it had judged is lost"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the table."""
+        """Write the table of verdicts."""
         terminalreporter.section("aquila: faults")
         terminal = CleanTerminal(terminalreporter)
         for text, colour in describe_report(self._report, self._allowed):
@@ -243,7 +245,7 @@ def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:
 
 
 def _scope_with_answers(item: pytest.Item) -> Scope | None:
-    """Return the scope of a test that replays or has a script. None for one that is itself about faults."""
+    """Return the scope of a test that replays or has a script, or None if the test itself is about faults."""
     scope = test_scopes.opened_scope(item)
     if scope is None or scope.faults is not None or scope.settings.faults is not None:
         return None
@@ -254,7 +256,7 @@ def _scope_with_answers(item: pytest.Item) -> Scope | None:
 
 
 def _has_answered(scope: Scope) -> bool:
-    """Whether a scope has answered any request, from whichever process."""
+    """Whether a scope has answered any request, of this process or of another."""
     played = (
         session.was_played(number)
         for session in scope.sessions.opened()
@@ -264,7 +266,8 @@ def _has_answered(scope: Scope) -> bool:
 
 
 def _tear_down_shared(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Tear down what was kept, as far as no other test needs it, and report what fails there."""
+    """Tear down the kept fixtures that no other test needs, and report failures of their teardown."""
+    # Private to pytest: there is no public way to tear down fixtures up to the next test.
     state: Any = getattr(item.session, "_setupstate", None)
     if state is None:
         return

@@ -1,4 +1,4 @@
-"""One run of a test in a forked child, under one fault or under none, and what was seen of it."""
+"""One run of a test in a forked child, under one fault or under none, with the observations made in it."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from pytest_aquila.faults.faked_waits import FakedWaits
 from pytest_aquila.recording_runs import second_attempts
 
 _MOST_ATTEMPTS = 100
-"""A program that has asked the same so often asks for ever."""
+"""A program that sends the same request this often, beyond the usual number, is taken to send it for ever."""
 
 _PARENTS = ("pdbinvoke", "_xml", "faulthandler", "WorkerInteractor", "FaultRuns")
-"""Plugins that write down what runs, or tell a controller of it: they are the parent's."""
+"""Plugins that record the run, or report it to a controller. They belong to the parent process."""
 
 _LONGER = 600.0
-"""So many seconds more than a run may take a silence lasts."""
+"""Seconds by which a silence lasts longer than a run may take."""
 
 
 class ForkedAttempt:
-    """What a child does. ``baseline`` is what another one told of the test without any fault, None for that one.
+    """The work of a forked child. ``baseline`` is the outcome of the child without a fault, None in that child.
 
-    ``faults`` are those that the run is about, ``seconds`` is how long one run may take, and ``is_own`` says of a file
-    whether its code is the program's.
+    ``faults`` are those that the run tries. ``seconds`` is how long the test may take. ``is_own`` says whether the code
+    of a file belongs to the program under test.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class ForkedAttempt:
         self._tell: Tell | None = None
 
     def run(self, tell: Tell) -> None:
-        """Run the test in this process, and tell of it. The process ends with it."""
+        """Run the test in this process, and send its outcome with ``tell``, which ends the process."""
         shared = self._item.config.stash[test_scopes.RUN].state_of(SharedScripts)
-        shared.server = None  # that of the parent knows nothing of the scope here
+        shared.server = None  # the parent's server does not know the scope of this process
 
         def tell_and_leave_no_file(message: Any) -> NoReturn:
             if shared.server is not None:  # its socket is a file
@@ -96,7 +96,7 @@ class ForkedAttempt:
         self._code.start()
         try:
             reports = _run_protocol(self._item)
-        except (KeyboardInterrupt, pytest.exit.Exception) as error:  # of the program: Ctrl-C is for the parent
+        except (KeyboardInterrupt, pytest.exit.Exception) as error:  # raised by the program: Ctrl-C reaches the parent
             self._tell(self._describe("raised", type(error).__name__, []))
         ending, detail = self._find_ending(reports)
         self._code.stop()
@@ -107,16 +107,16 @@ class ForkedAttempt:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note the first that the test raised, or a part of it. Nobody reads how pytest would show it."""
+        """Note the first exception of the test. Its text for the terminal is not made, because nobody reads it."""
         item.repr_failure = lambda excinfo, style=None: ""  # type: ignore[method-assign]
         report = yield
-        if call.excinfo is not None:  # that of a unittest.TestCase is found by now
+        if call.excinfo is not None:  # set only now for a `unittest.TestCase`
             self._raised.append(call.excinfo.value)
             self._ending = self._ending or self._read_error(call.excinfo)
         return report
 
     def _prepare(self, scope: Scope) -> None:
-        """What an answer is worth under a fault is judged otherwise: the rest may stay unused."""
+        """Set up the scope: unused answers do not fail a test under a fault, and a silence outlasts the test."""
         options = {"unused": "ignore", "unplayed": "ignore", "silence": self._seconds + _LONGER}
         scope.override_settings(options, source="--aquila-faults")
         if self._fault is not None:
@@ -134,11 +134,12 @@ class ForkedAttempt:
                 self._tell(self._describe("hung", f"still asking after {count} requests", []))
 
     def _usual_count(self, key: str) -> int:
-        """How often a request is made where there is no fault, at least once."""
+        """Return how often a request is made without a fault, at least 1."""
         usual: list[dict[str, Any]] = self._baseline["attempts"] if self._baseline is not None else []
         return [row["key"] for row in usual].count(key) or 1
 
     def _tell_hung(self) -> None:
+        # Called in the thread of `_after`, so the stack of the main thread is read from outside.
         frames = sys._current_frames()
         frame = frames.get(threading.main_thread().ident or 0)
         where = _innermost(traceback.extract_stack(frame), self._item) if frame is not None else ""
@@ -197,7 +198,7 @@ def _first_line(text: str) -> str:
 
 
 def _innermost(stack: traceback.StackSummary, item: pytest.Item) -> str:
-    """The place in the project where a stack is."""
+    """Return the innermost place of a stack in the project, for the end of a message."""
     root = str(item.config.rootpath)
     for frame in reversed(stack):
         if frame.filename.startswith(root) and "site-packages" not in frame.filename:
@@ -206,7 +207,7 @@ def _innermost(stack: traceback.StackSummary, item: pytest.Item) -> str:
 
 
 def _leave_the_run(item: pytest.Item) -> None:
-    """Let nothing that this process does be seen by what watches the run: its terminal, its controller, its capture."""
+    """Cut this process off from the terminal, the controller and the capture of the run."""
     manager = item.config.pluginmanager
     capture: Any = manager.get_plugin("capturemanager")
     silent = os.open(os.devnull, os.O_RDWR)
@@ -225,7 +226,7 @@ def _leave_the_run(item: pytest.Item) -> None:
 
 
 def _run_protocol(item: pytest.Item) -> list[pytest.TestReport]:
-    """Run a test with what pytest itself puts around one, and without what other plugins do: repeat it, limit it."""
+    """Run a test with pytest's own plugins around it, but without others, which might repeat it or limit its time."""
     manager = item.config.pluginmanager
     runner: Any = manager.get_plugin("runner")
     reports: list[pytest.TestReport] = []
@@ -249,7 +250,7 @@ def _run_protocol(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def _let_go(errors: list[BaseException], item: pytest.Item) -> None:
-    """Let go of what only the frames of a failed test still hold: it has not left that behind."""
+    """Release objects that only the frames of a failed test still hold, so that they do not count as leaks."""
     seen: set[int] = set()
     while errors:
         error = errors.pop()
@@ -265,7 +266,8 @@ def _let_go(errors: list[BaseException], item: pytest.Item) -> None:
 
 
 def _after(seconds: float, do: Any) -> None:
-    """Do something after so many seconds, whatever the process does meanwhile, and whatever its clocks say."""
+    """Call ``do`` after ``seconds``, in a thread, even if the test blocks or replaces clocks."""
+    # `_thread`, and `select` on a pipe, because tests may replace `threading` and `time.sleep`.
     import _thread  # noqa: PLC0415
 
     reading, _ = os.pipe()

@@ -1,6 +1,6 @@
-"""The hooks of a run that records everything, or that has a budget for recordings: says how much that is.
+"""The hooks of a run that records everything or has a budget: they say how many requests it will send.
 
-The workers of pytest-xdist and the controller share a folder that the controller makes.
+The workers of pytest-xdist share a folder with the controller, which makes it and removes it at the end.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _COUNT, _PLAN = "budget.json", "plan.txt"
 
 
 def watch_recording(config: pytest.Config, run: Run, settings: Settings) -> None:
-    """Let a run that records say how much it will ask for, and what is left of its budget."""
+    """Let a recording run say how many requests it will send, and what is left of its budget."""
     if settings.record_budget is not None or settings.record in EVERYTHING:
         config.pluginmanager.register(RecordingPlan(config, run, settings))
 
 
 class RecordingPlan:
-    """A plugin. ``settings`` are those of the run."""
+    """A plugin of a recording run. ``settings`` are those of the run."""
 
     def __init__(self, config: pytest.Config, run: Run, settings: Settings) -> None:
         self._config = config
@@ -59,14 +59,14 @@ class RecordingPlan:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker of the folder."""
+        """Send the path of the folder to a worker."""
         node.workerinput[_FOLDER] = self._folder
 
-    # How much it will be.
+    # Before the tests: the number of requests.
 
     @pytest.hookimpl(tryfirst=True)  # before a worker tells the controller that it has collected
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Say how many recordings the tests have, or leave that for the controller."""
+        """Say how many recordings the tests have; the first worker writes that into a file for the controller."""
         if self._settings.record not in EVERYTHING or session.config.getoption("collectonly", False):
             return
         if not self._is_worker:
@@ -76,7 +76,7 @@ class RecordingPlan:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
-        """Say what a worker has counted."""
+        """Say what the first worker has counted."""
         plan = Path(self._folder, _PLAN)
         if plan.exists():
             self._tell(plan.read_text(encoding="utf-8"))
@@ -104,11 +104,11 @@ class RecordingPlan:
         tight = budget[0] is not None and number > budget[0]
         return f"{plan}. The budget is {describe_limits(budget)}{', which is not enough' if tight else ''}"
 
-    # What becomes of the budget.
+    # During and after the tests: the budget.
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Stop the run when a request was refused: the next tests would only fail, too."""
+        """Stop the run when the budget has refused a request, because the next tests would fail too."""
         result = yield
         if self._count.is_exhausted:
             item.session.shouldstop = "aquila: the budget for recordings is spent"
@@ -130,13 +130,13 @@ class RecordingPlan:
 
 
 def describe_limits(budget: tuple[int | None, int | None]) -> str:
-    """Say what a budget is: ``200 requests and 5,000 tokens``."""
+    """Return a budget as text, such as ``200 requests and 5,000 tokens``."""
     rows = zip(budget, ("requests", "tokens"), strict=True)
     return " and ".join([f"{limit:,} {what}" for limit, what in rows if limit is not None])
 
 
 def cassettes_of(items: list[pytest.Item], root: Path) -> Iterator[str]:
-    """Yield the names of the cassettes that tests use, as far as it is known before they run."""
+    """Yield the names of the cassettes that tests use, as far as they are known before the tests run."""
     uses: dict[str, list[str]] = {}
     for cassette, test in read_uses(root):
         uses.setdefault(test, []).append(cassette)

@@ -1,6 +1,6 @@
-"""Shows a run that records how far it is: a line for each test that has recorded something.
+"""The progress of a recording run: a line for each test that has recorded something.
 
-A worker of pytest-xdist sends what is in it with the report of the test, and the controller writes it.
+A worker of pytest-xdist sends the content of the line with the report of the test, and the controller writes it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pytest_aquila.summary import run_news, run_totals, summary_layout
 if TYPE_CHECKING:
     from aquila.recording.reporting.reports import ScopeReport
 
+# What a test has recorded since its last report. `note_recording` adds to it, and the next report takes it.
 _RECORDED: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 _ATTRIBUTE = "aquila_recorded"
 _ROOM_FOR_PERCENT = len(" [100%] ")
 _LONGEST_NAME = 60
-"""Characters of a model's name that are shown: the answer says it, and may say anything."""
+"""At most this many characters of a model's name are shown, because it comes from the answer and may be any text."""
 
 
 class RecordingProgress:
@@ -33,7 +34,7 @@ class RecordingProgress:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add to a report what was recorded since the one before it."""
+        """Add to a report what was recorded since the test's previous report."""
         report = yield
         rows = item.stash.get(_RECORDED, None)
         if rows:
@@ -54,7 +55,7 @@ class RecordingProgress:
 
 
 def note_recording(item: pytest.Item, test: str, report: ScopeReport) -> None:
-    """Remember what was recorded while a test ran, for its next report. ``test`` is its id as it is typed."""
+    """Note what was recorded while a test ran, for its next report. ``test`` is its id as users type it."""
     if report.answers:
         row = {
             "test": test,
@@ -78,7 +79,7 @@ def describe_recording(row: dict[str, Any], width: int) -> list[str]:
     if len(models) > 1:
         parts.append(f"and {len(models) - 1} more")
     parts.append(f"{row['seconds']:.1f} s")
-    if row["tokens"]:  # an answer need not tell any
+    if row["tokens"]:  # an answer may contain no counts
         parts.append(f"{row['tokens']:,} tokens")
     if row["is_pending"]:
         parts.append("pending")

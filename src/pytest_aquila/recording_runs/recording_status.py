@@ -1,8 +1,8 @@
-"""A line at the bottom of a terminal while one answer takes long to record: of which test and model, for how long.
+"""A line at the bottom of the terminal while a recording takes long, with the test, the model and the time so far.
 
-It stands below the line that pytest writes while pytest captures what others write, and is gone before anybody may
-write: pytest, a debugger, a test with ``capsys.disabled()``. Nothing is written where nobody looks, or where tests
-write all the time: in pipes, in CI, by workers, with ``-q``, ``-s``, ``--capture=tee-sys`` and live logs.
+It is below the line that pytest writes, is shown only while pytest captures output, and is removed before anything else
+writes: pytest, a debugger, a test with ``capsys.disabled()``. It is not shown where nobody watches or where tests write
+directly: in pipes, in CI, in workers, and with ``-q``, ``-s``, ``--capture=tee-sys`` or live logs.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from aquila.recording.runtime import Run
 
 SHOWN_AFTER = 2.0
-"""Seconds that an answer takes before it is shown."""
+"""Seconds after which an answer that is not complete is shown."""
 _EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two updates of the line."""
 _LONGEST_NAME = 60
 
 
 def begin_status(config: pytest.Config, run: Run) -> None:
-    """Show what a run records, if it writes to a terminal at which somebody looks."""
+    """Show the status line in this run if somebody may watch its terminal."""
     if may_be_watched(config):
         status = RecordingStatus(config, run)
         config.pluginmanager.register(status, RecordingStatus.__name__)
@@ -40,7 +40,7 @@ def begin_status(config: pytest.Config, run: Run) -> None:
 
 
 def may_be_watched(config: pytest.Config) -> bool:
-    """Whether this process alone writes what pytest says, and in its usual way. Where to, is not known yet."""
+    """Whether this process alone writes pytest's output, in the usual way. Whether to a terminal is not known yet."""
     unattended = [name for name in ("CI", "BUILD_NUMBER") if os.environ.get(name)]
     if unattended or os.environ.get("TERM", "dumb") == "dumb" or hasattr(config, "workerinput"):
         return False
@@ -53,20 +53,23 @@ def may_be_watched(config: pytest.Config) -> bool:
 
 def _shows_logs(config: pytest.Config) -> bool:
     """Whether pytest writes what tests log while they run."""
-    if config.pluginmanager.is_blocked("logging"):  # its settings are not there either
+    if config.pluginmanager.is_blocked("logging"):  # then its options do not exist
         return False
     return bool(config.getoption("log_cli_level", None) or config.getini("log_cli"))
 
 
 class RecordingStatus:
-    """A plugin that draws the line, in a thread of its own."""
+    """A plugin whose thread draws the line.
+
+    The thread lives from the first test to ``stop``. ``_lock`` guards ``_is_shown``, ``_terminal`` and all writing.
+    """
 
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self._config = config
         self._run = run
         self._answers = AnswersInProgress()
         self._test = ""
-        # The handler of a signal may ask pytest to stop capturing while its thread is here.
+        # Reentrant, because a signal handler may make pytest suspend its capture while this thread holds the lock.
         self._lock = threading.RLock()
         self._is_shown = False
         self._capture: Any = None
@@ -75,7 +78,7 @@ class RecordingStatus:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._count: Count | None = None
-        """Of the answer that was shown last."""
+        """The count of the answer that was shown last; None after the test has ended."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -89,7 +92,7 @@ class RecordingStatus:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Make room for the result of a test. What it still records is no news of the next."""
+        """Hide the line for the result of a test. Answers that the test has left are forgotten."""
         if report.when == "teardown":
             self._answers.clear()
             self._count = None
@@ -97,17 +100,17 @@ class RecordingStatus:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_exception_interact(self) -> None:
-        """Show no more of a test that has failed."""
+        """Stop showing answers of a test that has failed."""
         self._answers.clear()
         self.hide()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        """End, before pytest sums up."""
+        """Stop before pytest writes its summary."""
         self.stop()
 
     def stop(self) -> None:
-        """Draw no more."""
+        """Remove the line for good, and close the terminal."""
         self._ended.set()
         self._answers.clear()
         self.hide()
@@ -131,7 +134,7 @@ class RecordingStatus:
                 self.hide()
 
     def describe(self, slow: list[AnswerInProgress]) -> str:
-        """Return what the line says of answers, oldest first, that take long."""
+        """Return the text of the line. ``slow`` are the answers that take long, oldest first."""
         first = slow[0]
         sent = read_sent(first.asked)
         what = [urlsplit(first.asked.url).hostname or "", sent.model]
@@ -151,26 +154,31 @@ class RecordingStatus:
                 return
             room = self._config.get_terminal_writer().fullwidth - len("  recording ") - 1
             shown = text if len(text) <= room else f"…{text[len(text) - room + 1 :]}"
-            # Where the cursor is, only the terminal knows: tests may have written there. So it keeps the place itself,
-            # once there is a line below.
+            # Only the terminal knows where the cursor is, because tests may have written there. So the terminal saves
+            # the place itself (ESC 7), after ESC D has made sure that there is a line below. ESC 8 in `hide` restores
+            # it.
             lead = "\r\x1b[K" if self._is_shown else "\x1bD\x1b[A\x1b7\n\r"
             self._is_shown = True
             self._write(f"{lead}  recording {shown}")
 
     def hide(self) -> None:
-        """Take the line away, and put the cursor where it had been."""
+        """Remove the line, and put the cursor back to its place."""
         with self._lock:
             was_shown, self._is_shown = self._is_shown, False
             if was_shown:
                 self._write("\r\x1b[K\x1b8")
 
     def _is_captured(self) -> bool:
-        """Whether what anybody writes now is kept from the terminal."""
+        """Whether pytest captures output now."""
         capturing = getattr(self._capture, "_global_capturing", None)
         return capturing is not None and capturing.is_started()
 
     def _join_capture(self) -> bool:
-        """Hide the line whenever pytest stops to capture. No hook tells: debuggers and tests ask its plugin."""
+        """Hide the line whenever pytest stops capturing, and return whether that can be noticed.
+
+        No hook reports it, because debuggers and tests call the capture plugin directly. So its method is
+        wrapped, on the plugin's instance, which ends with the run.
+        """
         capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
         if type(capture).__module__ != "_pytest.capture":
             return False
@@ -178,7 +186,7 @@ class RecordingStatus:
 
         @functools.wraps(suspend)
         def hide_and_suspend(*arguments: Any, **options: Any) -> None:
-            with self._lock:  # so that it is not drawn again in between
+            with self._lock:  # so that the thread cannot draw the line between these two calls
                 self.hide()
                 suspend(*arguments, **options)
 
@@ -187,14 +195,17 @@ class RecordingStatus:
         return True
 
     def _open_terminal(self) -> bool:
-        """Open a way to the terminal of pytest that stays while output is captured. Called where it is not."""
+        """Duplicate the file descriptor of pytest's terminal, for use while output is captured.
+
+        It must be called while output is not captured. Returns whether pytest writes to a terminal.
+        """
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         file: Any = getattr(self._config.get_terminal_writer(), "_file", None) if reporter is not None else None
         try:
             if type(reporter).__module__ == "_pytest.terminal" and file.isatty():
                 self._encoding = file.encoding or "ascii"
                 self._terminal = os.dup(file.fileno())
-        except (OSError, ValueError, AttributeError):  # no file of the system
+        except (OSError, ValueError, AttributeError):  # pytest writes to an object that is no file of the system
             return False
         return self._terminal is not None
 
@@ -202,12 +213,15 @@ class RecordingStatus:
         try:
             if self._terminal is not None:
                 os.write(self._terminal, text.encode(self._encoding, "replace"))
-        except (OSError, LookupError):  # the terminal is gone
+        except (OSError, LookupError):  # the terminal was closed
             self._ended.set()
 
 
 class Count:
-    """How many characters an answer has said so far."""
+    """The number of characters that an answer has had so far.
+
+    ``_read`` is how many of its chunks were read, ``_rest`` the incomplete line at their end.
+    """
 
     def __init__(self, answer: AnswerInProgress) -> None:
         self.answer = answer
@@ -216,7 +230,7 @@ class Count:
         self._count = 0
 
     def update(self) -> int:
-        """Read what has come since the last call, and return the count."""
+        """Read the chunks since the last call, and return the count of characters."""
         chunks = self.answer.arrived
         new = chunks[self._read :]
         self._read = max(self._read, len(chunks))
@@ -224,10 +238,10 @@ class Count:
         whole = data.rfind(b"\n") + 1
         self._rest = data[whole:]
         for choice in read_answer(data[:whole]).choices.values():
-            said = [
+            texts = [
                 *choice.text,
                 *choice.reasoning,
                 *(each for call in choice.calls.values() for each in call.arguments),
             ]
-            self._count += sum(map(len, said))
+            self._count += sum(map(len, texts))
         return self._count

@@ -1,11 +1,11 @@
-"""Runs a test once more, in which a conversation has drifted in its middle while it was recorded.
+"""The second run of a test in which a conversation drifted in its middle while it was recorded.
 
-The first attempt ends at the request that could not be sent, and stores nothing. In the second one the conversation is
-live from its beginning, and all else is replayed as before. There is no third one.
+The first attempt ends at the request that could not be sent, and stores nothing. In the second attempt the conversation
+is live from its beginning, and everything else is replayed as before. There is no third attempt.
 
-The second attempt is a whole protocol of its own, through the hooks, so that other plugins that run tests again, limit
-their time or run them in event loops do with it what they do with any. The first one is reported as ``rerun``, as
-pytest-rerunfailures does, which no plugin takes for a failure.
+The second attempt is a complete test protocol, called through the hooks, so that other plugins that repeat tests, limit
+their time or run them in event loops treat it like any test. The first attempt is reported as ``rerun``, the outcome of
+pytest-rerunfailures, which no plugin takes for a failure.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ else:
 
 
 def reason_of(item: pytest.Item) -> str:
-    """Why a test runs once more, in one sentence."""
+    """Return the reason why a test runs a second time, in one sentence."""
     return item.stash[test_scopes.REASON]
 
 
 def plan(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
-    """Let a test run once more if one of its misses, so far, is within a conversation that can be recorded anew."""
+    """Plan a second attempt if one of the misses is in a conversation that can be recorded again.
+
+    The plan is in the stash of the test, and ``run_again`` removes it.
+    """
     if test_scopes.is_second_attempt(item):
         return
     for miss in misses:
@@ -50,7 +53,7 @@ def plan(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
 
 
 def mark_as_rerun(report: pytest.TestReport) -> None:
-    """Make a report say that another attempt follows, instead of how this one ended."""
+    """Change the outcome of a report to ``rerun``, which says that another attempt follows."""
     outcome: Any = test_scopes.RERUN
     report.outcome = outcome
     if hasattr(report, "wasxfail"):
@@ -58,13 +61,13 @@ def mark_as_rerun(report: pytest.TestReport) -> None:
 
 
 def hide_end(report: pytest.TestReport) -> None:
-    """Make the report of a teardown say that the test is not over: JUnit's file would have an entry for each."""
+    """Change the phase of a teardown report, so that the test does not get two entries in JUnit's file."""
     when: Any = test_scopes.RERUN
     report.when = when
 
 
 def run_again(item: pytest.Item, nextitem: pytest.Item | None) -> object:
-    """Run a test for the second time, with its drifted conversations live. Return what its protocol does."""
+    """Run a test for the second time, with its drifted conversations live. Return the result of its protocol."""
     run = item.config.stash[test_scopes.RUN]
     keys = {cassette: list(keys) for cassette, keys in item.stash[test_scopes.RECORDED_ANEW].items()}
     _forget_failed_fixtures(item)
@@ -81,16 +84,17 @@ def run_again(item: pytest.Item, nextitem: pytest.Item | None) -> object:
 
 @contextlib.contextmanager
 def keeping_shared_fixtures(item: pytest.Item) -> Iterator[None]:
-    """Tear down within the block what belongs to the test alone, also where no other test needs the rest.
+    """Tear down within the block only the fixtures of the test itself, even if no other test needs the shared ones.
 
-    Pytest would tear down the fixtures of a module with its last test, and the second attempt is still to come.
+    Pytest would tear down the fixtures of a module after its last test, although the second attempt needs them.
     """
     state = getattr(item.session, "_setupstate", None)
     tear_down: Callable[[pytest.Item | None], None] | None = getattr(state, "teardown_exact", None)
-    if state is None or tear_down is None:  # a later pytest: it sets all of them up again
+    if state is None or tear_down is None:  # a future pytest without these privates sets all fixtures up again
         yield
         return
-    # There is no public way to say it. What the state is torn down to is a node whose parents stay.
+    #     the instance hides the method of the class until it is deleted. There is no public way. `teardown_exact` keeps
+    # the node that it gets, and the parents of that node. The attribute on
     state.teardown_exact = lambda nextitem: tear_down(item.parent)  # type: ignore[arg-type]
     try:
         yield
@@ -99,18 +103,18 @@ def keeping_shared_fixtures(item: pytest.Item) -> Iterator[None]:
 
 
 def fixtures_of(item: pytest.Item) -> Mapping[str, Sequence[pytest.FixtureDef[Any]]]:
-    """The definitions of the fixtures that a test uses, by name."""
+    """Return the definitions of the fixtures that a test uses, by name."""
     info = getattr(item, "_fixtureinfo", None)
     found: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = getattr(info, "name2fixturedefs", {})
     return found
 
 
 def _forget_failed_fixtures(item: pytest.Item) -> None:
-    """Let the fixtures that failed in the first attempt be set up anew: pytest remembers their errors."""
+    """Clear the fixtures that failed in the first attempt, because pytest would raise their remembered errors again."""
     for definitions in fixtures_of(item).values():
         for definition in definitions:
             if definition.cached_result is not None and definition.cached_result[2] is not None:
-                request: Any = SimpleNamespace(node=item, config=item.config)  # all that is asked of it
-                with contextlib.suppress(Exception):  # of what it tears down
+                request: Any = SimpleNamespace(node=item, config=item.config)  # `finish` reads nothing else of it
+                with contextlib.suppress(Exception):  # errors of its teardown do not matter: it is set up again
                     definition.finish(request)
                 definition.cached_result = None

@@ -1,4 +1,4 @@
-"""Takes down the tests of this process: each attempt, what came of it, and what its scopes have noted."""
+"""Collects the tests of this process: each attempt, its outcome, and what its scopes have noted."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 PLUGIN = "aquila-collected-tests"
 _WORST: tuple[Outcome, ...] = ("interrupted", "passed", "skipped", "xfailed", "xpassed", "failed", "error", "rerun")
-"""Outcomes of the parts of a test: of two the later one here is that of the test."""
+"""Outcomes of the phases of a test. Of two outcomes the later one in this list is that of the test."""
 
 
 class CollectedTests:
-    """A plugin of a process that runs tests. ``file`` gets a line for each, ``worker`` is the name of the process.
+    """A plugin of a process that runs tests.
 
-    ``each`` says that every worker runs all tests.
+        ``file`` receives a line for each test. ``worker`` is the name of a pytest-xdist worker, else "".
+
+    ``each`` says that every worker runs all tests (``--dist=each``).
     """
 
     def __init__(self, run: Run, collector: ExchangeCollector, file: PartialFile, worker: str, *, each: bool) -> None:
@@ -54,7 +56,7 @@ class CollectedTests:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """End the last attempt of a test. A plugin may run several within its protocol."""
+        """End the last attempt of a test. A plugin may run several attempts within one protocol."""
         try:
             return (yield)
         finally:
@@ -97,7 +99,7 @@ class CollectedTests:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell junit and pytest-html of the test, when its scopes have ended and its last report is still to come."""
+        """Add facts about the test for JUnit and pytest-html, between the end of its scopes and its last report."""
         shows = item.config.getoption("htmlpath", None) is not None
         if call.when != "teardown" or not (shows or junit_facts.is_wanted(item.config)):
             return (yield)
@@ -117,7 +119,7 @@ class CollectedTests:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what came of a part of the attempt."""
+        """Take in the report of one phase of the attempt."""
         self.guard.attempt(self._take_report, report)
 
     def _take_report(self, report: pytest.TestReport) -> None:
@@ -136,7 +138,7 @@ class CollectedTests:
             self._failures.append(report.longreprtext)
 
     def end_test(self) -> None:
-        """Write down the attempt that is open, if one is."""
+        """Write the attempt that is open, if there is one."""
         test, self._test = self._test, None
         if test is not None:
             self.guard.attempt(self._write_test, test)
@@ -160,11 +162,11 @@ class CollectedTests:
         self._collector.begin_test(time.perf_counter())
 
     def close(self) -> None:
-        """End what is open, and the file."""
+        """End the open attempt, and close the file."""
         self.end_test()
         self._run.exchange_watch = None
         self.guard.attempt(self._write_prices)
-        with contextlib.suppress(OSError):  # of a full disk, which was told
+        with contextlib.suppress(OSError):  # the disk is full, which `guard` has reported
             self._file.close()
 
     def _write_prices(self) -> None:
@@ -176,14 +178,14 @@ class CollectedTests:
 
 
 def _identify(node: str, shown: str) -> str:
-    """What tells a test from others, whose ids may be the same without their secrets."""
+    """Return an identity of a test, because ids of several tests may be equal after redaction."""
     if shown.endswith(node):
         return shown
     return f"{shown} #{hashlib.blake2b(node.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"
 
 
 def _sum_up(facts: TestFacts) -> dict[str, Any]:
-    """What the XML of junit tells of a test."""
+    """Return the facts about a test for the XML of JUnit."""
     exchanges = [each for each in facts.exchanges if is_asked(each)]
     usages = [usage_of(each) for each in exchanges]
     return {
@@ -198,9 +200,9 @@ def _sum_up(facts: TestFacts) -> dict[str, Any]:
 
 
 def _outcome_of(report: pytest.TestReport) -> Outcome | None:
-    """What a report says of its test; None for a part that passed."""
-    told: Any = report.outcome
-    if told == "rerun":
+    """Return the outcome in a report, or None for a phase that passed."""
+    reported: Any = report.outcome
+    if reported == "rerun":
         return "rerun"
     if hasattr(report, "wasxfail"):
         return "xfailed" if report.skipped else "xpassed" if report.when == "call" else None

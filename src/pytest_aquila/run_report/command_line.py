@@ -1,4 +1,4 @@
-"""The command of a run as its report shows it."""
+"""The command of a run, in the form that its report shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MASK = "[redacted]"
 
 
 def describe_command(arguments: Sequence[str]) -> str:
-    """Return a call of pytest without secrets: of options and settings whose names say so the values are left out."""
+    """Return the command line of pytest without secrets: values of options with names such as ``key`` are masked."""
     return outgoing.redact_outgoing(shlex.join(["pytest", *_mask(arguments)]))
 
 

@@ -1,4 +1,4 @@
-"""Keeps what goes wrong with a report away from the run that it tells of."""
+"""Keeps errors of a report away from the run that it describes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Result = TypeVar("_Result")
 
 
 class ReportGuard:
-    """Runs the code of a report where an error of it would reach pytest or a test.
+    """Runs code of a report in places where its errors would reach pytest or a test.
 
-    One thread at a time does so: a scope may end in any. ``problem`` is the first error. ``is_over`` says that nothing
-    more is collected: the file cannot be written.
+    One thread at a time runs it, because a scope may end in any thread. ``problem`` is the text of the first error.
+    ``is_over`` says that nothing more is collected, because the file cannot be written.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class ReportGuard:
         self._process = os.getpid()
 
     def attempt(self, do: Callable[_Given, _Result], *args: _Given.args, **more: _Given.kwargs) -> _Result | None:
-        """Return what ``do`` returns; None if it raises, which is noted."""
+        """Return what ``do`` returns, or None if it raises. The error is noted."""
         if os.getpid() != self._process:
-            return None  # what a forked child collects is told by its parent, if at all; the lock may be held for ever
+            return None  # a forked child collects nothing, and a thread of the parent may hold its copy of the lock
         with self._lock:
             return None if self.is_over else self._attempt(functools.partial(do, *args, **more))
 

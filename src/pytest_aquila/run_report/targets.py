@@ -1,4 +1,4 @@
-"""Where the reports of a run go, checked before any test runs."""
+"""The files of a run's reports, checked before any test runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUFFIXES = (".html", ".json")
 def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
     """Return the files of ``--aquila-report``, relative to ``folder``, each once. Missing folders are made.
 
-    Raises ``UsageError`` for one of another kind, and for one that cannot be written.
+    Raises ``UsageError`` for a file of another kind, and for one that cannot be written.
     """
     targets = list(dict.fromkeys(Path(os.path.abspath(folder / each)) for each in given))
     for target, text in zip(targets, dict.fromkeys(given), strict=False):
@@ -31,7 +31,7 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
 
 
 def partial_of(target: Path, mark: str = "") -> Path:
-    """Where a report is collected: beside it. ``mark`` is behind the name where another run has that one."""
+    """Return the file in which a report is collected, beside it. ``mark`` avoids the file of another run."""
     return target.with_name(target.name + SUFFIX + mark)
 
 

@@ -1,4 +1,4 @@
-"""Which reports a run writes: those that are named, and the summary of a job on GitHub."""
+"""The reports that a run writes: those of ``--aquila-report``, and the summary of a job on GitHub."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ else:
     )
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable with the file that GitHub shows below a job. What is written there is Markdown."""
+"""The variable with the path of the Markdown file that GitHub Actions shows below a job."""
 
 
 def begin_reports(config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
-    """Let a run report. ``find_totals`` gives its sums, if it has any.
+    """Register the plugins for the reports of a run. ``find_totals`` returns its totals, or None.
 
     Raises ``UsageError`` for a report that cannot be written, and ``ConfigError`` for a wrong table of prices.
     """
@@ -50,7 +50,7 @@ def append_to_step_summary(text: str) -> None:
 
 
 class _ShortSummary:
-    """A plugin: a run without a report tells the job what needs action, and nothing if nothing does."""
+    """A plugin of a run without a report. It writes into the job's summary only what needs action."""
 
     def __init__(self, find_totals: Callable[[], RunTotals | None]) -> None:
         self._find_totals = find_totals
@@ -58,7 +58,7 @@ class _ShortSummary:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self) -> None:
         """Write the summary."""
-        with contextlib.suppress(Exception):  # no run fails because of what a job shows of it
+        with contextlib.suppress(Exception):  # an error of the job's summary must not fail the run
             self._write()
 
     def _write(self) -> None:

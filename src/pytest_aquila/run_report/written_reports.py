@@ -1,4 +1,4 @@
-"""Writes the reports when the tests are over: the one process that was started joins what all have collected."""
+"""Writes the reports after the tests. The process that the user started joins what all processes have collected."""
 
 from __future__ import annotations
 
@@ -43,18 +43,17 @@ else:
 
 PLUGIN = "aquila-run-report"
 _SENT = "aquila_report"
-"""What workers find in their input: where they collect."""
+"""The key in the input of workers for the file in which they collect."""
 
 _EACH = "aquila_report_each"
-"""And whether each of them runs all tests."""
+"""The key in the input of workers that says whether each of them runs all tests."""
 
 _PROBLEM = "aquila_report_problem"
-"""What workers leave in their output: why a report has not all of theirs."""
+"""The key in the output of workers for the reason why a report is incomplete."""
 
 
 class RunReports:
-    """A plugin of every process of a run that wants reports. ``find_totals`` gives the sums of the run, if it
-    has any."""
+    """A plugin of every process of a run with reports. ``find_totals`` returns the totals of the run, or None."""
 
     def __init__(self, config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
         self._config = config
@@ -70,7 +69,7 @@ class RunReports:
         self._mark = ""
         self._notes: list[str] = []
         self._lines: list[str] = []
-        """What the summary says of the reports."""
+        """The lines about the reports in the summary."""
 
     @property
     def _partial(self) -> Path:
@@ -78,11 +77,11 @@ class RunReports:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Begin to collect, where tests run."""
+        """Begin to collect in a process that runs tests."""
         if self._config.option.collectonly:
             return
         if self._input is None:
-            with contextlib.suppress(OSError):  # what cannot be opened cannot be written either, which is said below
+            with contextlib.suppress(OSError):  # opening the file below reports the same error
                 self._put_old_aside()
         if self._input is not None or self._config.getoption("dist", "no") == "no":
             path, worker = self._partial_of_process()
@@ -102,11 +101,11 @@ class RunReports:
         return Path(f"{self._input[_SENT]}.{worker}"), worker
 
     def _put_old_aside(self) -> None:
-        """Keep what a run has left that was killed, as one file beside the report, and say so."""
+        """Keep what a killed run has left as one file beside the report, and say so."""
         parts = find_parts(self._partial)
         if not parts:
             return
-        if any(map(is_in_use, parts)):  # by another run, into the same report: the last one to end has it
+        if any(map(is_in_use, parts)):  # another run writes the same report; the run that ends last replaces it
             self._mark = f"-{os.getpid()}"
             return
         kept = self._targets[0].with_name(self._targets[0].name + ".killed")
@@ -121,13 +120,13 @@ class RunReports:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where to collect."""
+        """Send the file in which to collect to a worker."""
         node.workerinput[_SENT] = str(self._partial)
         node.workerinput[_EACH] = self._config.getoption("dist", "no") == "each"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Remember that a worker crashed, and what it could not collect. Another one runs the rest of its tests."""
+        """Note that a worker crashed, and what it could not collect. Another worker runs the rest of its tests."""
         if error:
             self._notes.append(f"the worker {node.gateway.id} crashed")
         if problem := getattr(node, "workeroutput", {}).get(_PROBLEM):
@@ -135,7 +134,7 @@ class RunReports:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember what could not be collected."""
+        """Note modules that could not be collected."""
         if report.failed:
             lines = [line.strip() for line in report.longreprtext.splitlines() if line.strip()]
             marked = [line[1:].strip() for line in lines if line.startswith("E ")]
@@ -146,7 +145,7 @@ class RunReports:
         """Remember why the run ended."""
         if isinstance(excinfo.value, pytest.exit.Exception):
             self._interrupted = f"pytest.exit: {outgoing.redact_outgoing(str(excinfo.value))}"
-        elif isinstance(excinfo.value, pytest.Session.Interrupted):  # of pytest or a plugin
+        elif isinstance(excinfo.value, pytest.Session.Interrupted):  # raised by pytest or a plugin
             self._interrupted = outgoing.redact_outgoing(str(excinfo.value))
         else:
             self._interrupted = "interrupted by Ctrl-C"
@@ -157,7 +156,7 @@ class RunReports:
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Write the reports, when everything else has ended and before the summary is written."""
+        """Write the reports after everything else has ended and before the summary is written."""
         result = yield
         if self._tests is not None:
             self._tests.close()
@@ -197,7 +196,7 @@ class RunReports:
         """Write the reports. A report that cannot be written does not change the result of the run."""
         try:
             self._write()
-        except Exception as error:  # noqa: BLE001 - as said
+        except Exception as error:  # noqa: BLE001 - see the docstring
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             self._lines.append(self._describe_failure(self._targets[0], why))
 
@@ -257,10 +256,10 @@ def _folder_of(config: pytest.Config) -> Path:
 
 
 def _write_report(target: Path, report: RunReport) -> None:
-    """Write a report in one step: who reads it meanwhile sees the one before."""
+    """Write a report and move it into place in one step, so that readers see the old report or the new one."""
     new = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        # Half a surrogate pair, as in the name of a file or in what a model says, cannot be encoded.
+        # A lone surrogate, as in a file name or in the text of a model, cannot be encoded, hence `errors`.
         with new.open("w", encoding="utf-8", errors="replace") as file:
             if target.suffix.lower() == ".json":
                 json.dump(report, file, ensure_ascii=False, indent=1)
@@ -280,7 +279,7 @@ def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> li
 
 
 def _find_facts(config: pytest.Config, totals: RunTotals | None, extent: RunExtent) -> dict[str, list[str]]:
-    """What a run knows as a whole: pending files, unused cassettes if it was one of all tests, and what was told."""
+    """Return facts of the whole run: pending files, unused cassettes if all tests ran, and sentences of the summary."""
     root = root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []
     return {

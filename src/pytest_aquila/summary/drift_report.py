@@ -1,4 +1,4 @@
-"""``--aquila-drift``: answer what no recording answers from the nearest one, and list what differs, by change."""
+"""``--aquila-drift``: the list of requests without a recording, grouped by the change from the nearest recording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ else:
 
 
 def note_test_without_cassette(item: pytest.Item, error: BaseException | None, totals: RunTotals) -> None:
-    """Note a test that asked a model and has no cassette. ``error`` is what it failed with."""
+    """Note a test that sent a request to a model and has no cassette. ``error`` is the exception of the test."""
     scope = test_scopes.opened_scope(item)
     if scope is not None and scope.default_cassette is not None:
         return
@@ -40,7 +40,7 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
 
 
 def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
-    """List what was found, and write it where ``target`` says."""
+    """List the drifted requests, and write them to the file ``target`` as JSON unless that is ``-``."""
     report = drift_groups.make_report(totals.drifted)
     terminal = run_totals.CleanTerminal(reporter)
     prefix = "aquila: "

@@ -1,4 +1,4 @@
-"""What is written when the tests are over: the reports that were asked for, then what is new, in a few lines."""
+"""The end of a run in the terminal: the requested reports, then the news of the run in a few lines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ERRORS_ONLY = -2
 def write_end(
     reporter: pytest.TerminalReporter, config: pytest.Config, exitstatus: int, totals: RunTotals | None
 ) -> None:
-    """Write everything that Aquila has to say of a run. ``totals`` are its sums, if there are any."""
+    """Write the reports and the summary of a run. ``totals`` are its totals, or None if no test used Aquila."""
     if totals is not None:
         totals.sort_tests()
         if totals.unrecorded:
@@ -60,7 +60,7 @@ def write_end(
 
 
 def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
-    """Yield what there is to tell of journals, if the run may have left any."""
+    """Yield news about journals, if this run may have left any."""
     if exitstatus or (totals is not None and totals.recorded):
         root = runtime.current_settings().cassette_root()
         if (folder := root / names.WORK_FOLDER).is_dir():

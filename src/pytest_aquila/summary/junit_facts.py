@@ -1,4 +1,4 @@
-"""What a test asked, as properties of its entry in the XML of junit."""
+"""Facts about the requests of a test, as properties of its entry in the XML of JUnit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PREFIX = "aquila."
 
 
 def is_wanted(config: pytest.Config) -> bool:
-    """Whether such a file is written."""
+    """Whether the run writes such a file."""
     return getattr(config.option, "xmlpath", None) is not None
 
 
 def forget_facts(item: pytest.Item) -> None:
-    """Forget what an earlier attempt at a test has asked."""
+    """Remove the facts of an earlier attempt of a test."""
     if item.stash.get(test_scopes.FACTS, None) is not None:
         del item.stash[test_scopes.FACTS]
         item.user_properties[:] = [row for row in item.user_properties if not row[0].startswith(PREFIX)]
 
 
 def add_report(item: pytest.Item, report: ScopeReport) -> None:
-    """Add what a scope of a test did. Its properties are sums over its scopes; what is zero has none."""
+    """Add the report of a scope of a test. The properties are sums over its scopes; those of value 0 are left out."""
     counts = {
         "replayed": report.replayed,
         "recorded": report.recorded,
@@ -46,7 +46,7 @@ def add_report(item: pytest.Item, report: ScopeReport) -> None:
 
 
 def add_facts(item: pytest.Item, more: dict[str, Any]) -> None:
-    """Add what a report of the run knows of a test."""
+    """Add facts about a test that the report of the run has found."""
     facts = item.stash.setdefault(test_scopes.FACTS, {})
     facts.update({name: value for name, value in more.items() if value})
     _write(item, facts)

@@ -1,4 +1,4 @@
-"""The tests that miss, as one kind of news: how many, by which change, and one command that records them again."""
+"""News about the tests that miss: their number, the change that causes it, and a command that records them again."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals
 
 ChangedRequest: TypeAlias = tuple[str, str, str]
-"""What identifies the change, the lines that show it, and the test as it is typed."""
+"""The identity of a change, the lines that show it, and the id of the test as users type it."""
 
 _Group: TypeAlias = tuple[str, list[str]]
-"""The lines that show a change, and the tests that miss by it."""
+"""The lines that show a change, and the tests that miss because of it."""
 
 
 def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_recording: bool) -> Iterator[News]:
-    """Yield what there is to tell of the tests that missed.
+    """Yield the news about the tests that missed.
 
     ``width`` is that of the terminal, and ``just_failed`` says that pytest knows them as those that failed last. In a
     run that ``is_recording`` each has a reason of its own, and its failure says what to type.
@@ -45,7 +45,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
 
 
 def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:
-    """The changes, that of the most tests first."""
+    """Return the changes with their tests; the change with the most tests comes first."""
     groups: dict[str, tuple[str, dict[str, None]]] = {}
     for group, difference, test in changed:
         groups.setdefault(group, (difference, {}))[1][test] = None
@@ -89,7 +89,7 @@ def _describe_in_full(tests: Sequence[str], groups: Sequence[_Group]) -> Iterato
 
 
 def _in_one_line(difference: str) -> str:
-    """Say where two requests differ, in one line instead of three."""
+    """Return the difference between two requests in one line instead of three."""
     line = re.sub(r"\n +recorded +", " recorded ", difference)
     line = re.sub(r"\n +now +", ", now ", line)
     first, *others = line.splitlines()

@@ -1,4 +1,4 @@
-"""Which tests use which cassettes, as a recording run finds it and stores it for the runs to come."""
+"""The uses of cassettes by tests that a recording run finds, and stores for later runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NotedUse(NamedTuple):
 
 
 def uses_in(item: pytest.Item, report: ScopeReport, *, is_whole: bool) -> Iterator[NotedUse]:
-    """Yield what a scope of a test has used, without what is named after the test or a fixture."""
+    """Yield the cassettes that a scope of a test has used, except those that are named after the test or a fixture."""
     test = node_ids.id_of(item)
     own = test_scopes.own_cassette_name(item, test)
     shown = outgoing.redact_label(test)
@@ -44,7 +44,7 @@ def uses_in(item: pytest.Item, report: ScopeReport, *, is_whole: bool) -> Iterat
 
 
 def store_uses(noted: Iterable[NotedUse]) -> list[str]:
-    """Store what was noted, in each cassette folder. Return what could not be stored, in sentences."""
+    """Store the uses in each cassette folder. Return a sentence for each folder in which that failed."""
     used: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     whole: dict[str, set[str]] = defaultdict(set)
     for use in noted:

@@ -1,4 +1,4 @@
-"""The recordings that wait beside the cassettes of a run, as its last lines name them."""
+"""News about the pending recordings beside the cassettes of a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_pending(totals: RunTotals) -> list[WaitingFile]:
 
 
 def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
-    """Yield what there is to tell of the files that this run has written, and of all others."""
+    """Yield the news about the pending files that this run has written, and about all others."""
     settings = runtime.current_settings()
     new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
     usual = settings.cassette_root()
@@ -53,7 +53,7 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
 
 
 def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
-    """Name some files, and what accepts them, or shows them one after another."""
+    """Return news that names pending files, with the command that accepts or reviews them."""
     one, verb = files[0], "review" if kind is Kind.FOR_REVIEW else "accept"
     command = f"aquila cassettes {verb}"
     if len(files) == 1:

@@ -1,4 +1,4 @@
-"""What to type to record tests again, as short as it must be."""
+"""The command that records tests again, short enough for the terminal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which tests a run has been about, how each of them ended, and whether it was all there are.
+"""The extent of a run: its tests, their outcomes, and whether they were all tests of the project.
 
-Only a run of all tests shows which cassettes no test uses. Whatever leaves a test out makes a run partial: an option, a
-plugin, a path, an error, or an end before its time.
+Only a run of all tests shows which cassettes no test uses. A run is partial if anything leaves a test out: an option, a
+plugin, a path, an error, or an early end.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PlannedTest(NamedTuple):
 
 
 class RunExtent:
-    """A plugin that takes down what a run is about. The controller of xdist takes in what its workers have."""
+    """A plugin that notes the extent of a run. The controller of pytest-xdist joins that of its workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -63,16 +63,16 @@ class RunExtent:
         self.fixtures: set[str] = set()
         """The names of all fixtures that tests of the run use."""
 
-    # What is collected.
+    # Collection.
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
-        """Take down what was collected before anybody leaves tests out."""
+        """Note the collected tests before plugins deselect any. ``pytest_collection_finish`` clears the set."""
         self._collected = set(items)
         return (yield)
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Notice what is deselected at other times."""
+        """Notice tests that are deselected at other times."""
         if items:
             self._reasons["tests were deselected"] = None
 
@@ -85,7 +85,7 @@ class RunExtent:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Take down the tests, and notice those that were left out, whoever did it and however."""
+        """Note the tests, and notice those that were left out by any plugin in any way."""
         left_out = len(self._collected - set(session.items))
         if left_out:
             self._reasons[f"{left_out} collected tests were left out"] = None
@@ -96,12 +96,12 @@ class RunExtent:
             self.fixtures.update(getattr(item, "fixturenames", ()))
             self._planned[item.nodeid] = PlannedTest(item.nodeid, name, own, tuple(names_in_markers(item)))
 
-    # What becomes of it.
+    # Outcomes.
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take down how a test ended. A part of it that did not pass counts for all of it."""
+        """Note the outcome of a test. A phase that did not pass decides it."""
         if report.outcome not in ("passed", "failed", "skipped"):
-            return  # it runs again
+            return  # "rerun": the test runs again
         if report.when == "teardown":
             self._ended.add(report.nodeid)
         outcome = str(report.outcome)
@@ -111,14 +111,14 @@ class RunExtent:
             self._outcomes[report.nodeid] = outcome
 
     def pytest_keyboard_interrupt(self) -> None:
-        """Notice that the run ends before its time: by Ctrl-C, or by ``pytest.exit``."""
+        """Notice that the run ends early, by Ctrl-C or ``pytest.exit``."""
         self._reasons["it was interrupted"] = None
 
     def pytest_internalerror(self) -> None:
         """Notice that pytest itself has failed."""
         self._reasons["pytest failed"] = None
 
-    # Workers of xdist.
+    # Workers of pytest-xdist.
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self) -> None:
@@ -127,7 +127,7 @@ class RunExtent:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take in what a worker has, or notice that it has crashed."""
+        """Add the extent of a worker, or notice that it has crashed."""
         sent = getattr(node, "workeroutput", {}).get("aquila_extent")
         if error or sent is None:
             self._reasons["a worker crashed"] = None
@@ -140,7 +140,7 @@ class RunExtent:
                 self._planned[node_id] = PlannedTest(node_id, name, own, tuple(named))
 
     def as_plain_data(self) -> dict[str, Any]:
-        """What a worker sends."""
+        """Return what a worker sends."""
         return {
             "reasons": list(self._reasons),
             "skipped_modules": sorted(self.skipped_modules),
@@ -148,7 +148,7 @@ class RunExtent:
             "planned": [list(test) for test in self._planned.values()],
         }
 
-    # What came of it.
+    # Results.
 
     @property
     def planned(self) -> Sequence[PlannedTest]:
@@ -160,11 +160,11 @@ class RunExtent:
         return self._outcomes.get(test.node, "not run") if test.node in self._ended else "not run"
 
     def passed(self, test: PlannedTest) -> bool:
-        """Whether a test ran and did nothing but pass. One that should have failed did not."""
+        """Whether a test ran and simply passed. ``xpassed`` does not count."""
         return self.outcome_of(test) == "passed"
 
     def why_partial(self) -> list[str]:
-        """Say why this was no run of all tests; an empty list says that it was one."""
+        """Return the reasons why this was not a run of all tests; an empty list if it was one."""
         reasons = [*_reasons_of_options(self._config), *self._reasons]
         if self._heard_of < self._workers:
             reasons.append("a worker reported nothing about its tests")

@@ -1,4 +1,4 @@
-"""The news of a run: what happened, how many, which, and what to type next. Each kind is a row, in a fixed order."""
+"""The news of a run: what happened, how often, to which tests or files, and the next command. Kinds have an order."""
 
 from __future__ import annotations
 
@@ -47,22 +47,21 @@ class Kind(enum.IntEnum):
 
     @property
     def is_error(self) -> bool:
-        """Whether something went wrong. Even ``-qq`` tells it."""
+        """Whether something went wrong. It is shown even with ``-qq``."""
         return self <= Kind.FAILED_REPORT
 
     @property
     def needs_action(self) -> bool:
-        """Whether there is something to do. ``-q`` tells nothing else."""
+        """Whether the user should do something. ``-q`` shows only such news."""
         return self <= Kind.UNKNOWN_USE
 
 
 class News(NamedTuple):
     """One kind of news.
 
-    ``text`` says what happened and how many, without an end mark. ``names`` are the tests or files that it is about;
-    the first ``most_names`` are shown, after ``joint``. ``command`` is what to type next, and ``lead`` a sentence
-    before it. ``details`` is what ``-v`` lists in the place of the names, and ``title`` what it says in the place of
-    the text.
+    ``text`` says what happened and how often, without a full stop. ``names`` are the tests or files that it is about;
+    the first ``most_names`` are shown, after ``joint``. ``command`` is the next command, and ``lead`` a sentence before
+    it. With ``-v`` the lines of ``details`` replace the names, and ``title`` replaces the text.
     """
 
     kind: Kind
@@ -77,11 +76,11 @@ class News(NamedTuple):
 
     @property
     def colour(self) -> Colour:
-        """The colour of its lines."""
+        """The colour of the lines of this news."""
         return "red" if self.kind.is_error else "yellow" if self.kind.needs_action else ""
 
     def as_shown(self, most_names: int) -> News:
-        """Return it without secrets and control characters. Of the names only the first ``most_names`` are shown."""
+        """Return this news without secrets and control characters. Only the first ``most_names`` names are cleaned."""
         return self._replace(
             text=clean_text(self.text),
             names=[*map(clean_text, self.names[:most_names]), *self.names[most_names:]],
@@ -92,7 +91,7 @@ class News(NamedTuple):
 
 
 def clean_text(text: str) -> str:
-    """Return a text without secrets, and with the escapes of control characters in their place."""
+    """Return a text without secrets and with control characters escaped."""
     lines = outgoing.redact_label(text).split("\n")
     return "\n".join([line if line.isprintable() else _escape(line) for line in lines])
 
@@ -102,15 +101,15 @@ def _escape(text: str) -> str:
 
 
 def add_news(config: pytest.Config, *news: News) -> None:
-    """Let the summary of the run tell something.
+    """Add news to the summary of the run.
 
-    Call it before the summary is written: in a hook ``pytest_terminal_summary`` that is no wrapper, or earlier.
+    Call it before the summary is written: at the latest in a hook ``pytest_terminal_summary`` that is not a wrapper.
     """
     config.stash.setdefault(NEWS, []).extend(news)
 
 
 def take_news(config: pytest.Config) -> list[News]:
-    """Return what was added since this was called last."""
+    """Return and clear the news that was added since the last call."""
     news = config.stash.get(NEWS, [])
     config.stash[NEWS] = []
     return news
@@ -119,8 +118,8 @@ def take_news(config: pytest.Config) -> list[News]:
 def lay_out_news(news: Iterable[News], *, verbosity: int, width: int, last: Line) -> list[Line]:
     """Return the lines of a summary that ends with the line ``last``, if that is not empty.
 
-    ``verbosity`` is that of pytest: with 1 everything is told in full, with -1 what there is something to do for, with
-    -2 errors.
+    ``verbosity`` is that of pytest: 1 shows all news in full, -1 only news that needs action, -2 only errors. ``width``
+    is that of the terminal in characters.
     """
     rows = sorted(news, key=lambda row: row.kind)
     if verbosity < 0:

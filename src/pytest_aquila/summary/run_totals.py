@@ -1,4 +1,4 @@
-"""What the run did, summed over its tests and its xdist workers, and a terminal that shows no secret."""
+"""The totals of a run over its tests and its workers of pytest-xdist, and a terminal that shows no secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ else:
 
 @dataclasses.dataclass
 class RunTotals:
-    """Sums over tests. Everything in it is plain data, so that a worker can send it."""
+    """Totals over tests. They contain only plain data, so that a worker can send them.
+
+    Each process has one object, in the stash of its configuration; the controller merges those of its workers.
+    """
 
     used: bool = False
     replayed: int = 0
@@ -54,10 +57,10 @@ class RunTotals:
     unrecorded: list[MissedCassette] = dataclasses.field(default_factory=list)
     anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     places: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Of the tests of workers, as they are typed: the place of each among those that were collected."""
+    """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
-        """Take in what one test did. ``test`` is how to type it."""
+        """Add the report of a scope of a test. ``test`` is its id as users type it."""
         self.used = True
         self.replayed += report.replayed
         self.recorded += report.recorded
@@ -80,7 +83,7 @@ class RunTotals:
             self.stale.append((report.name, report.oldest, test))
 
     def merge_worker(self, sent: dict[str, Any]) -> None:
-        """Take in what an xdist worker sent."""
+        """Add the totals that a worker of pytest-xdist sent."""
         for name, value in sent.items():
             mine = getattr(self, name)
             if isinstance(mine, bool):
@@ -93,7 +96,7 @@ class RunTotals:
                 setattr(self, name, mine + value)
 
     def sort_tests(self) -> None:
-        """Order what workers told of tests as the tests were collected, whichever worker was faster."""
+        """Sort the entries of workers in the order of collection, so that the faster worker does not come first."""
         if not self.places:
             return
         self.missing.sort(key=self._place_of)
@@ -106,12 +109,12 @@ class RunTotals:
         return self.places.get(test, len(self.places))
 
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
-        """What a worker sends. ``collected`` are all tests, as they are typed."""
+        """Return what a worker sends. ``collected`` are the ids of all tests, as users type them."""
         rows = (*self.changed, *self.unplayed, *self.stale)
         named = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}
-        # A worker can send a tuple, and no record that is one.
+        # execnet, which carries the data of workers, serialises tuples but no subclass of them.
         return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
 
 
@@ -120,7 +123,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 class CleanTerminal:
-    """Writes Aquila's own lines to pytest's terminal, without secrets, and in what its encoding has."""
+    """Writes Aquila's lines to pytest's terminal, without secrets and with characters that its encoding has."""
 
     def __init__(self, terminal: pytest.TerminalReporter) -> None:
         self._terminal = terminal
@@ -129,15 +132,15 @@ class CleanTerminal:
         self._encoding: str = getattr(getattr(self._writer, "_file", None), "encoding", None) or "utf-8"
 
     def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
-        """Write a line, in a colour if that is wanted."""
+        """Write a line, in yellow or red if so asked."""
         self._terminal.write_line(self._clean(text), yellow=yellow, red=red)
 
     def write_between(self, text: str) -> None:
         """Write a line between the results of tests."""
-        # Other reporters draw over the line in which the cursor is.
+        # Other reporters overwrite the line with the cursor, so only pytest's own gets the line without a line break.
         is_of_pytest = type(self._terminal).__module__ == "_pytest.terminal"
         if is_of_pytest and (self._terminal.showfspath or self._terminal.verbosity > 0):
-            # Pytest ends it, when it has added how far it is: its next result begins with a name.
+            # Pytest adds its progress and ends the line itself, because its next result begins with a name.
             self._terminal.write_ensure_prefix(self._clean(text))
             return
         if self._writer.width_of_current_line:
@@ -145,7 +148,10 @@ class CleanTerminal:
         self._terminal.write_line(self._clean(text))
 
     def _clean(self, text: str) -> str:
-        """Return a text that can be written. Pytest would escape the whole line, and the codes of its colour too."""
+        """Return a text that the terminal can show.
+
+        Pytest would escape the whole line, with the codes of its colour.
+        """
         text = outgoing.redact_label(text)
         try:
             text.encode(self._encoding)
@@ -157,5 +163,5 @@ class CleanTerminal:
 
 
 def count_of(number: int, thing: str) -> str:
-    """Return a number with the thing that it counts."""
+    """Return a number with its noun, such as ``2 tests``."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -1,4 +1,4 @@
-"""Lays out news of a run as few lines: no word, path or command is broken, and what has no room is counted."""
+"""The layout of news as few lines: no word, path or command is broken, and news without room is counted."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ else:
     lazy_modules(globals(), tables="aquila.cli.tables")
 
 MOST_LINES = 8
-"""Lines of a terminal that the summary of a run takes, its last one included."""
+"""The greatest number of terminal lines of the summary, including its last line."""
 
 _INDENT = "  "
 _GAP = "  "
 _CUT = "…"
 MOST_NAMES = 5
-"""Of a kind of news that are shown."""
+"""The greatest number of names that are shown for one kind of news."""
 _MOST_OF_AN_ERROR = 4
-"""Lines of a terminal that the text of an error takes before less important news get their first."""
+"""The number of terminal lines that an error gets before less important news get their first line."""
 
 Colour = Literal["red", "yellow", ""]
 
@@ -38,8 +38,8 @@ class Line(NamedTuple):
 def lay_out(rows: Sequence[News], width: int, room: int) -> list[Line]:
     """Return the lines of some news, the most important first, in at most ``room`` lines of a terminal.
 
-    ``width`` is that of the terminal in characters. Each kind gets the lines it needs at least, then the first ones
-    get what is left. Kinds without room are counted in a last line.
+    ``width`` is that of the terminal in characters. Each kind first gets its smallest number of lines; then the
+    remaining lines go to the most important ones. Kinds without room are counted in a last line.
     """
     least: list[tuple[News, list[str]]] = []
     left_out: list[News] = []
@@ -47,8 +47,8 @@ def lay_out(rows: Sequence[News], width: int, room: int) -> list[Line]:
     for at, row in enumerate(rows):
         form = _least_form(row, width)
         taken = _rows_of(form, width)
-        if taken > free - bool(left_out or at + 1 < len(rows)):  # the last line is for what is left
-            left_out.append(row)  # what follows may be shorter
+        if taken > free - bool(left_out or at + 1 < len(rows)):  # one line is kept for the count of the rest
+            left_out.append(row)  # a later one may be shorter and fit
         else:
             least.append((row, form))
             free -= taken
@@ -66,7 +66,7 @@ def lay_out(rows: Sequence[News], width: int, room: int) -> list[Line]:
 
 
 def lay_out_all(row: News, width: int) -> Iterator[Line]:
-    """Yield everything that is known of one kind of news: each name on a line of its own."""
+    """Yield all lines of one kind of news, with each name on its own line."""
     named = [line for detail in row.details for line in detail.splitlines()] or row.names
     text = f"aquila: {row.title or row.text}"
     lines = wrap([f"{text}:" if named else text], width)
@@ -82,12 +82,12 @@ def lay_out_all(row: News, width: int) -> Iterator[Line]:
 
 
 def wrap(parts: Iterable[str], width: int, *, begin: str = "") -> list[str]:
-    """Return prose as lines of at most ``width`` characters. A word that is longer has a line for itself."""
+    """Return prose as lines of at most ``width`` characters. A longer word gets its own line."""
     return _wrap_words([word for part in parts for word in part.split()], width, begin, _INDENT)
 
 
 def lay_out_parts(head: str, parts: Sequence[str], width: int) -> list[str]:
-    """Return a name and what belongs to it as one line, or what belongs to it in a line of its own."""
+    """Return a name and its details in one line if they fit, else in two."""
     line = _GAP.join([f"{_INDENT}{head}", *parts])
     return [line] if _width_of(line) <= width else [f"{_INDENT}{head}", f"{2 * _INDENT}{_GAP.join(parts)}"]
 
@@ -107,14 +107,14 @@ def _wrap_words(words: Sequence[str], width: int, begin: str, later: str) -> lis
 
 
 def _rows_of(lines: Iterable[str], width: int) -> int:
-    """How many lines of the terminal some lines take: it breaks those that are too long."""
+    """Return how many terminal lines some lines take, because the terminal wraps long ones."""
     return sum(max(1, -(-_width_of(line) // width)) for line in lines)
 
 
 def _least_form(row: News, width: int) -> list[str]:
-    """The shortest form of a kind of news that still says what happened and what to type.
+    """Return the shortest form of news that still says what happened and what to type.
 
-    Of an error that is all of its text, for the reason often stands behind a long path.
+    An error keeps its whole text, because the reason often comes after a long path.
     """
     room = 1
     if row.colour == "red":
@@ -128,7 +128,7 @@ def _least_form(row: News, width: int) -> list[str]:
 
 
 def _form_within(row: News, width: int, room: int) -> list[str] | None:
-    """The longest form in ``room`` lines, if there is one: all on one line, or the command on a line of its own."""
+    """Return the longest form that fits into ``room`` lines, or None. The command may be on its own line."""
     whole = " ".join(next(_forms_of(row)))
     if row.command and _width_of(one := f"{whole}{'' if row.lead else ':'} {row.command}") <= width:
         return [one]
@@ -138,7 +138,7 @@ def _form_within(row: News, width: int, room: int) -> list[str] | None:
 
 
 def _fit_text(row: News, width: int, room: int) -> list[str]:
-    """The text of some news in ``room`` lines: with as many names as there is room for, and cut if it must be."""
+    """Return the text of news in ``room`` lines, with as many names as fit, and cut if even the text does not fit."""
     for words in _forms_of(row):
         lines = _wrap_words(words, width, "", _INDENT)
         if _rows_of(lines, width) <= room:
@@ -154,7 +154,7 @@ def _cut_after(words: Sequence[str], count: int, width: int) -> list[str]:
 
 
 def _forms_of(row: News) -> Iterator[list[str]]:
-    """Yield the text of some news as words, always shorter: with fewer names, and without its lead."""
+    """Yield the words of news in ever shorter forms: with fewer names, then without its lead."""
     text, lead = f"aquila: {row.text}".split(), row.lead.split()
     for count in range(min(len(row.names), row.most_names), 0, -1):
         yield [*_followed_by(text, row.joint), *_followed_by(_list_names(row.names, count), "." if lead else ""), *lead]
@@ -164,7 +164,7 @@ def _forms_of(row: News) -> Iterator[list[str]]:
 
 
 def _list_names(names: Sequence[str], count: int) -> list[str]:
-    """The first names as words, each of them whole whatever is in it, and how many more there are."""
+    """Return the first names and the number of the others as words. A name with spaces stays one word."""
     more = ["and", f"{len(names) - count:,}", "more"] if len(names) > count else []
     return [*(f"{name}," for name in names[: count - 1]), names[count - 1], *more]
 

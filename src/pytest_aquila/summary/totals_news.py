@@ -1,4 +1,4 @@
-"""What the sums of a run have to tell: a row for each kind of news that there is, and the last line of the summary."""
+"""The news in the totals of a run, and the last line of the summary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def summary_line(totals: RunTotals, pending: int = 0) -> str:
 def describe_totals(
     totals: RunTotals, waiting: Sequence[WaitingFile], width: int, *, just_failed: bool
 ) -> Iterator[News]:
-    """Yield what there is to tell.
+    """Yield the news in the totals.
 
     ``waiting`` are the pending files beside the cassettes of the run. ``width`` is that of the terminal, in characters.
     ``just_failed`` says that pytest knows which tests have failed.
@@ -65,7 +65,7 @@ def describe_totals(
 
 
 def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterator[News]:
-    """Yield what there is to tell of what waits in the journals under ``folder``: cassettes, each with a number."""
+    """Yield news about journals under ``folder``. ``waiting`` are their cassettes with numbers of recordings."""
     if waiting:
         count = sum(count for _, count in waiting)
         wait = f"{count_of(count, 'recording')} {'waits' if count == 1 else 'wait'}"
@@ -79,8 +79,8 @@ def describe_waiting(waiting: Sequence[tuple[str, int]], folder: Path) -> Iterat
 
 
 def _group(kind: Kind, sentences: Iterable[str], lead: str = "") -> Iterator[News]:
-    """Sentences of one kind: a single one as it is, or the first and how many more there are."""
-    counted = collections.Counter(iter(sentences))  # a dict would be taken for counts
+    """Yield the sentences as one piece of news: a single one unchanged, or the first and the number of others."""
+    counted = collections.Counter(iter(sentences))  # `iter`, because `Counter` would read a dict as counts
     unique = [f"{text} ({count} processes)" if count > 1 else text for text, count in counted.items()]
     if len(unique) == 1:
         yield News(kind, lead + unique[0])

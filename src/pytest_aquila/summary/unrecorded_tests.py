@@ -1,4 +1,4 @@
-"""Remembers the tests that miss, so that a review can name those for which nothing is recorded yet."""
+"""A record of the tests that miss, so that a review can name those without a recording."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aquila.recording.secrets import outgoing
 from pytest_aquila import run_life
 
 MissedCassette = tuple[str, str, str, str]
-"""A test as it is typed, what has changed, a cassette folder, and a name."""
+"""The id of a test as users type it, the change, a cassette folder, and the name of a cassette."""
 
 _LONGEST_CHANGE = 200
 
 
 def remember(config: pytest.Config, rows: Sequence[MissedCassette]) -> None:
-    """Put the tests of some rows into pytest's cache, if it remembers which tests have failed."""
+    """Put the tests of ``rows`` into pytest's cache, unless its plugin for failed tests is disabled."""
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None and config.pluginmanager.has_plugin("lfplugin"):
         cache.set(CACHE_KEY, as_plain_data(_as_tests(config, rows), cache.get(CACHE_KEY, {})))

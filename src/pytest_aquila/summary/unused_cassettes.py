@@ -1,7 +1,7 @@
-"""``--aquila-orphans``: the cassettes that no test of a run used, as far as the run can tell.
+"""``--aquila-orphans``: the cassettes that no test of a run used, as far as the run can know.
 
-A test that did not pass has not shown what it needs, and neither has one that was not collected. So what may belong to
-such a test is kept, and a run that was not of all tests says nothing at all.
+A test that did not pass or was not collected has not shown which cassettes it needs. So a cassette that may belong to
+such a test is kept, and a run that was not of all tests reports nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIXTURE = re.compile(r"(?:[\w.]*\.)?@")
 
 
 class UnusedCassette(NamedTuple):
-    """A cassette that no test used. ``kept_because`` says why it is to stay all the same; empty if nothing does."""
+    """A cassette that no test used. ``kept_because`` is the reason to keep it, or empty."""
 
     folder: Path
     path: Path
@@ -35,7 +35,7 @@ class UnusedCassette(NamedTuple):
 class OwnersOfCassettes:
     """Says why a cassette may still be needed, although no test of a run used it.
 
-    ``folder`` is the cassette folder, and ``root`` the folder that the ids of tests are relative to.
+    ``folder`` is the cassette folder, and ``root`` the folder to which the ids of tests are relative.
     """
 
     def __init__(self, extent: RunExtent, folder: Path, root: Path) -> None:
@@ -60,7 +60,7 @@ class OwnersOfCassettes:
             self._users.setdefault(cassette, []).append(user)
 
     def why_kept(self, name: str) -> str:
-        """Say why the cassette ``name`` is kept; an empty string if nothing speaks for it."""
+        """Return the reason to keep the cassette ``name``, or an empty string."""
         return next(filter(None, self._reasons(name)), "")
 
     def _reasons(self, name: str) -> Iterator[str]:
@@ -85,7 +85,7 @@ class OwnersOfCassettes:
         return ""
 
     def _of_user(self, user: str) -> str:
-        """A test that used it when it was last recorded speaks for it as long as it exists."""
+        """Return a reason if a test that used the cassette when it was last recorded still exists."""
         if user in self._planned:
             return f"{user} used it when it was last recorded"
         module, _, test = user.partition("::")
@@ -96,14 +96,14 @@ class OwnersOfCassettes:
         return ""
 
     def _of_source(self, folder: str, last: str) -> str:
-        """A test that was not collected, but is in its module, may be one of another system."""
+        """Return a reason if the test is in its module but was not collected: it may be for another system."""
         function = re.split("[+-]", last, maxsplit=1)[0]
         if f"{folder}/{function}" in self._planned_functions:
             return ""
         return "" if self._sources.is_gone(self._module_of_folder[folder], last) else "its test was not collected"
 
     def _of_idle_fixture(self, folder: str, last: str) -> str:
-        """A fixture that is defined, and that no collected test uses, may be one of tests of another system."""
+        """Return a reason if a fixture is defined but used by no collected test: those may be for another system."""
         fixture, *places = re.split(r"@", re.split(r"[\[+-]", last.partition("@")[2], maxsplit=1)[0])
         module = self._module_of_folder.get(folder) or f"{names.module_of_folder(folder) or folder}.py"
         defined_in = [f"{place.replace('.', '/')}.py" for place in places] or [module]
@@ -118,7 +118,7 @@ class OwnersOfCassettes:
         return "its module was not collected" if self._module_exists(folder) else ""
 
     def _of_anybody(self) -> str:
-        """Nothing says whose it is, so it may be of any test that did not pass."""
+        """Return a reason for a cassette of an unknown owner, which may be any test that did not pass."""
         if self._undone:
             return f"it may be of a test that did not pass, such as {self._undone[0].name}"
         return "it may be of a module that was skipped" if self._has_skipped_modules else ""
@@ -131,7 +131,7 @@ class OwnersOfCassettes:
         return module is not None and any((self._root / module).parent.glob(f"{_escape(Path(module).name)}.*"))
 
     def _looks_like_a_module(self, folder: str) -> bool:
-        """Whether a folder is named as those of modules of tests are by default, so that its module is gone."""
+        """Whether a folder has a usual name of a test module. Without that module it belongs to a deleted one."""
         last = folder.rpartition("/")[2]
         return last.startswith("test_") or last.endswith("_test")
 
@@ -145,7 +145,7 @@ def _escape(name: str) -> str:
 
 
 def _stem_of_function(test: str) -> str:
-    """The name of the cassette of a test without its parameters, whose names may change from run to run."""
+    """Return the cassette name of a test without its parameters, whose names may change between runs."""
     return names.name_of_test(test.partition("[")[0]).partition("+")[0]
 
 
@@ -158,7 +158,7 @@ def find_unused(
 ) -> list[UnusedCassette]:
     """Return the cassettes below some cassette folders that no test used.
 
-    ``used`` are the folders and names of those that were. ``root`` is the folder that ids of tests are relative to.
+    ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
     """
     known = {names.cassette_path(Path(folder), name) for folder, name in used}
     found: list[UnusedCassette] = []

@@ -1,4 +1,4 @@
-"""The hooks of a run with ``--aquila-orphans``: lists the cassettes that no test used, and writes the report."""
+"""The hooks of a run with ``--aquila-orphans``: they list the cassettes that no test used, and write the report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class UnusedReport:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send what a worker knows to the controller."""
+        """Send the extent of a worker to the controller."""
         if self._is_worker:
             session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
 
@@ -51,7 +51,7 @@ class UnusedReport:
             add_news(config, *_describe_unused(unused, self._target if is_written else NO_FILE))
 
     def _write_file(self, config: pytest.Config, unused: list[UnusedCassette], root: Path) -> bool:
-        """Write the report where it is wanted. Return whether it is there."""
+        """Write the report if a file was named. Return whether it was written."""
         if self._target == NO_FILE:
             return False
         path = Path(self._config.invocation_params.dir, self._target)
@@ -74,7 +74,7 @@ def _describe_partial(reasons: Sequence[str]) -> News:
 
 
 def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[News]:
-    """Yield what there is to tell of unused cassettes. ``target`` is the file that has them all, if it is written."""
+    """Yield the news about unused cassettes. ``target`` is the file of the report, or ``NO_FILE``."""
     usual = runtime.current_settings().cassette_root()
     kept = [one for one in unused if one.kept_because]
     lost = [os.path.relpath(one.path, usual) for one in unused if not one.kept_because]

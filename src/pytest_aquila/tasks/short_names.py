@@ -1,7 +1,7 @@
-"""The short names of the fixtures for Huey tasks, for projects that have a Huey under test, and for no others.
+"""The short names of the fixtures for Huey tasks, only for projects with a Huey under test.
 
-That is one whose ini key ``aquila_huey`` names a Huey, or that overrides the fixture ``aquila_huey``. A fixture of such
-a name that the project has itself, in whatever plugin, comes before the one here. ``fixture_names`` registers them.
+These are projects whose ini key ``aquila_huey`` names a Huey, or that override the fixture ``aquila_huey``. A fixture
+of the same name in the project or in any plugin overrides the one here. ``fixture_names`` registers them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NAMES = (
 
 
 def advise_on_short_name(error: object, config: pytest.Config) -> str | None:
-    """Say what to type where a test asks for a short name that it may not use."""
+    """Return advice for a test that uses a short name that is not available, or None."""
     name = getattr(error, "argname", None)
     if name not in NAMES or fixture_names.has_short_names(config):
         return None

@@ -82,12 +82,12 @@ def aquila_huey(pytestconfig: pytest.Config) -> Any:
 
 
 def paths_of_hueys(config: pytest.Config) -> list[str]:
-    """Return what the ini key ``aquila_huey`` names, in its order."""
+    """Return the paths that the ini key ``aquila_huey`` names, in their order."""
     return str(config.getini("aquila_huey") or "").replace(",", " ").split()
 
 
 def load_huey(path: str) -> Any:
-    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` where there is none."""
+    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` if there is none."""
     module, _, attribute = path.partition(":")
     if not module or not attribute:
         raise _config_error(
@@ -115,7 +115,7 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
     with _load_testing().use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
         yield huey
         if request.session.testsfailed > failures:
-            return  # It may well have left tasks behind.
+            return  # A failed test may have left tasks behind, which says nothing.
         _report_leftover(request.config.getini("aquila_huey_leftover") or "ignore", request.node.nodeid)
 
 
@@ -216,7 +216,7 @@ def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
 
 
 def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options of a call that is about the Huey under test, unless they say which."""
+    """Return ``options`` with the Huey under test, unless they name a queue or a Huey."""
     return options if "queue" in options else {"huey": huey, **options}
 
 

@@ -1,11 +1,11 @@
-"""The whole run in testing mode: where the project says which Hueys are under test, nothing reaches a real queue.
+"""Testing mode of a whole run: if the project names its Hueys under test, nothing reaches a real queue.
 
-It says so in the ini key ``aquila_huey``, or by overriding the fixture of that name. Each Huey that the key names has a
-queue in memory from the first job on that anything enqueues, while modules are imported or in a fixture that tests
-share, to the end of the run. Within it each test has one of its own. The fixture can only be asked in a test, so until
-then nothing is enqueued. A job for another Huey is refused, as the network is.
+The project names them in the ini key ``aquila_huey``, or overrides the fixture of that name. Each Huey of the key has a
+queue in memory from its first use (an import, or a fixture that tests share) to the end of the run, and within it each
+test has its own queue. The fixture can be read only in a test, so before that nothing can be enqueued. A job for
+another Huey is refused, like a request to the network.
 
-This module is registered as a plugin where the mode is on.
+This module is registered as a plugin if the mode is on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ else:
 
 
 class SharedQueues:
-    """The queues in memory that the Hueys of the ini key have for the whole run, each from its first use on.
+    """The queues in memory of the Hueys in the ini key, for the whole run, each from its first use on.
 
     The config of the run owns this object, and closes it last.
     """
@@ -41,7 +41,7 @@ class SharedQueues:
     def __init__(self, config: pytest.Config) -> None:
         self._paths = task_fixtures.paths_of_hueys(config)
         self._queues = contextlib.ExitStack()
-        # Those that are in testing mode, by their paths. A Huey that has no real storage is left alone: None.
+        # The Hueys in testing mode, by their paths; None for a Huey without a real storage, which is left alone.
         self._hueys: dict[str, Any] = {}
 
     def open_all(self) -> list[Any]:
@@ -50,19 +50,20 @@ class SharedQueues:
             if path not in self._hueys:
                 self._open(path, task_fixtures.load_huey(path))
         hueys = [huey for path in self._paths if (huey := self._hueys[path]) is not None]
-        # The first is the one that fixtures and functions look at, in whatever order they were first used.
+        # Fixtures and functions use the innermost queue, so that of the first Huey becomes it, whichever was used
+        # first.
         if hueys:
             queue_under_test.make_innermost(hueys[0])
         return hueys
 
     def open_loaded(self) -> None:
-        """Open the queues of those Hueys that something has imported."""
+        """Open the queues of the Hueys that are already imported."""
         for path in self._paths:
             if path not in self._hueys and (huey := _find_loaded(path)) is not None:
                 self._open(path, huey)
 
     def advise(self, huey: Any) -> str:
-        """Put a Huey under test if the ini key names it, and say what to type if it does not."""
+        """Put a Huey under test if the ini key names it. Return advice for the message of a refused job."""
         self.open_loaded()
         for path in self._paths:
             if path in self._hueys:
@@ -82,7 +83,7 @@ class SharedQueues:
         )
 
     def close(self) -> None:
-        """Give all Hueys their real queues back."""
+        """Give all Hueys back their real queues."""
         self._queues.close()
 
     def _open(self, path: str, huey: Any) -> None:
@@ -92,7 +93,7 @@ class SharedQueues:
 
 
 def _find_loaded(path: str) -> Any:
-    """Return the Huey at a path if its module has it by now, else None."""
+    """Return the Huey at a path if its module has already defined it, else None."""
     module, _, attribute = path.partition(":")
     found: Any = sys.modules.get(module)
     for name in attribute.split(".") if attribute else ():
@@ -112,13 +113,13 @@ def begin(config: pytest.Config) -> None:
 
 
 def pytest_make_collect_report(collector: pytest.Collector) -> None:
-    """Put under test what the modules before have imported."""
+    """Put Hueys under test that the modules collected so far have imported."""
     collector.config.stash[_shared].open_loaded()
 
 
-@pytest.hookimpl  # Neither first nor last: a test that is skipped loads no Huey, and fixtures come after this.
+@pytest.hookimpl  # Neither first nor last: after pytest's skips, so that a skipped test loads no Huey, before fixtures.
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Open the queues that tests share, unless something before has. They stay open for fixtures that end last."""
+    """Open the queues that tests share, unless they are open. They stay open for fixtures that end late."""
     item.config.stash[_shared].open_all()
 
 
@@ -131,17 +132,17 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
         if any(huey is given for huey in hueys) or queue_under_test.has_real_storage(given):
             hueys = [given, *(huey for huey in hueys if huey is not given)]
     with contextlib.ExitStack() as queues:
-        # The first is the one that fixtures and functions look at: the innermost.
+        # Fixtures and functions use the innermost queue, so that of the first Huey is opened last.
         for huey in reversed(hueys):
             queues.enter_context(_open_queue(huey))
         yield
 
 
 def _can_ask_for_huey(item: pytest.Item) -> bool:
-    """Whether a test can ask the fixture ``aquila_huey``: not if that has parameters, and the test none of them."""
+    """Whether a test can use the fixture ``aquila_huey``: not if that has parameters and the test has none."""
     given = getattr(getattr(item, "callspec", None), "params", {})
     names = ["aquila_huey"]
-    for name in names:  # It grows: what a fixture uses may have parameters too.
+    for name in names:  # The list grows in the loop, because fixtures that a fixture uses may have parameters too.
         found = item.session._fixturemanager.getfixturedefs(name, item)
         if found:
             if found[-1].params is not None and name not in given:
@@ -153,7 +154,7 @@ def _can_ask_for_huey(item: pytest.Item) -> bool:
 @contextlib.contextmanager
 def _open_queue(huey: Any) -> Iterator[None]:
     is_immediate = huey.immediate
-    # A test queue turns immediate mode off, which is for a test to ask for.
+    # A test queue turns immediate mode off. Only a test may ask for that, so the mode is kept here.
     replaced = attribute_patches.replace_attributes(huey, _immediate=is_immediate)
     with queue_under_test.use_test_queue(huey), replaced:
         yield
