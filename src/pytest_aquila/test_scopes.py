@@ -1,4 +1,7 @@
-"""The scope of a test: opened when something in the test asks for one, closed with the test."""
+"""The scope of a test, which opens when something in the test needs it and closes with the test.
+
+All state is in the stash of the test or of the configuration, so it ends with these.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +50,22 @@ _ended: pytest.StashKey[bool] = pytest.StashKey()
 """Whether the scope of a test was closed. Set and read under the lock of the run."""
 _is_second: pytest.StashKey[bool] = pytest.StashKey()
 RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
-"""Of a test in which a conversation has drifted: for each cassette the keys of the recordings that are made anew."""
+"""In the stash of a test whose conversation has drifted: for each cassette the keys of recordings to record again.
+
+``second_attempts.plan`` sets it, and ``second_attempts.run_again`` deletes it.
+"""
 REASON: pytest.StashKey[str] = pytest.StashKey()
-"""Of such a test: why it runs once more, in one sentence. It is not in the module that uses it: a run of pytester
-forgets what it has imported, and a key that is made anew is another one."""
+"""In the stash of such a test: why it runs a second time, in one sentence.
+
+The key is not in the module that uses it: a run of pytester forgets the modules that it has imported, and a key that is
+created again would be another key.
+"""
 FACTS: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-"""Of a test: what its entry in the XML of junit tells of this attempt."""
+"""In the stash of a test: the facts of this attempt for its entry in the XML of JUnit."""
 PREPARE_SCOPE: pytest.StashKey[Callable[[Scope], None]] = pytest.StashKey()
-"""Of a test that runs under faults: what is done with its scope before anything uses it."""
+"""In the stash of a test that runs under faults: a function that prepares its scope before anything uses it."""
 RERUN = "rerun"
-"""The outcome of an attempt at a test that is followed by another one."""
+"""The outcome of an attempt that another attempt follows, as in pytest-rerunfailures."""
 node_of_fixture: ContextVar[Any] = ContextVar("aquila_node_of_fixture", default=None)
 """The test, or what encloses tests, for which a fixture is being set up."""
 _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
@@ -65,7 +74,7 @@ _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
-    """Make ``item`` the running test of its run. It is guarded, whatever the test before has taken off."""
+    """Make ``item`` the running test of its run, and renew the guard, which the test before may have removed."""
     activation.interception().renew_guard()
     stash = item.config.stash
     stash[_item] = item
@@ -80,7 +89,7 @@ def running_test(item: pytest.Item) -> Iterator[None]:
 
 @contextlib.contextmanager
 def second_attempt(item: pytest.Item) -> Iterator[None]:
-    """Say that the protocol of a test runs for the second time within the block."""
+    """Mark the block as the second run of the protocol of a test."""
     item.stash[_is_second] = True
     try:
         yield
@@ -89,17 +98,17 @@ def second_attempt(item: pytest.Item) -> Iterator[None]:
 
 
 def is_second_attempt(item: pytest.Item) -> bool:
-    """Whether this is the second attempt at a test."""
+    """Whether the second attempt of a test is running."""
     return item.stash.get(_is_second, False)
 
 
 def runs_again(item: pytest.Item) -> bool:
-    """Whether a test runs once more when this attempt has ended."""
+    """Whether a test will run a second time after this attempt."""
     return bool(item.stash.get(RECORDED_ANEW, None)) and not is_second_attempt(item)
 
 
 def running_item(config: pytest.Config) -> pytest.Item | None:
-    """The test that runs, or None between tests."""
+    """Return the running test, or None between tests."""
     return config.stash.get(_item, None)
 
 
@@ -110,22 +119,22 @@ def asking_item() -> pytest.Item:
 
 
 def _scope_until_end(item: pytest.Item) -> Scope | None:
-    """The scope of a test, or None after its teardown: nobody would close what a thread opens then."""
+    """Return the scope of a test, or None after its teardown, because nothing would close a scope opened then."""
     with item.config.stash[RUN].lock:
         return opened_scope(item) if item.stash.get(_ended, False) else scope_of(item)
 
 
 def begin_test(item: pytest.Item) -> None:
-    """Let a test open its scope. A plugin may run it again after its teardown."""
+    """Allow a test to open its scope. A plugin may run the test again after its teardown."""
     if item.stash.get(_ended, False):
         junit_facts.forget_facts(item)
     item.stash[_ended] = False
 
 
 def end_test(item: pytest.Item) -> Scope | None:
-    """Open no scope for a test any more. Returns the one that is open.
+    """Allow no scope for a test any more, and return the scope that is open, or None.
 
-    What was refused so far is forgotten, for a plugin that runs the test again.
+    The refusals of the test are cleared, for a plugin that runs it again.
     """
     run = item.config.stash[RUN]
     if run.test is not None:
@@ -136,9 +145,9 @@ def end_test(item: pytest.Item) -> Scope | None:
 
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
-    """The scope of a test, opened now if it is not. ``with_cassette`` gives it a cassette of its own if it has none."""
+    """Return the scope of a test, and open it if needed. ``with_cassette`` gives it its own cassette if it has none."""
     test = node_ids.id_of(item)
-    with item.config.stash[RUN].lock:  # two threads of a test that ask at once get the same
+    with item.config.stash[RUN].lock:  # two threads of a test that need it at the same time get one scope
         scope = item.stash.get(_scope, None)
         if scope is None:
             named, settings = options.marker_options(item)
@@ -152,7 +161,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             item.stash[_scope], item.stash[_marked] = scope, (named, settings)
             with_cassette = (
                 with_cassette
-                # Known before it is set up: other fixtures, and their clients, may come first.
+                # Known from the fixture's name, before its setup: other fixtures, and their clients, may come first.
                 or uses_cassette_fixture(item)
                 or (not uses_script_fixture(item) and item.get_closest_marker(options.MARKER) is not None)
             )
@@ -168,11 +177,12 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         return scope
 
 
+# Shorter parameters are never taken for secrets, which saves most tests the search.
 _SHORTEST_SECRET = 8
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Leave a secret out of the id of a test that has it as a parameter: ids are shown, and name files."""
+    """Return an id without the secret in a test's parameter, because ids are shown and name files; None for others."""
     text = val.decode("ascii", "backslashreplace") if isinstance(val, bytes) else val
     if not isinstance(text, str) or len(text) < _SHORTEST_SECRET or (clean := outgoing.redact_label(text)) == text:
         return None
@@ -180,7 +190,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def own_cassette_name(item: pytest.Item, test: str) -> str:
-    """The name of a test's own cassette. A parameter that is a secret is named by its place, for keys are rotated."""
+    """Return the name of a test's own cassette. A secret parameter is named by its position, because keys change."""
     has_twin = node_ids.has_twin(item)
     if "[" not in test:
         return names.name_of_test(test, has_twin=has_twin)
@@ -192,7 +202,7 @@ def own_cassette_name(item: pytest.Item, test: str) -> str:
 
 
 def _follow_markers(item: pytest.Item, scope: Scope) -> None:
-    """Heed markers that a fixture has added to a test since its scope was opened."""
+    """Apply markers that a fixture has added to a test since its scope was opened."""
     named, settings = options.marker_options(item)
     if (named, settings) == item.stash[_marked]:
         return
@@ -203,8 +213,8 @@ def _follow_markers(item: pytest.Item, scope: Scope) -> None:
 
 
 def wants_cassette(item: pytest.Item) -> bool:
-    """Whether a test says, by a marker or by the fixtures that it uses, that it has a cassette or settings."""
-    # The fixtures first: to look for a marker takes longer.
+    """Whether a test has a cassette or settings, by a marker or by a fixture that it uses."""
+    # Fixtures are checked first, because searching for a marker takes longer.
     return (
         uses_cassette_fixture(item)
         or uses_script_fixture(item)
@@ -214,21 +224,21 @@ def wants_cassette(item: pytest.Item) -> bool:
 
 
 def uses_cassette_fixture(item: pytest.Item) -> bool:
-    """Whether a test has a cassette of its own, because of a fixture that it uses, itself or through another one."""
+    """Whether a test has its own cassette because of a fixture that it uses, directly or through another one."""
     names = getattr(item, "fixturenames", ())
     return "aquila_cassette" in names or ("aquila_faults" in names and "aquila_script" not in names)
 
 
 def uses_script_fixture(item: pytest.Item) -> bool:
-    """Whether a test uses ``aquila_script``, itself or through another fixture."""
+    """Whether a test uses ``aquila_script``, directly or through another fixture."""
     return "aquila_script" in getattr(item, "fixturenames", ())
 
 
 def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
     """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
 
-    An exception that is raised around pytest's own setup leaves the fixture neither set up nor failed: pytest then
-    fails an assertion in the next test that uses it.
+    An exception from a hook around pytest's own setup leaves the fixture neither set up nor failed, and in the next
+    test that uses it an assertion of pytest fails.
     """
     known = fixture.cached_result
     if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
@@ -236,7 +246,7 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
 
 
 def id_to_type(item: pytest.Item) -> str:
-    """The id of a test as it is typed where pytest was started, which need not be the root folder."""
+    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder."""
     here, root = item.config.invocation_params.dir, run_life.root_of(item.config)
     file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
@@ -245,12 +255,12 @@ def id_to_type(item: pytest.Item) -> str:
 
 
 _redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
-"""Of a test: what its reports are redacted with. Of the configuration: the same for what tests share."""
+"""In the stash of a test: the redactors for its reports. In that of the configuration: those of shared fixtures."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 
 
 def redactors_of(item: pytest.Item) -> Collection[Redactor]:
-    """The redactors of all that a test has used. There are none if nothing in it asked for a scope."""
+    """Return the redactors of all that a test has used; none if nothing in it needed a scope."""
     redactors, shared = item.stash.setdefault(_redactors, {}), item.config.stash.setdefault(_redactors, {})
     redactors.update(shared)
     scope = opened_scope(item)
@@ -260,45 +270,45 @@ def redactors_of(item: pytest.Item) -> Collection[Redactor]:
 
 
 def remember_redactors(item: pytest.Item, scope: Scope) -> None:
-    """Remember the redactors of a test that passes and whose scope ends: the report of its teardown is still to come.
+    """Keep the redactors of a passing test whose scope ends, for the report of its teardown.
 
-    None is made if it has used some: most tests write nothing, and making one takes long.
+    If it has used some, no further one is made, because that takes long and most tests write nothing.
     """
     used = dict.fromkeys(session.redactor for session in scope.sessions.opened())
     item.stash.setdefault(_redactors, {}).update(used or dict.fromkeys(_redactors_of_scope(scope)))
 
 
 def redact_reports_for(config: pytest.Config, scope: Scope) -> None:
-    """Keep the secrets of a scope out of the report of every test that fails from now on."""
+    """Redact the secrets of a scope in the report of every test that fails from now on."""
     config.stash.setdefault(_redactors, {}).update(dict.fromkeys(_redactors_of_scope(scope)))
 
 
 def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
     settings = scope.settings
     yield from (session.redactor for session in scope.sessions.opened())
-    # A block within the scope has sessions of its own; what they know of the machine, this one knows.
+    # Blocks within the scope have their own sessions. This redactor knows the same secrets of the machine as theirs.
     yield known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)
 
 
 def remember_teardown_miss(config: pytest.Config, miss: CassetteMiss) -> None:
-    """Remember a miss of a fixture that is being torn down, until ``take_teardown_misses``."""
+    """Keep a miss of a fixture's teardown until ``take_teardown_misses``."""
     config.stash.setdefault(_teardown_misses, []).append(miss)
 
 
 def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
-    """The misses of fixtures that were torn down since the last call."""
+    """Return and clear the misses of fixtures that were torn down since the last call."""
     misses = config.stash.get(_teardown_misses, [])
     config.stash[_teardown_misses] = []
     return misses
 
 
 def opened_scope(item: pytest.Item) -> Scope | None:
-    """The scope of a test if anything has asked for it."""
+    """Return the scope of a test if it is open, else None."""
     return item.stash.get(_scope, None)
 
 
 def has_unanswered(item: pytest.Item) -> bool:
-    """Whether the running test asked something in vain: a request was missed or refused."""
+    """Whether a request of the running test was missed or refused."""
     scope, running = opened_scope(item), item.config.stash[RUN].test
     return bool((scope is not None and scope.misses) or (running is not None and running.refusals))
 
@@ -306,7 +316,7 @@ def has_unanswered(item: pytest.Item) -> bool:
 def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> ScopeReport | None:
     """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises.
 
-    With ``adds_only`` what the cassette does not have is stored anyway; see ``Scope.close``.
+    With ``adds_only`` recordings that the cassette lacks are stored even so; see ``Scope.close``.
     """
     scope = item.stash.get(_scope, None)
     if scope is None:
@@ -314,7 +324,7 @@ def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> 
     settings = scope.settings
     try:
         if passed and scope.owns_cassette and scope.default_cassette is not None:
-            # Opened even if nothing asked for it: a test that makes no request any more has no recordings to keep.
+            # The session is opened even without a request: a test that makes no requests any more keeps no recordings.
             if settings.transport == "record":
                 scope.sessions.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
@@ -322,4 +332,4 @@ def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> 
         return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scopes.remove_scope(scope)
-        del item.stash[_scope]  # a test that is run again starts anew
+        del item.stash[_scope]  # a plugin that runs the test again gets a new scope

@@ -1,7 +1,7 @@
-"""Show what no recording answered, and what the guard refused, as the failure of the test that asked.
+"""Unanswered and refused requests as the failure of the test that made them.
 
-The error of the test is then the miss or the refusal, whatever a client made of it. Its traceback shows the frames of
-the project alone, and its last line is one sentence. ``--full-trace`` shows everything as it was.
+The error of the test becomes the miss or the refusal, even if a client has turned it into another error. The traceback
+shows only frames of the project, and its last line is one sentence. ``--full-trace`` leaves everything unchanged.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pytest_aquila.outcomes import make_outcome
 
 
 def unanswered_in(item: pytest.Item) -> Sequence[UnansweredRequest]:
-    """What the running test asked in vain so far, the misses first."""
+    """Return the misses, then the refusals, of the running test so far."""
     scope, running = test_scopes.opened_scope(item), item.config.stash[test_scopes.RUN].test
     found: list[UnansweredRequest] = list(scope.misses) if scope is not None else []
     return found + list(running.refusals) if running is not None else found
 
 
 def fail_for_swallowed(error: UnansweredRequest) -> None:
-    """Fail the test with an error that its code has swallowed. Only the text of the error is shown."""
+    """Fail the test with an error that its code has swallowed. The report shows only the text of the error."""
     raise make_outcome(error, with_traceback=False)
 
 
 def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
-    """Add to the report of a test that fails with ``error`` what it asked in vain and the error does not tell."""
+    """Add to the report of a test that fails with ``error`` the unanswered requests that the error does not name."""
     shown = str(_behind(item, error) or error)
     for text in dict.fromkeys(map(str, unanswered_in(item))):
         if text not in shown:
@@ -42,8 +42,8 @@ def add_section(item: pytest.Item, when: str, error: BaseException) -> None:
 
 
 def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Make what the test asked in vain its error, with the frames of the project alone."""
-    # The errors of a unittest.TestCase are kept aside, and take the place of the call's later.
+    """Replace the error of a test by the unanswered request behind it, with only the frames of the project."""
+    # pytest keeps the errors of a `unittest.TestCase` in `_excinfo`, and puts them in place of the call's error later.
     aside: Any = getattr(item, "_excinfo", None)
     for position, kept in enumerate(aside if isinstance(aside, list) else ()):
         aside[position] = _simplified(item, kept)
@@ -52,7 +52,7 @@ def simplify_failure(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
 
 
 def shorten_crash_line(report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-    """Make the line that sums up the failure the sentence of its error: pytest does not cut it where ``CI`` is set."""
+    """Replace the summary line of the failure by the sentence of its error, because pytest does not cut it in CI."""
     error = call.excinfo.value if call.excinfo is not None else None
     crash = getattr(report.longrepr, "reprcrash", None)
     if isinstance(error, UnansweredRequest) and crash is not None:
@@ -69,7 +69,7 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     rows = _project_rows(error, shown) or list(_rows_of(error.__traceback__))
     if isinstance(shown, UnansweredRequest):
         pytrace = getattr(error, "pytrace", True)
-        shown = make_outcome(shown, with_traceback=pytrace)  # anew: the code under test may hold the other
+        shown = make_outcome(shown, with_traceback=pytrace)  # a new object: the code under test may hold the old one
     traceback: TracebackType | None = None
     for row in reversed(rows):
         traceback = TracebackType(traceback, row.tb_frame, row.tb_lasti, row.tb_lineno)
@@ -79,10 +79,10 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
 
 
 def _behind(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
-    """The unanswered request that a failure is about, if it is about one.
+    """Return the unanswered request that caused a failure, or None.
 
-    That is the failure itself, what a group holds and nothing else, or what a client made its error of. A failed
-    assertion is about something else.
+    It is the failure itself, the only kind of error in a group, or the cause of a client's error. A failed assertion
+    has another cause.
     """
     found = only_unanswered(error)
     if found is not None:
@@ -98,10 +98,10 @@ def _behind(item: pytest.Item, error: BaseException) -> UnansweredRequest | None
 
 
 def _taken_for_answer(item: pytest.Item, error: BaseException) -> UnansweredRequest | None:
-    """The unanswered request that was used as if it were an answer, as one that ``asyncio.gather`` returned."""
+    """Return the unanswered request that was used as an answer, such as one that ``asyncio.gather`` returned."""
     if isinstance(error, AttributeError):
         return error.obj if isinstance(error.obj, UnansweredRequest) else None
-    if isinstance(error, TypeError):  # which does not say what it is about but in its text
+    if isinstance(error, TypeError):  # unlike `AttributeError` it names the object's class only in its text
         return next((each for each in unanswered_in(item) if f"'{type(each).__name__}'" in str(error)), None)
     return None
 
@@ -123,7 +123,7 @@ def _rows_of(traceback: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _project_rows(error: BaseException, shown: BaseException) -> list[TracebackType]:
-    """The rows of the tracebacks of an error, and of the one that is shown in its place, that are of the project."""
+    """Return the traceback rows in the project, of an error and of the errors down to the one that is shown instead."""
     rows: list[TracebackType] = []
     frames: set[int] = set()
     for each in dict.fromkeys((error, *_path_to(error, shown))):
@@ -135,7 +135,7 @@ def _project_rows(error: BaseException, shown: BaseException) -> list[TracebackT
 
 
 def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseException]:
-    """The errors between one and what is shown in its place, the latter included."""
+    """Yield the errors from ``error`` to ``shown``, which is included."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             if only_unanswered(each) is shown:
@@ -152,7 +152,7 @@ _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(places
 
 
 def _is_of_project(file: str) -> bool:
-    """Whether a frame is of the tests or of what they test: not of Python, of an installed library, or of Aquila."""
+    """Whether a file belongs to the project, and not to Python, an installed library or Aquila."""
     if file.startswith("<"):
         return file.startswith("<doctest")
     return not (file.startswith(_OURS) or is_standard_library(file) or package_of(file) is not None)

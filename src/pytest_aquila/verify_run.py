@@ -1,6 +1,6 @@
-"""``--aquila-verify``: after the tests, ask the upstream again what was replayed, and report how the answers differ.
+"""``--aquila-verify``: after the tests, send the replayed requests to the upstream, and report how answers differ.
 
-Loaded only by a run that verifies. The tests themselves replay as always; nothing is asked before they are over.
+This module is loaded only by a run that verifies. The tests replay as always; nothing is sent before they are over.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pytest_aquila.summary.run_totals import CleanTerminal
 from pytest_aquila.summary.summary_layout import wrap
 
 EXIT_CRITICAL = 9
-"""The exit code of a run in which all tests pass, and an answer has changed in a way that programs notice."""
+"""The exit code if all tests pass, but an answer has changed in a way that programs notice."""
 
 EXIT_NOT_ASKED = 10
-"""The same where something was to be asked, and nothing could be: a key is missing, or the upstream is out of reach."""
+"""The exit code if all tests pass, but no request could be sent: a key is missing, or the upstream is unreachable."""
 
 _VERIFICATION: pytest.StashKey[Verification] = pytest.StashKey()
 _PLAYS = "aquila_plays"
 _STEPS = 4
-"""How often a terminal that keeps its lines is told how far it is."""
+"""The number of progress lines in an output that cannot rewrite a line."""
 
 
 def read_sample(config: pytest.Config) -> Sample:
-    """Return the sample that the option asks for. Raises ``UsageError``."""
+    """Return the sample that the option names. Raises ``UsageError``."""
     text: str = config.option.aquila_verify
     try:
         return Sample.parse(text)
@@ -49,31 +49,31 @@ def _log_of(config: pytest.Config) -> PlayLog:
 
 
 def _complete_log(config: pytest.Config) -> PlayLog:
-    """The log, with what child processes have played until now."""
+    """Return the log of plays, with those of child processes until now."""
     log = _log_of(config)
     log.take_from_children(config.stash[RUN].state_of(ChildMisses).folder)
     return log
 
 
 def send_plays(config: pytest.Config) -> None:
-    """Hand what a worker of pytest-xdist has played to the controller."""
+    """Send the plays of a worker of pytest-xdist to the controller."""
     config.workeroutput[_PLAYS] = _complete_log(config).as_plain_data()  # type: ignore[attr-defined]
 
 
 def take_plays(config: pytest.Config, output: Mapping[str, Any]) -> None:
-    """Take in what a worker has played."""
+    """Add the plays of a worker to those of the controller."""
     _log_of(config).add_plain_data(output.get(_PLAYS, ()))
 
 
 def verify_session(session: pytest.Session) -> None:
-    """Ask again what the tests have played, say how far it is, and set the exit code."""
+    """Send the played requests again, show the progress, and set the exit code."""
     config = session.config
     if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return  # interrupted, or misused
+        return  # the run was interrupted, or used wrongly
     plan = make_plan(_complete_log(config).recordings(), read_sample(config))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
-        terminal.write_line("")  # the progress of the tests may stand in the last line
+        terminal.write_line("")  # ends the line with the progress of the tests
         CleanTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
     verification = config.stash[_VERIFICATION] = verify(plan, _progress_on(terminal))
     is_written = _write_json(verification, config)
@@ -89,7 +89,7 @@ def verify_session(session: pytest.Session) -> None:
 
 
 def _write_json(verification: Verification, config: pytest.Config) -> bool:
-    """Write the report where the option says. Return whether it is there, if it is wanted."""
+    """Write the report to the file of the option. Return False only if that failed."""
     target: str | None = config.option.aquila_verify_json
     if target is None:
         return True
@@ -121,7 +121,7 @@ def _progress_on(terminal: pytest.TerminalReporter | None) -> Callable[[int, int
 
 
 def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Write what was found, if the tests came to their end."""
+    """Write the findings, or say that nothing was sent because the tests were interrupted."""
     verification = config.stash.get(_VERIFICATION, None)
     terminal = CleanTerminal(reporter)
     if verification is None:

@@ -16,9 +16,9 @@ _REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr", "cass
 
 
 def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
-    """Turn on the layer that the ini file asks for, before the command line is read for good.
+    """Turn on the layer that the ini file names, before the whole command line is parsed.
 
-    Raises ``UsageError`` beside its original, and if it asks for both.
+    Raises ``UsageError`` if the original plugin is active too, and if the ini file names both layers.
     """
     manager, key = config.pluginmanager, COMPAT if config.getini(COMPAT) else CASSETTER_COMPAT
     if config.getini(COMPAT) and config.getini(CASSETTER_COMPAT):

@@ -1,4 +1,4 @@
-"""The plugin that stands in for cassetter's: its fixtures, marks and options."""
+"""The plugin that replaces cassetter's, with its fixtures, marks and options."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ else:
 
 RECORD_MODES = ("none", "new_episodes", "all", "once", "rewrite", "verify")
 _ANEW = ("all", "rewrite")
-"""Modes that replace what a cassette held."""
+"""Modes that replace the recordings of a cassette."""
 _INI = {
     "vcr_max_age": "max_age",
     "vcr_on_expiry": "on_expiry",
     "vcr_on_unplayed": "on_unplayed",
 }
-"""The ini keys of cassetter, each with the option that it is the default of."""
+"""The ini keys of cassetter, each with the option whose default it sets."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -119,7 +119,8 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     settings, replays = cassetter_config.settings_of(options), plan.settings.get("transport") == "replay"
     if replays:
         settings["repeat"] = "last"
-    # Whoever names a cassette may share it. In a replay that makes no difference, and all recordings are to be played.
+    #     removes nothing, so there it counts as owned, and all its recordings must be played.
+    # A named cassette may be shared with other tests, so recording must not remove its other recordings. A replay
     named = bool(marker.args) or item.get_closest_marker("default_cassette") is not None
     cassettes.apply_plan(item, scope, plan, owned=replays or not named, source=source)
     scope.override_settings(settings, source=source)
@@ -132,7 +133,7 @@ def _defaults_of(config: pytest.Config) -> dict[str, Any]:
 
 
 def _mode_of(given: Any) -> str:
-    """A record mode by its name, or as ``cassetter.RecordMode``."""
+    """Return the record mode, given by name or as ``cassetter.RecordMode``. Raises ``ValueError`` for others."""
     mode = str(getattr(given, "name", given)).lower().replace("-", "_")
     if mode not in RECORD_MODES:
         raise ValueError(f"unknown record mode: {given!r}, expected one of {list(RECORD_MODES)}")

@@ -16,7 +16,7 @@ else:
     lazy_modules(globals(), vcr="aquila.vcr")
 
 MATCHERS = {"method": "method", "uri": "uri", "headers": "headers", "body": "raw_body", "json_body": "body"}
-"""cassetter's matchers, each with vcrpy's."""
+"""From cassetter's matchers to vcrpy's."""
 DEFAULT_MATCHERS = ("method", "uri")
 _QUERY = ("api_key", "apikey", "token", "access_token", "client_secret", "x-amz-credential", "x-amz-signature")
 _QUERY_OF_AWS = "x-amz-security-token"
@@ -25,7 +25,7 @@ _FILTERED = "[FILTERED]"
 MEANINGLESS = frozenset(
     {"intercept", "compare", "before_compare_response", "observe_compare", "before_record_ws_frame", "observe_timeout"}
 )
-"""Options that have nothing to do here."""
+"""Options without an effect here."""
 OF_MARKS = frozenset(
     {
         "record_mode",
@@ -38,12 +38,12 @@ OF_MARKS = frozenset(
         "on_unplayed",
     }
 )
-"""The options that a mark takes."""
+"""The options that a mark may have."""
 
 
 @dataclasses.dataclass(slots=True)
 class RawRequest:
-    """What the hook ``before_record_request`` gets."""
+    """The argument of the hook ``before_record_request``, with cassetter's fields."""
 
     method: str
     uri: str
@@ -53,7 +53,7 @@ class RawRequest:
 
 @dataclasses.dataclass(slots=True)
 class RawResponse:
-    """What the hook ``before_record_response`` gets."""
+    """The argument of the hook ``before_record_response``, with cassetter's fields."""
 
     status: int
     headers: dict[str, list[str]]
@@ -61,7 +61,7 @@ class RawResponse:
 
 
 def options_of(config: Any) -> dict[str, Any]:
-    """Return what a configuration says: a mapping, or an object ``Cassetter``, whose unset fields say nothing."""
+    """Return the options that a configuration sets. It is a mapping, or an object ``Cassetter``; None means unset."""
     if isinstance(config, Mapping):
         given = dict(config)
     else:
@@ -97,7 +97,7 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_normalized(normalize: Callable[[str], str]) -> Callable[[Any, Any], bool]:
-    """Return a matcher that compares URIs as ``uri_normalizer`` leaves them."""
+    """Return a matcher that compares URIs after ``normalize``, the option ``uri_normalizer``."""
 
     def uri(one: Any, other: Any) -> bool:
         return normalize(one.uri) == normalize(other.uri)
@@ -106,7 +106,7 @@ def compare_normalized(normalize: Callable[[str], str]) -> Callable[[Any, Any], 
 
 
 def _is_skip(error: Exception) -> bool:
-    """Whether a hook has raised ``cassetter.SkipRecording``. cassetter need not be installed to say so."""
+    """Whether a hook has raised ``cassetter.SkipRecording``, by the class name: cassetter may not be installed."""
     return any(base.__name__ == "SkipRecording" for base in type(error).__mro__)
 
 
@@ -139,7 +139,7 @@ def _ask_response_hook(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class _Scrubber:
-    """Puts cassetter's placeholder in the place of what it filters, so that its recordings are found again."""
+    """Replaces the values that cassetter filters by its placeholder, so that recordings made by it still match."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._replacement = str(options.get("filter_replacement", _FILTERED))
@@ -180,5 +180,5 @@ class _Scrubber:
 
 
 def additional_matchers(options: Mapping[str, Any]) -> Sequence[str]:
-    """Return the matchers that a mark adds, by vcrpy's names."""
+    """Return the matchers that a mark adds, under vcrpy's names."""
     return [MATCHERS[name] for name in options.get("additional_matchers") or ()]

@@ -1,4 +1,4 @@
-"""A cassette as cassetter's suites know it."""
+"""A cassette with the attributes that test suites of cassetter use."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class HttpInteraction:
 
 
 class CassetterCassette:
-    """A cassette in use, with the names of cassetter."""
+    """A cassette in use, with cassetter's attribute names."""
 
     def __init__(self, cassette: Cassette) -> None:
         self._cassette = cassette
         self.used = cassette.used
-        """The same cassette as Aquila's own fixtures give it."""
+        """The same cassette in the form of Aquila's own fixtures."""
 
     @property
     def path(self) -> str:
@@ -64,12 +64,12 @@ class CassetterCassette:
 
     @property
     def record_mode(self) -> Any:
-        """The record mode that was asked for."""
+        """The record mode that the test or the run chose."""
         return self._cassette.record_mode
 
     @property
     def interactions(self) -> list[HttpInteraction]:
-        """What the file held, then what was recorded."""
+        """The recordings of the file, then those made now."""
         return [
             HttpInteraction(
                 HttpRequest(asked.method, asked.uri, headers := _listed(asked.headers), _body_of(asked.body, headers)),
@@ -94,23 +94,23 @@ class CassetterCassette:
 
     @property
     def play_counts(self) -> Counter[int]:
-        """How often each recording was played, by its place."""
+        """How often each recording was played, by its position."""
         return self._cassette.play_counts
 
     @property
     def played_indices(self) -> Sequence[bool]:
-        """Which recordings were played, by their place. What was recorded now counts as played."""
+        """Whether each recording was played, by position. One that was made now counts as played."""
         held = len(self._cassette) - self.used.record_count
         return [number >= held or self.play_counts[number] > 0 for number in range(len(self._cassette))]
 
     @property
     def all_played(self) -> bool:
-        """Whether every recording that the file held was played."""
+        """Whether every recording of the file was played."""
         return self._cassette.all_played
 
     @property
     def can_record(self) -> bool:
-        """Whether what has no recording is recorded."""
+        """Whether a request without a recording is recorded."""
         return not self._cassette.write_protected
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The cassette of a marked test: where it is, and how ``aquila.vcr`` uses it."""
+"""The cassette of a marked test: its file, and its use by ``aquila.vcr``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ else:
     )
 
 _LONGEST = 255
-"""Characters of a file's name, as pytest-recording counts them where file systems do."""
+"""The longest file name in characters, by pytest-recording's rule."""
 _FORBIDDEN = str.maketrans(dict.fromkeys("<>?%*:|\"'/\\", "-"))
 
 
@@ -57,7 +57,7 @@ def open_cassette(
     markers: Sequence[pytest.Mark],
     record_mode: str,
 ) -> vcr.Cassette:
-    """Let a test use its cassette, and return that.
+    """Let a test use its cassette, and return the cassette.
 
     ``name`` is that of its file in ``folder``. ``config`` is the configuration of its fixtures and ``record_mode`` that
     of the run; ``markers`` are its own, the closest first. Raises ``MissingDependency`` without vcrpy, and what vcrpy
@@ -82,14 +82,14 @@ def open_cassette(
         options={**merged, "path": _shorten(name, suffix)}, extra=list(dict.fromkeys(extra)), rewrites=rewrites
     )
     scope = test_scopes.scope_of(item)
-    # Whoever names a cassette, by a mark or a fixture, may share it.
+    # A cassette that a mark or a fixture names may be shared with other tests.
     owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
     apply_plan(item, scope, plan, owned=owned, source=f"{item.nodeid}: vcr_config")
     return vcr.Cassette(scope, plan)
 
 
 def apply_plan(item: pytest.Item, scope: Scope, plan: CassettePlan, *, owned: bool, source: str) -> None:
-    """Let the scope of a test use a cassette as planned, and note what drifts if nothing compares contents.
+    """Let the scope of a test use a cassette as planned, and note drifted requests if no matcher compares bodies.
 
     ``owned`` says that no other test uses it. ``source`` names its settings in messages.
     """
@@ -103,7 +103,7 @@ def _compares_content(scope: Scope) -> bool:
 
 
 def _shorten(name: str, suffix: str) -> str:
-    """A name that leaves room for its suffix, cut as pytest-recording cuts it."""
+    """Return a name short enough for its suffix, cut as pytest-recording does, whose files must be found."""
     if len(name) + len(suffix) <= _LONGEST:
         return name
     digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()

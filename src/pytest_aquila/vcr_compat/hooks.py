@@ -1,4 +1,4 @@
-"""The hook of pytest-recording."""
+"""The hook specification of pytest-recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of pytest-recording, and what its marks and options say about one test."""
+"""Options of pytest-recording, and the meaning of its marks and options for one test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def merge_config(config: Mapping[str, Any], markers: Sequence[pytest.Mark]) -> d
 
 
 def is_blocked(item: pytest.Item) -> bool:
-    """Whether the network is blocked for a test. Raises ``UsageError`` for a mark that says it wrongly."""
+    """Whether the network is blocked for a test. Raises ``UsageError`` for a mark with wrong arguments."""
     marker = item.get_closest_marker("block_network")
     if marker is not None and (marker.args or marker.kwargs.keys() - {"allowed_hosts"}):
         raise pytest.UsageError(
@@ -73,13 +73,13 @@ def find_allowed_hosts(item: pytest.Item, config: Mapping[str, Any]) -> Sequence
 
 
 def match_hosts(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return what says whether a host matches one of some regular expressions, from its beginning."""
+    """Return a function that says whether the beginning of a host matches one of the regular expressions."""
     whole = re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or "(?!)")
     return lambda host: whole.match(host) is not None
 
 
 def tell_drift(config: pytest.Config) -> None:
-    """Say how many requests have drifted where nothing compares contents."""
+    """Add news about drifted requests that the suite's matchers do not notice, because they do not compare bodies."""
     drifted = plugin.totals_of(config).drifted
     if not drifted or options.wants_drift(config):
         return

@@ -1,4 +1,4 @@
-"""The plugin that stands in for pytest-recording: its fixtures, and the hooks that they need."""
+"""The plugin that replaces pytest-recording, with its fixtures and the hooks that they need."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def allowed_hosts(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def block_network(request: pytest.FixtureRequest, vcr_markers: list[pytest.Mark], record_mode: str) -> None:
-    """Block the network where a mark or an option says so. A test that records is let through to record."""
+    """Block the network if a mark or an option says so, but not for a test that records."""
     item = request.node
     if not marks_and_options.is_blocked(item):
         return
