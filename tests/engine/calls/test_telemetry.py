@@ -326,6 +326,31 @@ class TestOpenTelemetry:
         }
         assert used - known == {"gen_ai.client.token.usage", "gen_ai.client.operation.duration"}  # metrics
 
+    def test_call_ends_while_another_thread_begins_one(self, exported: Any) -> None:
+        from aquila.otel import OpenTelemetry
+
+        spans, _, provider = exported
+        plugin = OpenTelemetry(tracer_provider=provider)
+
+        class Ref(str):
+            """The id of a call. Each comparison begins a request of another call, as a thread may at any time."""
+
+            __slots__ = ()
+
+            def __eq__(self, other: object) -> bool:
+                plugin.aquila_request_start(CallInfo(f"other {len(plugin._spans)}", "chat", "m"), {})
+                return str(self) == other
+
+            __hash__ = str.__hash__
+
+        ended, other = CallInfo("ended", "chat", "m"), CallInfo("open", "chat", "m")
+        for call in (ended, other):
+            plugin.aquila_request_start(call, {})
+        plugin.aquila_call_stop(CallInfo(Ref("ended"), "chat", "m"), None)
+        assert len(spans.get_finished_spans()) == 1
+        assert ("ended", "") not in plugin._spans
+        assert ("open", "") in plugin._spans
+
     @staticmethod
     def metrics(reader: Any) -> dict[str, Any]:
         data = reader.get_metrics_data()
