@@ -75,6 +75,8 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
     ) -> None:
         super().__init__(compression=compression, use_zlib=True)
         self._secrets = _parse_secrets(secret)
+        self.signed = bool(self._secrets)
+        """Whether messages are signed, and unsigned ones refused."""
         self._queue = queue
         self._max_size = max_size
         self._exceptions = tuple(exceptions)
@@ -90,11 +92,6 @@ class MsgpackSerializer(Serializer):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"MsgpackSerializer(queue={self._queue!r}, signed={bool(self._secrets)}, compression={self.comp})"
-
-    @property
-    def signed(self) -> bool:
-        """Whether messages are signed, and unsigned ones refused."""
-        return bool(self._secrets)
 
     def for_queue(self, queue: str) -> MsgpackSerializer:
         """Return a serializer like this one that is bound to a queue. Bound ones are returned themselves."""

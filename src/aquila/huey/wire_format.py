@@ -110,8 +110,9 @@ class WireFormat:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack packs a bytearray or a memoryview as bytes without calling `default`. Only data with one of the heads
-        # of bytes can hold one, so most values are not searched.
-        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and holds_mutable_bytes(value):
+        # of bytes can hold one, so most values are not searched. The heads are numbers, because for a byte string `in`
+        # makes an error first, which takes longer than the search.
+        if (0xC4 in data or 0xC5 in data or 0xC6 in data) and holds_mutable_bytes(value):
             raise NotSerializable(find_unsendable(value) or "the value holds a bytearray or a memoryview")
         if len(data) <= self._small:
             return data
@@ -316,7 +317,8 @@ def _build_message(fields: list[Any]) -> Any:
     # Most tasks of a program have the same few types, and looking up one tuple is faster than checking each field.
     if kinds not in _accepted_kinds:
         _check_field_types(kinds)
-    message = Message(*fields)
+    # A named tuple of all its fields is made more quickly without its constructor, which looks for those left out.
+    message: Any = tuple.__new__(Message, fields) if len(fields) == len(Message._fields) else Message(*fields)
     if message.name is None:
         raise MessageRejected("not a message of this serializer: a task without a name")
     if message.kwargs and {*map(type, message.kwargs)} != _TEXT_ALONE:
@@ -331,6 +333,8 @@ def _build_message(fields: list[Any]) -> Any:
 # taken apart and put together here, without a call of Python for each list.
 _EMPTY_EXTENSION = b"\xc7\x00"
 """The first bytes of each marker that ``dumps`` writes. A message with these bytes elsewhere is read the slow way."""
+_LONGER_EXTENSION, _LONGEST_EXTENSION = 0xC8, 0xC9
+"""How else a marker may begin; there is no third form. A message with one of these bytes is read the slow way, too."""
 _ARGUMENTS = 1 + Message._fields.index("args")
 _MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
 
@@ -344,21 +348,13 @@ def _take_task_apart(message: Any) -> list[Any]:
 
 def _read_usual_task(data: bytes | memoryview) -> Any:
     """Return the message of a task whose only markers are its own and that of its arguments; None for any other."""
-    if bytes(data).count(_EMPTY_EXTENSION) != 2:
+    data = bytes(data)
+    if data.count(_EMPTY_EXTENSION) != 2 or _LONGER_EXTENSION in data or _LONGEST_EXTENSION in data:
         return None
-    markers = []
-
-    def decode_extension(code: int, data: bytes) -> Any:
-        value = _decode_extension(code, data)
-        if type(value) is _TypeMarker:  # Counted again, because another producer may write a marker in another way.
-            markers.append(value)
-        return value
-
+    # So it has two markers at most. Both are looked for where they belong: then there is none elsewhere.
     try:
-        parts = msgpack.unpackb(data, ext_hook=decode_extension, strict_map_key=False)
+        parts = msgpack.unpackb(data, ext_hook=_decode_extension, strict_map_key=False)
     except Exception:  # noqa: BLE001 -- the slow way reads it again, and says what is wrong
-        return None
-    if len(markers) != 2:
         return None
     if type(parts) is not list or len(parts) <= _ARGUMENTS or parts[0] is not _DECODED_MARKERS[_MESSAGE]:
         return None
