@@ -210,7 +210,7 @@ class Project:
         folder = Path(name).absolute() if Path(name).is_dir() else None
         try:
             files = self.list_cassettes()
-        except ConfigError:
+        except ConfigError:  # the project has no cassettes, but the folder that was given may have some
             if folder is None or self._given is not None:
                 raise
             files = []

@@ -49,7 +49,7 @@ def _read_settings_in(folder: Path) -> dict[str, str] | None:
 def find_cache(folder: Path) -> Path:
     """Return the folder of pytest's cache of the project in ``folder``, whether it exists or not."""
     for name in SETTINGS_FILES:
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(ConfigError):  # pytest itself reports a broken file
             found = _read_settings(folder / name)
             if found is not None:
                 return folder / os.path.expandvars(os.path.expanduser(found.get("cache_dir") or _CACHE))

@@ -161,7 +161,7 @@ def forget_before(roots: Sequence[Path]) -> None:
     """Delete the earlier versions of files in these cassette folders; their last review cannot be taken back then."""
     for root in roots:
         for place in (root / WORK_FOLDER).glob(f"*{_BEFORE}"):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # of one that stays `take_back` checks whether its files have changed
                 place.unlink()
 
 
@@ -205,6 +205,7 @@ def _read_before(root: Path) -> dict[Path, list[_KeptFile]]:
     """
     found: dict[Path, list[_KeptFile]] = {}
     for place in sorted((root / WORK_FOLDER).glob(f"*{_BEFORE}")):
+        # These are all errors of reading and decoding a file that may be damaged or foreign.
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             rows = [
                 _KeptFile(

@@ -61,6 +61,7 @@ class DecisionFile:
 
         A file that cannot be read counts as empty, and its questions are asked again.
         """
+        # All errors of a missing, damaged or foreign file. `ValueError` includes those of JSON and of its encoding.
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             stored = json.loads(read_regular(self.path, most=_LARGEST))
             if stored["version"] == _VERSION:
@@ -87,6 +88,7 @@ def forget_gone(roots: Iterable[Path]) -> None:
     """Delete the decisions about pending files that do not exist any more."""
     for root in set(roots):
         for path in (root / WORK_FOLDER).glob(f"*{_SUFFIX}"):
+            # A file that cannot be read may be another program's, so it stays.
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 if not (root / json.loads(read_regular(path, most=_LARGEST))["pending"]).exists():
                     path.unlink()

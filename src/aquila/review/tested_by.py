@@ -45,8 +45,8 @@ def _state_of(path: Path) -> tuple[int, ...] | None:
     return known.st_mtime_ns, known.st_size, known.st_ino
 
 
-@functools.lru_cache(maxsize=8)
 # The state of the file is part of the key of both caches here, so a file that has changed is read again.
+@functools.lru_cache(maxsize=8)
 def _tests_by_cassette(cassettes: Path, _: tuple[int, ...] | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for cassette, test in sorted(read_uses(cassettes)):
@@ -99,6 +99,7 @@ def _places_in(path: Path, state: tuple[int, ...] | None) -> dict[tuple[str, ...
                     places[names] = each.lineno
                     add(each.body, names)
 
+    # `ast.parse` raises `ValueError` for NUL bytes, and `RecursionError` for deeply nested code.
     with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
         add(ast.parse(path.read_bytes()).body, ())
     return places

@@ -45,7 +45,7 @@ def write_note(pending: Path, root: Path, after: Cassette, waiting: Cassette, la
 
 def forget_note(pending: Path, root: Path) -> None:
     """Delete the note, because both files are written."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a note that stays is harmless: `_finish` compares it with the files
         _note_of(pending, root).unlink(missing_ok=True)
 
 

@@ -77,7 +77,7 @@ class Bodies:
             try:
                 return _clean(data.decode())
             except UnicodeDecodeError:
-                pass
+                pass  # not text, so it is kept as bytes below
         return self.add_bytes(data, media_type, end=end, size=size)
 
     def add_image(self, data: bytes, media_type: str, size: int | None = None) -> BodyReference:

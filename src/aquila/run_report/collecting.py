@@ -121,6 +121,7 @@ class ExchangeCollector:
         for folder, name in report.cassettes if scope.kind != "fixture" else ():
             self._note_cassette(Path(folder), name)
         self.facts.unplayed += [f"{what} of {cassette}" for cassette, what in report.unplayed]
+        # What was not played is an extra of the report. An error there must not lose the rest of the scope.
         with suppress(Exception):
             self._take_unplayed(scope)
 
@@ -333,7 +334,7 @@ class ExchangeCollector:
     def _path_of(self, scope: Scope, cassette: str) -> Path | None:
         try:
             return cassette_path(scope.settings.cassette_root(), cassette)
-        except AquilaError:
+        except AquilaError:  # the name is not that of a file in the cassette folder
             return None
 
     def _name_session(self, scope: Scope | None, cassette: str) -> str:

@@ -17,13 +17,14 @@ class RecordingLines:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # From path, size and time of change to the lines of the recordings. `find_line` removes the oldest entries.
         self._known: dict[tuple[str, int, int], list[int]] = {}
 
     def name_file(self, path: Path) -> str:
         """Return the name of a file: relative to the root folder, or its bare name if it is elsewhere."""
         try:
             return path.absolute().relative_to(self._root.absolute()).as_posix()
-        except ValueError:
+        except ValueError:  # the file is outside the root folder
             return path.name
 
     def find_line(self, path: Path, number: int) -> int | None:

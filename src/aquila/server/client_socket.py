@@ -79,7 +79,7 @@ class ClientSocket(ServerConnection):
 
     async def _answer(self, response: Response) -> None:
         self.response = response
-        with suppress(ConnectionClosed):
+        with suppress(ConnectionClosed):  # the client left before the answer
             async with self.send_context(expected_state=CONNECTING):
                 self.protocol.send_response(response)
 
@@ -101,7 +101,7 @@ class ClientSocket(ServerConnection):
 
     async def leave(self) -> None:
         """Close because the server ends, even if the client does not answer."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # the client does not answer the close; `abort` drops it
             await asyncio.wait_for(self.close(_GOING_AWAY, "the server ends"), _LEAVING_SECONDS)
         self.transport.abort()
 

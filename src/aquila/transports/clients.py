@@ -64,7 +64,7 @@ def _with_defaults(options: HttpClientOptions) -> dict[str, Any]:
     return {"timeout": _TIMEOUT, "follow_redirects": True, **options}
 
 
-@functools.cache
+@functools.cache  # for the life of the process; never closed, because there is nothing to close
 def sync_client() -> httpx2.Client:
     """Return the client of all synchronous calls in this process. It holds no connections: the upstreams do."""
     return http_client()

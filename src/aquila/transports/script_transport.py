@@ -27,7 +27,7 @@ class _FileOfRun:
 
     def __init__(self) -> None:
         self._script: Script | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # threads with a first request at the same time must share one script
 
     def read(self) -> Script:
         with self._lock:

@@ -64,7 +64,7 @@ class Silence:
         self._instant = instant
         self._is_over = is_over
         self._refuse = refuse
-        self._closed = threading.Event()
+        self._closed = threading.Event()  # set by `end`, perhaps in another thread than that of `wait`
 
     def end(self) -> None:
         """End the silence, because the answer is closed.

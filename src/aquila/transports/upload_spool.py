@@ -27,6 +27,7 @@ class _TemporaryFolder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="aquila-upload-"))
+        # `finalize` runs at the end of the process too, unlike `__del__`.
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 

@@ -28,7 +28,7 @@ def write_json(value: Any) -> str:
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:
+    except ValueError:  # infinity or NaN, which Python writes but `JSON.parse` of a browser refuses
         text = json.dumps(_replace_numbers(value), ensure_ascii=False, separators=(",", ":"))
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -43,10 +43,10 @@ def _replace_numbers(value: Any) -> Any:
     return value
 
 
-@functools.cache
+@functools.cache  # for the life of the process: the files are part of the package and do not change
 def read_parts(*names: str) -> str:
-    # Browsers turn \r\n into \n before they hash an inline script, so the hash in the policy must be of \n.
     """Return files of the folder ``parts``, one after the other, with ``\\n`` as line ends."""
+    # Browsers turn \r\n into \n before they hash an inline script, so the hash in the policy must be of \n.
     return "\n".join((PARTS / name).read_text("utf-8").replace("\r\n", "\n") for name in names)
 
 

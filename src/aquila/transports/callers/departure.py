@@ -100,6 +100,7 @@ def _leaving(departure: Departure) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # Ending the connection makes the client library raise any of its errors, which then means that the caller left.
         if departure.is_known:
             raise CallerLeft from error
         raise

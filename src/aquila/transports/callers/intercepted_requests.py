@@ -163,7 +163,7 @@ def _translate_error(error: Exception, library: Any) -> Exception:
     return error
 
 
-@functools.cache
+@functools.cache  # one class for each of httpx and httpx2, for the life of the process
 def _stream_class(library: Any) -> Any:
     """Return a stream class of ``library`` that passes on the chunks of another library, and its errors translated."""
 

@@ -110,8 +110,9 @@ def _hearing_of_end(connection: socket.socket) -> Iterator[Departure]:
 
 def _receive_below(connection: socket.socket) -> bytes:
     try:
+        # The method of the plain socket, below TLS.
         return socket.socket.recv(connection, _PIECE)
-    except OSError:
+    except OSError:  # a reset counts as the end of the connection
         return b""
 
 

@@ -211,7 +211,7 @@ class _Servers:
                 raise LocalModelError(f"the process of the local model cannot be started: {error}") from error
             try:
                 answer = _exchange_config(process, lifeline, config)
-            except BaseException:
+            except BaseException:  # also Ctrl-C: the process would run on without an owner
                 process.kill()
                 answer = {}
                 raise
