@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
-        conversations="aquila.recording.sessions.conversations",
         recorder="aquila.recording.storing.recorder",
         scripts="aquila.recording.scripts",
     )
