@@ -57,6 +57,11 @@ def decode_body(body: bytes, encoding: str) -> bytes:
         return body
 
 
+def is_whole(decoder: Decoder) -> bool:
+    """Return whether the body that a decoder has finished was complete, as far as its coding tells."""
+    return not isinstance(decoder, _BrotliDecoder) or decoder.is_whole()
+
+
 class _StackDecoder:
     """Several codings, one on top of the other. ``decoders`` begins with the outermost."""
 
@@ -145,18 +150,26 @@ class _BrotliDecoder:
         decompressor = library.Decompressor()
         # The packages do not agree on the name of the method: `process` in `brotli`, `decompress` in `brotlicffi`.
         self._decompress: Callable[[bytes], bytes] = getattr(decompressor, "process", None) or decompressor.decompress
+        # Only newer versions can say whether the data was whole.
+        self._is_finished: Callable[[], bool] = getattr(decompressor, "is_finished", lambda: True)
         self._error: type[Exception] = library.error
+        self._has_begun = False
 
     def decode(self, data: bytes) -> bytes:
         if not data:
             return b""
+        self._has_begun = True
         try:
             return bytes(self._decompress(data))
         except self._error as error:
             raise DamagedBody(str(error)) from error
 
     def finish(self) -> bytes:
+        # Clients take what has come of a body that was cut off, so this is no error here; see `is_whole`.
         return b""
+
+    def is_whole(self) -> bool:
+        return not self._has_begun or self._is_finished()
 
 
 class _ZstdDecoder:

@@ -188,6 +188,13 @@ def test_brotli_bodies_too(packed: bool) -> None:
     assert load(recorded(None, {"headers": headers, "body": body})).response.body == PLAIN
 
 
+@pytest.mark.parametrize("body", [b"\x94\x89\xdd", b"\x89PNG\r\n\x1a\n\x00\x00"], ids=["reads as brotli", "png"])
+def test_a_body_that_is_labelled_brotli_and_was_decoded_already_is_kept(body: bytes) -> None:
+    pytest.importorskip("brotli")
+    text = recorded(None, {"headers": {"Content-Encoding": "br"}, "body": {"string": body}})
+    assert load(text).response.body == body
+
+
 def test_zstd_bodies_that_were_streamed_are_unpacked_without_the_package_zstandard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

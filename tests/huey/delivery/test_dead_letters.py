@@ -3,20 +3,22 @@
 import datetime as dt
 import pickle
 import threading
+import time
 
 import huey as _huey
 import pytest
 import time_machine
 from huey import CancelExecution, crontab
+from huey.api import Result
 from huey.exceptions import HueyException, ResultTimeout, TaskException
 from huey.registry import Message
-from huey.storage import BlackHoleStorage
+from huey.storage import BaseStorage, BlackHoleStorage, MemoryStorage
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected, PickledMessages, TaskError
-from aquila.huey import MemoryHuey, MsgpackSerializer, current_task, dead_letters
+from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, current_task, dead_letters
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetter, DeadLetters
 from aquila.huey.state import state_of
@@ -162,7 +164,7 @@ def test_whoever_enqueued_a_signed_job_and_waits_learns_that_no_worker_could_rea
     assert worker.dequeue() is None  # It has met all three.
     assert [letter.task_id for letter in dead_letters(worker)] == [None] * 3
     for result in (first, later, third):
-        with pytest.raises(TaskException, match="another secret"):
+        with pytest.raises(TaskException, match="no worker could read the message of this job"):
             result.get(blocking=True, timeout=60)
     assert third.get() is None  # Nothing is stored, for nobody else knows whose message it was.
     done, waiting = job(), job()
@@ -171,6 +173,78 @@ def test_whoever_enqueued_a_signed_job_and_waits_learns_that_no_worker_could_rea
     with pytest.raises(ResultTimeout):
         waiting.get(blocking=True, timeout=0.01, revoke_on_timeout=True)
     assert waiting.is_revoked()
+
+
+def test_a_dead_letter_of_before_ends_nobody_who_waits_for_the_same_job_again(monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    message = huey.task()(lambda: 1).s(id="order-17")
+    huey.enqueue(message)
+    stranger = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
+    stranger.storage = huey.storage
+    assert stranger.dequeue() is None  # It has met the message, and buried it.
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._IMPRECISION", 0.0)
+    result = huey.enqueue(message)
+    with pytest.raises(ResultTimeout):
+        result.get(blocking=True, timeout=0.02)
+
+
+def test_what_a_dead_letter_says_is_not_told_to_whoever_waits_for_a_signed_job(monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    stranger = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
+    stranger.storage = huey.storage
+    result = huey.task()(lambda: 1)()
+    bury_unreadable(stranger, huey.storage.dequeue(), MessageRejected("PaymentRefused: forged text"))
+    with pytest.raises(TaskException) as raised:
+        result.get(blocking=True, timeout=60)
+    assert "forged" not in str(raised.value)
+    assert "aquila dead-letters show" in str(raised.value)
+
+
+class StorageOfSomebodyElse(BaseStorage):
+    """Does what a storage in memory does, but is none of Huey's own."""
+
+    def __init__(self, name="app", **options):
+        super().__init__(name)
+        inner = MemoryStorage(name)
+        for method in ("enqueue", "dequeue", "put_data", "pop_data", "peek_data", "has_data_for_key", "queue_size"):
+            setattr(self, method, getattr(inner, method))
+
+
+@pytest.mark.parametrize("failing", [None, "now"], ids=["a storage that is unknown", "a storage that fails"])
+def test_a_wait_for_a_signed_job_does_not_end_because_dead_letters_cannot_be_seen(failing, monkeypatch, caplog):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
+    kind = StorageOfSomebodyElse if failing is None else MemoryStorage
+    huey = AquilaHuey("app", storage_class=kind, serializer=MsgpackSerializer(SECRET))
+    result = huey.task()(lambda: 1)()
+    if failing:
+        monkeypatch.setattr(type(state_of(huey)), failing, lambda self: 1 / 0)
+    with pytest.raises(ResultTimeout):
+        result.get(blocking=True, timeout=0.02)
+    huey.execute(huey.dequeue())
+    assert result.get(blocking=True, timeout=60) == 1
+    assert ("could not look" in caplog.text) == bool(failing)
+
+
+def test_no_part_of_a_wait_for_a_signed_job_has_a_timeout_of_zero(monkeypatch):
+    # With `notify_result`, Huey hands it to Redis, which takes 0 for no timeout.
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
+    huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))
+    seen = []
+
+    def wait(self, blocking, timeout, *rest):
+        seen.append(timeout)
+        while time.monotonic() < started + 0.02:
+            pass
+        raise ResultTimeout("nothing")
+
+    result, started = huey.task()(lambda: 1)(), time.monotonic()
+    monkeypatch.setattr(Result, "get_raw_result", wait)
+    with pytest.raises(ResultTimeout):
+        result.get(blocking=True, timeout=0.015)
+    assert len(seen) == 2
+    assert min(seen) > 0
 
 
 def test_a_forged_message_ends_nobody_who_waits_for_a_signed_job():

@@ -184,4 +184,5 @@ def _decompress_with_package(body: bytes, encoding: str, path: TreePath) -> byte
         pieces.append(decoder.finish())
     except content_codings.DamagedBody:
         return None
-    return b"".join(pieces)
+    # Some bodies that were decoded already read as the beginning of brotli: nearly every byte can begin it.
+    return b"".join(pieces) if content_codings.is_whole(decoder) else None
