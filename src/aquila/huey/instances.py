@@ -86,7 +86,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     # _aquila_waits       how often it was rescheduled for a provider, since when, and whether it has a turn
     # _aquila_error       the exception by which its last execution ended, or None
     # _aquila_huey        its Huey, in a test
-    # _aquila_run         the run in which it executes
+    # _aquila_run         the run in which it executes; absent where a subclass executes it in a way of its own
     # _aquila_message     the message that it came with
     # _aquila_enqueued    when it was enqueued, by the clock of the storage
     # _aquila_copy, _aquila_in_hand, _aquila_end, _aquila_interrupted, _aquila_struck
@@ -353,7 +353,9 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         A replay respects the time limit of the task. Under pytest a miss leaves the task as an ordinary exception,
         which Huey takes for a failure: an outcome of pytest would end the worker.
         """
-        if task.timeout or task._aquila_run.make_outcome is not None:
+        # A subclass may execute a task without `execute`, which notes the run.
+        run = task.__dict__.get("_aquila_run") or current_run()
+        if task.timeout or run.make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # Enough for most tasks in production.
 

@@ -317,6 +317,15 @@ def test_without_a_moment_it_is_now(nightly, done):
     assert "nightly" in done
 
 
+def test_a_periodic_task_with_a_parameter_that_no_scheduler_fills_is_refused(huey):
+    @huey.periodic_task(lambda moment: True)
+    def report(day):
+        pass
+
+    with pytest.raises(TaskContractBroken, match=r"report\(day\) cannot be called like that: .*'day'"):
+        run_periodic()
+
+
 def test_a_periodic_task_that_fails_raises(huey):
     @huey.periodic_task(lambda moment: True)
     def fail():

@@ -16,8 +16,9 @@ from huey.serializer import Serializer
 from huey.utils import Error
 
 from aquila.errors import ConfigError, TaskContractBroken
+from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey.serializer import MsgpackSerializer
-from aquila.huey.testing import all_enqueued, build_task, perform_job, use_test_queue
+from aquila.huey.testing import all_enqueued, build_task, drain_queue, perform_job, run_periodic, use_test_queue
 
 
 @pytest.fixture(params=["pickle", "msgpack"])
@@ -546,6 +547,56 @@ def test_cancelling_is_an_outcome(huey):
     run = perform_job(cancel, False)
     assert (run.state, run.retry) == ("canceled", None)
     assert perform_job(cancel, True).retry.left == 0
+
+
+@pytest.mark.parametrize("kind", [AquilaMemoryHuey, MemoryHuey])
+def test_an_execute_of_ones_own_gets_a_moment_as_in_a_worker(kind):
+    moments = []
+
+    class Noting(kind):
+        def execute(self, task, timestamp):
+            moments.append(timestamp.isoformat())
+            return super().execute(task, timestamp)
+
+    huey = Noting("app")
+    with use_test_queue(huey):
+
+        @huey.task()
+        def double(number):
+            return number * 2
+
+        @huey.periodic_task(lambda moment: True)
+        def tick():
+            return "tick"
+
+        assert perform_job(double, 3).value == 6
+        double(4)
+        assert drain_queue().runs[0].value == 8
+        assert [run.value for run in run_periodic()] == ["tick"]
+        double.schedule((5,), delay=3600)
+        drain_queue(with_time_skipping=True)
+    with use_test_queue(huey, mode="inline"):
+        double(6)
+    assert len(moments) == 5
+    # Also in time that is skipped.
+    assert dt.datetime.fromisoformat(moments[3]) - dt.datetime.fromisoformat(moments[2]) >= dt.timedelta(hours=1)
+
+
+def test_an_execute_of_ones_own_that_calls_only_hueys_execution_executes():
+    class Bare(AquilaMemoryHuey):
+        def execute(self, task, timestamp=None):
+            return self._execute(task, self._get_timestamp())
+
+    huey = Bare("app")
+
+    @huey.task()
+    def double(number):
+        return number * 2
+
+    double(1)
+    assert huey.execute(huey.dequeue()) == 2
+    assert huey._execute(double.s(2), None) == 4
+    assert perform_job(double, 3).value == 6
 
 
 def test_a_hook_that_cancels_is_an_outcome_and_the_task_does_not_run(huey):

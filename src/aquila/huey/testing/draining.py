@@ -16,7 +16,7 @@ from huey.utils import normalize_time
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.testing.enqueued_tasks import read_enqueued, read_message
 from aquila.huey.testing.observation import Observation
-from aquila.huey.testing.performing import execution_moment, raise_task_error
+from aquila.huey.testing.performing import raise_task_error
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test, innermost_test_queue
 from aquila.huey.testing.skipped_time import MoveClock, SkippingClock, use_clock
 from aquila.huey.testing.task_execution import observe_task
@@ -154,7 +154,7 @@ def _drain(
                 )
             if clock is not None:
                 clock.skip_to(task.eta, utc=huey.utc)
-            run = observe_task(huey, task, execution_moment(huey, task))
+            run = observe_task(huey, task)
             runs.append(run)
             if raise_errors and run.exception is not None and run.retry is None:
                 raise_task_error(run.make_run())

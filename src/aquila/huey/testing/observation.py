@@ -25,6 +25,7 @@ from aquila.huey.progress.patient_results import find_own
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
 from aquila.recording.places import outcome_boundary
+from aquila.recording.runtime import current_run
 from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 
@@ -99,8 +100,10 @@ class Observation:
 
     def __enter__(self) -> None:
         self.started = time.perf_counter()
+        # A subclass may execute a task without `AquilaHuey.execute`, which notes the run.
+        run = self.task.__dict__.get("_aquila_run") or current_run()
         # Mostly none of these does anything, and then no stack of context managers is made.
-        if self.task.timeout or self.task._aquila_run.make_outcome is not None or may_commit():
+        if self.task.timeout or run.make_outcome is not None or may_commit():
             try:
                 self.inner = self._enclose_code()
             except BaseException as error:

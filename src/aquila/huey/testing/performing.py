@@ -72,7 +72,7 @@ def _build(task: TaskWrapper, call: CallArguments) -> Task:
     built.args, built.kwargs = call.args, call.kwargs
     if attempt is not None:
         _advance_to_attempt(built, attempt)
-    _check_signature(built)
+    check_signature(built)
     built._aquila_huey = task.huey  # `perform_job` may get the bare task, and finds its Huey by it.
     return built
 
@@ -149,7 +149,7 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
         raises = keywords.pop("raises", None)
         _check_built(task, args or keywords)
         huey, built = huey_under_test(getattr(task, "_aquila_huey", None)), task
-        _check_signature(built)
+        check_signature(built)
     if (queue := innermost_test_queue(huey)) is not None:
         run = _perform(huey, built, queue.production)
     else:
@@ -165,7 +165,7 @@ def perform_job(task: TaskWrapper | Task, /, *args: Any, **keywords: Any) -> Tas
 
 def _perform(huey: Any, task: Task, production: Any) -> TaskRun[Any]:
     arrived = send_over_wire(huey, task, production)
-    return run_task(huey, arrived, timestamp=execution_moment(huey, arrived))
+    return run_task(huey, arrived)
 
 
 def _check_built(task: Any, arguments: Any) -> None:
@@ -243,14 +243,6 @@ def list_nested_tasks(task: Task) -> list[Task]:
     return found
 
 
-def execution_moment(huey: Any, task: Task) -> Any:
-    """Return the moment at which to execute a task, in the time of its Huey: None for now, or when it is due.
-
-    It is never later than that, because the task might have expired.
-    """
-    return None if task.eta is None else max(huey._get_timestamp(), task.eta)
-
-
 def _check_registered(huey: Any, task: Task) -> None:
     kind = type(task)
     # The dictionary is private in Huey 3.5. Its public methods raise, or only know the name and not the class.
@@ -260,7 +252,7 @@ def _check_registered(huey: Any, task: Task) -> None:
         )
 
 
-def _check_signature(task: Task) -> None:
+def check_signature(task: Task) -> None:
     """Raise ``TaskContractBroken`` if the arguments do not fit the function: Huey would enqueue the call.
 
     Nested tasks are not checked, because they get the results of others appended, which are not known yet.

@@ -9,7 +9,7 @@ from typing import Any
 from huey.utils import normalize_time
 
 from aquila.errors import ConfigError
-from aquila.huey.testing.performing import raise_task_error, send_over_wire
+from aquila.huey.testing.performing import check_signature, raise_task_error, send_over_wire
 from aquila.huey.testing.queue_under_test import ensure_test_queue, huey_under_test
 from aquila.huey.testing.task_execution import run_task
 from aquila.huey.testing.task_run import TaskRun
@@ -28,7 +28,8 @@ def run_periodic(
     - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
     Returns the runs in order. Their results are in ``value``; Huey never stores the result of a periodic task. The
-    exception of a task that no retry follows is raised. Raises ``ConfigError`` where ``until`` is before ``at``.
+    exception of a task that no retry follows is raised. Raises ``TaskContractBroken`` for a broken rule of workers, as
+    ``perform_job`` does, and ``ConfigError`` where ``until`` is before ``at``.
 
     Examples:
         >>> import datetime
@@ -48,6 +49,7 @@ def run_periodic(
     with ensure_test_queue(huey) as opened:
         for moment in _iterate_minutes(huey, at, until):
             for task in huey.read_periodic(moment):
+                check_signature(task)
                 arrived = send_over_wire(huey, task, opened.production)
                 run = run_task(huey, arrived)
                 runs.append(run)

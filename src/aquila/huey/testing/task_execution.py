@@ -39,25 +39,22 @@ It is a plain tuple, because two are made for each task.
 _RAISED_INLINE = "_aquila_raised_inline"
 
 
-def run_task(huey: Any, task: Any, *, timestamp: Any = None) -> TaskRun[Any]:
-    """Execute a task of a Huey under test as a worker would, and return the run.
-
-    ``timestamp`` is the moment, in the time of the Huey, that is compared with the ``eta`` and ``expires`` of the task;
-    by default now.
+def run_task(huey: Any, task: Any) -> TaskRun[Any]:
+    """Execute a task of a Huey under test as a worker would, now or as if it were due, and return the run.
 
     Raises ``TaskContractBroken`` when the task broke a rule of workers, with the exception of the task as its cause.
     A ``BaseException`` that is no ``Exception``, which Huey does not catch, is raised, too.
     """
-    return observe_task(huey, task, timestamp).make_run()
+    return observe_task(huey, task).make_run()
 
 
-def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
+def observe_task(huey: Any, task: Any) -> Observation:
     """Execute a task as ``run_task`` does, and return the observation, from which a ``TaskRun`` can be made later."""
     before = _mark_messages(huey.storage)
     seen = Observation(huey, task)
     token = current_observation.set(seen)
     try:
-        huey.execute(task, timestamp)
+        huey.execute(task, _execution_moment(huey, task))
     except Exception as error:
         if _RAISED_INLINE in vars(error):
             raise
@@ -80,6 +77,16 @@ def observe_task(huey: Any, task: Any, timestamp: Any = None) -> Observation:
     if _mark_messages(huey.storage) != before:
         seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
     return seen
+
+
+def _execution_moment(huey: Any, task: Any) -> Any:
+    """Return the moment at which to execute a task, in the time of its Huey: now, or when it is due.
+
+    It is never later than that, because the task might have expired. It is never None: a consumer gives ``execute`` a
+    moment, and a subclass may use it.
+    """
+    now, due = huey._get_timestamp(), task.eta
+    return now if due is None else max(now, due)
 
 
 def _arrives_as_it_is(huey: Any, task: Any, seen: Observation) -> bool:
