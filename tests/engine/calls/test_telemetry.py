@@ -117,6 +117,17 @@ def test_a_plugin_hears_the_calls_that_begin_after_it_was_registered(engine: Eng
     assert late.names() == ["call_start", "request_start", "chunk", "request_stop", "chunk", "call_stop"]
 
 
+def test_a_call_begins_with_its_first_event_and_not_where_its_stream_is_made() -> None:
+    late = Recorder()
+    with serving(chat_stream("1")) as server, aquila.stream("Hi", **live({"base_url": server.url})) as stream:
+        aquila.register(late)
+        try:
+            list(stream)
+        finally:
+            aquila.unregister(late)
+    assert late.names() == ["call_start", "request_start", "chunk", "request_stop", "chunk", "call_stop"]
+
+
 def test_hooks_hear_how_a_call_fails_or_is_left(engine: Engine, recorder: Recorder) -> None:
     with serving(Answer([chat_stream("x")[:100]], broken=True)) as server, pytest.raises(StreamBroken) as caught:
         engine.ask("Hi", base_url=server.url)

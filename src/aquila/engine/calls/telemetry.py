@@ -24,8 +24,9 @@ class Telemetry:
     def __init__(self, call: CallInfo, *, shows_content: bool) -> None:
         """``shows_content``: whether the log shows prompts and answers."""
         self.call = call
-        self._heard = plugins.heard_hooks()  # asked once a call, so that a chunk costs nothing when nobody listens
-        self.has_chunk_listeners = "aquila_chunk" in self._heard
+        self._heard: frozenset[str] = frozenset()  # asked when the call starts, not when a stream is made
+        self.has_chunk_listeners = False
+        """Whether chunks are to be reported. Known once the first request was reported."""
         self._shows_content = shows_content
         self._began: float | None = None
         self._stopped = False
@@ -41,7 +42,11 @@ class Telemetry:
     def _report_start(self) -> None:
         if self._began is None:
             self._began = time.monotonic()
-            self._notify("aquila_call_start", call=self.call)
+            # Asked once a call, so that a chunk costs nothing when nobody listens.
+            self._heard = plugins.heard_hooks()
+            self.has_chunk_listeners = "aquila_chunk" in self._heard
+            if self._heard:
+                self._notify("aquila_call_start", call=self.call)
 
     def report_request_start(self, request: Mapping[str, Any], turn: int) -> None:
         """Report that a request is about to be sent. ``turn``: the number of the turn within the call, from 1."""
@@ -51,7 +56,8 @@ class Telemetry:
         _log.debug("%s: request %d to %s (%s, %s)", call.ref, turn, call.model, call.operation, call.transport)
         if self._shows_content and _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s: sent %s", call.ref, json.dumps(request, ensure_ascii=False, default=str))
-        self._notify("aquila_request_start", call=call, request=request, turn=turn)
+        if self._heard:
+            self._notify("aquila_request_start", call=call, request=request, turn=turn)
 
     def report_request_stop(self, turn: Turn | None = None, error: BaseException | None = None) -> None:
         """Report that the request under way has ended, with a complete answer, with an error, or with neither.
