@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
 from pytest_aquila import options, run_life
 
 if TYPE_CHECKING:
+    from aquila import errors
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
     from aquila.errors import CassetteMiss
@@ -34,6 +36,7 @@ else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
+        errors="aquila.errors",
         known_redactors="aquila.recording.secrets.redactors",
         names="aquila.cassettes.storage.names",
         outgoing="aquila.recording.secrets.outgoing",
@@ -45,7 +48,6 @@ else:
 
 RUN = run_life.RUN
 _scope: pytest.StashKey[Scope] = pytest.StashKey()
-_item: pytest.StashKey[pytest.Item] = pytest.StashKey()
 _ended: pytest.StashKey[bool] = pytest.StashKey()
 """Whether the scope of a test was closed. Set and read under the lock of the run."""
 _is_second: pytest.StashKey[bool] = pytest.StashKey()
@@ -72,18 +74,25 @@ _marked: pytest.StashKey[tuple[str | None, dict[str, Any]]] = pytest.StashKey()
 """The cassette and the settings that the markers of a test gave its scope."""
 
 
+class _RunningItem:
+    """Which test of a run is running. Kept by the run and not by pytest's configuration, which not every caller has."""
+
+    item: pytest.Item | None = None
+
+
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test of its run, and renew the guard, which the test before may have removed."""
     activation.interception().renew_guard()
     stash = item.config.stash
-    stash[_item] = item
+    running = stash[RUN].state_of(_RunningItem)
+    running.item = item
     stash[RUN].repetition.is_possible = not is_second_attempt(item)
     try:
         with stash[RUN].running_test(item.nodeid, lambda: _scope_until_end(item)):
             yield
     finally:
-        del stash[_item]
+        running.item = None
         stash[RUN].repetition.is_possible = False
 
 
@@ -109,12 +118,24 @@ def runs_again(item: pytest.Item) -> bool:
 
 def running_item(config: pytest.Config) -> pytest.Item | None:
     """Return the running test, or None between tests."""
-    return config.stash.get(_item, None)
+    return config.stash[RUN].state_of(_RunningItem).item
 
 
 def asking_item() -> pytest.Item:
-    """The test for which a fixture of its own is being set up. It need not run by pytest's protocol."""
-    item: pytest.Item = node_of_fixture.get()
+    """Return the test for which a fixture of its own is being set up. It need not run by pytest's protocol.
+
+    A plugin may call the function of the fixture by itself; then it is the running test. Raises ``ConfigError`` where
+    no test runs.
+    """
+    node = node_of_fixture.get()
+    if isinstance(node, pytest.Item):
+        return node
+    item = runtime.current_run().state_of(_RunningItem).item
+    if item is None:
+        raise errors.ConfigError(
+            "the fixture aquila_cassette is the cassette of one test, and no test runs here: name it as a parameter of "
+            "the test, or answer a block of code with `with aquila.use_cassette(...)`"
+        )
     return item
 
 

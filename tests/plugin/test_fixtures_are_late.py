@@ -67,3 +67,40 @@ def test_another_plugin_may_look_fixtures_up_by_keyword(run_tests) -> None:
             assert session._fixturemanager.getfixturedefs(argname="tmp_path", node=items[0])
     """
     run_tests("def test_one(): pass", conftest=conftest).assert_outcomes(passed=1)
+
+
+def test_a_plugin_may_call_the_function_of_the_cassette_fixture_by_itself(run_tests) -> None:
+    test = """
+        import threading
+        import pytest
+        from aquila.errors import ConfigError
+
+        def call_function(request):
+            return request._fixturemanager.getfixturedefs("aquila_cassette", request.node)[-1].func()
+
+        @pytest.fixture(scope="module")
+        def shared(request):
+            return call_function(request)
+
+        def test_in_the_test(request):
+            called = []
+            thread = threading.Thread(target=lambda: called.append(call_function(request)))
+            thread.start()
+            thread.join()
+            called.append(call_function(request))
+            assert [each.name for each in called] == ["test_one/test_in_the_test"] * 2
+
+        def test_in_a_fixture(shared):
+            assert shared.name == "test_one/test_in_a_fixture"
+    """
+    conftest = """
+        def pytest_sessionfinish(session):
+            function = session._fixturemanager.getfixturedefs("aquila_cassette", session.items[0])[-1].func
+            try:
+                function()
+            except Exception as error:
+                print(f"{type(error).__name__}: {error}")
+    """
+    result = run_tests(test, conftest=conftest)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*ConfigError: the fixture aquila_cassette * no test runs here: name it as a*"])
