@@ -75,6 +75,9 @@ def make_huey(request, tmp_path):
     yield make
     for huey in made:
         huey.storage.close()
+        # On Redis that closes no connection: they would end with the garbage, and its collector warns of open sockets.
+        if isinstance(huey, RedisHuey):
+            huey.storage.conn.connection_pool.disconnect()
 
 
 class Clocks:
