@@ -44,7 +44,7 @@ def _raw_environment() -> Mapping[Any, Any]:
     """Return the environment as ``os.environ`` stores it, for comparisons only.
 
     ``os.environ`` encodes each name and decodes each value at each access. Done for every request, that would cost
-        more than everything else in this module.
+    more than everything else in this module.
     """
     # `_data` is private to `os.environ`. Where it is missing or no dict, as under some test tools, `os.environ` itself
     # is compared, which is only slower.

@@ -41,8 +41,8 @@ def _has_installed_plugins() -> bool:
 def register(plugin: Any) -> Any:
     """Register a plugin and return it. A plugin is a module, a class or an object with functions marked ``hookimpl``.
 
-    Of a class an instance is made. The plugin hears of calls that begin from now on. Raises ``ConfigError`` if it
-    implements no hook, or a hook that does not exist.
+    Of a class an instance is made. The plugin hears of calls that begin from now on; of a call that is under way it may
+    hear the rest. Raises ``ConfigError`` if it implements no hook, or a hook that does not exist.
 
     Examples:
         >>> class Counter:

@@ -25,7 +25,7 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
     """Return a pydantic model of a function's parameters, described by its docstring and by ``Annotated`` texts.
 
     ``name`` is the name of the tool, ``leave_out`` names parameters that get no field. Raises ``ConfigError`` for a
-        parameter that cannot be given by name or has no JSON schema, and ``MissingDependency`` without pydantic.
+    parameter that cannot be given by name or has no JSON schema, and ``MissingDependency`` without pydantic.
     """
     # Imported only here, because it takes 60 ms. It is installed with openai.
     pydantic = import_optional("pydantic", "openai", purpose=f"tool {name!r}")

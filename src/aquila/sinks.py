@@ -41,7 +41,7 @@ class Sink:
         """Return a sink that puts every event into ``target``.
 
         ``target`` is a ``queue.Queue``, an ``asyncio.Queue``, or an object with a method ``put``. A full queue holds
-                the stream back until there is room. Raises ``ConfigError`` for another object.
+        the stream back until there is room. Raises ``ConfigError`` for another object.
         """
         return _QueueSink(target)
 

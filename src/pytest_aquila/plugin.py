@@ -262,8 +262,8 @@ def pytest_runtest_makereport(
     report = yield
     if simplifies:
         unanswered.shorten_crash_line(report, call)
-    #     report with output is redacted.
     # The output of a passing test is in the XML of JUnit too, and each report repeats the output before it. So every
+    # report with output is redacted.
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, test_scopes.redactors_of(item))

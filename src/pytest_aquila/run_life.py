@@ -120,8 +120,8 @@ class _Program:
         self._run = run
         self._threads_before = frozenset(sys._current_frames())
         self._is_back = False
-        #         tests have registered, then this one. So the functions of the tests run within the run.
         # `atexit` calls functions in reverse order: `_come_back`, which `go_on` registers, then the functions that the
+        # tests have registered, then this one. So the functions of the tests run within the run.
         atexit.register(self._leave_again)
 
     def go_on(self) -> None:

@@ -43,9 +43,9 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     report = test_scopes.close_scope(
         item,
         passed=outcome == "passed" and not misses,
-        #         send more requests, so nothing is removed. A skipped or expectedly failing test ended where it was
-        # meant to, so a replay needs its recordings. Another run may A test that fails because its fault was not met
-        # has recorded the good answer from which the fault is made.
+        # A skipped or expectedly failing test ended where it was meant to, so a replay needs its recordings. Another
+        # run may send more requests, so nothing is removed. A test that fails because its fault was not met has
+        # recorded the good answer from which the fault is made.
         adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
         and not misses,
     )

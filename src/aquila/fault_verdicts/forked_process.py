@@ -129,10 +129,10 @@ def _end_with_parent(alive: int) -> None:
 
 
 def _find_pools() -> list[Any]:
+    """Return the thread pools of this process."""
     # ``_threads_queues`` is private to concurrent.futures. It maps each worker to its queue; the worker's first
     # argument is a weak reference to its pool. Where a version of Python has it otherwise, no pool is found, and none
     # revived.
-    """Return the thread pools of this process."""
     found = []
     for worker in list(getattr(thread, "_threads_queues", ())):
         with suppress(AttributeError, IndexError, TypeError):

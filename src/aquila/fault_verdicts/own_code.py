@@ -28,8 +28,8 @@ def make_own_code_check() -> Callable[[str], bool]:
 
 
 def _find_own_packages() -> frozenset[str]:
-    # PEP 610: pip writes direct_url.json for what does not come from an index.
     """Return the packages that were installed from a folder or a file, as tox does, and not from an index."""
+    # PEP 610: pip writes direct_url.json for what does not come from an index.
     found = set()
     for distribution in metadata.distributions():
         source = distribution.read_text("direct_url.json")

@@ -139,8 +139,8 @@ def change_turn(interaction: Interaction, change: Callable[[Interaction], Record
 
 
 def _find_turns(frames: Sequence[Frame]) -> Iterator[DraftTurn]:
-    # With several stream ids, answers overlap, and changing one as a stream of events would change the others.
     """Yield the turns that hold the whole answer to one question."""
+    # With several stream ids, answers overlap, and changing one as a stream of events would change the others.
     begin = 0
     while begin < len(frames):
         turn = DraftTurn.at(frames, begin)

@@ -82,7 +82,7 @@ class Message(TypedDict):
 
 
 class Frame(TypedDict):
-    """A message over a WebSocket: ``sent`` or ``received`` by the client. ``at`` is milliseconds since it began."""
+    """A message over a WebSocket: ``sent`` or ``received`` by the client. ``at``: milliseconds since the handshake."""
 
     direction: Literal["sent", "received"]
     kind: Literal["text", "binary"]

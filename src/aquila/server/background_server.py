@@ -61,8 +61,8 @@ def url_of(bound: socket.socket, *, is_tls: bool = False) -> str:
 
 
 def check_certificate(path: Path) -> None:
-    # An empty password, because Python would otherwise ask for one on the terminal.
     """Raise ``ConfigError`` unless a PEM file has a certificate and its key, without a password."""
+    # An empty password, because Python would otherwise ask for one on the terminal.
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, password="")
     except (OSError, ValueError) as error:  # SSLError is an OSError

@@ -47,7 +47,7 @@ def find_obstacle(method: str, target: str, headers: Headers, admission: Admissi
 
 
 def _leaves_base(target: str) -> bool:
-    # Also encoded, or with backslashes, because the upstream may decode them.
     """Whether a path has a segment that leads upwards, which could leave the base path of the upstream."""
+    # Also encoded, or with backslashes, because the upstream may decode them.
     path = unquote(target.partition("?")[0]).replace("\\", "/")
     return ".." in path.split("/")

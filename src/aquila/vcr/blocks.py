@@ -74,8 +74,8 @@ class CassetteBlock(ScopeBlock[Cassette]):
 
 
 def _inject(function: Any, make_block: Callable[[], CassetteBlock]) -> Any:
-    # wrapt keeps the signature and the kind of a function, and passes ``self`` of a method separately.
     """Return ``function`` so that each call gets the cassette as its first argument, after ``self`` of a method."""
+    # wrapt keeps the signature and the kind of a function, and passes ``self`` of a method separately.
 
     @wrapt.decorator
     def injected(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -23,9 +23,9 @@ def to_vcr_request(request: RecordedRequest) -> Any:
 
 @lru_cache(maxsize=256)
 def compared_form(request: RecordedRequest) -> Any:
+    """Return a request as vcrpy's object, for matchers only: the same object for equal requests."""
     # A matcher compares each request with many recordings. Only matchers get these objects, and they change none; the
     # cache lives as long as the process and holds the latest 256.
-    """Return a request as vcrpy's object, for matchers only: the same object for equal requests."""
     return to_vcr_request(request)
 
 

@@ -38,8 +38,8 @@ def note_reading_only(method: str) -> None:
 
 
 def note_once(sentence: str) -> None:
-    # The notes belong to the run. It prints them at its end, and they go with it.
     """Add a sentence to the end of the test run, once; outside of a test run, log it."""
+    # The notes belong to the run. It prints them at its end, and they go with it.
     notes = runtime.current_run().notes
     if (sentence, "") not in notes:
         notes[sentence, ""] = None

@@ -223,8 +223,8 @@ def _why_not_asked(played: PlayedRecording, recorded: Interaction) -> str:
 
 
 def _is_of_known_host(url: str) -> bool:
-    # A cassette may come from a stranger: a URL in it must not get the machine's key or the project's prompts.
     """Whether the host of a URL from a file is one to which this project sends prompts."""
+    # A cassette may come from a stranger: a URL in it must not get the machine's key or the project's prompts.
     parts = urlsplit(url)
     host = parts.hostname or ""
     return is_loopback(host) or is_provider(host, parts.port, runtime.current_settings())

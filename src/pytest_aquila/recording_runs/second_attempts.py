@@ -93,8 +93,8 @@ def keeping_shared_fixtures(item: pytest.Item) -> Iterator[None]:
     if state is None or tear_down is None:  # a future pytest without these privates sets all fixtures up again
         yield
         return
-    #     the instance hides the method of the class until it is deleted. There is no public way. `teardown_exact` keeps
-    # the node that it gets, and the parents of that node. The attribute on
+    # `teardown_exact` keeps the node that it gets, and the parents of that node. The attribute on the instance hides
+    # the method of the class until it is deleted. There is no public way.
     state.teardown_exact = lambda nextitem: tear_down(item.parent)  # type: ignore[arg-type]
     try:
         yield

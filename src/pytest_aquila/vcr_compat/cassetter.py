@@ -119,8 +119,8 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     settings, replays = cassetter_config.settings_of(options), plan.settings.get("transport") == "replay"
     if replays:
         settings["repeat"] = "last"
-    #     removes nothing, so there it counts as owned, and all its recordings must be played.
     # A named cassette may be shared with other tests, so recording must not remove its other recordings. A replay
+    # removes nothing, so there it counts as owned, and all its recordings must be played.
     named = bool(marker.args) or item.get_closest_marker("default_cassette") is not None
     cassettes.apply_plan(item, scope, plan, owned=replays or not named, source=source)
     scope.override_settings(settings, source=source)

@@ -94,7 +94,7 @@ class KnownSecrets:
         self._short = tuple(needle for needle in needles if not needle.is_long)
 
     def find_in(self, data: bytes, flat: bytes) -> Iterator[FoundSecret]:
-        """Find every occurrence in ``data``. ``flat`` is its form of ``flatten_tokens``."""
+        """Find every occurrence in ``data``. ``flat`` is ``data.translate(FLATTENING)``."""
         # Long needles can only be where a run of token characters is, and most bodies have none.
         for needle in (*self._short, *self._long) if self._long and RUN in flat else self._short:
             if needle.text in data:

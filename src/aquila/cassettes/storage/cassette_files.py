@@ -45,9 +45,9 @@ _BODY_NAME = b"sha256-"
 class _LoadedCassettes:
     """The cassettes that were loaded or saved last, because many tests share one.
 
-    The key is made of folder, suffix and hash of the bytes, so no entry is ever stale. ``limit`` is the largest sum of
-    the sizes of their files in bytes. Beyond it the oldest entries go; the newest stays, whatever its size. One object
-    for the whole process; nothing else clears it.
+    The key is made of suffix and hash of the bytes, and of the folder where bodies lie in files beside the cassette, so
+    no entry is ever stale. ``limit`` is the largest sum of the sizes of their files in bytes. Beyond it the oldest
+    entries go; the newest stays, whatever its size. One object for the whole process; nothing else clears it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -289,7 +289,7 @@ def pending_path(path: Path) -> Path:
 
 
 def cassette_of_pending(path: Path) -> Path:
-    """Remove the temporary files below a folder whose writers were killed. Those being written are locked."""
+    """Return the cassette that a pending file belongs to, in whichever form it is there; for another file, itself."""
     if not is_pending_file(path):
         return path
     own = path.with_name(path.stem.removesuffix(".pending") + path.suffix)
@@ -318,7 +318,7 @@ def is_cassette_name(path: Path, root: Path) -> bool:
 
 
 def find_half_written_files(root: Path) -> Iterator[Path]:
-    """Find the temporary files below a folder whose writers were killed. Files that are being written are locked."""
+    """Find the temporary files below a folder whose writers were killed: those that nobody has locked for 2 seconds."""
     for path in root.rglob(".*.tmp"):
         if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):  # its writer has just renamed or removed it

@@ -53,8 +53,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
-    # In another process: pytest leaves modules, warnings and logging of this one changed.
     """Run pytest and return its drift report and exit code. Raises ``ConfigError`` if the run was not completed."""
+    # In another process: pytest leaves modules, warnings and logging of this one changed.
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "drift.json")
         command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]

@@ -175,7 +175,6 @@ def _load_endpoint(name: str) -> Endpoint:
 
 def _make_plan(options: Options, endpoint: str, *, needs_model: bool = True, **more: Any) -> CallPlan:
     require_sdk()
-    # The clock has gone on since the check above; zero or less would mean "no limit" or an error to the SDK.
     surroundings = find_surroundings()
     settings = surroundings.settings
     base_url = options.base_url or settings.base_url or DEFAULT_BASE_URL

@@ -27,8 +27,8 @@ _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGN
 
 
 def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    # There is no code for this refusal; providers name the role in the message of a 400 answer.
     """Whether the provider refused the role ``tool``. If so, tool results are sent as user messages."""
+    # There is no code for this refusal; providers name the role in the message of a 400 answer.
     if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
         return False
     return _REFUSES_TOOL_ROLE.search(str(error)) is not None

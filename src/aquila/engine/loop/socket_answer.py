@@ -64,8 +64,8 @@ class SocketAnswer:
         return self._parser.feed(message)
 
     def _read_error(self, message: Mapping[str, Any]) -> ProviderError:
-        # In its ``status`` field an error over a WebSocket has the status code that it would have over HTTP.
         """Return the error that a message of type ``error`` reports, and keep its headers."""
+        # In its ``status`` field an error over a WebSocket has the status code that it would have over HTTP.
         inner = message.get("error")
         body = inner if isinstance(inner, Mapping) else message
         headers = body.get("headers")

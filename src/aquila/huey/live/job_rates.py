@@ -9,7 +9,7 @@ _PER_MINUTE = 60 // _SECONDS
 
 
 class JobRates:
-    """Counts the jobs that end in each ten seconds, by state. ``JobIndex`` owns it, and holds its lock."""
+    """Counts the jobs that end in each ten seconds, by state. ``JobIndex`` owns it, and holds its lock in each call."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[int, int]] = {"done": {}, "failed": {}}

@@ -112,7 +112,7 @@ class MemoryState(SharedState):
 
 
 class _Table:
-    """The entries of a table by key, and their keys in order. ``MemoryState`` holds its lock around each call."""
+    """The entries of a table by key, and their keys in order. The lock of ``MemoryState`` is held for each call."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}

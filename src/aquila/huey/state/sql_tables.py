@@ -174,7 +174,7 @@ class FileState(SqliteState):
     """The tables of a queue in a folder: a SQLite file beside the files of the queue.
 
     Each call opens a connection and closes it again. Huey has nothing to close in a queue of files and so never closes
-        it. A connection that stayed open would be left to the garbage collector, which warns from Python 3.13 on.
+    it. A connection that stayed open would be left to the garbage collector, which warns from Python 3.13 on.
     """
 
     def _change(self) -> AbstractContextManager[Any]:

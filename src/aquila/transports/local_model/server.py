@@ -114,8 +114,8 @@ class _Servers:
         self._lock = threading.Lock()
         # By model file; None is the packaged model. Entries go with `stop_all`, and in a forked child.
         self._running: dict[str | None, ModelServer] = {}
-        # Every lifeline that this process holds, also of a server that is starting. `open_lifeline` adds to it, and
-        # `close_lifeline` removes.
+        # Every lifeline that this process holds, also of a server that is starting. `start_process` adds to it,
+        # and `close_lifeline` removes.
         self._lifelines: set[int] = set()
         # Held while a server's process is started: a fork waits for that. Its child would have a lifeline that it does
         # not know, and the pipe on which `Popen` waits for the process to begin, so that `Popen` waited for the child.

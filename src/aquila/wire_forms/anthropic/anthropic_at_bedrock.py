@@ -46,8 +46,8 @@ class AnthropicAtBedrock(AnthropicMessages):
 
 
 def _in_frame(piece: Piece) -> Piece:
-    # Bedrock wraps each of Anthropic's events, in base64, into an event of its own of the type "chunk".
     """Return a server-sent event with one line of data as a frame of Bedrock."""
+    # Bedrock wraps each of Anthropic's events, in base64, into an event of its own of the type "chunk".
     _, _, data = piece.data.partition(b"data: ")
     held = {"bytes": base64.b64encode(data.strip()).decode()}
     return write_event("chunk", held, is_content=piece.is_content)

@@ -140,8 +140,8 @@ def _read_request(name: str, request: RecordedRequest) -> SentRequest:
 
 
 def _read_message(message: dict[str, Any]) -> Iterator[SentMessage]:
-    # Anthropic puts tool results into a user message; other providers have a message for each.
     """Yield a message for each tool result in a message, then the message without them."""
+    # Anthropic puts tool results into a user message; other providers have a message for each.
     role, content = string(message.get("role")), message.get("content")
     blocks = mappings(content)
     results = [block for block in blocks if block.get("type") == "tool_result"]

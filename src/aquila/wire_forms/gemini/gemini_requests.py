@@ -59,8 +59,8 @@ def model_of(request: RecordedRequest) -> str:
 
 
 def field_of(holder: dict[str, Any], name: str) -> Any:
-    # Google's JSON (proto3) accepts both spellings.
     """Return the field ``name``, given in camel case, in either spelling; None if it is missing."""
+    # Google's JSON (proto3) accepts both spellings.
     if name in holder:
         return holder[name]
     return holder.get(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name))
