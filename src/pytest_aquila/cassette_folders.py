@@ -43,5 +43,6 @@ def _may_collect_others(config: pytest.Config) -> bool:
     """Whether something finds tests in other files than Python's. Asked for each folder: a conftest may have come."""
     if config.getoption("doctestglob", None):
         return True
-    found = [impl for name in _HOOKS for impl in getattr(config.hook, name).get_hookimpls()]
+    # Not `config.hook`: before pytest 9 that has hooks about paths as functions, which do not tell who implements them.
+    found = [impl for name in _HOOKS for impl in getattr(config.pluginmanager.hook, name).get_hookimpls()]
     return not all(impl.function.__module__.startswith("_pytest.") for impl in found)
