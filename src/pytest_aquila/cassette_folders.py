@@ -45,4 +45,5 @@ def _may_collect_others(config: pytest.Config) -> bool:
         return True
     # Not `config.hook`: before pytest 9 that has hooks about paths as functions, which do not tell who implements them.
     found = [impl for name in _HOOKS for impl in getattr(config.pluginmanager.hook, name).get_hookimpls()]
-    return not all(impl.function.__module__.startswith("_pytest.") for impl in found)
+    # A function that was made by `exec` may have no module.
+    return not all((impl.function.__module__ or "").startswith("_pytest.") for impl in found)

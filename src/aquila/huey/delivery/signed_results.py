@@ -73,16 +73,18 @@ class SignedResult(Result):  # type: ignore[misc]
     def _is_dead_letter(self) -> bool:
         """Return whether the message has become a dead letter since it was enqueued. A failed look is a no."""
         try:
-            state = state_of(self.huey)
             letter = DeadLetters(self.huey).get(identify_message(self.task._aquila_sent))
-            enqueued = state.now() - (time.monotonic() - self._enqueued_at)  # by the clock that dates the letters
+            if letter is None:
+                return False
+            # By the clock that dates the letters.
+            enqueued = state_of(self.huey).now() - (time.monotonic() - self._enqueued_at)
+            return letter.at.timestamp() >= enqueued - _IMPRECISION
         except ConfigError:
             return False  # A storage of somebody else's has no dead letters.
         except Exception:  # noqa: BLE001
             # Whatever keeps this look from its answer, the job itself may well be done.
             _log.warning("could not look whether the message of job %s is a dead letter", self.id, exc_info=True)
             return False
-        return letter is not None and letter.at.timestamp() >= enqueued - _IMPRECISION
 
     def _make_error(self) -> Error:
         found = identify_message(self.task._aquila_sent)
