@@ -26,8 +26,6 @@ else:
 
 _ABSENT = object()
 """Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
-"""Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
-"""Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
 
 
 class Patch:

@@ -84,11 +84,6 @@ def to_ordinary(error: UnansweredRequest) -> UnansweredRequest:
     return type(error).public_class(str(error), difference=error.difference, group=error.group)
 
 
-def needs_boundary() -> bool:
-    """Whether ``outcome_boundary`` would do anything: outside of pytest there are no outcomes."""
-    return runtime.current_run().make_outcome is not None
-
-
 @contextlib.contextmanager
 def outcome_boundary() -> Iterator[None]:
     """Let outcomes be raised within the block, and turn an outcome that leaves it into an ordinary exception.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import sys
@@ -268,8 +269,6 @@ def _let_go(errors: list[BaseException], item: pytest.Item) -> None:
 def _after(seconds: float, do: Any) -> None:
     """Call ``do`` after ``seconds``, in a thread, even if the test blocks or replaces clocks."""
     # `_thread`, and `select` on a pipe, because tests may replace `threading` and `time.sleep`.
-    import _thread  # noqa: PLC0415
-
     reading, _ = os.pipe()
 
     def wait() -> None:

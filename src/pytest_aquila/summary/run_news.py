@@ -43,7 +43,6 @@ class Kind(enum.IntEnum):
     BUDGET_LEFT = enum.auto()
     KEPT_UNUSED = enum.auto()
     NOTED = enum.auto()
-    REPORT = enum.auto()
 
     @property
     def is_error(self) -> bool:

@@ -63,12 +63,6 @@ class MemoryState(SharedState):
         with self._lock:
             return sum(self.take(table, key) is not None for key in keys)
 
-    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
-        with self._lock:
-            number = int(self.get(table, key) or 0) + amount
-            self.put(table, key, b"%d" % number, order=order)
-            return number
-
     def entries(
         self,
         table: str,

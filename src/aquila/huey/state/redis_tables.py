@@ -131,11 +131,6 @@ class RedisState(SharedState):
         with self._redis.pipeline() as pipeline:
             return int(pipeline.hdel(values, *keys).zrem(orders, *keys).execute()[0])
 
-    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
-        values, orders = self.keys_of(table)
-        with self._redis.pipeline() as pipeline:
-            return int(pipeline.hincrby(values, key, amount).zadd(orders, {key: order}).execute()[0])
-
     def entries(
         self,
         table: str,

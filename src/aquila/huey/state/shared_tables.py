@@ -78,10 +78,6 @@ class SharedState(ABC):
         """Remove entries by their keys. Returns how many there were."""
 
     @abstractmethod
-    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
-        """Add to a counter, whose value is a number in decimal digits, and return the new value."""
-
-    @abstractmethod
     def entries(
         self,
         table: str,

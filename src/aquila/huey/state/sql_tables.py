@@ -110,10 +110,6 @@ class _SqlState(SharedState):
         cursor.execute(self._sql(f"delete {self._columns} and key = ?"), (self._queue, table, key))
         return int(cursor.rowcount)
 
-    def increment(self, table: str, key: str, amount: int = 1, *, order: float) -> int:
-        changed = self.update(table, key, lambda present: b"%d" % (int(present or 0) + amount), order=order)
-        return int(changed or 0)
-
     def entries(
         self,
         table: str,
