@@ -35,8 +35,8 @@ from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
-from aquila.recording.sessions.decisions import ReplayDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from benchmarks import traffic
 from benchmarks.harness import QUICK, Report, Times, duration, in_process, main, paired, size
 

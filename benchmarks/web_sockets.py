@@ -26,9 +26,9 @@ from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, serve
 
 import aquila
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from benchmarks.harness import QUICK, Report, duration, in_process, main, paired_clocks
 
 FRAMES = 200

@@ -303,9 +303,9 @@ def test_replays(aquila_cassette):
 """
 NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.codecs.event_streams.stream_reader",
-    "aquila.cassettes.frames.replay",
+    "aquila.cassettes.web_socket_frames.replay",
     "aquila.cassettes.matching.miss_message",
-    "aquila.cassettes.matching.normalizing",
+    "aquila.cassettes.matching.fresh_value_placeholders",
     "aquila.cassettes.redaction.known_secrets",
     "aquila.cassettes.redaction.scrubber",
     "aquila.cassettes.redaction.secret_patterns",

@@ -3,11 +3,11 @@
 Begin with ``plugin``, which has the hooks of pytest and nothing else. Only this package imports pytest.
 
 - Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``run_life``.
-  ``cassette_folders`` keeps pytest from looking for tests among cassettes.
+  ``skipped_cassette_folders`` keeps pytest from looking for tests among cassettes.
 - Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into
-  a failure, ``demands`` fails what was not played. ``node_ids`` names tests.
+  a failure, ``play_requirements`` fails what was not played. ``node_ids`` names tests.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run``, ``faults``, ``run_report``.

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import demands, node_ids, outcomes
+    from pytest_aquila import node_ids, outcomes, play_requirements
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
-        demands="pytest_aquila.demands",
+        play_requirements="pytest_aquila.play_requirements",
         errors="aquila.errors",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
@@ -91,7 +91,7 @@ class FixtureCassette:
             if scope is not None and scope.misses:
                 raise outcomes.make_outcome(scope.misses[0], with_traceback=False)
             if scope is not None:
-                demands.check_plays(scope)
+                play_requirements.check_plays(scope)
         except BaseException as error:
             self._close_after(error)
             raise

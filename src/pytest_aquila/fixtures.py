@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from aquila.scripting.script import Script
     from aquila.server import admission, application, background_server
     from aquila.server.background_server import BackgroundServer
-    from aquila.testing import faults
-    from aquila.testing.faults import Faults
+    from aquila.testing import use_faults
+    from aquila.testing.use_faults import Faults
     from aquila.transports.callers import proxy
     from pytest_aquila import test_scopes
 else:
@@ -29,7 +29,7 @@ else:
         admission="aquila.server.admission",
         application="aquila.server.application",
         background_server="aquila.server.background_server",
-        faults="aquila.testing.faults",
+        use_faults="aquila.testing.use_faults",
         optional="aquila.optional",
         proxy="aquila.transports.callers.proxy",
         refusals="aquila.recording.network.refusals",
@@ -77,7 +77,7 @@ def aquila_faults(request: pytest.FixtureRequest) -> Faults:
     They are made of what its cassette or its script has. A test that names neither has a cassette of its own.
     """
     item = request.node
-    return faults.Faults(test_scopes.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
+    return use_faults.Faults(test_scopes.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
 
 
 @pytest.fixture

@@ -27,47 +27,47 @@ if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
     from aquila.recording.reporting import child_misses
     from aquila.recording.secrets import outgoing
-    from aquila.recording.storing import recovery
+    from aquila.recording.storing import interrupted_runs
     from pytest_aquila import (
         advice,
-        cassette_folders,
-        demands,
         environment_check,
         fixture_cassettes,
         option_values,
         outcomes,
+        play_requirements,
         report_redaction,
         scope_ends,
         sealed_run,
+        skipped_cassette_folders,
         unanswered,
         vcr_compat,
         verify_run,
     )
-    from pytest_aquila.faults import fault_check, fault_runs
+    from pytest_aquila.faulted_tests import fault_check, fault_runs
     from pytest_aquila.recording_runs import recording_plan, recording_progress, second_attempts
-    from pytest_aquila.run_report import wanted_reports
+    from pytest_aquila.report_writing import wanted_reports
     from pytest_aquila.scope_ends import Outcome
-    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, run_totals, unused_report
+    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, orphans_report, run_totals
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
         globals(),
         advice="pytest_aquila.advice",
-        cassette_folders="pytest_aquila.cassette_folders",
+        skipped_cassette_folders="pytest_aquila.skipped_cassette_folders",
         child_misses="aquila.recording.reporting.child_misses",
-        demands="pytest_aquila.demands",
+        play_requirements="pytest_aquila.play_requirements",
         drift_report="pytest_aquila.summary.drift_report",
         end_of_run="pytest_aquila.summary.end_of_run",
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
-        fault_check="pytest_aquila.faults.fault_check",
-        fault_runs="pytest_aquila.faults.fault_runs",
+        fault_check="pytest_aquila.faulted_tests.fault_check",
+        fault_runs="pytest_aquila.faulted_tests.fault_runs",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
         noted_uses="pytest_aquila.summary.noted_uses",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
         outgoing="aquila.recording.secrets.outgoing",
-        recovery="aquila.recording.storing.recovery",
+        interrupted_runs="aquila.recording.storing.interrupted_runs",
         recording_plan="pytest_aquila.recording_runs.recording_plan",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
@@ -76,10 +76,10 @@ else:
         second_attempts="pytest_aquila.recording_runs.second_attempts",
         sealed_run="pytest_aquila.sealed_run",
         unanswered="pytest_aquila.unanswered",
-        unused_report="pytest_aquila.summary.unused_report",
+        orphans_report="pytest_aquila.summary.orphans_report",
         vcr_compat="pytest_aquila.vcr_compat",
         verify_run="pytest_aquila.verify_run",
-        wanted_reports="pytest_aquila.run_report.wanted_reports",
+        wanted_reports="pytest_aquila.report_writing.wanted_reports",
     )
 
 _totals: pytest.StashKey[RunTotals] = pytest.StashKey()
@@ -127,14 +127,14 @@ def pytest_configure(config: pytest.Config) -> None:
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
     run.make_outcome, run.tell = lambda error: outcomes.make_outcome(error), functools.partial(_tell, config)  # noqa: PLW0108 - it is imported late
     if config.getoption("aquila_orphans") is not None:
-        config.pluginmanager.register(unused_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
+        config.pluginmanager.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
     try:
         now = run.layers.resolve()
         if config.option.aquila_report or "GITHUB_STEP_SUMMARY" in os.environ:
             wanted_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
         options.check_rules(now)
         if os.path.isdir(root := now.cassette_root()):
-            config.pluginmanager.register(cassette_folders.CassetteFolders(root))
+            config.pluginmanager.register(skipped_cassette_folders.SkippedCassetteFolders(root))
         if now.guard == "sealed":
             sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
         if options.wants_verification(config):
@@ -145,7 +145,7 @@ def pytest_configure(config: pytest.Config) -> None:
             recording_plan.watch_recording(config, run, now)
             config.pluginmanager.register(recording_progress.RecordingProgress(config))
         if now.transport == "record" and not _is_worker(config):
-            found = recovery.recover_journals(now.cassette_root())
+            found = interrupted_runs.recover_journals(now.cassette_root())
             totals = totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
             totals.unrecovered += found.failures
@@ -247,7 +247,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
     scope = test_scopes.opened_scope(item)
     if scope is not None:
-        demands.check_plays(scope)
+        play_requirements.check_plays(scope)
     return result
 
 

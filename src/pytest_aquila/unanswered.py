@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from aquila.errors import CassetteError, MissingDependency, MissingKey, UnansweredRequest
-from aquila.recording import places
+from aquila.recording import miss_outcomes
 from aquila.recording.installed_code import is_standard_library, package_of
-from aquila.recording.places import only_unanswered
+from aquila.recording.miss_outcomes import only_unanswered
 from pytest_aquila import test_scopes
 from pytest_aquila.outcomes import make_outcome
 
@@ -148,7 +148,7 @@ def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseExcepti
             return
 
 
-_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(places.__file__), __file__))
+_OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(miss_outcomes.__file__), __file__))
 
 
 def _is_of_project(file: str) -> bool:

@@ -23,7 +23,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteCorrupt, CassetteError, CassetteWriteError
-from aquila.recording.storing.recovery import find_waiting_recordings, recover_journals
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from tests.bad_input.conftest import Project
 from tests.support.compiled_copies import load_compiled
 from tests.support.runs import separate_run

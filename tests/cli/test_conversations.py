@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from tests.cassettes.frames.conversations import received, sent, store
+from aquila.cassettes.web_socket_frames.frame import Close
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.cli.conftest import Cassettes, conversation
 
 URL = "wss://api.openai.com/v1/realtime?model=gpt-realtime"

@@ -25,7 +25,7 @@ from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.recorded_uses import update_uses
 from aquila.cli.reviewing import review_keys, review_loop
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 from aquila.review.reviewing import Outcome
 from tests.cli.conftest import Cassettes, conversation
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 from aquila.server.review_page.contents import Reading
 from aquila.server.review_page.review_application import make_application
 from tests.cli.conftest import Cassettes, conversation

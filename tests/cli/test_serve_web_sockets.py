@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection
 
-from aquila.cassettes.frames.frame import Frame, read_frames
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.recording.storing.recovery import find_waiting_recordings, recover_journals
+from aquila.cassettes.web_socket_frames.frame import Frame, read_frames
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from tests.cli.test_serve import command
 from tests.support.web_sockets import web_socket_server
 

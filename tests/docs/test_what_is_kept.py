@@ -20,7 +20,7 @@ import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteWriteError
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 from tests.docs.snippets import REPOSITORY
 from tests.support.failing_server import FailingServer, failing_server
 from tests.support.slow import slow_but
@@ -312,5 +312,5 @@ with aquila.use_cassette("x", transport="record", cassette_dir={str(root)!r}), h
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    recovery.recover_journals(root)
+    interrupted_runs.recover_journals(root)
     assert ends_in(root / "x.yaml") == rows_of_the_page()["a run is interrupted or killed"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.cassettes.frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.faults.fault import Fault, ImpossibleFault, make_fault
 from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS

@@ -32,7 +32,7 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.recording import scope as scopes
 from aquila.recording.runtime import run_key
-from aquila.recording.storing.recovery import recover_journals
+from aquila.recording.storing.interrupted_runs import recover_journals
 from tests.support.compiled_copies import load_compiled
 from tests.support.mutations import mutate
 from tests.support.runs import separate_run

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila.cassettes.frames.frame import Frame, read_frames
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.web_socket_frames.frame import Frame, read_frames
 from aquila.errors import TaskError
 from aquila.huey.testing import run_consumer, use_test_queue
 from tests.support.web_sockets import web_socket_server

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import aquila
 from aquila.errors import NotSerializable
 from aquila.huey import MemoryHuey, RedisHuey, checkpoint, follow, once, partial_answer
-from aquila.huey.progress import kept_progress, storage_patience, watching
+from aquila.huey.progress import kept_progress, storage_patience, task_watch
 from aquila.huey.testing import build_task
 from tests.support.examples import examples
 from tests.support.limits import with_a_limit_in_time
@@ -98,7 +98,7 @@ def test_an_answer_arrives_whichever_calls_the_storage_leaves_unanswered(pattern
 
 
 def test_an_answer_that_has_arrived_is_not_failed_by_a_storage_that_is_gone(quick, monkeypatch, caplog, provider):
-    monkeypatch.setattr(watching, "PATIENCE_WHEN_COMPLETE", 0.01)
+    monkeypatch.setattr(task_watch, "PATIENCE_WHEN_COMPLETE", 0.01)
     huey = UnsteadyHuey()
     arrived = []
 
@@ -224,7 +224,7 @@ def test_a_redis_that_restarts_is_asked_again(redis, held):
 
 
 def test_a_redis_that_hangs_holds_up_neither_a_time_limit_nor_the_end(redis, held, monkeypatch):
-    monkeypatch.setattr(watching, "PATIENCE", 0.1)
+    monkeypatch.setattr(task_watch, "PATIENCE", 0.1)
     huey = RedisHuey("hangs", url=redis.url)
 
     def scenario(limit):

@@ -6,8 +6,8 @@ import json
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files
-from tests.cassettes.frames.conversations import received, sent, store
-from tests.cassettes.frames.test_sounds import append
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
+from tests.cassettes.web_socket_frames.test_sounds import append
 from tests.plugin.conftest import Project
 
 URL = "wss://api.openai.com/v1/realtime?model=m"

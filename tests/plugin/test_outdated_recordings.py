@@ -9,7 +9,7 @@ import pytest
 
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 from tests.plugin.conftest import Project
 
 OLD = "2020-01-01T00:00:00Z"
@@ -103,7 +103,7 @@ def test_what_a_killed_run_recorded_again_replaces_nothing(project: Project) -> 
         test_app="from app import post\nimport aquila, pytest\n" + killed.replace("\n    ", "\n")
     )
     project.pytester.runpytest_subprocess("--aquila-record", f"--aquila-upstream={project.module}:transport")
-    assert recovery.recover_journals(project.cassettes).failures == []
+    assert interrupted_runs.recover_journals(project.cassettes).failures == []
     assert answers(shared) == before
     pending = answers(shared.with_name("shared.pending.yaml"))
     assert sorted(old for _, old in pending) == [False, False, True, True]

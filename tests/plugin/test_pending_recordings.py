@@ -17,7 +17,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cli import main
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 from tests.plugin.conftest import Project
 
 TEST = """
@@ -131,7 +131,7 @@ def test_what_a_killed_run_for_a_review_recorded_is_kept_beside_too(project: Pro
         row = NewRecording(key_at_origin(asked, rules), 0, number, Interaction(asked, RecordedResponse(201)))
         left.append_entry(JournalEntry("test_app/test_it", "pending", "last", rules, row))
     left.close()
-    assert recovery.recover_journals(project.cassettes).failures == []
+    assert interrupted_runs.recover_journals(project.cassettes).failures == []
     assert {name: text for name, text in contents(project).items() if "pending" not in name} == before
     kept = load_cassette(project.cassettes / "test_app" / "test_it.pending.yaml").interactions
     assert [each.response.status for each in kept] == [201, 201]

@@ -17,8 +17,8 @@ from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.run_report.partial_files import PartialFile
-from pytest_aquila.run_report.command_line import describe_command
-from pytest_aquila.run_report.report_guard import ReportGuard
+from pytest_aquila.report_writing.command_line import describe_command
+from pytest_aquila.report_writing.report_guard import ReportGuard
 from tests.plugin.conftest import Project
 from tests.support.report_schema import check_report
 
@@ -86,7 +86,7 @@ def test_an_error_of_the_report_fails_no_test_and_no_run(project: Project, monke
         result = project.run(REPORT, tests="def test_it(aquila_script): pass")
     result.assert_outcomes(passed=1)
     assert read(project)["notes"] == ["something could not be noted for the report: RuntimeError: of the report"]
-    monkeypatch.setattr("pytest_aquila.run_report.written_reports.join_parts", fail)
+    monkeypatch.setattr("pytest_aquila.report_writing.written_reports.join_parts", fail)
     result = project.run(REPORT)
     result.assert_outcomes(passed=1)
     assert result.ret == 0

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aquila.cassettes.frames.frame import Frame, store_frame
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_at_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.web_socket_frames.frame import Frame, store_frame
 from aquila.errors import CassetteError
 from aquila.review.alignment import digest_interaction
 from aquila.review.applying import take_back
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.reviewing import Review, choose_proposals
 from aquila.review.texts import tell_details

@@ -8,8 +8,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.wire_forms.conversations.conversation_form import Question, write_message
 from aquila.wire_forms.conversations.openai_realtime import RealtimeConversation

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.server import ServerConnection
 from websockets.typing import Origin, Subprotocol
 
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.cli.serve import _redact_target
 from aquila.intercept.web_sockets.proxied import UpstreamConversation
 from aquila.recording.scope import Scope

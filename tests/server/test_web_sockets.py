@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection
 
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.recording.reporting.wire_watch import WireWatch
 from aquila.recording.runtime import current_run
 from aquila.recording.scope import Scope
@@ -27,7 +27,7 @@ from aquila.server.access_log import RequestLog
 from aquila.server.application import build_application
 from aquila.server.background_server import BackgroundServer
 from aquila.transports.callers.proxy import Proxy
-from tests.cassettes.frames.conversations import received, sent, store
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.server.conftest import ADMISSION, Serve
 from tests.support.provider import responses_events
 from tests.support.web_sockets import WebSocketProvider, break_off, web_socket_server

@@ -18,7 +18,7 @@ for _name in (
     "aquila.transports.callers.intercepted_requests",
     "aquila.intercept.vcr_stubs",
     "aquila.intercept.socket_guard",
-    "aquila.intercept.vcr_clients",
+    "aquila.intercept.other_clients",
     "aquila.intercept.web_sockets.peer",
     "aquila.intercept.web_sockets.scripted_answering",
     "aquila.intercept.web_sockets.libraries.websockets_asyncio",

@@ -7,7 +7,7 @@ Nothing here knows an HTTP client or the settings of a run; both are handed in. 
 - ``redaction``: what must not be written, and how it is taken out.
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
-- ``frames``: conversations over WebSockets, and which message of one answers which.
+- ``web_socket_frames``: conversations over WebSockets, and which message of one answers which.
 - Beside them: ``multipart`` reads form bodies, ``content_codings`` compressed ones, ``body_file`` bodies that are kept
   in a file beside the cassette.
 

@@ -20,7 +20,7 @@ waiting for more of it."""
 
 Kind: TypeAlias = Literal["http", "websocket"]
 """What an interaction is: one request and its answer, or the handshake of a WebSocket and what was said there (see
-``cassettes.frames``). Later versions know more kinds; a file with one is refused as too new."""
+``cassettes.web_socket_frames``). Later versions know more kinds; a file with one is refused as too new."""
 
 FORMAT_VERSION = 1
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, NotAFrame, store_close, store_frame
-from aquila.cassettes.frames.lanes import read_stream_id
-from aquila.cassettes.frames.stored_frames import open_frames
 from aquila.cassettes.model import End, Interaction, RecordedChunk, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, NotAFrame, store_close, store_frame
+from aquila.cassettes.web_socket_frames.lanes import read_stream_id
+from aquila.cassettes.web_socket_frames.stored_frames import open_frames
 from aquila.faults.events import read_events
 from aquila.faults.fault import ImpossibleFault
 from aquila.wire_forms.conversations.protocol_table import open_conversation

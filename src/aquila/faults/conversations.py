@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 from aquila.faults.contents import CONTENT_FAULTS
 from aquila.faults.conversation_draft import BROKEN_OFF, ConversationDraft, DraftTurn, as_request, change_turn
 from aquila.faults.failures import FAILURES

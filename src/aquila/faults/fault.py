@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.model import Interaction, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import is_conversation
 from aquila.config import suggest_name
 from aquila.errors import ConfigError
 

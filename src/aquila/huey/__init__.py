@@ -22,8 +22,8 @@ from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from aquila.engine.streams.cut_answers import Prefill as Prefill
-    from aquila.huey.delivery.consumer_life import ConsumerEntry as ConsumerEntry
-    from aquila.huey.delivery.consumer_life import list_consumers as list_consumers
+    from aquila.huey.delivery.consumer_heartbeats import ConsumerEntry as ConsumerEntry
+    from aquila.huey.delivery.consumer_heartbeats import list_consumers as list_consumers
     from aquila.huey.delivery.dead_letters import DeadLetter as DeadLetter
     from aquila.huey.delivery.dead_letters import DeadLetters as DeadLetters
     from aquila.huey.delivery.dead_letters import dead_letters as dead_letters
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from aquila.huey.instances import SqliteHuey as SqliteHuey
     from aquila.huey.instrumenting import instrument as instrument
     from aquila.huey.limits.idempotency import idempotency_key as idempotency_key
-    from aquila.huey.limits.outside import LimitedRequest as LimitedRequest
-    from aquila.huey.limits.outside import limited as limited
-    from aquila.huey.limits.outside import within_limits as within_limits
+    from aquila.huey.limits.limits_without_task import LimitedRequest as LimitedRequest
+    from aquila.huey.limits.limits_without_task import limited as limited
+    from aquila.huey.limits.limits_without_task import within_limits as within_limits
     from aquila.huey.limits.rescheduling import Rescheduling as Rescheduling
     from aquila.huey.limits.rescheduling import TaskRescheduled as TaskRescheduled
     from aquila.huey.limits.settings import set_limits as set_limits
@@ -68,12 +68,12 @@ if TYPE_CHECKING:
 _NAMES = {
     "AquilaHuey": "instances",
     "AquilaTaskWrapper": "task_wrapper",
-    "ConsumerEntry": "delivery.consumer_life",
+    "ConsumerEntry": "delivery.consumer_heartbeats",
     "CurrentTask": "running_task",
     "DeadLetter": "delivery.dead_letters",
     "DeadLetters": "delivery.dead_letters",
     "FileHuey": "instances",
-    "LimitedRequest": "limits.outside",
+    "LimitedRequest": "limits.limits_without_task",
     "MemoryHuey": "instances",
     "MsgpackSerializer": "serializer",
     "PostgresHuey": "instances",
@@ -100,15 +100,15 @@ _NAMES = {
     "idempotency_key": "limits.idempotency",
     "instrument": "instrumenting",
     "is_conflict": "limits.unique_jobs",
-    "limited": "limits.outside",
-    "list_consumers": "delivery.consumer_life",
+    "limited": "limits.limits_without_task",
+    "list_consumers": "delivery.consumer_heartbeats",
     "once": "progress.checkpoints",
     "partial_answer": "progress.checkpoints",
     "prune_results": "delivery.pruning",
     "requeue_lost_tasks": "delivery.rescuer",
     "set_limits": "limits.settings",
     "stream_task": "prompt_tasks",
-    "within_limits": "limits.outside",
+    "within_limits": "limits.limits_without_task",
 }
 """Every public name and the module that defines it: one of this package, but for those in full."""
 

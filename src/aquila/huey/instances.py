@@ -19,7 +19,7 @@ from huey.exceptions import TaskTimeout
 from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
 from aquila.huey import scope_reference
-from aquila.huey.delivery.consumer_life import LOST_AFTER, check_lost_after
+from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.delivery.signed_results import SignedResult
 from aquila.huey.enqueue_check import check_arguments
@@ -35,9 +35,9 @@ from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
-from aquila.recording.places import outcome_boundary
+from aquila.recording.miss_outcomes import outcome_boundary
+from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
-from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

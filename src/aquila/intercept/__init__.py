@@ -2,8 +2,8 @@
 
 Begin with ``policy``, which says for one request or connection: answered by a scope, let through, or refused.
 
-- HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``vcr_clients`` all others. Of these, aiohttp is answered by
-  ``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy. ``own_sockets`` answers clients without any
+- HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``other_clients`` all others. Of these, aiohttp is answered
+  by ``aiohttp_answers``, the rest by ``vcr_stubs``, on the stubs of vcrpy. ``own_sockets`` answers clients without any
   library, ``web_sockets`` those of WebSockets. ``side_requests`` is the table of what libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
   themselves, and ``sealing`` puts a run where the kernel refuses. Which hosts are guarded is in

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
-    from aquila.intercept import httpx_clients, socket_guard, vcr_clients
+    from aquila.intercept import httpx_clients, other_clients, socket_guard
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
@@ -41,7 +41,7 @@ else:
         httpx_clients="aquila.intercept.httpx_clients",
         scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
-        vcr_clients="aquila.intercept.vcr_clients",
+        other_clients="aquila.intercept.other_clients",
         web_socket_clients="aquila.intercept.web_sockets.clients",
     )
 
@@ -50,7 +50,7 @@ _HTTPX_FAMILY = ("httpx2", "httpx")
 """Those of ``aquila.transports``, whose package every run would load for these two names."""
 
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
-"""The libraries that ``vcr_clients`` patches."""
+"""The libraries that ``other_clients`` patches."""
 
 _WEB_SOCKETS = (
     "aiohttp.client",
@@ -97,7 +97,7 @@ class Interception:
         return httpx_clients.HttpxClients(self._client_patches, self._intercepting).patch_library(module)
 
     def _patch_other_client(self, module: ModuleType) -> Iterable[Undoable]:
-        return vcr_clients.VcrClients(self._client_patches, self._stub_patches).patch_library(module)
+        return other_clients.OtherClients(self._client_patches, self._stub_patches).patch_library(module)
 
     def _patch_web_sockets(self, module: ModuleType) -> Iterable[Undoable]:
         return web_socket_clients.WebSocketClients(self._client_patches).patch_library(module)

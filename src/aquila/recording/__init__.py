@@ -4,9 +4,10 @@ Begin with ``runtime`` (the one owner of a run's state), ``scope`` (one test, ta
 (one use of a cassette).
 
 - Here: the run and its scopes. ``open_scopes`` and ``scope_settings`` are about scopes, ``used_cassette`` is what a
-  test holds of its cassette, ``stand_ins`` and ``scripts`` are what answers in the place of recordings. ``askers`` says
-  for which test a thread works, ``under_test`` whether this process takes part in tests, ``places`` whether a miss is
-  raised as an outcome of the test, ``set_variables`` which environment variables were set meanwhile.
+  test holds of its cassette, ``scripts_and_faults`` and ``scripts`` are what answers in the place of recordings.
+  ``askers`` says for which test a thread works, ``under_test`` whether this process takes part in tests,
+  ``miss_outcomes`` whether a miss is raised as an outcome of the test, ``set_variables`` which environment variables
+  were set meanwhile.
 - ``sessions``: which recording answers a request, or whether it is recorded or refused.
 - ``storing``: what is written to journals and cassettes, and what waits beside them.
 - ``network``: what may reach the network, and which hosts are model providers.

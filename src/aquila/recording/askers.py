@@ -16,12 +16,12 @@ from aquila.recording import runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aquila.recording import places
+    from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
     # Loaded with the first thread of a run, which may use no cassette.
-    lazy_modules(globals(), places="aquila.recording.places", scopes="aquila.recording.scope")
+    lazy_modules(globals(), miss_outcomes="aquila.recording.miss_outcomes", scopes="aquila.recording.scope")
 
 NOBODY = runtime.Asker(None, is_test=False)
 """Stands for no test."""
@@ -99,7 +99,7 @@ def find_earlier_test(scope: Scope) -> str | None:
         # context of a task names its test. It decides only for background tasks: `asyncio.Runner` runs the code of all
         # tests in the context in which the runner itself was made.
         begun_for = runtime.asker.get()
-        if begun_for is None or begun_for is asker or not places.is_in_background_task():
+        if begun_for is None or begun_for is asker or not miss_outcomes.is_in_background_task():
             return None
         asker = begun_for
     return asker.name if asker.is_test else None

@@ -108,7 +108,7 @@ class MachineKeys:
 
 
 class Repetition:
-    """What is in force while something runs that may be run once more; see ``aquila.recording.sessions.conversations``.
+    """What is in force while something runs that may be run once more; see ``sessions.drifted_conversations``.
 
     ``is_possible`` says that what runs now is run once more if a conversation drifts in it. ``keys`` are the
     recordings that are put aside meanwhile: for each cassette their keys.
@@ -171,7 +171,7 @@ class Run:
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
         self.bounded_threads: set[int] = set()
-        """The threads that are within a boundary of ``aquila.recording.places`` now."""
+        """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""
         self.test: RunningTest | None = None
         self.unasked: dict[str, None] = {}
         """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""

@@ -26,8 +26,8 @@ from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.miss_log import MissLog
 from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scope_settings import ScopeSettings
+from aquila.recording.scripts_and_faults import ScriptsAndFaults
 from aquila.recording.sessions.scope_sessions import ScopeSessions
-from aquila.recording.stand_ins import StandIns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ class ScopeReference:
         checked_scope_id(self.scope)
 
 
-class Scope(StandIns):
+class Scope(ScriptsAndFaults):
     """One run of something that counts plays: who it is, what is around it, and which cassette answers in it.
 
     Its settings, its sessions, its misses and its recording are objects of their own.

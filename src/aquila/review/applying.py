@@ -24,7 +24,7 @@ from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_locks, work_folder
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
 from aquila.review.alignment import choose_versions
-from aquila.review.decisions import DecisionFile
+from aquila.review.kept_decisions import DecisionFile
 from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.unfinished import forget_note, write_note
 

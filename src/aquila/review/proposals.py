@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from aquila.cassettes.frames.frame import Close, Frame, frames_of
 from aquila.cassettes.matching.cures import find_fresh_fields
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, frames_of
 from aquila.review.alignment import Row, align_recordings, digest_interaction
 from aquila.review.chains import find_chains
 from aquila.verifying.answers import read_answer_text, read_values

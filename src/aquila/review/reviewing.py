@@ -15,7 +15,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import AquilaError, CassetteError, reason_of
 from aquila.review.applying import Applied, ChangedMeanwhile, apply_choices, forget_before
-from aquila.review.decisions import Choice, Decision, DecisionFile, forget_gone
+from aquila.review.kept_decisions import Choice, Decision, DecisionFile, forget_gone
 from aquila.review.proposals import Kind, Proposal, compare_versions
 from aquila.review.unfinished import finish_interrupted
 

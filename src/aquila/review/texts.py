@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aquila.cassettes.codecs.transcript import text_said, write_transcript
-from aquila.cassettes.frames.frame import Frame, frames_of
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.web_socket_frames.frame import Frame, frames_of
 from aquila.verifying.answers import read_answer_text, read_values
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall
 from aquila.wire_forms.table import read_sent

@@ -20,7 +20,7 @@ from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import work_folder
 from aquila.errors import AquilaError
 from aquila.review.alignment import digest_interaction
-from aquila.review.decisions import DecisionFile
+from aquila.review.kept_decisions import DecisionFile
 
 _SUFFIX = ".review-note.json"
 

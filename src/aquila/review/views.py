@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.answer_summary import model_of_answer
-from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.difference import ABSENT, dump_json
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction
+from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.review.proposals import Kind, Proposal, answer_fields, differences_of
 from aquila.review.texts import has_messages, tell_answer, tell_prompt

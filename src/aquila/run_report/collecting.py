@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
 from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from aquila.recording.reporting.exchange_watch import WatchedExchange
 from aquila.recording.reporting.reports import ScopeReport
 from aquila.recording.scope import Scope
 from aquila.recording.secrets import outgoing
-from aquila.recording.sessions.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from aquila.cassettes.model import RecordedResponse
-from aquila.cassettes.storage.slots import is_failure
+from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.run_report.requests import pair_results
 from aquila.run_report.schema import Exchange, Message
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aquila.cassettes.frames.frame import Close, Frame
-from aquila.cassettes.frames.replay import Ending
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.replay import Ending
 from aquila.wire_forms.conversations.conversation_form import ConversationForm, Question, read_message
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aquila.cassettes.frames.frame import BROKEN, WITHOUT_CODE, Close
+from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE, Close
 from aquila.intercept.web_sockets.writing import write_due_async
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other

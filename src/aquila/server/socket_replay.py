@@ -7,7 +7,7 @@ import json
 import logging
 from typing import Any
 
-from aquila.cassettes.frames.frame import BROKEN, Frame
+from aquila.cassettes.web_socket_frames.frame import BROKEN, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.server.client_socket import ClientSocket, ConnectionClosed, closed_by_other

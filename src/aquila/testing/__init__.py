@@ -7,10 +7,10 @@
     def test_summary(perform_job: PerformJob, aquila_cassette: UsedCassette) -> None: ...
 
 The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_types``; importing them does not need Huey.
-Nothing imports this package except tests.
+Besides tests, only the fixtures of the pytest plugin import this package.
 
-``use_script`` opens a script for a block. ``faults`` and ``strategies`` let hypothesis look for a fault, a stream or an
-answer that breaks a program.
+``use_script`` opens a script for a block. ``use_faults`` is what the fixture ``aquila_faults`` gives. ``strategies``
+lets hypothesis look for a fault, a stream or an answer that breaks a program.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from aquila.scripting.script import Rule as Rule
     from aquila.scripting.script import Script as Script
     from aquila.server.background_server import BackgroundServer as BackgroundServer
-    from aquila.testing.faults import Faults as Faults
+    from aquila.testing.use_faults import Faults as Faults
     from aquila.testing.use_script import use_script as use_script
     from aquila.wire_forms.sent import SentMessage as SentMessage
     from aquila.wire_forms.sent import SentRequest as SentRequest
@@ -59,7 +59,7 @@ _NAMES = {
     "DrainQueue": "aquila.huey.testing.fixture_types",
     "Drained": "aquila.huey.testing.draining",
     "FaultPlan": "aquila.faults.plan",
-    "Faults": "aquila.testing.faults",
+    "Faults": "aquila.testing.use_faults",
     "PerformJob": "aquila.huey.testing.fixture_types",
     "Refusals": "aquila.recording.network.refusals",
     "RefuteDeadLetter": "aquila.huey.testing.fixture_types",

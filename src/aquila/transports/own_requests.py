@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from aquila.recording import askers, runtime
-from aquila.recording.places import outcome_boundary
+from aquila.recording.miss_outcomes import outcome_boundary
 
 
 class _OwnRequest:

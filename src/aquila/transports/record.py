@@ -16,9 +16,9 @@ from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.sessions.decisions import RecordDecision
+from aquila.recording.replayed_time_limits import TimeLimit, describe_run_out
 from aquila.recording.sessions.session import Session
-from aquila.recording.time_limits import TimeLimit, describe_run_out
+from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.transports.wire import decode_headers, error_to_text
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import httpx2
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
-from aquila.cassettes.storage.slots import TRANSIENT
+from aquila.cassettes.storage.recording_slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.wire import error_from_text
 
 if TYPE_CHECKING:

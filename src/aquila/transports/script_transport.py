@@ -14,7 +14,7 @@ from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteNameError, ConfigError, UnscriptedRequest
 from aquila.recording import runtime
-from aquila.recording.places import suit_to_place
+from aquila.recording.miss_outcomes import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
 from aquila.scripting.script_file import load_script
 from aquila.transports.replay import replay_response, replay_response_async

@@ -11,8 +11,8 @@ import httpx2
 from aquila.cassettes.model import RecordedResponse
 from aquila.errors import CassetteMiss, FaultFailed, SessionClosed
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.time_limits import TimeLimit, strike_limit, strike_shortest_limit
-from aquila.transports.callers.departure import LEFT
+from aquila.recording.replayed_time_limits import TimeLimit, strike_limit, strike_shortest_limit
+from aquila.transports.callers.disconnected_caller import LEFT
 
 if TYPE_CHECKING:
     import anyio

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
-from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.callers.proxy import CREDENTIALS
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.requested_delay import read_requested_delay

@@ -13,7 +13,7 @@ from aquila.intercept import decorated_functions
 from aquila.intercept.scope_block import ScopeBlock
 from aquila.recording.scope import Scope
 from aquila.vcr.cassette import Cassette
-from aquila.vcr.plans import CassettePlan
+from aquila.vcr.option_translation import CassettePlan
 
 _TITLE = "vcr.use_cassette"
 

@@ -14,7 +14,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
 from aquila.recording.used_cassette import UsedCassette, open_sessions
 from aquila.vcr.forms import request_from_vcr, to_vcr_request, to_vcr_response
-from aquila.vcr.plans import CassettePlan
+from aquila.vcr.option_translation import CassettePlan
 
 
 class Cassette:

@@ -13,10 +13,10 @@ import vcr
 from vcr.record_mode import RecordMode
 
 from aquila.vcr.blocks import CassetteBlock
+from aquila.vcr.ignored_options import note_meaningless, note_reading_only, note_serializer
 from aquila.vcr.matching import DEFAULT
-from aquila.vcr.notes import note_meaningless, note_reading_only, note_serializer
+from aquila.vcr.option_translation import CassettePlan, VcrOptions, make_plan, takes_only_headers_that_are_never_stored
 from aquila.vcr.other_files import find_files
-from aquila.vcr.plans import CassettePlan, VcrOptions, make_plan, takes_only_headers_that_are_never_stored
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

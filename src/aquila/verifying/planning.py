@@ -15,7 +15,7 @@ from aquila.cassettes.matching.linked_recordings import GivenIds
 from aquila.cassettes.matching.provider_ids import ids_named_by
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cassettes.storage.slots import is_failure
+from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.recording import runtime
 from aquila.recording.network.host_names import is_loopback

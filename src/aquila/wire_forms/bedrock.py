@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from aquila.cassettes.amazon_frames import AmazonFrame, write_frame
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.cassettes.redaction.split_secrets.amazon_frames import AmazonFrame, write_frame
 from aquila.wire_forms.answer import (
     Answer,
     AnsweredError,

@@ -18,7 +18,7 @@ from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError
 from aquila.option_table import read_budget
-from aquila.recording.sessions.decisions import EVERYTHING
+from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
 from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.summary.run_extent import names_in_markers

@@ -2,7 +2,7 @@
 
 Begin with ``end_of_run``. ``run_totals`` sums up what the tests and the workers of pytest-xdist did; ``run_news`` has
 the kinds of news in their order, of which ``totals_news``, ``miss_report``, ``pending_report``, ``drift_report`` and
-``unused_report`` have one or more each. ``totals_news`` has the last line, too: ``aquila: 3 replayed, ...``.
+``orphans_report`` have one or more each. ``totals_news`` has the last line, too: ``aquila: 3 replayed, ...``.
 ``summary_layout`` makes few lines of them. ``run_extent`` says which tests the run was about, ``noted_uses`` which
 tests use which cassettes, ``unused_cassettes`` which no test uses.
 

@@ -14,7 +14,7 @@ from pytest_aquila.summary.run_totals import CleanTerminal, RunTotals
 if TYPE_CHECKING:
     import pytest
 
-    from aquila.recording.storing import recovery
+    from aquila.recording.storing import interrupted_runs
     from pytest_aquila import verify_run
     from pytest_aquila.summary import (
         drift_report,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         run_news,
         summary_layout,
         totals_news,
-        unrecorded_tests,
+        unrecorded_tests_cache,
     )
     from pytest_aquila.summary.run_news import News
 else:
@@ -30,11 +30,11 @@ else:
         globals(),
         drift_report="pytest_aquila.summary.drift_report",
         pending_report="pytest_aquila.summary.pending_report",
-        recovery="aquila.recording.storing.recovery",
+        interrupted_runs="aquila.recording.storing.interrupted_runs",
         run_news="pytest_aquila.summary.run_news",
         summary_layout="pytest_aquila.summary.summary_layout",
         totals_news="pytest_aquila.summary.totals_news",
-        unrecorded_tests="pytest_aquila.summary.unrecorded_tests",
+        unrecorded_tests_cache="pytest_aquila.summary.unrecorded_tests_cache",
         verify_run="pytest_aquila.verify_run",
     )
 
@@ -50,7 +50,7 @@ def write_end(
     if totals is not None:
         totals.sort_tests()
         if totals.unrecorded:
-            unrecorded_tests.remember(config, totals.unrecorded)
+            unrecorded_tests_cache.remember(config, totals.unrecorded)
     if options.wants_drift(config):
         drift_report.write_report(reporter, totals or RunTotals(), config.getoption("aquila_drift"))
     if options.wants_verification(config):
@@ -65,7 +65,7 @@ def _find_waiting(exitstatus: int, totals: RunTotals | None) -> Iterator[News]:
         root = runtime.current_settings().cassette_root()
         if (folder := root / names.WORK_FOLDER).is_dir():
             interrupted = [scope.id for scope in runtime.current_run().scopes.unclosed()]
-            yield from totals_news.describe_waiting(recovery.find_waiting_recordings(root, interrupted), folder)
+            yield from totals_news.describe_waiting(interrupted_runs.find_waiting_recordings(root, interrupted), folder)
 
 
 def _write_summary(

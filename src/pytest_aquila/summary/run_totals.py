@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.storing import recording_age
     from pytest_aquila.summary.miss_report import ChangedRequest
-    from pytest_aquila.summary.unrecorded_tests import MissedCassette
+    from pytest_aquila.summary.unrecorded_tests_cache import MissedCassette
 else:
     lazy_modules(
         globals(),

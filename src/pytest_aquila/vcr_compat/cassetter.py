@@ -15,7 +15,7 @@ from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
-    from aquila.vcr import notes
+    from aquila.vcr import ignored_options
     from pytest_aquila import test_scopes
     from pytest_aquila.vcr_compat import cassetter_config, cassetter_objects, cassettes
     from pytest_aquila.vcr_compat.cassetter_objects import CassetterCassette
@@ -25,7 +25,7 @@ else:
         cassetter_config="pytest_aquila.vcr_compat.cassetter_config",
         cassetter_objects="pytest_aquila.vcr_compat.cassetter_objects",
         cassettes="pytest_aquila.vcr_compat.cassettes",
-        notes="aquila.vcr.notes",
+        ignored_options="aquila.vcr.ignored_options",
         test_scopes="pytest_aquila.test_scopes",
         vcr="aquila.vcr",
     )
@@ -96,11 +96,13 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
         raise TypeError(f"unsupported @pytest.mark.vcr options: {', '.join(unknown)}")
     options = _defaults_of(item.config) | cassetter_config.options_of(config) | dict(marker.kwargs)
     for name in sorted(options.keys() & cassetter_config.MEANINGLESS):
-        notes.note_once(f"cassetter: {name} has no effect")
+        ignored_options.note_once(f"cassetter: {name} has no effect")
     if options.get("on_expiry") == "rerecord":
-        notes.note_once("cassetter: on_expiry=rerecord has no effect: pytest --aquila-record makes anew what is old")
+        ignored_options.note_once(
+            "cassetter: on_expiry=rerecord has no effect: pytest --aquila-record makes anew what is old"
+        )
     if item.config.getoption("--vcr-check-orphans"):
-        notes.note_once("cassetter: --vcr-check-orphans has no effect: run with --aquila-orphans")
+        ignored_options.note_once("cassetter: --vcr-check-orphans has no effect: run with --aquila-orphans")
     mode = _mode_of(item.config.getoption("--record-mode") or options.get("record_mode") or "none")
     recorder = vcr.VCR(record_mode=vcr.mode.NONE if mode == "verify" else "all" if mode in _ANEW else mode)
     asked = cassetter_config.recorder_options(options)
@@ -138,7 +140,9 @@ def _mode_of(given: Any) -> str:
     if mode not in RECORD_MODES:
         raise ValueError(f"unknown record mode: {given!r}, expected one of {list(RECORD_MODES)}")
     if mode == "verify":
-        notes.note_once("cassetter: the mode verify replays here; to ask the provider again: pytest --aquila-verify")
+        ignored_options.note_once(
+            "cassetter: the mode verify replays here; to ask the provider again: pytest --aquila-verify"
+        )
     return mode
 
 

@@ -17,7 +17,7 @@ from pytest_aquila.vcr_compat import marks_and_options
 if TYPE_CHECKING:
     from aquila import vcr
     from aquila.recording.scope import Scope
-    from aquila.vcr.plans import CassettePlan
+    from aquila.vcr.option_translation import CassettePlan
     from pytest_aquila import options, test_scopes
 else:
     lazy_modules(

@@ -10,9 +10,9 @@ import pytest
 
 import aquila
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Cassette, RecordedChunk
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 from tests.support.runs import separate_run
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from aquila.cassettes.codecs import Codec
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.model import (
     Cassette,
     End,
@@ -18,8 +17,9 @@ from aquila.cassettes.model import (
     RecordedRequest,
     RecordedResponse,
 )
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.errors import CassetteCorrupt
-from tests.cassettes.frames.conversations import received, sent, store
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.support.examples import examples
 
 CODECS = [YamlCodec(), MsgpackCodec(), MsgpackCodec(tables=False)]

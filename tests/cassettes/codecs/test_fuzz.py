@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.frames.frame import Close
 from aquila.cassettes.model import Cassette, End, Interaction, Kind, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.errors import CassetteCorrupt
 from tests.cassettes.codecs.test_format import with_compact_requests
-from tests.cassettes.frames.conversations import received, sent, store
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.support.cassettes import cut, plain_sse_bodies, responses
 from tests.support.examples import examples
 from tests.support.mutations import mutate

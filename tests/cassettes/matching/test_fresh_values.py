@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, KINDS, FreshKind
-from aquila.cassettes.matching.normalizing import Normalizer, RequestNormalizer
 
 OPENAI_CALL = "call_" + "aB3dE5gH7jK9mN1pQ3sTuV5w"
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction import scrubber, secret_patterns
 from aquila.cassettes.redaction.redactor import Redactor
-from tests.cassettes.frames.conversations import received, sent, store
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 
 KEY = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA3bC5dE7fG9hJ1kL3"
 

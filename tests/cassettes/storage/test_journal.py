@@ -17,7 +17,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 from tests.support.cassettes import interactions
 from tests.support.examples import examples

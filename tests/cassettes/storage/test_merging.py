@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.model import Cassette, End, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
-from aquila.cassettes.storage.slots import RecordingPlayed, is_failure
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, is_failure
 
 
 def interaction(key: str, answer: str, status: int = 200) -> Interaction:

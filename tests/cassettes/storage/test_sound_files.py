@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
-from aquila.cassettes.frames.sound_chunks import SoundChunks
-from aquila.cassettes.frames.stored_frames import StoredFrames, open_frames
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import sound_files
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.cassettes.storage.large_bodies import check_bodies, find_unused_bodies
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
+from aquila.cassettes.web_socket_frames.stored_frames import StoredFrames, open_frames
 from aquila.errors import CassetteCorrupt
-from tests.cassettes.frames.conversations import received, sent, store
+from tests.cassettes.web_socket_frames.conversations import received, sent, store
 from tests.support.examples import examples
 
 REALTIME = "wss://api.openai.com/v1/realtime?model=gpt-realtime"
@@ -199,7 +199,7 @@ def test_every_byte_comes_back(
 
 def test_an_hour_of_sound_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sound_files, "LARGE_STREAM", 2_000)
-    monkeypatch.setattr("aquila.cassettes.frames.stored_frames.LARGE_STREAM", 2_000)
+    monkeypatch.setattr("aquila.cassettes.web_socket_frames.stored_frames.LARGE_STREAM", 2_000)
     path = tmp_path / "x.yaml"
     said = save(path, [*hear(PCM), *say(PCM * 2), Close("client", 1000)])
     chunks = chunks_in(path)

@@ -12,9 +12,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 import aquila
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.errors import BadRequest, CassetteMiss, RateLimited, StreamBroken, StreamTimeout
 from aquila.events import Chunk
 from tests.support.engines import KEY, Engine

@@ -8,7 +8,7 @@ from aquila.events import Usage
 from aquila.huey import MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, is_conflict
 from aquila.huey.delivery import rescuer as rescuer_module
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.delivery.rescuer import Rescuer
 from aquila.huey.limits import provider_pauses
 from aquila.huey.limits.budgets import parse_budget, reserve
@@ -17,7 +17,7 @@ from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.limits.unique_jobs import begin_execution
 from aquila.huey.live import publish_jobs
-from aquila.huey.live.workers import read_workers
+from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_rescuing import lose
 from tests.support.slow import slow_but

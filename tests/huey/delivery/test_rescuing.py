@@ -13,7 +13,7 @@ from aquila import huey as classes
 from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import checkpoint, current_task, dead_letters, list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.huey.delivery.test_running_copies import KINDS, make  # noqa: F401 -- a fixture
 from tests.support.slow import slow_but

@@ -19,7 +19,7 @@ import pytest
 
 from aquila import huey as classes
 from aquila.huey import list_consumers
-from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.state import state_of
 from tests.support.slow import nightly_but, slow_but
 

@@ -25,7 +25,7 @@ from aquila.huey import (
     requeue_lost_tasks,
 )
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
 from aquila.huey.limits import unique_jobs
 from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical

@@ -13,11 +13,11 @@ import aquila
 from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, current_task, follow
-from aquila.huey.live import publish_jobs, storing, subscribe
+from aquila.huey.live import event_writer, publish_jobs, subscribe
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.events import events_table
-from aquila.huey.live.heartbeats import WORKERS_TABLE
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer, settle
 from tests.support.provider import chat_chunk, chat_stream, one_call
@@ -642,7 +642,7 @@ def test_who_waits_for_what_is_stored_is_woken_though_a_later_step_fails(publish
         store.flush()
         huey.execute(task)
         known = state.count(events_table(result.id))
-        patch.setattr(storing, "wake_subscribers", lambda place, jobs: woken.extend(jobs))
+        patch.setattr(event_writer, "wake_subscribers", lambda place, jobs: woken.extend(jobs))
         patch.setattr(state, "change_many", refuse_summaries)
         store.flush()
         assert state.count(events_table(result.id)) == known + 1

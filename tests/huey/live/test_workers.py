@@ -11,11 +11,11 @@ from huey.serializer import Serializer
 
 from aquila.huey import list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS
-from aquila.huey.live.heartbeats import WORKERS_TABLE
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
+from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue
-from aquila.huey.live.workers import read_workers
+from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
 

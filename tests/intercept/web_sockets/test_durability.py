@@ -15,11 +15,11 @@ import pytest
 from websockets.sync.client import connect
 
 import aquila
-from aquila.cassettes.frames.frame import Frame, read_frames
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.web_socket_frames.frame import Frame, read_frames
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from aquila.recording.storing.recorder import ScopeRecording
-from aquila.recording.storing.recovery import find_waiting_recordings, recover_journals
 from tests.support.web_sockets import web_socket_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

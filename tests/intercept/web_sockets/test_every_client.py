@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import aquila
-from aquila.cassettes.frames.frame import Close, Frame, read_frames
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames
 from aquila.errors import CassetteMiss, PlayedOut
 from tests.support.slow import slow_but
 from tests.support.web_socket_clients import CLIENTS, Closed, Connect, Refused, Talk

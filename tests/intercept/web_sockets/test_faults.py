@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 from websockets.sync.client import connect
 
 import aquila
-from aquila.cassettes.frames.frame import Frame, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.cassettes.web_socket_frames.frame import Frame, store_frame
 from aquila.errors import CassetteMiss, FaultFailed, RequestTimeout, StreamTimeout
 from aquila.faults.table import FAULTS
 from aquila.testing import use_script

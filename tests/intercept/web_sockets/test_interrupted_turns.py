@@ -13,9 +13,9 @@ from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 import aquila
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.errors import SessionClosed
 from aquila.intercept.web_sockets import answering, peer
 

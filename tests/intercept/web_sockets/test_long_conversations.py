@@ -22,13 +22,13 @@ from websockets.uri import parse_uri
 
 import aquila
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.frames.frame import Close, Frame, read_frames, store_close, store_frame
-from aquila.cassettes.frames.replay import ConversationReplay
-from aquila.cassettes.frames.stored_frames import StoredFrames, open_frames, senders_of
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.cassettes.storage.large_bodies import move_interaction_out
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames, store_close, store_frame
+from aquila.cassettes.web_socket_frames.replay import ConversationReplay
+from aquila.cassettes.web_socket_frames.stored_frames import StoredFrames, open_frames, senders_of
 from aquila.errors import CassetteMiss, CassetteWriteError
 from aquila.intercept.web_sockets import answering, peer, recorded_side
 from aquila.intercept.web_sockets.replayed import ReplayedConversation

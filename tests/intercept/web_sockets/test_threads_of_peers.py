@@ -13,9 +13,9 @@ import pytest
 from websockets.sync.client import connect as connect_in_thread
 
 import aquila
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.cassette_files import save_cassette
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.errors import CassetteMiss
 from aquila.intercept.web_sockets import answering, peer
 from aquila.recording import runtime

@@ -28,7 +28,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteMiss
 from aquila.recording.secrets.late_secrets import redact_groups, redact_rows
 from aquila.recording.storing.journal_merging import JournalGroup

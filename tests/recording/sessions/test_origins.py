@@ -15,10 +15,10 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, Recorde
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import NewRecording, merge_changes
 from aquila.recording.sessions.client_calls import OpenCalls
-from aquila.recording.sessions.decisions import MissedRequest, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.other_origins import choose_key
 from aquila.recording.sessions.recording_keys import CountedRequests
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import MissedRequest, RecordDecision, RefuseDecision, ReplayDecision
 from tests.support.examples import examples
 
 MODEL, OTHER = "v1/chat/completions", "data"

@@ -11,8 +11,8 @@ from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.recording.sessions.decisions import RefuseDecision, ReplayDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import RefuseDecision, ReplayDecision
 
 RULES = MatchRules()
 URL = "https://api.example/v1"

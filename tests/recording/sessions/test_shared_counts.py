@@ -12,8 +12,8 @@ from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
-from aquila.recording.sessions.decisions import RecordDecision, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import RecordDecision, RefuseDecision, ReplayDecision
 
 
 def interaction(key: str, answer: str, status: int = 200) -> Interaction:

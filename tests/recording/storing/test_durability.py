@@ -32,7 +32,7 @@ from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 from tests.support import writers
 from tests.support.slow import slow_but
 from tests.support.writers import finished, post, start
@@ -79,19 +79,19 @@ def test_a_kill_at_any_moment_loses_no_finished_interaction(root: Path, kills: i
         except EOFError:
             acknowledged[f"killed-{number}"] = seen
     assert not list(root.glob("*.yaml"))
-    assert len(recovery.recover_journals(root).cassettes) == kills
+    assert len(interrupted_runs.recover_journals(root).cassettes) == kills
     for name, count in acknowledged.items():
         stored = prompts(root / f"{name}.yaml")
         assert stored[:count] == list(range(count))
         assert len(stored) <= count + 1  # the one in progress may have been finished, and not yet reported
-    assert recovery.recover_journals(root) == ([], [])
+    assert interrupted_runs.recover_journals(root) == ([], [])
 
 
 def test_recovering_replaces_nothing_that_a_cassette_holds(root: Path) -> None:
     record("kept")
     before = (root / "x.yaml").read_bytes()
     finished(start(writers.record_anew_and_die, root.parent))
-    recovery.recover_journals(root)
+    interrupted_runs.recover_journals(root)
     assert (root / "x.yaml").read_bytes() == before
     assert prompts(root / "x.pending.yaml") == ["kept"]
 
@@ -120,7 +120,7 @@ def test_the_recordings_of_a_running_scope_are_not_recovered_by_another_run(root
     reached, its_end = multiprocessing.Pipe()
     process = start(writers.record_and_hold, root.parent, its_end)
     reached.recv_bytes()
-    assert recovery.recover_journals(root) == ([], [])
+    assert interrupted_runs.recover_journals(root) == ([], [])
     reached.send_bytes(b".")
     assert finished(process) == 0
     assert prompts(root / "x.yaml") == [1]
@@ -131,7 +131,7 @@ def test_what_a_scope_recorded_is_its_own_until_it_is_stored(root: Path, monkeyp
     taken_over: list[object] = []
 
     def saving(*arguments: object, **options: object) -> None:
-        taken_over.extend(recovery.recover_journals(root).cassettes)
+        taken_over.extend(interrupted_runs.recover_journals(root).cassettes)
         save(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cassette_files, "save_cassette", saving)
@@ -157,7 +157,7 @@ def test_a_cassette_that_does_not_fit_any_more_stays_and_its_recordings_wait_in_
     before = (root / "x.yaml").read_bytes()
     assert finished(start(writers.record_onto_a_full_disk, root.parent, 5000, ["new"])) == 0
     assert (root / "x.yaml").read_bytes() == before
-    assert [(path.name, count) for path, count in recovery.recover_journals(root).cassettes] == [("x.yaml", 1)]
+    assert [(path.name, count) for path, count in interrupted_runs.recover_journals(root).cassettes] == [("x.yaml", 1)]
     assert prompts(root / "x.yaml")[1:] == ["new"]
 
 
@@ -185,7 +185,7 @@ def test_what_is_known_to_be_secret_when_a_journal_is_taken_over_is_in_no_casset
 ) -> None:
     leave_journal(root, "x", prompt="eagle-4711-of-the-sea", field=field)
     monkeypatch.setenv("DB_PASSWORD", "eagle-4711-of-the-sea")
-    assert recovery.recover_journals(root) == ([(root / "x.yaml", 1)], [])
+    assert interrupted_runs.recover_journals(root) == ([(root / "x.yaml", 1)], [])
     assert prompts(root / "x.yaml") == ["[redacted]"]
     (recorded,) = cassette_files.load_cassette(root / "x.yaml").interactions
     assert recorded.response.headers == ((field, "as the run wanted it"),)
@@ -196,7 +196,7 @@ def test_a_journal_that_cannot_be_read_is_named_and_kept_and_the_others_are_take
     payload = b"\xc1 not msgpack"
     bad.write_bytes(b"\0" + struct.pack(">II", len(payload), zlib.crc32(payload)) + payload)
     leave_journal(root, "good", "bbbbbbbbbbbbbbbb")
-    found = recovery.recover_journals(root)
+    found = interrupted_runs.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
     (message,) = found.failures
     assert str(bad) in message
@@ -209,11 +209,11 @@ def test_a_cassette_that_takes_no_recordings_is_named_and_they_wait_for_it(root:
     (root / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
     leave_journal(root, "broken")
     leave_journal(root, "good")
-    found = recovery.recover_journals(root)
+    found = interrupted_runs.recover_journals(root)
     assert found.cassettes == [(root / "good.yaml", 1)]
     assert "broken.yaml, line" in found.failures[0]
     (root / "broken.yaml").unlink()
-    assert recovery.recover_journals(root).failures == []
+    assert interrupted_runs.recover_journals(root).failures == []
     assert prompts(root / "broken.yaml") == ["broken"]
     assert journal.find_abandoned_journals(root) == {}
 
@@ -243,10 +243,10 @@ def test_a_codec_that_fails_in_any_way_loses_nothing(root: Path, monkeypatch: py
             post(client, "easy")
         assert "secret" not in str(raised.value)
         leave_journal(root, "good")
-        found = recovery.recover_journals(root)
+        found = interrupted_runs.recover_journals(root)
         assert found.cassettes == [(root / "good.yaml", 1)]
         assert "hard.yaml" in found.failures[0]
-    assert recovery.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
+    assert interrupted_runs.recover_journals(root) == ([(root / "hard.yaml", 1)], [])
     assert prompts(root / "hard.yaml") == ["hard"]
 
 
@@ -316,7 +316,7 @@ def test_what_a_damaged_journal_still_holds_is_taken_over_and_the_rest_is_named(
     data = path.read_bytes()
     at = data.index(b"first")
     path.write_bytes(data[:at] + b"?" + data[at + 1 :])
-    found = recovery.recover_journals(root)
+    found = interrupted_runs.recover_journals(root)
     assert found.cassettes == [(root / "second.yaml", 1)]
     (message,) = found.failures
     kept = path.with_suffix(".damaged")
@@ -335,7 +335,7 @@ def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_
         os.utime(path, (1, 1))
     with living.open("rb+") as file:
         cassette_files.lock_half_written_file(file.fileno())
-        recovery.recover_journals(root)
+        interrupted_runs.recover_journals(root)
     assert [path for path in (dead, living, other) if path.exists()] == [living, other]
 
 
@@ -411,7 +411,7 @@ def test_a_cassette_that_would_be_too_large_to_read_loses_no_answer(
         stored = cassette_files.load_cassette(root / "x.yaml")
         cassette_files.save_cassette(root / "x.msgpack", stored)
         (root / "x.yaml").unlink()
-        assert recovery.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
+        assert interrupted_runs.recover_journals(root) == ([(root / "x.msgpack", 1)], [])
     assert prompts(root / "x.msgpack") == ["first", "second"]
 
 
@@ -422,7 +422,7 @@ def test_a_new_cassette_that_would_be_too_large_is_taken_over_as_msgpack(
     with pytest.raises(CassetteWriteError, match=r"Nothing was written.*aquila cassettes accept --to msgpack"):
         record("first")
     assert not (root / "x.yaml").exists()
-    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    assert interrupted_runs.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
     record("first", "second")
     assert prompts(root / "x.msgpack") == ["first", "second"]
     assert not (root / "x.yaml").exists()
@@ -446,7 +446,7 @@ def test_a_pending_recording_that_would_be_too_large_waits_and_is_taken_over_as_
     if was_there:
         cassette_files.save_cassette(root / "x.msgpack", cassette_files.load_cassette(root / "x.yaml"))
         (root / "x.yaml").unlink()
-    assert recovery.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
+    assert interrupted_runs.recover_journals(root, new_as=".msgpack") == ([(root / "x.msgpack", 1)], [])
     assert prompts(root / "x.msgpack") == [*(["first"] if was_there else []), "second"]
 
 

@@ -27,7 +27,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, Recorde
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
 from aquila.cassettes.storage.cassette_files import _LoadedCassettes
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 
 KEY = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0"
 BLOCK = random.Random(7).randbytes(64 * 1024)
@@ -351,7 +351,7 @@ def test_a_kill_while_a_body_is_written_loses_nothing_that_was_finished(url: str
         assert process.stdout.readline() == "spilled\n"
         process.send_signal(signal.SIGKILL)
     assert list((root / ".journal").glob("*.bodies/.*.tmp"))
-    assert recovery.recover_journals(root).cassettes == [(root / "large.yaml", 1)]
+    assert interrupted_runs.recover_journals(root).cassettes == [(root / "large.yaml", 1)]
     assert not list((root / ".journal").glob("*.bodies"))
     with use("large", "replay"):
         assert b"".join(get(f"{url}/bytes/20")) == BLOCK * 20

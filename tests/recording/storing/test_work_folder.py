@@ -11,7 +11,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
-from aquila.recording.storing import recovery
+from aquila.recording.storing import interrupted_runs
 from tests.support import writers
 from tests.support.writers import post
 
@@ -43,7 +43,7 @@ def test_what_is_left_to_take_over_keeps_the_folder(root: Path) -> None:
         post(client, "one")
     assert (root / "x.yaml").exists()
     assert (root / ".journal" / ".gitignore").read_text().startswith("*\n")
-    assert recovery.recover_journals(root) == ([], [])
+    assert interrupted_runs.recover_journals(root) == ([], [])
 
 
 _OPEN_AND_CLOSE = """

@@ -12,9 +12,9 @@ from typing import Any
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import read_aws_frames
-from aquila.cassettes.frames.frame import SWITCHED, Frame, NotAFrame, read_event
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.object_memo import ObjectMemo
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, NotAFrame, read_event
 
 _TOKENS = {
     "input_tokens": "input_tokens",

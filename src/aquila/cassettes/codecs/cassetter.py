@@ -16,8 +16,8 @@ from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.vcrpy import undo_content_encoding
 from aquila.cassettes.codecs.yaml.reader import require_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, FormatError, Number, Tree, TreePath
-from aquila.cassettes.frames.frame import SWITCHED, WITHOUT_CODE, Close, Frame, store_close, store_frame
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, WITHOUT_CODE, Close, Frame, store_close, store_frame
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
 _NAME = "cassetter"

@@ -23,7 +23,6 @@ import msgpack
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
 from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
-from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -39,6 +38,7 @@ from aquila.cassettes.model import (
     RecordedResponse,
     check_status_is_writable,
 )
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import CassetteCorrupt, CassetteTooNew, reason_of
 from aquila.lazy_imports import lazy_modules
 

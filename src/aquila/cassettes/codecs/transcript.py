@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import text_of_messages
-from aquila.cassettes.frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
 _MOST_KINDS = 12
 """The most kinds of messages that a line names."""

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.body_lines import WIDTH, count_of
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around
+from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.normalizing import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError

@@ -13,13 +13,13 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import difflib
 
-    from aquila.cassettes.matching import json_path, normalizing
+    from aquila.cassettes.matching import fresh_value_placeholders, json_path
 else:
     lazy_modules(
         globals(),
         difflib="difflib",
         json_path="aquila.cassettes.matching.json_path",
-        normalizing="aquila.cassettes.matching.normalizing",
+        fresh_value_placeholders="aquila.cassettes.matching.fresh_value_placeholders",
     )
 
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
@@ -62,7 +62,7 @@ class MatchRules:
     """Whether a request that is for no model is answered only by recordings of its own origin."""
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Those of ``LABELS`` that are left out."""
-    normalizer: normalizing.Normalizer | None = field(init=False, repr=False, compare=False)
+    normalizer: fresh_value_placeholders.Normalizer | None = field(init=False, repr=False, compare=False)
     """Finds what ``normalize`` names. None if that is nothing."""
 
     def __post_init__(self) -> None:
@@ -78,7 +78,9 @@ class MatchRules:
         object.__setattr__(self, "ignore_query", tuple(dict.fromkeys(self.ignore_query)))
         object.__setattr__(self, "unwanted_query", _compile_names(self.ignore_query))
         object.__setattr__(self, "normalize", tuple(dict.fromkeys(self.normalize)))
-        object.__setattr__(self, "normalizer", normalizing.Normalizer(self.normalize) if self.normalize else None)
+        object.__setattr__(
+            self, "normalizer", fresh_value_placeholders.Normalizer(self.normalize) if self.normalize else None
+        )
         object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
         object.__setattr__(self, "compares_origin", "origin" in names)
         object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))

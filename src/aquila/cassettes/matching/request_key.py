@@ -21,12 +21,12 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes import multipart
-    from aquila.cassettes.matching import normalizing, uploaded_file
+    from aquila.cassettes.matching import fresh_value_placeholders, uploaded_file
 else:
     lazy_modules(
         globals(),
         multipart="aquila.cassettes.multipart",
-        normalizing="aquila.cassettes.matching.normalizing",
+        fresh_value_placeholders="aquila.cassettes.matching.fresh_value_placeholders",
         uploaded_file="aquila.cassettes.matching.uploaded_file",
     )
 
@@ -115,7 +115,7 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     query = _wanted_query(url.query, rules) if "query" in on else None
     headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
     if rules.normalizer is not None:
-        rewriting = normalizing.RequestNormalizer(rules.normalizer)
+        rewriting = fresh_value_placeholders.RequestNormalizer(rules.normalizer)
         # The query comes last. Its parameters are sorted, and two that differ only in a fresh id are sorted by the
         # numbers that these ids have got in the path, the headers and the body.
         path = rewriting.rewrite_path(path) if path is not None else None
@@ -210,7 +210,7 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
 
 
 def _normalize_body(
-    kind: Kind, body: Any, request: RecordedRequest, rewriting: normalizing.RequestNormalizer
+    kind: Kind, body: Any, request: RecordedRequest, rewriting: fresh_value_placeholders.RequestNormalizer
 ) -> tuple[Kind, Any]:
     """Rewrite the texts of a body. What is compared by its bytes stays as it is."""
     if kind == "json":

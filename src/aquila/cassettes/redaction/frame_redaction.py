@@ -10,8 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.frames.frame import Frame, NotAFrame, is_in_base64, is_stored_readable, read_event, store_frame
 from aquila.cassettes.model import RecordedChunk
+from aquila.cassettes.web_socket_frames.frame import (
+    Frame,
+    NotAFrame,
+    is_in_base64,
+    is_stored_readable,
+    read_event,
+    store_frame,
+)
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.found_secrets import SecretNumbers

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
-from aquila.cassettes.frames.frame import SWITCHED
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
@@ -24,6 +23,7 @@ from aquila.cassettes.redaction.request_headers import (
     is_allowed_header,
     may_hold_credentials,
 )
+from aquila.cassettes.web_socket_frames.frame import SWITCHED
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:

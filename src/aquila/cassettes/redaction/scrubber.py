@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Headers, RecordedChunk
 from aquila.cassettes.redaction.decoded_views import (
@@ -30,7 +31,6 @@ from aquila.cassettes.redaction.found_secrets import (
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
 from aquila.cassettes.redaction.secret_patterns import FLATTENING, find_secret_patterns
-from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import find_changes_in_frames, find_in_frames
 from aquila.cassettes.redaction.split_secrets.split_text import find_split_secrets
 from aquila.cassettes.redaction.split_secrets.stream_events import BEGINNING, may_come_in_pieces

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found
-from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import end_of_frame
 
 WINDOW = 256 * 1024

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
-from aquila.cassettes.storage.slots import RecordingPlayed, Slot
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 
 
 class BranchMerge(NamedTuple):

@@ -3,7 +3,7 @@
 A scope that records has one journal for each process, named ``<scope>.<process>.journal``. The writer holds a lock on
 the file for as long as it lives, so a journal whose lock is free belongs to a process that has ended. The owner of the
 scope merges the journals at its end. The journals of a killed run are merged by the next pytest run that records, or by
-``aquila cassettes accept``; see ``recording.storing.recovery.recover_journals``.
+``aquila cassettes accept``; see ``recording.storing.interrupted_runs.recover_journals``.
 
 Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it. The merge links them to
 their cassettes, and the folder is removed with its journal.

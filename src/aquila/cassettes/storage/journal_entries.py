@@ -16,7 +16,7 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.large_bodies import locate_bodies
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.cassettes.storage.names import candidate_paths
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import AquilaError, CassetteCorrupt
 
 _FRAME = struct.Struct(">II")  # length and CRC-32 of the payload, big-endian

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.storage.slots import RecordingPlayed, Slot, is_failure
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
 
 _Row: TypeAlias = tuple[Slot, Interaction]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aquila.cassettes.body_file import LARGE_STREAM, BodyFile, StoredChunks
-from aquila.cassettes.frames.found_sounds import SoundFinder
-from aquila.cassettes.frames.sound_chunks import SoundChunks, SoundReference, put_reference, references_in
-from aquila.cassettes.frames.sound_formats import suffix_by_beginning, suffix_of
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.storage.body_writer import BodyWriter, write_body
+from aquila.cassettes.web_socket_frames.found_sounds import SoundFinder
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks, SoundReference, put_reference, references_in
+from aquila.cassettes.web_socket_frames.sound_formats import suffix_by_beginning, suffix_of
 
 SMALL = 4 * 1024
 """The fewest bytes of a sound that gets a file. A shorter sound stays in its frames."""

@@ -1,5 +1,5 @@
 """``aquila cassettes ...``: one module for each subcommand, named after it.
 
-``cassette_folders`` finds the folders of a project. ``unused_report`` and ``unrecorded_tests`` read what the last test
-runs noted, for ``prune`` and ``drift``. ``aquila cassettes review`` has a room of its own, ``reviewing``.
+``cassette_folders`` finds the folders of a project. ``unused_report_reader`` reads for ``prune`` what the last test run
+noted with ``--aquila-orphans``. ``aquila cassettes review`` has a room of its own, ``reviewing``.
 """

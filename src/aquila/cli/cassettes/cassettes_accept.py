@@ -24,10 +24,10 @@ from aquila.cli.output import Output, format_count, print_error
 from aquila.errors import CassetteError
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
 from aquila.recording.storing.journal_merging import add_missing, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
-from aquila.recording.storing.recovery import find_waiting_recordings, recover_journals
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
 
 

@@ -30,7 +30,7 @@ from aquila.errors import CassetteError
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

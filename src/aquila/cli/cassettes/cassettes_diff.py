@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.codecs.transcript import write_transcript
-from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.comparing import frame_differences, git_versions
 from aquila.cli.comparing.compared_files import bases_of, choose_pairs

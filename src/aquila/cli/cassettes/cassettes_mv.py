@@ -21,8 +21,8 @@ from aquila.cli import FAILED, arguments, project
 from aquila.cli.output import Output, format_count, print_error
 from aquila.errors import CassetteError
 from aquila.recording import runtime
-from aquila.recording.storing.recovery import recover_journals
-from aquila.review.decisions import hold_reviews
+from aquila.recording.storing.interrupted_runs import recover_journals
+from aquila.review.kept_decisions import hold_reviews
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,10 +22,10 @@ from pathlib import Path
 from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project
-from aquila.cli.cassettes import unused_report
+from aquila.cli.cassettes import unused_report_reader
 from aquila.cli.output import Output, format_count, format_size, print_error
 from aquila.cli.progress import track
-from aquila.review.decisions import hold_reviews
+from aquila.review.kept_decisions import hold_reviews
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Find the files, ask, and remove them."""
     with project.open_project(options) as here:
-        orphans, notes = unused_report.read_report(options.orphans, here) if options.orphans else ([], [])
+        orphans, notes = unused_report_reader.read_report(options.orphans, here) if options.orphans else ([], [])
         unused = _find_unused(here, orphans)
         for note in notes:
             output.print_line(note)

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
-from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.cli import arguments, project
 from aquila.cli.comparing.interaction_summary import (
     answered_by,

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.codecs.transcript import parse_object
-from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
 
 def describe_frames(said: Sequence[Frame | Close]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.transcript import parse_object
-from aquila.cassettes.frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
 _MOST_FIELDS = 8
 

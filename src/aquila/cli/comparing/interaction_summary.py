@@ -10,9 +10,9 @@ from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import model_of_answer, text_of_answer
 from aquila.cassettes.codecs.transcript import text_said
-from aquila.cassettes.frames.frame import frames_of
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.cli.comparing import conversation_summary
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens

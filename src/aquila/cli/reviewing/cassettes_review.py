@@ -26,9 +26,9 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.cassettes import unrecorded_tests
 from aquila.cli.output import Output, format_count, print_error, shorten_path
 from aquila.cli.progress import track
+from aquila.cli.reviewing import unrecorded_tests_text
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -37,10 +37,10 @@ from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 from aquila.recording.storing.journal_merging import stored_key
-from aquila.recording.storing.recovery import find_waiting_recordings
 from aquila.review.applying import take_back
-from aquila.review.decisions import Choice, hold_reviews
+from aquila.review.kept_decisions import Choice, hold_reviews
 from aquila.review.proposals import KINDS, Kind
 from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
@@ -128,7 +128,7 @@ class Desk:
         chosen: set[Path] = set()
         for name in names:
             named = self.here.choose_among(dict.fromkeys(cassettes), name)
-            if not named and not unrecorded_tests.find_unrecorded(self.here, [name]):
+            if not named and not unrecorded_tests_text.find_unrecorded(self.here, [name]):
                 hint = config.suggest_name(name, map(self.here.name_of, cassettes))
                 raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
             chosen.update(named)
@@ -151,11 +151,11 @@ class Desk:
 
     def find_unrecorded(self) -> list[UnrecordedTest]:
         """Return the tests that have drifted and for which nothing is recorded."""
-        return unrecorded_tests.find_unrecorded(self.here, self.options.names)
+        return unrecorded_tests_text.find_unrecorded(self.here, self.options.names)
 
     def describe_unrecorded(self) -> list[str]:
         """Return lines about the tests of ``find_unrecorded``, with the command to type."""
-        return list(unrecorded_tests.describe_unrecorded(self.here, self.find_unrecorded()))
+        return list(unrecorded_tests_text.describe_unrecorded(self.here, self.find_unrecorded()))
 
     def tell_what_else(self, review: Review, output: Output) -> None:
         """Print what cannot be reviewed, what interrupted runs have left, and tests without recordings."""
@@ -259,7 +259,7 @@ def _list_questions(desk: Desk, output: Output) -> int:
             found.append(_as_json(desk, review, item, view))
     output.print_table(_COLUMNS, rows)
     if output.as_json:
-        found += [unrecorded_tests.as_json(desk.here, each) for each in desk.find_unrecorded()]
+        found += [unrecorded_tests_text.as_json(desk.here, each) for each in desk.find_unrecorded()]
     output.print_json(found)
     desk.tell_what_else(review, output)
     if not rows:

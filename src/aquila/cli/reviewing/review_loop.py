@@ -12,7 +12,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cli.output import shorten_path
 from aquila.cli.reviewing.review_keys import QUIT, Keys
 from aquila.cli.reviewing.review_screen import Screen
-from aquila.review.decisions import Choice
+from aquila.review.kept_decisions import Choice
 from aquila.review.reviewing import Item, Outcome, Review
 from aquila.review.tested_by import TestPlace
 from aquila.review.texts import tell_details

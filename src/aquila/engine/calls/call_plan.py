@@ -25,8 +25,8 @@ from aquila.hookspecs import CallInfo
 from aquila.lazy_imports import lazy_modules
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
+from aquila.recording.replayed_time_limits import TimeLimit, limit_of_task
 from aquila.recording.scope import Surroundings, find_surroundings
-from aquila.recording.time_limits import TimeLimit, limit_of_task
 from aquila.transports.routes.routing import needs_key, resolve_route
 from aquila.transports.silence import make_read_timeout
 

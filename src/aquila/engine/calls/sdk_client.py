@@ -20,7 +20,7 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.loop.steps import SendRequest
 from aquila.errors import RequestTimeout
-from aquila.recording.time_limits import TimeLimit
+from aquila.recording.replayed_time_limits import TimeLimit
 from aquila.transports import clients
 
 if TYPE_CHECKING:

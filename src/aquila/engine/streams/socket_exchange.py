@@ -28,7 +28,7 @@ from aquila.engine.openai_sdk import require_web_sockets
 from aquila.errors import ConfigError, InvalidAnswer
 from aquila.events import Event
 from aquila.intercept.web_sockets import own_connections
-from aquila.recording.time_limits import TimeLimit, time_limit
+from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 
 _PURPOSE = "aquila.ask(websocket=True)"
 

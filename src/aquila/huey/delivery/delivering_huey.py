@@ -18,7 +18,7 @@ from huey.utils import Error
 from aquila.errors import NotSerializable
 from aquila.huey.delivery.burying import bury_failed, redact_safely
 from aquila.huey.delivery.consumer import AquilaConsumer
-from aquila.huey.delivery.consumer_life import LOST_AFTER, ConsumerLife
+from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
 from aquila.huey.progress.patient_results import find_own

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from huey.api import Task
 
 from aquila.huey.delivery import rescuer
-from aquila.huey.delivery.consumer_life import ConsumerLife
+from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.state import state_of

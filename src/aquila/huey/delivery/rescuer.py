@@ -15,7 +15,7 @@ from huey.utils import Error
 from aquila.errors import TaskError
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
-from aquila.huey.delivery.consumer_life import CONSUMERS, check_lost_after
+from aquila.huey.delivery.consumer_heartbeats import CONSUMERS, check_lost_after
 from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved, RunningCopies
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.state import Entry, SharedState, state_of

@@ -1,8 +1,9 @@
 """Jobs that can be watched: what happens to them is published, can be followed by any program, and seen on a page.
 
-``publisher`` takes in what happens, in producers and workers; ``storing`` writes it, in batches of ``events`` and in
-``summaries``. ``subscription`` reads the events of one job, ``job_index`` the summaries of all. ``page`` is the page.
-Everything is in the shared state of the queue, so that it outlives each process. Begin reading with ``publisher``.
+``publisher`` takes in what happens, in producers and workers; ``event_writer`` writes it, in batches of ``events`` and
+in ``summaries``. ``subscription`` reads the events of one job, ``job_index`` the summaries of all. ``page`` is the
+page. Everything is in the shared state of the queue, so that it outlives each process. Begin reading with
+``publisher``.
 
 - What is stored: ``job_record`` collects one execution, ``model_calls`` what its calls do, ``redacting`` takes secrets
   out, ``appending`` adds a batch to what others have added, ``retention`` forgets old jobs.

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from aquila.huey.live.heartbeat_reader import WorkerRow, read_workers
 from aquila.huey.live.job_rates import JobRates
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
-from aquila.huey.live.workers import WorkerRow, read_workers
 from aquila.huey.state import Entry, SharedState, state_of
 
 _AT_ONCE = 1_000  # Summaries in one request to the storage.

@@ -30,7 +30,7 @@ def is_paused(huey: Any) -> bool:
 class Pausing:
     """Answers the workers of a process, before each task, whether the queue is paused. Asks the storage once a second.
 
-    The ``RecordStore`` owns it. Its workers share it without a lock: two that look at once only ask twice.
+    The ``EventWriter`` owns it. Its workers share it without a lock: two that look at once only ask twice.
     """
 
     def __init__(self, huey: Any) -> None:

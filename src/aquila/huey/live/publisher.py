@@ -28,10 +28,10 @@ from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live import events
 from aquila.huey.live.clock import SharedClock
+from aquila.huey.live.event_writer import EventWriter
 from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
 from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
-from aquila.huey.live.storing import RecordStore
 from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
@@ -81,7 +81,7 @@ def publish_jobs(
     if every <= 0 or heartbeat <= 0 or keep < 1:
         raise ConfigError("publish_jobs takes every= and heartbeat= in seconds above 0, and keep= from 1")
     publisher = JobPublisher(huey, content=content, price=price)
-    publisher.store = RecordStore(publisher, every=every, keep=keep, older_than=older_than, heartbeat=heartbeat)
+    publisher.store = EventWriter(publisher, every=every, keep=keep, older_than=older_than, heartbeat=heartbeat)
     huey.publisher = publisher
     huey.around_tasks = (*huey.around_tasks, publisher.follow_task)
     huey.signal(*_HEARD)(publisher.note_signal)
@@ -95,10 +95,10 @@ class JobPublisher:
 
     It owns ``records``, by the key of the run. The dictionary and the records in it change under ``lock``. A record is
     removed when the execution is over and everything is stored. A task that executes has its record as
-    ``_aquila_record``. A fork begins with no records: see ``RecordStore``.
+    ``_aquila_record``. A fork begins with no records: see ``EventWriter``.
     """
 
-    store: RecordStore
+    store: EventWriter
 
     def __init__(self, huey: Any, *, content: bool, price: Price | None) -> None:
         self.huey = huey

@@ -24,7 +24,7 @@ from anyio import to_thread
 from aquila.errors import ConfigError, StreamClosed
 from aquila.events import Done, Event
 from aquila.huey.progress.resuming import FollowedAnswer, Resume
-from aquila.huey.progress.watching import TaskWatch
+from aquila.huey.progress.task_watch import TaskWatch
 from aquila.huey.running_task import current_task
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from aquila.huey.limits.rescheduling import reschedule_after
 from aquila.huey.progress.patient_results import find_own
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
-from aquila.recording.places import outcome_boundary
+from aquila.recording.miss_outcomes import outcome_boundary
+from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
-from aquila.recording.time_limits import TASK, TimeLimit, time_limit
 
 
 class Observation:

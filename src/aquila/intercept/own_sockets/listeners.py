@@ -17,7 +17,7 @@ from aquila.intercept.own_sockets.handshakes import server_context
 from aquila.recording.network import guard
 from aquila.recording.network.host_names import normalize_host
 from aquila.transports.callers import socket_answers
-from aquila.transports.callers.departure import LeavableUpstream
+from aquila.transports.callers.disconnected_caller import LeavableUpstream
 from aquila.transports.callers.intercepted_requests import route_for
 from aquila.transports.upstreams import find_upstream
 

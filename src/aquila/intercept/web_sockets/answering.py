@@ -22,8 +22,8 @@ from aquila.recording.network import guard
 from aquila.recording.network.model_hosts import asks_model
 from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.scope import Scope, current_scope
-from aquila.recording.sessions.decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import is_own_request
 from aquila.transports.routes.route import Route, active_route

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from aquila.cassettes.frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
-from aquila.cassettes.frames.replay import AT_ONCE
+from aquila.cassettes.web_socket_frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
+from aquila.cassettes.web_socket_frames.replay import AT_ONCE
 from aquila.intercept.web_sockets.opening_handshakes import (
     OF_THE_CONNECTION,
     SILENT,

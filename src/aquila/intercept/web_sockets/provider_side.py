@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from aquila.cassettes.frames.frame import Frame
-from aquila.cassettes.frames.replay import Ending
 from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Frame
+from aquila.cassettes.web_socket_frames.replay import Ending
 from aquila.errors import CassetteMiss
-from aquila.intercept.web_sockets.readings import Readings
+from aquila.intercept.web_sockets.watched_readings import Readings
 
 
 class ProviderSide(Protocol):

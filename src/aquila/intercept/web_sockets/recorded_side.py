@@ -8,20 +8,20 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, is_from_provider
-from aquila.cassettes.frames.replay import ConversationReplay, Ending, FrameMiss
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, is_from_provider
+from aquila.cassettes.web_socket_frames.replay import ConversationReplay, Ending, FrameMiss
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
-from aquila.intercept.web_sockets.readings import Readings
+from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, SaidMessage, find_place
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting import drift_watch
 from aquila.recording.scope import Scope
-from aquila.recording.sessions import conversations
-from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.silence import unended_silence
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class RecordedSide:
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss
             return kind(self._explain(miss.title, miss.details, self._record_advice()), **options)
-        keys, advice = conversations.drift_within(self._scope, self._session, self._decision.played.key)
+        keys, advice = drifted_conversations.drift_within(self._scope, self._session, self._decision.played.key)
         drifted = ConversationDrifted(self._explain(miss.title, miss.details, advice), **options)
         drifted.conversation = keys
         return drifted

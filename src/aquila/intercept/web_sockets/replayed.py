@@ -12,7 +12,7 @@ from typing import Literal, NoReturn
 
 import anyio
 
-from aquila.cassettes.frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 from aquila.errors import CassetteMiss, SessionClosed
 from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.provider_side import ProviderSide

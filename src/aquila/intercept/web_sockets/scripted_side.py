@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from aquila.cassettes.frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
-from aquila.cassettes.frames.replay import Ending
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
+from aquila.cassettes.web_socket_frames.replay import Ending
 from aquila.config import Settings
 from aquila.errors import CassetteMiss, UnscriptedRequest
-from aquila.intercept.web_sockets.readings import Readings
+from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.recording.scope import Scope
 from aquila.recording.secrets import redactors
-from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests

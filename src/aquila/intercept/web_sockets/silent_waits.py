@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.recording.time_limits import current_limits, strike_shortest_limit
+from aquila.recording.replayed_time_limits import current_limits, strike_shortest_limit
 
 _STEP = 0.05
 """How many seconds pass between two checks whether a message can still come."""

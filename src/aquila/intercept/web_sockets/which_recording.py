@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.frames.alike import same_but_for_ids
-from aquila.cassettes.frames.frame import Frame
-from aquila.cassettes.frames.replay import ConversationReplay
 from aquila.cassettes.model import Interaction
+from aquila.cassettes.web_socket_frames.alike import same_but_for_ids
+from aquila.cassettes.web_socket_frames.frame import Frame
+from aquila.cassettes.web_socket_frames.replay import ConversationReplay
 
 _MOST_SENT = 64
 """After so many messages of its client a connection keeps its recording."""

@@ -8,10 +8,10 @@ from aquila.config import Settings
 from aquila.errors import LiveCallRefused
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
-from aquila.recording.places import suit_to_place
 
 if TYPE_CHECKING:
     from aquila.recording import askers

@@ -20,14 +20,14 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
-    from aquila.cassettes.frames.misses import FrameMiss
     from aquila.cassettes.matching import cures, difference
     from aquila.cassettes.matching.cures import Cure
     from aquila.cassettes.matching.difference import Difference
     from aquila.cassettes.matching.miss_message import Explanation
+    from aquila.cassettes.web_socket_frames.misses import FrameMiss
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions.decisions import MissedRequest
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 else:
     lazy_modules(globals(), cures="aquila.cassettes.matching.cures", difference="aquila.cassettes.matching.difference")
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions.decisions import Decision, ReplayDecision
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import Decision, ReplayDecision
 
 current_exchange: ContextVar[WatchedExchange | None] = ContextVar("aquila_exchange", default=None)
 """The request that is being answered in this context. The route sets it around the answer, and resets it."""

@@ -20,9 +20,9 @@ from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions.decisions import ReplayDecision
     from aquila.recording.sessions.filters import Filters, ResponseFilter
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import ReplayDecision
 
 
 _PLAYS = "plays-"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from aquila.recording.sessions.decisions import ReplayDecision
+    from aquila.recording.sessions.session_decisions import ReplayDecision
 
 Reading = Literal["open", "read", "left", "raised"]
 """Nothing yet; to the end; given up by the caller; ended by an error that the reader got."""

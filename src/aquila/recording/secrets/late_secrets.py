@@ -9,7 +9,7 @@ from dataclasses import replace
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.merging import NewRecording
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.recording.secrets import redactors
 from aquila.recording.storing.journal_merging import JournalGroup, stored_key
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.storage.slots import Slot
+from aquila.cassettes.storage.recording_slots import Slot
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.recording_keys import CountedRequests
 

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.frames.frame import SWITCHED, Frame, is_conversation, read_frames
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, is_conversation, read_frames
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.frames import replay as conversation_replay
     from aquila.cassettes.storage.merging import Changes, NewRecording
+    from aquila.cassettes.web_socket_frames import replay as conversation_replay
 else:
     # With it come the modules that compare and explain messages, and every session loads this one.
-    lazy_modules(globals(), conversation_replay="aquila.cassettes.frames.replay")
+    lazy_modules(globals(), conversation_replay="aquila.cassettes.web_socket_frames.replay")
 
 
 class PutAside:

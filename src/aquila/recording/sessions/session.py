@@ -18,11 +18,15 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.storage.slots import RecordingPlayed, Slot, is_failure
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
-from aquila.recording.sessions.decisions import (
+from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
+from aquila.recording.sessions.played_conversations import PlayedConversations
+from aquila.recording.sessions.put_aside import PutAside
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, RequestCounts, holds_stand_in
+from aquila.recording.sessions.session_decisions import (
     EVERYTHING,
     PASS_ON,
     Decision,
@@ -31,10 +35,6 @@ from aquila.recording.sessions.decisions import (
     RefuseDecision,
     ReplayDecision,
 )
-from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
-from aquila.recording.sessions.played_conversations import PlayedConversations
-from aquila.recording.sessions.put_aside import PutAside
-from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, RequestCounts, holds_stand_in
 from aquila.recording.storing.recording_age import leave_out_outdated
 
 if TYPE_CHECKING:

@@ -20,29 +20,29 @@ from aquila.cassettes.matching.request_key import address_of, key_at_origin, ori
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path, is_script
-from aquila.cassettes.storage.slots import is_failure
+from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording.network.model_hosts import asks_model
 from aquila.recording.secrets import redactors
 from aquila.recording.sessions.client_calls import packages_of_project
-from aquila.recording.sessions.decisions import MissedRequest
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import MissedRequest
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message
     from aquila.recording import scripts
     from aquila.recording.reporting import drift_watch, renamed_tests
     from aquila.recording.scope import Scope
-    from aquila.recording.sessions import conversations
+    from aquila.recording.sessions import drifted_conversations
     from aquila.recording.sessions import filters as request_filters
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.storing import pending_recordings, recording_age
 else:
     lazy_modules(
         globals(),
-        conversations="aquila.recording.sessions.conversations",
+        drifted_conversations="aquila.recording.sessions.drifted_conversations",
         drift_watch="aquila.recording.reporting.drift_watch",
         miss_message="aquila.cassettes.matching.miss_message",
         pending_recordings="aquila.recording.storing.pending_recordings",
@@ -86,7 +86,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
         find_drift=lambda missed: _find_drift(scope, session, path, missed),
-        put_aside=conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
+        put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
         repeat_last=settings.repeat == "last",
         compute_keys_later=mode == "replay" and filters is None and stored.requests_differ and _are_default(rules),
@@ -141,27 +141,27 @@ def address_within(scope: Scope, url: str) -> str:
 def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> miss_message.Explanation:
     """Explain a miss in a replay. ``path`` is the file of its cassette."""
     unknown = None
-    if not conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
-        unknown = conversations.find_unknown_id(scope, session, missed.request, scope.enclosing())
-    if unknown is None or conversations.will_repeat(scope, unknown):
+    if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
+        unknown = drifted_conversations.find_unknown_id(scope, session, missed.request, scope.enclosing())
+    if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
         explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
         return pending_recordings.mention_pending(explained, scope, session, missed.request)
     explained = _compare_with_recordings(scope, session, path, missed, "")
-    return conversations.add_reason(explained, scope, session, unknown)
+    return drifted_conversations.add_reason(explained, scope, session, unknown)
 
 
 def _find_drift(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> ConversationDrifted | None:
     """Say whether a request that is to be recorded must not be sent, and why."""
     around = scope.enclosing()
-    unknown = conversations.find_unknown_id(scope, session, missed.request, around)
+    unknown = drifted_conversations.find_unknown_id(scope, session, missed.request, around)
     if unknown is None:
-        return conversations.wait_for_repetition(around, session, missed.request)
-    explained = conversations.add_reason(
+        return drifted_conversations.wait_for_repetition(around, session, missed.request)
+    explained = drifted_conversations.add_reason(
         _compare_with_recordings(scope, session, path, missed, ""), scope, session, unknown
     )
     drifted = ConversationDrifted(explained.text, difference=explained.difference, group=explained.group)
-    if conversations.will_repeat(scope, unknown):
+    if drifted_conversations.will_repeat(scope, unknown):
         drifted.conversation = unknown.keys
     return drifted
 

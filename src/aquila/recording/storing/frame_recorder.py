@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import NoReturn
 
 from aquila.cassettes.body_file import LARGE_STREAM
-from aquila.cassettes.frames.frame import Close, Frame, find_base64, store_close, store_frame
-from aquila.cassettes.frames.unasked import put_unasked_first
 from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, find_base64, store_close, store_frame
+from aquila.cassettes.web_socket_frames.unasked import put_unasked_first
 from aquila.errors import CassetteWriteError
-from aquila.recording.sessions.decisions import RecordDecision
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.recording.storing.large_answer import LargeAnswer
 from aquila.recording.storing.recorder import ScopeRecording
 

@@ -16,13 +16,13 @@ from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
 from aquila.cassettes.storage.names import cassette_path
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteCorrupt
 from aquila.recording import runtime
 from aquila.recording.reporting.reports import StoredRecordings
 from aquila.recording.secrets import redactors
 from aquila.recording.sessions import known_keys, session_factory
-from aquila.recording.sessions.decisions import EVERYTHING
+from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.storage_failures import StorageFailure
 
 JournalGroup: TypeAlias = tuple[str, str, str, MatchRules]

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import model_of_answer
-from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import Changes, NewRecording
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
+from aquila.cassettes.web_socket_frames.frame import is_conversation
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.option_table import read_budget
 from aquila.recording.reporting.played_answers import count_tokens, describe_recorded
 from aquila.recording.reporting.reports import StoredRecordings
-from aquila.recording.sessions import conversations
-from aquila.recording.sessions.decisions import RecordDecision, ReplayDecision
+from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
+from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
 from aquila.recording.storing.journal_merging import (
     changes_by_cassette,
     read_journals,
@@ -224,7 +224,7 @@ class ScopeRecording:
             changes[name].append((own, session.rules))
         clean = late_secrets.redact_groups(foreign, self._settings.keep_headers) if foreign else {}
         for name, rows in changes_by_cassette(clean).items():
-            put_aside = conversations.keys_put_aside(name)
+            put_aside = drifted_conversations.keys_put_aside(name)
             if put_aside and name not in changes:  # only other processes have used the cassette
                 rows[0] = replace(rows[0][0], drop_keys=put_aside), rows[0][1]
             changes[name] += rows

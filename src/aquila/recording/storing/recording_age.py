@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.storage.slots import Slot
+from aquila.cassettes.storage.recording_slots import Slot
 
 _UNITS = ((1.0, "day"), (1 / 24, "hour"), (1 / 1440, "minute"))
 

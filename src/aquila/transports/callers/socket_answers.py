@@ -14,7 +14,7 @@ import h11
 import httpx2
 
 from aquila.errors import AquilaError
-from aquila.transports.callers.departure import LEFT, CallerLeft, Departure, is_held_by_client
+from aquila.transports.callers.disconnected_caller import LEFT, CallerLeft, Departure, is_held_by_client
 from aquila.transports.callers.failures import explain_failure
 from aquila.transports.callers.http_client_answers import AnswerFile
 from aquila.transports.callers.proxy import HOP_BY_HOP

@@ -12,7 +12,7 @@ import httpx2
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.time_limits import TimeLimit, time_limit
+from aquila.recording.replayed_time_limits import TimeLimit, time_limit
 from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import SCRIPT, Upstream
 

@@ -15,20 +15,26 @@ import httpx2
 
 from aquila.cassettes.body_file import BodyFile, find_large_requests
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.config import Settings
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers
+from aquila.recording.miss_outcomes import attempt_of, suit_to_place
 from aquila.recording.network import guard
 from aquila.recording.network.model_hosts import asks_model
 from aquila.recording.network.no_network import fail_unasked
-from aquila.recording.places import attempt_of, suit_to_place
+from aquila.recording.replayed_time_limits import current_limits
 from aquila.recording.scope import Scope
-from aquila.recording.sessions.decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision, Unrecorded
 from aquila.recording.sessions.session import Session
-from aquila.recording.time_limits import current_limits
-from aquila.transports.callers.departure import LEFT
+from aquila.recording.sessions.session_decisions import (
+    PASS_ON,
+    RecordDecision,
+    RefuseDecision,
+    ReplayDecision,
+    Unrecorded,
+)
+from aquila.transports.callers.disconnected_caller import LEFT
 from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes.route import Route

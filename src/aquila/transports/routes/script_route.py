@@ -9,15 +9,15 @@ from typing import NoReturn, TypeVar
 
 import httpx2
 
-from aquila.cassettes.frames.frame import is_conversation
 from aquila.cassettes.model import Interaction, RecordedRequest
-from aquila.cassettes.storage.slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.web_socket_frames.frame import is_conversation
 from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
-from aquila.recording import askers, places
+from aquila.recording import askers, miss_outcomes
 from aquila.recording.scope import Scope
 from aquila.recording.secrets import redactors
-from aquila.recording.sessions.decisions import ReplayDecision
+from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
@@ -133,7 +133,7 @@ def explain_left_behind(asked: RecordedRequest, test: str, settings: Settings) -
     redactor = redactors.redactor_for(match_rules_of(settings), settings.keep_headers)
     clean = redactor.redact_request(asked)
     kind, name = ("thread", threading.current_thread().name)
-    if places.is_in_background_task():
+    if miss_outcomes.is_in_background_task():
         task = asyncio.current_task()
         kind, name = "task", task.get_name() if task is not None else ""
     text = (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 from aquila.wire_forms.answer import compact_json
 
 Value = dict[str, Any]

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from aquila.cassettes.frames.frame import Close, Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame
 from aquila.wire_forms.answer import compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Frame
 from aquila.wire_forms.answer import compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,

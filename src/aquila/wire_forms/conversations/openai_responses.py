@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aquila.cassettes.frames.frame import Frame
 from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Frame
 from aquila.wire_forms.answer import Answer, AnsweredError, compact_json
 from aquila.wire_forms.conversations.conversation_form import (
     ConversationForm,

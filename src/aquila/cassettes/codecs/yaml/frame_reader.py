@@ -29,9 +29,9 @@ from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, TableError, TableReader
 from aquila.cassettes.codecs.yaml.reader import check_keys, require_number, require_text, require_texts
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
-from aquila.cassettes.frames.frame import Close, Frame, store_close, store_frame
-from aquila.cassettes.frames.sound_chunks import is_reference
 from aquila.cassettes.model import RecordedChunk
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
+from aquila.cassettes.web_socket_frames.sound_chunks import is_reference
 
 SENT, SENT_BINARY, SENT_BINARY_TEXT, SENT_SOUND = ">", "> binary", "> binary text", "> sound"
 ROWS, TEXT, BINARY, BINARY_ROWS, SOUND = "<", "< text", "< binary", "< binary text", "< sound"

@@ -26,9 +26,9 @@ from aquila.cassettes.codecs.yaml.frame_reader import (
     build_frames,
 )
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
-from aquila.cassettes.frames.frame import Close, Frame, NotAFrame, is_stored_readable, read_frames
-from aquila.cassettes.frames.sound_chunks import is_reference
 from aquila.cassettes.model import RecordedChunk
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, NotAFrame, is_stored_readable, read_frames
+from aquila.cassettes.web_socket_frames.sound_chunks import is_reference
 from aquila.errors import CassetteCorrupt
 
 _MOST_LINES = 500

@@ -20,7 +20,6 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     read_sizes,
 )
 from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
-from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -34,6 +33,7 @@ from aquila.cassettes.model import (
     RecordedRequest,
     RecordedResponse,
 )
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:

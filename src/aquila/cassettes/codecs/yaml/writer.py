@@ -13,8 +13,6 @@ from aquila.cassettes.codecs.event_streams.stream_writer import write_chunk_list
 from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
-from aquila.cassettes.frames.frame import SWITCHED
-from aquila.cassettes.frames.sound_chunks import SoundChunks
 from aquila.cassettes.model import (
     Headers,
     Interaction,
@@ -24,6 +22,8 @@ from aquila.cassettes.model import (
     check_status_is_writable,
 )
 from aquila.cassettes.redaction.response_headers import differs_each_time
+from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 

@@ -9,8 +9,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-from aquila.cassettes.redaction.found_secrets import FoundSecret
-from aquila.cassettes.redaction.split_secrets.amazon_frames import (
+from aquila.cassettes.amazon_frames import (
     AmazonFrame,
     Payload,
     find_header_texts,
@@ -18,6 +17,7 @@ from aquila.cassettes.redaction.split_secrets.amazon_frames import (
     replace_header_texts,
     write_frame,
 )
+from aquila.cassettes.redaction.found_secrets import FoundSecret
 
 ScrubTexts = Callable[[bytes, Sequence[int], bool], tuple[bytes, Sequence[int]]]
 """A function of a text, offsets in it, and whether it has texts in pieces. Returns the clean text and its offsets."""

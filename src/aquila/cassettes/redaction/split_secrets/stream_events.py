@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.decoded_views import DecodedView, decode_json_escapes, without_cut_escape
-from aquila.cassettes.redaction.split_secrets.amazon_frames import begins_with_frame
 
 _DATA_LINE = re.compile(rb"(?<![^\r\n])(?:\A\xef\xbb\xbf)?data(?::[ ]?([^\r\n]*)|(?![^\r\n]))")
 _JSON_LINE = re.compile(rb'(?<![^\r\n])[ \t\x1e]*+((?:[0-9a-z]{1,2}:)?["{\[][^\r\n]*)')

@@ -29,7 +29,7 @@ from aquila.huey.testing.consumers.unanswered_requests import UnansweredRequests
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
-from aquila.recording.places import suit_to_place
+from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.under_test import VARIABLE, under_test
 
 if TYPE_CHECKING:

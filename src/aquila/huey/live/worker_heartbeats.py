@@ -1,0 +1,145 @@
+"""The heartbeats of a process that executes jobs, for the page of jobs.
+
+With ``keep_running`` there is a heartbeat already, by which other consumers take over lost tasks. Then that one also
+has the fields for the page, and this module sends none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from aquila.huey.live.job_record import StoragePlace
+from aquila.huey.state import state_of
+
+if TYPE_CHECKING:
+    from aquila.huey.live.publisher import JobPublisher
+
+WORKERS_TABLE = "live.workers"
+"""The table of heartbeats: by the id of the process, in the order of its last one."""
+
+_MOST_RUNNING = 100
+"""How many of the jobs that a process executes are named in a heartbeat."""
+
+
+class Heartbeats:
+    """Sends the heartbeats of this process to the storages in which it has workers.
+
+    - ``publisher``: the publisher of the Huey. Its lock guards ``workers`` and ``has_left``.
+    - ``every``: seconds between two heartbeats.
+    - ``unless_away``: returns a context manager in which a storage may fail.
+
+    ``worker`` is the id of this process, and ``workers`` has the storage of each worker thread or greenlet in it. The
+    ``EventWriter`` owns this object, and replaces it in a fork.
+    """
+
+    def __init__(
+        self, publisher: JobPublisher, every: float, unless_away: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._publisher = publisher
+        self._every = every
+        self._unless_away = unless_away
+        self._pid = os.getpid()
+        self._began = time.time()
+        self._due: dict[StoragePlace, float] = {}
+        """When the next heartbeat of a storage is due, by the monotonic clock. Removed where one takes leave."""
+        self._reported: dict[StoragePlace, int] = {}
+        """How many workers the heartbeat of ``keep_running`` has reported. Removed with the last worker."""
+        self.worker = f"{socket.gethostname()}:{self._pid}:{uuid.uuid4().hex[:8]}"
+        self.workers: list[StoragePlace] = []
+        self.has_left = False  # True from `EventWriter.leave` to the next worker: nothing is sent then.
+
+    def add_worker(self, place: StoragePlace) -> None:
+        """Count a worker that begins."""
+        self.has_left = False
+        self.workers.append(place)
+
+    def remove_worker(self, place: StoragePlace) -> None:
+        """Count a worker that ends."""
+        if place in self.workers:
+            self.workers.remove(place)
+        if place not in self.workers:
+            self._reported.pop(place, None)
+
+    def next_due(self) -> float:
+        """Return when to call ``beat`` again, by the clock of ``time.monotonic``."""
+        return min(self._due.values(), default=time.monotonic() + self._every)
+
+    def describe_consumer(self, place: StoragePlace) -> dict[str, Any]:
+        """Return the fields that the heartbeat of ``keep_running`` at a storage has of this process.
+
+        There are none where the process has no worker.
+        """
+        if self.has_left or place not in self.workers:
+            return {}
+        return {"worker": self.worker, **self._describe(place, self.workers.count(place), self._find_running())}
+
+    def beat(self) -> None:
+        """Send the heartbeats that are due, to each storage where this process has workers or executes a job."""
+        # The lock is held only while the state is copied: a storage that hangs must not stop the workers.
+        with self._publisher.lock:
+            if self.has_left:
+                return
+            workers, running = Counter(self.workers), self._find_running()
+        now = time.monotonic()
+        for place in {**self._due, **workers, **running}:
+            if self._due.get(place, 0.0) > now:
+                continue
+            if place not in running and not workers[place]:
+                self._take_leave_of(place)
+            elif not (workers[place] and self._is_reported_otherwise(place, workers[place])):
+                self._due[place] = now + self._every
+                about = {
+                    "host": socket.gethostname(),
+                    "pid": self._pid,
+                    "began": self._began,
+                    "every": self._every,
+                    **self._describe(place, workers[place], running),
+                }
+                with self._unless_away():
+                    state = state_of(place)
+                    # The storage is asked each time, because somebody may have set its clock.
+                    state.put(WORKERS_TABLE, self.worker, json.dumps(about).encode(), order=state.now())
+
+    def _is_reported_otherwise(self, place: StoragePlace, workers: int) -> bool:
+        """Whether the heartbeat of ``keep_running`` reports these workers. Sends one if their number has changed."""
+        life = self._publisher.huey.find_life_at(place.storage)
+        if life is None:
+            return False
+        if place in self._due:
+            self._take_leave_of(place)
+        if self._reported.get(place) != workers:
+            with self._unless_away():
+                life.beat()
+                # Its thread starts with the first task that is taken. On a paused queue none is.
+                life.ensure_beating()
+                self._reported[place] = workers
+        return True
+
+    def take_leave(self) -> None:
+        """Remove the heartbeats of this process from all storages."""
+        for place in list(self._due):
+            self._take_leave_of(place)
+
+    def _take_leave_of(self, place: StoragePlace) -> None:
+        self._due.pop(place, None)
+        with self._unless_away():
+            state_of(place).delete(WORKERS_TABLE, self.worker)
+
+    def _find_running(self) -> dict[StoragePlace, list[str]]:
+        found: dict[StoragePlace, list[str]] = {}
+        for record in self._publisher.records.values():
+            if record.run and not record.is_over:
+                found.setdefault(record.place, []).append(record.summary.id)
+        return found
+
+    @staticmethod
+    def _describe(place: StoragePlace, workers: int, running: dict[StoragePlace, list[str]]) -> dict[str, Any]:
+        return {"workers": workers, "running": running.get(place, [])[:_MOST_RUNNING]}

@@ -1,0 +1,198 @@
+"""Every other HTTP client: urllib3, on which requests and botocore are built, httplib2, ``http.client`` and aiohttp.
+
+One method of each is patched. aiohttp is answered by a middleware. The others go through vcrpy's stubs (extra ``vcr``):
+vcrpy's patches are many, so they are put in place only when a client makes a request that a scope answers.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
+from aquila.intercept.patching import Patch, PatchSet, Undoable
+from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
+from aquila.recording import runtime
+from aquila.recording.network.model_hosts import asks_model
+
+if TYPE_CHECKING:
+    from aquila.intercept import aiohttp_answers, policy, vcr_stubs
+    from aquila.intercept.policy import AnsweringScope
+    from aquila.recording.network import no_network
+else:
+    lazy_modules(
+        globals(),
+        aiohttp_answers="aquila.intercept.aiohttp_answers",
+        no_network="aquila.recording.network.no_network",
+        policy="aquila.intercept.policy",
+        vcr_stubs="aquila.intercept.vcr_stubs",
+    )
+
+_HTTPS_PORT = 443
+
+# Whether a cassette of vcrpy that is not Aquila's handles the current request. To record it, vcrpy's stub sends it over
+# an ordinary `http.client` connection, which must not be caught again. `urlopen` sets it for one request and puts back
+# what was there before.
+_is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
+
+OLDEST_VCRPY = "9.4.2"
+"""The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
+
+
+class OtherClients:
+    """Interception of the clients that vcrpy knows."""
+
+    def __init__(self, patches: PatchSet, stubs: PatchSet) -> None:
+        """``patches`` are those of these libraries. ``stubs`` are in force while a scope is open, which may answer."""
+        self._patches = patches
+        self._stubs = stubs
+
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch ``http.client``, urllib3, httplib2 or aiohttp."""
+        patch = {
+            "http.client": self._patch_http_client,
+            "urllib3": self._patch_urllib3,
+            "httplib2": self._patch_httplib2,
+            "aiohttp": self._patch_aiohttp,
+        }[module.__name__]
+        return patch(module)
+
+    def _patch_urllib3(self, module: ModuleType) -> Iterable[Undoable]:
+        # The method that every request of urllib3 goes through, before a connection is chosen.
+        yield Patch(module.HTTPConnectionPool, "urlopen", self._catch_urllib3)
+
+    def _patch_httplib2(self, module: ModuleType) -> Iterable[Undoable]:
+        # The one public method that makes a request.
+        yield Patch(module.Http, "request", self._catch_httplib2)
+
+    def _patch_aiohttp(self, module: ModuleType) -> Iterable[Undoable]:
+        # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
+        yield Patch(module.ClientSession, "_request", self._catch_aiohttp)
+
+    def _patch_http_client(self, module: ModuleType) -> Iterable[Undoable]:
+        # What every request of a connection begins with, those of `urllib.request` too.
+        yield Patch(module.HTTPConnection, "putrequest", self._catch_http_client)
+
+    def _catch_http_client(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def putrequest(connection: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            scheme = "https" if connection.default_port == _HTTPS_PORT else "http"
+            # In a tunnel the connection's own host is the proxy.
+            host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
+            whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
+            if is_replaced(original, "http") or _is_below_mock.get():
+                return original(connection, method, url, *args, **kwargs)
+            # The guard of connections sees the proxy, and not what it is asked for.
+            is_proxied = connection._tunnel_host is not None or "://" in url
+            if not self._is_answered(method, whole, is_proxied=is_proxied):
+                return original(connection, method, url, *args, **kwargs)
+            vcr_stubs.turn_into_stub(connection)
+            return connection.putrequest(method, url, *args, **kwargs)
+
+        return putrequest
+
+    def _catch_urllib3(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            port = f":{pool.port}" if pool.port else ""
+            whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
+            if not has_foreign_cassette(pool.ConnectionCls):
+                try:
+                    self._prepare_stubs(method, whole, is_proxied="://" in url)
+                except no_network.NoNetwork as error:
+                    exceptions = sys.modules["urllib3"].exceptions
+                    reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
+                    raise exceptions.MaxRetryError(pool, url, reason) from error
+                return original(pool, method, url, *args, **kwargs)
+            before = _is_below_mock.get()
+            _is_below_mock.set(True)
+            try:
+                return original(pool, method, url, *args, **kwargs)
+            finally:
+                _is_below_mock.set(before)
+
+        return urlopen
+
+    def _catch_httplib2(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def request(client: Any, uri: str, method: str = "GET", *args: Any, **kwargs: Any) -> Any:
+            try:
+                self._prepare_stubs(method, uri, is_proxied=client.proxy_info is not None)
+            except no_network.NoNetwork as error:
+                # Not imported here: httplib2 is optional, and is loaded already, because its method is being called.
+                raise sys.modules["httplib2"].ServerNotFoundError(str(error)) from error
+            return original(client, uri, method, *args, **kwargs)
+
+        return request
+
+    def _catch_aiohttp(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
+            # The private method that joins a session's base URL and a path.
+            whole = str(session._build_url(url))
+            try:
+                replaced = is_replaced(original, "aiohttp")
+                answering = None if replaced else self._find_answering_scope(method, whole, is_proxied=True)
+            except no_network.NoNetwork as error:
+                raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
+            if answering is None:
+                return await original(session, method, url, **kwargs)
+            return await original(session, method, url, **aiohttp_answers.with_middleware(session, kwargs))
+
+        return request
+
+    def _is_answered(self, method: str, url: str, *, is_proxied: bool) -> bool:
+        """Whether a scope answers a request. If not, it goes its own way, maybe through a proxy.
+
+        A request for something else than a model is not answered if vcrpy is missing. One for a model raises
+        ``MissingDependency`` then.
+        """
+        answering = self._find_answering_scope(method, url, is_proxied=is_proxied)
+        if answering is None or self._stubs.has_patches:  # these are of vcrpy, so it is there
+            return answering is not None
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        try:
+            # Without path and user: they may hold secrets.
+            purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
+            import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
+        except ImportError:
+            if asks_model(host, port, parts.path, answering.settings):
+                raise
+            return False
+        return True
+
+    def _find_answering_scope(self, method: str, url: str, *, is_proxied: bool) -> AnsweringScope | None:
+        if not self._patches.in_force:
+            return None
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if not self._stubs.in_force and not _joins_scope_on_demand():
+            policy.check_side_request(method, host, port, parts.path)
+            if is_proxied:
+                policy.check_connection(host, port, path=parts.path)
+            # Whatever else is wrong with the request, the guard of connections says.
+            return None
+        return policy.find_answering_scope(method, parts.scheme, host, port, parts.path)
+
+    def _prepare_stubs(self, method: str, url: str, *, is_proxied: bool) -> None:
+        """Put vcrpy's stubs in place for a request that a scope answers."""
+        # Asked in any case: a side request raises.
+        if self._is_answered(method, url, is_proxied=is_proxied) and not self._stubs.has_patches:
+            self._stubs.add_patches(self._make_stubs)
+
+    def _make_stubs(self) -> Iterable[Undoable]:
+        if not self._stubs.has_patches:  # another thread may have been first
+            yield vcr_stubs.VcrPatches()
+
+
+def _joins_scope_on_demand() -> bool:
+    """Whether this process was started within a scope of its parent, which it joins when something asks for one."""
+    run = runtime.current_run()
+    return run.can_open_scope and not run.runs_tests

@@ -1,0 +1,61 @@
+"""How the answers of a conversation are read, told to a run that judges what programs do with faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aquila.cassettes.model import RecordedRequest
+from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
+from aquila.recording.sessions.session_decisions import ReplayDecision
+from aquila.transports.callers.proxy import CREDENTIALS
+from aquila.transports.requested_delay import read_requested_delay
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An attempt whose answer is read when so many messages were read. None for one that is never whole."""
+
+    attempt: Attempt
+    until: int | None
+
+
+class Readings:
+    """Takes down the attempts of one conversation. Without a ``watch`` nobody wants to know. Not thread-safe."""
+
+    def __init__(self, watch: WireWatch | None) -> None:
+        self._watch = watch
+        self.is_watched = watch is not None
+        """Whether a run watches. If not, messages are not counted, which would read a large conversation from disk."""
+        self._open: list[_Open] = []  # attempts of this conversation; `WireWatch.end` ignores those that have ended
+
+    def begin(self, decision: ReplayDecision, request: RecordedRequest, until: int | None) -> None:
+        """Take down what is asked, with what answers. It is read when ``until`` messages were read, None for never."""
+        if self._watch is None:
+            return
+        response = decision.interaction.response
+        delay = read_requested_delay(dict(response.headers))
+        attempt = Attempt(
+            key=f"{request.method} {request.url} {hash(request.body)}",
+            fault=decision.fault,
+            status=response.status,
+            retry_after=None if delay is None else max(0.0, delay),
+            credentials=hash(tuple(request.first_header(name) for name in CREDENTIALS)),
+            is_silent=response.end == "silent",
+        )
+        self._open.append(_Open(self._watch.begin(decision, attempt), until))
+
+    def expect(self, until: int) -> None:
+        """Take note that what is open is read when so many messages were read: another recording answers now."""
+        self._open = [each if each.until is None else _Open(each.attempt, until) for each in self._open]
+
+    def note_read(self, count: int) -> None:
+        """Take note that the program has read so many messages."""
+        for each in self._open:
+            if each.until is not None and count >= each.until and self._watch is not None:
+                self._watch.end(each.attempt, "read")
+
+    def end(self, reading: Reading) -> None:
+        """Say how the reading of all that was not read has ended."""
+        for each in self._open:
+            if self._watch is not None:
+                self._watch.end(each.attempt, reading)

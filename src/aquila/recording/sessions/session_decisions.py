@@ -1,0 +1,73 @@
+"""What a session decides about a request: replay a recording, record the answer, or refuse."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal, NamedTuple, TypeAlias
+
+from aquila.cassettes.model import Interaction, RecordedRequest
+from aquila.cassettes.redaction.found_secrets import SecretNumbers
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.errors import CassetteMiss
+
+EVERYTHING = ("all", "pending")
+"""The modes of sessions that replay nothing."""
+
+
+class ReplayDecision(NamedTuple):
+    """Answer with this recording. ``last`` says that no other answer to the same call follows it.
+
+    ``fault`` names the fault that it was changed by, if there is one, and ``gives_answer`` says whether a program may
+    take what is left for an answer.
+    """
+
+    interaction: Interaction
+    played: RecordingPlayed
+    last: bool
+    fault: str = ""
+    gives_answer: bool = True
+
+
+class RecordDecision(NamedTuple):
+    """Ask upstream and record the answer as the ``position``-th (from 0) of its key. ``request`` is redacted.
+
+    ``numbers`` has its secrets, for the answer. ``call`` names the call of a client that asks.
+    """
+
+    request: RecordedRequest
+    numbers: SecretNumbers
+    key: str
+    position: int
+    order: int
+    call: str = ""
+
+
+class RefuseDecision(NamedTuple):
+    """No recording answers the request: raise ``error``. ``key`` is that of the request."""
+
+    error: CassetteMiss
+    key: str
+
+
+class Unrecorded(Enum):
+    """What is decided about a request that filters keep out of cassettes: it goes its own way, past the guard."""
+
+    PASS_ON = "pass on"
+
+
+PASS_ON: Literal[Unrecorded.PASS_ON] = Unrecorded.PASS_ON
+
+Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision | Literal[Unrecorded.PASS_ON]
+
+
+class MissedRequest(NamedTuple):
+    """A request that no recording answers.
+
+    ``request`` is as it was sent. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came
+    before. ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it.
+    """
+
+    request: RecordedRequest
+    recording_count: int
+    earlier_count: int
+    compares_origin: bool

@@ -1,0 +1,155 @@
+"""Take over what killed runs left in their journals, and say what waits there."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.redaction.request_headers import can_be_named
+from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage.merging import Changes, NewRecording
+from aquila.cassettes.storage.names import candidate_paths, cassette_path
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.storage.work_folder import remove_unused_work_folder
+from aquila.recording.secrets import late_secrets
+from aquila.recording.storing.journal_merging import (
+    JournalGroup,
+    changes_by_cassette,
+    keep_pending,
+    make_merge,
+    read_journals,
+    update_cassette,
+)
+from aquila.recording.storing.storage_failures import StorageFailure, list_failures
+
+_Rows: TypeAlias = Sequence[NewRecording | RecordingPlayed]
+
+
+class RecoveryResult(NamedTuple):
+    """What became of the journals of killed runs.
+
+    ``cassettes`` are those that took recordings over, each with the number of recordings it took. ``failures`` says
+    what could not be taken over; its journals stay.
+    """
+
+    cassettes: list[tuple[Path, int]]
+    failures: list[str]
+
+
+def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list[tuple[str, int]]:
+    """Return what waits to be taken over: the names of cassettes, each with a number of recordings.
+
+    It is in the journals of ended processes, and in those of scopes of this process that were ``interrupted`` (their
+    ids): nobody will merge these.
+    """
+    waiting: Counter[str] = Counter()
+    left = [*journal.find_abandoned_journals(root).values()]
+    left += [journal.find_journals_of(root, scope) for scope in interrupted]
+    for paths in left:
+        groups, _ = read_journals(paths, keep_damaged=False)
+        for (name, *_), rows in _without_left_answers(groups).items():
+            waiting[name] += sum(isinstance(row, NewRecording) for row in rows)
+    return sorted((name, count) for name, count in waiting.items() if count)
+
+
+def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
+    """Merge what killed runs left in their journals. ``new_as`` is the suffix of cassettes that do not exist yet.
+
+    Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
+    cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
+    nobody read to its end is not: nothing says that it was the program that left it. What is known here to be secret
+    is stored nowhere, whether or not it was known there.
+    """
+    recovered = RecoveryResult([], [])
+    journal.remove_stray_bodies(root)
+    cassette_files.remove_half_written_files(root)
+    for path, why in journal.find_what_is_no_journal(root):
+        recovered.failures.append(f"{path} is no journal, and stays as it is: {why}. Delete it.")
+    for paths in journal.find_abandoned_journals(root).values():
+        groups, failures = read_journals(paths)
+        damaged = [failure for failure in failures if failure.path.suffix == journal.DAMAGED]
+        failures = [failure for failure in failures if failure not in damaged]
+        left = {failure.path for failure in failures}
+        for name, rows in _by_cassette(_without_left_answers(groups)).items():
+            path = root / name
+            try:
+                path = _path_for(root, name, new_as)
+                count = _add_recordings(path, changes_by_cassette(_redact_again(rows))[name], root)
+            except Exception as error:  # noqa: BLE001 - one cassette must not stop a run, whatever is wrong with it
+                failures.append(StorageFailure(path, error))
+                left.update(paths)  # merging them again later changes nothing for the cassettes that took theirs
+            else:
+                recovered.cassettes.extend([(path, count)] if count else [])
+        for journal_path in paths:
+            if journal_path not in left:
+                try:
+                    journal.discard_journal(journal_path)
+                except OSError as error:
+                    failure = StorageFailure(journal_path, error)
+                    recovered.failures.append(f"{failure}. What it holds is stored: delete it.")
+        recovered.failures.extend([f"{failure}." for failure in damaged])
+        if failures:
+            kept = " ".join(sorted(map(str, left)))
+            recovered.failures.append(
+                f"recordings of an interrupted run were not taken over: {list_failures(failures)} "
+                f"They stay in {kept}. Try again with: aquila cassettes accept. To give them up, delete that file."
+            )
+    remove_unused_work_folder(root)
+    return recovered
+
+
+def _path_for(root: Path, name: str, new_as: str) -> Path:
+    """Return the file of a cassette; where none exists and the name has no suffix, one with the suffix ``new_as``."""
+    possible = candidate_paths(root, name)
+    if len(possible) == 1 or any(path.exists() for path in possible):
+        return cassette_path(root, name)
+    return next((path for path in possible if path.suffix == new_as), possible[0])
+
+
+def _without_left_answers(
+    groups: Mapping[JournalGroup, _Rows],
+) -> dict[JournalGroup, _Rows]:
+    """Leave out the answers that were not read to their end.
+
+    The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
+    thread that was told to stop, say. A conversation stays: each of its turns is worth what it was.
+    """
+    return {group: [row for row in rows if not _was_left(row)] for group, rows in groups.items()}
+
+
+def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[JournalGroup, _Rows]]:
+    cassettes: dict[str, dict[JournalGroup, _Rows]] = defaultdict(dict)
+    for group, rows in groups.items():
+        cassettes[group[0]][group] = rows
+    return cassettes
+
+
+def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup, _Rows]:
+    """Take out what is known to be secret now. A run that was killed had learned of some secrets only at its end."""
+    made = [row.interaction for rows in groups.values() for row in rows if isinstance(row, NewRecording)]
+    # The settings of the killed run are not known here. Fields that it has kept are kept again.
+    kept = {name for each in made for message in (each.request, each.response) for name, _ in message.headers}
+    return late_secrets.redact_groups(groups, tuple(sorted(filter(can_be_named, kept))))
+
+
+def _was_left(row: NewRecording | RecordingPlayed) -> bool:
+    if not isinstance(row, NewRecording) or not row.interaction.response.was_left:
+        return False
+    return row.interaction.kind == "http" or not row.interaction.response.chunks
+
+
+def _add_recordings(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> int:
+    """Add recordings to a cassette; return their number."""
+    count = sum(len(change.recorded) for change, _ in rows)
+    for change, rules in rows if count else ():
+        if change.for_review:
+            keep_pending(path, cassette_files.load_cassette_or_empty(path), [(change, rules)], root)
+            continue
+        adding = Changes(change.recorded, change.used).as_additions()
+        stored = update_cassette(path, make_merge(adding, rules), root=root)
+        if change.replace or change.renews():
+            keep_pending(path, stored, [(change, rules)], root)
+    return count

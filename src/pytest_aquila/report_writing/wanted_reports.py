@@ -1,0 +1,79 @@
+"""The reports that a run writes: those of ``--aquila-report``, and the summary of a job on GitHub."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.secrets import outgoing
+from pytest_aquila.summary import pending_report
+
+if TYPE_CHECKING:
+    from aquila.run_report import markdown
+    from pytest_aquila.report_writing import written_reports
+    from pytest_aquila.summary.run_totals import RunTotals
+else:
+    lazy_modules(
+        globals(),
+        markdown="aquila.run_report.markdown",
+        written_reports="pytest_aquila.report_writing.written_reports",
+    )
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable with the path of the Markdown file that GitHub Actions shows below a job."""
+
+
+def begin_reports(config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
+    """Register the plugins for the reports of a run. ``find_totals`` returns its totals, or None.
+
+    Raises ``UsageError`` for a report that cannot be written, and ``ConfigError`` for a wrong table of prices.
+    """
+    if config.option.aquila_report:
+        config.pluginmanager.register(written_reports.RunReports(config, find_totals), written_reports.PLUGIN)
+    elif not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_ShortSummary(find_totals))
+
+
+def append_to_step_summary(text: str) -> None:
+    """Append Markdown to the summary of the job, if there is one. A summary that cannot be written fails no run."""
+    path = os.environ.get(STEP_SUMMARY)
+    if not path:
+        return
+    with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
+class _ShortSummary:
+    """A plugin of a run without a report. It writes into the job's summary only what needs action."""
+
+    def __init__(self, find_totals: Callable[[], RunTotals | None]) -> None:
+        self._find_totals = find_totals
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self) -> None:
+        """Write the summary."""
+        with contextlib.suppress(Exception):  # an error of the job's summary must not fail the run
+            self._write()
+
+    def _write(self) -> None:
+        totals = self._find_totals()
+        if totals is None:
+            return
+        waiting = pending_report.find_pending(totals)
+        if not (totals.missed or waiting):
+            return
+        changes: dict[str, tuple[str, list[str]]] = {}
+        for group, difference, test in totals.changed:
+            changes.setdefault(group, (difference, []))[1].append(test)
+        text = markdown.write_short(
+            {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},
+            list(changes.values()),
+            [os.path.relpath(each.path) for each in waiting],
+        )
+        append_to_step_summary(outgoing.redact_outgoing(text))

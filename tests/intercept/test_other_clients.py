@@ -1,0 +1,312 @@
+"""Clients that are not on httpx use the same cassette: the same keys, the same misses, nothing secret."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import boto3
+import botocore.config
+import httplib2
+import httpx2
+import pytest
+import requests
+import urllib3
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import CassetteMiss, MissingDependency
+from aquila.intercept.other_clients import OLDEST_VCRPY
+from tests.support.runs import name_upstream
+from tests.support.traffic import ROOT
+from tests.support.upstream import Answer, Upstream
+
+Post = Callable[[str, Any], tuple[int, bytes]]
+PATH = "/v1/chat/completions"
+KEY = "sk-proj-abcdefghij0123456789abcdefghij"
+
+
+def by_requests(url: str, body: Any) -> tuple[int, bytes]:
+    answer = requests.post(url, json=body, headers={"authorization": f"Bearer {KEY}"}, timeout=60)
+    return answer.status_code, answer.content
+
+
+def by_a_session(url: str, body: Any) -> tuple[int, bytes]:
+    with requests.Session() as session, session.post(url, json=body, stream=True, timeout=60) as answer:
+        return answer.status_code, b"".join(answer.iter_content(None))
+
+
+def by_urllib3(url: str, body: Any) -> tuple[int, bytes]:
+    answer = urllib3.request("POST", url, json=body)
+    return answer.status, answer.data
+
+
+def by_httplib2(url: str, body: Any) -> tuple[int, bytes]:
+    headers = {"content-type": "application/json"}
+    answer, content = httplib2.Http().request(url, "POST", body=json.dumps(body), headers=headers)
+    return int(answer.status), content
+
+
+def by_aiohttp(url: str, body: Any) -> tuple[int, bytes]:
+    async def go() -> tuple[int, bytes]:
+        async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+            return answer.status, await answer.read()
+
+    return asyncio.run(go())
+
+
+WAYS = [by_requests, by_a_session, by_urllib3, by_httplib2, by_aiohttp]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def post(request: pytest.FixtureRequest) -> Post:
+    way: Post = request.param
+    return way
+
+
+@pytest.fixture
+def echoing(server: Upstream) -> Upstream:
+    server.script = lambda path, body: Answer(201, chunks=[b"echo ", body])
+    return server
+
+
+def test_it_records_and_replays(post: Post, echoing: Upstream) -> None:
+    url = echoing.url + PATH
+    with aquila.use_cassette("x", transport="record"):
+        recorded = post(url, {"prompt": "hi"})
+    assert (recorded[0], json.loads(recorded[1].removeprefix(b"echo "))) == (201, {"prompt": "hi"})
+    with aquila.use_cassette("x") as cassette:
+        assert post(url, {"prompt": "hi"}) == recorded
+        assert cassette.all_played
+    assert len(echoing.requests) == 1
+
+
+def test_a_miss_is_raised_with_its_reason_and_nothing_goes_out(post: Post, echoing: Upstream) -> None:
+    url = echoing.url + PATH
+    with aquila.use_cassette("x", transport="record"):
+        post(url, {"prompt": "hi"})
+    with aquila.use_cassette("x") as cassette, pytest.raises(CassetteMiss, match="prompt: recorded 'hi', now 'ho'"):
+        post(url, {"prompt": "ho"})
+    assert len(cassette.misses) == 1
+    assert len(echoing.requests) == 1
+
+
+def test_a_recording_of_any_client_replays_to_every_other(post: Post, echoing: Upstream) -> None:
+    url = echoing.url + PATH
+    with aquila.use_cassette("x", transport="record"):
+        recorded = post(url, {"prompt": "hi"})
+    with aquila.use_cassette("x"), httpx2.Client() as client:
+        assert client.post(url, json={"prompt": "hi"}).content == recorded[1]
+    with aquila.use_cassette("y", transport="record"), httpx2.Client() as client:
+        client.post(url, json={"prompt": "hi"})
+    with aquila.use_cassette("y"):
+        assert post(url, {"prompt": "hi"})[0] == 201
+
+
+def test_the_same_request_again_gets_the_next_recording(post: Post, echoing: Upstream) -> None:
+    answers = iter([b"1", b"2"])
+    echoing.script = lambda path, body: Answer(chunks=[next(answers)])
+    url = echoing.url + PATH
+    with aquila.use_cassette("x", transport="record"):
+        assert [post(url, {"a": 1})[1], post(url, {"a": 1})[1]] == [b"1", b"2"]
+    with aquila.use_cassette("x"):
+        assert [post(url, {"a": 1})[1], post(url, {"a": 1})[1]] == [b"1", b"2"]
+
+
+def test_what_matches_is_kept_and_the_rest_recorded(post: Post, echoing: Upstream, root: Path) -> None:
+    url = echoing.url + PATH
+    with aquila.use_cassette("x", transport="record"):
+        post(url, {"a": 1})
+    with aquila.use_cassette("x", transport="record"):
+        post(url, {"a": 1})
+        post(url, {"a": 2})
+    assert len(echoing.requests) == 2
+    assert len(load_cassette(root / "x.yaml").interactions) == 2
+
+
+def test_compressed_answers_are_stored_readable(post: Post, server: Upstream, root: Path) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    server.script = lambda path, body: Answer(headers=headers, chunks=[gzip.compress(b'{"a":1}')])
+    with aquila.use_cassette("x", transport="record"):
+        assert post(server.url + PATH, {})[1] == b'{"a":1}'
+    (stored,) = load_cassette(root / "x.yaml").interactions
+    assert stored.response.body == b'{"a":1}'
+    with aquila.use_cassette("x"):
+        assert post(server.url + PATH, {})[1] == b'{"a":1}'
+
+
+def test_no_key_is_stored(echoing: Upstream, root: Path) -> None:
+    echoing.script = lambda path, body: Answer(401, chunks=[f"wrong key {KEY}".encode()])
+    with aquila.use_cassette("x", transport="record"):
+        by_requests(echoing.url + PATH, {"a": 1})
+    assert KEY not in (root / "x.yaml").read_text()
+    with aquila.use_cassette("x"):
+        assert by_requests(echoing.url + PATH, {"a": 1})[0] == 401
+
+
+def test_what_is_ignored_goes_its_own_way(post: Post, echoing: Upstream) -> None:
+    with aquila.use_cassette("x") as cassette:
+        assert post(echoing.url + "/shop/orders", {"a": 1})[0] == 201
+        assert not cassette.misses
+    with aquila.use_cassette("x", ignore_hosts="127.0.0.1"):
+        assert post(echoing.url + PATH, {"a": 1})[0] == 201
+    assert len(echoing.requests) == 2
+
+
+def test_everything_is_put_back(post: Post, echoing: Upstream) -> None:
+    def state() -> list[object]:
+        return [
+            urllib3.HTTPConnectionPool.urlopen,
+            urllib3.HTTPConnectionPool.ConnectionCls,
+            urllib3.HTTPConnectionPool.__dict__["_get_conn"],
+            urllib3.HTTPSConnectionPool.ConnectionCls,
+            urllib3.connection.HTTPConnection,
+            httplib2.HTTPConnectionWithTimeout,
+            httplib2.Http.request,
+            dict(httplib2.SCHEME_TO_CONNECTION),
+            aiohttp.ClientSession._request,
+            httpx2.HTTPTransport.handle_request,
+        ]
+
+    before = state()
+    with pytest.raises(CassetteMiss), aquila.use_cassette("x"):
+        post(echoing.url + PATH, {})
+    assert state() == before
+    assert post(echoing.url + PATH, {"a": 1})[0] == 201
+
+
+def test_a_session_made_before_is_caught_and_works_afterwards(echoing: Upstream) -> None:
+    with requests.Session() as session:
+        url = echoing.url + PATH
+        assert session.post(url, json={"n": 1}, timeout=60).ok
+        with aquila.use_cassette("x", transport="record"):
+            assert session.post(url, json={"n": 2}, timeout=60).ok
+        with aquila.use_cassette("x"):
+            assert session.post(url, json={"n": 2}, timeout=60).ok
+        assert session.post(url, json={"n": 3}, timeout=60).ok
+    assert [json.loads(body)["n"] for _, body in echoing.requests] == [1, 2, 3]
+
+
+def test_forms_and_files_are_compared_by_their_parts(server: Upstream) -> None:
+    server.script = lambda path, body: Answer(chunks=[b"heard"])
+    url = server.url + "/v1/audio/transcriptions"
+
+    def send() -> list[bytes]:
+        plain = requests.post(url, data={"model": "w"}, timeout=60).content
+        parts = requests.post(url, data={"model": "w"}, files={"file": ("a.wav", b"RIFF")}, timeout=60).content
+
+        async def go() -> list[bytes]:
+            async with aiohttp.ClientSession() as session:
+                async with session.post(url, data={"model": "v"}) as answer:
+                    first = await answer.read()
+                form = aiohttp.FormData({"model": "v"})
+                form.add_field("file", b"RIFF", filename="a.wav")
+                async with session.post(url, data=form) as answer:
+                    return [first, await answer.read()]
+
+        return [plain, parts, *asyncio.run(go())]
+
+    with aquila.use_cassette("x", transport="record"):
+        assert send() == 4 * [b"heard"]
+    with aquila.use_cassette("x") as cassette:
+        assert send() == 4 * [b"heard"]
+        assert cassette.all_played
+    assert len(server.requests) == 4
+
+
+def test_redirects_that_aiohttp_follows_replay(server: Upstream) -> None:
+    def script(path: str, body: bytes) -> Answer:
+        if path.endswith("/v1/models/old"):
+            return Answer(302, headers={"location": "/v1/models/new"}, chunks=[])
+        return Answer(chunks=[b"arrived"])
+
+    server.script = script
+
+    async def go() -> bytes:
+        async with aiohttp.ClientSession() as session, session.get(server.url + "/v1/models/old") as answer:
+            return await answer.read()
+
+    with aquila.use_cassette("x", transport="record"):
+        assert asyncio.run(go()) == b"arrived"
+    with aquila.use_cassette("x"):
+        assert asyncio.run(go()) == b"arrived"
+    assert len(server.requests) == 2
+
+
+def test_boto3_talks_to_a_model(server: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "an eagle"}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3},
+        "metrics": {"latencyMs": 1},
+    }
+    server.script = lambda path, body: Answer(chunks=[json.dumps(answer).encode()])
+
+    def ask() -> str:
+        client = boto3.client(
+            "bedrock-runtime",
+            region_name="eu-west-1",
+            endpoint_url=server.url,
+            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+            aws_secret_access_key="not-a-real-secret-key",
+            config=botocore.config.Config(retries={"max_attempts": 0}),
+        )
+        message = {"role": "user", "content": [{"text": "What flies?"}]}
+        reply = client.converse(modelId="some.model-v1", messages=[message])
+        return str(reply["output"]["message"]["content"][0]["text"])
+
+    with aquila.use_cassette("x", transport="record"):
+        assert ask() == "an eagle"
+    with aquila.use_cassette("x"):
+        assert ask() == "an eagle"
+    assert len(server.requests) == 1
+
+
+def test_recording_from_another_source_than_the_provider(
+    post: Post, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    mock = httpx2.MockTransport(lambda request: httpx2.Response(200, text=f"mock {len(request.content) > 0}"))
+    name_upstream("mock", mock)
+    with aquila.use_cassette("x", transport="record", upstream="mock"):
+        assert post("https://api.openai.com/v1/x", {"a": 1}) == (200, b"mock True")
+    with aquila.use_cassette("x"):
+        assert post("https://api.openai.com/v1/x", {"a": 1}) == (200, b"mock True")
+    with aquila.use_cassette("y", transport="mock"):
+        assert post("https://api.openai.com/v1/x", {"a": 1}) == (200, b"mock True")
+
+
+def test_without_vcrpy_a_model_request_names_what_to_install_and_others_pass(
+    post: Post, echoing: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    if post is by_aiohttp:
+        pytest.skip("aiohttp needs no vcrpy")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vcr"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "vcr", None)
+    with aquila.use_cassette("x", loopback="all"):
+        with pytest.raises(MissingDependency, match=r"pip install 'aquila-llm\[vcr\]'"):
+            post(echoing.url + PATH, {"a": 1})
+        assert post(echoing.url + "/shop", {"a": 1})[0] == 201
+    assert [path for path, _ in echoing.requests] == ["/shop"]
+
+
+def test_a_vcrpy_that_is_too_old_is_named_with_what_installs_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["vcr"] == [f"vcrpy>={OLDEST_VCRPY}"]
+    monkeypatch.setattr("vcr.__version__", "8.10.1")
+    with (
+        aquila.use_cassette("x"),
+        pytest.raises(
+            MissingDependency, match=r"'vcr' in version 9\.4\.2 or newer, and 8\.10\.1 is .*: pip install .*\[vcr\]"
+        ),
+    ):
+        requests.post("https://api.openai.com/v1/chat/completions", json={})
