@@ -214,7 +214,8 @@ class AsyncWakeUp:
         """Forget all wake-ups so far."""
         self._event.clear()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait for a wake-up, for so many seconds at most."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a wake-up, for so many seconds at most. Returns whether one has come."""
         with anyio.move_on_after(seconds):
             await self._event.wait()
+        return self._event.is_set()

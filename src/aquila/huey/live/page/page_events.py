@@ -17,6 +17,7 @@ import anyio.to_thread
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from aquila.huey.live.page.server_end import is_server_ending
 from aquila.huey.live.subscription import AsyncWakeUp, reading_limiter
 from aquila.huey.live.waking import look_every, wake_ups_of
 
@@ -26,6 +27,8 @@ KEEP_ALIVE = 15.0
 
 _RETRY = "retry: 1000\n\n"  # Milliseconds after which a browser connects again.
 _OVERVIEW_EVERY = 1.0  # Seconds.
+_END_NOTICED_WITHIN = 0.25
+"""Seconds between two looks whether the server must stop, which waits for every open stream."""
 
 Message = tuple[str, Any, int | None]
 """The name of an event, its data, and its number if a browser that connects again can go on after it."""
@@ -88,12 +91,13 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
     """Yield the messages that ``look`` returns, again and again: at each event of a job, or once a second.
 
     ``job`` is the id of a job; None for the overview. ``look`` is called in a thread, because it asks the storage.
+    Ends when the server must stop; a browser connects again to the next one.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
     # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
     # event.
     with wake_ups_of(huey).calling(woken.set, job or "\n"):
-        while True:
+        while not is_server_ending():
             woken.clear()
             found = await anyio.to_thread.run_sync(look, limiter=reading_limiter())
             for message in found:
@@ -103,4 +107,12 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
             elif time.monotonic() - quiet_since >= KEEP_ALIVE:
                 quiet_since = time.monotonic()
                 yield "", None, None
-            await woken.wait(look_every(huey) if job else _OVERVIEW_EVERY)
+            await _wait(woken, look_every(huey) if job else _OVERVIEW_EVERY)
+
+
+async def _wait(woken: AsyncWakeUp, seconds: float) -> None:
+    """Wait for a wake-up, for the end of the server, or for so many seconds."""
+    until = time.monotonic() + seconds
+    while not is_server_ending() and (left := until - time.monotonic()) > 0:
+        if await woken.wait(min(left, _END_NOTICED_WITHIN)):
+            return
