@@ -29,6 +29,7 @@ from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
 from aquila.huey.message_fields import attach_fields, fields_to_send
 from aquila.huey.progress.patient_results import PatientResults
+from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import state_of
@@ -73,7 +74,8 @@ class AquilaHuey(PatientResults, DeliveringHuey):
     ``around_tasks`` is a tuple of functions. Each takes the ``CurrentTask`` and returns a context manager, within which
     every task executes. It belongs to this Huey and is never cleared.
 
-    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used.
+    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, and for a connection to Redis
+    that turns all answers into text.
     """
 
     # The attributes that carry a task through its deliveries. Each lives as long as the task object; those that outlive
@@ -120,6 +122,7 @@ class AquilaHuey(PatientResults, DeliveringHuey):
         if isinstance(serializer, MsgpackSerializer):
             serializer = serializer.for_queue(name)
         super().__init__(name, *args, serializer=serializer, **options)
+        reject_decoded_answers(self)
         self.lost_after = check_lost_after(lost_after)
         self.rescheduling = rescheduling
         if (limit, budget, prices) != (None, None, None):

@@ -12,6 +12,7 @@ from huey.serializer import Serializer
 
 from aquila.errors import ConfigError, PickledMessages
 from aquila.huey.instances import AquilaHuey
+from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -30,9 +31,10 @@ def instrument(huey: H, *, keep_running: bool = False) -> H:
     Call it where the Huey is made, so that producers and workers both have it. Tasks that are declared afterwards may
     be ``async``; tasks declared before stay as they are. ``keep_running`` is that of ``AquilaHuey``. A Huey that was
     instrumented before keeps its class. Warns with ``PickledMessages``, once for each Huey, if it reads pickles. Raises
-    ``ConfigError`` for an object that is no ``huey.Huey``.
+    ``ConfigError`` for an object that is no ``huey.Huey``, and for a connection to Redis that decodes its answers.
     """
     reject_other_than_huey(huey)
+    reject_decoded_answers(huey)
     is_new, own = not isinstance(huey, AquilaHuey), cast("Any", huey)
     change_class(huey)
     if is_new and _reads_any_pickle(type(own.serializer)):

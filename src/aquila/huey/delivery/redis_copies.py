@@ -15,7 +15,8 @@ from aquila.huey.delivery.running_copies import TABLE, Copy, RunningCopies
 # KEYS: the queue, the copies of the consumer. ARGV: the copies that are finished.
 # LREM with -1 removes one match and searches from the tail, where the oldest copies are.
 _FORGET = "for _, data in ipairs(ARGV) do redis.call('LREM', KEYS[2], -1, data) end\n"
-_TAKE = _FORGET + "return redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')"
+# The two commands with POPLPUSH in their names are as LMOVE and BLMOVE from right to left, which need Redis 6.2.
+_TAKE = _FORGET + "return redis.call('RPOPLPUSH', KEYS[1], KEYS[2])"
 # Huey 3.5 writes the time, eight bytes, before each message of a queue with priorities: equal messages differ by it.
 _TAKE_FIRST = (
     _FORGET
@@ -40,6 +41,13 @@ if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))
 return 1
 """
+# KEYS: the copies of a consumer. ARGV: the copy. As LPOS, which needs Redis 6.0.6.
+_HAS = """
+for _, data in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    if data == ARGV[1] then return 1 end
+end
+return 0
+"""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
 """Seconds between two looks into an empty queue with priorities: no command of Redis waits for such a message and moves
@@ -47,7 +55,7 @@ it in one step."""
 
 
 class RedisCopies(RunningCopies):
-    """The copies of a queue on Redis, with priorities or without. Needs Redis 6.2 or newer."""
+    """The copies of a queue on Redis, with priorities or without. Needs Redis 5 or newer."""
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
@@ -55,6 +63,7 @@ class RedisCopies(RunningCopies):
         self._take_next = self._redis.register_script(_TAKE_FIRST if storage.priority else _TAKE)
         self._take_due = self._redis.register_script(_TAKE_DUE)
         self._move = self._redis.register_script(_MOVE)
+        self._has = self._redis.register_script(_HAS)
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
         keys = self._storage.queue_key, self._key_of(owner)
@@ -66,7 +75,7 @@ class RedisCopies(RunningCopies):
     def _wait_for_next(self, queue: str, running: str) -> bytes | None:
         # The class is compared by its name: importing redis here would cost every user of another storage its time.
         try:
-            data: bytes | None = self._redis.blmove(queue, running, self._storage.read_timeout, "RIGHT", "LEFT")
+            data: bytes | None = self._redis.brpoplpush(queue, running, self._storage.read_timeout)
         except Exception as error:
             if type(error).__name__ == "TimeoutError":  # As Huey: the queue was empty.
                 return None
@@ -94,7 +103,7 @@ class RedisCopies(RunningCopies):
         return [Copy(owner, "", data) for data in reversed(found)]
 
     def has(self, copy: Copy) -> bool:
-        return self._redis.lpos(self._key_of(copy.owner), copy.data) is not None
+        return bool(self._has(keys=[self._key_of(copy.owner)], args=[copy.data]))
 
     def count(self, owner: str) -> int:
         return int(self._redis.llen(self._key_of(owner)))
