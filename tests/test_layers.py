@@ -273,6 +273,18 @@ def test_docstrings_of_packages_name_only_modules_that_exist() -> None:
     assert {name: missing for name, missing in wrong.items() if missing} == {}
 
 
+def test_nobody_but_a_scope_writes_into_a_scope() -> None:
+    # What a scope is, and how that may change, is to be read in one place.
+    found = {
+        f"{name}:{node.lineno} writes into {ast.unparse(node.value)}"
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+        if re.search(r"(^|[._])(scope|scope\.sessions)$", ast.unparse(node.value))
+    }
+    assert found == set()
+
+
 SAME_NAME_BY_DESIGN = {
     "aquila.run_report.schema",  # the names of its records are part of the data
     "aquila.vcr.cassette",  # the names of vcrpy

@@ -96,8 +96,8 @@ class FixtureCassette:
             self._close_after(error)
             raise
         self._is_set_up = True
-        if scope is not None:
-            scope.is_shared = self._fixture.scope != "function"
+        if scope is not None and self._fixture.scope != "function":
+            scope.share()
 
     @contextlib.contextmanager
     def _remembering_variables(self) -> Iterator[None]:
@@ -195,10 +195,10 @@ class FixtureCassette:
                     # Requests that are not to models go in only if its module or class has the marker, which does not
                     # depend on the test.
                     models_only=node.get_closest_marker(options.MARKER) is None,
+                    is_shared=self._is_set_up and self._fixture.scope != "function",
                     options=settings,
+                    command_for_all=self._record_all_command,
                 )
-                scope.command_for_all = self._record_all_command
-                scope.is_shared = self._is_set_up and self._fixture.scope != "function"
                 scopes.open_scope(scope)
                 self._scope = scope
             return self._scope

@@ -138,7 +138,6 @@ class _ParentScope:
         # With two scopes, each would have play counts of its own, and get the first recording of a request.
         with runtime.current_run().lock:
             if self._scope is None:
-                self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference))
-                self._scope.command = self._command
+                self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference), command=self._command)
                 atexit.register(self._scope.close)
             return self._scope

@@ -86,15 +86,19 @@ class Scope(ScriptsAndFaults):
         default_cassette: str | None = None,
         owns_cassette: bool = False,
         models_only: bool = False,
+        is_shared: bool = False,
         options: Mapping[str, Any] | None = None,
         joined_id: str | None = None,
         refusal: str | None = None,
+        command_for_all: Callable[[], str] | None = None,
     ) -> None:
-        """``name`` says what runs (a test's id), ``command`` what to type to record it again.
+        """``name`` says what runs (a test's id), ``command`` what to type to record it again, ``command_for_all`` what
+        to type to record everything again, where ``command`` does not say enough for that.
 
         ``default_cassette`` answers requests that name no cassette. ``owns_cassette`` says that it belongs to this
         scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that requests for
-        something else than a model go their own way, as if there were no cassette. ``options`` override settings.
+        something else than a model go their own way, as if there were no cassette. ``is_shared`` says that its code
+        does not run again with one test: that of a fixture which several share. ``options`` override settings.
         ``joined_id`` is the id of a scope of another process, of which this one is a part. ``refusal`` says why nothing
         may answer its requests, if that is so.
         """
@@ -103,8 +107,7 @@ class Scope(ScriptsAndFaults):
         self.kind = kind
         self.name = name
         self.command = command
-        self.command_for_all: Callable[[], str] | None = None
-        """What to type to record everything again, where ``command`` does not say enough for that."""
+        self._command_for_all = command_for_all
         self.default_cassette = default_cassette
         self.owns_cassette = owns_cassette
         self.keeps_unused = False
@@ -115,8 +118,7 @@ class Scope(ScriptsAndFaults):
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
-        self.is_shared = False
-        """Whether its code does not run again with one test: that of a fixture which several share."""
+        self.is_shared = is_shared
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self._misses = MissLog()
@@ -146,8 +148,8 @@ class Scope(ScriptsAndFaults):
 
     def record_command(self, *, everything: bool = False) -> str:
         """Return what to type to record again what this scope runs: what has drifted, or ``everything``."""
-        if everything and self.command_for_all is not None:
-            return self.command_for_all()
+        if everything and self._command_for_all is not None:
+            return self._command_for_all()
         command = next((each.command for each in self.enclosing() if each.command), "")
         if not command:
             more = " and AQUILA_RECORD=all" if everything else ""
@@ -208,6 +210,14 @@ class Scope(ScriptsAndFaults):
         """
         self.default_cassette, self.owns_cassette, self.keeps_unused = cassette, owned, keeps_unused
         self._announce_change()
+
+    def keep_unused(self) -> None:
+        """Let recordings stay that the scope does not use: it has met a fault, after which programs ask for less."""
+        self.keeps_unused = True
+
+    def share(self) -> None:
+        """Say that its code does not run again with one test: the fixture is set up, and several tests use it."""
+        self.is_shared = True
 
     def _announce_change(self) -> None:
         if self in self.run.scopes:
@@ -353,14 +363,18 @@ def find_scope(scope_id: str) -> Scope | None:
     return runtime.current_run().scopes.find(scope_id)
 
 
-def join_scope(reference: ScopeReference) -> Scope:
-    """Return the scope of a reference: the one of this process, or a new part of another process's scope."""
+def join_scope(reference: ScopeReference, *, command: str = "") -> Scope:
+    """Return the scope of a reference: the one of this process, or a new part of another process's scope.
+
+    ``command`` is what to type to record again what that scope runs, if it is known.
+    """
     found = find_scope(reference.scope)
     if found is not None:
         return found
     scope = Scope(
         kind="task",
         name=reference.name,
+        command=command,
         default_cassette=reference.default_cassette,
         models_only=reference.models_only,
         options=reference.options,

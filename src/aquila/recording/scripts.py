@@ -94,8 +94,7 @@ def open_script(scope: Scope, cassette: str, path: Path) -> AnswersRequests:
 
 def join_script(scope: Scope, token: str) -> None:
     """Let a scope that was joined ask the process that wrote its script."""
-    scope.script_token = token
-    scope.use_script(_remote_script(token, scope))
+    scope.use_joined_script(_remote_script(token, scope), token)
 
 
 def script_of_parent(scope: Scope) -> AnswersRequests:

@@ -114,6 +114,11 @@ class ScriptsAndFaults:
         self._script = script
         self._announce_change()
 
+    def use_joined_script(self, script: AnswersRequests, token: str) -> None:
+        """Let a script of another process answer, which is asked with ``token``."""
+        self.script_token = token
+        self.use_script(script)
+
     def use_faults(self, plan: FaultPlan | None) -> FaultPlan | None:
         """Let answers meet the faults of a plan in the place of those before, which are returned. None for none."""
         before = self._own_faults()

@@ -95,7 +95,7 @@ def apply_plan(item: pytest.Item, scope: Scope, plan: CassettePlan, *, owned: bo
     """
     plan.apply_to(scope, owned=owned, source=source)
     if not options.wants_drift(item.config) and not _compares_content(scope):
-        scope.sessions.watches_contents = True
+        scope.sessions.watch_contents()
 
 
 def _compares_content(scope: Scope) -> bool:

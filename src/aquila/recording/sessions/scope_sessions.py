@@ -37,8 +37,7 @@ class ScopeSessions:
         self._sessions: dict[tuple[str, str], Session] = {}  # by cassette and mode; kept after the end, for the report
         self._addresses: dict[str, frozenset[str]] = {}  # see `holds_address`
         self.counts: RequestCounts | None = None
-        self.watches_contents = False
-        """Whether a request is noted whose content no recording has, although one answers it by the settings."""
+        self.watches_contents = False  # see `watch_contents`
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.
@@ -57,6 +56,10 @@ class ScopeSessions:
             if session is None:
                 session = self._sessions[cassette, mode] = self._open_session(cassette, mode)
             return session
+
+    def watch_contents(self) -> None:
+        """Note each request whose content no recording has, although one answers it by the settings."""
+        self.watches_contents = True
 
     def has_session(self, cassette: str, mode: str) -> bool:
         """Whether the session is open already, so that getting it does no I/O."""

@@ -146,6 +146,10 @@ class RunningConsumer:
             what="an empty queue",
         )
 
+    def ignore_unanswered(self) -> None:
+        """Let no request that nothing answered raise an error any more."""
+        self._unanswered = None
+
     def raise_unanswered(self, *, ask_storage: bool = False) -> None:
         """Raise the first miss or refusal of a task since the consumer was started, if there is one.
 
@@ -242,7 +246,7 @@ def run_consumer(
         )
         with running as consumer:
             if not raise_errors:
-                consumer._unanswered = None
+                consumer.ignore_unanswered()
             yield consumer
             if drain:
                 consumer.wait_until_empty()

@@ -41,7 +41,7 @@ class SharedConsumer:
         finally:
             # Also after a failure, because the next test must find idle workers. No miss ends this wait, only the time.
             idle = RunningConsumer(self.huey, self._running.timeout, errors)
-            idle._unanswered = None
+            idle.ignore_unanswered()
             idle.wait_for(self._is_idle, what="the end of all tasks")
         consumer.raise_unanswered()
         if consumer.errors:
