@@ -19,21 +19,23 @@ if not TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Literal, TypeVar, Unpack, overload
+    from typing import Any, Literal, Unpack, overload
 
+    from anyio import to_thread
     from pydantic import BaseModel
+    from typing_extensions import TypeVar
 
+    from aquila.engine.calls import call_plan, stored_answers, transcription
     from aquila.engine.calls.options import AskOptions, RequestOptions, TranscribeOptions
+    from aquila.engine.streams import async_stream, sync_stream
     from aquila.engine.streams.async_stream import AsyncStream
     from aquila.engine.streams.sync_stream import Stream
     from aquila.messages import Prompt
     from aquila.response import Response, Transcription
 
-    ModelT = TypeVar("ModelT", bound=BaseModel)
-    from anyio import to_thread
-
-    from aquila.engine.calls import call_plan, stored_answers, transcription
-    from aquila.engine.streams import async_stream, sync_stream
+    # One signature with a default, and not an overload for each form: of a wrong option a type checker then says its
+    # name and the right one. Of overloads it lists all, each with all options, and does not say which option is wrong.
+    ModelT = TypeVar("ModelT", bound=BaseModel | None, default=None)
 else:
     lazy_modules(
         globals(),
@@ -46,13 +48,12 @@ else:
     )
 
 
-@overload
-def ask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
-@overload
 def ask(
-    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
-) -> Response[None]: ...
-def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
+    prompt: Prompt,
+    *,
+    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Response[ModelT]:
     """Ask a model and return its complete answer.
 
     ``prompt`` is text, a message (``Message``, a dict, ``(role, content)``), or a list of them. The options:
@@ -90,17 +91,16 @@ def ask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOpt
         ('Eagles circle in rising warm air.', 7)
     """
     plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
-    response: Response[Any] = sync_stream.run_call(plan)
+    response: Response[ModelT] = sync_stream.run_call(plan)
     return response
 
 
-@overload
-def stream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Stream[ModelT]: ...
-@overload
 def stream(
-    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
-) -> Stream[None]: ...
-def stream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Stream[Any]:
+    prompt: Prompt,
+    *,
+    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Stream[ModelT]:
     """Ask a model and return a ``Stream`` of the events of its answer. The options are those of ``ask``.
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
@@ -115,13 +115,12 @@ def stream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[Ask
     return sync_stream.open_stream(prompt, {**options, "response_format": response_format})
 
 
-@overload
-async def aask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
-@overload
 async def aask(
-    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
-) -> Response[None]: ...
-async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> Response[Any]:
+    prompt: Prompt,
+    *,
+    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> Response[ModelT]:
     """``ask`` for asynchronous code: the same options, answers and errors.
 
     Examples:
@@ -130,17 +129,16 @@ async def aask(prompt: Prompt, *, response_format: Any = None, **options: Unpack
         'Eagles circle in rising warm air.'
     """
     plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
-    response: Response[Any] = await async_stream.run_call_async(plan)
+    response: Response[ModelT] = await async_stream.run_call_async(plan)
     return response
 
 
-@overload
-def astream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> AsyncStream[ModelT]: ...
-@overload
 def astream(
-    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
-) -> AsyncStream[None]: ...
-def astream(prompt: Prompt, *, response_format: Any = None, **options: Unpack[AskOptions]) -> AsyncStream[Any]:
+    prompt: Prompt,
+    *,
+    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    **options: Unpack[AskOptions],
+) -> AsyncStream[ModelT]:
     """``stream`` for asynchronous code: the same options, events and errors. Not a coroutine: use ``async with``."""
     return async_stream.open_async_stream(prompt, {**options, "response_format": response_format})
 

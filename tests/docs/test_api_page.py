@@ -33,6 +33,7 @@ MODULES = (
     "aquila.otel",
     "aquila.prices",
     "aquila.research",
+    "aquila.run_report",
     "aquila.testing",
     "aquila.vcr",
 )

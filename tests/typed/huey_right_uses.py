@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 from aquila import Response
-from aquila.huey import AquilaHuey, MemoryHuey, Result, Task, ask_task, checkpoint, once, stream_task
-from aquila.huey.prompt_tasks import StoredAnswer
+from aquila.huey import AquilaHuey, MemoryHuey, Result, StoredAnswer, Task, ask_task, checkpoint, once, stream_task
 from aquila.huey.testing import assert_enqueued as assert_enqueued_function
 from aquila.huey.testing import perform_job as perform_job_function
 from aquila.testing import (

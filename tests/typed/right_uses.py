@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research, vcr
-from aquila.config_types import MarkerOptions
+from aquila.testing import CassetteOptions, FaultPlan, Faults, MarkerOptions
 
 
 class City(BaseModel):
@@ -74,6 +74,8 @@ def types_of_answers() -> None:
     assert_type(aquila.ask("Hi", response_format=City, temperature=0), aquila.Response[City])
     assert_type(aquila.ask("Hi"), aquila.Response[None])
     assert_type(aquila.ask("Hi", response_format={"type": "json_object"}).text, str)
+    maybe: type[City] | None = City if aquila.ask("Which?").text else None
+    assert_type(aquila.ask("Hi", response_format=maybe).parsed, City | None)
     with aquila.stream("Hi", response_format=City) as stream:
         for event in stream:
             if isinstance(event, aquila.Chunk):
@@ -119,6 +121,16 @@ MARKED: MarkerOptions = {"cassette": "birds", "guard": "all", "match_on": ["meth
 @pytest.mark.aquila(**MARKED)
 def marked() -> None:
     pass
+
+
+def wrapped(name: str, options: CassetteOptions) -> None:
+    with aquila.use_cassette(name, **options):
+        pass
+
+
+def faults(aquila_faults: Faults) -> None:
+    with aquila_faults.overloaded(2.5, times=None) as plan, aquila_faults.rate_limit(form="date"):
+        assert_type(plan, FaultPlan)
 
 
 def parts() -> None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research
-from aquila.config_types import MarkerOptions
+from aquila.testing import Faults, MarkerOptions, UsedCasette  # wrong: UsedCassette
 
 
 class City(BaseModel):
@@ -48,9 +48,16 @@ aquila.use_cassette("a", record="always")  # wrong: missing or all
 aquila.use_cassette(17)  # wrong: a name
 aquila.http_client(timeout="5s")  # wrong: a number
 aquila.http_client(verify=False)  # wrong: it would have no effect
+print(UsedCasette, aquila.cassettes.Casette)  # wrong: Cassette
 MARKED: MarkerOptions = {"guard": "everything"}  # wrong: providers, all or off
 aquila.file(url=5)  # wrong: text
 aquila.image_url("https://example.org/x.png", detail="tiny")  # wrong: low, high or auto
+
+
+def faults(aquila_faults: Faults) -> None:
+    aquila_faults.overloded()  # wrong: no such fault
+    aquila_faults.overloaded(times="2")  # wrong: a number
+    aquila_faults.rate_limit(5, "seconds")  # wrong: by its name
 
 
 async def asynchronous() -> None:

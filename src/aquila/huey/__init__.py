@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from aquila.huey.progress.checkpoints import partial_answer as partial_answer
     from aquila.huey.progress.following import afollow as afollow
     from aquila.huey.progress.following import follow as follow
+    from aquila.huey.prompt_tasks import StoredAnswer as StoredAnswer
     from aquila.huey.prompt_tasks import ask_task as ask_task
     from aquila.huey.prompt_tasks import stream_task as stream_task
     from aquila.huey.running_task import CurrentTask as CurrentTask
@@ -83,6 +84,7 @@ _NAMES = {
     "Rescheduling": "limits.rescheduling",
     "Result": "task_types",
     "SqliteHuey": "instances",
+    "StoredAnswer": "prompt_tasks",
     "Task": "task_types",
     "TaskLog": "telemetry.task_log",
     "TaskLogEntry": "telemetry.task_log",
@@ -114,6 +116,7 @@ _NAMES = {
 
 __all__ = list(_NAMES)
 
-__getattr__, __dir__ = lazy_names(__name__, {
-    name: module if module.startswith("aquila.") else f"{__name__}.{module}" for name, module in _NAMES.items()
-})  # fmt: skip
+if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+    __getattr__, __dir__ = lazy_names(__name__, {
+        name: module if module.startswith("aquila.") else f"{__name__}.{module}" for name, module in _NAMES.items()
+    })  # fmt: skip

@@ -6,3 +6,24 @@ nothing of pytest: the plugin collects, the command line reviews, and both show 
 
 ``related_requests`` says what the requests of a test have to do with each other.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from aquila.run_report.json_schema import make_json_schema as make_json_schema
+    from aquila.run_report.schema import RunReport as RunReport
+
+_NAMES = {
+    "RunReport": "aquila.run_report.schema",
+    "make_json_schema": "aquila.run_report.json_schema",
+}
+"""Every public name and the module that defines it."""
+
+__all__ = list(_NAMES)
+
+if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -7,7 +7,8 @@
     def test_summary(perform_job: PerformJob, aquila_cassette: UsedCassette) -> None: ...
 
 The types of fixtures for tasks are defined in ``aquila.huey.testing.fixture_types``; importing them does not need Huey.
-Besides tests, only the fixtures of the pytest plugin import this package.
+Besides tests, only the fixtures of the pytest plugin import this package. ``CassetteOptions`` and ``MarkerOptions`` are
+the types of settings.
 
 ``use_script`` opens a script for a block. ``use_faults`` is what the fixture ``aquila_faults`` gives. ``strategies``
 lets hypothesis look for a fault, a stream or an answer that breaks a program.
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING
 from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
+    from aquila.config_types import CassetteOptions as CassetteOptions
+    from aquila.config_types import MarkerOptions as MarkerOptions
     from aquila.faults.plan import FaultPlan as FaultPlan
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer as RunningConsumer
     from aquila.huey.testing.draining import Drained as Drained
@@ -56,10 +59,12 @@ _NAMES = {
     "AssertUnique": "aquila.huey.testing.fixture_types",
     "BackgroundServer": "aquila.server.background_server",
     "BuildTask": "aquila.huey.testing.fixture_types",
+    "CassetteOptions": "aquila.config_types",
     "DrainQueue": "aquila.huey.testing.fixture_types",
     "Drained": "aquila.huey.testing.draining",
     "FaultPlan": "aquila.faults.plan",
     "Faults": "aquila.testing.use_faults",
+    "MarkerOptions": "aquila.config_types",
     "PerformJob": "aquila.huey.testing.fixture_types",
     "Refusals": "aquila.recording.network.refusals",
     "RefuteDeadLetter": "aquila.huey.testing.fixture_types",
@@ -83,4 +88,5 @@ _NAMES = {
 
 __all__ = list(_NAMES)
 
-__getattr__, __dir__ = lazy_names(__name__, _NAMES)
+if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.config import suggest_name
 from aquila.errors import FaultFailed
@@ -16,10 +16,15 @@ from aquila.faults.plan import FaultPlan
 from aquila.faults.table import FAULTS
 from aquila.recording.scope import Scope
 
+if TYPE_CHECKING:
+    from aquila.testing.fault_methods import FaultMethods
+else:
+    FaultMethods = object
+
 PutInForce: TypeAlias = Callable[..., AbstractContextManager[FaultPlan]]
 
 
-class Faults:
+class Faults(FaultMethods):
     """Lets answers meet faults within blocks: ``with aquila_faults.overloaded(times=2): ...``.
 
     Each fault of the table is a method with its parameters. ``times`` says how often each request meets it, None for
@@ -35,7 +40,12 @@ class Faults:
         """Let answers meet the faults that a text names, in their order. Raises ``ConfigError``."""
         return self._put_in_force(read_faults(text))
 
-    def __getattr__(self, name: str) -> PutInForce:
+    if not TYPE_CHECKING:  # they know the methods, and so refuse a wrong name
+
+        def __getattr__(self, name: str) -> PutInForce:
+            return self._make_method(name)
+
+    def _make_method(self, name: str) -> PutInForce:
         kind = FAULTS.get(name)
         if kind is None:
             raise AttributeError(f"no fault {name!r}{suggest_name(name, tuple(FAULTS))}", name=name, obj=self)

@@ -68,4 +68,5 @@ _NAMES = {
 
 __all__ = list(_NAMES)
 
-__getattr__, __dir__ = lazy_names(__name__, _NAMES)
+if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES)
