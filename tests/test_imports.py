@@ -74,6 +74,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila",
     "aquila.config",
     "aquila.option_table",
+    "aquila.fork_locks",
     "aquila.intercept",
     "aquila.intercept.activation",
     "aquila.intercept.child_processes",

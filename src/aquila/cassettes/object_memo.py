@@ -6,19 +6,18 @@ key because comparing two interactions by value takes as long as most of these c
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
+from aquila.fork_locks import held_at_fork
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-# One lock for all memos of the process: writes are rare and short. It guards `_rows` and `_size`, which must agree.
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    # If another thread held the lock at the moment of the fork, the child would inherit it locked and wait for ever.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+# One lock for all memos of the process: writes are rare and short. It guards `_rows` and `_size`, which must agree, in
+# a forked child too.
+_lock = held_at_fork(threading.RLock())
 
 
 class ObjectMemo(Generic[Key, Value]):

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.faults.fault import Fault, ImpossibleFault, Within
 from aquila.faults.parsing import read_faults
+from aquila.fork_locks import renewed_in_child
 
 _MARK = re.compile(r"  # ([\w.-]+)$")
 """The mark at the end of a plan's text. It tells plans with the same faults apart, in every process."""
@@ -63,7 +64,7 @@ class FaultPlan:
         self._shared: SharedFaultCounts | None = None
         # Why faults could not be applied; a dict keeps the order, and each reason once.
         self._impossible: dict[str, None] = {}
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
 
     @classmethod
     def from_text(cls, text: str, mark: str) -> FaultPlan:

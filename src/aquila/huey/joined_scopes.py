@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, MessageRejected
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.scope_sharing import share_counts
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -32,7 +33,7 @@ class JoinedScopes:
 
     def __init__(self) -> None:
         # Held while a scope is joined, so that worker threads with tasks of the same test join its scope only once.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         # By id, in order of their last use. Those beyond `_MAX_OPEN` are closed; `close_all` closes the rest.
         self._scopes: OrderedDict[str, Scope] = OrderedDict()
 

@@ -10,11 +10,12 @@ from huey.exceptions import CancelExecution, RateLimitExceeded, RetryTask, TaskL
 
 from aquila.engine.calls.request_gate import gate_owner
 from aquila.errors import ConfigError
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.limits.task_gate import TaskGate
 from aquila.huey.progress.kept_progress import KeptProgress
 
 # One lock for all tasks, held only while the gate or the progress of one is made or read: that is rare and quick.
-_making = threading.Lock()
+_making = renewed_in_child(threading.Lock())
 # The context variable of the gate also holds the task that is executing, because only tasks own a gate: setting one
 # variable instead of two is part of the time of every task. `AquilaHuey` sets it in the context of one execution, and
 # nobody resets it: the context ends with the execution.

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aquila.config import set_own_variables, unset_own_variables
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.import_hooks import ImportHooks
@@ -82,7 +83,7 @@ class Interception:
         self._stub_patches = PatchSet(self._import_hooks, {})
         # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
         # below.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         # The scopes that surround other code now, by id.
         self._open: dict[str, Scope] = {}
         # The ids of those for which clients are intercepted: the open ones, and those that are suspended.

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
@@ -199,7 +200,7 @@ class DeferredPool:
         self._transport = transport
         self._build = build
         # If two threads use the pool at once, one of them builds it, and the other gets the same.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
 
     def _real_pool(self) -> Any:
         with self._lock:

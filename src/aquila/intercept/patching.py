@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept.import_hooks import ImportHooks
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class PatchSet:
         self.in_force = False
         """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
         # Re-entrant: `put_in_force` patches modules that are already loaded, through `add_patches`.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
 
     @property
     def has_patches(self) -> bool:

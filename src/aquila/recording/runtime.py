@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aquila.config import Settings, SettingsLayers
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording.open_scopes import OpenScopes
 from aquila.recording.set_variables import SetVariables
@@ -198,7 +199,7 @@ class Run:
         """The answers that it records at this moment, in a run that shows them."""
         self.tells_jobs = False
         """Whether the run of the parent process wants to know which tasks are executed here."""
-        self.lock = threading.RLock()
+        self.lock = renewed_in_child(threading.RLock())
         """Held while a test's scope opens, so that all its threads get the same scope."""
         self._states: dict[type[Any], Any] = {}  # see `state_of`; they go with the run
         self._resources = contextlib.ExitStack()  # see `hold`; closed by `end_tests` or at the end of the run

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY
+from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
 
 # `os` holds on to an object of this module until the interpreter has ended; see `aquila.lazy_imports`.
@@ -32,10 +33,8 @@ _MOST = 10_000
 _LEFT_OUT = frozenset(map(os.fsencode, CHANGED_BY_EVERY_TEST))
 _DUMMY = os.fsencode(DUMMY_KEY)
 
-_lock = threading.RLock()  # re-entrant, because a signal handler may set a variable while this thread holds it
-if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    # If another thread held the lock at the moment of the fork, the child would inherit it locked and wait for ever.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+# Re-entrant, because a signal handler may set a variable while this thread holds it.
+_lock = held_at_fork(threading.RLock())
 
 
 class SetVariables:

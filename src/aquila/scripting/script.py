@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.fork_locks import renewed_in_child
 from aquila.scripting.conditions import Conditions, Wanted
 from aquila.scripting.replies import Replies, describe_answer
 from aquila.wire_forms.answer import Answer
@@ -106,7 +107,7 @@ class Script(Replies):
         # The answers replaced by a fault that a program may take for an answer, by URL and body of their requests. Each
         # is kept for the same request, if it comes again; other requests get what follows it.
         self._promised: dict[tuple[str, bytes], Answer] = {}
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         self.given = 0
         """How many requests were answered, without those that met a fault."""
 

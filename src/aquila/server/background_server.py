@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from aquila.errors import ConfigError
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept.policy import own_servers
 from aquila.recording.network.host_names import ANY_ADDRESS, is_loopback, normalize_host
 from aquila.recording.scope import Scope
@@ -149,7 +150,7 @@ class RenewableScope:
 
     def __init__(self, make: Callable[[], Scope]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         self.scope = make()
 
     def current_scope(self) -> Scope:

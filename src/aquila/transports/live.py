@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
@@ -50,7 +51,7 @@ class LiveTransport(httpx2.BaseTransport):
     """Sends requests over the network, through the environment's proxies. One pool per proxy; a fork starts anew."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         # By process and proxy: a forked child must not use its parent's connections. Emptied by `close`.
         self._pools: dict[tuple[int, str | None], httpx2.HTTPTransport] = {}
 

@@ -15,6 +15,7 @@ from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.replayed_time_limits import TimeLimit, describe_run_out
 from aquila.recording.sessions.session import Session
@@ -68,7 +69,7 @@ class AnswerRecorder:
         # A reader, another thread that closes the answer, and a scope that closes may all end the recording. Held until
         # it is stored: whoever comes second must not go on as if it were. A thread may come second to itself, in a
         # signal handler or where the garbage collector closes an answer.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         self._ended = False
         self._chunks: list[RecordedChunk] = []
         self._size = 0

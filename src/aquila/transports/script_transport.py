@@ -13,6 +13,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
 from aquila.config import Settings
 from aquila.errors import CassetteNameError, ConfigError, UnscriptedRequest
+from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
@@ -27,7 +28,8 @@ class _FileOfRun:
 
     def __init__(self) -> None:
         self._script: Script | None = None
-        self._lock = threading.Lock()  # threads with a first request at the same time must share one script
+        # Threads with a first request at the same time must share one script.
+        self._lock = renewed_in_child(threading.Lock())
 
     def read(self) -> Script:
         with self._lock:

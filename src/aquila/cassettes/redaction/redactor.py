@@ -24,6 +24,7 @@ from aquila.cassettes.redaction.request_headers import (
     may_hold_credentials,
 )
 from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Redactor:
         # beyond the limit, and all go when `count_later` learns a secret.
         self._scrubbers: dict[frozenset[str], Scrubber] = {}
         # Re-entrant: `_scrubber_knowing` and `count_later` are called with the lock held.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         # The credentials in the header fields of all requests so far. Replaced, never changed in place.
         self._seen_credentials: frozenset[str] = frozenset()
         # Secrets of requests so far that were found by the names of their fields, the oldest first; an ordered set.
@@ -202,8 +203,11 @@ class Redactor:
         """Return the credentials of every request that was seen."""
         with self._lock:
             # Called for its effect on `_seen_credentials`, also through the cache: an entry of the cache was examined.
+            # Forgotten behind that, so that Ctrl-C, or a fork, in the midst of it loses no credential.
             while self._unexamined:
-                self._examine_headers_cached(self._unexamined.popitem()[0], self.later_count)
+                headers = next(iter(self._unexamined))
+                self._examine_headers_cached(headers, self.later_count)
+                self._unexamined.pop(headers, None)
             return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
 
     def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:

@@ -23,6 +23,7 @@ from aquila.cassettes.storage.names import WORK_FOLDER, is_script
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
+from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -56,11 +57,7 @@ class _LoadedCassettes:
         self._entries: OrderedDict[tuple[object, ...], tuple[Cassette, int]] = OrderedDict()
         # Any thread may load. Two threads in `add` at once would lose count of the size; `find` is one lookup, which is
         # atomic.
-        self._lock = threading.Lock()
-        if hasattr(os, "register_at_fork"):  # a child must not inherit the lock as another thread holds it
-            os.register_at_fork(
-                before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
-            )
+        self._lock = held_at_fork(threading.Lock())
 
     def find(self, key: tuple[object, ...]) -> Cassette | None:
         """Return a cassette that was loaded or saved before, or None."""

@@ -33,6 +33,7 @@ from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Journal:
         self._root = root
         self._durable = durable
         self._scope = checked_scope_id(scope)
-        self._lock = threading.Lock()  # guards the fields below, and keeps the entries of two threads apart
+        # Guards the fields below, and keeps the entries of two threads apart.
+        self._lock = renewed_in_child(threading.Lock())
         self._process: int | None = None  # the process that opened the file; None while it is closed
         self._descriptor = -1
         self._path: Path | None = None

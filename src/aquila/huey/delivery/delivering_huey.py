@@ -16,6 +16,7 @@ from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, SIGNAL_SCHEDULED, 
 from huey.utils import Error
 
 from aquila.errors import NotSerializable
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.delivery.burying import bury_failed, redact_safely
 from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, ConsumerLife
@@ -28,7 +29,8 @@ from aquila.huey.sendable_values import make_text_sendable
 logger = logging.getLogger("huey.aquila")
 
 _ATTRIBUTE = "_aquila_in_hand"
-_making = threading.Lock()  # Held while a storage gets its `TasksInHand`: two threads must not make one each.
+# Held while a storage gets its `TasksInHand`: two threads must not make one each.
+_making = renewed_in_child(threading.Lock())
 
 
 _emit_of_huey, _send_of_huey = find_own(_huey.Huey, "_emit"), find_own(Signal, "send")

@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Any
 
+from aquila.fork_locks import renewed_in_child
+
 logger = logging.getLogger("huey.aquila")
 
 QUEUE, SCHEDULE = "Error reading from queue", "Error reading schedule."
@@ -29,7 +31,7 @@ class ReadingTrouble:
     """The outage of a storage, as all workers of a process see it. They share one, so that only one of them logs it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # Guards both attributes. The first answer clears them.
+        self._lock = renewed_in_child(threading.Lock())  # Guards both attributes. The first answer clears them.
         self._failed: float | None = None  # When a worker has last failed, by the monotonic clock.
         self._said: dict[type[BaseException] | None, float] = {}  # When an error of each class was last logged.
 

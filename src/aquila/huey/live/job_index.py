@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.live.heartbeat_reader import WorkerRow, read_workers
 from aquila.huey.live.job_rates import JobRates
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
@@ -83,9 +84,9 @@ class JobIndex:
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         self._names: dict[str, str] = {}  # One text object for each name, so that rows with the same name share it.
-        self._reading: threading.Thread | None = None  # The thread that reads older jobs; None while there is none.
+        self._reading: threading.Thread | None = None  # Reads older jobs. None, or not alive in a fork.
         self._rows: dict[str, JobRow] = {}
         self._in_order: list[JobRow] = []  # By the time at which they were queued, the oldest first.
         # The rows that a query has found, and in which version of the index. An older version is found anew.
@@ -118,7 +119,7 @@ class JobIndex:
             if time.monotonic() - self._looked < _LOOK_EVERY:
                 return
             self._read_changes()
-            if not self.is_complete and self._reading is None:
+            if not self.is_complete and (self._reading is None or not self._reading.is_alive()):
                 self._reading = threading.Thread(target=self._read_older, name="aquila-index", daemon=True)
                 self._reading.start()
             self._forget_what_is_gone()

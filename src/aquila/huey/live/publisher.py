@@ -23,6 +23,7 @@ from huey.api import Task, chord, group
 
 from aquila.errors import ConfigError
 from aquila.events import Usage
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.delivery.burying import end_unread_job
 from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
 from aquila.huey.instances import AquilaHuey
@@ -104,7 +105,7 @@ class JobPublisher:
         self.huey = huey
         self.content = content
         self.price = price
-        self.lock = threading.RLock()
+        self.lock = renewed_in_child(threading.RLock())
         self.records: dict[str, JobRecord] = {}
         self.unread = UnreadMessages()
         self.clock = SharedClock(lambda: state_of(huey).now())

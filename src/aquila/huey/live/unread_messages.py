@@ -10,6 +10,7 @@ import math
 import threading
 import time
 
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.state import SharedState
 
@@ -30,7 +31,8 @@ class UnreadMessages:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # Also held while the storage is read: a second thread would read the same.
+        # Also held while the storage is read: a second thread would read the same.
+        self._lock = renewed_in_child(threading.Lock())
         self._jobs: dict[str, str] = {}
         """The ids of jobs that no worker has begun, by the identities of their messages. Beyond ``_MOST_KNOWN`` the
         oldest are dropped; ``find_job`` removes the one that it has found."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +52,8 @@ def look_every(huey: Any) -> float:
 class WakeUps:
     """The wake-ups for all who wait in this process. They share one connection and one thread, while anybody waits.
 
-    The storage owns it as an attribute, for as long as it lives.
+    The storage owns it as an attribute, for as long as it lives. A fork gets another one, because it has no
+    thread that listens.
     """
 
     def __init__(self, huey: Any) -> None:
@@ -121,9 +123,10 @@ class WakeUps:
 def wake_ups_of(huey: Any) -> WakeUps:
     """Return the wake-ups of a Huey's storage. They are made once, and live for as long as the storage."""
     storage = huey.storage
+    name = f"_aquila_wake_ups_{os.getpid()}"  # a fork must not take those of its parent
     # `setdefault` is atomic: two threads that come here at once get the same object.
-    found: WakeUps | None = vars(storage).get("_aquila_wake_ups")
-    return found if found is not None else vars(storage).setdefault("_aquila_wake_ups", WakeUps(huey))
+    found: WakeUps | None = vars(storage).get(name)
+    return found if found is not None else vars(storage).setdefault(name, WakeUps(huey))
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
+from aquila.fork_locks import renewed_in_child
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
 
 
@@ -15,7 +16,7 @@ class MemoryState(SharedState):
 
     def __init__(self) -> None:
         # Every method holds the lock, which makes it atomic. Reentrant, because methods call one another.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         # Owned by the storage in memory; only `drop` and `clear` remove tables.
         self._tables: dict[str, _Table] = {}
 

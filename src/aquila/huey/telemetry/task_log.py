@@ -36,6 +36,7 @@ from huey.api import Task
 from aquila import plugins
 from aquila.errors import ConfigError
 from aquila.events import Event, Retry, ToolCall, ToolResult
+from aquila.fork_locks import renewed_in_child
 from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.redacting import redact_json
@@ -139,7 +140,7 @@ class TaskLog:
         # record moves its attempt to the end.
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
         # A record gets its number and is stored in one step. Reentrant, because a receiver may make a model call.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         stamp_messages(huey)
         huey.signal()(self._log_signal)
         self._plugin = plugins.register(_ModelCallPlugin(self))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aquila.errors import SessionClosed
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept import policy
 from aquila.intercept.own_sockets.handshakes import server_context
 from aquila.recording.network import guard
@@ -48,18 +49,12 @@ class ProviderListeners:
     """The listeners of a process. A scope has one for each address of a provider, until it ends."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         self._listeners: dict[_Key, _Listener] = {}  # `end_scope` removes the entries of a scope
         # The address of each name, and the name of each address. Never cleared: a client may keep an address for longer
         # than a scope lasts, and a process asks few providers.
         self._stand_ins: dict[str, str] = {}
         self._names: dict[str, str] = {}
-        # This keeps the object for ever, as no such function can be taken back; the guard that owns it lasts as long.
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin_in_child)
-
-    def _begin_in_child(self) -> None:
-        self._lock = threading.Lock()  # another thread of the parent may have held it
 
     def stand_in_for(self, host: str) -> str:
         """The IP address that names of providers are resolved to here: one of this machine, with nothing behind it.
@@ -71,7 +66,8 @@ class ProviderListeners:
             if host not in self._stand_ins:
                 number = len(self._stand_ins) + 1
                 address = f"{_STAND_INS}.{number >> 8}.{number & 255}"
-                self._stand_ins[host], self._names[address] = address, host
+                # The name first: whoever knows a stand-in finds its name, also in a process that is forked just now.
+                self._names[address], self._stand_ins[host] = host, address
             return self._stand_ins[host]
 
     def name_behind(self, address: str) -> str | None:

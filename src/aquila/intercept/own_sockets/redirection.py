@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from aquila.fork_locks import renewed_in_child
 from aquila.intercept import policy
 from aquila.intercept.socket_guard import decode_host, decode_port, find
 from aquila.lazy_imports import lazy_modules
@@ -32,7 +33,7 @@ class Redirection:
     def __init__(self, check: Callable[[object, object], None]) -> None:
         self._check = check
         self._known: listeners.ProviderListeners | None = None  # made for the first client, see `_listeners`
-        self._making = threading.Lock()
+        self._making = renewed_in_child(threading.Lock())
 
     def name_behind(self, address: str) -> str | None:
         """The name of a provider that was resolved to ``address``, if that is a stand-in."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import ParamSpec, TypeVar
 
+from aquila.fork_locks import renewed_in_child
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -21,7 +23,8 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # not re-entrant: code that interrupts a turn must not get into it
+        # Not re-entrant: code that interrupts a turn must not get into it.
+        self._lock = renewed_in_child(threading.Lock())
         self._worker = 0  # the id of the thread whose turn it is, 0 for none
         self._put_down: deque[Callable[[], None]] = deque()  # queued work; appended to and popped from without the lock
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila import errors
 from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class ChildMisses:
 
     def __init__(self) -> None:
         self.folder: str | None = None
-        self._lock = threading.Lock()  # two threads that read one file must not both take the same rows
+        # Two threads that read one file must not both take the same rows.
+        self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:

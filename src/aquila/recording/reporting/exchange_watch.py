@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from aquila.fork_locks import renewed_in_child
 from aquila.recording.secrets import outgoing
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class ExchangeWatch:
         self._open: list[WatchedExchange] = []  # what was not handed on yet; `end_scope` and `end_test` remove from it
         self._held: dict[Scope, int] = {}
         """Bytes that are held of the answers to other processes, by scope. ``end_scope`` removes an entry."""
-        self._lock = threading.Lock()  # guards both; never held while `take_in` runs, which may take long
+        # Guards both; never held while `take_in` runs, which may take long.
+        self._lock = renewed_in_child(threading.Lock())
 
     def begin(
         self, scope: Scope | None, request: RecordedRequest | None, decision: Decision | None = None

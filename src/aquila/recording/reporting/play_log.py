@@ -16,6 +16,7 @@ from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
+from aquila.fork_locks import renewed_in_child
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class PlayLog:
         # The first request of each recording that an open session has played, by the ids of both objects: filters may
         # have changed the numbers of recordings. The session keeps both alive; `add_scope` removes the entries.
         self._requests: dict[tuple[int, int], RecordedRequest] = {}
-        self._lock = threading.Lock()  # any thread may play; also keeps the lines of a child's file apart
+        # Any thread may play; also keeps the lines of a child's file apart.
+        self._lock = renewed_in_child(threading.Lock())
 
     def note_request(self, scope: Scope, session: Session, decision: ReplayDecision, request: RecordedRequest) -> None:
         """Remember the first request that a recording answers, as it was sent."""

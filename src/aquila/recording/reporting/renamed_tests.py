@@ -22,6 +22,7 @@ from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import module_of_folder, name_of_file
 from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError
+from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
@@ -76,7 +77,7 @@ class RenamedTests:
     def __init__(self) -> None:
         # Any thread may miss. Held while files are read, so that each is read once. The run owns all of this, and
         # nothing is removed before it ends: sources and cassettes of gone tests do not change meanwhile.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         self._orphans: dict[Path, OrphansOfFolder] = {}
         self._known: set[tuple[Path, MatchRules]] = set()  # files whose keys are in `_by_key`, or that cannot be read
         self._by_key: dict[tuple[MatchRules, str], list[Orphan]] = defaultdict(list)

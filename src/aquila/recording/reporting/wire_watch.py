@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from aquila.fork_locks import renewed_in_child
+
 if TYPE_CHECKING:
     from aquila.recording.sessions.session_decisions import ReplayDecision
 
@@ -60,7 +62,7 @@ class WireWatch:
         """What answered, in the order of the attempts."""
         self._clock = clock
         self._on_attempt = on_attempt
-        self._lock = threading.Lock()  # keeps the two lists in the same order
+        self._lock = renewed_in_child(threading.Lock())  # keeps the two lists in the same order
 
     def begin(self, decision: ReplayDecision, attempt: Attempt) -> Attempt:
         """Take down an attempt, which begins now."""

@@ -124,8 +124,10 @@ class _SecretsSet:
         count, is_watched = variables.count, os.environ is variables.environment
         if is_watched and count == self._position:  # as of nearly all calls, of which a request makes several
             return _NONE
-        rows, self._position = variables.since(self._position), count
-        return _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
+        rows = variables.since(self._position)
+        found = _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
+        self._position = count  # behind the search: if Ctrl-C strikes in it, the next call searches again
+        return found
 
 
 def _secrets_among(variables: Iterable[tuple[str, str]]) -> dict[str, str]:

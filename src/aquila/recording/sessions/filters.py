@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.fork_locks import renewed_in_child
 
 RequestFilter = Callable[[RecordedRequest], RecordedRequest | None]
 ResponseFilter = Callable[[RecordedResponse], RecordedResponse | None]
@@ -101,7 +102,7 @@ class ComparedRequests:
         self._is_same = is_same
         self._known: list[tuple[RecordedRequest, str]] = []  # grows until the session is dropped
         # Without the lock, two threads that make the same request at once would give it two keys.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
 
     def identify(self, request: RecordedRequest) -> str:
         """Return the key of a request."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aquila.cassettes.model import Interaction
+from aquila.fork_locks import renewed_in_child
 
 
 class ConversationPlay:
@@ -35,7 +36,7 @@ class PlayedConversations:
         self._plays: dict[int, list[ConversationPlay]] = {}
         self._holders: dict[int, object] = {}
         """The connections that have a recording, by the identity of the recording. Guarded by ``lock``."""
-        self.lock = threading.RLock()
+        self.lock = renewed_in_child(threading.RLock())
         """Held by each connection that may still get another recording, whenever something is said there."""
 
     def begin_play(self, interaction: Interaction, count: int) -> ConversationPlay:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aquila.errors import CassetteRequired, SessionClosed
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import tell_plays
@@ -33,7 +34,7 @@ class ScopeSessions:
         self.refusal = refusal
         self.closed = False
         # Held while a session opens: the other threads of the scope wait, and get the same session.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         self._sessions: dict[tuple[str, str], Session] = {}  # by cassette and mode; kept after the end, for the report
         self._addresses: dict[str, frozenset[str]] = {}  # see `holds_address`
         self.counts: RequestCounts | None = None

@@ -20,6 +20,7 @@ from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
@@ -121,7 +122,8 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
-        self._lock = threading.Lock()  # of keys, counts, plays, calls and new recordings; no callback runs under it
+        # Of keys, counts, plays, calls and new recordings; no callback runs under it.
+        self._lock = renewed_in_child(threading.Lock())
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""

@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from aquila.fork_locks import renewed_in_child
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,7 +38,8 @@ class AnswersInProgress:
 
     def __init__(self) -> None:
         self._open: dict[int, AnswerInProgress] = {}  # by identity: answers need not be hashable
-        self._lock = threading.Lock()  # the thread of the terminal reads while others begin and end answers
+        # The thread of the terminal reads while others begin and end answers.
+        self._lock = renewed_in_child(threading.Lock())
 
     def begin(self, answer: AnswerInProgress) -> None:
         """Add an answer."""

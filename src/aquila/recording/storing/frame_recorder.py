@@ -20,6 +20,7 @@ from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, Recor
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, find_base64, store_close, store_frame
 from aquila.cassettes.web_socket_frames.unasked import put_unasked_first
 from aquila.errors import CassetteWriteError
+from aquila.fork_locks import renewed_in_child
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.recording.storing.large_answer import LargeAnswer
@@ -49,10 +50,10 @@ class FrameRecorder:
         self._response = RecordedResponse(NO_STATUS)
         self._chunks: list[RecordedChunk] = []
         # Guards the fields above and below. Held for moments only, because clients in an event loop add frames.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         # Held while something is written, so that the whole conversation is stored behind its parts. Taken before
         # `_lock`, never after it.
-        self._writing = threading.RLock()
+        self._writing = renewed_in_child(threading.RLock())
         self._is_awaited = False  # whether a reader waits for the next message, see `reading`
         self._parts = 0  # parts in the journal so far
         self._written = 0  # how many of the chunks the parts have

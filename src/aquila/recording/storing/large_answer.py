@@ -14,6 +14,7 @@ from aquila.cassettes.redaction.split_secrets import stream_events
 from aquila.cassettes.redaction.window_redaction import CleanPart, LargeBodyRedactor
 from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteWriteError
+from aquila.fork_locks import renewed_in_child
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage.body_writer import BodyWriter
@@ -49,7 +50,7 @@ class LargeAnswer:
         self._ends = array("Q")
         self._failure: OSError | None = None  # raised by `finish`: the program gets its answer even if the disk is full
         # Two threads may come at once: the reader writes, and a scope that closes ends the recording.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         self._ended = False
         self._last = deque(chunks, maxlen=3)  # the end of a stream is looked for in these
         for chunk in chunks:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RecordBudget:
         self.is_exhausted = False
         """Whether a request of this process was refused."""
         # For the threads of this process; the file lock is for other processes. The run owns this object.
-        self._lock = threading.Lock()
+        self._lock = renewed_in_child(threading.Lock())
         self._alone = Spent(0, 0)  # the count where there is no file
 
     def take_request(self, budget: Budget) -> Spent | None:

@@ -1,0 +1,186 @@
+"""Locks that other threads hold when a process forks: the child goes on, and so does a thread that Ctrl-C strikes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import aquila
+from aquila import fork_locks
+from aquila.cassettes.redaction import redactor
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.recording.runtime import set_variables
+from aquila.recording.secrets import redactors
+from tests.support.runs import separate_run
+
+SOURCE = Path(__file__).parent.parent / "src"
+LIMIT = 60
+"""Seconds after which a child that waits for ever is ended."""
+
+NOT_FOR_CHILDREN = {
+    "aquila/cassettes/codecs/gc_pause.py": "a hook of its own: the child also puts the garbage collector back",
+    "aquila/engine/calls/sdk_client.py": "of one call, whose thread is the parent's",
+    "aquila/fault_verdicts/skipped_sleeps.py": "made in the forked process that runs the test",
+    "aquila/huey/delivery/consumer_life.py": "of one process: `TasksInHand` is made anew after a fork",
+    "aquila/huey/delivery/kept_copies.py": "the same",
+    "aquila/huey/delivery/tasks_in_hand.py": "the same",
+    "aquila/huey/limits/idempotency.py": "of one execution of a task",
+    "aquila/huey/limits/unique_jobs.py": "of one execution of a task",
+    "aquila/huey/live/storing.py": "made anew after a fork",
+    "aquila/huey/live/waking.py": "of one process: a fork gets another object",
+    "aquila/huey/progress/kept_progress.py": "of one execution of a task",
+    "aquila/huey/progress/watching.py": "of one stream of a task",
+    "aquila/huey/testing/consumers/shared_consumer.py": "of a consumer of threads, which a test of the parent uses",
+    "aquila/intercept/own_sockets/listeners.py": "of a listener, whose threads are the parent's",
+    "aquila/server/review_page/review_application.py": "of a server, whose threads are the parent's",
+    "aquila/transports/callers/departure.py": "of one request, whose threads are the parent's",
+    "aquila/transports/local_model/server.py": "hooks of its own: the child also closes what it has of the servers",
+    "pytest_aquila/recording_runs/recording_status.py": "of the terminal, on which only the parent writes",
+    "pytest_aquila/run_report/report_guard.py": "a child takes it never: the process is compared first",
+}
+"""The modules with locks that a forked child needs not have, or that see to it themselves, each with the reason."""
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+in_threads = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+class Echo(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def held_elsewhere(locks: list[Any]) -> Iterator[None]:
+    """Hold locks in another thread."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        taken = [lock for lock in locks if lock.acquire(blocking=False)]
+        held.set()
+        release.wait()
+        for lock in taken:
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join()
+
+
+def do_in_child(work: Callable[[], object]) -> int:
+    """Do ``work`` in a forked child, and return how the child ended: 0 if the work was done."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LIMIT)
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
+
+
+@forks
+@in_threads
+@pytest.mark.parametrize("transport", ["record", "replay"])
+def test_a_child_asks_while_threads_of_its_parent_hold_every_lock(transport: str, url: str, tmp_path: Path) -> None:
+    def ask(client: httpx2.Client, number: int) -> str:
+        return client.post(url, json=number, headers={"authorization": "Bearer aB3dE5gH7jK9mN1pQ3sT"}).text
+
+    def ask_twice(how: str, second: Callable[[Callable[[], object]], object]) -> None:
+        with aquila.use_cassette("x", transport=how, loopback="all"), httpx2.Client() as client:
+            ask(client, 1)
+            second(lambda: ask(client, 2))
+
+    with separate_run(tmp_path):
+        if transport == "replay":
+            ask_twice("record", lambda work: work())
+
+        def in_child(work: Callable[[], object]) -> None:
+            with held_elsewhere(list(fork_locks._renewed)):
+                assert do_in_child(work) == 0
+
+        ask_twice(transport, in_child)
+    assert len(load_cassette(tmp_path / "cassettes" / "x.yaml").interactions) == 2
+
+
+@forks
+@in_threads
+def test_a_lock_that_the_forking_thread_holds_stays_its_own() -> None:
+    lock = fork_locks.renewed_in_child(threading.RLock())
+
+    def release_and_take_again() -> None:
+        lock.release()
+        with pytest.raises(RuntimeError):
+            lock.release()
+        assert lock.acquire(blocking=False)
+
+    with lock:
+        assert do_in_child(release_and_take_again) == 0
+
+
+def test_every_lock_is_one_that_children_can_take_or_need_not() -> None:
+    bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition|Semaphore)\(")
+    found = {
+        path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if bare.search(path.read_text("utf-8"))
+    }
+    assert found - {"aquila/fault_verdicts/forked_process.py"} == NOT_FOR_CHILDREN.keys()
+
+
+def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "aB3dE5gH7jK9mN1pQ3sT"
+    redacting = redactor.Redactor()
+    redacting.choose_headers((("authorization", f"Bearer {key}"),))
+    with monkeypatch.context() as patch:
+        patch.setattr(redactor.request_credentials, "credentials_in", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            redacting.redact_text("x")
+    assert key not in redacting.redact_text(f"the key is {key}")
+
+
+def test_ctrl_c_while_variables_are_searched_loses_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    key = "aB3dE5gH7jK9mN1pQ3sT"
+    with separate_run(tmp_path), set_variables().noting():
+        found = redactors._SecretsSet(set_variables().count)
+        monkeypatch.setenv("SOME_TOKEN", key)
+        with monkeypatch.context() as patch:
+            patch.setattr(redactors, "_secrets_among", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                found.find()
+        assert key in found.find()
+
+
+def interrupt(*_: object) -> Any:
+    raise KeyboardInterrupt
