@@ -17,7 +17,7 @@ import pytest
 
 import aquila
 from aquila import fork_locks
-from aquila.cassettes.redaction import redactor
+from aquila.cassettes.redaction import redactor, request_credentials
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.recording.runtime import set_variables
 from aquila.recording.secrets import redactors
@@ -164,7 +164,7 @@ def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.Mo
     redacting = redactor.Redactor()
     redacting.choose_headers((("authorization", f"Bearer {key}"),))
     with monkeypatch.context() as patch:
-        patch.setattr(redactor.request_credentials, "credentials_in", interrupt)
+        patch.setattr(request_credentials, "credentials_in", interrupt)
         with pytest.raises(KeyboardInterrupt):
             redacting.redact_text("x")
     assert key not in redacting.redact_text(f"the key is {key}")
