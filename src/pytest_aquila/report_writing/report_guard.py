@@ -24,6 +24,7 @@ class ReportGuard:
     def __init__(self) -> None:
         self.problem = ""
         self.is_over = False
+        # fork: a child never takes it, see `attempt`
         self._lock = threading.RLock()
         self._process = os.getpid()
 

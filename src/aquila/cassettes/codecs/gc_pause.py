@@ -20,6 +20,7 @@ class _Pause:
     """
 
     def __init__(self) -> None:
+        # fork: each fork takes it, see `end_in_child`
         self.lock = threading.Lock()
         self.readers = 0
         self.was_enabled = False

@@ -206,6 +206,7 @@ class ReadInterrupter:
         # Held by the thread that ends the reading. The driver waits for it when it stops reading, so that the answer is
         # closed and its recording stored before the call is over. Reentrant, because a signal handler may interrupt the
         # driver's own thread while that holds the lock.
+        # fork: of one call, whose threads are the parent's
         self._ending = threading.RLock()
         self.interrupted = False
         """Whether the caller has left. Set once, by ``interrupt``; never cleared."""

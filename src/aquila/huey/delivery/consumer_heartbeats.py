@@ -122,9 +122,11 @@ class ConsumerLife:
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
         # When the last beat was begun, by the monotonic clock. The thread and takers set it, and anybody reads it.
         self._last_beat = float("-inf")
+        # fork: a child has an object of its own, see `TasksInHand`
         self._lock = threading.Lock()  # Held while the thread is started: two takers must not start one each.
         # Held during a beat and while `end` deletes the entry. A beat that comes after that would leave the entry of a
         # consumer that has ended, and others would wait for its death.
+        # fork: a child has an object of its own, see `TasksInHand`
         self._beating = threading.Lock()
         self._thread: threading.Thread | None = None  # Started by the first taker; ends with `_ended`.
         self._ended = threading.Event()  # Set once, and never cleared: a life does not begin again.

@@ -42,6 +42,7 @@ class KeptCopies:
         self._in_hand = in_hand
         self._rescuer = rescuer.Rescuer(huey)
         self.life = self._begin_life()
+        # fork: a child has an object of its own, see `TasksInHand`
         self._lock = threading.Lock()  # Guards `_workers`.
         self._workers = 0  # Workers of this process that have begun and not ended.
         self._finished: deque[Copy] = deque()

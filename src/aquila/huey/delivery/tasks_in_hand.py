@@ -73,6 +73,7 @@ class TasksInHand:
         self._process = _process[0]
         self._keeps = huey.keep_running
         # Guards `_refused`, and is the lock of the condition by which a process that ends waits for its threads.
+        # fork: a child has an object of its own, see `is_of`
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._taken: dict[int, Task] = {}

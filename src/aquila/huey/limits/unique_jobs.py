@@ -230,6 +230,7 @@ class UniqueExecution:
         # The claim as we have stored it last; None where it is not ours. Guarded by `_lock`: the thread that renews
         # the claim must not write "running" over the "queued" of `end`.
         self._value: bytes | None = None
+        # fork: of one execution of a task, whose threads are the parent's
         self._lock = threading.Lock()
         self._ended = threading.Event()
         copy = getattr(task, "_aquila_copy", None)

@@ -58,6 +58,7 @@ class WakeUps:
 
     def __init__(self, huey: Any) -> None:
         self._huey = huey
+        # fork: a child has an object of its own, see `wake_ups_of`
         self._lock = threading.Lock()  # Guards both attributes.
         self._waiting: dict[str, list[Callable[[], None]]] = {}
         """The functions to call, by the id of the job that they wait for. ``calling`` adds one and removes it again."""

@@ -38,6 +38,7 @@ class TaskWatch:
         self._every = every
         self._store = store
         self._end_stream = end_stream
+        # fork: of one stream of a task, whose threads are the parent's
         self._lock = threading.Lock()  # Makes the first reason the only one: two threads may end the task.
         self._reason: Exception | None = None  # Why the task must end. Set once, by `_end_with`.
         self._finishing = threading.Event()  # Set once, by `finish`; it ends the thread that asks the storage.

@@ -133,6 +133,7 @@ class _Listener:
         self.address: Address = self._socket.getsockname()
         policy.own_servers().add(self.address)
         self._context = contextvars.copy_context()
+        # fork: a child has listeners of its own, see `_Key`
         self._lock = threading.Lock()
         self._is_closed = False
         # Each thread, and its connection as it is now: TLS puts another one in the place of the first.

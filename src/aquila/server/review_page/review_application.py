@@ -70,6 +70,7 @@ class _Endpoints:
 
     def __init__(self, review: Review, reading: Reading, finish: Callable[[], None]) -> None:
         self._review, self._reading, self._finish = review, reading, finish
+        # fork: of a server, whose threads are the parent's
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
 

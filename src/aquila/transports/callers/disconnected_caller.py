@@ -36,6 +36,7 @@ class Departure:
 
     def __init__(self) -> None:
         self._left = threading.Event()
+        # fork: of one request, whose threads are the parent's
         self._lock = threading.Lock()
         self._upstream: socket.socket | None = None
 

@@ -111,6 +111,7 @@ class _Servers:
 
     def __init__(self) -> None:
         # Held while a server starts, so that threads that ask for the same model get the same server.
+        # fork: renewed in a child, see `forget_after_fork`
         self._lock = threading.Lock()
         # By model file; None is the packaged model. Entries go with `stop_all`, and in a forked child.
         self._running: dict[str | None, ModelServer] = {}
@@ -172,6 +173,7 @@ class _Servers:
 
     def forget_all(self) -> None:
         """Forget the servers without ending them. Their destructors then warn of nothing."""
+        # fork: renewed in a child, see `forget_after_fork`
         self._lock = threading.Lock()
         running, self._running = self._running, {}
         for server in running.values():

@@ -23,6 +23,7 @@ class SharedConsumer:
     def __init__(self, huey: Any, running: RunningConsumer) -> None:
         self.huey = huey
         self._running = running
+        # fork: a consumer of threads, which are the parent's
         self._lock = threading.Lock()  # Guards `_busy`: adding to a number is not atomic.
         self._busy = 0  # Workers that are taking a task out of the queue, or execute one.
         self._worker = threading.local()  # Whether this thread has taken the task that it executes next.
