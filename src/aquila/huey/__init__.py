@@ -3,7 +3,8 @@
 Only this package imports Huey. Only ``aquila.testing`` and the pytest plugin import this package. Begin reading with
 ``instances``. Names are imported when they are first used.
 
-- Messages: ``serializer``, ``wire_format``, ``sendable_values``, ``message_fields``, ``message_bounds``.
+- Messages: ``serializer``, ``wire_format``, ``sendable_values``, ``message_fields``, ``message_bounds``;
+  ``redis_connections`` refuses connections that cannot carry them.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``; ``prompt_tasks`` are tasks around
   a prompt. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued it; by
