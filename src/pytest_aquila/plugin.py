@@ -88,8 +88,30 @@ _outcome: pytest.StashKey[Outcome] = pytest.StashKey()
 
 
 def __dir__() -> list[str]:
-    """Return only the names of hooks, because pytest inspects each name that ``dir`` returns for a plugin."""
-    return [name for name in globals() if name.startswith("pytest_")]
+    """Return the hooks that pytest is to find in this module: only these, because it inspects each name for long."""
+    return [hook.__name__ for hook in (pytest_addoption, pytest_load_initial_conftests, pytest_configure)]
+
+
+class _OtherHooks:
+    """The other hooks of this module, as an object that has nothing else.
+
+    pluggy finds a hook of an object in a small part of the time in which it finds one of a module.
+    """
+
+    def __init__(self) -> None:
+        vars(self).update({name: value for name, value in globals().items() if name.startswith("pytest_")})
+        for name in __dir__():
+            delattr(self, name)
+
+    def __dir__(self) -> list[str]:
+        return list(vars(self))
+
+
+def _register_other_hooks(config: pytest.Config) -> None:
+    """Register them once the run begins: until then `-p no:aquila` may still take this module away."""
+    name = f"{__name__} (other hooks)"
+    if not config.pluginmanager.has_plugin(name):
+        config.pluginmanager.register(_OtherHooks(), name)
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -105,6 +127,7 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
     """Begin the run before any conftest is imported, and turn on the layer for another recorder if it is wanted."""
+    _register_other_hooks(early_config)
     if not options.IMPLIED_VALUES.keys().isdisjoint(args):
         option_values.write_implied_values(args, early_config, parser)
     # `known_args_namespace` is the command line as parsed so far. Options of conftests are not known yet.
@@ -117,6 +140,7 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the tests of the run. A recording run first stores the answers that an interrupted run left in journals."""
+    _register_other_hooks(config)
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "

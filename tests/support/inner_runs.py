@@ -83,7 +83,8 @@ def _kept_while_holder_lasts(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def answer(plugin: Any) -> Any:
         holder = plugin if isinstance(plugin, types.ModuleType | type) else type(plugin)
         within = holder.__name__ if isinstance(holder, types.ModuleType) else holder.__module__
-        if within.partition(".")[0] not in _LASTING:
+        names_its_own = holder is not plugin and "__dir__" in vars(holder)
+        if within.partition(".")[0] not in _LASTING or names_its_own:
             return dir(plugin)
         if holder not in kept:
             kept[holder] = ask(holder)
