@@ -59,6 +59,13 @@ def beat(huey, owner="alive"):
     state.put(CONSUMERS, owner, state.get(CONSUMERS, owner), order=state.now())
 
 
+def look_on(rescuer, clocks, seconds):
+    """Let time pass, with as many looks as there are heartbeats."""
+    for _ in range(10):
+        clocks.passed += seconds / 10
+        rescuer.look()
+
+
 def test_no_task_is_taken_over_because_the_clock_was_put_forward(huey, clocks, caplog):
     lose(huey, enqueue(huey), owner="alive", seen=1)
     rescuer = Rescuer(huey)
@@ -70,9 +77,27 @@ def test_no_task_is_taken_over_because_the_clock_was_put_forward(huey, clocks, c
     beat(huey)
     rescuer.look()
     assert huey.pending_count() == 0
-    clocks.passed += huey.lost_after + 1  # It has died since.
-    rescuer.look()
+    look_on(rescuer, clocks, huey.lost_after + 1)  # It has died since.
     assert huey.pending_count() == 1
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_when_the_storage_was_away_only_the_tasks_of_consumers_that_do_not_come_back_are_taken_over(
+    huey, clocks, lives, caplog
+):
+    lose(huey, enqueue(huey), owner="alive", seen=1)
+    rescuer = Rescuer(huey)
+    rescuer.look()
+    look_on(rescuer, clocks, huey.lost_after * 0.9)
+    clocks.passed += 60  # Nobody could send a heartbeat.
+    rescuer.look()
+    assert huey.pending_count() == 0
+    assert "could not be asked for 60 s" in caplog.text
+    clocks.passed += huey.lost_after / 6
+    if lives:
+        beat(huey)
+    look_on(rescuer, clocks, huey.lost_after / 3)
+    assert huey.pending_count() == (not lives)
 
 
 @pytest.mark.parametrize("lives", [True, False])

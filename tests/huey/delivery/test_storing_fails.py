@@ -196,7 +196,7 @@ def test_an_answer_that_has_arrived_counts_though_the_storage_is_away_for_a_mome
     assert result.get() == "answer"
 
 
-def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept):
+def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept, caplog):
     after = []
 
     @kept.task()
@@ -211,6 +211,7 @@ def test_an_answer_of_a_task_that_was_taken_over_does_not_count(kept):
     result = paid()
     kept.execute(kept.dequeue())
     assert (result.get(), after) == (None, [])
+    assert "was taken over by another consumer" in caplog.text
 
 
 def test_a_finished_copy_is_removed_although_no_next_task_is_taken(kept):

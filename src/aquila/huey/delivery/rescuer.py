@@ -24,7 +24,11 @@ logger = logging.getLogger("huey.aquila")
 
 _MAX_LOSSES = 3  # How often a task may be lost with its worker before it is given up.
 _LOOKS_ON = 1 / 3
-"""The part of ``lost_after`` for which a new rescuer only watches: as long as two heartbeats."""
+"""The part of ``lost_after`` for which a new rescuer only watches: as long as two heartbeats. It also does so after the
+storage was away."""
+_WAS_AWAY = 1 / 2
+"""The part of ``lost_after`` without a look after which the storage counts as having been away. There are six looks in
+``lost_after``, so two of them have failed."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
@@ -92,11 +96,14 @@ def _forget_unless_back(state: SharedState, entry: Entry) -> None:
 
 
 class Rescuer:
-    """Looks for lost tasks again and again, even if somebody sets the clock of the storage meanwhile.
+    """Looks for lost tasks again and again, even if the storage is away, or somebody sets its clock meanwhile.
 
     Heartbeats have the time of that clock. If it is put forward, all of them look old until each consumer has sent the
     next. If it is put back, those of dead consumers lie in the future. The monotonic clock of this process shows both.
     It cannot show what happened before the first look, so a new rescuer only watches for two heartbeats.
+
+    While the storage does not answer, no consumer can send a heartbeat. So after a pause between two looks nothing
+    is taken over until each living consumer has had the time for the next.
 
     ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
@@ -107,6 +114,8 @@ class Rescuer:
         """By how many seconds the clock of the storage was ahead of the monotonic clock at the last look."""
         self._waits_until: float | None = None
         """Until when nothing is taken over, by the monotonic clock. None before the first look."""
+        self._looked: float | None = None
+        """When the last look ended, by the monotonic clock. A look that failed does not count."""
         self._to_come: dict[tuple[str, float], float] = {}
         """Heartbeats in the future of the storage's clock: by consumer and time, when this process has first seen them
         by the monotonic clock. Replaced at each look by those that are still there."""
@@ -118,6 +127,12 @@ class Rescuer:
         now, here = state.now(), time.monotonic()
         if self._waits_until is None:
             self._waits_until = here + lost_after * _LOOKS_ON
+        if self._looked is not None and here - self._looked > lost_after * _WAS_AWAY:
+            self._waits_until = max(self._waits_until, here + lost_after * _LOOKS_ON)
+            logger.warning(
+                "the storage could not be asked for %.0f s: no task is taken over for %.0f s",
+                *(here - self._looked, lost_after * _LOOKS_ON),
+            )
         if here - begun < lost_after / 4:  # After a slow answer the difference of the clocks is not exact enough.
             if self._ahead is not None and now - here - self._ahead > lost_after / 2:
                 self._waits_until = here + lost_after
@@ -129,6 +144,7 @@ class Rescuer:
         self._look_at_what_is_to_come(state, now + lost_after / 2, here)
         if here >= self._waits_until:
             _requeue_tasks_shown_before(self._huey, state, now - lost_after)
+        self._looked = time.monotonic()
 
     def _look_at_what_is_to_come(self, state: SharedState, bound: float, here: float) -> None:
         found = state.entries(CONSUMERS, at_least=bound, limit=_AT_ONCE)

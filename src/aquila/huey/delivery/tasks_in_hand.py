@@ -228,6 +228,7 @@ class TasksInHand:
         if copy is None or self.kept.is_ours(copy):
             return True
         task._aquila_end = _IS_LOST
+        self._say_if_lost(task, False)
         return False
 
     def let_go(self, task: Task) -> None:
