@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aquila import config
 from aquila.config import Settings, SettingsLayers, find_variables_set_to, read_environment
 from aquila.errors import ConfigError
-from aquila.recording.set_variables import SetVariables
+from aquila.recording.set_variables import SetVariables, set_own_variables, unset_own_variables
 
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("90", 90), ("12w", 84), ("36h", 1.5)])
@@ -54,11 +53,11 @@ def test_own_variables_are_seen_by_programs_and_not_noted_as_what_a_test_has_set
     monkeypatch.setenv("AQUILA_TEST_ONE", "before")
     variables = SetVariables()
     with variables.noting():
-        config.set_own_variables({"AQUILA_TEST_ONE": "ä\udcff", "AQUILA_TEST_TWO": "two"})
+        set_own_variables({"AQUILA_TEST_ONE": "ä\udcff", "AQUILA_TEST_TWO": "two"})
         shown = [sys.executable, "-c", "import os; print(ascii(os.environ['AQUILA_TEST_ONE']))"]
         assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout == "'\\xe4\\udcff'\n"
         assert (os.environ["AQUILA_TEST_ONE"], os.environ["AQUILA_TEST_TWO"]) == ("ä\udcff", "two")
-        config.unset_own_variables(("AQUILA_TEST_ONE", "AQUILA_TEST_TWO", "AQUILA_TEST_THREE"))
+        unset_own_variables(("AQUILA_TEST_ONE", "AQUILA_TEST_TWO", "AQUILA_TEST_THREE"))
         assert not {"AQUILA_TEST_ONE", "AQUILA_TEST_TWO"} & set(os.environ)
         assert subprocess.run(shown, capture_output=True, text=True, check=False).returncode
     assert variables.since(0) == []

@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
-    {"aquila.errors", "aquila.optional", "aquila.lazy_imports", "aquila.fork_locks"},
+    {"aquila.errors", "aquila.optional", "aquila.lazy_imports", "aquila.fork_locks", "aquila.spelling"},
     {"aquila.config", "aquila.config_types", "aquila.option_table"},
     {
         "aquila.messages",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +17,12 @@ from aquila.lazy_imports import lazy_modules
 from aquila.option_table import OPTIONS
 
 if TYPE_CHECKING:
-    import difflib
-
-    from aquila import errors
+    from aquila import errors, spelling
 else:
-    lazy_modules(globals(), difflib="difflib", errors="aquila.errors")
-
-# Exceptions are imported where they are raised: most test runs load this module and raise none.
+    lazy_modules(globals(), errors="aquila.errors", spelling="aquila.spelling")
 
 DUMMY_KEY = "aquila-no-key"
 """The API key that clients get where no real key is needed. Not a secret."""
-
-
-NEEDS_NETWORK = ("live", "record")
-"""Transports that a sealed run cannot use."""
 
 
 _OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
@@ -87,36 +78,6 @@ def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
         return {name for name, value in values.items() if os.environ.get(name) == value}
     names, wanted = _encoded_names(tuple(values)), _encoded_names(tuple(values.values()))
     return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
-
-
-_put_raw = getattr(sys.modules.get(os.name), "putenv", None)
-_unset_raw = getattr(sys.modules.get(os.name), "unsetenv", None)
-
-
-def set_own_variables(values: Mapping[str, str]) -> None:
-    """Set variables of Aquila's own, such as dummies, past what notes the variables that programs set.
-
-    As ``os.environ`` does it, for values that every test gets anew: without encoding each name and value again.
-    """
-    inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix" or _put_raw is None:
-        os.environ.update(values)
-        return
-    for raw, value in zip(_encoded_names(tuple(values)), map(os.fsencode, values.values()), strict=True):
-        _put_raw(raw, value)
-        inner[raw] = value
-
-
-def unset_own_variables(names: Iterable[str]) -> None:
-    """Undo ``set_own_variables``. Names that are not set are left alone."""
-    inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix" or _unset_raw is None:
-        for name in names:
-            os.environ.pop(name, None)
-        return
-    for raw in _encoded_names(tuple(names)):
-        if inner.pop(raw, None) is not None:
-            _unset_raw(raw)
 
 
 CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
@@ -199,7 +160,7 @@ class Settings:
     def __init__(self, *, root: Path = Path(), **values: Any) -> None:
         for name in values:
             if name not in OPTIONS:
-                raise errors.UnknownOption(f"unknown option {name!r}{suggest_name(name, OPTIONS)}")
+                raise errors.UnknownOption(f"unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
         # All at once, past `__setattr__`, which raises: each run makes several of these.
         vars(self).update(_DEFAULTS | values, root=root)
 
@@ -258,7 +219,7 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
     option = OPTIONS.get(name)
     if option is None:
-        raise errors.UnknownOption(f"{source}: unknown option {name!r}{suggest_name(name, OPTIONS)}")
+        raise errors.UnknownOption(f"{source}: unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
     if value is None or value == option.default:
         return option.default
     try:
@@ -268,24 +229,6 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 
-def check_scope_options(options: Mapping[str, Any], around: Settings, *, source: str) -> None:
-    """Raise ``ConfigError`` for options of a test or a ``with`` block that only a whole run can have.
-
-    A run is sealed or it is not, and a sealed run has no network. ``options`` maps names to values, ``around`` are the
-    settings of the run, and ``source`` says in messages where the options come from.
-    """
-    if options.get("guard") == "sealed" and around.guard != "sealed":
-        raise errors.ConfigError(
-            f"{source}: guard='sealed' is for a whole run, which is in the namespace or is not. Set aquila_guard = "
-            "sealed in the ini file, or AQUILA_GUARD=sealed"
-        )
-    if around.guard == "sealed" and (transport := options.get("transport")) in NEEDS_NETWORK:
-        raise errors.ConfigError(
-            f"{source}: the transport {transport} needs the network, and this run is sealed (aquila_guard = sealed). "
-            "Run this test without: AQUILA_GUARD=all"
-        )
-
-
 def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
     if isinstance(value, (list, tuple)):
         return "\n".join(map(str, value))
@@ -293,12 +236,6 @@ def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
         raise TypeError(f"must be text or a number, not {type(value).__name__}")
     return str(value)
-
-
-def suggest_name(name: str, known: Any) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
 _MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from aquila.config import suggest_name
 from aquila.content import Audio, File, Image, Part, Text, part_from
 from aquila.errors import InvalidMessage
+from aquila.spelling import suggest_name
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = get_args(Role)

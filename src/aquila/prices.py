@@ -24,9 +24,10 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from aquila.config import Settings, suggest_name
+from aquila.config import Settings
 from aquila.errors import ConfigError
 from aquila.events import Usage
+from aquila.spelling import suggest_name
 
 __all__ = ["Price", "PriceTable", "read_prices"]
 

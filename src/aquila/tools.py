@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from aquila import schemas
-from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.events import ToolCall
 from aquila.lazy_imports import lazy_modules
 from aquila.schema_check import find_problems
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     import pydantic

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from aquila.config import suggest_name
 from aquila.option_table import OPTIONS
+from aquila.spelling import suggest_name
 
 _PREFIX = "AQUILA_"
 _OTHERS = ("SESSION", "SERVER_TOKEN", "UNDER_TEST", "CORPUS", "FUZZ")

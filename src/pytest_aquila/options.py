@@ -16,12 +16,14 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.intercept import provider_keys
+    from aquila.recording import scope_settings
     from aquila.recording.sessions import session_factory
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
         provider_keys="aquila.intercept.provider_keys",
+        scope_settings="aquila.recording.scope_settings",
         session_factory="aquila.recording.sessions.session_factory",
     )
 
@@ -318,7 +320,7 @@ def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
             cassette = marker.args[0]
         for name, value in given.items():
             options[name] = config.parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
-    config.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
+    scope_settings.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
     if not _RULES.isdisjoint(options):
         check_rules(runtime.current_settings().with_options(options, source=item.nodeid))
     return cassette, options

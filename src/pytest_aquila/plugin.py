@@ -47,7 +47,14 @@ if TYPE_CHECKING:
     from pytest_aquila.recording_runs import recording_plan, recording_progress, second_attempts
     from pytest_aquila.report_writing import wanted_reports
     from pytest_aquila.scope_ends import Outcome
-    from pytest_aquila.summary import drift_report, end_of_run, noted_uses, orphans_report, run_totals
+    from pytest_aquila.summary import (
+        drift_report,
+        end_of_run,
+        noted_uses,
+        orphans_report,
+        redacted_terminal,
+        run_totals,
+    )
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
@@ -71,6 +78,7 @@ else:
         recording_plan="pytest_aquila.recording_runs.recording_plan",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         report_redaction="pytest_aquila.report_redaction",
+        redacted_terminal="pytest_aquila.summary.redacted_terminal",
         run_totals="pytest_aquila.summary.run_totals",
         scope_ends="pytest_aquila.scope_ends",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
@@ -190,7 +198,7 @@ def _tell(config: pytest.Config, sentence: str) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not _is_worker(config):
         terminal.ensure_newline()
-        run_totals.CleanTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
+        redacted_terminal.RedactedTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
     else:
         totals_of(config).sentences.append(sentence)
 

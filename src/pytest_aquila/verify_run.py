@@ -17,7 +17,7 @@ from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce, verify
 from pytest_aquila.run_life import RUN, root_of
-from pytest_aquila.summary.run_totals import CleanTerminal
+from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 from pytest_aquila.summary.summary_layout import wrap
 
 EXIT_CRITICAL = 9
@@ -74,7 +74,7 @@ def verify_session(session: pytest.Session) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
         terminal.write_line("")  # ends the line with the progress of the tests
-        CleanTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
+        RedactedTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
     verification = config.stash[_VERIFICATION] = verify(plan, _progress_on(terminal))
     is_written = _write_json(verification, config)
     if verification.interrupted:
@@ -100,7 +100,7 @@ def _write_json(verification: Verification, config: pytest.Config) -> bool:
     except OSError as error:
         terminal = config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None:
-            CleanTerminal(terminal).write_line(f"aquila: verify: the report was not written: {error}", red=True)
+            RedactedTerminal(terminal).write_line(f"aquila: verify: the report was not written: {error}", red=True)
         return False
     return True
 
@@ -123,7 +123,7 @@ def _progress_on(terminal: pytest.TerminalReporter | None) -> Callable[[int, int
 def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Write the findings, or say that nothing was sent because the tests were interrupted."""
     verification = config.stash.get(_VERIFICATION, None)
-    terminal = CleanTerminal(reporter)
+    terminal = RedactedTerminal(reporter)
     if verification is None:
         terminal.write_line("aquila: verify: nothing was asked, because the tests were interrupted", yellow=True)
         return

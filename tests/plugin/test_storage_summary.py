@@ -97,7 +97,7 @@ def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Proj
         tests="""
         import logging, threading
         from pathlib import Path
-        from aquila.cassettes.storage import work_folder
+        from aquila.cassettes.storage import cassette_lock
 
         root = Path(ROOT)
         entered, said = threading.Event(), threading.Event()
@@ -107,13 +107,13 @@ def test_who_holds_a_lock_is_said_although_pytest_captures_the_log(project: Proj
                 said.set()
 
         def hold():
-            with work_folder.hold_cassette_lock(root / "test_app" / "test_it.yaml", root):
+            with cassette_lock.hold_cassette_lock(root / "test_app" / "test_it.yaml", root):
                 entered.set()
                 said.wait(60)
 
         def test_it(aquila_cassette):
             post("one")
-            work_folder._SAID_AFTER = 0.05
+            cassette_lock._SAID_AFTER = 0.05
             logging.getLogger("aquila").addHandler(Listener())
             threading.Thread(target=hold).start()
             entered.wait(60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_aquila.summary.run_totals import RunTotals
-from pytest_aquila.summary.totals_news import summary_line
+from pytest_aquila.summary.summary_line import summary_line
 
 
 @pytest.mark.parametrize(

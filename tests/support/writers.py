@@ -24,7 +24,7 @@ import httpx2
 import aquila
 import aquila.cassettes.codecs.yaml.codec
 import aquila.recording.storing.recorder  # loaded once, in the server
-from aquila.cassettes.storage import work_folder
+from aquila.cassettes.storage import cassette_lock
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
 from tests.support.runs import name_upstream, separate_run
@@ -150,6 +150,6 @@ def record_without_permission(folder: Path) -> None:
 
 def hold_lock(folder: Path, its_end: Connection) -> None:
     """Hold the lock of a cassette until told."""
-    with recording_project(folder) as root, work_folder.hold_cassette_lock(root / "x.yaml", root):
+    with recording_project(folder) as root, cassette_lock.hold_cassette_lock(root / "x.yaml", root):
         its_end.send_bytes(b".")
         its_end.recv_bytes()

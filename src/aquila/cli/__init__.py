@@ -18,9 +18,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from aquila.cli.output import Output, print_error
-from aquila.config import suggest_name
 from aquila.errors import AquilaError
 from aquila.lazy_imports import lazy_modules
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     from aquila.cli import completion

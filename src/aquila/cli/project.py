@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import fnmatch
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from aquila import config
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
@@ -22,6 +20,7 @@ from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_p
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
 from aquila.recording import runtime
+from aquila.spelling import find_nearest, suggest_name
 
 
 class Project:
@@ -224,7 +223,7 @@ class Project:
         if folder is not None:
             raise CassetteError(f"no cassettes in {folder}")
         called = [known[0] for known in named.values()]
-        hint = config.suggest_name(name, called) if len(called) <= _SHOWN or _has_near_match(name, called) else ""
+        hint = suggest_name(name, called) if len(called) <= _SHOWN or find_nearest(name, called) else ""
         raise CassetteError(f"no cassette {name!r} in {list_folders(self.folders)}{hint if called else ''}")
 
 
@@ -260,10 +259,6 @@ def _fits(known: str, name: str) -> bool:
     """Return whether ``name`` is the name ``known``, that of a folder around it, or a pattern for it."""
     stem = name.rstrip("/")
     return known == stem or known.startswith(f"{stem}/") or fnmatch.fnmatchcase(known, name)
-
-
-def _has_near_match(name: str, known: Sequence[str]) -> bool:
-    return bool(difflib.get_close_matches(name, known, n=1))
 
 
 UNREADABLE = (AquilaError, OSError)

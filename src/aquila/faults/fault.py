@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import is_conversation
-from aquila.config import suggest_name
 from aquila.errors import ConfigError
+from aquila.spelling import suggest_name
 
 Group: TypeAlias = Literal["failure", "stream", "content"]
 """``failure``: before an answer begins. ``stream``: in its bytes, events and times. ``content``: in what it says."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.faults.fault import Fault, make_fault
 from aquila.faults.table import FAULTS
+from aquila.spelling import suggest_name
 
 
 def read_faults(text: str) -> tuple[Fault, ...]:

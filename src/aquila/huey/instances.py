@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import huey as _huey
 from huey.api import Result, Task, TaskWrapper
@@ -36,23 +36,17 @@ from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
+from aquila.huey.typed_methods import TypedMethods
 from aquila.recording.miss_outcomes import outcome_boundary
 from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
-
-    from aquila.huey.limits.unique_settings import Uniqueness
     from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
-    from aquila.huey.task_types import ContextTaskDecorator, TaskDecorator
-    from aquila.huey.task_types import Task as TypedTask
-
-    AnyTask = TypedTask[Any]
 
 
-class AquilaHuey(PatientResults, DeliveringHuey):
+class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     """What Aquila adds to a Huey. Mix it in before a Huey class: ``class MyHuey(AquilaHuey, RedisHuey)``.
 
     - The message of a task carries a reference to the test that enqueued it. The requests of the task are answered from
@@ -129,82 +123,6 @@ class AquilaHuey(PatientResults, DeliveringHuey):
             set_limits(self, limit, budget=budget, prices=prices)
         if keep_running:
             self.start_keeping()
-
-    if TYPE_CHECKING:
-        # Huey's own methods, with the types that it does not declare.
-
-        @overload
-        def task(
-            self,
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            context: Literal[False] = False,
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
-        ) -> TaskDecorator: ...
-        @overload
-        def task(
-            self,
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            *,
-            context: Literal[True],
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
-        ) -> ContextTaskDecorator: ...
-        def task(self, *args: Any, **settings: Any) -> Any: ...
-
-        @overload
-        def periodic_task(
-            self,
-            validate_datetime: Callable[[datetime], bool],
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            context: Literal[False] = False,
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
-        ) -> TaskDecorator: ...
-        @overload
-        def periodic_task(
-            self,
-            validate_datetime: Callable[[datetime], bool],
-            retries: int = 0,
-            retry_delay: float = 0,
-            retry_backoff: float = 0,
-            priority: float | None = None,
-            *,
-            context: Literal[True],
-            name: str | None = None,
-            expires: float | timedelta | datetime | None = None,
-            timeout: float | None = None,
-            limit: str | Iterable[str] | None = None,
-            budget: str | Iterable[str] | None = None,
-            unique: Uniqueness = None,
-        ) -> ContextTaskDecorator: ...
-        def periodic_task(self, *args: Any, **settings: Any) -> Any: ...
-
-        def pending(self, limit: int | None = None) -> list[AnyTask]: ...
-        def pending_count(self) -> int: ...
-        def scheduled(self, limit: int | None = None) -> list[AnyTask]: ...
-        def scheduled_count(self) -> int: ...
 
     def flush(self) -> None:
         """Remove everything from the storage: tasks, results, and what Aquila keeps beside them."""

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aquila.config import set_own_variables, unset_own_variables
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
@@ -25,6 +24,7 @@ from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
+from aquila.recording.set_variables import set_own_variables, unset_own_variables
 
 if TYPE_CHECKING:
     from types import ModuleType

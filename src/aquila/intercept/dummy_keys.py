@@ -20,11 +20,10 @@ from aquila.config import (
     find_missing_variables,
     find_variables_set_to,
     read_environment,
-    set_own_variables,
-    unset_own_variables,
 )
 from aquila.intercept import provider_keys
 from aquila.recording import runtime
+from aquila.recording.set_variables import set_own_variables, unset_own_variables
 
 NO_DUMMIES: Mapping[str, str] = {}
 """What is shown while requests may need a key: the environment as it is."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
 
 from aquila.cassettes.storage.names import candidate_paths
-from aquila.config import check_scope_options
 from aquila.intercept import decorated_functions
 from aquila.intercept.scope_block import ScopeBlock
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
+from aquila.recording.scope_settings import check_scope_options
 from aquila.recording.used_cassette import UsedCassette
 
 if TYPE_CHECKING:

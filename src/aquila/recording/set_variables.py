@@ -1,4 +1,4 @@
-"""The environment variables that this process sets, one after the other.
+"""The environment variables that this process sets, one after the other; and setting Aquila's own past that.
 
 A test may set a key, create a client with it, and unset it before any request is made. A redactor that looked at the
 environment only when there is something to redact would never see the key.
@@ -7,10 +7,12 @@ environment only when there is something to redact would never see the key.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY
 from aquila.fork_locks import held_at_fork
@@ -124,3 +126,38 @@ class _NotingPutenv:
 
 def _decode(row: tuple[bytes, bytes]) -> tuple[str, str]:
     return os.fsdecode(row[0]), os.fsdecode(row[1])
+
+
+@functools.lru_cache(maxsize=64)
+def _encode(texts: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(os.fsencode, texts))
+
+
+_put_raw = getattr(sys.modules.get(os.name), "putenv", None)
+_unset_raw = getattr(sys.modules.get(os.name), "unsetenv", None)
+
+
+def set_own_variables(values: Mapping[str, str]) -> None:
+    """Set variables of Aquila's own, such as dummies, past what notes the variables that programs set.
+
+    As ``os.environ`` does it, for values that every test gets anew: without encoding each name and value again.
+    """
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix" or _put_raw is None:
+        os.environ.update(values)
+        return
+    for raw, value in zip(_encode(tuple(values)), map(os.fsencode, values.values()), strict=True):
+        _put_raw(raw, value)
+        inner[raw] = value
+
+
+def unset_own_variables(names: Iterable[str]) -> None:
+    """Undo ``set_own_variables``. Names that are not set are left alone."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix" or _unset_raw is None:
+        for name in names:
+            os.environ.pop(name, None)
+        return
+    for raw in _encode(tuple(names)):
+        if inner.pop(raw, None) is not None:
+            _unset_raw(raw)

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage.cassette_lock import hold_cassette_locks
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_locks, work_folder
+from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.errors import AquilaError, CassetteError, CassetteWriteError, reason_of
 from aquila.review.alignment import choose_versions
 from aquila.review.kept_decisions import DecisionFile

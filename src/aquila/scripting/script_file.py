@@ -22,10 +22,10 @@ from typing import Any, get_args
 
 from aquila.cassettes.codecs.yaml import mistake_lines, parser
 from aquila.cassettes.codecs.yaml.tree import Number, Tree, advice_for
-from aquila.config import suggest_name
 from aquila.errors import CassetteCorrupt, ConfigError
 from aquila.scripting.replies import Replies
 from aquila.scripting.script import Script, Unused
+from aquila.spelling import suggest_name
 
 _Path = tuple[str | int, ...]
 

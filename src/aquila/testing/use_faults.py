@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
-from aquila.config import suggest_name
 from aquila.errors import FaultFailed
 from aquila.faults.fault import Fault, Value, make_fault
 from aquila.faults.parsing import read_faults
 from aquila.faults.plan import FaultPlan
 from aquila.faults.table import FAULTS
 from aquila.recording.scope import Scope
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     from aquila.testing.fault_methods import FaultMethods

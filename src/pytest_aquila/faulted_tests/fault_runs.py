@@ -31,7 +31,7 @@ from pytest_aquila import test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import MARKER
 from pytest_aquila.recording_runs import second_attempts
-from pytest_aquila.summary.run_totals import CleanTerminal
+from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
 USUAL = (
     "connection_reset",
@@ -211,7 +211,7 @@ class FaultRuns:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the table of verdicts."""
         terminalreporter.section("aquila: faults")
-        terminal = CleanTerminal(terminalreporter)
+        terminal = RedactedTerminal(terminalreporter)
         for text, colour in describe_report(self._report, self._allowed):
             terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")
 
@@ -227,7 +227,7 @@ class FaultRuns:
         except OSError as error:
             terminal = self._config.pluginmanager.get_plugin("terminalreporter")
             if terminal is not None:
-                CleanTerminal(terminal).write_line(f"aquila: faults: the report was not written: {error}", red=True)
+                RedactedTerminal(terminal).write_line(f"aquila: faults: the report was not written: {error}", red=True)
             return False
         return True
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_aquila import test_scopes
 from pytest_aquila.recording_runs import recording_status
-from pytest_aquila.summary import run_news, run_totals, summary_layout
+from pytest_aquila.summary import redacted_terminal, run_news, summary_layout
 
 if TYPE_CHECKING:
     from aquila.recording.reporting.reports import ScopeReport
@@ -48,7 +48,7 @@ class RecordingProgress:
         rows = getattr(report, _ATTRIBUTE, None)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if rows and terminal is not None and self._config.get_verbosity() >= 0:
-            clean = run_totals.CleanTerminal(terminal)
+            clean = redacted_terminal.RedactedTerminal(terminal)
             for row in rows:
                 for line in describe_recording(row, clean.width - _ROOM_FOR_PERCENT):
                     clean.write_between(line)

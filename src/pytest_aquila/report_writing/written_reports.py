@@ -32,7 +32,7 @@ from pytest_aquila.report_writing.collected_tests import CollectedTests
 from pytest_aquila.report_writing.command_line import describe_command
 from pytest_aquila.report_writing.targets import partial_of, read_targets
 from pytest_aquila.run_life import RUN, root_of
-from pytest_aquila.summary import pending_report, run_totals, unused_cassettes
+from pytest_aquila.summary import pending_report, redacted_terminal, unused_cassettes
 from pytest_aquila.summary.run_extent import RunExtent
 from pytest_aquila.summary.run_totals import RunTotals
 
@@ -175,7 +175,7 @@ class RunReports:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where the reports are."""
-        terminal = run_totals.CleanTerminal(terminalreporter)
+        terminal = redacted_terminal.RedactedTerminal(terminalreporter)
         for line in self._lines:
             terminal.write_line(f"aquila: {line}", red="not written" in line)
 

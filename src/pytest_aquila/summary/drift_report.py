@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import pytest
 
     from aquila.recording.reporting import drift_groups, drift_watch
-    from pytest_aquila.summary import run_totals
+    from pytest_aquila.summary import redacted_terminal
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
         globals(),
         drift_groups="aquila.recording.reporting.drift_groups",
         drift_watch="aquila.recording.reporting.drift_watch",
-        run_totals="pytest_aquila.summary.run_totals",
+        redacted_terminal="pytest_aquila.summary.redacted_terminal",
     )
 
 
@@ -42,7 +42,7 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
 def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
     """List the drifted requests, and write them to the file ``target`` as JSON unless that is ``-``."""
     report = drift_groups.make_report(totals.drifted)
-    terminal = run_totals.CleanTerminal(reporter)
+    terminal = redacted_terminal.RedactedTerminal(reporter)
     prefix = "aquila: "
     for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))

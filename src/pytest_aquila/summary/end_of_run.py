@@ -9,7 +9,8 @@ from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from pytest_aquila import options
-from pytest_aquila.summary.run_totals import CleanTerminal, RunTotals
+from pytest_aquila.summary.redacted_terminal import RedactedTerminal
+from pytest_aquila.summary.run_totals import RunTotals
 
 if TYPE_CHECKING:
     import pytest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         pending_report,
         run_news,
         summary_layout,
+        summary_line,
         totals_news,
         unrecorded_tests_cache,
     )
@@ -33,6 +35,7 @@ else:
         interrupted_runs="aquila.recording.storing.interrupted_runs",
         run_news="pytest_aquila.summary.run_news",
         summary_layout="pytest_aquila.summary.summary_layout",
+        summary_line="pytest_aquila.summary.summary_line",
         totals_news="pytest_aquila.summary.totals_news",
         unrecorded_tests_cache="pytest_aquila.summary.unrecorded_tests_cache",
         verify_run="pytest_aquila.verify_run",
@@ -73,7 +76,7 @@ def _write_summary(
 ) -> None:
     if totals is None and not news:
         return
-    terminal, verbosity = CleanTerminal(reporter), config.get_verbosity()
+    terminal, verbosity = RedactedTerminal(reporter), config.get_verbosity()
     last = summary_layout.Line("")
     if totals is not None:
         waiting = pending_report.find_pending(totals)
@@ -82,6 +85,6 @@ def _write_summary(
         news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
-            last = summary_layout.Line(totals_news.summary_line(totals, len(waiting)), "red" if is_wrong else "")
+            last = summary_layout.Line(summary_line.summary_line(totals, len(waiting)), "red" if is_wrong else "")
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=last):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

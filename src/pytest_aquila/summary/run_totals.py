@@ -1,4 +1,4 @@
-"""The totals of a run over its tests and its workers of pytest-xdist, and a terminal that shows no secret."""
+"""The totals of a run over its tests and its workers of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.secrets import outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import pytest
 
     from aquila.config import Settings
     from aquila.recording.reporting.reports import ScopeReport
@@ -120,46 +117,6 @@ class RunTotals:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-class CleanTerminal:
-    """Writes Aquila's lines to pytest's terminal, without secrets and with characters that its encoding has."""
-
-    def __init__(self, terminal: pytest.TerminalReporter) -> None:
-        self._terminal = terminal
-        self._writer = terminal.config.get_terminal_writer()
-        self.width: int = self._writer.fullwidth
-        self._encoding: str = getattr(getattr(self._writer, "_file", None), "encoding", None) or "utf-8"
-
-    def write_line(self, text: str, *, yellow: bool = False, red: bool = False) -> None:
-        """Write a line, in yellow or red if so asked."""
-        self._terminal.write_line(self._clean(text), yellow=yellow, red=red)
-
-    def write_between(self, text: str) -> None:
-        """Write a line between the results of tests."""
-        # Other reporters overwrite the line with the cursor, so only pytest's own gets the line without a line break.
-        is_of_pytest = type(self._terminal).__module__ == "_pytest.terminal"
-        if is_of_pytest and (self._terminal.showfspath or self._terminal.verbosity > 0):
-            # Pytest adds its progress and ends the line itself, because its next result begins with a name.
-            self._terminal.write_ensure_prefix(self._clean(text))
-            return
-        if self._writer.width_of_current_line:
-            self._writer.line()
-        self._terminal.write_line(self._clean(text))
-
-    def _clean(self, text: str) -> str:
-        """Return a text that the terminal can show.
-
-        Pytest would escape the whole line, with the codes of its colour.
-        """
-        text = outgoing.redact_label(text)
-        try:
-            text.encode(self._encoding)
-        except UnicodeEncodeError:
-            text = text.replace("…", "...").encode(self._encoding, "backslashreplace").decode(self._encoding)
-        except LookupError:
-            pass
-        return text
 
 
 def count_of(number: int, thing: str) -> str:

@@ -1,4 +1,4 @@
-"""The news in the totals of a run, and the last line of the summary."""
+"""The news in the totals of a run; its last line is in ``summary_line``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,6 @@ if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals
 
 _MOST_COMMANDS = 2
-
-
-def summary_line(totals: RunTotals, pending: int = 0) -> str:
-    """Return the last line: replayed, recorded, missed, and ``pending`` files that wait; seconds and tokens saved."""
-    line = f"aquila: {totals.replayed} replayed, {totals.recorded} recorded, {totals.missed} missed"
-    if totals.scripted:
-        line += f", {totals.scripted} scripted"
-    if pending:
-        line += f", {pending} pending"
-    if totals.replayed:
-        # An answer need not tell tokens, as those of embeddings and conversations of speech do not.
-        line += f"; saved {totals.seconds:.1f} s" + (f" and {totals.tokens:,} tokens" if totals.tokens else "")
-    if totals.unstored:
-        line += f"; {count_of(len(totals.unstored), 'error')} of storage"
-    return line
 
 
 def describe_totals(

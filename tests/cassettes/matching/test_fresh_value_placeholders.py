@@ -139,9 +139,9 @@ def test_data_in_a_text_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("uid", "no kind of value 'uid'. Did you mean 'uuid'? Known: uuid, ulid, "),
-        ("Date", "Did you mean 'date'?"),
-        ("run", "or a pattern between slashes: /run/"),
+        ("uid", "no kind of value 'uid' (a pattern stands between slashes: /uid/); did you mean 'uuid'?"),
+        ("Date", "; did you mean 'date'?"),
+        ("run", "; known are address, boundary, date, "),
         (r"run-\d+", r"such as /run-\d+/, or one of uuid"),
         ("/run", "no pattern between two slashes"),
         ("/a(b/", "cannot read the pattern /a(b/ from (b on: missing )"),

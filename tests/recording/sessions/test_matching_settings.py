@@ -10,9 +10,9 @@ from aquila.errors import ConfigError
 @pytest.mark.parametrize(
     ("match_on", "message"),
     [
-        (("boddy",), r"no part 'boddy'. Did you mean 'body'\?"),
-        (("+hots",), r"no part '\+hots'. Did you mean 'host'\?"),
-        (("xyzzy",), r"no part 'xyzzy'. Known: method, scheme, host, origin, path"),
+        (("boddy",), r"no part 'boddy'; did you mean 'body'\?"),
+        (("+hots",), r"no part '\+hots'; did you mean 'host'\?"),
+        (("xyzzy",), r"no part 'xyzzy'; known are body, header:<name>, headers, host, "),
         (("header:",), "not the name of a header field"),
         (("header:a b",), "not the name of a header field"),
         (("header:x-*",), r"name one header field, without \*"),

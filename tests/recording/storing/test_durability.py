@@ -27,7 +27,7 @@ from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import cassette_files, journal, work_folder
+from aquila.cassettes.storage import cassette_files, cassette_lock, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteWriteError
@@ -343,11 +343,11 @@ def test_who_holds_a_lock_for_long_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     root.mkdir(exist_ok=True)
-    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
+    monkeypatch.setattr(cassette_lock, "_SAID_AFTER", 0.05)
     entered, said = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with work_folder.hold_cassette_lock(root / "x.yaml", root):
+        with cassette_lock.hold_cassette_lock(root / "x.yaml", root):
             entered.set()
             said.wait(60)
 
@@ -365,7 +365,7 @@ def test_who_holds_a_lock_for_long_is_said(
     listener = Listener()
     logger.addHandler(listener)
     try:
-        with work_folder.hold_cassette_lock(root / "x.yaml", root):
+        with cassette_lock.hold_cassette_lock(root / "x.yaml", root):
             pass
     finally:
         logger.removeHandler(listener)
@@ -385,7 +385,7 @@ def test_a_lock_that_another_process_holds_is_said_with_its_owner(
         def emit(self, message: logging.LogRecord) -> None:
             reached.send_bytes(b".")
 
-    monkeypatch.setattr(work_folder, "_SAID_AFTER", 0.05)
+    monkeypatch.setattr(cassette_lock, "_SAID_AFTER", 0.05)
     listener = Listener()
     logging.getLogger("aquila").addHandler(listener)
     try:

@@ -8,7 +8,6 @@ follow the order of comparison, with sorted keys, and not the order in which a c
 from __future__ import annotations
 
 import bisect
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from aquila.cassettes.matching.fresh_values import CLOSE, OPEN
 from aquila.cassettes.matching.pattern_check import compile_pattern
 from aquila.cassettes.matching.uploaded_file import UploadedFile
 from aquila.errors import ConfigError
+from aquila.spelling import suggest_name
 
 _DATA = re.compile(r"[0-9A-Za-z+/=_-]{1000,}")
 """A stretch of text that is data, such as a file in base64. It is not searched: that could take long, and find ids."""
@@ -114,11 +114,9 @@ def _read_entry(entry: str) -> tuple[str, re.Pattern[str], bool, int]:
             f"aquila_normalize: {entry!r} is no name, and no pattern between two slashes. Write a pattern on a line of "
             rf"its own, such as /run-\d+/, or one of {names}"
         )
-    near = difflib.get_close_matches(entry.lower(), fresh_values.KIND_BY_NAME, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ConfigError(
-        f"aquila_normalize: there is no kind of value {entry!r}.{hint} Known: {names}; or a pattern between slashes: "
-        f"/{entry}/"
+        f"aquila_normalize: there is no kind of value {entry!r} (a pattern stands between slashes: /{entry}/)"
+        f"{suggest_name(entry, fresh_values.KIND_BY_NAME)}"
     )
 
 

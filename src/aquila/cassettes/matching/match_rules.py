@@ -11,15 +11,14 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    import difflib
-
+    from aquila import spelling
     from aquila.cassettes.matching import fresh_value_placeholders, json_path
 else:
     lazy_modules(
         globals(),
-        difflib="difflib",
         json_path="aquila.cassettes.matching.json_path",
         fresh_value_placeholders="aquila.cassettes.matching.fresh_value_placeholders",
+        spelling="aquila.spelling",
     )
 
 PARTS = ("method", "scheme", "host", "origin", "path", "query", "headers", "body", "metadata", "prompt_cache_key")
@@ -131,6 +130,4 @@ def _checked_part(name: str, entry: str) -> str:
             raise ConfigError(f"match_on: {entry!r}: name one header field, without *.")
         return f"header:{field_name}"
     known = (*PARTS, "header:<name>")
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ConfigError(f"match_on: there is no part {entry!r}.{hint} Known: {', '.join(known)}.")
+    raise ConfigError(f"match_on: there is no part {entry!r}{spelling.suggest_name(name, known)}")

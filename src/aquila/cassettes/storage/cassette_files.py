@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
 from aquila.cassettes.model import Cassette
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.cassettes.storage.names import WORK_FOLDER, is_script
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
+from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from aquila.cassettes.storage.cassette_files import replace_file
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import hold_cassette_lock, remove_unused_work_folder
+from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 
 USES_FILE = "@tests.jsonl"
 UNUSED_REPORT = "aquila: unused cassettes, version 1"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.names import (
     SCRIPT_SUFFIX,
     WORK_FOLDER,
@@ -22,7 +23,7 @@ from aquila.cassettes.storage.names import (
     name_of_file,
     name_of_test,
 )
-from aquila.cassettes.storage.work_folder import cassette_write_error, hold_cassette_lock
+from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteError
 
 _PENDING = ".pending"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aquila import config
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cli import FAILED, FOUND, arguments, project
@@ -29,6 +28,7 @@ from aquila.recording.storing.journal_merging import add_missing, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
+from aquila.spelling import suggest_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +149,7 @@ def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, 
         named = here.choose_among(cassettes, name)
         if not named:
             known = map(here.name_of, cassettes)
-            hint = config.suggest_name(name, known) if pending else "; nothing is pending"
+            hint = suggest_name(name, known) if pending else "; nothing is pending"
             raise CassetteError(f"no pending recording of {name!r} in {project.list_folders(here.folders)}{hint}")
         chosen.update(named)
     return [(here.name_of(cassette), path) for cassette, path in pending if cassette in chosen]

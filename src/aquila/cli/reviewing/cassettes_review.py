@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila import config
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
@@ -45,6 +44,7 @@ from aquila.review.proposals import KINDS, Kind
 from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     from aquila.cli.reviewing import review_keys, review_loop, review_screen
@@ -129,7 +129,7 @@ class Desk:
         for name in names:
             named = self.here.choose_among(dict.fromkeys(cassettes), name)
             if not named and not unrecorded_tests_text.find_unrecorded(self.here, [name]):
-                hint = config.suggest_name(name, map(self.here.name_of, cassettes))
+                hint = suggest_name(name, map(self.here.name_of, cassettes))
                 raise CassetteError(f"nothing waits for {name!r}{hint if cassettes else '; nothing waits at all'}")
             chosen.update(named)
         return chosen
@@ -361,7 +361,7 @@ def _find_cassettes(desk: Desk, review: Review, word: str) -> tuple[list[Path], 
         name, numbers = match[1], [match[2]]
         named = desk.here.choose_among(paths, name)
     if not named:
-        hint = config.suggest_name(name, paths.values()) if paths else "; nothing waits at all"
+        hint = suggest_name(name, paths.values()) if paths else "; nothing waits at all"
         raise CassetteError(f"nothing waits for {name!r}{hint}")
     if numbers and len(named) > 1:
         raise CassetteError(f"{name!r} names {len(named)} cassettes, and a number needs exactly one")

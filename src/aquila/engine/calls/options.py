@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self, TypeAlias, TypedDict
 
-from aquila.config import suggest_name
 from aquila.engine.calls.timeouts import Timeouts, check_seconds
 from aquila.errors import ConfigError, UnknownOption
 from aquila.sinks import Sink, sink_of
+from aquila.spelling import suggest_name
 from aquila.tools import Toolbox, ToolLike, make_toolbox
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aquila.config import suggest_name
 from aquila.errors import ConfigError
 from aquila.recording.network.wildcards import fits_pattern
+from aquila.spelling import suggest_name
 
 PROVIDERS = {
     "anthropic": ("api.anthropic.com",),

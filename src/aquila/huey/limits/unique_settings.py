@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from aquila.config import suggest_name
 from aquila.engine.calls.timeouts import check_seconds
 from aquila.errors import ConfigError
+from aquila.spelling import suggest_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

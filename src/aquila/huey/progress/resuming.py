@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, get_args
 
-from aquila.config import suggest_name
 from aquila.engine.streams.cut_answers import (
     CutAnswer,
     Prefill,
@@ -29,6 +28,7 @@ from aquila.errors import ConfigError, NotSerializable
 from aquila.events import Chunk, Done, Event, Refusal, Usage
 from aquila.huey.progress.storage_patience import logger
 from aquila.huey.running_task import CurrentTask
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
