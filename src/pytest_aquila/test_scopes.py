@@ -167,10 +167,10 @@ def end_test(item: pytest.Item) -> Scope | None:
 
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """Return the scope of a test, and open it if needed. ``with_cassette`` gives it its own cassette if it has none."""
-    test = node_ids.id_of(item)
     with item.config.stash[RUN].lock:  # two threads of a test that need it at the same time get one scope
         scope = item.stash.get(_scope, None)
         if scope is None:
+            test = node_ids.id_of(item)
             named, settings = options.marker_options(item)
             scope = scopes.Scope(
                 kind="test",
@@ -194,7 +194,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         elif with_cassette:
             _follow_markers(item, scope)
             if scope.default_cassette is None:
-                scope.use_cassette(own_cassette_name(item, test), owned=True)
+                scope.use_cassette(own_cassette_name(item, node_ids.id_of(item)), owned=True)
         return scope
 
 

@@ -12,7 +12,6 @@ import functools
 import itertools
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
+    from aquila.config import Settings
     from aquila.intercept import httpx_clients, other_clients, socket_guard
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
@@ -65,6 +65,15 @@ _WEB_SOCKETS = (
 """The libraries that ``web_sockets.clients`` patches."""
 
 
+class _Inherited:
+    """What a run has inherited: the ``value`` of the variable for child processes before its first scope opened.
+
+    It is put back after its last scope.
+    """
+
+    value: str | None = None
+
+
 class Interception:
     """Keeps what is around the code under test in step with the scopes that are open."""
 
@@ -88,9 +97,6 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
         self._intercepting: set[str] = set()
-        # For each run, the value of the variable for child processes before its first scope opened, which is put back
-        # after its last scope. By weak reference, so that an entry goes with its run.
-        self._inherited: weakref.WeakKeyDictionary[runtime.Run, str | None] = weakref.WeakKeyDictionary()
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
@@ -115,7 +121,7 @@ class Interception:
         """A scope is open, or has changed."""
         with self._lock:
             if not self._scopes_of(scope.run):
-                self._inherited[scope.run] = os.environ.get(child_processes.VARIABLE)
+                scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
             self._client_patches.put_in_force(scope.id)
@@ -211,7 +217,7 @@ class Interception:
         if scopes:
             innermost = scopes[-1] if _are_nested(scopes) else None
             set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
-        elif (inherited := self._inherited.get(run)) is None:
+        elif (inherited := run.state_of(_Inherited).value) is None:
             unset_own_variables((child_processes.VARIABLE,))
         else:
             set_own_variables({child_processes.VARIABLE: inherited})
@@ -221,20 +227,18 @@ class Interception:
         keys = self._dummy_keys[-1]
         scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside]
         answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
-        deciding = answering or scopes
+        deciding = [(scope, scope.settings) for scope in answering or scopes]
         if not deciding:
             dummies = keys.base
-        elif not all(_needs_no_key(scope) for scope in deciding):
+        elif not all(itertools.starmap(_needs_no_key, deciding)):
             dummies = dummy_keys.NO_DUMMIES
-        elif answering:
-            dummies = dummy_keys.dummies_of_scope(answering[-1].settings)
         else:
-            dummies = dummy_keys.dummies_of_run(scopes[-1].settings)
+            show = dummy_keys.dummies_of_scope if answering else dummy_keys.dummies_of_run
+            dummies = show(deciding[-1][1])
         keys.show(dummies, anew=len(scopes) == 1)
 
 
-def _needs_no_key(scope: Scope) -> bool:
-    settings = scope.settings
+def _needs_no_key(scope: Scope, settings: Settings) -> bool:
     return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
 
 

@@ -111,11 +111,13 @@ class DummyKeys:
         """
         if dummies is not self._shown:
             # Between two tests these differ by the few that are shown while a cassette answers alone.
-            self._restore(self._replaced.keys() - dummies.keys())
-            self._replace(dummies.keys() - self._replaced.keys(), dummies)
+            if gone := self._replaced.keys() - dummies.keys():
+                self._restore(gone)
+            if new := dummies.keys() - self._replaced.keys():
+                self._replace(new, dummies)
             self._shown = dummies
-        if anew and (gone := find_missing_variables(dummies.keys())):
-            self._replace(set(gone), dummies)
+        if anew and (missing := find_missing_variables(dummies)):
+            self._replace(set(missing), dummies)
 
     def cover_what_was_set(self) -> None:
         """Show the dummies also where something else was set since, or where one was taken away."""

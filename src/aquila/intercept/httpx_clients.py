@@ -77,7 +77,8 @@ class HttpxClients:
         def handle_request(transport: Any, request: Any) -> Any:
             if replaced or not self._patches.in_force or _is_pool_replaced(transport, library, "handle_request"):
                 return original(transport, request)
-            if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
+            # A handshake is a GET; looking for a header takes as long as finding the scope.
+            if request.method == "GET" and "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return httpx_sockets.answer(library, transport, request, original)
             answering = self._find_answering_scope(request, library)
             if answering is None:
@@ -93,7 +94,7 @@ class HttpxClients:
         async def handle_async_request(transport: Any, request: Any) -> Any:
             if replaced or not self._patches.in_force or _is_pool_replaced(transport, library, "handle_async_request"):
                 return await original(transport, request)
-            if "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
+            if request.method == "GET" and "upgrade" in request.headers and httpx_sockets.asks_to_switch(request):
                 return await httpx_sockets.answer_async(library, transport, request, original)
             answering = self._find_answering_scope(request, library)
             if answering is None:
@@ -137,7 +138,7 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
     if method in getattr(pool, "__dict__", ()):
         return True  # of this one object
     kind = type(pool)
-    if kind.__module__.partition(".")[0] == "aquila":  # not built yet: it will be one of the library's own
+    if kind is DeferredPool:  # not built yet: it will be one of the library's own
         core: Any = sys.modules.get(CORE_LIBRARIES[library])
         if core is None:
             return False

@@ -107,6 +107,8 @@ class ScriptsAndFaults:
     @property
     def scripted_count(self) -> int:
         """How many requests its own script has answered in this process."""
+        if self._script is None and not self.file_scripts:
+            return 0
         return sum(getattr(script, "given", 0) for script in (self._script, *self.file_scripts.values()))
 
     def use_script(self, script: AnswersRequests) -> None:

@@ -57,6 +57,8 @@ MAGIC = "aquila"
 # A file begins with these bytes: an array of four, the mark, the version, and the head of a number of four bytes.
 _HEAD = b"\x94\xa6aquila" + bytes([FORMAT_VERSION]) + b"\xce"  # `msgpack.packb` would write a small checksum shorter
 _ENDS = get_args(End)
+_SMALL = 32 * 1024
+"""Bytes. A smaller file has so few objects that pausing the collector costs more than it saves."""
 _KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
@@ -92,16 +94,21 @@ class MsgpackCodec:
 
     def loads(self, data: bytes | memoryview, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
+        if len(data) < _SMALL:
+            return self._load(data, source)
         with pause_garbage_collection():
-            rows = _unpack_trusted(data, source) if self._trusts_files else _unpack_rows(bytes(data), source)
-            try:
-                # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
-                rows.reverse()
-                return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
-            except _FromNewerVersion as newer:
-                raise _too_new_error(str(newer), source) from None
-            except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
-                raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
+            return self._load(data, source)
+
+    def _load(self, data: bytes | memoryview, source: str) -> Cassette:
+        rows = _unpack_trusted(data, source) if self._trusts_files else _unpack_rows(bytes(data), source)
+        try:
+            # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
+            rows.reverse()
+            return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
+        except _FromNewerVersion as newer:
+            raise _too_new_error(str(newer), source) from None
+        except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
+            raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response

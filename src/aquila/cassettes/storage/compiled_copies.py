@@ -10,6 +10,7 @@ there are none. Files of every size get one, because a run whose cassettes all h
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
@@ -68,8 +69,10 @@ def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest:
     if key is None:
         return codec_for(path).loads(data, source=str(path))
     copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
-    with contextlib.suppress(OSError, CassetteCorrupt):  # there is none, or it cannot be trusted: it is written anew
+    try:  # not `suppress`: nearly every test comes by here
         return _read_copy(copy, key)
+    except (OSError, CassetteCorrupt):  # there is none, or it cannot be trusted: it is written anew
+        pass
     cassette = codec_for(path).loads(data, source=str(path))
     cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
     with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written costs time, and nothing else
@@ -85,6 +88,7 @@ def _have_keys_of_their_own(cassette: Cassette) -> bool:
     return len({request_key.key_of(request, match_rules.MatchRules()) for request in requests}) == len(requests)
 
 
+@functools.cache  # pure, and loaded late
 def _copy_codec() -> msgpack_codec.MsgpackCodec:
     """Return the codec of copies. It writes the chunks of streams as they came: rebuilding them from tables is slow."""
     return msgpack_codec.MsgpackCodec(tables=False, trusts_files=True)

@@ -21,7 +21,7 @@ MAC_SIZE = 16
 
 def user_key() -> bytes | None:
     """Return the key, created on first use; None where it cannot be stored safely."""
-    return _load_key(_key_file())
+    return _load_key(_key_file(*map(os.environ.get, _DECIDING)))
 
 
 def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
@@ -32,7 +32,12 @@ def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
     return mac.digest()
 
 
-def _key_file() -> str:
+# Kept by what decides it, because every cassette asks.
+_DECIDING = ("XDG_CACHE_HOME", "HOME") if os.name == "posix" else ("XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE")
+
+
+@functools.lru_cache(maxsize=8)
+def _key_file(*_deciding: str | None) -> str:
     cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return os.path.join(cache, "aquila", "key")
 

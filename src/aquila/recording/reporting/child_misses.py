@@ -65,7 +65,8 @@ class ChildMisses:
 
     def take_plays(self, scope_id: str) -> Sequence[Any]:
         """What the children of a scope have told with ``tell_play`` since the last call."""
-        return [_parse_row(row) for row in self._take_rows(f"{scope_id}.plays")]
+        rows = self._take_rows(f"{scope_id}.plays")
+        return [_parse_row(row) for row in rows] if rows else ()
 
     def tell_job(self, scope_id: str, told: Mapping[str, Any]) -> None:
         """Write down an execution of a task in a scope of the parent process."""
@@ -150,7 +151,8 @@ class ChildMisses:
 
     def take(self, scope_id: str) -> Sequence[CassetteMiss]:
         """The misses of the children of a scope since the last call. What was asked again is told once."""
-        return [_miss_of_child(_parse_row(row)) for row in self._take_rows(scope_id)]
+        rows = self._take_rows(scope_id)
+        return [_miss_of_child(_parse_row(row)) for row in rows] if rows else ()
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.answer_usage import tokens_of
@@ -83,14 +83,17 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
 
 def plays_of(scope: Scope) -> list[PlayedAnswer]:
     """Return what was played in a scope that is closed, by this process and by others."""
-    sessions = scope.sessions.opened()
-    told = list(_take_told(scope)) if scope.is_owner else []
-    # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
-    return [describe_played(each) for one in sessions for each in one.played_interactions(here=bool(told))] + told
+    rows = scope.run.state_of(ChildMisses).take_plays(scope.id) if scope.is_owner else ()
+    told = list(_read_told(scope, rows)) if rows else []
+    played: list[PlayedAnswer] = []
+    for session in scope.sessions.opened():
+        # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
+        played += map(describe_played, session.played_interactions(here=bool(told)))
+    return played + told
 
 
-def _take_told(scope: Scope) -> Iterator[PlayedAnswer]:
-    for row in scope.run.state_of(ChildMisses).take_plays(scope.id):
+def _read_told(scope: Scope, rows: Sequence[Any]) -> Iterator[PlayedAnswer]:
+    for row in rows:
         match row:
             case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
                 if scope.run.exchange_watch is not None:
@@ -110,6 +113,7 @@ def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -
 
 def count_tokens(interaction: Interaction) -> int:
     """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
-    with suppress(CassetteCorrupt):  # the file of a large body is missing: whoever asked for the body was told
+    try:
         return tokens_of(interaction.response)
-    return 0
+    except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
+        return 0

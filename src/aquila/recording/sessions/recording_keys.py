@@ -45,7 +45,7 @@ class RecordingKeys:
         self._known: dict[Identity, str] = {}  # keys by identity; `compute` replaces both tables
         self._numbers: dict[str, list[int]] = defaultdict(list)  # numbers of recordings by key
         self._whatever_numbers: dict[str, str] | None = None  # built by the first request that needs it
-        key_of = self._remembering_keys()
+        key_of = compute_key if later else self._remembering_keys()
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
             if later:

@@ -338,8 +338,8 @@ class Session:
     def played_interactions(self, *, here: bool = False) -> Sequence[Interaction]:
         """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
         with self._lock:
-            order = [number for place, number in self._play_order if not here or place != _ELSEWHERE]
-            return tuple(map(self.cassette.interactions.__getitem__, order))
+            interactions = self.cassette.interactions
+            return [interactions[number] for place, number in self._play_order if not here or place != _ELSEWHERE]
 
     @property
     def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
