@@ -42,6 +42,8 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
         test_scopes.remember_redactors(item, scope)
     report = test_scopes.close_scope(
         item,
+        scope,
+        settings,
         passed=outcome == "passed" and not misses,
         # A skipped or expectedly failing test ended where it was meant to, so a replay needs its recordings. Another
         # run may send more requests, so nothing is removed. A test that fails because its fault was not met has
@@ -49,8 +51,7 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
         adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
         and not misses,
     )
-    if report is not None:
-        add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
+    add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
 
 
 def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aquila import errors
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
+    from aquila.config import Settings
     from aquila.errors import CassetteMiss
     from aquila.intercept import activation
     from aquila.recording import scope as scopes
@@ -266,13 +267,21 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
         fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
 
 
+_typed_id: pytest.StashKey[str] = pytest.StashKey()
+"""In the stash of a test: what ``id_to_type`` returns, because each scope of a test asks twice."""
+
+
 def id_to_type(item: pytest.Item) -> str:
     """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder."""
+    known = item.stash.get(_typed_id, None)
+    if known is not None:
+        return known
     here, root = item.config.invocation_params.dir, run_life.root_of(item.config)
     file, colons, inside = node_ids.id_of(item).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)
-    return file + colons + inside
+    item.stash[_typed_id] = typed = file + colons + inside
+    return typed
 
 
 _redactors: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
@@ -318,7 +327,9 @@ def remember_teardown_miss(config: pytest.Config, miss: CassetteMiss) -> None:
 
 def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
     """Return and clear the misses of fixtures that were torn down since the last call."""
-    misses = config.stash.get(_teardown_misses, [])
+    misses = config.stash.get(_teardown_misses, None)
+    if not misses:
+        return []
     config.stash[_teardown_misses] = []
     return misses
 
@@ -334,15 +345,14 @@ def has_unanswered(item: pytest.Item) -> bool:
     return bool((scope is not None and scope.misses) or (running is not None and running.refusals))
 
 
-def close_scope(item: pytest.Item, *, passed: bool, adds_only: bool = False) -> ScopeReport | None:
+def close_scope(
+    item: pytest.Item, scope: Scope, settings: Settings, *, passed: bool, adds_only: bool = False
+) -> ScopeReport:
     """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises.
 
-    With ``adds_only`` recordings that the cassette lacks are stored even so; see ``Scope.close``.
+    ``settings`` are those of the scope now. With ``adds_only`` recordings that the cassette lacks are stored even so;
+    see ``Scope.close``.
     """
-    scope = item.stash.get(_scope, None)
-    if scope is None:
-        return None
-    settings = scope.settings
     try:
         if passed and scope.owns_cassette and scope.default_cassette is not None:
             # The session is opened even without a request: a test that makes no requests any more keeps no recordings.

@@ -43,28 +43,29 @@ SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
 
 def describe_run(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    layers, keys = runtime.current_run().layers, runtime.machine_keys()
+    run, keys = runtime.current_run(), runtime.machine_keys()
     around = _describe_layers(
-        layers,
-        layers.root.absolute(),
+        run.layers,
+        run.layers.root.absolute(),
         tuple(keys.fingerprints),
         tuple(keys.hidden.values()),
         runtime.run_key().key,
     )
     if scope is None:
         return around
-    joined = scope.make_reference(recording=False)
+    settings = scope.settings
+    joined = scope.make_reference(recording=False, settings=settings)
     told: dict[str, Any] = {
         "scope": {name: getattr(joined, name) for name in joined.__slots__},
         "command": next((each.command for each in scope.enclosing() if each.command), ""),
-        "misses": child_misses.misses_folder(runtime.current_run()),
+        "misses": child_misses.misses_folder(run),
     }
-    if runtime.current_run().play_log is not None:
+    if run.play_log is not None:
         told["plays"] = True
-    if runtime.current_run().exchange_watch is not None or runtime.current_run().tells_jobs:
+    if run.exchange_watch is not None or run.tells_jobs:
         told["jobs"] = True
-    if scope.settings.record_budget is not None:
-        told["budget"] = runtime.current_run().state_of(record_budget.RecordBudget).path
+    if settings.record_budget is not None:
+        told["budget"] = run.state_of(record_budget.RecordBudget).path
     return f"{around[:-1]}, {_encode_json(told)[1:]}"
 
 

@@ -45,10 +45,10 @@ class Patch:
         self._replacement = make(self._before)
         setattr(owner, name, self._replacement)
 
-    def renew(self) -> None:
-        """Replace it once more, if a tool has put back what it had found there before."""
-        if self._before is not self._replacement and getattr(self._owner, self._name, None) is self._before:
-            setattr(self._owner, self._name, self._replacement)
+    @property
+    def change(self) -> tuple[Any, str, Any, Any]:
+        """The owner, the name, and what was there and is there now."""
+        return self._owner, self._name, self._before, self._replacement
 
     def undo(self) -> None:
         """Put back what was there.
@@ -78,6 +78,7 @@ class PatchSet:
         # patches. They are undone in reverse order, because one may have replaced what another one had put there.
         self._holders: set[object] = set()
         self._patches: list[Undoable] = []
+        self._changes: list[tuple[Any, str, Any, Any]] = []  # of the patches, for `renew`, which every test calls
         # Set by `put_in_force` and `withdraw`, read without the lock: the socket guard asks it at every connection.
         self.in_force = False
         """Whether somebody needs the patches. Replacements that a foreign tool still holds ask this."""
@@ -113,21 +114,25 @@ class PatchSet:
             if not self._holders:
                 for library in self._libraries:
                     self._hooks.stop_waiting(library)
+                self._changes.clear()
                 while self._patches:
                     self._patches.pop().undo()
 
     def renew(self) -> None:
         """Patch again what a tool has put back as it was before. What one has put on top stays."""
         with self._lock:
-            for patch in self._patches:
-                if isinstance(patch, Patch):
-                    patch.renew()
+            for owner, name, before, replacement in self._changes:
+                if getattr(owner, name, None) is before and before is not replacement:
+                    setattr(owner, name, replacement)
 
     def add_patches(self, make: Callable[[], Iterable[Undoable]]) -> bool:
         """Add the patches that ``make`` applies, unless the set is no longer in force. Return whether it is."""
         with self._lock:
             if self._holders:
-                self._patches.extend(make())
+                for patch in make():
+                    self._patches.append(patch)
+                    if isinstance(patch, Patch):
+                        self._changes.append(patch.change)
             return bool(self._holders)
 
     def _patching(self, patch: Callable[[ModuleType], Iterable[Undoable]]) -> Callable[[ModuleType], object]:

@@ -267,15 +267,18 @@ class Scope(ScriptsAndFaults):
         """What the blocks within this scope did."""
         return self._block_reports
 
-    def make_reference(self, *, recording: bool = True) -> ScopeReference:
-        """What lets another process join this scope. ``recording`` says that one surely will record."""
-        settings = self.settings
+    def make_reference(self, *, recording: bool = True, settings: config.Settings | None = None) -> ScopeReference:
+        """What lets another process join this scope. ``recording`` says that one surely will record.
+
+        ``settings`` are those in force here, if the caller has them.
+        """
+        settings = self.settings if settings is None else settings
         if recording and settings.transport == "record":
             self.recording.open_journal()  # the owner's journal marks the scope as alive
         options = {**self._own_settings.options, "transport": settings.transport, "record": settings.record}
         if (plan := self.faults) is not None:
             options["faults"] = plan.text
-        has_script = self.has_script or (self.default_cassette is not None and scripts.is_answered_by_hand(self))
+        has_script = self.has_script or self.names_script(self.default_cassette, settings)
         token = scripts.token_for_children(self) if has_script else None
         return ScopeReference(self.id, self.name, self.default_cassette, options, self.models_only, token)
 

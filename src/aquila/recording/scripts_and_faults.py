@@ -88,16 +88,18 @@ class ScriptsAndFaults:
                 return each._script if each.is_owner or each._process is None else scripts.script_of_parent(each)
         return None
 
-    def names_script(self, cassette: str | None) -> bool:
+    def names_script(self, cassette: str | None, settings: Settings | None = None) -> bool:
         """Whether a cassette of this scope is a script in a file. The first question about a name asks the disk.
 
-        Raises ``CassetteNameError``.
+        ``settings`` are those in force here, if the caller has them. Raises ``CassetteNameError``.
         """
         if cassette is None:
             return False
         known = self._named_scripts.get(cassette)
         if known is None:
-            known = self._named_scripts[cassette] = scripts.is_scripted(cassette, self.settings)
+            known = self._named_scripts[cassette] = scripts.is_scripted(
+                cassette, self.settings if settings is None else settings
+            )
         return known
 
     def knows_script(self, cassette: str) -> bool:

@@ -25,6 +25,8 @@ _PARAMETERS = r"[a-z0-9_.-]*"
 """Parameters that can be part of a file name unchanged: no character that is special to a shell or a file system, and
 no capitals, because some file systems do not distinguish them from small letters."""
 _PLACE = r"@[\w.@-]+"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile("[A-Za-z]:")
 _UNSAFE = r"[^\w.@-]+"
 _ENDS_OF_OTHER_FILES = (".pending",)
 _DIGITS = 12
@@ -102,7 +104,7 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
     is_absolute = spelt.startswith("/")
     if not (parts or is_absolute) or not name.strip():
         raise CassetteNameError(f"cassette name {name!r} is empty; give a name such as 'jobs/generate_summary'")
-    if is_absolute or re.match(r"[A-Za-z]:", parts[0]):
+    if is_absolute or _DRIVE.match(parts[0]):
         raise CassetteNameError(
             f"cassette name {name!r} is absolute; give a name relative to the cassette folder {root}"
         )
@@ -124,7 +126,7 @@ def name_of_file(root: Path, path: Path) -> str:
 
 def _check_parts(name: str, parts: Sequence[str]) -> None:
     """Raise ``CassetteNameError`` for a name that no file can have, or that is Aquila's own."""
-    if re.search(r"[\x00-\x1f\x7f]", name):
+    if _CONTROL.search(name):
         raise CassetteNameError(f"cassette name {name[:_SHOWN]!r} has a control character; remove it")
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
     if max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME:

@@ -77,7 +77,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
         used.add((folder, scope.default_cassette))
-    if scope.is_owner and scope.kind in ("test", "fixture"):
+    if scope.kind in ("test", "fixture") and scope.is_owner:
         used |= scope.run.state_of(ChildMisses).take_used()
     seconds, tokens, oldest = 0.0, 0, ""
     for answer in played:
