@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -18,9 +20,12 @@ import pytest
 import aquila
 from aquila import fork_locks
 from aquila.cassettes.redaction import redactor, request_credentials
+from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.recording.runtime import set_variables
 from aquila.recording.secrets import redactors
+from aquila.recording.sessions import session
+from aquila.recording.storing import answers_in_progress, record_budget
 from tests.support.runs import separate_run
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -137,6 +142,68 @@ def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:
             if bare.search(line) and "fork" not in "".join(lines[max(0, number - 5) : number + 1]).lower():
                 silent.append(f"{path.relative_to(SOURCE)}:{number + 1}")
     assert silent == []
+
+
+class Collecting:
+    """A lock under which the garbage collector always runs."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        gc.collect()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+@forks
+@in_threads
+@pytest.mark.parametrize("module", [session, journal, record_budget, answers_in_progress])
+def test_an_answer_that_the_garbage_collector_ends_waits_for_no_lock_of_its_thread(
+    module: ModuleType, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "renewed_in_child", Collecting)
+
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+    def begin_and_leave(client: httpx2.Client, number: int) -> None:
+        def read() -> Iterator[bytes]:
+            with client.stream("POST", url, json={"number": number, "usage": usage}) as answer:
+                yield from answer.iter_raw(10)
+
+        reading = read()
+        next(reading)
+        cycle: list[Any] = [reading]
+        cycle.append(cycle)
+
+    def record() -> None:
+        gc.disable()  # it runs under the lock alone
+        with separate_run(tmp_path) as run:
+            run.answers_in_progress = answers_in_progress.AnswersInProgress()
+            run.state_of(record_budget.RecordBudget).path = str(tmp_path / "count")
+            with aquila.use_cassette("x", transport="record", loopback="all"), httpx2.Client() as client:
+                for number in range(4):
+                    begin_and_leave(client, number)
+                    client.post(url, json=number)
+
+    monkeypatch.setenv("AQUILA_RECORD_BUDGET", "100 requests")
+    assert do_in_child(record) == 0  # in a child, which is ended if it waits for itself
+    assert len(load_cassette(tmp_path / "cassettes" / "x.yaml").interactions) == 8
+
+
+@forks
+@in_threads
+def test_tokens_that_the_garbage_collector_counts_in_the_midst_of_a_count_are_counted(tmp_path: Path) -> None:
+    def count() -> None:
+        budget = record_budget.RecordBudget()
+        budget.path = str(tmp_path / "count")
+        with budget._changing():
+            budget.add_tokens(5)
+        assert budget.spent() == record_budget.Spent(0, 5)
+
+    assert do_in_child(count) == 0
 
 
 def test_ctrl_c_while_credentials_are_examined_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,8 +63,9 @@ class Journal:
         self._root = root
         self._durable = durable
         self._scope = checked_scope_id(scope)
-        # Guards the fields below, and keeps the entries of two threads apart.
-        self._lock = renewed_in_child(threading.Lock())
+        # Guards the fields below, and keeps the entries of two threads apart. Re-entrant, because the garbage collector
+        # may end an answer, and so store it, in a thread that holds the lock.
+        self._lock = renewed_in_child(threading.RLock())
         self._process: int | None = None  # the process that opened the file; None while it is closed
         self._descriptor = -1
         self._path: Path | None = None

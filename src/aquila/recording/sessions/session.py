@@ -122,8 +122,9 @@ class Session:
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
-        # Of keys, counts, plays, calls and new recordings; no callback runs under it.
-        self._lock = renewed_in_child(threading.Lock())
+        # Of keys, counts, plays, calls and new recordings; no callback runs under it. Re-entrant, because the garbage
+        # collector may end an answer, and so add a recording, in a thread that holds it.
+        self._lock = renewed_in_child(threading.RLock())
         self._order = itertools.count()  # numbers the requests of this session, played or recorded
         self.find_stand_in: Callable[[MissedRequest], int | None] | None = None
         """Says which recording (from 0) is replayed for what none answers. None for a miss, as always."""

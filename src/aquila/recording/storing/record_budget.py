@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -50,9 +51,12 @@ class RecordBudget:
         self.path: str | None = None
         self.is_exhausted = False
         """Whether a request of this process was refused."""
-        # For the threads of this process; the file lock is for other processes. The run owns this object.
-        self._lock = renewed_in_child(threading.Lock())
+        # For the threads of this process; the file lock is for other processes. The run owns this object. Re-entrant,
+        # because the garbage collector may end an answer in a thread that holds it.
+        self._lock = renewed_in_child(threading.RLock())
         self._alone = Spent(0, 0)  # the count where there is no file
+        self._is_changing = False  # whether the thread that holds the lock is in `_changing`
+        self._uncounted: deque[int] = deque()  # tokens that the next change, or the one that is going on, adds
 
     def take_request(self, budget: Budget) -> Spent | None:
         """Count a request that is to be sent. Return what is spent if it may not be, else None."""
@@ -66,9 +70,13 @@ class RecordBudget:
 
     def add_tokens(self, count: int) -> None:
         """Count the tokens of an answer."""
-        if count:
-            with self._changing() as counted:
-                counted[0] = counted[0]._replace(tokens=counted[0].tokens + count)
+        if not count:
+            return
+        self._uncounted.append(count)
+        with self._lock:
+            if not self._is_changing:  # else this thread was interrupted in a change, which takes them along
+                with self._changing():
+                    pass
 
     def spent(self) -> Spent:
         """Return what is spent so far."""
@@ -79,19 +87,32 @@ class RecordBudget:
     def _changing(self) -> Iterator[list[Spent]]:
         """Yield the count in a list of one, and store what is in it then."""
         with self._lock:
-            if self.path is None:
-                counted = [self._alone]
-                yield counted
-                self._alone = counted[0]
-                return
+            self._is_changing = True
+            try:
+                yield from self._change()
+            finally:
+                self._is_changing = False
+
+    def _change(self) -> Iterator[list[Spent]]:
+        if self.path is None:
+            counted = [self._with_uncounted(self._alone)]
+            yield counted
+            self._alone = self._with_uncounted(counted[0])
+        else:
             with filelock.FileLock(self.path + ".lock"):
                 file = Path(self.path)
                 before = Spent(*json.loads(file.read_text())) if file.exists() else Spent(0, 0)
-                counted = [before]
+                counted = [self._with_uncounted(before)]
                 yield counted
-                if counted[0] != before:
+                after = self._with_uncounted(counted[0])
+                if after != before:
                     # In one step: if this process were killed between emptying the file and writing it, every later
                     # count of the run would fail. One name is enough, because whoever writes holds the lock.
                     written = Path(self.path + ".new")
-                    written.write_text(json.dumps(counted[0]))
+                    written.write_text(json.dumps(after))
                     written.replace(file)
+
+    def _with_uncounted(self, spent: Spent) -> Spent:
+        while self._uncounted:
+            spent = spent._replace(tokens=spent.tokens + self._uncounted.popleft())
+        return spent
