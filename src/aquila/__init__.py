@@ -9,6 +9,8 @@ public, also that of ``aquila.huey``, ``aquila.cassettes`` and the plugin.
 PYTEST_DONT_REWRITE
 """
 
+# For developers: "The plan of the house" in CONTRIBUTING.md says which folder does what, and in which layers they are.
+
 from __future__ import annotations
 
 import importlib

@@ -1,16 +1,19 @@
 """The pytest plugin of Aquila: record the answers of language models once, replay them for ever.
 
-Begin with ``plugin``, which has the hooks of pytest and nothing else. Only this package imports pytest.
+Begin with ``plugin``: the hooks of every run. Those that only some runs need stand in the modules that register them.
+Only this package imports pytest.
 
 - Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``run_life``.
   ``skipped_cassette_folders`` keeps pytest from looking for tests among cassettes.
 - Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into
-  a failure, ``play_requirements`` fails what was not played. ``node_ids`` names tests.
+  a failure, ``play_requirements`` fails what was not played, ``advice`` and ``key_advice`` add a remedy to a report,
+  ``report_redaction`` keeps secrets out of it. ``node_ids`` names tests.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
-- Further kinds of run: ``verify_run``, ``faults``, ``run_report``.
+- Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),
+  ``report_writing`` (``--aquila-report``).
 - ``vcr_compat``: the marks, fixtures and options of pytest-recording and cassetter.
 """
 

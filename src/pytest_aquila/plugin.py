@@ -1,4 +1,4 @@
-"""The hooks of the plugin.
+"""The hooks of pytest that every run needs. Those that only some runs need are with what needs them.
 
 This module imports no HTTP client, no codec and not Huey, so that a run without cassettes does not pay for them. A test
 gets a scope only when something in it needs one.

@@ -2,6 +2,8 @@
 
 ``table.py`` lists them: begin there. Each is a pure function from a recorded or scripted interaction to a response.
 ``failures.py`` has the faults that come before a good answer, ``streams.py`` those of its bytes and events, and
-``contents.py`` those of its content. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets
-which fault. The package knows cassettes and wire forms, but neither HTTP clients nor settings.
+``contents.py`` those of its content, with what ``edits`` changes in each wire form. ``conversations.py`` has what they
+come to over a WebSocket, on a ``conversation_draft``. ``fault.py`` is what a fault is, ``events.py`` the events of a
+recorded stream. ``parsing.py`` reads faults from text; ``plan.py`` decides which request meets which fault. The package
+knows cassettes and wire forms, but neither HTTP clients nor settings.
 """

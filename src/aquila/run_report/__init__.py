@@ -1,10 +1,16 @@
 """Reports of runs, for people and for programs: what was asked, what answered, and what differs.
 
-``schema.py`` declares the data, which ``pytest --aquila-report=run.json`` writes; begin there. ``exchanges.py`` reads
-it from recordings, and ``page/`` renders it as one HTML file. It knows cassettes, wire forms, prices and redaction, and
-nothing of pytest: the plugin collects, the command line reviews, and both show what is made here.
+``schema.py`` declares the data, which ``pytest --aquila-report=run.json`` writes; begin there. ``collecting`` takes it
+from what scopes have noted and ``exchanges`` from recordings; ``page`` renders it as one HTML file, ``markdown`` as a
+few lines. It knows cassettes, wire forms, prices and redaction, and nothing of pytest: the plugin collects, the command
+line reviews, and both show what is made here.
 
-``related_requests`` says what the requests of a test have to do with each other.
+- Of an exchange: ``requests``, ``answers`` and (read in part) ``large_answers``; ``media`` are the images, sounds and
+  files in them. ``drift`` is what differs from the nearest recording, in the words of ``word_diff``; ``costs`` what it
+  cost, ``recording_lines`` where it stands in its cassette. ``related_requests`` says what the requests of a test have
+  to do with each other.
+- Of a report: ``bodies`` has each text once, ``totals`` are the sums, ``redaction`` takes out secrets,
+  ``partial_files`` collect it in each process. ``json_schema`` describes it.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
 - ``routes``: which way a request goes, and what each way does.
 - ``callers``: how requests come in that are not sent through httpx2, and how their answers go back.
 - What answers: ``replay`` and ``record`` for a cassette, ``script_transport``; where none does, ``upstreams``
-  (``live``, ``local_model``, a transport of the user's). ``silence`` is what a replay does where the caller had stopped
-  waiting. ``wire`` goes from httpx2 to what a cassette holds, and back; ``upload_spool`` holds a large upload.
+  (``live``, ``local_model``, a transport of the user's). ``requested_delay`` reads how long an answer asks to wait.
+  ``silence`` is what a replay does where the caller had stopped waiting. ``wire`` goes from httpx2 to what a cassette
+  holds, and back; ``upload_spool`` holds a large upload.
 - For whom: ``clients`` builds HTTP clients on top; ``client_options`` has the types of what they take.
 - Beside them: ``own_requests`` marks what Aquila itself sends, so that interception lets it through; ``asking_again``
   sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report.

@@ -2,8 +2,13 @@
 
 ``use_cassette``, ``VCR`` and their cassettes have the options, attributes and methods of vcrpy's. Requests are
 recorded, replayed, guarded and redacted as everywhere in Aquila. Options of vcrpy that have no effect here are named
-once, at the end of a test run, and cause no failure. ``docs/migrating.md`` lists the differences. Needs the extra
-``vcr``.
+once (``ignored_options``), at the end of a test run, and cause no failure. ``docs/migrating.md`` lists the differences.
+Needs the extra ``vcr``.
+
+``recorder`` is ``VCR``: begin there. ``option_translation`` says what Aquila does for its options, ``matching`` for its
+matchers, ``saved_interactions`` for its hooks; ``forms`` converts requests and answers. ``cassette`` is what a program
+gets, ``blocks`` are ``use_cassette``, ``other_files`` the files that only vcrpy can read. The codec that reads
+cassettes of vcrpy is ``aquila.cassettes.codecs.vcrpy``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Drop-in layers for suites that were written for pytest-recording or cassetter; off unless the ini file asks for one.
 
 Their marks, fixtures, options and hook work on ``aquila.vcr``, and so on Aquila's recorder. ``pytest_recording`` and
-``cassetter`` are the plugins that are registered then, ``marks_and_options`` reads what marks and options say;
-``docs/migrating.md`` says what differs.
+``cassetter`` are the plugins that are registered then, ``marks_and_options`` reads what marks and options say, and
+``cassettes`` opens the cassette of a marked test; ``hooks`` is the hook of pytest-recording. ``cassetter_config`` and
+``cassetter_objects`` are cassetter's configuration and cassettes. ``docs/migrating.md`` says what differs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """File formats of cassettes, chosen by the file's suffix.
 
 ``yaml`` and ``msgpack`` are our own formats; both store event streams as ``event_streams`` says. ``vcrpy`` and
-``cassetter`` are read and never written, and ``foreign`` is what reading them shares.
+``cassetter`` are read and never written, and ``foreign`` is what reading them shares. ``json_body`` keeps JSON bodies
+as structure; the YAML itself, with its block scalars, is in ``yaml``.
 
-``answer_summary`` and ``answer_usage`` say in words and in tokens what an answer was, for whoever reads a cassette.
-``gc_pause`` pauses the garbage collector while one is read.
+``answer_summary`` and ``answer_usage`` say in words and in tokens what an answer was, ``transcript`` what was said over
+a WebSocket, for whoever reads a cassette. ``gc_pause`` pauses the garbage collector while one is read.
 """
 
 from __future__ import annotations

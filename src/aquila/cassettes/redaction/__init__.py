@@ -9,5 +9,6 @@ header fields are kept; ``scrubber`` searches everything else.
 - Where it may hide: ``decoded_views`` looks through the escapes of JSON and URLs, ``split_secrets`` puts together what
   a stream delivers in pieces.
 - How it is taken out: ``found_secrets`` merges, numbers and replaces what was found, ``text_changes`` finds what a rule
-  that is a function has changed, and ``window_redaction`` does all of it while a large body arrives.
+  that is a function has changed, ``window_redaction`` does all of it while a large body arrives, and
+  ``frame_redaction`` does it for frames of conversations that are stored as base64.
 """

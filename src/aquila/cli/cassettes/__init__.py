@@ -1,5 +1,6 @@
-"""``aquila cassettes ...``: one module for each subcommand, named after it.
+"""``aquila cassettes ...``: one module for each subcommand.
 
-``cassette_folders`` finds the folders of a project. ``unused_report_reader`` reads for ``prune`` what the last test run
-noted with ``--aquila-orphans``. ``aquila cassettes review`` has a room of its own, ``reviewing``.
+``cassettes_prune`` is ``aquila cassettes prune``, and so on. ``cassette_folders`` finds the folders of a project.
+``unused_report_reader`` reads for ``prune`` what the last test run noted with ``--aquila-orphans``. ``aquila cassettes
+review`` has a room of its own, ``reviewing``.
 """

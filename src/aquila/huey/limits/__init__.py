@@ -7,5 +7,5 @@
   ``estimates``: how many tokens it will take. ``settings``: the limits of a Huey, and of a task.
 - ``budgets``: caps on tokens and money, and what is spent of them.
 - ``limits_without_task``: limits where no task executes, and for other clients.
-- ``unique_settings``, ``unique_jobs``: jobs of which there is one at a time.
+- ``unique_settings``, ``unique_jobs``: jobs of which there is one at a time (``unique=``).
 """

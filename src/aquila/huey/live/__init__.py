@@ -1,14 +1,16 @@
 """Jobs that can be watched: what happens to them is published, can be followed by any program, and seen on a page.
 
 ``publisher`` takes in what happens, in producers and workers; ``event_writer`` writes it, in batches of ``events`` and
-in ``summaries``. ``subscription`` reads the events of one job, ``job_index`` the summaries of all. ``page`` is the
-page. Everything is in the shared state of the queue, so that it outlives each process. Begin reading with
-``publisher``.
+in ``summaries``. ``subscription`` reads the events of one job, ``waking`` wakes whoever waits for them; ``job_index``
+reads the summaries of all, ``job_view`` puts together what the page of one shows. ``page`` is the page. Everything is
+in the shared state of the queue, so that it outlives each process. Begin reading with ``publisher``.
 
 - What is stored: ``job_record`` collects one execution, ``model_calls`` what its calls do, ``redacting`` takes secrets
-  out, ``appending`` adds a batch to what others have added, ``retention`` forgets old jobs.
+  out, ``appending`` adds a batch to what others have added, ``retention`` forgets old jobs, ``unread_messages`` finds
+  the job of a message that nobody can read.
 - What is shown beside jobs: ``job_rates``, how many end over time; ``pausing``, a queue that is paused; ``clock``, the
-  time by the clock of the storage.
+  time by the clock of the storage. ``worker_heartbeats`` says that a worker lives, ``heartbeat_reader`` which workers
+  do; those by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from aquila.huey.testing.task_execution import observe_task
 from aquila.huey.testing.task_run import TaskRun
 
 _NO_TIME = timedelta()
-_LIMIT = 1000  # Tasks that `drain_queue` executes before it takes the queue for endless.
+_MOST_TASKS = 1000  # Tasks that `drain_queue` executes before it takes the queue for endless.
 
 
 class Drained(dict[str, int]):
@@ -146,10 +146,10 @@ def _drain(
                 if expected[task.id] < 0:
                     aside.append(task)
                     continue
-            if with_limit is None and len(runs) >= _LIMIT:
+            if with_limit is None and len(runs) >= _MOST_TASKS:
                 aside.append(task)
                 raise TaskError(
-                    f"{_LIMIT} tasks were executed and the queue still fills: a task enqueues itself, or is "
+                    f"{_MOST_TASKS} tasks were executed and the queue still fills: a task enqueues itself, or is "
                     "retried for ever; pass with_limit= or with_recursion=False"
                 )
             if clock is not None:

@@ -1,5 +1,7 @@
 """The client libraries whose WebSockets are caught: one module for each way in which one of them connects.
 
-Which there are is in ``clients``, a folder above. ``websockets_protocol`` has what the clients of ``websockets`` share,
-``function_code`` replaces a function wherever its name was bound.
+Which there are is in ``clients``, a folder above. ``websockets_protocol`` has what the clients of the library
+websockets share: ``websockets_asyncio``, ``websockets_sync`` and, before version 14, ``websockets_legacy``. The others
+are ``aiohttp_sockets``, ``websocket_client``, and ``httpx_sockets`` for httpx-ws. ``function_code`` replaces a function
+wherever its name was bound.
 """
