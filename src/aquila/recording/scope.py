@@ -240,6 +240,11 @@ class Scope(ScriptsAndFaults):
                 self.remember_miss(miss, str(miss))
         return self._misses
 
+    @property
+    def known_misses(self) -> MissLog:
+        """The misses so far of which this process knows. What children have told since is not read."""
+        return self._misses
+
     def remember_miss(self, error: CassetteMiss, attempt: Hashable = None) -> None:
         """Remember a miss here, and in the scopes around that end after this one.
 

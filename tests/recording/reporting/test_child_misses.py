@@ -21,6 +21,19 @@ def test_every_kind_of_miss_arrives_as_it_was(kind: type[errors.CassetteMiss]) -
     assert (arrived.difference, arrived.group) == ("a", "b")
 
 
+def test_a_scope_is_asked_for_messages_once_there_may_be_some(tmp_path: Path) -> None:
+    with separate_run(tmp_path) as run:
+        told = run.state_of(ChildMisses)
+        assert not told.may_have_messages
+        told.make_folder(run)
+        assert not told.may_have_messages
+        told.tell("scope", errors.CassetteMiss("asked"))  # within the same tick of the clock
+        assert told.may_have_messages
+        child = ChildMisses()
+        child.folder = told.folder
+        assert child.may_have_messages  # of a folder that another process has made nothing is known
+
+
 def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class ChildMisses:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self._time_when_empty: int | None = None  # see `may_have_messages`; known to the process that made the folder
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
@@ -62,6 +64,26 @@ class ChildMisses:
     def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
         """Write down what was played in a scope of the parent process. No two rows are equal."""
         self._append(f"{scope_id}.plays", row)
+
+    def make_folder(self, run: Run) -> None:
+        """Make the folder now. It ends with the run."""
+        folder = run.hold(_temporary_folder())
+        # A time in the past: also a file that comes within the same tick of the clock then changes it.
+        earlier = time.time() - 3600
+        with contextlib.suppress(OSError):
+            os.utime(folder, (earlier, earlier))
+            self._time_when_empty = os.stat(folder).st_mtime_ns
+        self.folder = folder
+
+    @property
+    def may_have_messages(self) -> bool:
+        """Whether any file may have come since the folder was made: one question to the system for all of them."""
+        if self.folder is None:
+            return False
+        try:
+            return os.stat(self.folder).st_mtime_ns != self._time_when_empty
+        except OSError:  # somebody has removed the folder
+            return True
 
     def take_plays(self, scope_id: str) -> Sequence[Any]:
         """What the children of a scope have told with ``tell_play`` since the last call."""
@@ -220,7 +242,7 @@ def misses_folder(run: Run) -> str | None:
     """Return the folder for the misses of the children of ``run``, created now if tests run in it; it ends with it."""
     misses = run.state_of(ChildMisses)
     if misses.folder is None and run.make_outcome is not None and run.process == os.getpid():
-        misses.folder = run.hold(_temporary_folder())
+        misses.make_folder(run)
     return misses.folder
 
 

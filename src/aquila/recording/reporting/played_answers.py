@@ -81,9 +81,8 @@ def tell_plays(scope: Scope, session: Session) -> Callable[[RecordedRequest, Int
     return tell
 
 
-def plays_of(scope: Scope) -> list[PlayedAnswer]:
-    """Return what was played in a scope that is closed, by this process and by others."""
-    rows = scope.run.state_of(ChildMisses).take_plays(scope.id) if scope.is_owner else ()
+def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
+    """Return what was played in a scope that is closed, by this process and by others, who have told in ``rows``."""
     told = list(_read_told(scope, rows)) if rows else []
     played: list[PlayedAnswer] = []
     for session in scope.sessions.opened():

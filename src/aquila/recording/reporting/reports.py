@@ -70,15 +70,19 @@ class ScopeReport(NamedTuple):
 
 def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
     """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
-    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.misses
-    played = plays_of(scope)
+    sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
+    children = scope.run.state_of(ChildMisses)
+    hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
+    if hears:
+        misses = scope.misses
+    played = plays_of(scope, children.take_plays(scope.id) if hears else ())
     folder = _folder_of(scope)
     # Its own counts as used, whoever may have asked: another process, or nobody any more.
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
         used.add((folder, scope.default_cassette))
-    if scope.kind in ("test", "fixture") and scope.is_owner:
-        used |= scope.run.state_of(ChildMisses).take_used()
+    if hears and scope.kind in ("test", "fixture"):
+        used |= children.take_used()
     seconds, tokens, oldest = 0.0, 0, ""
     for answer in played:
         seconds += answer.seconds
