@@ -301,10 +301,10 @@ def test_a_child_in_which_the_guard_cannot_be_loaded_ends(package: str, customiz
 
 
 def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    joined = SimpleNamespace(command="", close=lambda: None)
+    joined = SimpleNamespace(close=lambda: None)
     entered: list[bool] = []
 
-    def join(reference: object) -> object:
+    def join(reference: object, *, command: str) -> object:
         other = threading.Thread(target=lambda: entered.append(runtime.current_run().lock.acquire(blocking=False)))
         other.start()
         other.join()
