@@ -323,8 +323,8 @@ class SettingsLayers:
         yield self.ini, "ini file"
         if _records_by_environment():
             yield {"transport": "record"}, "environment variable AQUILA_RECORD"
-        for variable, name in _OPTION_OF_VARIABLE.items():
-            if value := os.environ.get(variable):
+        for (variable, name), is_set in zip(_OPTION_OF_VARIABLE.items(), _option_variables(), strict=True):
+            if is_set and (value := os.environ.get(variable)):  # which takes long for one that is not set
                 yield {name: value}, f"environment variable {variable}"
         yield self.command_line, "command line"
 

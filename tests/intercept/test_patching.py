@@ -17,8 +17,7 @@ import pytest
 
 from aquila import transports
 from aquila.intercept import activation
-from aquila.intercept.import_hooks import ImportHooks
-from aquila.intercept.patching import Patch, PatchSet
+from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 
 
 class Base:

@@ -13,14 +13,12 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
-from aquila.intercept.import_hooks import ImportHooks
-from aquila.intercept.patching import Patch, PatchSet, Undoable
+from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
 from aquila.recording.set_variables import set_own_variables, unset_own_variables
@@ -64,6 +62,30 @@ _WEB_SOCKETS = (
 )
 """The libraries that ``web_sockets.clients`` patches."""
 
+_SOCKETS = ("socket", "gevent._socket3")
+"""The modules of sockets. The functions and methods of these that are patched:"""
+_RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+_METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
+
+_CONNECTING = (
+    "asyncio.base_events",
+    "curl_cffi.aio",
+    "curl_cffi.curl",
+    "gevent._socketcommon",
+    "gevent.socket",
+    "gevent.ssl",
+    "grpc",
+    "grpc.aio",
+    "pycares",
+    "pycurl",
+    "pytest_recording.network",
+    "pytest_socket",
+    "socks",
+    "ssl",
+    "uvloop",
+)
+"""What else ``socket_guard`` patches."""
+
 
 class _Inherited:
     """What a run has inherited: the ``value`` of the variable for child processes before its first scope opened.
@@ -90,6 +112,11 @@ class Interception:
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
         self._stub_patches = PatchSet(self._import_hooks, {})
+        connecting = {
+            **dict.fromkeys(_SOCKETS, self._patch_sockets),
+            **dict.fromkeys(_CONNECTING, self._patch_connecting),
+        }
+        self._connection_patches = PatchSet(self._import_hooks, connecting)
         # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
         # below.
         self._lock = renewed_in_child(threading.RLock())
@@ -112,10 +139,37 @@ class Interception:
     def _patch_executors(self, module: ModuleType) -> Iterable[Undoable]:
         return httpx_clients.patch_executors(module)
 
-    @cached_property
+    def _patch_connecting(self, module: ModuleType) -> Iterable[Undoable]:
+        return self.socket_guard.patch_library(module)
+
+    # `socket` is imported in every run, and few empty tests connect. So its guard is loaded by the first connection.
+
+    def _patch_sockets(self, module: ModuleType) -> Iterable[Undoable]:
+        # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
+        for name in _RESOLVERS:
+            yield Patch(module, name, functools.partial(self._guard_late, name))
+        # `socket.socket` inherits these methods from a class in C, which cannot be patched, so they are added to it.
+        for name in _METHODS:
+            if hasattr(module.socket, name):  # Windows has no `sendmsg`
+                yield Patch(module.socket, name, functools.partial(self._guard_late, name))
+
+    def _guard_late(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        guarded: Callable[..., Any] | None = None  # of two threads that connect first, both make the same
+
+        @functools.wraps(original)
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal guarded
+            if guarded is None:
+                guarded = self.socket_guard.make_replacement(name)(original)
+            return guarded(*args, **named)
+
+        return call
+
+    @property
     def socket_guard(self) -> SocketGuard:
-        """The guard of connections. Made when a run refuses something."""
-        return socket_guard.SocketGuard(self._import_hooks)
+        """The guard of connections. Two threads may both be the first to need it; one object is kept."""
+        made: SocketGuard | None = self.__dict__.get("_socket_guard")
+        return made or self.__dict__.setdefault("_socket_guard", socket_guard.SocketGuard(self._connection_patches))
 
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
@@ -136,7 +190,7 @@ class Interception:
 
     def scope_ending(self, scope: Scope) -> None:
         """A scope is about to close."""
-        if "socket_guard" in self.__dict__:
+        if "_socket_guard" in self.__dict__:
             self.socket_guard.end_scope(scope)
 
     def scope_closed(self, scope: Scope) -> None:
@@ -153,17 +207,16 @@ class Interception:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""
         with self._lock:
             self._client_patches.put_in_force(holder)
-            self.socket_guard.patches.put_in_force(holder)
+            self._connection_patches.put_in_force(holder)
 
     def renew_guard(self) -> None:
         """Guard again what other tools have put back as it was without the guard."""
-        if "socket_guard" in self.__dict__:
-            self.socket_guard.patches.renew()
+        self._connection_patches.renew()
 
     def withdraw_guard(self, holder: object) -> None:
         """Undo ``put_guard_in_force``."""
         with self._lock:
-            self.socket_guard.patches.withdraw(holder)
+            self._connection_patches.withdraw(holder)
             self._client_patches.withdraw(holder)
 
     @contextlib.contextmanager

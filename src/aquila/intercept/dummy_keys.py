@@ -122,7 +122,7 @@ class DummyKeys:
     def cover_what_was_set(self) -> None:
         """Show the dummies also where something else was set since, or where one was taken away."""
         shown = self._shown
-        self._replace({name for name in shown if os.environ.get(name) != shown[name]}, shown)
+        self._replace(shown.keys() - find_variables_set_to(shown), shown)
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:

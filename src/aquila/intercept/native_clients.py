@@ -2,7 +2,7 @@
 
 Each is checked where it is asked to connect. No cassette can answer them, except uvloop; where a cassette is in use,
 the refusal names the library. To add a library, write a function, and a row in ``NativeClients.patch_library`` and in
-``socket_guard``.
+``activation``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class NativeClients:
         patch = {
             "curl_cffi.aio": self._patch_curl_cffi_loop,
             "curl_cffi.curl": self._patch_curl_cffi,
-            "gevent._socket3": self._patch_gevent_sockets,
             "gevent._socketcommon": self._guard.patch_resolvers,
             "gevent.socket": self._guard.patch_resolvers,
             "gevent.ssl": self._patch_gevent_tls,
@@ -46,10 +45,6 @@ class NativeClients:
             "uvloop": self._patch_uvloop,
         }[module.__name__]
         return patch(module)
-
-    def _patch_gevent_sockets(self, module: ModuleType) -> Iterable[Undoable]:
-        # gevent puts these in the place of the standard library's, over the guard that lies there.
-        return self._guard.patch_socket(module)
 
     def _patch_gevent_tls(self, module: ModuleType) -> Iterable[Undoable]:
         yield self._guard.patch_handshake(module.SSLContext, "wrap_socket", position=5)

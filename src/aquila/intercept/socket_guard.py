@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aquila.intercept.import_hooks import ImportHooks
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 
@@ -42,55 +41,26 @@ else:
 _MOST_NAMES = 1000
 """How many resolved addresses are remembered. A test run reaches far fewer hosts."""
 
-_NATIVE_CLIENTS = (
-    "curl_cffi.aio",
-    "curl_cffi.curl",
-    "gevent._socket3",
-    "gevent._socketcommon",
-    "gevent.socket",
-    "gevent.ssl",
-    "grpc",
-    "grpc.aio",
-    "pycares",
-    "pycurl",
-    "socks",
-    "uvloop",
-)
-"""The libraries that ``native_clients`` patches. Few runs import any of them."""
-_KEEPING_ORIGINALS = ("pytest_recording.network", "pytest_socket")
-"""The plugins that ``kept_originals`` patches."""
-
 
 class SocketGuard:
-    """The guard of connections. In force while its ``patches`` are."""
+    """The guard of connections. In force while ``patches`` are, which ``activation`` makes."""
 
-    def __init__(self, hooks: ImportHooks) -> None:
-        self.patches = PatchSet(
-            hooks,
-            {
-                "socket": self.patch_socket,
-                "ssl": self.patch_ssl,
-                "asyncio.base_events": self._patch_asyncio,
-                **dict.fromkeys(_NATIVE_CLIENTS, self._patch_native_client),
-                **dict.fromkeys(_KEEPING_ORIGINALS, self._patch_kept),
-            },
-        )
+    def __init__(self, patches: PatchSet) -> None:
+        self.patches = patches
         # The name that was last resolved to each address, so that the setting `ignore_hosts`, which lists names,
         # applies to connections, too. Any thread resolves names, and each change is one atomic operation.
         # `_remember_name` empties it when it is full.
         self._names: dict[str, str] = {}
 
-    def patch_socket(self, module: ModuleType) -> Iterable[Undoable]:
-        """Patch ``socket``, or a module that takes its place."""
-        # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
-        yield from self.patch_resolvers(module)
-        # `socket.socket` inherits these methods from a class in C, which cannot be patched, so they are added to it.
-        yield Patch(module.socket, "connect", self.make_replacement("connect"))
-        yield Patch(module.socket, "connect_ex", self.make_replacement("connect_ex"))
-        # Datagrams, as of HTTP/3, need no connection. Their address comes last, and may be left out.
-        yield Patch(module.socket, "sendto", self._check_addresses)
-        if hasattr(module.socket, "sendmsg"):  # not on Windows
-            yield Patch(module.socket, "sendmsg", functools.partial(self._check_addresses, position=4))
+    def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
+        """Patch a library that connects, or a plugin that keeps functions of ``socket``."""
+        if module.__name__ == "ssl":
+            return self.patch_ssl(module)
+        if module.__name__ == "asyncio.base_events":
+            return self._patch_asyncio(module)
+        if module.__name__ in kept_originals.KEPT:
+            return kept_originals.patch_kept(self, module, socket)
+        return native_clients.NativeClients(self).patch_library(module)
 
     def patch_resolvers(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch the functions of a module that resolve names."""
@@ -106,6 +76,9 @@ class SocketGuard:
             "getaddrinfo": self._resolve_names,
             "gethostbyname": functools.partial(self._resolve_name, in_list=False),
             "gethostbyname_ex": functools.partial(self._resolve_name, in_list=True),
+            # Datagrams, as of HTTP/3, need no connection. Their address comes last, and may be left out.
+            "sendto": self._check_addresses,
+            "sendmsg": functools.partial(self._check_addresses, position=4),
         }
         return replacements[name]
 
@@ -134,12 +107,6 @@ class SocketGuard:
     def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
         # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
         yield Patch(module.BaseEventLoop, "getaddrinfo", self.resolving_in_loop)
-
-    def _patch_native_client(self, module: ModuleType) -> Iterable[Undoable]:
-        return native_clients.NativeClients(self).patch_library(module)
-
-    def _patch_kept(self, module: ModuleType) -> Iterable[Undoable]:
-        return kept_originals.patch_kept(self, module, socket)
 
     def check(self, host: object, port: object, *, path: str = "", within_loop: bool = False) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""

@@ -14,8 +14,7 @@ import pytest
 import websockets.asyncio.client
 
 import aquila
-from aquila.intercept.import_hooks import ImportHooks
-from aquila.intercept.patching import PatchSet
+from aquila.intercept.patching import ImportHooks, PatchSet
 from aquila.intercept.web_sockets.clients import WebSocketClients
 from tests.support.web_socket_clients import CLIENTS
 from tests.support.web_sockets import web_socket_server

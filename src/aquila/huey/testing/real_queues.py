@@ -13,8 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, SessionClosed
-from aquila.intercept.import_hooks import ImportHooks
-from aquila.intercept.patching import Patch, PatchSet
+from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
