@@ -19,6 +19,7 @@ from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage import cassette_files
 from aquila.recording import runtime
+from aquila.recording.secrets.redactors import SecretsSet
 from aquila.recording.sessions import known_keys
 from tests.support.runs import name_upstream, separate_run
 
@@ -90,15 +91,16 @@ def test_so_it_is_where_tests_set_keys(calls: Counter[str], monkeypatch: pytest.
     assert calls["redact_request"] <= 9 * 3 * SESSIONS
 
 
-def test_keys_that_were_computed_with_more_secrets_are_no_others() -> None:
-    later: dict[str, str] = {}
+def test_keys_that_were_computed_with_more_secrets_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = SecretsSet(runtime.set_variables().count)
     request, rules = RecordedRequest("GET", f"https://x/{SHAPELESS}"), MatchRules()
 
     def key_under(redactor: Redactor) -> Callable[[RecordedRequest], str]:
         return known_keys.remembering(lambda each: redactor.redact_request(each).url, redactor, rules)
 
-    key_of = key_under(Redactor(find_later=lambda: later))
-    later[SHAPELESS] = "key"
+    key_of = key_under(Redactor(later=later))
+    with runtime.set_variables().noting():
+        monkeypatch.setenv("LATER_TOKEN", SHAPELESS)
     assert SHAPELESS not in key_of(request)
     assert key_under(Redactor())(request) == request.url
 

@@ -82,7 +82,7 @@ class KnownSecrets:
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_long", "_short", "_values", "ascii_only")
+    __slots__ = ("_all_values", "_long", "_short", "_values", "ascii_only", "has_short")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
@@ -92,11 +92,13 @@ class KnownSecrets:
         self._all_values = b"\n".join(value for value, _ in self._values)
         self._long = tuple(needle for needle in needles if needle.is_long)
         self._short = tuple(needle for needle in needles if not needle.is_long)
+        self.has_short = bool(self._short)
+        """Whether there is anything to find in data without a ``RUN``."""
 
-    def find_in(self, data: bytes, flat: bytes) -> Iterator[FoundSecret]:
-        """Find every occurrence in ``data``. ``flat`` is ``data.translate(FLATTENING)``."""
-        # Long needles can only be where a run of token characters is, and most bodies have none.
-        for needle in (*self._short, *self._long) if self._long and RUN in flat else self._short:
+    def find_in(self, data: bytes, *, has_run: bool) -> Iterator[FoundSecret]:
+        """Find every occurrence in ``data``. ``has_run`` says whether ``RUN`` is in its flattened form."""
+        # Long needles can only be where a run of token characters is, and many texts have none.
+        for needle in (*self._short, *self._long) if has_run else self._short:
             if needle.text in data:
                 yield from needle.find_in(data)
 

@@ -7,6 +7,7 @@ that one developer recorded answers the requests of another, whatever their keys
 from __future__ import annotations
 
 import functools
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.environment_secrets import environment_secrets
+from aquila.cassettes.redaction.environment_secrets import LaterSecrets, environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.request_headers import (
     REQUEST_HEADERS,
@@ -75,9 +76,8 @@ class Redactor:
     It knows the values of ``secrets`` (each with the kind by which findings name it), what common keys look like, and
     the credentials of every request that it has seen. ``extra`` adds rules; the built-in ones always stay. Fields
     named in ``request_headers`` and ``response_headers`` are kept besides the usual ones; fields that carry
-    credentials are refused with a :class:`~aquila.errors.ConfigError`. ``find_later`` returns the secrets that have
-    come up since its last call, each with its kind, such as variables that a test has set. The redactor knows them from
-    then on, also when the variable is deleted.
+    credentials are refused with a :class:`~aquila.errors.ConfigError`. ``later`` finds the secrets that come up,
+    such as variables that a test sets. The redactor knows them from then on, also when the variable is deleted.
 
     Redacting twice is the same as redacting once. What holds no secret is returned as the same object. Thread-safe: a
     lock guards the state below. What a redactor has learned is never forgotten, except the oldest values that were
@@ -91,11 +91,13 @@ class Redactor:
         *,
         request_headers: Iterable[str] = (),
         response_headers: Iterable[str] = (),
-        find_later: Callable[[], Mapping[str, str]] | None = None,
+        later: LaterSecrets | None = None,
     ) -> None:
         self._secrets = dict(secrets or {})
-        self._find_later = find_later
-        self.later_count = 0  # secrets from `find_later`; part of the key of the cache of headers below
+        self._later = later
+        # Up to which count of variables all secrets are known.
+        self._later_position = 0 if later is None else later.position
+        self.later_count = 0  # secrets from `later`; part of the key of the cache of headers below
         self._rules = tuple(extra)
         self._request_headers = check_header_names(request_headers, "request headers to keep")
         self._response_headers = check_header_names(response_headers, "response headers to keep")
@@ -144,16 +146,23 @@ class Redactor:
         return f"<Redactor: {len(self._secrets)} known values, {len(self._rules)} added rules>"
 
     def count_later(self) -> int:
-        """Ask ``find_later`` for new secrets. Return how many the redactor has learned from it so far."""
-        if self._find_later is None:
+        """Learn the secrets that have come up by now. Return how many the redactor has learned in this way so far."""
+        if self._later is None:
             return 0
+        variables = self._later.variables
+        # Without the lock and a call, because each request asks several times, and hardly ever was anything set.
+        if variables.count == self._later_position and variables.environment is os.environ:
+            return self.later_count
         with self._lock:
-            found = self._find_later()
+            position = variables.count
+            found = self._later.find_since(self._later_position)
             new = {value: kind for value, kind in found.items() if value not in self._secrets} if found else found
             if new:
                 self._secrets = {**self._secrets, **new}  # a new dict: other threads may be reading the old one
                 self._scrubbers.clear()
                 self.later_count += len(new)
+            # Last: until then other threads wait for the lock, and if Ctrl-C strikes, the next call searches again.
+            self._later_position = position
             return self.later_count
 
     def basis_for_requests(self) -> tuple[object, ...]:
@@ -168,8 +177,8 @@ class Redactor:
         Its own credentials are removed from its URL and body too, and from every later response. ``numbers`` must be
         empty; it collects the secrets, so that they get the same numbers in the response.
         """
-        headers, own = self._examine_headers_cached(request.headers, self.count_later())
-        named = self._find_named_secrets(request)
+        headers, own, media = self._examine_headers_cached(request.headers, self.count_later())
+        named = self._find_named_secrets(request, media)
         if not named.values <= own:
             own |= named.values
             headers = self._clean_headers(request.headers, own)
@@ -210,13 +219,13 @@ class Redactor:
                 self._unexamined.pop(headers, None)
             return self._seen_credentials.union(self._seen_named) if self._seen_named else self._seen_credentials
 
-    def _find_named_secrets(self, request: RecordedRequest) -> NamedSecrets:
+    def _find_named_secrets(self, request: RecordedRequest, media: str) -> NamedSecrets:
         """Return the secrets of a request that the names of fields and parameters mark, and remember the last ones.
 
         Only ``_MOST_NAMED`` are remembered, because every answer is searched for all of them, and a program that reads
         pages or uploads files may send a new token with each request.
         """
-        found = request_credentials.find_named_secrets(request)
+        found = request_credentials.find_named_secrets(request, media)
         values = found.values.difference(self._secrets)
         with self._lock:
             for value in values - self._seen_credentials:
@@ -226,8 +235,8 @@ class Redactor:
                 del self._seen_named[next(iter(self._seen_named))]
         return found._replace(values=values)
 
-    def _examine_headers(self, headers: Headers, later_count: int) -> tuple[Headers, frozenset[str]]:
-        """Return the header fields that are kept, without secrets, and the credentials among all fields.
+    def _examine_headers(self, headers: Headers, later_count: int) -> tuple[Headers, frozenset[str], str]:
+        """Return the header fields that are kept, without secrets, the credentials among all, and the content type.
 
         ``later_count`` is not read: it is in the key of the cache, because the result depends on the known secrets.
         """
@@ -235,7 +244,8 @@ class Redactor:
         if own and not own <= self._seen_credentials:
             with self._lock:
                 self._seen_credentials |= own
-        return self._clean_headers(headers, own), own
+        media = next((value for name, value in headers if name == "content-type"), "")
+        return self._clean_headers(headers, own), own, media
 
     def _clean_headers(self, headers: Headers, own: frozenset[str]) -> Headers:
         scrubber = self._scrubber_knowing(own)
@@ -286,7 +296,7 @@ class Redactor:
             chunks = frame_redaction.scrub_readable(single, scrub)
         else:
             chunks = scrubber.scrub_chunks(response.chunks, numbers, cut_off=cut_off)
-        error = scrubber.scrub_text(response.error, numbers)
+        error = scrubber.scrub_text(response.error, numbers) if response.error else ""
         if headers == response.headers and chunks is response.chunks and error == response.error:
             return response
         return replace(response, headers=headers, chunks=chunks, error=error)

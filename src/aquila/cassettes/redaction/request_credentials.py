@@ -86,11 +86,13 @@ class NamedSecrets(NamedTuple):
     in_form: bool
 
 
-def find_named_secrets(request: RecordedRequest) -> NamedSecrets:
-    """Find the secrets in URL and body of a request, by the names of parameters, JSON fields and multipart parts."""
+def find_named_secrets(request: RecordedRequest, media: str) -> NamedSecrets:
+    """Find the secrets in URL and body of a request, by the names of parameters, JSON fields and multipart parts.
+
+    ``media`` is its content type, or empty.
+    """
     values = set(_in_url(request.url))
     places: list[FoundSecret] = []
-    media = request.first_header("content-type")
     kind = media.lower()
     in_form = kind.startswith("application/x-www-form-urlencoded")
     if isinstance(request, StoredRequest) and request.file.size > _MOST_READ:

@@ -30,7 +30,7 @@ from aquila.cassettes.redaction.found_secrets import (
     replace_found,
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
-from aquila.cassettes.redaction.secret_patterns import FLATTENING, find_secret_patterns
+from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN, find_secret_patterns
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import find_changes_in_frames, find_in_frames
 from aquila.cassettes.redaction.split_secrets.split_text import find_split_secrets
 from aquila.cassettes.redaction.split_secrets.stream_events import BEGINNING, may_come_in_pieces
@@ -76,7 +76,10 @@ class Scrubber:
         in ``data``.
         """
         flat = data.translate(FLATTENING)
-        found = [*self._known.find_in(data, flat), *find_secret_patterns(data, flat, parameters=parameters)]
+        has_run = RUN in flat
+        found = [*find_secret_patterns(data, flat, has_run=has_run, parameters=parameters)]
+        if has_run or self._known.has_short:
+            found += self._known.find_in(data, has_run=has_run)
         if self._patterns or self._fingerprints:
             found += self._find_added(data)
         if found:
@@ -125,8 +128,8 @@ class Scrubber:
         for _ in range(_PASSES):
             spans = merge_found((*find(data), *named)) if named else find(data)
             named = ()  # their places are in the data of the first pass only
-            if split:
-                spans = merge_found(itertools.chain(spans, *find_split_secrets(data, find, cut_off=cut_off)))
+            if split and (parts := find_split_secrets(data, find, cut_off=cut_off)):
+                spans = merge_found(itertools.chain(spans, *parts))
             if not spans:
                 break
             before = data
@@ -160,7 +163,7 @@ class Scrubber:
         def scrub(text: bytes, places: Sequence[int], in_pieces: bool) -> tuple[bytes, Sequence[int]]:
             return self.scrub_bytes(text, cuts=places, split=in_pieces, cut_off=cut_off, large=large, numbers=numbers)
 
-        if not begins_with_frame(data):
+        if data[:1] >= b" " or not begins_with_frame(data):  # a frame begins with its length, which no text does
             return scrub(data, cuts, True)
         changes = find_changes_in_frames(data, scrub)
         return replace_found(data, changes, cuts) if changes else (data, cuts)

@@ -132,13 +132,14 @@ _QUERY_STRICT = re.compile(
 _REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
-def find_secret_patterns(data: bytes, flat: bytes, *, parameters: bool = False) -> Iterator[FoundSecret]:
-    """Find everything in ``data`` that looks like a secret. ``flat`` is its flattened form.
+def find_secret_patterns(data: bytes, flat: bytes, *, has_run: bool, parameters: bool = False) -> Iterator[FoundSecret]:
+    """Find everything in ``data`` that looks like a secret.
 
-    With ``parameters`` the data is a URL or a form, whose parameters count by their names even if short.
+    ``flat`` is its flattened form, and ``has_run`` says whether ``RUN`` is in that. With ``parameters`` the data
+    is a URL or a form, whose parameters count by their names even if short.
     """
     # Each test for a word is much cheaper than the pattern that it spares.
-    if RUN in flat:
+    if has_run:
         yield from _find_prefixed_keys(data, flat)
         yield from _find_after_words(data)
     if b"*" in data and b"****" in data:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -15,8 +14,6 @@ from aquila.cassettes.redaction.redactor import Redactor
 from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import runtime
-
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class RedactorCache:
@@ -89,7 +86,7 @@ class RedactorCache:
         It learns the secrets that are set from now on, also those that are gone again when it has something to redact.
         """
         # Before all else, so that no variable that is set meanwhile is missed.
-        later = _SecretsSet(runtime.set_variables().count)
+        later = SecretsSet(runtime.set_variables().count)
         secrets = self.find_secrets()
         extra: tuple[Any, ...] = ()
         if has_listeners("aquila_redactors"):
@@ -105,29 +102,24 @@ class RedactorCache:
                 extra,
                 request_headers=(*rules.header_names, *keep_headers),
                 response_headers=keep_headers,
-                find_later=later.find,
+                later=later,
             )
             known = self._redactor = basis, redactor
         return known[1]
 
 
-class _SecretsSet:
+class SecretsSet:
     """The secrets among the variables that are set from a ``position`` on. See ``aquila.recording.set_variables``."""
 
     def __init__(self, position: int) -> None:
-        self._variables = runtime.set_variables()
-        self._position = position
+        self.variables = runtime.set_variables()
+        self.position = position
 
-    def find(self) -> Mapping[str, str]:
-        """Return those that were set since the last call, each with its kind."""
-        variables = self._variables
-        count, is_watched = variables.count, os.environ is variables.environment
-        if is_watched and count == self._position:  # as of nearly all calls, of which a request makes several
-            return _NONE
-        rows = variables.since(self._position)
-        found = _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
-        self._position = count  # behind the search: if Ctrl-C strikes in it, the next call searches again
-        return found
+    def find_since(self, position: int) -> Mapping[str, str]:
+        """Return those that were set from a position on, each with its kind."""
+        is_watched = os.environ is self.variables.environment
+        rows = self.variables.since(position)
+        return _secrets_among(rows if is_watched else (*rows, *os.environ.items()))
 
 
 def _secrets_among(variables: Iterable[tuple[str, str]]) -> dict[str, str]:

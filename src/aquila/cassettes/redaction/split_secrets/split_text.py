@@ -57,10 +57,11 @@ def find_split_secrets(
     # A body that is one JSON value delivers nothing in pieces over fields of the same name.
     across = in_lines or parse_json(body) is None
     found: list[list[FoundSecret]] = []
-    for pieces in _put_together(groups, _text_of, across_fields=across, with_single=cut_off):
-        text = b"".join([piece.text for piece in pieces])
-        found += [list(_spread_over_pieces(body, span, pieces, text)) for span in find(text)]
+    for pieces in list(_put_together(groups, _text_of, across_fields=across, with_single=cut_off)):
         found += _find_in_growing_texts(body, pieces, find)
+        text = b"".join([piece.text for piece in pieces])
+        if spans := find(text):
+            found += [list(_spread_over_pieces(body, span, pieces, text)) for span in spans]
     return found
 
 
