@@ -127,6 +127,7 @@ class Scope(ScriptsAndFaults):
         self.has_failed = False
         self._own_faults()  # for its exception: a wrong fault is refused here, and not by the first request
         self.run = runtime.current_run()
+        self._child_misses = self.run.state_of(ChildMisses)
         self.began_for = self.run.test.mark if self.run.test is not None else None
         self.run.scopes.register(self)
 
@@ -235,8 +236,8 @@ class Scope(ScriptsAndFaults):
     @property
     def misses(self) -> MissLog:
         """The misses so far, those of child processes included."""
-        if self.is_owner:
-            for miss in self.run.state_of(ChildMisses).take(self.id):
+        if self._child_misses.folder is not None and self.is_owner:
+            for miss in self._child_misses.take(self.id):
                 self.remember_miss(miss, str(miss))
         return self._misses
 
@@ -252,7 +253,7 @@ class Scope(ScriptsAndFaults):
         """
         self._misses.remember(error, attempt)
         if not self.is_owner:
-            self.run.state_of(ChildMisses).tell(self.id, error)
+            self._child_misses.tell(self.id, error)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
@@ -307,7 +308,7 @@ class Scope(ScriptsAndFaults):
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             self._recording = self.recording
         recording = self._recording
-        if recording is not None and self.is_owner and self.kind != "call" and self.misses.find_drift():
+        if recording is not None and self.is_owner and self.kind != "call" and self.misses.drift is not None:
             recording.discard()
             return self._summarize(StoredRecordings())
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
@@ -316,7 +317,7 @@ class Scope(ScriptsAndFaults):
     def _summarize(self, stored: StoredRecordings) -> ScopeReport:
         report = summarize_scope(self, stored)
         if self.run.exchange_watch is not None and self.is_owner:
-            for told in self.run.state_of(ChildMisses).take_jobs(self.id):
+            for told in self._child_misses.take_jobs(self.id):
                 self.run.exchange_watch.take_job(told)
             self.run.exchange_watch.end_scope(self, report)
         return report

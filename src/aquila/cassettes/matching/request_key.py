@@ -188,8 +188,7 @@ def _without_boundary(name: str, value: str) -> str:
 
 
 def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, Any]:
-    content_type = request.first_header("content-type")
-    media = content_type.partition(";")[0].strip().lower()
+    content_type, media = _content_type_of(request.headers)
     if isinstance(request, StoredRequest) and not _is_structured(media, request.file):
         return "bytes", {"bytes": request.file.size, "sha256": request.file.name.removeprefix(PREFIX)}
     data = request.body
@@ -207,6 +206,13 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
     except (ValueError, RecursionError):
         pass  # The body is not what its content type says, so it is compared as text or bytes.
     return _text_or_bytes(data)
+
+
+@lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
+def _content_type_of(headers: Headers) -> tuple[str, str]:
+    """Return the content type, and without its parameters in lower case."""
+    content_type = next((value for name, value in headers if name == "content-type"), "")
+    return content_type, content_type.partition(";")[0].strip().lower()
 
 
 def _normalize_body(

@@ -15,6 +15,8 @@ class MissLog(Sequence[CassetteMiss]):
         # Each miss with the mark that all attempts at its request share, or None. A tuple that is replaced and never
         # changed, so that threads can read it without a lock.
         self._rows: tuple[tuple[CassetteMiss, Hashable], ...] = ()
+        self.drift: ConversationDrifted | None = None
+        """The first miss because of which a conversation is to be recorded anew, if there is one."""
 
     @overload
     def __getitem__(self, index: int) -> CassetteMiss: ...
@@ -26,21 +28,21 @@ class MissLog(Sequence[CassetteMiss]):
     def __iter__(self) -> Iterator[CassetteMiss]:
         return iter([miss for miss, _ in self._rows])
 
-    def find_drift(self) -> ConversationDrifted | None:
-        """Return the first miss because of which a conversation is to be recorded anew, if there is one."""
-        return next(
-            (each for each, _ in self._rows if isinstance(each, ConversationDrifted) and each.conversation), None
-        )
-
     def __len__(self) -> int:
         return len(self._rows)
 
     def remember(self, miss: CassetteMiss, attempt: Hashable = None) -> None:
         """Add a miss, unless a miss with an equal ``attempt`` was added before: a client has tried again."""
         if attempt is None or all(attempt != known for _, known in self._rows):
-            self._rows += ((miss, attempt),)
+            self._keep((*self._rows, (miss, attempt)))
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove misses by identity: an equal miss of another request stays."""
         forgotten = set(map(id, misses))
-        self._rows = tuple(row for row in self._rows if id(row[0]) not in forgotten)
+        self._keep(tuple(row for row in self._rows if id(row[0]) not in forgotten))
+
+    def _keep(self, rows: tuple[tuple[CassetteMiss, Hashable], ...]) -> None:
+        self._rows = rows
+        self.drift = next(
+            (miss for miss, _ in rows if isinstance(miss, ConversationDrifted) and miss.conversation), None
+        )

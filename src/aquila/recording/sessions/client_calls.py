@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from aquila.cassettes.model import RecordedRequest
+from aquila.cassettes.model import Headers, RecordedRequest
 from aquila.recording import runtime
 from aquila.recording.installed_code import is_standard_library, package_of
 
@@ -67,6 +67,7 @@ class OpenCalls:
     def __init__(self, name: str = "") -> None:
         self._name = name
         self._number = 0
+        self._root = runtime.current_run().layers.root
         self.by_key: dict[str, list[ClientCall]] = defaultdict(list)
         """Read it only to tell whether there are any: mostly there are none."""
 
@@ -75,7 +76,7 @@ class OpenCalls:
         calls = self.by_key.get(key)
         if not calls:
             return None
-        frame, retry_count = find_calling_frame(), _retry_count_of(request)
+        frame, retry_count = find_calling_frame(self._root), _retry_count_of(request.headers)
         for call in reversed(calls):
             if call.frame is not None and call.frame is frame:
                 break
@@ -89,7 +90,8 @@ class OpenCalls:
     def add_call(self, key: str, request: RecordedRequest) -> ClientCall:
         """Remember the call that sends ``request`` for the first time."""
         self._number += 1
-        call = ClientCall(f"{self._name}{self._number}", find_calling_frame(), _retry_count_of(request))
+        retry_count = _retry_count_of(request.headers)
+        call = ClientCall(f"{self._name}{self._number}", find_calling_frame(self._root), retry_count)
         calls = self.by_key[key]
         calls.append(call)
         del calls[:-_MOST_CALLS]
@@ -112,20 +114,20 @@ class OpenCalls:
         self.by_key.clear()
 
 
-def _retry_count_of(request: RecordedRequest) -> int | None:
-    value = request.first_header(_RETRY_COUNT)
+@functools.lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
+def _retry_count_of(headers: Headers) -> int | None:
+    value = next((value for name, value in headers if name == _RETRY_COUNT), "")
     return int(value) if value.isdigit() and len(value) < 10 else None
 
 
-def find_calling_frame() -> FrameType | None:
+def find_calling_frame(root: Path) -> FrameType | None:
     """Find the frame of the function of a client that the program has called to send a request.
 
-    Returns None if the program sends its requests itself.
+    ``root`` is the folder of the project. Returns None if the program sends its requests itself.
     """
     # A private function of CPython; `inspect.stack` would read source files, which takes milliseconds.
     frame: FrameType | None = sys._getframe(1)
     found = None
-    root = runtime.current_run().layers.root
     while frame is not None:
         whose = _owner_of(frame.f_code.co_filename, frame.f_globals.get("__name__") or "", root)
         if whose != "library":

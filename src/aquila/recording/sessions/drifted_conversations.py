@@ -7,7 +7,7 @@ conversation put aside; see ``docs/cassettes-and-testing.md``. Only runs that re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,16 +72,35 @@ def _count(number: int) -> str:
     return "recording" if number == 1 else "recordings"
 
 
-def find_unknown_id(
-    scope: Scope, asking: Session, request: RecordedRequest, around: Sequence[Scope]
-) -> UnknownId | None:
-    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given.
+def find_drift(
+    scope: Scope, session: Session, request: RecordedRequest, compare: Callable[[], Explanation]
+) -> ConversationDrifted | None:
+    """Say whether a request that is to be recorded must not be sent, and why.
 
-    ``around`` is the scope with those that enclose it.
+    It is made in a scope to a session. ``compare`` says how it differs from the recordings.
     """
-    sources = list(_sessions_within((*around, *scope.run.scopes.unclosed())))
-    if not any(session.cassette.interactions for _, session in sources):
+    unknown = find_unknown_id(scope, session, request)
+    if unknown is not None:
+        explained = add_reason(compare(), scope, session, unknown)
+        drifted = ConversationDrifted(explained.text, difference=explained.difference, group=explained.group)
+        if will_repeat(scope, unknown):
+            drifted.conversation = unknown.keys
+        return drifted
+    for each in scope.enclosing():
+        if (earlier := each.misses.drift) is not None:
+            return _refuse_until_repetition(earlier, session, request)
+    return None
+
+
+def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
+    """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given."""
+    scopes = dict.fromkeys((*scope.enclosing(), *scope.run.scopes.unclosed()))
+    for each in scopes:
+        if each.sessions.may_replay or each.ended_sessions:
+            break
+    else:  # nothing was replayed, and no id is unknown
         return None
+    sources = list(_sessions_within(scopes))
     named = ids_named_by(request)
     found = [
         (which, each)
@@ -103,9 +122,9 @@ def _is_held(scope: Scope, session: Session, asking: Session) -> bool:
     return scope.is_shared or (session.mode == "replay" and asking.mode != "replay")
 
 
-def _sessions_within(scopes: Sequence[Scope]) -> Iterator[tuple[Scope, Session]]:
+def _sessions_within(scopes: Iterable[Scope]) -> Iterator[tuple[Scope, Session]]:
     """The sessions of some scopes whose answers the code that runs in them may hold, each with its scope."""
-    for each in dict.fromkeys(scopes):
+    for each in scopes:
         sessions = (*each.sessions.opened(), *each.ended_sessions)
         yield from ((each, session) for session in sessions if not session.records_everything)
 
@@ -180,16 +199,10 @@ def drift_within(scope: Scope, session: Session, key: str) -> tuple[Mapping[str,
     return {}, ["To record the conversation anew:", "", f"  {scope.record_command(everything=True)}"]
 
 
-def wait_for_repetition(
-    around: Sequence[Scope], session: Session, request: RecordedRequest
-) -> ConversationDrifted | None:
-    """Refuse a request of what is run once more anyway: its answer would be thrown away.
-
-    ``around`` is the scope that it is made in with those that enclose it.
-    """
-    drifted = next(filter(None, [each.misses.find_drift() for each in around]), None)
-    if drifted is None:
-        return None
+def _refuse_until_repetition(
+    drifted: ConversationDrifted, session: Session, request: RecordedRequest
+) -> ConversationDrifted:
+    """Refuse a request of what is run once more anyway: its answer would be thrown away."""
     asked = session.redactor.redact_text(f"{request.method} {request.url}")
     refused = ConversationDrifted(
         f"{asked} was not sent: the test runs once more, because a conversation of it has drifted ({drifted.sentence})"

@@ -40,8 +40,8 @@ class RecordingKeys:
         self._cassette = cassette
         self._redactor = redactor
         self._compute_key = compute_key
-        self._are_provisional = later
-        self._secret_count = redactor.count_later()  # when the keys were computed; see `are_outdated`
+        self.computed_with = None if later else redactor.count_later()
+        """How many later secrets the redactor knew when the keys were computed. None while they are provisional."""
         self._known: dict[Identity, str] = {}  # keys by identity; `compute` replaces both tables
         self._numbers: dict[str, list[int]] = defaultdict(list)  # numbers of recordings by key
         self._whatever_numbers: dict[str, str] | None = None  # built by the first request that needs it
@@ -96,16 +96,9 @@ class RecordingKeys:
         """Return the numbers of all recordings, by key."""
         return self._numbers
 
-    def are_outdated(self, secret_count: int) -> bool:
-        """Whether ``compute`` gives them others: they are provisional, or more is known to be secret by now.
-
-        ``secret_count`` is that of the redactor.
-        """
-        return self._are_provisional or secret_count != self._secret_count
-
     def compute(self) -> Mapping[str, str]:
         """Give each recording its own key. Return the new keys by those that they had."""
-        self._secret_count = self._redactor.count_later()
+        self.computed_with = self._redactor.count_later()
         interactions, provisional = self._cassette.interactions, self._numbers
         key_of = self._remembering_keys()
         renamed = {key: key_of(interactions[numbers[0]].request) for key, numbers in provisional.items()}
@@ -113,7 +106,6 @@ class RecordingKeys:
         self._numbers = defaultdict(list)
         for number, key in sorted((number, key) for key, numbers in provisional.items() for number in numbers):
             self._numbers[renamed[key]].append(number)
-        self._are_provisional = False
         self._whatever_numbers = None
         return renamed
 

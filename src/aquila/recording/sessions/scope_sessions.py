@@ -37,6 +37,8 @@ class ScopeSessions:
         self._lock = renewed_in_child(threading.RLock())
         self._sessions: dict[tuple[str, str], Session] = {}  # by cassette and mode; kept after the end, for the report
         self._addresses: dict[str, frozenset[str]] = {}  # see `holds_address`
+        self.may_replay = False
+        """Whether one of the sessions has recordings that may answer."""
         self.counts: RequestCounts | None = None
         self.watches_contents = False  # see `watch_contents`
 
@@ -89,6 +91,7 @@ class ScopeSessions:
             # Before anything else: if recordings cannot be stored, no request must be sent, which costs money.
             self._scope.recording.open_journal()
         session = session_factory.open_session(self._scope, cassette, mode)
+        self.may_replay = self.may_replay or (bool(session.cassette.interactions) and not session.records_everything)
         run = self._scope.run
         if self.watches_contents:
             session.observers.append(drift_watch.note_other_contents(self._scope, session))

@@ -161,16 +161,17 @@ class Session:
 
     def _decide(self, sent: RecordedRequest) -> ReplayDecision | RecordDecision | RefuseDecision:
         request = sent
-        identity = self._keys.identify(sent)
         secrets = SecretNumbers() if self.mode != "replay" else None
+        identity = self._keys.identify(sent) if secrets is None else None
         key, recorded = None, None
-        if secrets is not None or self._keys.find(identity) is None:
+        if identity is None or self._keys.find(identity) is None:
             request = self.redactor.redact_request(sent, secrets)
             key = self._identify_request(request)
-            self._compute_keys(self.redactor.later_count)
+            if self._keys.computed_with != self.redactor.later_count:
+                self._compute_keys()
         with self._lock:
             # Looked up again under the lock: another thread may have replaced provisional keys since `find` above.
-            key = key or self._keys.find(identity) or ""
+            key = key or (self._keys.find(identity) if identity is not None else None) or ""
             if self.closed:
                 raise SessionClosed(
                     f"{sent.method} {self.redactor.redact_request(sent).url}: the use of cassette {self.name!r} has "
@@ -200,15 +201,17 @@ class Session:
                     # Under its own origin it would be the first one there, and answer the first one of the next run.
                     url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
-                position = asked if self.records_everything else asked - self._further_count(numbers)
-                recorded = RecordDecision(request, secrets, key, position, next(self._order), call.name)
-        if recorded is not None and self.records_everything:
-            return recorded
-        compares_origin = not borrowed and (bool(numbers) or not self._takes_other_origins(request))
+                further = self._further_count(numbers) if numbers and not self.records_everything else 0
+                recorded = RecordDecision(request, secrets, key, asked - further, next(self._order), call.name)
         others = len(borrowed) - len(numbers) if borrowed else 0
-        missed = MissedRequest(sent, len(numbers) + others, asked + others, compares_origin=compares_origin)
+        missed = MissedRequest(
+            sent,
+            len(numbers) + others,
+            asked + others,
+            lambda: bool(borrowed) or (not numbers and self._takes_other_origins(request)),
+        )
         if recorded is not None:
-            drifted = self._find_drift(missed)
+            drifted = None if self.records_everything else self._find_drift(missed)
             return recorded if drifted is None else RefuseDecision(drifted, key)
         if self.find_stand_in is not None:
             nearest = self.find_stand_in(missed)
@@ -288,11 +291,11 @@ class Session:
             return True
         return self.mode == "replay" and call.position + 1 == len(numbers)
 
-    def _compute_keys(self, secret_count: int | None = None) -> None:
-        """Give the recordings their own keys, and count on under these. ``secret_count``: what the redactor knows."""
-        secret_count = self.redactor.count_later() if secret_count is None else secret_count
+    def _compute_keys(self) -> None:
+        """Give the recordings their own keys, by what is known to be secret now, and count on under these."""
+        secret_count = self.redactor.count_later()
         with self._lock:
-            if self._keys.are_outdated(secret_count):
+            if self._keys.computed_with != secret_count:
                 renamed = self._keys.compute()
                 self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -64,10 +65,15 @@ class MissedRequest(NamedTuple):
     """A request that no recording answers.
 
     ``request`` is as it was sent. Its key has ``recording_count`` recordings, and ``earlier_count`` requests came
-    before. ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it.
+    before. ``takes_other_origins`` says whether recordings of another scheme, host or port could have answered it, too.
     """
 
     request: RecordedRequest
     recording_count: int
     earlier_count: int
-    compares_origin: bool
+    takes_other_origins: Callable[[], bool]
+
+    @property
+    def compares_origin(self) -> bool:
+        """Whether only recordings of its own scheme, host and port could have answered it."""
+        return not self.takes_other_origins()

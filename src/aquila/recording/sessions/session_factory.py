@@ -21,7 +21,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.cassettes.storage.recording_slots import is_failure
-from aquila.errors import CassetteWriteError, ConversationDrifted
+from aquila.errors import CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording.network.model_hosts import asks_model
@@ -85,7 +85,9 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
-        find_drift=lambda missed: _find_drift(scope, session, path, missed),
+        find_drift=lambda missed: drifted_conversations.find_drift(
+            scope, session, missed.request, lambda: _compare_with_recordings(scope, session, path, missed, "")
+        ),
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
         repeat_last=settings.repeat == "last",
@@ -142,28 +144,13 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
     """Explain a miss in a replay. ``path`` is the file of its cassette."""
     unknown = None
     if not drifted_conversations.is_always_repeated(scope):  # else it makes no difference to what is to be typed
-        unknown = drifted_conversations.find_unknown_id(scope, session, missed.request, scope.enclosing())
+        unknown = drifted_conversations.find_unknown_id(scope, session, missed.request)
     if unknown is None or drifted_conversations.will_repeat(scope, unknown):
         explained = _compare_with_recordings(scope, session, path, missed, scope.record_command())
         explained = renamed_tests.mention_rename(explained, scope, session, path, missed.request)
         return pending_recordings.mention_pending(explained, scope, session, missed.request)
     explained = _compare_with_recordings(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)
-
-
-def _find_drift(scope: Scope, session: Session, path: Path, missed: MissedRequest) -> ConversationDrifted | None:
-    """Say whether a request that is to be recorded must not be sent, and why."""
-    around = scope.enclosing()
-    unknown = drifted_conversations.find_unknown_id(scope, session, missed.request, around)
-    if unknown is None:
-        return drifted_conversations.wait_for_repetition(around, session, missed.request)
-    explained = drifted_conversations.add_reason(
-        _compare_with_recordings(scope, session, path, missed, ""), scope, session, unknown
-    )
-    drifted = ConversationDrifted(explained.text, difference=explained.difference, group=explained.group)
-    if drifted_conversations.will_repeat(scope, unknown):
-        drifted.conversation = unknown.keys
-    return drifted
 
 
 def _compare_with_recordings(
