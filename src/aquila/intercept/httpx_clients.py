@@ -113,12 +113,7 @@ class HttpxClients:
         @functools.wraps(original)
         def __init__(transport: Any, *args: Any, **kwargs: Any) -> None:
             plain = not args and kwargs.get("verify", True) is True and kwargs.get("cert") is None
-            if (
-                self._scopes
-                and plain
-                and not isinstance(kwargs.get("proxy"), str)
-                and not own_requests.is_own_request()
-            ):
+            if self._scopes and plain and not isinstance(kwargs.get("proxy"), str):
                 # `_pool` is the one attribute in which the transports of both libraries keep their connections.
                 transport._pool = DeferredPool(transport, functools.partial(original, transport, **kwargs))
             else:

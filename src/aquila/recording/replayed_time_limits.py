@@ -38,9 +38,8 @@ class TimeLimit:
 _limits: ContextVar[tuple[TimeLimit, ...]] = ContextVar("aquila_time_limits", default=())
 
 
-def current_limits() -> tuple[TimeLimit, ...]:
-    """The limits in force here, outermost first."""
-    return _limits.get()
+current_limits: Callable[[], tuple[TimeLimit, ...]] = _limits.get
+"""Return the limits in force here, outermost first."""
 
 
 def limit_of_task() -> TimeLimit | None:

@@ -158,8 +158,9 @@ class Scope(ScriptsAndFaults):
         return re.sub(_RECORD_OPTION, r"\1=all", command) if everything else command
 
     def nest_within(self, parent: Scope | None) -> None:
-        """Take settings from ``parent``, and let it hear of misses."""
+        """Take settings and scripts from ``parent``, and let it hear of misses."""
         self.parent = parent
+        self.has_script = self.has_script or (parent is not None and parent.has_script)
 
     def enclosing(self) -> Sequence[Scope]:
         """This scope and those around it, from the inside out."""

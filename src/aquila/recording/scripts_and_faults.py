@@ -57,6 +57,8 @@ class ScriptsAndFaults:
     def __init__(self) -> None:
         # All of these belong to the scope, and go with it.
         self._script: AnswersRequests | None = None
+        self.has_script = False
+        """Whether answers to its requests were written by hand, here or in a scope around it."""
         self.file_scripts: dict[str, Script] = {}
         """The scripts in files that were used, by the names of their cassettes."""
         self._named_scripts: dict[str, bool] = {}
@@ -68,17 +70,6 @@ class ScriptsAndFaults:
         self._faults: FaultPlan | None = None
         self._faults_from = ""
         """The setting from which ``_faults`` was parsed. The plan counts, so it stays as long as the setting does."""
-
-    @property
-    def has_script(self) -> bool:
-        """Whether answers to its requests were written by hand, here or in a scope around it."""
-        # A loop, as in `faults`, because every request asks, and `enclosing` takes several times as long.
-        scope: ScriptsAndFaults | None = self
-        while scope is not None:
-            if scope._script is not None:
-                return True
-            scope = scope.parent
-        return False
 
     @property
     def script(self) -> AnswersRequests | None:
@@ -115,8 +106,14 @@ class ScriptsAndFaults:
 
     def use_script(self, script: AnswersRequests) -> None:
         """Let a script answer requests for models, before any cassette does."""
-        self._script = script
+        self._script, self.has_script = script, True
+        for scope in self.run.scopes.unclosed():
+            scope.note_script_of(self)
         self._announce_change()
+
+    def note_script_of(self, scope: ScriptsAndFaults) -> None:
+        """Note that a scope has got a script: it counts here, too, if that scope is around this one."""
+        self.has_script = self.has_script or scope in self.enclosing()
 
     def use_joined_script(self, script: AnswersRequests, token: str) -> None:
         """Let a script of another process answer, which is asked with ``token``."""
@@ -133,6 +130,7 @@ class ScriptsAndFaults:
     @property
     def faults(self) -> FaultPlan | None:
         """The faults that answers meet, here or in a scope around it."""
+        # A loop, because every request asks, and `enclosing` takes several times as long.
         scope: ScriptsAndFaults | None = self
         while scope is not None:
             if "faults" in scope._own_settings.options and (plan := scope._own_faults()) is not None:

@@ -112,7 +112,8 @@ class MsgpackCodec:
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
-        check_status_is_writable(response.status, response.end)
+        if response.status not in STATUSES:
+            check_status_is_writable(response.status, response.end)
         return [
             interaction.kind,
             request.method,

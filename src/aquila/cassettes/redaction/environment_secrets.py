@@ -21,7 +21,7 @@ else:
     lazy_modules(globals(), binascii="binascii", json="json")
 
 
-class SetVariables(Protocol):
+class WatchedVariables(Protocol):
     """What has been set in an ``environment``, mostly ``os.environ``. ``count`` grows with each variable that is."""
 
     count: int
@@ -37,7 +37,7 @@ class LaterSecrets(Protocol):
     """The count of variables at which ``find_since`` begins."""
 
     @property
-    def variables(self) -> SetVariables:
+    def variables(self) -> WatchedVariables:
         """Those among which it looks. As long as their count and ``os.environ`` stay, there is nothing to find."""
 
     def find_since(self, position: int) -> Mapping[str, str]:

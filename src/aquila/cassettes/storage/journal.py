@@ -28,7 +28,7 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.body_writer import BodyWriter
 from aquila.cassettes.storage.cassette_files import sync_folder
 from aquila.cassettes.storage.journal_entries import JournalEntry, pack_entry, split_frames, unpack_entry
-from aquila.cassettes.storage.large_bodies import move_interaction_out, surely_has_large_bodies
+from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id
@@ -80,9 +80,9 @@ class Journal:
 
     def append_entry(self, entry: JournalEntry) -> None:
         """Write an entry. Raises ``CassetteWriteError``."""
-        frame = pack_entry(entry)
         with self._lock:
             self._open_in_this_process()
+            frame = pack_entry(entry)
             path = self._path or self._root
             try:
                 written = os.write(self._descriptor, frame)
@@ -108,8 +108,6 @@ class Journal:
 
         Raises ``CassetteWriteError``.
         """
-        if not surely_has_large_bodies(interaction):
-            return interaction
         folder = self._open_bodies_folder()
         try:
             return move_interaction_out(interaction, folder, durable=self._durable)

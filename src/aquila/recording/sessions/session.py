@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_failure
@@ -103,7 +103,7 @@ class Session:
         self._secret_count = redactor.count_later()
         self.closed = False
         self._put_aside = PutAside(put_aside, rules, redactor)
-        self._filters = filters
+        self.filters = filters
         self.needs_whole_answers = filters is not None and filters.need_whole_answers
         """Whether what is stored of an answer depends on all of it."""
         if filters is not None:
@@ -112,7 +112,8 @@ class Session:
         self._outdated_slots: frozenset[Slot] = frozenset()
         if is_outdated is not None:
             cassette, self._outdated_slots = leave_out_outdated(cassette, self.key_of, is_outdated)
-        self._outdated = frozenset(key for key, _ in self._outdated_slots)
+        self.outdated = frozenset(key for key, _ in self._outdated_slots)
+        """The keys whose recordings are made anew because one of them is old."""
         self._own_count = len(cassette.interactions)
         """How many recordings are those of the cassette. The others come from files that nothing is stored in."""
         if filters is not None and filters.load_further is not None:
@@ -148,7 +149,7 @@ class Session:
 
         Without I/O, but for what ``find_drift`` asks other processes before a request is recorded.
         """
-        if self._filters is not None:
+        if self.filters is not None:
             filtered = self.filter_request(request)
             if filtered is None:
                 return PASS_ON
@@ -251,25 +252,13 @@ class Session:
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
         """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
-        if self._filters is None:
+        if self.filters is None:
             return request
         if self.mode == "replay":
             self.redactor.choose_headers(request.headers)
         else:
             self.redactor.redact_request(request)
-        return self._filters.filter_request(request)
-
-    def filter_recorded(self, request: RecordedRequest, response: RecordedResponse) -> Interaction | None:
-        """Return what is stored of a request as it was decided about, and its answer. None if nothing is.
-
-        The answer is not redacted yet.
-        """
-        if self._filters is None:
-            return Interaction(request, response)
-        stored = self._filters.filter_recorded(request, response)
-        if stored is None or stored.request is request:
-            return stored
-        return replace(stored, request=self.redactor.redact_request(stored.request))
+        return self.filters.filter_request(request)
 
     def _further_count(self, numbers: Sequence[int]) -> int:
         """How many of some recordings come from other files."""
@@ -363,7 +352,7 @@ class Session:
 
     def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
-        filtered = request if self._filters is None else self._filters.filter_request(request)
+        filtered = request if self.filters is None else self.filters.filter_request(request)
         if filtered is None:
             return ()
         self._compute_keys()
@@ -407,7 +396,7 @@ class Session:
             }
             used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order if number in slots]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
-        key_of_stored = None if self._filters is None else self._key_of_stored
+        key_of_stored = None if self.filters is None else self._key_of_stored
         changes = merging.Changes(
             tuple(recorded),
             tuple(used),
@@ -423,10 +412,6 @@ class Session:
         """How many recordings of the cassette itself a new one with this key follows."""
         return 0 if self.records_everything else sum(n < self._own_count for n in self._keys.numbers_of(key))
 
-    def renews(self, key: str) -> bool:
-        """Whether the recordings of a key are made anew because one of them is old."""
-        return key in self._outdated
-
     @functools.cached_property
     def given_ids(self) -> GivenIds:
         """Which of its recordings give ids, and which name them."""
@@ -440,7 +425,7 @@ class Session:
 
     def _key_of_stored(self, request: RecordedRequest) -> str:
         """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
-        filtered = request if self._filters is None else self._filters.filter_stored_request(request)
+        filtered = request if self.filters is None else self.filters.filter_stored_request(request)
         return _UNRECORDED if filtered is None else self.key_of(filtered)
 
     def key_of(self, request: RecordedRequest) -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import model_of_answer
@@ -17,6 +17,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
+from aquila.cassettes.storage.large_bodies import surely_has_large_bodies
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), late_secrets="aquila.recording.secrets.late_secrets")
 
+_UNSTORED = (CassetteWriteError, CassetteCorrupt)
+AnyRow = TypeVar("AnyRow", NewRecording, RecordingPlayed)
+
 MODEL_WITHIN = 64 * 1024
 """Bytes of a large answer in which the name of its model is looked for."""
 
@@ -63,6 +67,9 @@ class ScopeRecording:
         self._scope = scope
         self._settings = scope.settings
         self._root = self._settings.cassette_root()
+        given = self._settings.record_budget
+        self.budget = None if given is None else read_budget(given)
+        """How much the run may record."""
         self._journal = journal.Journal(self._root, scope.id, durable=self._settings.durable == "fsync")
         # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
         self.unfinished: set[UnfinishedRecording] = set()
@@ -78,16 +85,19 @@ class ScopeRecording:
         """Let the run know what could not be written: the program that gets the error may swallow it."""
         try:
             yield
-        except (CassetteWriteError, CassetteCorrupt) as error:
-            if str(error) not in self._scope.run.unstored:
-                self._scope.run.unstored.append(str(error))
+        except _UNSTORED as error:
+            self._count_failure(error)
             raise
+
+    def _count_failure(self, error: Exception) -> None:
+        if str(error) not in self._scope.run.unstored:
+            self._scope.run.unstored.append(str(error))
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
         """Count a request that is to be sent. Return why it may not be, if the budget of the run is spent."""
-        if self._settings.record_budget is None:
+        budget = self.budget
+        if budget is None:
             return None
-        budget = read_budget(self._settings.record_budget)
         spent = self._scope.run.state_of(RecordBudget).take_request(budget)
         if spent is None:
             return None
@@ -114,12 +124,16 @@ class ScopeRecording:
         chunks = response.chunks if isinstance(response.chunks, StoredChunks) else None
         if chunks is not None:
             response = replace(response, chunks=())
-        filtered = session.filter_recorded(record.request, response)
-        if filtered is None:
-            return
-        renews = session.renews(record.key)
+        request = record.request
+        if session.filters is not None:
+            filtered = session.filters.filter_recorded(request, response)
+            if filtered is None:
+                return
+            response = filtered.response
+            if filtered.request is not request:
+                request = session.redactor.redact_request(filtered.request)
         request, response = session.redactor.redact_recorded(
-            filtered.request, filtered.response, record.numbers, body_elsewhere=chunks is not None
+            request, response, record.numbers, body_elsewhere=chunks is not None
         )
         beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
         if chunks is not None:
@@ -139,16 +153,12 @@ class ScopeRecording:
             interaction,
             left_open or self._scope.has_failed,
             record.call,
-            renews=renews,
+            renews=record.key in session.outdated,
         )
         if not session.closed:  # a closed one refuses it: `add_recording` raises, and nobody would merge the journal
-            with self.counting_failures():
-                stored = self._journal.move_bodies_out(interaction)
-                row = row if stored is interaction else replace(row, interaction=stored)
-                entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
-                self._journal.append_entry(entry)
+            row = self._append_to_journal(session, row)
         session.add_recording(row)
-        if self._settings.record_budget is not None:
+        if self.budget is not None:
             self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
 
     def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
@@ -174,10 +184,17 @@ class ScopeRecording:
         if not self._scope.is_owner:
             self._append_to_journal(session, replay.played)
 
-    def _append_to_journal(self, session: Session, row: NewRecording | RecordingPlayed) -> None:
-        entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
-        with self.counting_failures():
+    def _append_to_journal(self, session: Session, row: AnyRow) -> AnyRow:
+        """Write a row to disk. Return it as it refers to the large bodies that lie beside the journal."""
+        try:
+            if isinstance(row, NewRecording) and surely_has_large_bodies(row.interaction):
+                row = replace(row, interaction=self._journal.move_bodies_out(row.interaction))
+            entry = JournalEntry(session.name, session.mode, self._settings.record_errors, session.rules, row)
             self._journal.append_entry(entry)
+        except _UNSTORED as error:
+            self._count_failure(error)
+            raise
+        return row
 
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""

@@ -298,8 +298,7 @@ class CassetteRoute(ScopeRoute):
         Raises ``BudgetSpent`` if the run may record no more.
         """
         recording = self._scope.recording
-        refused = recording.take_request(decision)
-        if refused is not None:
+        if recording.budget is not None and (refused := recording.take_request(decision)) is not None:
             self._refuse(refused, decision.key)
         return AnswerRecorder(
             recording,

@@ -11,9 +11,9 @@ import boto3
 import botocore.config
 import openai
 import pytest
-from tests.cassettes.redaction.split_secrets.test_amazon_frames import converse, invoke
 
 import aquila
+from tests.cassettes.test_amazon_frames import converse, invoke
 from tests.support.runs import separate_run
 from tests.support.upstream import Answer, Upstream, sse, upstream
 
