@@ -72,6 +72,8 @@ def test_check_decides_as_a_complete_implementation_does(schema: Any, value: Any
         ({"properties": {"days": {"minimum": 1}}}, {"days": 0}, ["days: must be at least 1"]),
         ({"properties": {"zip": {"pattern": "^\\d{5}$"}}}, {"zip": "89"}, ["zip: must match the pattern ^\\d{5}$"]),
         ({"items": {"type": "integer"}}, [1, "a"], ["1: must be of type integer"]),
+        ({"enum": [1, "a"]}, True, ["must be one of 1, 'a'"]),
+        ({"items": {"const": [0]}}, [[0], [False]], ["1: must be [0]"]),
         ({"oneOf": [{"minimum": 0}, {"maximum": 9}]}, 5, ["must fit one of the 2 forms of the schema, and fits 2"]),
         (
             {"additionalProperties": False, "required": ["a"]},

@@ -70,6 +70,17 @@ def test_a_secret_is_found_wherever_windows_and_chunks_end(kind: str, seed: int)
     assert done.partition(b"[redacted]")[0] == body[: body.index(next(w.encode() for w in words if w.encode() in body))]
 
 
+def test_a_secret_across_the_end_of_a_window_is_found_by_the_next_one() -> None:
+    for before in range(1, len(PASSWORD), 3):
+        redactor = REDACTOR.redact_large_answer(is_stream=False)
+        redactor.add_chunk(bytes(window_redaction.WINDOW - before) + PASSWORD.encode() + bytes(window_redaction.WINDOW))
+        parts = []
+        while redactor.is_full:
+            parts.append(redactor.take_part().data)
+        done = b"".join([*parts, redactor.take_rest(cut_off=False).data])
+        assert (done.count(b"[redacted]"), len(parts)) == (1, 2), before
+
+
 def test_a_short_value_is_found_between_bytes_that_are_no_text() -> None:
     body = b"\0" * 300_000 + b"\xff" + "kurz-1zü".encode() + b"\xff" + bytes(300_000)
     done, _ = clean(body, random.Random(1))

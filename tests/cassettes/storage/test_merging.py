@@ -60,6 +60,19 @@ def test_a_recording_made_before_all_others_stands_first() -> None:
     assert answers(merge_changes(cassette("a:1"), changes, key)) == ["z:0", "a:1"]
 
 
+def test_recordings_of_one_key_stand_in_the_order_of_their_positions() -> None:
+    # Each process counts its own requests: the n-th of a key is the n-th in the file, whichever was sent first.
+    rows = (recorded("k", 1, 0, "second"), recorded("k", 0, 1, "first"), recorded("a", 1, 2, "later"))
+    assert answers(merge_changes(cassette("a:1"), Changes(rows), key)) == ["a:1", "k:first", "k:second", "a:later"]
+
+
+def test_the_same_request_to_another_host_stands_behind_the_one_that_was_sent_before() -> None:
+    # A third host is answered by both, in the order of the cassette.
+    used = (RecordingPlayed("same@one", 0, 0), RecordingPlayed("b", 0, 1))
+    changes = Changes((recorded("same@two", 0, 2, "2"),), used)
+    assert answers(merge_changes(cassette("b:1", "same@one:1"), changes, key)) == ["b:1", "same@one:1", "same@two:2"]
+
+
 def test_a_taken_position_keeps_what_it_has_unless_everything_is_recorded_again() -> None:
     stored = cassette("a:old")
     assert answers(merge_changes(stored, Changes((recorded("a", 0, 0, "new"),)), key)) == ["a:old"]
