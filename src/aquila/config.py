@@ -37,8 +37,8 @@ def _raw_environment() -> Mapping[Any, Any]:
     ``os.environ`` encodes each name and decodes each value at each access. Done for every request, that would cost
     more than everything else in this module.
     """
-    # `_data` is private to `os.environ`. Where it is missing or no dict, as under some test tools, `os.environ` itself
-    # is compared, which is only slower.
+    # `_data` is private to `os.environ`, here and in the functions below. Where it is missing or no dict, as under some
+    # test tools, `os.environ` itself is used, which is only slower.
     inner = getattr(os.environ, "_data", None)
     return inner if isinstance(inner, dict) else os.environ
 
@@ -57,6 +57,7 @@ def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[st
     return _encoded_names(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
+# By the texts alone, so no entry goes out of date. They are few: variables that have a meaning, and dummy values.
 @functools.lru_cache(maxsize=64)
 def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(map(os.fsencode, names))
@@ -206,6 +207,7 @@ class Settings:
         return _absolute_folder(self.root, self.cassette_dir, current)
 
 
+# The working folder is part of the key, because programs and tests change it.
 @functools.lru_cache(maxsize=64)
 def _absolute_folder(root: Path, name: str, current: str) -> Path:
     return Path(current, root, name)

@@ -50,6 +50,7 @@ def import_optional(
     return imported
 
 
+# By the text alone. It is asked for the versions of few packages.
 @functools.cache
 def _numbers_of(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))

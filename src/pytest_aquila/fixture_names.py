@@ -38,6 +38,7 @@ class _LateFixtures:
 
     def __init__(self, session: pytest.Session) -> None:
         self._plugins = session.config.pluginmanager
+        # Private to pytest: every look-up of a fixture goes through this method, and no hook tells of one.
         self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
         self._are_registered = False
         self.collector: pytest.Collector | None = None

@@ -46,6 +46,7 @@ _MODULES = {"ChatCompletionChunk": "openai.types.chat"}
 """The submodules of those names that the package itself does not export."""
 
 
+# Checked once for the process. An error is not kept: in a notebook the package may be installed after it.
 @cache
 def require_sdk() -> None:
     """Load the openai package. Raises ``MissingDependency`` where there is none, or one that is too old."""

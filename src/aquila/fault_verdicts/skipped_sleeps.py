@@ -78,7 +78,7 @@ class SkippedSleeps:
         def sleep(this: Any, seconds: float) -> Any:
             return original(this, 0 if self._is_skipped(seconds) else seconds)
 
-        setattr(kind, name, sleep)
+        setattr(kind, name, sleep)  # for good, as `install`: the process was forked for one run of a test
 
     def _is_skipped(self, seconds: float) -> bool:
         """Whether a sleep of so many seconds is skipped here. If so, the clocks advance by it."""

@@ -178,7 +178,7 @@ class _AnswerReader(aiohttp.StreamReader):
     async def read_ahead(self) -> None:
         """Read to the end. An error is met by the program, when it has read what came before."""
         try:
-            while not self._eof:
+            while not self._eof:  # private: `at_eof` is also false while something is left to be read
                 await self._wait("read_ahead")
         except _ERRORS:
             pass

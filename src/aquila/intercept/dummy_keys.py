@@ -61,6 +61,7 @@ def needs_no_key(settings: Settings) -> bool:
     return settings.transport in ("replay", "local", "script")
 
 
+# By all that decides about them: the variables that are set are part of the key. A run has few such combinations.
 @functools.lru_cache(maxsize=16)
 def _cached_dummies(
     extra: tuple[str, ...], *, answers: bool, named: bool, variables: frozenset[str] | None

@@ -276,6 +276,8 @@ def _asking_channel(kind: Any) -> type:
     return type(kind.__name__, (connecting,), {"__module__": kind.__module__, **calls})
 
 
+# One class for each class of the library, for as long as the process lives: a program may compare the classes of two
+# objects, and making one takes longer than a call.
 @functools.cache
 def _checked(kind: Any, methods: tuple[str, ...], when: str = "") -> type:
     """A class whose methods call ``aquila_check`` first; with ``when`` only if that last argument is true."""

@@ -84,6 +84,7 @@ def _line_of(path: Path, names: list[str], *, missing: int = 1) -> int:
     return found[-1] if found else missing
 
 
+# The state of the file is part of the key, so a module that was edited meanwhile is read again.
 @functools.lru_cache(maxsize=64)
 def _places_in(path: Path, state: tuple[int, ...] | None) -> dict[tuple[str, ...], int]:
     """Return the lines of the classes and functions in a module, by their names; none if it cannot be parsed."""

@@ -75,6 +75,7 @@ class BoundedConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offered:
+            # `_get_upgrade` is private to uvicorn. It reads the header field of the request as uvicorn itself does.
             if self._get_upgrade() == b"websocket" and (web_sockets := self._find_web_sockets()) is not None:
                 self._switch(web_sockets, has_more=len(data) > offered.args[0])
                 return

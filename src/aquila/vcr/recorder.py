@@ -146,6 +146,7 @@ class VCR(vcr.VCR):  # type: ignore[misc]
         """Return vcrpy's function that filters answers, or None. It gets decoded bodies, so it need not decode them."""
         if not _option_of(self, options, "before_record_response"):
             return None
+        # Private to vcrpy, as what builds the function for requests.
         change: Callable[[Any], Any] = self._build_before_record_response(
             {**options, "decode_compressed_response": False}
         )

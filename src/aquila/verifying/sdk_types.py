@@ -175,6 +175,7 @@ def sdk_type_for(path: str, *, streamed: bool) -> SdkType:
     return ANYTHING if not found else _load(found)
 
 
+# What is not installed stays so for as long as the process lives.
 @functools.lru_cache(maxsize=32)
 def _load(place: str) -> SdkType:
     module, _, name = place.partition(":")

@@ -44,4 +44,4 @@ class FakedWaits:
                 self.found = True
             return original(this, *arguments, **named)
 
-        setattr(kind, name, watched)
+        setattr(kind, name, watched)  # never undone: this process was forked for one test, and ends with it

@@ -171,6 +171,7 @@ class RecordingStatus:
 
     def _is_captured(self) -> bool:
         """Whether pytest captures output now."""
+        # Private to pytest, which has no public word for it. Without it nothing counts as captured.
         capturing = getattr(self._capture, "_global_capturing", None)
         return capturing is not None and capturing.is_started()
 

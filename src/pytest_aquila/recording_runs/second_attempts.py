@@ -104,7 +104,7 @@ def keeping_shared_fixtures(item: pytest.Item) -> Iterator[None]:
 
 def fixtures_of(item: pytest.Item) -> Mapping[str, Sequence[pytest.FixtureDef[Any]]]:
     """Return the definitions of the fixtures that a test uses, by name."""
-    info = getattr(item, "_fixtureinfo", None)
+    info = getattr(item, "_fixtureinfo", None)  # private to pytest; items that are no functions have none
     found: Mapping[str, Sequence[pytest.FixtureDef[Any]]] = getattr(info, "name2fixturedefs", {})
     return found
 

@@ -151,6 +151,7 @@ class _Url(NamedTuple):
 _ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
 
 
+# By the text of the URL alone, so no entry goes out of date. The recordings of a cassette have few URLs.
 @lru_cache(maxsize=512)
 def _split_url(url: str) -> _Url:
     try:

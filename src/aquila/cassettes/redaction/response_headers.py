@@ -60,6 +60,7 @@ def is_kept_header(name: str) -> bool:
     )
 
 
+# By the name alone, so no entry goes out of date. The answers of a provider have the same names again and again.
 @lru_cache(maxsize=1024)
 def differs_each_time(name: str) -> bool:
     """Say whether a field, with its name in lower case, has another value each time the same is recorded again."""

@@ -161,11 +161,13 @@ def plan_operation(
     return _make_plan(options, "responses", needs_model=needs_model, operation=operation, make_loop=make_loop)
 
 
+# One object for each limit. `Timeouts` is frozen, so calls can share it.
 @functools.lru_cache(maxsize=64)
 def _timeouts_of(longest_silence: float) -> Timeouts:
     return Timeouts(idle=longest_silence)
 
 
+# One entry for each endpoint of the table, for as long as the process lives.
 @functools.cache
 def _load_endpoint(name: str) -> Endpoint:
     module: Any = importlib.import_module(ENDPOINTS[name])
@@ -233,6 +235,7 @@ def _explain_missing_key(host: str, *, records: bool) -> str:
     )
 
 
+# By the text of the URL alone, so no entry goes out of date. An error is not kept.
 @functools.lru_cache(maxsize=64)
 def _host_of(base_url: str) -> str:
     parts = urlsplit(base_url)

@@ -114,7 +114,7 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             task.resolve_expires(self.utc)
         self._emit(SIGNAL_ENQUEUED, task)
         self.tasks_in_hand.move_to_queue(task, self.serialize_task(task))
-        return self._result_handle(task) if self.results else None
+        return self._result_handle(task) if self.results else None  # private to Huey 3.5, which returns the same
 
     def add_schedule(self, task: Task) -> None:
         """Schedule a task. A task that was taken here is no longer in hand, and replaces its copy in one step."""

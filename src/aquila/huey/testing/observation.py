@@ -215,7 +215,7 @@ class ObservedHuey(AquilaHuey):
         """Enqueue a task as the class of the Huey does, and return its result."""
         # A test may enqueue thousands of tasks, so the usual one is serialized and stored right here. The condition
         # lists everything that makes a task unusual: what is not in it must have no effect on enqueuing.
-        receivers = self._signal.receivers
+        receivers = self._signal.receivers  # private to Huey, as the hooks below: it has no public list of either
         if (
             not isinstance(task, Task)
             or "_aquila_message" in task.__dict__

@@ -194,6 +194,6 @@ def _put_under_test(huey: Any) -> Iterator[None]:
 
 def _production_storage(huey: Any) -> Any:
     """Return the storage to which tasks go outside of tests, or its class where immediate mode has replaced it."""
-    if huey._immediate and huey.immediate_use_memory and huey.storage_class is not None:
+    if huey.immediate and huey.immediate_use_memory and huey.storage_class is not None:
         return huey.storage_class
     return huey.storage

@@ -54,6 +54,7 @@ def _make_client_context(original: Any) -> ssl.SSLContext:
     return context
 
 
+# Made once for the process, because making a key takes time. Connections only read it.
 @cache
 def server_context() -> ssl.SSLContext:
     """The context of the other side."""

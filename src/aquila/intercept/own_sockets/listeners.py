@@ -134,7 +134,7 @@ class _Listener:
         policy.own_servers().add(self.address)
         self._context = contextvars.copy_context()
         # fork: a child has listeners of its own, see `_Key`
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the next two: the thread that accepts, those that answer, and `close`
         self._is_closed = False
         # Each thread, and its connection as it is now: TLS puts another one in the place of the first.
         self._connections: dict[threading.Thread, socket.socket] = {}

@@ -60,6 +60,8 @@ def _normalize_ipv6(host: str) -> str:
     return socket.inet_ntop(socket.AF_INET6, packed)
 
 
+# The guard asks about a host at every request and connection. The caches here go by the texts alone, and no name is
+# resolved, so no entry goes out of date.
 @lru_cache(maxsize=256)
 def normalize_pattern(pattern: str) -> str:
     """Return a pattern of hosts (``*`` for any characters, maybe with a port) in the spelling of ``normalize_host``."""

@@ -104,6 +104,7 @@ _MODEL_PATH = (
 )
 
 
+# Asked at every request. The caches here go by their arguments alone, patterns included, so no entry goes out of date.
 @lru_cache(maxsize=512)
 def matches_any(host: str, patterns: Sequence[str]) -> bool:
     """Say whether a host is among ``patterns`` (``*`` for any characters; ``host`` or ``host:port``)."""

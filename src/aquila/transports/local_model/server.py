@@ -111,7 +111,7 @@ class _Servers:
 
     def __init__(self) -> None:
         # Held while a server starts, so that threads that ask for the same model get the same server.
-        # fork: renewed in a child, see `forget_after_fork`
+        # fork: renewed in a child, see `forget_after_fork`: a thread of the parent may have held it
         self._lock = threading.Lock()
         # By model file; None is the packaged model. Entries go with `stop_all`, and in a forked child.
         self._running: dict[str | None, ModelServer] = {}
@@ -189,7 +189,7 @@ class _Servers:
 
     def forget_after_fork(self) -> None:
         """In a forked child: the servers are the parent's, and must not outlive it because a copy of a pipe is open."""
-        self._fork_lock = threading.RLock()
+        self._fork_lock = threading.RLock()  # a new one, because `hold_fork` has acquired the old one
         lifelines, self._lifelines = self._lifelines, set()
         for lifeline in lifelines:
             os.close(lifeline)

@@ -169,7 +169,7 @@ class _ClosingWorker(AquilaWorker):
     def shutdown(self) -> None:
         """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
         super().shutdown()
-        if hasattr(self.huey.storage, "_listen_local"):
+        if hasattr(self.huey.storage, "_listen_local"):  # private: only Huey's storage on Postgres has it
             self.huey.storage.close()
 
 
@@ -312,6 +312,7 @@ def _start_consumer(huey: Any, worker_type: str, options: Any, timeout: float) -
 def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
     consumer.stop(graceful=True)
     if consumer.is_alive:
+        # Private to Huey, and empty where the workers are processes.
         stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
         huey.notify_interrupted_tasks()
         raise TaskError(f"the consumer did not end within {timeout:g} s; still executing: {stuck}")

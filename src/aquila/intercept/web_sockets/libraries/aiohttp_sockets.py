@@ -236,5 +236,6 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
     _notice_sent(socket, note_sent)
     socket.receive, socket.close = receive_then_write(recorder, receive_and_note), note_and_close
     for name in ("send_frame", "send_str", "send_bytes", "close"):
+        # On this connection alone, and gone with it.
         setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
     return socket

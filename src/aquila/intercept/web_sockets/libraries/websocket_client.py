@@ -100,6 +100,7 @@ def _converse(socket: Any, conversation: ReplayedConversation) -> None:
             return send(frame)
 
     socket.recv_frame, socket.send_frame = recv_frame, send_frame
+    # On this connection alone, and gone with it.
     setattr(socket, _WAITING, conversation.waiting)
 
 

@@ -102,6 +102,7 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
     connection.handshake = handshake
     connection.recv, connection.recv_streaming = receive_then_write(recorder, recv), recv_streaming
     for name in ("handshake", "send", "close", "wait_closed"):
+        # On this connection alone, and gone with it.
         setattr(connection, name, then_write_async(recorder, getattr(connection, name)))
     return connection
 

@@ -52,6 +52,7 @@ class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
 
     async def __call__(self) -> Any:
         factory = self.args[0]
+        # `_uri` is as private as `_create_connection`.
         answer = await answer_handshake_async(_handshake_of(self.connecting._uri, factory.keywords))
         if answer is None:
             return await super().__call__()
@@ -129,5 +130,6 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     protocol.connection_lost = connection_lost
     protocol.recv = receive_then_write(recorder, recv)
     for name in ("handshake", "send", "close", "wait_closed"):
+        # On this connection alone, and gone with it.
         setattr(protocol, name, then_write_async(recorder, getattr(protocol, name)))
     return protocol

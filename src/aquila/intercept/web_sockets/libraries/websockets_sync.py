@@ -155,6 +155,7 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
 
     connection.recv, connection.recv_streaming = recv, recv_streaming
     for name in ("recv", "send", "close"):
+        # On this connection alone, and gone with it.
         setattr(connection, name, then_write(recorder, getattr(connection, name)))
     return _warn_of_program(connection, "recv", "recv_streaming", "send", "close")
 
