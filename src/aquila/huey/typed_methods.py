@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TypedMethods:
     """What type checkers see of ``task``, ``periodic_task`` and others of ``AquilaHuey``. Empty when it runs."""
 
-    __slots__ = ()
+    # Without `__slots__`: a Huey that exists could then not be given a class with this base; see `instrumenting`.
 
     if TYPE_CHECKING:
 
