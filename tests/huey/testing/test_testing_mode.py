@@ -395,3 +395,32 @@ def test_without_a_huey_under_test_every_queue_is_left_alone(project):
         """
     )
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+def test_workers_of_xdist_whose_variable_is_in_the_name_of_the_storage_do_not_see_each_other_s_jobs(project):
+    name = "import os\n" + APP.format(filename="WORKER").replace(
+        "'WORKER'", "os.environ['PYTEST_XDIST_WORKER'] + '.db'"
+    )
+    result = project(
+        *("-n2", "--dist=each", "-p", "no:cacheprovider"),
+        app=name,
+        test_both="""
+        import os, pathlib, time
+        import app, pytest
+
+        @pytest.fixture
+        def aquila_huey_storage():
+            return "own"
+
+        @pytest.mark.parametrize("time_of_both", [1, 2])
+        def test_it(time_of_both, all_enqueued):
+            assert all_enqueued() == []
+            app.greet("eve")
+            pathlib.Path(f"{os.environ['PYTEST_XDIST_WORKER']}-{time_of_both}").touch()
+            while not all(pathlib.Path(f"gw{number}-{time_of_both}").exists() for number in (0, 1)):
+                time.sleep(0.01)
+            assert len(all_enqueued()) == 1
+        """,
+    )
+    result.assert_outcomes(passed=4)
