@@ -172,6 +172,16 @@ def test_results_that_redis_lets_expire_are_pruned(make_huey):
     assert list_result_keys(huey) == ["b"]
 
 
+def test_keys_that_begin_with_something_are_found_without_reading_the_others(make_huey):
+    huey = make_huey("redis", KINDS)
+    redis = huey.storage.conn
+    redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" * 100 for number in range(2000)})
+    redis.hset(huey.storage.result_key, mapping={"a[*]-1": "x", "a[*]-2": "x", "a*1": "x"})
+    before = redis.info("stats")["total_net_output_bytes"]
+    assert list_result_keys(huey, "a[*]-") == ["a[*]-1", "a[*]-2"]
+    assert redis.info("stats")["total_net_output_bytes"] - before < 20_000  # Of which the answer to `info` has 5,000.
+
+
 def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_huey, redis_url):
     huey = make_huey("redis", KINDS, keep_running=True)
     for number in range(200):

@@ -6,6 +6,7 @@ No public method of a Huey storage does that, so the tables and private methods 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ _PAGE = 5000  # Keys that are removed by one command, so that no other client of
 
 def list_result_keys(huey: Any, prefix: str = "") -> list[str]:
     """Return the keys of the result store that begin with ``prefix``, sorted."""
-    return sorted(key for key in _read_keys(huey.storage) if key.startswith(prefix))
+    return sorted(key for key in _read_keys(huey.storage, prefix) if key.startswith(prefix))
 
 
 def delete_results(huey: Any, keys: list[str]) -> None:
@@ -40,19 +41,26 @@ def delete_results(huey: Any, keys: list[str]) -> None:
                     huey.delete(key)
 
 
-def _read_keys(storage: Any) -> Iterable[str]:
+def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
+    """Read keys, among them all that begin with ``prefix``. A server does not send the others where it can tell."""
     match storage:
         case RedisStorage() if callable(storage.result_key):
             length = len(storage.result_prefix)
             return (key[length:].decode("utf-8", "replace") for key in storage._result_keys())
+        case RedisStorage() if prefix:
+            # A scan in pages. It also sends the values of what it finds: those of such keys are small.
+            pattern = re.sub(r"[][*?^\\-]", r"\\\g<0>", prefix) + "*"
+            found = storage.conn.hscan_iter(storage.result_key, match=pattern, count=_PAGE)
+            return {key.decode("utf-8", "replace") for key, _ in found}  # A scan may find a key twice.
         case RedisStorage():
             return (key.decode("utf-8", "replace") for key in storage.conn.hkeys(storage.result_key))
         case SqliteStorage():
-            rows = storage.sql("select key from kv where queue = ?", (storage.name,), results=True)
+            statement = "select key from kv where queue = ? and substr(key, 1, ?) = ?"
+            rows = storage.sql(statement, (storage.name, len(prefix), prefix), results=True)
             return (str(key) for (key,) in rows)
         case PostgresStorage():
-            statement = f"select key from {storage.table_kv} where queue = %s"
-            return (str(key) for (key,) in storage.sql(statement, (storage.name,), results=True))
+            statement = f"select key from {storage.table_kv} where queue = %s and left(key, %s) = %s"
+            return (str(key) for (key,) in storage.sql(statement, (storage.name, len(prefix), prefix), results=True))
         case MemoryStorage():
             return list(map(str, storage._results))
         case FileStorage():
