@@ -11,8 +11,10 @@ from typing import Any
 import _pytest.pytester
 import pytest
 
+from tests.support.brief_workers import tell_less
 from tests.support.durations import begin_with_the_longest
 from tests.support.inner_runs import ModulesOfTests, quick_inner_runs
+from tests.support.rewriting import rewrite_a_share
 from tests.support.runs import separate_run
 
 for _name in list(os.environ):
@@ -34,10 +36,12 @@ _EXAMPLES = {"not slow": 15, "not nightly": 50}
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
     """Let the garbage collector forget what lives as long as the process, at which it would look ever again."""
     gc.disable()
     try:
+        if (worker := getattr(session.config, "workerinput", None)) is not None:
+            rewrite_a_share(session.config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
         yield
     finally:
         gc.freeze()
@@ -69,6 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     """Be patient on a slow machine, and let hypothesis try fewer examples where slow tests are left out."""
+    tell_less(config)
     if find_spec("hypothesis") is None:  # the environments of tests/wild have none
         return
     import httpx
