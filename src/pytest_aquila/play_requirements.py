@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.recording.sessions.played_conversations import describe_unplayed
+from aquila.recording.sessions.played_recordings import describe_unplayed
 from aquila.recording.storing import recording_age
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def _fail_for_unplayed(scope: Scope) -> None:
         # A test that makes no request any more has played nothing.
         scope.sessions.session_for(scope.default_cassette, "replay")
     for session in scope.sessions.opened_for(scope.default_cassette):
-        if session.mode == "replay" and session.unplayed_recordings:
-            whole, parts = describe_unplayed(session.unplayed_recordings, session.conversations)
+        if session.mode == "replay" and session.plays.unplayed:
+            whole, parts = describe_unplayed(session.plays.unplayed, session.plays.conversations)
             texts = [f"recordings {', '.join(map(str, whole))}"] * bool(whole) + parts
             pytest.fail(
                 f"cassette {session.name}: {' and '.join(texts)} were not played (aquila_unplayed = fail). "
@@ -78,7 +78,7 @@ def _fail_for_outdated(scope: Scope, most: float) -> None:
     played = [
         (interaction.recorded, session.name)
         for session in scope.sessions.opened()
-        for interaction in session.played_interactions()
+        for interaction in session.plays.in_order()
     ]
     played += [(report.oldest, ", ".join([name for _, name in report.cassettes])) for report in scope.block_reports]
     known = [(recorded, name) for recorded, name in played if recording_age.is_older(recorded, most)]

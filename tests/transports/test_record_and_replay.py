@@ -256,7 +256,7 @@ def test_replay_in_recorded_time_waits_as_long_as_the_answer_took(
     assert slept == []
     with aquila.use_cassette("x", replay_timing="recorded") as cassette:
         ask("hi")
-        response = cassette._scope.sessions.session_for("x", "replay").played_interactions()[0].response
+        response = cassette._scope.sessions.session_for("x", "replay").plays.in_order()[0].response
     assert sum(slept) == pytest.approx(response.chunks[-1].at / 1000)
     slept.clear()
     with aquila.use_cassette("x", replay_timing=2):

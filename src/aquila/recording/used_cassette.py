@@ -58,7 +58,7 @@ class UsedCassette:
     @property
     def play_count(self) -> int:
         """How many requests were answered from recordings."""
-        return sum(session.play_count for session in self._sessions())
+        return sum(session.plays.count for session in self._sessions())
 
     @property
     def record_count(self) -> int:
@@ -71,14 +71,14 @@ class UsedCassette:
 
         Each tells in one form for all providers what it says (``model``, ``messages``, ``tools``), and its own.
         """
-        played = [interaction.request for session in self._sessions() for interaction in session.played_interactions()]
+        played = [interaction.request for session in self._sessions() for interaction in session.plays.in_order()]
         recorded = [row.interaction.request for session in self._sessions() for row in session.new_recordings]
         return [wire_forms.read_sent(request) for request in (*played, *recorded)]
 
     @property
     def unplayed(self) -> Sequence[Interaction]:
         """The recordings that were not played. Opens the cassette if nothing has used it yet."""
-        return [interaction for session in self._sessions() for _, interaction in session.unplayed_recordings]
+        return [interaction for session in self._sessions() for _, interaction in session.plays.unplayed]
 
     @property
     def all_played(self) -> bool:

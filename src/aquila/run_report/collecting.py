@@ -267,7 +267,7 @@ class ExchangeCollector:
         if not scope.owns_cassette or scope.default_cassette is None:
             return
         for session in scope.sessions.opened_for(scope.default_cassette):
-            unplayed = session.unplayed_recordings if session.mode == "replay" else ()
+            unplayed = session.plays.unplayed if session.mode == "replay" else ()
             for number, interaction in unplayed[:_MOST_UNPLAYED]:
                 try:
                     clean = ExchangeRedactor((session.redactor, outgoing.run_redactor())).clean_recording(interaction)

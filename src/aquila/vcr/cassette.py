@@ -146,7 +146,7 @@ class Cassette:
         return [*stored, *(row.interaction for session in sessions for row in session.new_recordings)]
 
     def _play_counts(self) -> Sequence[int]:
-        return next((session.play_counts for session in self._sessions()), ())
+        return next((tuple(session.plays.counts) for session in self._sessions()), ())
 
     def _numbers_of(self, request: Any) -> Sequence[int]:
         asked = request_from_vcr(request)

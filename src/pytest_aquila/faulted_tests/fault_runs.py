@@ -258,7 +258,7 @@ def _scope_with_answers(item: pytest.Item) -> Scope | None:
 def _has_answered(scope: Scope) -> bool:
     """Whether a scope has answered any request, of this process or of another."""
     played = (
-        session.was_played(number)
+        session.plays.was_played(number)
         for session in scope.sessions.opened()
         for number in range(len(session.cassette.interactions))
     )

@@ -62,7 +62,7 @@ def test_requests_that_equal_the_recorded_ones_need_no_key() -> None:
     identifier = Identifier()
     session = open_session([ONE, OTHER, ONE], identifier, later=True)
     assert [outcome_of(session, request) for request in (ONE, OTHER, ONE)] == ["0", "1 last", "2 last"]
-    assert not session.unplayed_recordings
+    assert not session.plays.unplayed
     assert identifier.calls == 0
 
 
@@ -80,4 +80,4 @@ def test_it_makes_no_difference_when_keys_are_computed(status: int, asked: list[
     later = open_session(recorded, Identifier(), later=True, status=status)
     for request in asked:
         assert outcome_of(later, request) == outcome_of(now, request)
-    assert later.played_interactions() == now.played_interactions()
+    assert later.plays.in_order() == now.plays.in_order()

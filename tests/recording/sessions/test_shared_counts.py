@@ -96,7 +96,7 @@ def test_each_request_gets_the_next_recording_whichever_process_makes_it(run: li
         given_out.append(decision.interaction)
     assert given_out == list(cassette.interactions)
     together[0].adopt_shared_plays()
-    assert not together[0].unplayed_recordings
+    assert not together[0].plays.unplayed
 
 
 def test_requests_counted_before_sharing_are_handed_over() -> None:
@@ -114,7 +114,7 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
 def test_catching_up_without_sharing_changes_nothing() -> None:
     alone = session(Cassette.from_interactions([interaction("a", "1")]))
     alone.adopt_shared_plays()
-    assert alone.unplayed_recordings
+    assert alone.plays.unplayed
 
 
 def test_recordings_in_the_same_slot_by_processes_that_count_apart_are_one() -> None:

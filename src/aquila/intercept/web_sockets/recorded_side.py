@@ -76,19 +76,19 @@ class RecordedSide:
         self._unsaid = place.unsaid
         if self.readings.is_watched:
             self.readings.expect(_count_messages(place.interaction.response))
-        self._session.conversations.hand_over(place.interaction, self._holder, instead_of=before)
+        self._session.plays.conversations.hand_over(place.interaction, self._holder, instead_of=before)
 
     def _take_up(self, interaction: Interaction, replay: ConversationReplay) -> None:
         self._holder.interaction = interaction
         self._response = interaction.response
         self._times = sorted(chunk.at for chunk in interaction.response.chunks) if self._timing else []
         self._replay = replay
-        self._play = self._session.conversations.begin_play(interaction, replay.sent_count)
+        self._play = self._session.plays.conversations.begin_play(interaction, replay.sent_count)
         self._play.sent = replay.taken_count
 
     def _take(self, data: bytes, is_text: bool, *, may_wait: bool) -> FrameMiss | Literal["early"] | None:
         """Take a message. While others begin alike, find out by it which recording answers."""
-        history, plays = self._holder.history, self._session.conversations
+        history, plays = self._holder.history, self._session.plays.conversations
         if not history.is_open:
             return self._replay.take_sent(data, is_text)
         said = SaidMessage(data, True, is_text)
@@ -126,7 +126,7 @@ class RecordedSide:
 
     def _deciding(self) -> AbstractContextManager[object]:
         """Return the lock under which connections exchange recordings, while this one still may."""
-        return self._session.conversations.lock if self._holder.history.is_open else _FREELY
+        return self._session.plays.conversations.lock if self._holder.history.is_open else _FREELY
 
     @property
     def handshake_answer(self) -> RecordedResponse:

@@ -144,7 +144,7 @@ def _find_by_comparison(scope: Scope, session: Session, missed: MissedRequest) -
     asked, is_same = session.redactor.redact_request(missed.request), scope.filters.is_same
     recordings = enumerate(session.cassette.interactions)
     found = [number for number, each in recordings if is_same(asked, each.request)]
-    return next((number for number in found if not session.was_played(number)), found[-1] if found else None)
+    return next((number for number in found if not session.plays.was_played(number)), found[-1] if found else None)
 
 
 def _describe(scope: Scope, session: Session, missed: MissedRequest, explained: Explanation) -> DriftedRequest:

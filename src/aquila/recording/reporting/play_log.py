@@ -109,14 +109,14 @@ class PlayLog:
         named = scope.name if scope.kind in ("test", "fixture") else ""
         test = named or scope.run.test_name or scope.describe()
         for session in scope.sessions.opened():
-            if session.mode != "replay" or not session.play_count:
+            if session.mode != "replay" or not session.plays.count:
                 continue
             path = _path_of(scope, session)
             recordings = session.cassette.interactions
             numbers = range(len(recordings)) if filters is None else _numbers_in_file(path, filters)
             for number, recording in enumerate(recordings):
                 request = self._requests.pop((id(session), id(recording)), None)
-                if not session.was_played(number) or number >= len(numbers):  # what follows is in other files
+                if not session.plays.was_played(number) or number >= len(numbers):  # what follows is in other files
                     continue
                 kept = None if isinstance(request, StoredRequest) else request  # its file goes with the test
                 change = None if filters is None else filters.change_response

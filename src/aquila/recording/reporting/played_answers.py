@@ -87,7 +87,7 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
     played: list[PlayedAnswer] = []
     for session in scope.sessions.opened():
         # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
-        played += map(describe_played, session.played_interactions(here=bool(told)))
+        played += map(describe_played, session.plays.in_order(here=bool(told)))
     return played + told
 
 

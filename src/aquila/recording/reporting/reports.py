@@ -10,7 +10,7 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
-from aquila.recording.sessions.played_conversations import describe_unplayed
+from aquila.recording.sessions.played_recordings import describe_unplayed
 
 if TYPE_CHECKING:
     from aquila.recording.reporting import drift_watch
@@ -142,10 +142,10 @@ def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
     if not scope.owns_cassette:
         return ()
     sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
-    left = [(one, unplayed) for one in sessions if (unplayed := one.unplayed_recordings)]
+    left = [(one, unplayed) for one in sessions if (unplayed := one.plays.unplayed)]
     if not left:  # as of nearly every test
         return ()
-    described = [(one.name, *describe_unplayed(unplayed, one.conversations)) for one, unplayed in left]
+    described = [(one.name, *describe_unplayed(unplayed, one.plays.conversations)) for one, unplayed in left]
     rows = [(name, [_count_recordings(len(whole))] * bool(whole) + parts) for name, whole, parts in described]
     return tuple((name, " and ".join(texts)) for name, texts in rows if texts)
 

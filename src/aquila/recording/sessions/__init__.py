@@ -3,8 +3,9 @@
 Begin with ``session``. ``session_factory`` opens sessions, ``scope_sessions`` keeps those of a scope. A session decides
 what ``session_decisions`` holds, by the keys and counts of ``recording_keys``, by ``known_keys`` and ``other_origins``.
 ``client_calls`` tells attempts of a client from calls of the program, ``filters`` has what a program changes before
-anything is compared. ``drifted_conversations``, ``put_aside`` and ``played_conversations`` are about conversations:
-what of one is recorded anew, which recordings are left out meanwhile, how much of one was said.
+anything is compared. ``drifted_conversations`` says which conversations are recorded anew as a whole, ``put_aside``
+which recordings are left out meanwhile; ``played_recordings`` says what was played, and how much of a conversation was
+said.
 
 Imports the modules of ``recording`` and its other rooms; imported by whatever answers requests.
 """

@@ -135,7 +135,7 @@ def _was_replayed(scope: Scope, session: Session, number: int) -> bool:
     Other processes of the scope say what they played at its end. So where one takes part, and in the cassette of one
     test alone, every recording counts.
     """
-    if session.was_played(number) or not scope.is_owner:
+    if session.plays.was_played(number) or not scope.is_owner:
         return True
     if scope.owns_cassette and session.name == scope.default_cassette:
         return True

@@ -24,7 +24,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
-from aquila.recording.sessions.played_conversations import PlayedConversations
+from aquila.recording.sessions.played_recordings import PlayedRecordings
 from aquila.recording.sessions.put_aside import PutAside
 from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, RequestCounts, holds_stand_in
 from aquila.recording.sessions.session_decisions import (
@@ -57,7 +57,6 @@ else:
 
 
 _IN_ANOTHER_FILE = -1  # the position of a played recording of another file, which has no slot in the cassette
-_ELSEWHERE = -1  # stands in `_play_order` for the order of a play in another process, which is not known
 _UNRECORDED = "unrecorded"
 """The key of stored requests that filters leave out."""
 
@@ -136,10 +135,7 @@ class Session:
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._may_borrow = bool(cassette.interactions) and not self.records_everything
         self._counts = CountedRequests(f"{mode}:{name}:")
-        self._play_counts: list[int] = [0] * len(cassette.interactions)
-        self._play_order: list[tuple[int, int]] = []  # order and number of the recording, for each play
-        self.conversations = PlayedConversations()
-        self.spoilt: set[int] = set()  # recordings (from 0) that faults replaced: neither played nor unplayed
+        self.plays = PlayedRecordings(cassette.interactions, self._lock)
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
@@ -230,8 +226,8 @@ class Session:
         self, key: str, position: int, numbers: Sequence[int], sent: RecordedRequest, call: ClientCall | None
     ) -> ReplayDecision:
         number, order = numbers[position], next(self._order)
-        self._play_counts[number] += 1
-        self._play_order.append((order, number))
+        self.plays.counts[number] += 1
+        self.plays.order.append((order, number))
         interaction, last = self.cassette.interactions[number], position + 1 == len(numbers)
         if is_failure(interaction.response):
             call = call or self._open_calls.add_call(key, sent)
@@ -300,12 +296,7 @@ class Session:
         """Mark as played what other processes have played, by the shared counts."""
         shared = self._counts.are_shared and self.mode == "replay"
         for key, numbers in self._keys.numbers_by_key().items() if shared else ():
-            asked = self._counts.count_of(key)
-            with self._lock:
-                for number in numbers[:asked]:
-                    if not self._play_counts[number]:
-                        self._play_counts[number] += 1
-                        self._play_order.append((_ELSEWHERE, number))
+            self.plays.add_plays_elsewhere(numbers[: self._counts.count_of(key)])
 
     def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""
@@ -328,28 +319,6 @@ class Session:
         with self._lock:
             return tuple(self._new_recordings)
 
-    def played_interactions(self, *, here: bool = False) -> Sequence[Interaction]:
-        """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
-        with self._lock:
-            interactions = self.cassette.interactions
-            return [interactions[number] for place, number in self._play_order if not here or place != _ELSEWHERE]
-
-    @property
-    def unplayed_recordings(self) -> Sequence[tuple[int, Interaction]]:
-        """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
-        counts = self.play_counts
-        if 0 not in counts and not self.conversations.have_begun:
-            return ()
-        rows = enumerate(zip(counts, self.cassette.interactions, strict=True))
-        unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
-        return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
-
-    @property
-    def play_counts(self) -> Sequence[int]:
-        """How often each recording was played."""
-        with self._lock:
-            return tuple(self._play_counts)
-
     def find_numbers(self, request: RecordedRequest) -> Sequence[int]:
         """Return the numbers (from 0) of the recordings that answer a request, whether or not they were played."""
         filtered = request if self.filters is None else self.filters.filter_request(request)
@@ -365,12 +334,6 @@ class Session:
         """Return the numbers (from 0) of the recordings that have a key."""
         with self._lock:
             return tuple(self._keys.numbers_of(key))
-
-    @property
-    def play_count(self) -> int:
-        """How many requests were answered from the cassette."""
-        with self._lock:
-            return len(self._play_order)
 
     def compute_changes(
         self, *, record_errors: str, drop_unused: bool, elsewhere: Sequence[NewRecording | RecordingPlayed] = ()
@@ -394,7 +357,7 @@ class Session:
                 for at, number in enumerate(row)
                 if number < self._own_count
             }
-            used = [RecordingPlayed(*slots[number], order) for order, number in self._play_order if number in slots]
+            used = [RecordingPlayed(*slots[number], order) for order, number in self.plays.order if number in slots]
         used += [row for row in elsewhere if isinstance(row, RecordingPlayed)]
         key_of_stored = None if self.filters is None else self._key_of_stored
         changes = merging.Changes(
@@ -418,10 +381,6 @@ class Session:
         self._compute_keys()
         keys = {number: key for key, numbers in self._keys.numbers_by_key().items() for number in numbers}
         return linked_recordings.GivenIds(self.cassette.interactions, [keys[number] for number in sorted(keys)])
-
-    def was_played(self, number: int) -> bool:
-        """Whether the recording with a number (from 0) was played."""
-        return bool(self._play_counts[number])
 
     def _key_of_stored(self, request: RecordedRequest) -> str:
         """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""

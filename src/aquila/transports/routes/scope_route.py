@@ -336,10 +336,10 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
     numbers = () if session.records_everything else session.find_numbers(asked)
     if not numbers:
         return None
-    number = next((each for each in numbers if not session.was_played(each)), numbers[-1])
+    number = next((each for each in numbers if not session.plays.was_played(each)), numbers[-1])
     met = meet_fault(scope, session.key_of(asked), session.cassette.interactions[number])
     if met is not None:
-        session.spoilt.add(number)
+        session.plays.spoilt.add(number)
         scope.keep_unused()
     return met
 

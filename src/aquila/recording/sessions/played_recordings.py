@@ -1,13 +1,16 @@
-"""How many of the recorded messages of each conversation a program has sent."""
+"""What of a cassette was played in a session: its recordings, and the messages of each conversation."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from aquila.cassettes.model import Interaction
 from aquila.fork_locks import renewed_in_child
+
+_ELSEWHERE = -1  # stands for the order of a play in another process, which is not known
 
 
 class ConversationPlay:
@@ -70,6 +73,58 @@ class PlayedConversations:
         """Return the play that went furthest with a recording; None if one was whole, or if there was none."""
         furthest = min(self._plays.get(id(interaction), ()), key=lambda play: play.rest, default=None)
         return furthest if furthest is not None and furthest.rest else None
+
+
+class PlayedRecordings:
+    """How often each recording of a session was played, and in which order. Recordings have numbers, from 0.
+
+    The session owns this object. ``lock`` is its lock; it adds plays to ``counts`` and ``order`` while it holds it.
+    """
+
+    def __init__(self, interactions: Sequence[Interaction], lock: AbstractContextManager[object]) -> None:
+        self._interactions = interactions
+        self._lock = lock
+        self.counts: list[int] = [0] * len(interactions)
+        self.order: list[tuple[int, int]] = []
+        """For each play the order of its request in this process, and the number of the recording."""
+        self.conversations = PlayedConversations()
+        self.spoilt: set[int] = set()
+        """Recordings that faults replaced: neither played nor unplayed."""
+
+    def add_plays_elsewhere(self, numbers: Iterable[int]) -> None:
+        """Mark recordings as played that another process has played."""
+        with self._lock:
+            for number in numbers:
+                if not self.counts[number]:
+                    self.counts[number] += 1
+                    self.order.append((_ELSEWHERE, number))
+
+    @property
+    def count(self) -> int:
+        """How many requests were answered from the cassette."""
+        with self._lock:
+            return len(self.order)
+
+    def was_played(self, number: int) -> bool:
+        """Whether the recording with a number was played."""
+        return bool(self.counts[number])
+
+    def in_order(self, *, here: bool = False) -> Sequence[Interaction]:
+        """The recordings that were played, one entry per play, in order; with ``here`` those that this process has."""
+        interactions = self._interactions
+        with self._lock:
+            return [interactions[number] for place, number in self.order if not here or place != _ELSEWHERE]
+
+    @property
+    def unplayed(self) -> Sequence[tuple[int, Interaction]]:
+        """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
+        with self._lock:
+            counts = tuple(self.counts)
+        if 0 not in counts and not self.conversations.have_begun:
+            return ()
+        rows = enumerate(zip(counts, self._interactions, strict=True))
+        unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
+        return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
 
 
 def describe_unplayed(
