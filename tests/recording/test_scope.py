@@ -16,6 +16,7 @@ import pytest
 import aquila
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
 from aquila.recording import scope as scopes
+from aquila.scripting.script import Script
 from tests.support.runs import separate_run
 
 
@@ -182,3 +183,11 @@ def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere
     assert (part.id, part.default_cassette, part.is_owner) == (scope.id, "x", False)
     assert part.settings.ignore == ("user",)
     part.close()
+
+
+def test_a_script_counts_in_the_scopes_within_whether_they_were_opened_before_or_after() -> None:
+    outer, before, after, beside = (scopes.Scope(kind="block") for _ in range(4))
+    before.nest_within(outer)
+    outer.use_script(Script())
+    after.nest_within(before)
+    assert [each.has_script for each in (outer, before, after, beside)] == [True, True, True, False]

@@ -23,7 +23,6 @@ import binascii
 import json
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest
 
@@ -75,7 +74,7 @@ class Close(NamedTuple):
 
 def is_conversation(request: RecordedRequest) -> bool:
     """Whether a request is the handshake of a WebSocket."""
-    return urlsplit(request.url).scheme in ("ws", "wss")
+    return request.url[:4].lower().startswith(("ws:", "wss:"))
 
 
 def store_frame(frame: Frame) -> RecordedChunk:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from aquila.cassettes.amazon_frames import begins_with_frame
@@ -252,8 +251,7 @@ _PLAIN = PieceGroup((b"data",), (), (), False)
 """The group of the data of events that are no JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextPiece:
+class TextPiece(NamedTuple):
     """One string or list of byte values in an event: its decoded bytes, and its start and end in the body."""
 
     text: bytes
@@ -274,10 +272,11 @@ def _find_pieces_of(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGrou
     data, offset = (body, 0) if view is None else (view.data, event.start)
     leaves = find_leaves(data, *((event.start, event.end) if view is None else ()))
     texts = decode_leaves(data, leaves)
-    for leaf, text in zip(leaves, texts, strict=True):
-        if text or not leaf.is_codes:
-            start, end = _locate(view, leaf.start, leaf.end)
-            yield _group_of(leaf, texts), TextPiece(text, start + offset, end + offset, leaf.is_codes)
+    for (path, marks, ids, start, end, is_codes), text in zip(leaves, texts, strict=True):
+        if text or not is_codes:
+            first, last = (start, end) if view is None else _locate(view, start, end)
+            group = PieceGroup(path, marks, tuple([texts[one] for one in ids]), is_codes)
+            yield group, TextPiece(text, first + offset, last + offset, is_codes)
     # Data that is a JSON string may also be a piece of plain text that happens to be in quotation marks.
     if event.is_framed and not isinstance(parse_json(data if view else body[event.start : event.end]), dict | list):
         for start, end in event.lines:
@@ -286,14 +285,8 @@ def _find_pieces_of(body: bytes, event: StreamEvent) -> Iterator[tuple[PieceGrou
                 yield _PLAIN, TextPiece(line, start, end)
 
 
-def _locate(view: DecodedView | None, start: int, end: int) -> tuple[int, int]:
-    if view is None:
-        return start, end
+def _locate(view: DecodedView, start: int, end: int) -> tuple[int, int]:
     if start == end:
         place, _ = view.locate_in_raw(start, start + 1)
         return place, place
     return view.locate_in_raw(start, end)
-
-
-def _group_of(leaf: Leaf, texts: Sequence[bytes]) -> PieceGroup:
-    return PieceGroup(leaf.path, leaf.marks, tuple([texts[one] for one in leaf.ids]), leaf.is_codes)
