@@ -94,6 +94,17 @@ def test_a_damaged_copy_is_written_anew(damage: str, path: Path, tmp_path: Path,
     assert [entry.name for entry in cache.iterdir()] == [copy.name]
 
 
+def test_the_copy_of_another_cassette_is_not_taken(path: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    load_compiled(path, cache)
+    (copy,) = cache.iterdir()
+    path.write_bytes(codec_for(path).dumps(made("four")))
+    load_compiled(path, cache)
+    (other,) = set(cache.iterdir()) - {copy}
+    copy.replace(other)
+    assert load_compiled(path, cache) == made("four")
+
+
 def test_without_a_usable_folder_there_is_no_copy(path: Path, tmp_path: Path, parses: list[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     for cache in (None, tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):

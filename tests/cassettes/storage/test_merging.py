@@ -119,6 +119,12 @@ def test_of_two_recordings_with_one_position_the_one_that_was_asked_for_first_st
     assert [row.interaction.response.body for row in kept] == [b"earlier", b"b"]
 
 
+def test_a_gap_is_a_request_without_an_answer_where_every_request_was_recorded() -> None:
+    rows = [recorded("a", 0, 0, "1"), recorded("a", 2, 1, "3")]
+    assert [row.position for row in drop_retried_failures(rows, record_errors="last", whole=True)] == [0, 1]
+    assert [row.position for row in drop_retried_failures(rows, record_errors="last")] == [0, 2]
+
+
 def test_what_stays_comes_in_the_order_of_its_requests() -> None:
     rows = [recorded("a", 0, 0, "1"), recorded("b", 0, 1, "2"), recorded("a", 1, 2, "3"), recorded("b", 1, 3, "4")]
     assert drop_retried_failures(rows, record_errors="last") == rows

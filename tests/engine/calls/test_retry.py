@@ -64,7 +64,10 @@ def test_delay_that_the_provider_cannot_mean_is_not_taken(value: str) -> None:
 
 def test_delay_until_a_date_is_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aquila.transports.requested_delay.time.time", lambda: 1000.0)
-    assert delay_before_retry(1, UNAVAILABLE, {"retry-after": formatdate(1030, usegmt=True)}, limit=2) == 30.0
+    headers = {"retry-after": formatdate(1030, usegmt=True)}
+    assert delay_before_retry(1, UNAVAILABLE, headers, limit=2) == 30.0
+    # By the clock of the provider, where it says its time: ours may be wrong, and an answer may be an old recording.
+    assert delay_before_retry(1, UNAVAILABLE, {**headers, "date": formatdate(1010, usegmt=True)}, limit=2) == 20.0
 
 
 OPENAI, ANTHROPIC = "x-ratelimit", "anthropic-ratelimit"

@@ -159,6 +159,15 @@ def test_tokens_are_corrected_when_they_are_known():
     assert counting.describe(counts, rules) == {"*: 100 tokens/min": 70}
 
 
+def test_a_request_that_is_not_sent_after_all_takes_nothing():
+    rules = parse_limits("*: 1/min, 100 tokens/min, 1 at once")
+    counts = Counts()
+    who = asking("first", 90)
+    assert counting.admit(counts, rules, who, START) is None
+    counting.take_back(counts, rules, who, START)
+    assert counting.admit(counts, rules, asking("second", 50), START + 1) is None
+
+
 stored_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("altsnx1"), inner, max_size=5),
