@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import huey as _huey
-from huey.api import Result, Task, TaskWrapper
+from huey.api import Task, TaskWrapper
 from huey.exceptions import TaskTimeout
 
 from aquila.engine.calls.request_gate import set_gate_owner
@@ -21,7 +21,7 @@ from aquila.errors import ConfigError, MessageRejected, NotSerializable
 from aquila.huey import scope_reference
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
-from aquila.huey.delivery.signed_results import SignedResult
+from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
 from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling
@@ -154,7 +154,13 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         if self.publisher is not None:
             return self.publisher.enqueue(task, super().enqueue)
         result = super().enqueue(task)
-        return SignedResult(self, task) if "_aquila_sent" in task.__dict__ and type(result) is Result else result
+        return notice_dead_letters(self, result) if "_aquila_sent" in task.__dict__ else result
+
+    def result(self, id: str, blocking: bool = False, *options: Any, **named: Any) -> Any:
+        """Return the result of the task with an id. The parameters are those of Huey."""
+        if blocking and self.publisher is None and getattr(self.serializer, "signed", False):
+            return SignedResult(self, Task(id=id), was_enqueued=False).get(True, *options, **named)
+        return super().result(id, blocking, *options, **named)
 
     def serialize_task(self, task: Task) -> bytes:
         """Return a task as a message. Raises ``NotSerializable``.

@@ -175,6 +175,74 @@ def test_whoever_enqueued_a_signed_job_and_waits_learns_that_no_worker_could_rea
     assert waiting.is_revoked()
 
 
+@pytest.fixture
+def parted(monkeypatch):
+    """A producer, a program that waits, and a worker that has another secret than these two."""
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
+    producer, waiter = (MemoryHuey("app", serializer=MsgpackSerializer(SECRET)) for _ in range(2))
+    worker = MemoryHuey("app", serializer=MsgpackSerializer("another" + SECRET))
+    waiter.storage = worker.storage = producer.storage
+    return producer, waiter, worker
+
+
+def test_another_process_that_waits_learns_that_no_worker_could_read_the_message(parted):
+    producer, waiter, worker = parted
+    job = producer.task()(lambda: 1)
+    first, later = job(), job.schedule(delay=3600)
+    assert worker.dequeue() is None
+    for result in (first, later):
+        with pytest.raises(TaskException, match="no worker could read the message of this job"):
+            waiter.result(result.id, blocking=True, timeout=60)
+
+
+def test_whoever_waits_for_a_task_that_was_to_follow_learns_it_too(parted):
+    producer, waiter, worker = parted
+    job = producer.task(name="job")(lambda *values: 1)
+    results = producer.enqueue(job.s().then(job).then(job))
+    assert worker.dequeue() is None
+    for result in results:
+        with pytest.raises(TaskException, match="no worker could read"):
+            result.get(blocking=True, timeout=60)
+    with pytest.raises(TaskException, match="no worker could read"):
+        waiter.result(results[2].id, blocking=True, timeout=60)
+
+
+def test_whoever_waits_learns_that_the_message_of_a_retry_could_not_be_read(parted):
+    producer, _, worker = parted
+
+    @producer.task(retries=1)
+    def fail():
+        raise ValueError
+
+    result = fail()
+    producer.execute(producer.dequeue())
+    with pytest.raises(TaskException, match="ValueError"):
+        result.get(blocking=True, timeout=60)  # Of the first attempt. Reading it removes it.
+    assert worker.dequeue() is None
+    result.reset()
+    with pytest.raises(TaskException, match="no worker could read"):
+        result.get(blocking=True, timeout=60)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"0", lambda data: b"\x80\x04."])
+def test_a_dead_letter_whose_message_the_waiter_cannot_verify_ends_nobody(damage, parted):
+    producer, waiter, worker = parted
+    result = producer.task()(lambda: 1)()
+    bury_unreadable(worker, damage(producer.storage.enqueued_items()[0]), MessageRejected("forged"))
+    assert len(dead_letters(producer)) == 1
+    with pytest.raises(ResultTimeout):
+        waiter.result(result.id, blocking=True, timeout=0.05)
+
+
+def test_an_id_of_the_user_s_may_be_used_again_after_a_dead_letter(parted, monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._IMPRECISION", 0.0)
+    producer, waiter, worker = parted
+    producer.enqueue(producer.task()(lambda: 1).s(id="order-17"))
+    assert worker.dequeue() is None
+    with pytest.raises(ResultTimeout):
+        waiter.result("order-17", blocking=True, timeout=0.05)
+
+
 def test_a_dead_letter_of_before_ends_nobody_who_waits_for_the_same_job_again(monkeypatch):
     monkeypatch.setattr("aquila.huey.delivery.signed_results._FIRST_LOOK", 0.01)
     huey = MemoryHuey("app", serializer=MsgpackSerializer(SECRET))

@@ -118,7 +118,7 @@ class DeadLetters:
     def list(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
         """Return up to ``limit`` letters, after the first ``offset``; oldest first unless ``newest_first``."""
         found = self._state.entries(TABLE, limit=limit, offset=offset, newest_first=newest_first)
-        return [_read_letter(entry) for entry in found]
+        return [read_letter(entry) for entry in found]
 
     def get(self, id: str) -> DeadLetter | None:
         """Return the letter with an id, or None."""
@@ -126,7 +126,7 @@ class DeadLetters:
         if value is None:
             return None
         # A letter holds its time, too, because `get` returns the value of an entry without its order.
-        return _read_letter(Entry(id, value, float(_unpack(value).get("at") or 0.0)))
+        return read_letter(Entry(id, value, float(_unpack(value).get("at") or 0.0)))
 
     def retry(self, id: str) -> DeadLetter:
         """Enqueue the message of the letter with an id again, remove the letter, and return it.
@@ -148,7 +148,7 @@ class DeadLetters:
         if is_claimed or not self._state.replace(TABLE, id, value, claimed):
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
         try:
-            letter = _read_letter(Entry(id, value, float(fields.get("at") or now)))
+            letter = read_letter(Entry(id, value, float(fields.get("at") or now)))
             if not letter.message:
                 why = "it could not be serialized. Enqueue the task anew"
                 raise TaskError(f"the dead letter {id!r} has no message: {why}")
@@ -263,7 +263,8 @@ def _unpack(value: bytes) -> dict[str, Any]:
     return fields if isinstance(fields, dict) and all(isinstance(name, str) for name in fields) else {}
 
 
-def _read_letter(entry: Entry) -> DeadLetter:
+def read_letter(entry: Entry) -> DeadLetter:
+    """Return the letter of an entry of the table, whatever is stored there."""
     fields = _unpack(entry.value)
     message = fields.get("message")
     kind: Kind | None = next((kind for kind in _KINDS if kind == fields.get("kind")), None)

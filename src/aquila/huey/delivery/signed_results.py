@@ -1,23 +1,27 @@
 """Ends the waiting for a job whose message has become a dead letter, in a queue whose messages are signed.
 
 A worker that cannot verify a message does not believe the id in it: otherwise anybody could end any job. So it keeps
-the message, and stores no result. But the process that enqueued the job knows its message. If that has become a dead
-letter since, nobody will execute the job. Dead letters are not signed, so nothing that one says is told to the waiter.
+the message, and stores no result. But whoever waits has the secret, too, and can verify the message of a dead letter:
+if it is that of the job, or of one that the job was to follow, nobody will execute the job. Dead letters are not
+signed, so nothing else that one says is believed, or told to the waiter.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from typing import Any
 
-from huey.api import Result
+from huey.api import Result, ResultGroup
 from huey.exceptions import ResultTimeout
+from huey.registry import Message
 from huey.utils import Error
 
 from aquila.errors import ConfigError
-from aquila.huey.delivery.dead_letters import DeadLetters, identify_message
+from aquila.huey.delivery.dead_letters import TABLE, DeadLetters, identify_message, read_letter
 from aquila.huey.state import state_of
+from aquila.huey.state.shared_tables import LOWEST
 
 _log = logging.getLogger("aquila.huey")
 
@@ -30,14 +34,35 @@ _SHORTEST = 0.001
 _IMPRECISION = 0.1
 """Seconds by which a dead letter may seem older than its job although it is not: what asking for the time may take."""
 
+_OVERLAP = 5.0
+"""Seconds by which a dead letter may seem older than one that was stored before it."""
+
+_MOST = 100
+"""Dead letters whose messages are verified in one look. The newest come first."""
+
+
+def notice_dead_letters(huey: Any, result: Any) -> Any:
+    """Return a handle of the same result, or of the same group of results, that notices dead letters."""
+    if type(result) is ResultGroup:
+        return ResultGroup([notice_dead_letters(huey, each) for each in result])
+    return SignedResult(huey, result.task) if type(result) is Result else result
+
 
 class SignedResult(Result):  # type: ignore[misc]
-    """The result of a job whose message was signed by this process. Waiting ends if the message is a dead letter."""
+    """The result of a job in a queue whose messages are signed. Waiting ends if the job's message is a dead letter.
 
-    def __init__(self, huey: Any, task: Any) -> None:
+    ``was_enqueued``: whether this process has just enqueued the job.
+    """
+
+    def __init__(self, huey: Any, task: Any, *, was_enqueued: bool = True) -> None:
         super().__init__(huey, task)
         # The same task may be enqueued again, with the same message, when an earlier message is a dead letter already.
-        self._enqueued_at = time.monotonic()
+        self._made_at = time.monotonic()
+        # An id that another process has made up for one job alone is not used again, so a letter of before counts.
+        self._counts_from: float | None = None if was_enqueued or not _is_unique(task.id) else LOWEST
+        """The time from which on dead letters count, by the clock of the storage. None before the first look: then from
+        when this object was made."""
+        self._newest_seen = LOWEST  # The time of the newest letter that was looked at.
 
     def get_raw_result(
         self,
@@ -64,29 +89,60 @@ class SignedResult(Result):  # type: ignore[misc]
                     True, left if is_last else part, backoff, max_delay, revoke_on_timeout and is_last, preserve
                 )
             except ResultTimeout:
-                if self._is_dead_letter():
-                    return self._make_error()
+                if (letter := self._find_dead_letter()) is not None:
+                    return self._make_error(letter)
                 if is_last:
                     raise
             part = min(2 * part, _LONGEST)
 
-    def _is_dead_letter(self) -> bool:
-        """Return whether the message has become a dead letter since it was enqueued. A failed look is a no."""
+    def _find_dead_letter(self) -> str | None:
+        """Return the id of a letter with a message without which this job will not end. A failed look finds none."""
         try:
-            letter = DeadLetters(self.huey).get(identify_message(self.task._aquila_sent))
-            if letter is None:
-                return False
-            # By the clock that dates the letters.
-            enqueued = state_of(self.huey).now() - (time.monotonic() - self._enqueued_at)
-            return letter.at.timestamp() >= enqueued - _IMPRECISION
+            state = state_of(self.huey)
+            if self._counts_from is None:
+                # By the clock that dates the letters.
+                self._counts_from = state.now() - (time.monotonic() - self._made_at) - _IMPRECISION
+            sent = self.task.__dict__.get("_aquila_sent")
+            own = None if sent is None else DeadLetters(self.huey).get(identify_message(sent))
+            if own is not None and own.at.timestamp() >= self._counts_from:
+                return own.id
+            since = max(self._counts_from, self._newest_seen - _OVERLAP)
+            entries = state.entries(TABLE, at_least=since, newest_first=True, limit=_MOST)
+            if entries:
+                self._newest_seen = entries[0].order
+            for letter in map(read_letter, entries):
+                if letter.kind == "unreadable" and self.id in _jobs_of(self.huey.serializer, letter.message):
+                    return letter.id
+            return None
         except ConfigError:
-            return False  # A storage of somebody else's has no dead letters.
+            return None  # A storage of somebody else's has no dead letters.
         except Exception:  # noqa: BLE001
             # Whatever keeps this look from its answer, the job itself may well be done.
             _log.warning("could not look whether the message of job %s is a dead letter", self.id, exc_info=True)
-            return False
+            return None
 
-    def _make_error(self) -> Error:
-        found = identify_message(self.task._aquila_sent)
-        reason = f"no worker could read the message of this job; `aquila dead-letters show` says why: {found}"
+    def _make_error(self, letter: str) -> Error:
+        reason = f"no worker could read the message of this job; `aquila dead-letters show` says why: {letter}"
         return Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": self.id})
+
+
+def _is_unique(id: Any) -> bool:
+    """Whether an id was made by Huey or Aquila, and not by a user, who may use it for several jobs."""
+    try:
+        return bool(str(uuid.UUID(id)) == id)
+    except (ValueError, TypeError, AttributeError):
+        return False
+
+
+def _jobs_of(serializer: Any, data: bytes) -> set[Any]:
+    """Return the ids of the jobs that a message would bring about. None are found where its signature is not ours."""
+    try:
+        message = serializer.deserialize(data, "task")
+    except Exception:  # noqa: BLE001 -- whatever a serializer raises
+        begun = serializer.read_beginning(data)  # It may be of a newer version, and signed all the same.
+        return set() if begun is None else {begun[0]}
+    ids = set()
+    while isinstance(message, Message):
+        ids.add(message.id)
+        message = message.on_complete
+    return ids
