@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _WITHOUT_IDLE_PLUGINS = "-p no:hypothesispytest -p no:anyio -p no:time_machine -p no:xdist.looponfail"
 """For runs of pytest that tests start: of the plugins of the environment these take longest, and have nothing to do."""
 
-_EXAMPLES = {"not slow": 15, "not nightly": 50}
+_EXAMPLES = {"not slow": 10, "not nightly": 50}
 """How many examples hypothesis tries of each test, by what a run leaves out. One that leaves nothing out: a hundred."""
 
 

@@ -275,10 +275,11 @@ def test_real_streams_get_as_short_as_they_can(name: str) -> None:
         assert written is not None
         assert rebuilt(*written) == chunks
         size = len("".join([written[0].events, *written[0].layouts.values(), written[1]]).encode())
-        dense = len(lzma.compress(exchange.body, preset=9))
+        if size <= len(exchange.body) / 4:
+            continue
+        dense = len(lzma.compress(exchange.body, preset=9))  # which takes longer than all else
         assert size <= max(len(exchange.body) / 3, 5 * dense)
-        if len(chunks) >= 50 and dense < len(exchange.body) / 10:
-            assert size <= len(exchange.body) / 4
+        assert len(chunks) < 50 or dense >= len(exchange.body) / 10
 
 
 def test_the_list_of_very_many_chunks_is_read_without_keeping_more_than_its_numbers() -> None:
