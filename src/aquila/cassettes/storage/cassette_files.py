@@ -194,8 +194,9 @@ def can_be_cassette(path: Path, root: Path) -> bool:
 
 def _refuse_what_leads_out(path: Path, root: Path) -> None:
     """Raise ``CassetteWriteError`` where a link would lead a recording out of the cassette folder."""
-    for place in (path, large_bodies.bodies_folder(path)):
-        if leads_out(place, root):
+    folder_leads_out = leads_out(path.parent, root)
+    for place in (path, large_bodies.bodies_folder(path)):  # both stand in that folder, and are seldom links themselves
+        if leads_out(place, root) if os.path.islink(place) else folder_leads_out:
             raise CassetteWriteError(
                 f"cannot record: {place} leads out of the cassette folder {root}, over a link. Remove the link, or let "
                 "aquila_cassette_dir name the folder where the cassettes are"
@@ -211,7 +212,7 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        cassette = move_large_bodies_out(cassette, path)
+        cassette = _move_large_bodies_out(cassette, path)
         data = encode_cassette(path, cassette, advise=advise)
         replace_file(path, data)
     except OSError as error:
@@ -227,9 +228,14 @@ def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
     A cassette in the format of a plugin keeps its bodies, because the plugin need not know such files. Raises
     ``CassetteWriteError``, and ``CassetteCorrupt`` for a body whose file is missing.
     """
+    return _move_large_bodies_out(cassette, path.resolve())
+
+
+def _move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
+    """Do that for a path without links."""
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return cassette
-    folder = large_bodies.bodies_folder(path.resolve())
+    folder = large_bodies.bodies_folder(path)
     try:
         return large_bodies.move_large_bodies_out(cassette, folder)
     except OSError as error:

@@ -56,6 +56,8 @@ def find_split_secrets(
         groups.setdefault(group, []).append((piece.start, piece))
     # A body that is one JSON value delivers nothing in pieces over fields of the same name.
     across = in_lines or parse_json(body) is None
+    if not (across or cut_off):
+        groups = _leave_out_single(groups)
     found: list[list[FoundSecret]] = []
     for pieces in list(_put_together(groups, _text_of, across_fields=across, with_single=cut_off)):
         found += _find_in_growing_texts(body, pieces, find)
@@ -63,6 +65,14 @@ def find_split_secrets(
         if spans := find(text):
             found += [list(_spread_over_pieces(body, span, pieces, text)) for span in spans]
     return found
+
+
+def _leave_out_single(groups: dict[PieceGroup, Pieces[TextPiece]]) -> dict[PieceGroup, Pieces[TextPiece]]:
+    """Leave out texts that stand alone in their field: nearly all of a body that is one JSON value."""
+    counts: dict[object, int] = {}
+    for group, pieces in groups.items():
+        counts[group.path] = counts.get(group.path, 0) + len(pieces)
+    return {group: pieces for group, pieces in groups.items() if counts[group.path] > 1 or group.is_codes}
 
 
 def _find_in_growing_texts(
