@@ -62,8 +62,8 @@ def use_everything(huey):
     assert copies.forget(copy) == 1
     assert not copies.has(copy)
     state = state_of(huey)  # Which has what limits and budgets count.
-    assert state.increment("table", "counter", order=1.0) == 1
-    assert state.take("table", "counter").value == b"1"
+    state.put("table", "key", b"1", order=1.0)
+    assert state.take("table", "key").value == b"1"
     assert state.delete_below("table", 2.0) == 0
     settle(huey)
     huey.storage.conn.connection_pool.disconnect()
@@ -90,6 +90,8 @@ def test_an_old_server_is_enough(kind, administrator):
 
 
 def _read_documents(client):
+    if int(client.info("server")["redis_version"].split(".")[0]) < 7:
+        pytest.skip("a server of this version does not say since when it has its commands")
     client.set_response_callback("COMMAND", lambda answer, **options: answer)  # The client's own expects no dict.
     answer = client.execute_command("COMMAND", "DOCS")
     pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
