@@ -22,6 +22,7 @@ from aquila import fork_locks
 from aquila.cassettes.redaction import redactor, request_credentials
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.runtime import set_variables
 from aquila.recording.secrets import redactors
 from aquila.recording.sessions import session
@@ -131,6 +132,29 @@ def test_a_lock_that_the_forking_thread_holds_stays_its_own() -> None:
 
     with lock:
         assert do_in_child(release_and_take_again) == 0
+
+
+@forks
+@in_threads
+def test_a_child_imports_what_a_thread_of_its_parent_was_importing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_module.py").write_text(
+        "import threading\nthreading.begun.set()\nthreading.release.wait(0.2)\nx = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(threading, "begun", threading.Event(), raising=False)
+    monkeypatch.setattr(
+        threading, "release", threading.Event(), raising=False
+    )  # set by nobody: the fork waits for 0.2 s
+    namespace: dict[str, Any] = {}
+    lazy_modules(namespace, slow_module="slow_module")
+    first = namespace["slow_module"]
+    thread = threading.Thread(target=lambda: first.x)
+    thread.start()
+    threading.begun.wait()  # type: ignore[attr-defined]
+    assert do_in_child(lambda: first.x) == 0
+    thread.join()
 
 
 def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:

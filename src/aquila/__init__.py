@@ -13,7 +13,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import importlib
 import os
 
 TYPE_CHECKING = False  # type checkers take it for True; importing ``typing`` would take most of this module's time
@@ -139,10 +138,9 @@ if not TYPE_CHECKING:  # a type checker that sees `__getattr__` accepts any miss
         module = _NAMES.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if module:
-            value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        else:
-            value = importlib.import_module(f"{__name__}.{name}")
+        from aquila.lazy_imports import import_module  # noqa: PLC0415 -- `import aquila` alone loads nothing
+
+        value = getattr(import_module(f"{__name__}.{module}"), name) if module else import_module(f"{__name__}.{name}")
         # Kept for the life of the process: the next use finds the name and does not call this function again.
         globals()[name] = value
         return value

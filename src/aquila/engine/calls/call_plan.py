@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from aquila.engine.loop.tool_loop import RequestLoop, ToolLoop
 from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey
 from aquila.hookspecs import CallInfo
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import import_module, lazy_modules
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
 from aquila.recording.replayed_time_limits import TimeLimit, limit_of_task
@@ -170,7 +169,7 @@ def _timeouts_of(longest_silence: float) -> Timeouts:
 # One entry for each endpoint of the table, for as long as the process lives.
 @functools.cache
 def _load_endpoint(name: str) -> Endpoint:
-    module: Any = importlib.import_module(ENDPOINTS[name])
+    module: Any = import_module(ENDPOINTS[name])
     endpoint: Endpoint = module
     return endpoint
 

@@ -7,7 +7,6 @@ replaying and recording exist once.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NoReturn
 
@@ -15,6 +14,7 @@ import httpx2
 
 from aquila.config import Settings
 from aquila.errors import CassetteRequired
+from aquila.lazy_imports import import_module
 from aquila.recording.scope import Scope
 from aquila.transports import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
@@ -111,7 +111,7 @@ def _library_of(thing: Any) -> Any:
     for base in type(thing).__mro__:
         name = base.__module__.partition(".")[0]
         if name in HTTPX_FAMILY:
-            return importlib.import_module(name)
+            return import_module(name)
     raise TypeError(f"{type(thing).__name__} belongs to none of {', '.join(HTTPX_FAMILY)}")
 
 
