@@ -138,7 +138,7 @@ if not TYPE_CHECKING:  # a type checker that sees `__getattr__` accepts any miss
         module = _NAMES.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from aquila.lazy_imports import import_module  # noqa: PLC0415 -- `import aquila` alone loads nothing
+        from aquila.lazy_imports import import_module  # noqa: PLC0415 - so that `import aquila` loads nothing
 
         value = getattr(import_module(f"{__name__}.{module}"), name) if module else import_module(f"{__name__}.{name}")
         # Kept for the life of the process: the next use finds the name and does not call this function again.
