@@ -22,28 +22,20 @@ if TYPE_CHECKING:
 
 
 _importing: dict[int, None] = {}
-"""The threads that are in ``call_importing`` now, by their ids. Each adds and removes itself, which is atomic."""
+"""The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
 _LONGEST_WAIT = 5.0
 """For how many seconds a fork waits for them: a thread that imports may itself wait for the one that forks."""
 
 
 def import_module(name: str) -> ModuleType:
     """Import a module and return it. A fork in another thread waits for that."""
-    # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
-    module: ModuleType = call_importing(_frozen_importlib._gcd_import, name)  # type: ignore[attr-defined]
-    return module
-
-
-def call_importing(function: Callable[..., Any], /, *arguments: Any) -> Any:
-    """Call a function of another library that imports modules of its own, or holds locks while it does.
-
-    A fork in another thread waits for that. Returns what the function returns.
-    """
     thread = get_ident()
     is_outermost = thread not in _importing
     _importing[thread] = None
     try:
-        return function(*arguments)
+        # What `importlib.import_module` calls, without loading `importlib`. Not `__import__`, because tests patch it.
+        module: ModuleType = _frozen_importlib._gcd_import(name)  # type: ignore[attr-defined]
+        return module
     finally:
         if is_outermost:
             _importing.pop(thread, None)

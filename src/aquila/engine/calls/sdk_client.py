@@ -20,7 +20,6 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.loop.steps import SendRequest
 from aquila.errors import RequestTimeout
-from aquila.lazy_imports import call_importing
 from aquila.recording.replayed_time_limits import TimeLimit
 from aquila.transports import clients
 
@@ -64,16 +63,14 @@ class PreparedCall:
     def send_request(self, step: SendRequest) -> Any:
         """Send one request by the SDK, on the route of the call. Return the stream of its answer, or the whole."""
         client = sync_client(self.plan.base_url, self.api_key)
-        # The SDK imports what a method needs when it is first asked for, on Python 3.11 under a lock.
-        send, arguments = call_importing(_sdk_method, client, step), self._sdk_arguments(step)
+        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
         with self.route.activate(self.total_limit):
             return send(**arguments)
 
     async def send_request_async(self, step: SendRequest) -> Any:
         """The async twin of ``send_request``."""
         client = async_client(self.plan.base_url, self.api_key)
-        # The SDK imports what a method needs when it is first asked for, on Python 3.11 under a lock.
-        send, arguments = call_importing(_sdk_method, client, step), self._sdk_arguments(step)
+        send, arguments = _sdk_method(client, step), self._sdk_arguments(step)
         with self.route.activate(self.total_limit):
             return await self.within_total(send(**arguments))
 
