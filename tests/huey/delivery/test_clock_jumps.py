@@ -100,6 +100,17 @@ def test_when_the_storage_was_away_only_the_tasks_of_consumers_that_do_not_come_
     assert huey.pending_count() == (not lives)
 
 
+def test_what_is_lost_does_not_wait_for_ever_where_every_look_is_late(huey, clocks):
+    lose(huey, enqueue(huey), owner="alive", seen=1)
+    rescuer = Rescuer(huey)
+    for _ in range(6):
+        rescuer.look()
+        clocks.passed += huey.lost_after * 0.6  # This process is busy, or its storage is slow.
+    assert huey.pending_count() == 0
+    rescuer.look()
+    assert huey.pending_count() == 1
+
+
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_consumer_that_starts_after_the_clock_was_put_forward_takes_over_only_what_is_lost(huey, clocks, lives):
     lose(huey, enqueue(huey), owner="alive", seen=1)

@@ -29,6 +29,9 @@ storage was away."""
 _WAS_AWAY = 1 / 2
 """The part of ``lost_after`` without a look after which the storage counts as having been away. There are six looks in
 ``lost_after``, so two of them have failed."""
+_MOST_LATE = 5
+"""Looks after such a pause, one after the other, that only watch. Where every look is late, it is this process or its
+connection that is slow, and what is lost must not wait for ever."""
 _AT_ONCE = 1000  # Copies of one consumer that are taken over before the next consumer has its turn.
 
 
@@ -103,7 +106,7 @@ class Rescuer:
     It cannot show what happened before the first look, so a new rescuer only watches for two heartbeats.
 
     While the storage does not answer, no consumer can send a heartbeat. So after a pause between two looks nothing
-    is taken over until each living consumer has had the time for the next.
+    is taken over until each living consumer has had the time for the next. Pauses without end change nothing any more.
 
     ``KeptCopies`` owns a rescuer, and only the thread of the heartbeat uses it: no lock is needed.
     """
@@ -116,6 +119,7 @@ class Rescuer:
         """Until when nothing is taken over, by the monotonic clock. None before the first look."""
         self._looked: float | None = None
         """When the last look ended, by the monotonic clock. A look that failed does not count."""
+        self._late_looks = 0  # How many looks, up to the last, came after a pause.
         self._to_come: dict[tuple[str, float], float] = {}
         """Heartbeats in the future of the storage's clock: by consumer and time, when this process has first seen them
         by the monotonic clock. Replaced at each look by those that are still there."""
@@ -127,11 +131,13 @@ class Rescuer:
         now, here = state.now(), time.monotonic()
         if self._waits_until is None:
             self._waits_until = here + lost_after * _LOOKS_ON
-        if self._looked is not None and here - self._looked > lost_after * _WAS_AWAY:
+        pause = 0.0 if self._looked is None else here - self._looked
+        self._late_looks = self._late_looks + 1 if pause > lost_after * _WAS_AWAY else 0
+        if 0 < self._late_looks <= _MOST_LATE:
             self._waits_until = max(self._waits_until, here + lost_after * _LOOKS_ON)
             logger.warning(
                 "the storage could not be asked for %.0f s: no task is taken over for %.0f s",
-                *(here - self._looked, lost_after * _LOOKS_ON),
+                *(pause, lost_after * _LOOKS_ON),
             )
         if here - begun < lost_after / 4:  # After a slow answer the difference of the clocks is not exact enough.
             if self._ahead is not None and now - here - self._ahead > lost_after / 2:
