@@ -58,6 +58,15 @@ def test_all_jobs_are_found_the_newest_first_page_by_page(published, kind):
     assert found(index, offset=10_000) == ([], 2500)
 
 
+def test_the_thread_that_reads_older_jobs_ends_without_changing_what_a_look_reads(published):
+    index = JobIndex(published())
+    index._reading = reading = threading.Thread(target=index._read_older)
+    reading.start()
+    reading.join()
+    assert index.is_complete
+    assert index._reading is reading  # A look asks it whether it is alive, and must not find None in its place.
+
+
 def test_many_jobs_with_the_same_time_are_all_found(published):
     huey = published()
     jobs = {put(huey, number, order=5.0) for number in range(2500)}

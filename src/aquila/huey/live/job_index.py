@@ -86,7 +86,7 @@ class JobIndex:
         self._huey = huey
         self._lock = renewed_in_child(threading.RLock())
         self._names: dict[str, str] = {}  # One text object for each name, so that rows with the same name share it.
-        self._reading: threading.Thread | None = None  # Reads older jobs. None, or not alive in a fork.
+        self._reading: threading.Thread | None = None  # Reads older jobs. Replaced under the lock once it is not alive.
         self._rows: dict[str, JobRow] = {}
         self._in_order: list[JobRow] = []  # By the time at which they were queued, the oldest first.
         # The rows that a query has found, and in which version of the index. An older version is found anew.
@@ -184,8 +184,6 @@ class JobIndex:
             self.is_complete = True
         except Exception:  # noqa: BLE001 -- each storage has errors of its own; the next look goes on from `_oldest`
             pass
-        finally:
-            self._reading = None
 
     def _walk(self, read: Callable[[int, float], list[Entry]], bound: float) -> None:
         """Take in entries from a bound on, page by page. The lock is free in between, so that others can look."""
