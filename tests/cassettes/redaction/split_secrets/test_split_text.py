@@ -79,7 +79,7 @@ def texts_of(body: bytes) -> list[bytes]:
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split_text, "_find_in_growing_texts", lambda *_: ())  # these are no texts of their own
+        patch.setattr(split_text, "_find_growing_runs", lambda _: ())  # these are no texts of their own
         assert split_text.find_split_secrets(body, find) == []
     return sorted(texts)
 
@@ -141,3 +141,17 @@ def test_a_secret_in_byte_values_of_one_event_is_found_in_a_long_stream() -> Non
     body = b"".join([*[with_bytes(" a")] * 2000, with_bytes(f" {KEY} "), *[with_bytes(" b")] * 2000])
     found = list(itertools.chain(*split_text.find_split_secrets(body, Scrubber({}, ()).find_secrets)))
     assert [body[one.start : one.end] for one in found] == [json.dumps(list(f" {KEY} ".encode()))[1:-1].encode()]
+
+
+@pytest.mark.parametrize("long", [0, 1_000_000])
+def test_the_beginning_of_a_secret_is_found_in_texts_that_grew_until_a_stream_was_cut_off(
+    long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_text, "_LONG", long)
+    key = "aB3dE5gH7jK9mN1pQ3sTuV5wX7"  # known, but of no known shape
+    text = f"The key is {key}"
+    events = [b'data: {"text": "%b"}\n\n' % text[:end].encode() for end in range(1, len(text) + 1)]
+    body = b"".join(events[:-2]) + events[-1].partition(b" is ")[0]
+    clean, _ = Scrubber({key: "a key"}, ()).scrub_bytes(body, split=True, cut_off=True)
+    assert key[:4].encode() not in clean
+    assert clean.count(b"[redacted]") > 20

@@ -79,14 +79,9 @@ def _find_in_growing_texts(
     body: bytes, pieces: Sequence[TextPiece], find: Callable[[bytes], list[FoundSecret]]
 ) -> Iterator[list[FoundSecret]]:
     """Find the secrets of a text that each event repeats and lengthens; earlier events hold the beginning of one."""
-    start = 0
-    for end in range(1, len(pieces) + 1):
-        if end < len(pieces) and _is_lengthened(pieces[end - 1], pieces[end]):
-            continue
+    # A list of byte values is repeated by no event, so it stands for an end here.
+    for start, end in _find_growing_runs([b"" if piece.codes else piece.text for piece in pieces]):
         growing = pieces[start:end]
-        start = end
-        if len(growing) == 1 or len(growing[0].text) == len(growing[-1].text):
-            continue
         lengths = [len(piece.text) for piece in growing]
         for span in find(growing[-1].text):
             value = span.value or growing[-1].text[span.start : span.end]
@@ -99,9 +94,17 @@ def _find_in_growing_texts(
                 yield parts
 
 
-def _is_lengthened(piece: TextPiece, following: TextPiece) -> bool:
-    shortest = not (piece.codes or following.codes) and len(piece.text) >= MIN_LENGTH
-    return shortest and following.text.startswith(piece.text)
+def _find_growing_runs(texts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Find the runs of texts of which each begins with the one before, and the last is longer than the first."""
+    lengthened = [len(one) >= MIN_LENGTH and following.startswith(one) for one, following in itertools.pairwise(texts)]
+    if True not in lengthened:  # as in nearly all streams
+        return
+    start = 0
+    for end, goes_on in enumerate((*lengthened, False), 1):
+        if not goes_on:
+            if len(texts[start]) < len(texts[end - 1]):
+                yield start, end
+            start = end
 
 
 def _place_in_body(body: bytes, piece: TextPiece, start: int, end: int) -> tuple[int, int]:
@@ -128,7 +131,10 @@ def _may_hold_secret(
                 reader.learn_layout(body[event.start : event.end])
         event = next(find_events(body, framing, end), None)
     texts = _put_together(reader.texts, bytes, across_fields=True, with_single=cut_off)
-    return any(find(b"".join(pieces)) for pieces in texts)
+    return any(
+        find(b"".join(pieces)) or any(find(pieces[end - 1]) for _, end in _find_growing_runs(pieces))
+        for pieces in texts
+    )
 
 
 def _describe_document(document: bytes) -> Sequence[LeafGroup] | None:
