@@ -11,7 +11,6 @@ Objects that a child never uses, such as those of one answer of ``ask``, need ne
 from __future__ import annotations
 
 import os
-import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ else:
 
 _renewed: WeakSet[Any] = WeakSet()
 """The locks that ``renewed_in_child`` was given. A lock leaves the set with the object that it belongs to."""
-_REENTRANT = type(threading.RLock())
 
 
 def renewed_in_child(lock: Lock) -> Lock:
@@ -55,8 +53,10 @@ def held_at_fork(lock: Lock) -> Lock:
 def _renew_locks() -> None:
     for lock in list(_renewed):
         # What the thread that forked holds itself, it releases itself, in the child too. A lock that is not re-entrant
-        # does not tell who holds it; nothing forks while it holds one of those.
-        if not (isinstance(lock, _REENTRANT) and lock._is_owned()):  # type: ignore[attr-defined]
+        # does not tell who holds it; nothing forks while it holds one of those. Asked for by the method and not by the
+        # class, which gevent replaces while a program runs.
+        is_owned = getattr(lock, "_is_owned", None)
+        if is_owned is None or not is_owned():
             # As `threading` and `logging` do with theirs. In place, because objects share locks.
             lock._at_fork_reinit()
 
