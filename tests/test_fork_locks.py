@@ -159,6 +159,36 @@ def test_a_child_imports_what_a_thread_of_its_parent_was_importing(
     thread.join()
 
 
+@forks
+@in_threads
+def test_a_fork_waits_for_no_thread_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the garbage collector ends an answer, which takes another lock, in a thread that holds one of them."""
+    first, second = threading.Lock(), threading.Lock()
+    monkeypatch.setattr(fork_locks, "_held", [first, second])
+    second_is_held, got_first = threading.Event(), []
+
+    def hold_second_and_take_first() -> None:
+        with second:
+            second_is_held.set()
+            while first.acquire(blocking=False):  # until the fork has taken it
+                first.release()
+            got_first.append(first.acquire(timeout=LIMIT))
+            first.release()
+
+    def take_both() -> None:
+        assert first.acquire(blocking=False)
+        assert second.acquire(blocking=False)
+
+    thread = threading.Thread(target=hold_second_and_take_first)
+    thread.start()
+    second_is_held.wait()
+    assert do_in_child(take_both) == 0
+    thread.join()
+    assert got_first == [True]
+    assert not first.locked()
+    assert not second.locked()
+
+
 def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:
     bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition)\(")
     silent = []

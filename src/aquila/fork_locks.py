@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weakref import WeakSet
 
     class _AnyLock(Protocol):
-        def acquire(self) -> bool: ...
+        def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
         def release(self) -> None: ...
 
     Lock = TypeVar("Lock", bound=_AnyLock)
@@ -27,6 +27,13 @@ else:
 
 _renewed: WeakSet[Any] = WeakSet()
 """The locks that ``renewed_in_child`` was given. A lock leaves the set with the object that it belongs to."""
+
+_held: list[_AnyLock] = []
+"""The locks that ``held_at_fork`` was given, each at the top of a module. They live as long as the process."""
+_taken: list[_AnyLock] = []
+"""Those that the thread that forks has taken so far."""
+_PATIENCE = 0.05
+"""How many seconds a fork waits for a lock while it holds others."""
 
 
 def renewed_in_child(lock: Lock) -> Lock:
@@ -42,12 +49,29 @@ def renewed_in_child(lock: Lock) -> Lock:
 def held_at_fork(lock: Lock) -> Lock:
     """Return ``lock``, for which each fork will wait, so that no child sees a change half-done.
 
-    For a lock of the whole process that is held for moments, while nothing else is taken or waited for: otherwise the
-    fork and the thread that it waits for could each wait for what the other holds.
+    For a lock of the whole process that is held for moments. Who holds one of these may take another one: where the
+    garbage collector ends an answer, a thread does so between any two steps.
     """
-    if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    _held.append(lock)
     return lock
+
+
+def _take_held() -> None:
+    """Take all locks of ``_held``. Whoever has the first of them owns ``_taken``."""
+    while len(_taken) < len(_held):
+        lock = _held[len(_taken)]
+        if lock.acquire(timeout=_PATIENCE if _taken else -1):
+            _taken.append(lock)
+        else:  # its holder may be waiting for one of those that were taken
+            while _taken:
+                _taken.pop().release()
+
+
+def _release_held() -> None:
+    taken = list(_taken)
+    _taken.clear()  # before the first lock is released, with which another thread that forks begins
+    for lock in reversed(taken):
+        lock.release()
 
 
 def _renew_locks() -> None:
@@ -61,5 +85,6 @@ def _renew_locks() -> None:
             lock._at_fork_reinit()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    os.register_at_fork(before=_take_held, after_in_parent=_release_held, after_in_child=_release_held)
     os.register_at_fork(after_in_child=_renew_locks)
