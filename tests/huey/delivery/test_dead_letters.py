@@ -195,6 +195,17 @@ def test_another_process_that_waits_learns_that_no_worker_could_read_the_message
             waiter.result(result.id, blocking=True, timeout=60)
 
 
+def test_whoever_waits_learns_it_although_many_more_became_dead_letters_since(parted, monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.signed_results._PAGE", 2)
+    producer, waiter, worker = parted
+    job = producer.task()(lambda: 1)
+    results = [job() for _ in range(5)]
+    for _ in results:
+        assert worker.dequeue() is None
+    with pytest.raises(TaskException, match="no worker could read"):
+        waiter.result(results[0].id, blocking=True, timeout=60)
+
+
 def test_whoever_waits_for_a_task_that_was_to_follow_learns_it_too(parted):
     producer, waiter, worker = parted
     job = producer.task(name="job")(lambda *values: 1)
