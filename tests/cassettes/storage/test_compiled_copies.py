@@ -13,7 +13,7 @@ import pytest
 from aquila.cassettes.codecs import answer_usage, codec_for
 from aquila.cassettes.codecs.yaml import codec as yaml_codec
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import compiled_copies
+from aquila.cassettes.storage import compiled_copies, user_key
 from aquila.errors import CassetteCorrupt
 from tests.support.compiled_copies import load_compiled
 
@@ -236,3 +236,16 @@ def test_a_copy_tells_the_tokens_of_answers_without_reading_them(
     assert [answer_usage.tokens_of(each.response) for each in loaded.interactions] == [58, 0, 7]
     with pytest.raises(AssertionError, match="it was read"):  # one that only looks like it is not known
         answer_usage.tokens_of(responses[0])
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "LOCALAPPDATA"])
+def test_the_key_is_looked_for_where_the_variables_say_now(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    keys = []
+    for name in ("a", "b"):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        keys.append(user_key.user_key())
+        assert (tmp_path / name / "aquila" / "key").read_bytes() == keys[-1]
+    assert keys[0] != keys[1]

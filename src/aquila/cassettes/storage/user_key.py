@@ -33,7 +33,7 @@ def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
 
 
 # Kept by what decides it, because every cassette asks.
-_DECIDING = ("XDG_CACHE_HOME", "HOME") if os.name == "posix" else ("XDG_CACHE_HOME", "LOCALAPPDATA", "USERPROFILE")
+_DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
 
 
 @functools.lru_cache(maxsize=8)
