@@ -1,4 +1,7 @@
-"""Further demands of the settings on a test that passes: that it plays every recording, and no old one."""
+"""Further demands of the settings on a test that passes.
+
+That it plays every recording and no old one, uses every scripted answer, and meets every fault.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_plays(scope: Scope) -> None:
-    """Fail the test for unplayed or old recordings, unmet faults and unused answers, as the scope's settings demand."""
+    """Fail, or warn, for unplayed or old recordings, unmet faults and unused answers, as the settings demand."""
     settings = scope.settings
     if settings.faults is not None:
         _demand_faults_are_met(scope)

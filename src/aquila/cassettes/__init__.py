@@ -8,9 +8,9 @@ Nothing here knows an HTTP client or the settings of a run; both are handed in. 
 - ``storage``: names, files, journals, and how recordings are merged into a file.
 - ``codecs``: the file formats.
 - ``web_socket_frames``: conversations over WebSockets, and which message of one answers which.
-- Beside them: ``multipart`` reads form bodies, ``content_codings`` compressed ones, ``amazon_frames`` those in which
-  AWS streams, ``body_file`` bodies that are kept in a file beside the cassette. ``object_memo`` remembers what was
-  computed of a recording.
+- Beside them: ``multipart`` takes multipart bodies apart, ``content_codings`` undoes compression, ``amazon_frames``
+  reads what AWS streams, ``body_file`` bodies kept in a file beside the cassette. ``object_memo`` remembers what
+  was computed of a recording.
 
 Imported by ``recording`` and everything below it. Names are imported when they are first used, so that one part loads
 no other. They are public: what hooks and tests of users work with.

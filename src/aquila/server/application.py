@@ -1,4 +1,7 @@
-"""The ASGI application: it answers any path from a cassette, or passes it on to the upstream and records it."""
+"""The ASGI application: it hands each request to ``transports.callers.proxy``, whatever its path.
+
+That one answers from a cassette, or asks the upstream and records.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The shared state of a queue: small tables that all of its processes see, with atomic changes.
 
-Heartbeats, copies of running tasks, dead letters, limits and the events of jobs are kept in it. Begin reading with
-``shared_tables``, the interface. ``choosing`` chooses the implementation for a Huey's storage. Only ``aquila.huey``
-imports from here.
+Heartbeats, dead letters, limits and the events of jobs are kept in it, and except on Redis the copies of running
+tasks, which have a list of their own there (``delivery.redis_copies``). Begin reading with ``shared_tables``, the
+interface. ``choosing`` chooses the implementation for a Huey's storage. Only ``aquila.huey`` imports from here.
 
 ``memory_tables``, ``redis_tables`` and ``sql_tables`` are the implementations.
 """
