@@ -5,7 +5,8 @@ Begin reading with ``instances``, the classes (``typed_methods`` tells type chec
 ``instrumenting`` gives a Huey that exists the class). Names are imported when they are first used.
 
 - Messages: ``task_ids`` makes the ids of tasks; ``serializer``, ``wire_format``, ``sendable_values``,
-  ``message_fields``, ``message_bounds``; ``redis_connections`` refuses connections that cannot carry them.
+  ``message_fields``, ``message_bounds``; ``redis_connections`` refuses connections that cannot carry them,
+  and ``sqlite_files`` waits for files that are locked.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``; ``prompt_tasks`` are tasks around
   a prompt. ``scope_reference`` and ``task_scope`` give it the cassette of the test that enqueued it; ``joined_scopes``

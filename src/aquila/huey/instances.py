@@ -32,6 +32,7 @@ from aquila.huey.progress.patient_results import PatientResults
 from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.running_task import CurrentTask, attempt_of, current_task, settle_progress
 from aquila.huey.serializer import MsgpackSerializer
+from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
@@ -68,8 +69,8 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     ``around_tasks`` is a tuple of functions. Each takes the ``CurrentTask`` and returns a context manager, within which
     every task executes. It belongs to this Huey and is never cleared.
 
-    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, and for a connection to Redis
-    that turns all answers into text.
+    Raises ``ConfigError`` for limits, budgets or a ``lost_after`` that cannot be used, for a connection to Redis that
+    turns all answers into text, and for a SQLite file that cannot be used, or that another process keeps locked.
     """
 
     # The attributes that carry a task through its deliveries. Each lives as long as the task object; those that outlive
@@ -123,6 +124,12 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             set_limits(self, limit, budget=budget, prices=prices)
         if keep_running:
             self.start_keeping()
+
+    def get_storage(self, **options: Any) -> Any:
+        """Return the storage of this queue. Waits for a SQLite file that another process has locked."""
+        return open_patiently(
+            lambda: super(AquilaHuey, self).get_storage(**options), self.name, options.get("filename", "huey.db")
+        )
 
     def flush(self) -> None:
         """Remove everything from the storage: tasks, results, and what Aquila keeps beside them."""

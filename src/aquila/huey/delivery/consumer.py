@@ -8,6 +8,8 @@ from huey.consumer import Consumer, Scheduler, Worker
 
 from aquila.huey.delivery.reading_trouble import QUEUE, SCHEDULE, OncePerOutageLogger
 from aquila.huey.delivery.tasks_in_hand import TasksInHand, stop_flag
+from aquila.huey.redis_connections import reject_cluster
+from aquila.huey.sqlite_files import reject_unwritable_file
 
 
 class AquilaWorker(Worker):  # type: ignore[misc]
@@ -61,3 +63,13 @@ class AquilaConsumer(Consumer):  # type: ignore[misc]
 
     worker_class = AquilaWorker
     scheduler_class = AquilaScheduler
+
+    def start(self) -> None:
+        """Start the workers and the scheduler.
+
+        Raises ``ConfigError`` for a storage from which they could take no task: a SQLite file that cannot be written,
+        and with ``keep_running`` a Redis Cluster.
+        """
+        reject_unwritable_file(self.huey)
+        reject_cluster(self.huey)
+        super().start()

@@ -80,7 +80,14 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
         self.on_shutdown("aquila keep_running")(self._leave_worker)
 
     def _enter_worker(self) -> None:
-        if (kept := self.tasks_in_hand.kept) is not None:
+        try:
+            kept = self.tasks_in_hand.kept
+        except Exception:
+            # The storage is away. Reading the queue is next, and says it. A worker that is not counted removes each
+            # copy at once, and not together with taking the next task.
+            logger.debug("a worker could not be counted", exc_info=True)
+            return
+        if kept is not None:
             kept.enter_worker()
 
     def _leave_worker(self) -> None:

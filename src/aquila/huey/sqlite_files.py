@@ -1,0 +1,105 @@
+"""Opens the SQLite file of a queue: waits while it is locked, and says what is wrong with a file that is of no use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from huey.storage import SqliteStorage
+
+from aquila.errors import ConfigError
+from aquila.huey.progress.storage_patience import FIRST_DELAY, LONGEST_DELAY, with_jitter
+
+logger = logging.getLogger("huey.aquila")
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds for which a file that another process has locked is tried again, after SQLite itself has given up."""
+
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+_MAY_NOT_WRITE = "whoever consumes a queue must be allowed to write to its file, and to the folder of the file"
+_ADVICE = {
+    sqlite3.SQLITE_READONLY: _MAY_NOT_WRITE,
+    sqlite3.SQLITE_PERM: _MAY_NOT_WRITE,
+    sqlite3.SQLITE_CANTOPEN: "make its folder, let this user write to both, or give filename= another path",
+    sqlite3.SQLITE_NOTADB: "give filename= the path of a SQLite file, or of a file that is to be made",
+    sqlite3.SQLITE_CORRUPT: "put it back from a copy, or move it away to begin with an empty queue",
+}
+"""What to do about errors that do not go away by themselves, by their kind."""
+
+
+def open_patiently(open_storage: Callable[[], T], queue: str, filename: object) -> T:
+    """Return what ``open_storage`` returns: the storage of a queue, which may be a SQLite file.
+
+    The creation of its tables needs the file for itself. While another process has it locked, it is tried again, less
+    and less often, for a minute; that is logged once, and so is its end. ``queue`` is the name of the queue, and
+    ``filename`` is the path of the file. Raises ``ConfigError`` for a file that stays locked, cannot be written, or is
+    none of SQLite's.
+    """
+    gives_up, delay, began = 0.0, FIRST_DELAY, time.monotonic()
+    while True:
+        try:
+            storage = open_storage()
+        except sqlite3.Error as error:
+            if _kind_of(error) not in _LOCKED:
+                _refuse_if_lasting(error, queue, filename)
+                raise
+            now = time.monotonic()
+            if not gives_up:
+                gives_up = now + PATIENCE
+                logger.warning(
+                    "%s is locked by another process; trying again for %.0f s", _describe(queue, filename), PATIENCE
+                )
+            elif now + delay > gives_up:
+                raise ConfigError(
+                    f"{_describe(queue, filename)} has been locked by another process for {now - began:.0f} s "
+                    f"({error}): end the transaction that is open there, and start again. `fuser` with the path of the "
+                    "file lists the processes that have it open"
+                ) from error
+            time.sleep(with_jitter(delay))
+            delay = min(2 * delay, LONGEST_DELAY)
+        else:
+            if gives_up:
+                logger.warning(
+                    "%s can be used again, after %.1f s", _describe(queue, filename), time.monotonic() - began
+                )
+            return storage
+
+
+def reject_unwritable_file(huey: Any) -> None:
+    """Raise ``ConfigError`` for a Huey whose queue is a SQLite file that this process cannot write.
+
+    Its workers could take no task. Returns for any other storage, and for a file that is only locked at this moment.
+    """
+    storage = getattr(huey, "storage", None)
+    if not isinstance(storage, SqliteStorage):
+        return
+    try:
+        # Changes nothing, and needs the permission to. Beginning a transaction needs none: SQLite makes one for reading
+        # of it.
+        storage.sql("delete from task where 0", commit=True)
+    except sqlite3.Error as error:
+        _refuse_if_lasting(error, huey.name, storage.filename)
+
+
+def _refuse_if_lasting(error: sqlite3.Error, queue: str, filename: object) -> None:
+    advice = _ADVICE.get(_kind_of(error))
+    if advice is not None:
+        raise ConfigError(f"{_describe(queue, filename)} cannot be used ({error}): {advice}") from error
+
+
+def _kind_of(error: sqlite3.Error) -> int:
+    # The low byte is the kind of an error; the others say more of it. Errors of the module itself have no code.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _describe(queue: str, filename: object) -> str:
+    path = str(filename)
+    # A name that begins so is a URI, or a database in memory.
+    return f"the file {path if path.startswith(('file:', ':')) else os.path.abspath(path)!r} of the queue {queue!r}"
