@@ -2,6 +2,6 @@
 
 ``script.py`` decides which answer a request gets: begin there. ``replies.py`` has the methods by which answers are
 written, ``conditions.py`` what ``when`` compares. ``script_file`` reads scripts from YAML, ``shared_script`` serves one
-to the other processes of a run, ``conversation`` answers over a WebSocket. The package knows wire forms and cassettes,
-but no HTTP clients.
+to the other processes of a run (over ``unguarded_connections``), ``conversation`` answers over a WebSocket. The package
+knows wire forms and cassettes, but no HTTP clients.
 """

@@ -14,13 +14,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from multiprocessing import AuthenticationError, connection
+from multiprocessing import AuthenticationError
 from typing import Any, NamedTuple, Protocol
 
 from aquila.cassettes.codecs.msgpack import MsgpackCodec
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, reason_of
 from aquila.scripting.script import ScriptedAnswer
+from aquila.scripting.unguarded_connections import connect, listen
 
 _CODEC = MsgpackCodec(tables=False)
 
@@ -98,7 +99,7 @@ class ScriptServer:
         self.token = os.urandom(8).hex()
         self._find_script = find_script
         self._note_answer = note_answer
-        self._listener = connection.Listener(_address_of(key, self.token), authkey=key.encode(), backlog=64)
+        self._listener = listen(_address_of(key, self.token), key.encode())
         threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
 
     def close(self) -> None:
@@ -225,7 +226,7 @@ class RemoteScript:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
         head = json.dumps(question | {"job": self._find_job()}).encode()
         try:
-            with connection.Client(self._address, authkey=self._key.encode()) as asked:
+            with connect(self._address, self._key.encode()) as asked:
                 asked.send_bytes(head + b"\n" + _pack(*sent))
                 reply = asked.recv_bytes()
         except (OSError, EOFError, AuthenticationError) as error:

@@ -1,0 +1,41 @@
+"""Scripts are asked by other processes where a plugin lets no test make a socket, as pytest-socket does."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import AuthenticationError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila.scripting.unguarded_connections import connect, listen
+
+
+class RefusedSocket(socket.socket):
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("a test tried to use socket.socket")
+
+
+@pytest.fixture(autouse=True)
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket", RefusedSocket)
+
+
+def test_processes_that_know_the_key_talk_and_others_do_not(tmp_path: Path) -> None:
+    address = str(tmp_path / "own.sock")
+    listener = listen(address, b"key")
+    with ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(listener.accept)
+        with connect(address, b"key") as asking, accepting.result(60) as asked:
+            asking.send_bytes(b"question")
+            assert asked.recv_bytes() == b"question"
+        accepting = pool.submit(listener.accept)
+        with pytest.raises(AuthenticationError):
+            connect(address, b"another")
+        assert isinstance(accepting.exception(60), AuthenticationError | EOFError | OSError)
+    listener.close()
+    assert not Path(address).exists()
+    with pytest.raises(FileNotFoundError):
+        connect(address, b"key")
