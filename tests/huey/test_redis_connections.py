@@ -41,6 +41,15 @@ def test_only_a_consumer_that_keeps_running_tasks_refuses_a_cluster(monkeypatch,
         reject_cluster(huey)
 
 
+def test_a_consumer_on_a_cluster_does_not_start(monkeypatch):
+    huey = RedisHuey("jobs", host="127.0.0.1", keep_running=True)
+    monkeypatch.setattr(huey.storage.conn, "info", lambda section: {"cluster_enabled": 1})
+    consumer = huey.create_consumer()
+    with pytest.raises(ConfigError, match="without cluster mode"):
+        consumer.start()
+    assert not any(thread.is_alive() for _, thread in consumer.worker_threads)
+
+
 def test_a_redis_that_is_away_or_does_not_tell_is_no_cluster(tmp_path):
     reject_cluster(RedisHuey("jobs", url=f"unix://{tmp_path}/nobody", keep_running=True))
 
