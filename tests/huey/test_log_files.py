@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -63,6 +64,19 @@ def test_the_lines_of_a_task_are_its_own_and_in_order(tmp_path_factory, written)
         assert texts(files, task_id) == [number for number, each in enumerate(written) if each in same]
     assert sorted(texts(files)) == list(range(len(written)))
     files.close()
+
+
+def test_reading_one_task_of_a_hundred_thousand_reads_one_file_of_many(tmp_path, monkeypatch):
+    files, whole, read = LogFiles(tmp_path, max_bytes=None, max_age=None), 0, []
+    for number in range(100_000):
+        line = b'{"task_id":"%d","n":%d,"more":"%s"}' % (number, number, b"x" * 100)
+        files.append(str(number), line)
+        whole += len(line)
+    files.close()
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(read_bytes(path)) or read[-1])
+    assert texts(files, "4711") == [4711]
+    assert 0 < sum(map(len, read)) < whole / 50
 
 
 def test_reading_one_task_parses_no_line_of_another(tmp_path, monkeypatch):

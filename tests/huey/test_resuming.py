@@ -553,7 +553,7 @@ class Provider(httpx2.BaseTransport):
 def job():
     shown = []
     with aquila.stream("p", transport=Provider(), timeout=90) as stream:
-        for event in follow(stream, every=0.02, resume="replay"):
+        for event in follow(stream, every=0.02, resume={resume!r}):
             if isinstance(event, aquila.Chunk):
                 shown.append(event.text)
     return [stream.response.text, shown]
@@ -562,8 +562,11 @@ def job():
 
 @pytest.mark.long(15)
 @pytest.mark.slow
-def test_a_task_whose_worker_was_killed_in_mid_stream_goes_on(tmp_path, monkeypatch):
-    (tmp_path / "resumed_app.py").write_text(APP)
+@pytest.mark.parametrize(
+    ("resume", "shown"), [("replay", ["one ", "two ", "three ", "four"]), ("continue", ["three ", "four"])]
+)
+def test_a_task_whose_worker_was_killed_in_mid_stream_goes_on(tmp_path, monkeypatch, resume, shown):
+    (tmp_path / "resumed_app.py").write_text(APP.replace("{resume!r}", repr(resume)))
     monkeypatch.syspath_prepend(str(tmp_path))
     import resumed_app
 
@@ -576,7 +579,7 @@ def test_a_task_whose_worker_was_killed_in_mid_stream_goes_on(tmp_path, monkeypa
             consumer.process.kill()
             consumer.wait_for(lambda: False)
         with run_consumer(subprocess="resumed_app.huey", timeout=240) as consumer:
-            assert consumer.wait(result) == ["one two three four", ["one ", "two ", "three ", "four"]]
+            assert consumer.wait(result) == ["one two three four", shown]
         assert not [key for key in huey.all_results() if key.startswith("aquila.")]
     huey.storage.close()
     sys.modules.pop("resumed_app")

@@ -12,6 +12,7 @@ import pytest
 import aquila
 from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, TaskLog, instrument, scope_reference
+from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import chat_chunks
 
@@ -288,6 +289,25 @@ def test_records_tell_the_run_time_and_only_of_what_ended(huey, log):
     timed = [record.name for record in log.read() if "seconds" in record.data]
     assert timed == ["error", "complete"]
     assert all(record.data["seconds"] >= 0 for record in log.read() if record.name in timed)
+
+
+def test_the_run_time_of_each_attempt_is_that_of_its_code(huey, log, clocks, monkeypatch):
+    monkeypatch.setattr(task_log, "time", clocks)
+
+    @huey.task(retries=1)
+    def job():
+        first = aquila.huey.current_task().attempt == 1
+        clocks.passed += 300 if first else 1000
+        if first:
+            raise ValueError
+
+    with use_test_queue(huey):
+        job()
+        clocks.passed += 5000  # in the queue
+        drain_queue()
+    seconds = [record.data["seconds"] for record in log.read() if "seconds" in record.data]
+    # What is above that is what the test itself takes.
+    assert [300 <= seconds[0] < 1000, 1000 <= seconds[1] < 5000] == [True, True], seconds
 
 
 def test_a_message_of_a_producer_without_a_log_says_nothing_of_waiting(huey, log):

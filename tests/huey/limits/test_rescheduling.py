@@ -75,6 +75,19 @@ def test_the_task_comes_back_when_the_provider_says(huey, status, headers, short
     assert huey.result_count() == 0
 
 
+def test_tasks_that_were_refused_together_come_back_one_by_one(huey):
+    task = asking(huey, Provider(*[(429, {"retry-after": "60"})] * 5))
+    delays = [perform_job(task).retry.delay for _ in range(5)]
+    assert len(set(delays)) > 1
+    assert all(60 <= delay <= 66 for delay in delays)
+
+
+def test_without_jitter_a_task_comes_back_exactly_when_the_provider_says(huey):
+    huey.rescheduling = Rescheduling(jitter=0)
+    task = asking(huey, Provider(*[(429, {"retry-after": "60"})] * 5))
+    assert [perform_job(task).retry.delay for _ in range(5)] == [60] * 5
+
+
 @pytest.mark.parametrize(
     ("status", "headers"), [(429, {}), (500, {"retry-after": "60"}), (429, {"retry-after": "soon"})]
 )

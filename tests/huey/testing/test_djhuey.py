@@ -71,6 +71,39 @@ class TestOrders(TestCase):
         assert_enqueued(shop.send_receipt, order=7)
         assert drain_queue() == {"complete": 1}
 
+    def test_captured_callbacks_that_are_not_executed_enqueue_nothing(self):
+        with self.captureOnCommitCallbacks(execute=False) as callbacks:
+            shop.send_receipt(7)
+        assert len(callbacks) == 1
+        refute_enqueued(shop.send_receipt)
+        assert drain_queue() == {}
+        callbacks[0]()
+        assert_enqueued(shop.send_receipt, order=7)
+
+    def test_a_task_that_is_drained_commits_as_in_a_worker(self):
+        shop.pay(7)
+        drained = drain_queue()
+        assert drained == {"complete": 3}
+        assert [run.value for run in drained.runs[1:]] == ["receipt of 7"] * 2
+        with self.captureOnCommitCallbacks(execute=False) as callbacks:
+            shop.pay(8)
+            assert drain_queue(with_recursion=False) == {"complete": 1}
+        assert callbacks == []
+        assert len(all_enqueued(shop.send_receipt, 8)) == 2
+
+    def test_what_the_test_has_registered_itself_waits_while_it_drains(self):
+        shop.send_receipt("of the test")
+        shop.pay(7)
+        assert drain_queue() == {"complete": 3}
+        refute_enqueued(shop.send_receipt)
+        assert len(transaction.get_connection().run_on_commit) == 1
+
+    def test_a_capture_around_a_task_does_not_commit_once_more(self):
+        with self.captureOnCommitCallbacks(execute=True):
+            perform_job(shop.pay, 7)
+            assert len(all_enqueued(shop.send_receipt)) == 2
+        assert len(all_enqueued(shop.send_receipt)) == 2
+
     def test_a_task_that_is_performed_commits_as_in_a_worker(self):
         run = perform_job(shop.pay, 7)
         assert [task.kwargs for task in run.enqueued] == [{}, {"copy": True}]
@@ -92,4 +125,4 @@ def test_tasks_that_are_enqueued_on_commit(pytester, monkeypatch):
     pytester.makeini("[pytest]\npythonpath = .\naquila_huey = shop_settings:HUEY\n")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop_settings")
     result = pytester.runpytest_subprocess("-W", "error")
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=9)

@@ -516,15 +516,21 @@ def test_a_mode_is_not_collected_as_a_test(pytester):
 logging.getLogger("huey").addHandler(logging.NullHandler())
 
 
-def test_an_object_that_is_no_huey_is_refused_and_left_unchanged():
-    class MiniHuey:  # as huey.contrib.mini has it, without gevent
-        pass
-
-    mini = MiniHuey()
-    for use in (instrument, lambda huey: use_test_queue(huey).__enter__()):
-        with pytest.raises(ConfigError, match=r"MiniHuey is no huey\.Huey: .* Use aquila\.huey\.MemoryHuey"):
+def test_a_mini_huey_is_refused_and_left_unchanged():
+    mini_huey = pytest.importorskip("huey.contrib.mini", reason="gevent is not installed")
+    mini = mini_huey.MiniHuey("app")
+    add = mini.task()(lambda a, b: a + b)
+    before = dict(vars(mini))
+    for use in (
+        instrument,
+        lambda huey: use_test_queue(huey).__enter__(),
+        lambda huey: use_test_queue(huey, "inline").__enter__(),
+        lambda huey: use_test_queue(huey, storage="own").__enter__(),
+    ):
+        with pytest.raises(ConfigError, match=r"huey\.contrib\.mini\.MiniHuey is no huey\.Huey: .* Use aquila\.huey\."):
             use(mini)
-    assert (type(mini), vars(mini)) == (MiniHuey, {})
+    assert (type(mini), vars(mini)) == (mini_huey.MiniHuey, before)
+    assert add(2, 3).get(timeout=60) == 5
 
 
 def test_time_is_skipped_for_schedules_retries_and_growing_delays(huey):

@@ -250,10 +250,11 @@ def test_fixtures_of_the_project_s_plugins_come_before_the_short_names(project, 
 
 @pytest.mark.slow
 def test_an_object_in_the_ini_file_that_is_no_huey_is_named(project):
-    project.pytester.makepyfile(app="class MiniHuey: pass\nhuey = MiniHuey()")
+    pytest.importorskip("gevent")
+    project.pytester.makepyfile(app="from huey.contrib.mini import MiniHuey\nhuey = MiniHuey()")
     result = project(test_one="def test_one(): pass")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ConfigError: app.MiniHuey is no huey.Huey: *"])
+    result.stdout.fnmatch_lines(["*ConfigError: huey.contrib.mini.MiniHuey is no huey.Huey: *"])
     assert "AttributeError" not in result.stdout.str()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from huey.api import Task, TaskWrapper
@@ -38,8 +39,19 @@ def commit_at_end() -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     stack = contextlib.ExitStack()
     for connection in connections:
-        stack.enter_context(testing.TestCase.captureOnCommitCallbacks(using=connection.alias, execute=True))
+        stack.enter_context(_commit_connection_at_end(connection, testing))
     return stack
+
+
+@contextlib.contextmanager
+def _commit_connection_at_end(connection: Any, testing: Any) -> Iterator[None]:
+    known = len(connection.run_on_commit)
+    try:
+        with testing.TestCase.captureOnCommitCallbacks(using=connection.alias, execute=True):
+            yield
+    finally:
+        # A commit forgets what it calls. Django's capture leaves it, and a capture around this would call it again.
+        del connection.run_on_commit[known:]
 
 
 def list_tasks_before_commit() -> list[Task]:
