@@ -495,7 +495,16 @@ def perform(demo: Demo) -> bool:
         style = RED if found.startswith("FAILED") else DIM if seconds is None else GREEN
         say(f"  {title.partition(' ')[0]}  {time_taken:>6}  {found}", style=style, whole=found.startswith("FAILED"))
     say(f"{'It did not work' if failed else 'All of it worked'}. See for yourself: {shown(demo.app)}", whole=True)
+    if not failed:
+        say(f"Jobs on a page: make jobs-demo; those that were done here: {command_of_page(demo)}", whole=True)
     return not failed
+
+
+def command_of_page(demo: Demo) -> str:
+    """What to type, where the demo was started, for the page of the jobs that its worker did."""
+    program = os.path.relpath(Path(sys.executable).with_name("aquila"), demo.app)
+    arguments = (program, "jobs", "--huey", "summaries.tasks:huey", "--port", "8000")
+    return f"(cd {shlex.quote(str(shown(demo.app)))} && {shlex.join(arguments)})"
 
 
 def shown(path: Path) -> Path:

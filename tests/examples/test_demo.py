@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 
@@ -110,6 +111,7 @@ def test_a_step_that_fails_ends_the_demo_with_what_is_so(
     assert "not reached" in output
     assert "It did not work" in output
     assert not reached
+    assert "Jobs on a page" not in output
 
 
 def test_a_step_fails_when_its_claim_is_false(demo: ModuleType, tmp_path: Path) -> None:
@@ -140,10 +142,28 @@ def test_the_whole_demo_works_and_fits_on_a_screen_or_two(tmp_path: Path) -> Non
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "All of it worked." in done.stdout
     lines = done.stdout.splitlines()
     assert len(lines) <= MOST_LINES, done.stdout
     assert done.stderr == ""
+    assert lines[-2].startswith("All of it worked. See for yourself: .demo/")
+    assert lines[-1].startswith("Jobs on a page: make jobs-demo; those that were done here: (cd .demo/")
+    page = page_of_jobs(lines[-1].rpartition(": ")[2], tmp_path)
+    assert all(f">{task}<" in page for task in ("generate_summary", "stream_prompt"))
+
+
+def page_of_jobs(command: str, folder: Path) -> str:
+    """What the page of jobs shows if the command for it is typed in a folder, but for the port."""
+    command = command.replace("--port 8000", "--port 0")
+    with subprocess.Popen(
+        ["sh", "-c", command], cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as serving:
+        assert serving.stdout is not None
+        try:
+            with urllib.request.urlopen(serving.stdout.readline().split()[-1], timeout=60) as answer:
+                page: str = answer.read().decode()
+        finally:
+            os.killpg(serving.pid, signal.SIGINT)
+    return page
 
 
 def test_a_line_that_is_too_long_is_cut_unless_it_is_a_command_or_a_failure(

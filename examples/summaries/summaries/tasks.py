@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import aquila
 from aquila.huey import SqliteHuey, Task
+from aquila.huey.live import publish_jobs
 from summaries import store
 
 MODEL = "gpt-4.1-mini"
@@ -16,6 +17,7 @@ TIME_LIMIT = aquila.Timeouts(idle=20, total=120)
 
 store.DATA.mkdir(parents=True, exist_ok=True)
 huey = SqliteHuey("summaries", filename=str(store.DATA / "queue.db"))
+publish_jobs(huey)  # so that `aquila jobs` shows them
 
 
 @huey.task(retries=2, retry_delay=10, context=True)
