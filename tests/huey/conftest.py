@@ -1,5 +1,7 @@
 """Storages of every kind, on servers of the suite's own."""
 
+import importlib
+import sys
 import time
 import uuid
 
@@ -78,6 +80,24 @@ def make_huey(request, tmp_path):
         # On Redis that closes no connection: they would end with the garbage, and its collector warns of open sockets.
         if isinstance(huey, RedisHuey):
             huey.storage.conn.connection_pool.disconnect()
+
+
+@pytest.fixture
+def import_app(tmp_path, monkeypatch):
+    """Write the module of an application, which a program can import too, and import it: ``import_app(source)``."""
+    made = []
+
+    def write_and_import(source):
+        name = f"app_{uuid.uuid4().hex[:8]}"
+        (tmp_path / f"{name}.py").write_text(source)
+        made.append(importlib.import_module(name))
+        return made[-1]
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield write_and_import
+    for module in made:
+        module.huey.storage.close()
+        sys.modules.pop(module.__name__, None)
 
 
 class Clocks:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import importlib.util
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from huey.exceptions import TaskTimeout
@@ -28,6 +28,8 @@ from tests.support.silent_provider import Silent
 from tests.support.upstream import streamed, upstream
 
 T = TypeVar("T")
+
+needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
 
 LIMIT = 0.5
 """The time limit of the tasks, in seconds, unless the machine needs longer until the provider falls silent."""
@@ -181,38 +183,57 @@ def test_the_limit_of_a_task_strikes_in_a_process_worker(root: Path, provider: S
     with_a_limit_in_time(scenario, LIMIT)
 
 
+PLAIN_CALL = """
+import asyncio
+import aquila
+from aquila.huey import FileHuey
+
+huey = FileHuey("app", path={place!r})
+options = dict(
+    base_url={url!r}, endpoint="chat", api_key="-", max_retries=0, timeout=aquila.Timeouts(read=7200, idle=7200)
+)
+
+@huey.task(timeout={limit})
+def job():
+    try:
+        return (asyncio.run(aquila.aask("hi", **options)) if {is_async} else aquila.ask("hi", **options)).text
+    except aquila.errors.AquilaError:
+        return "an error that a task may handle"
+"""
+
+
 @pytest.mark.parametrize(
-    ("worker_type", "is_async"),
-    [("thread", False), ("thread", True), pytest.param("process", False, marks=pytest.mark.slow)],
+    ("worker", "is_async"),
+    [
+        ("thread", False),
+        ("thread", True),
+        pytest.param("process", False, marks=pytest.mark.slow),
+        pytest.param("greenlet", False, marks=[pytest.mark.slow, needs_gevent]),
+        pytest.param("greenlet", True, marks=[pytest.mark.slow, needs_gevent]),
+        pytest.param("program", False, marks=[pytest.mark.slow, pytest.mark.long(20)]),
+    ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
 def test_a_plain_call_ends_with_its_task_in_any_worker(
-    root: Path, provider: Silent, tmp_path: Path, worker_type: WorkerType, is_async: bool
+    root: Path, provider: Silent, import_app: Callable[[str], Any], tmp_path: Path, worker: str, is_async: bool
 ) -> None:
-    options: dict[str, Any] = {
-        "base_url": provider.url, "endpoint": "chat", "api_key": "-", "max_retries": 0,
-        "timeout": aquila.Timeouts(read=7200, idle=7200),
-    }  # fmt: skip
+    is_program, worker_type = worker == "program", cast("WorkerType", "thread" if worker == "program" else worker)
 
     def scenario(limit: float) -> None:
-        huey = FileHuey("app", path=str(tmp_path / f"queue {limit}"))
-
-        @huey.task(timeout=limit)
-        def job() -> str:
-            try:
-                return asyncio.run(aquila.aask("hi", **options)).text if is_async else aquila.ask("hi", **options).text
-            except aquila.errors.AquilaError:
-                return "an error that a task may handle"
+        place = str(tmp_path / f"queue {limit}")
+        app = import_app(PLAIN_CALL.format(place=place, limit=limit, url=provider.url, is_async=is_async))
 
         def run() -> str:
-            workers = run_consumer(worker_type, huey=huey, raise_errors=False)
-            with use_test_queue(huey, storage="own"), workers as consumer, pytest.raises(RemoteTaskError) as failure:
-                consumer.wait(job())
-            return str(failure.value).partition("(")[0]
+            program = f"{app.__name__}.huey" if is_program else False
+            workers = run_consumer(worker_type, subprocess=program, huey=app.huey, raise_errors=False, timeout=240)
+            with use_test_queue(app.huey, storage="own"), workers as consumer, pytest.raises(RemoteTaskError) as error:
+                consumer.wait(app.job())
+            return str(error.value).partition("(")[0]
 
         assert run_recorded_and_replayed(root, provider, run) == ("job: TaskTimeout",) * 2
 
-    with_a_limit_in_time(scenario, LIMIT)
+    # What the first request loads takes time, in a program of its own anew.
+    with_a_limit_in_time(scenario, 4 * LIMIT if is_program else LIMIT)
 
 
 @pytest.mark.parametrize("failure", ["500", "closed", "reset"])

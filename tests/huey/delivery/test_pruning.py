@@ -6,8 +6,9 @@ import pytest
 import time_machine
 from huey import RedisExpireHuey
 
+import aquila
 from aquila import huey as classes
-from aquila.errors import ConfigError
+from aquila.errors import CassetteMiss, ConfigError
 from aquila.huey import (
     MemoryHuey,
     add_pruner,
@@ -19,7 +20,10 @@ from aquila.huey import (
 )
 from aquila.huey.delivery.pruning import Pruned
 from aquila.huey.delivery.result_keys import list_result_keys
+from aquila.huey.scope_sharing import collect_misses
 from aquila.huey.testing import drain_queue, run_periodic, use_test_queue
+from aquila.recording import scope as scopes
+from aquila.recording.reporting.child_misses import describe_miss
 from tests.huey.delivery.test_stopping import wait_until
 from tests.support.slow import slow_but
 
@@ -201,3 +205,31 @@ def test_a_consumer_begins_without_reading_what_lies_in_the_result_store(make_hu
     prune_results(huey, older_than=7 * DAY)
     consumer.stop(graceful=True)
     assert bytes_read() - before < 200_000  # of 2,000,000
+
+
+def test_misses_are_collected_without_reading_what_lies_in_the_result_store(make_huey, root):
+    huey = make_huey("redis", KINDS)
+    redis = huey.storage.conn
+    redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" * 500 for number in range(3000)})
+    with aquila.use_cassette("one", transport="replay") as used:
+        scope = scopes.current_scope()
+        huey.put(f"aquila.miss.{scope.id}.1", describe_miss(CassetteMiss("not recorded")))
+        before = redis.info("stats")["total_net_output_bytes"]
+        collect_misses(huey, scope)
+        assert redis.info("stats")["total_net_output_bytes"] - before < 20_000  # of 1,500,000; `info` has 5,000
+        assert ["not recorded" in str(miss) for miss in used.misses] == [True]
+        used.forget_misses()
+
+
+def test_a_second_prune_writes_down_nothing_that_the_first_one_has(make_huey):
+    huey = make_huey("redis", KINDS)
+    redis = huey.storage.conn
+    redis.hset(huey.storage.result_key, mapping={f"task {number}": "x" for number in range(3000)})
+
+    def written_by_a_prune():
+        before = redis.info("stats")["total_net_input_bytes"]
+        assert prune_results(huey, older_than=7 * DAY) == Pruned(0, 0)
+        return redis.info("stats")["total_net_input_bytes"] - before
+
+    assert written_by_a_prune() > 30_000  # It has seen each of them for the first time.
+    assert written_by_a_prune() < 2_000

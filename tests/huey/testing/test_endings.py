@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import load_cassette, save_cassette
 from aquila.errors import RemoteTaskError
-from aquila.huey import FileHuey, current_task, follow, partial_answer
+from aquila.huey import partial_answer
 from aquila.huey.testing import perform_job, run_consumer, use_test_queue
 from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Upstream, streamed, upstream
@@ -30,7 +31,30 @@ WORKERS = [
     "thread",
     pytest.param("greenlet", marks=pytest.mark.slow),
     pytest.param("process", marks=pytest.mark.slow),
+    pytest.param("program", marks=[pytest.mark.slow, pytest.mark.long(20)]),
 ]
+
+APP = """
+import aquila
+from aquila.huey import FileHuey, current_task, follow
+
+huey = FileHuey("app", path={place!r})
+
+def open_stream():
+    return aquila.stream("hi", base_url={url!r}, endpoint="chat", api_key="-", timeout=7200, max_retries=0)
+
+@huey.task(timeout={limit})
+def limited(followed):
+    with open_stream() as stream:
+        list(follow(stream) if followed else stream)
+
+@huey.task(retries=2)
+def revoked():
+    with open_stream() as stream:
+        for event in follow(stream, every=0.05):
+            if isinstance(event, aquila.Chunk) and event.text == "w3 ":
+                huey.revoke_by_id(current_task().id)
+"""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
 
@@ -54,17 +78,18 @@ def open_stream(server: Upstream) -> aquila.Stream:
     return aquila.stream("hi", base_url=f"{server.url}/v1", endpoint="chat", api_key="-", timeout=7200, max_retries=0)
 
 
-def run_task(worker: Any, huey: Any, job: Any) -> tuple[str, str]:
+def run_task(worker: Any, app: Any, job: Any, *arguments: Any) -> tuple[str, str]:
     """Run a task in a kind of worker. Return how it ended, and the text so far."""
-    with use_test_queue(huey, storage="own"):
+    with use_test_queue(app.huey, storage="own"):
         if worker is None:
-            run = perform_job(job, raises=(TaskTimeout, CancelExecution))
-            return type(run.exception).__name__, partial_answer(huey, run.task) or ""
-        with run_consumer(worker, huey=huey, raise_errors=False, timeout=120) as consumer:
-            result = job()
+            run = perform_job(job, *arguments, raises=(TaskTimeout, CancelExecution))
+            return type(run.exception).__name__, partial_answer(app.huey, run.task) or ""
+        kind, program = ("thread", f"{app.__name__}.huey") if worker == "program" else (worker, False)
+        with run_consumer(kind, huey=app.huey, subprocess=program, raise_errors=False, timeout=120) as consumer:
+            result = job(*arguments)
             with pytest.raises(RemoteTaskError) as failure:
                 consumer.wait(result)
-            return str(failure.value).partition(": ")[2].partition("(")[0], partial_answer(huey, result) or ""
+            return str(failure.value).partition(": ")[2].partition("(")[0], partial_answer(app.huey, result) or ""
 
 
 def run_recorded_and_replayed(root: Path, provider: Upstream, run: Callable[[], tuple[str, str]]) -> str:
@@ -89,35 +114,33 @@ def run_recorded_and_replayed(root: Path, provider: Upstream, run: Callable[[], 
     return ended
 
 
+@pytest.fixture
+def make_app(import_app: Callable[[str], Any], provider: Upstream, tmp_path: Path) -> Callable[..., Any]:
+    def make(limit: float | None = None) -> Any:
+        place = str(tmp_path / f"queue {limit}")
+        return import_app(APP.format(place=place, url=f"{provider.url}/v1", limit=limit))
+
+    return make
+
+
 @pytest.mark.parametrize("followed", [True, False], ids=["followed", "plain"])
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_time_limit_that_struck_between_two_words_strikes_in_a_replay(
-    root: Path, provider: Upstream, tmp_path: Path, worker: Any, followed: bool
+    root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any, followed: bool
 ) -> None:
     def scenario(limit: float) -> None:
-        huey = FileHuey("app", path=str(tmp_path / f"queue {limit}"))
+        app = make_app(limit)
+        run = functools.partial(run_task, worker, app, app.limited, followed)
+        assert run_recorded_and_replayed(root, provider, run) == "TaskTimeout"
 
-        @huey.task(timeout=limit)
-        def job() -> None:
-            with open_stream(provider) as stream:
-                list(follow(stream) if followed else stream)
-
-        assert run_recorded_and_replayed(root, provider, lambda: run_task(worker, huey, job)) == "TaskTimeout"
-
-    with_a_limit_in_time(scenario, 0.4)
+    # What the first request loads takes time, in each program anew.
+    with_a_limit_in_time(scenario, 2 if worker == "program" else 0.4)
 
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
-    root: Path, provider: Upstream, tmp_path: Path, worker: Any
+    root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any
 ) -> None:
-    huey = FileHuey("app", path=str(tmp_path / "queue"))
-
-    @huey.task(retries=2)
-    def job() -> None:
-        with open_stream(provider) as stream:
-            for event in follow(stream, every=0.05):
-                if isinstance(event, aquila.Chunk) and event.text == "w3 ":
-                    huey.revoke_by_id(current_task().id)
-
-    assert run_recorded_and_replayed(root, provider, lambda: run_task(worker, huey, job)) == "CancelExecution"
+    app = make_app()
+    run = functools.partial(run_task, worker, app, app.revoked)
+    assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"

@@ -8,7 +8,7 @@ import pytest
 from tests.support.slow import nightly_but
 
 APP = """
-import os, time, urllib.request
+import os, sys, time, urllib.request
 import aquila
 from aquila.huey import SqliteHuey
 
@@ -28,8 +28,10 @@ def swallowing(prompt):
         ask(prompt)
     except Exception:
         pass
+    # A greenlet that sleeps without gevent would stop the test, too.
+    sleep = sys.modules["gevent"].sleep if "gevent" in sys.modules else time.sleep
     while not os.path.exists(os.path.join(HERE, "go on")):
-        time.sleep(0.01)
+        sleep(0.01)
 
 @huey.task(retries=3, retry_delay=7200)
 def refused():
@@ -41,16 +43,19 @@ def failing():
 """
 
 TESTS = """
-import os
+import os, time
 import pytest
 from app import HERE, failing, refused, retried, swallowing
 
 def in_consumer(run_consumer, ask):
     with run_consumer(**{worker!r}, timeout=600) as consumer:
+        result, began = ask(), time.monotonic()
         try:
-            consumer.wait(ask(), timeout=120)
+            consumer.wait(result, timeout={limit})
         finally:
             open(os.path.join(HERE, "go on"), "w").close()
+            with open(os.path.join(HERE, "waits"), "a") as waits:
+                print("at once" if time.monotonic() - began < {limit} else "to the end", file=waits)
 
 def test_retried(run_consumer, aquila_cassette):
     in_consumer(run_consumer, lambda: retried("hi"))
@@ -66,6 +71,9 @@ def test_failed(run_consumer):
         failing()
 """
 
+LIMIT = 120
+"""Seconds for which a test waits for its task, if nothing ends that. The wait is then no shorter."""
+
 WORKERS = {
     "thread": {},
     "program": {"subprocess": True},
@@ -74,6 +82,7 @@ WORKERS = {
 if hasattr(os, "fork"):
     WORKERS["process"] = {"worker_type": "process"}
 if importlib.util.find_spec("gevent") is not None:
+    WORKERS["greenlet"] = {"worker_type": "greenlet"}
     WORKERS["greenlets of a program"] = {"subprocess": True, "worker_type": "greenlet"}
 # By day each kind is tried in one of the two tests, and the one that is most apart from its test in both.
 COUNTED_BY_DAY = [kind for kind in ("process", "processes of a program") if kind in WORKERS]
@@ -90,10 +99,11 @@ def project(pytester, monkeypatch):
 
 @pytest.mark.parametrize("worker", nightly_but(MISSING_BY_DAY, WORKERS))
 def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, worker):
-    project.makepyfile(test_app=TESTS.format(worker=WORKERS[worker]))
-    failed = "ValueError: boom" if worker == "thread" else "aquila.errors.RemoteTaskError: *"
+    project.makepyfile(test_app=TESTS.format(worker=WORKERS[worker], limit=LIMIT))
+    failed = "ValueError: boom" if worker in ("thread", "greenlet") else "aquila.errors.RemoteTaskError: *"
     result = project.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider")
     result.assert_outcomes(failed=4)
+    assert (project.path / "waits").read_text().splitlines() == ["at once"] * 3
     result.stdout.fnmatch_lines(
         [
             "FAILED test_app.py::test_retried - CassetteMiss: nothing is *",
