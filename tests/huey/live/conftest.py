@@ -58,10 +58,11 @@ def consumer(huey, workers=1):
 
 
 @contextlib.contextmanager
-def worker_program(source, tmp_path, *, name="app"):
+def worker_program(source, tmp_path, *, name="app", worker_type="thread"):
     """``huey_consumer`` as a program, for a module with ``source``. Yields its process."""
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
-    command = [sys.executable, "-m", "huey.bin.huey_consumer", f"{name}.huey", "-w", "2", "-d", "0.02", "-m", "0.05"]
+    options = ["-w", "2", "-d", "0.02", "-m", "0.05", "-k", worker_type]
+    command = [sys.executable, *start_of(worker_type), f"{name}.huey", *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AQUILA_")}
     environment["PYTHONPATH"] = str(tmp_path)
     with subprocess.Popen(
@@ -71,6 +72,15 @@ def worker_program(source, tmp_path, *, name="app"):
             yield process
         finally:
             process.send_signal(signal.SIGKILL)
+
+
+def start_of(worker_type):
+    """The options of Python with which a consumer begins. Greenlets need their patches before anything else."""
+    if worker_type == "greenlet":
+        pytest.importorskip("gevent")
+        start = "from huey.bin.huey_consumer import consumer_main; consumer_main()"
+        return ["-c", f"from gevent import monkey; monkey.patch_all(); {start}"]
+    return ["-m", "huey.bin.huey_consumer"]
 
 
 class Provider(httpx2.BaseTransport):

@@ -1,6 +1,8 @@
 """The page of jobs: what it shows, whom it answers, and what it does for whom."""
 
+import json
 import re
+from html import unescape
 from types import SimpleNamespace
 
 import pytest
@@ -11,10 +13,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+import aquila
+from aquila import tool
 from aquila.errors import ConfigError, TaskError
-from aquila.huey import MemoryHuey
+from aquila.huey import MemoryHuey, checkpoint
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
-from aquila.huey.live import app, pausing, subscribe
+from aquila.huey.live import app, job_index, pausing, subscribe
 from aquila.huey.live.appending import append_batch
 from aquila.huey.live.page import page_events
 from aquila.huey.live.pausing import is_paused
@@ -22,10 +26,14 @@ from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
 from aquila.huey.running_task import current_task
 from aquila.huey.state import state_of
-from tests.huey.live.conftest import consumer
+from tests.huey.live.conftest import Provider, consumer
+from tests.support.provider import chat_stream, one_call
 
 TOKEN = "a-token-that-nobody-knows"
 HOST = "http://127.0.0.1:8378"
+KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"
+SECRET = "hunter2-hunter2"
+HOUR = 3600.0  # Seconds.
 PROMPT = "<b onmouseover=alert(1)>eagles</b> & </pre><script>alert(2)</script>"
 
 
@@ -99,12 +107,146 @@ def test_the_overview_names_jobs_with_their_states(huey, write):
     assert results[0].id in client_of(huey).get("/?q=EAGLES&name=&page=x&state=odd").text
 
 
+def rates_of(client):
+    """What the overview says of the last minute, and how many bars of each kind its chart has."""
+    html = client.get("/").text
+    legend = re.search(r'<p class="legend">(.*?)</p>', html, re.S)[1]
+    words = " ".join(re.sub(r"<[^>]+>", " ", legend).split())
+    return words, html.count('<rect class="done"'), html.count('<rect class="failed"'), html.count('<rect class="slot"')
+
+
+def test_the_overview_counts_the_jobs_that_ended_in_the_last_minute_and_hour(huey, write, clocks, monkeypatch):
+    clocks.set_by = 90 - state_of(huey).now() % 60  # Within a minute: no test sees it turn.
+    monkeypatch.setattr(job_index, "_LOOK_EVERY", 0.0)
+    client = client_of(huey)
+    assert rates_of(client) == ("0 done 0 failed in the last minute", 0, 0, 60)
+    run(huey, *map(write, ["eagles", "kites", "owls", "fail", "fail"]))
+    assert rates_of(client) == ("3 done 2 failed in the last minute", 1, 1, 60)
+    clocks.passed = 120.0
+    huey.publisher.clock._until = float("-inf")  # It asks the storage again.
+    run(huey, write("herons"))
+    assert rates_of(client) == ("1 done 0 failed in the last minute", 2, 1, 60)
+    clocks.passed = 3_500.0
+    assert rates_of(client) == ("0 done 0 failed in the last minute", 2, 1, 60)
+    clocks.passed = 3_600.0
+    assert rates_of(client) == ("0 done 0 failed in the last minute", 1, 0, 60)
+    assert rates_of(client_of(huey)) == rates_of(client)
+
+
 def test_a_job_has_a_page_with_its_answer_and_its_error(huey, write):
     result = write("fail")
     run(huey, result)
     html = client_of(huey).get(page_of(huey, result)).text
     for text in ("About fail.", "ValueError: it failed over", "Traceback", "Failed", "&#34;topic&#34;: &#34;fail&#34;"):
         assert text in html
+
+
+def facts_of(html):
+    """The list of facts of a job's page, by their names."""
+    pairs = re.findall(r"<dt>(.*?)</dt><dd[^>]*>(.*?)</dd>", html, re.S)
+    return {name: " ".join(re.sub(r"<[^>]+>", "", value).split()) for name, value in pairs}
+
+
+def ask_for_the_weather(huey, clocks):
+    """Run a job that waits 7 hours, and in 5 hours calls a tool, asks a model twice, keeps a checkpoint and fails."""
+    answers = iter([one_call("weather", '{"city": "Ulm"}'), chat_stream("Clear over ", "Ulm.")])
+
+    class Answers(Provider):
+        def chunks(self):
+            yield next(answers)
+
+    @tool
+    def weather(city: str) -> dict:
+        """The weather."""
+        clocks.passed += 3 * HOUR
+        return {"sky": "cloudless"}
+
+    @huey.task(name="report", retries=1, retry_delay=3600)
+    def report(topic):
+        text = aquila.ask("Weather in Ulm?", model="kestrel-1", tools=[weather], transport=Answers()).text
+        checkpoint("draft", {"headline": "Sun all day", "answer": text})
+        clocks.passed += 2 * HOUR
+        huey.publisher.clock._until = float("-inf")
+        raise ValueError("the archive is closed")
+
+    result = report("forecast")
+    clocks.passed += 7 * HOUR
+    huey.publisher.clock._until = float("-inf")
+    with consumer(huey):
+        for event in subscribe(huey, result, timeout=60):
+            if event.kind == "retry":
+                break
+    return result
+
+
+def test_the_page_of_a_job_has_its_tools_times_tokens_cost_and_checkpoint(published, clocks):
+    huey = published(price=lambda model, usage: usage.total_tokens * 0.25)
+    result = ask_for_the_weather(huey, clocks)
+    html = client_of(huey).get(page_of(huey, result)).text
+    facts = facts_of(html)
+    assert facts["Waited"] == "7 h 0 min"
+    assert facts["Took"] == "5 h 0 min"
+    assert facts["Attempt"] == "1 of 2"
+    assert facts["Model"] == "test-model"
+    assert facts["Requests"] == "2"
+    assert facts["Tokens"] == "10 in, 4 out"
+    assert facts["Cost"] == "3.50"
+    tool_call = re.search(r'<details class="tool".*?</details>', html, re.S)[0]
+    assert "<b>weather</b>" in tool_call
+    assert re.search(r'<span class="quiet">[\d.]+ (ms|s)</span>', tool_call)
+    data = [json.loads(unescape(text)) for text in re.findall(r'<pre class="data">(.*?)</pre>', tool_call, re.S)]
+    assert data == [{"city": "Ulm"}, {"sky": "cloudless"}]
+    kept = re.search(r'<h2>Checkpoints</h2><pre class="data">(.*?)</pre>', html, re.S)[1]
+    assert json.loads(unescape(kept)) == {"draft": {"headline": "Sun all day", "answer": "Clear over Ulm."}}
+    assert re.search(r'data-kind="text">Clear over Ulm\.</pre>', html)
+    steps = re.search(r'<details class="steps".*?</details>', html, re.S)[0]
+    assert steps.count("5 + 2 tokens") == 2
+    assert "kestrel-1" in steps
+    assert "tried again" in html
+    assert "ValueError: the archive is closed" in html
+
+
+def test_without_content_the_page_of_a_job_has_its_numbers_and_none_of_its_text(published, clocks):
+    huey = published(content=False, price=lambda model, usage: usage.total_tokens * 0.25)
+    result = ask_for_the_weather(huey, clocks)
+    client = client_of(huey)
+    html = client.get(page_of(huey, result)).text
+    facts = facts_of(html)
+    assert (facts["Tokens"], facts["Cost"], facts["Requests"]) == ("10 in, 4 out", "3.50", "2")
+    assert facts["Waited"] == "7 h 0 min"
+    assert "<b>weather</b>" in html
+    assert "draft" in html
+    for page in (html, client.get("/").text, "".join(map(str, collect(app(huey), live_path_of(huey, result), {})))):
+        assert not re.search("forecast|Ulm|cloudless|Sun all day|Clear over", page)
+
+
+def live_path_of(huey, result):
+    return f"/job/live?queue={huey.name}&id={result.id}"
+
+
+def test_no_page_shows_the_secrets_in_arguments_and_checkpoints(huey):
+    @huey.task(name="deploy", retries=1, retry_delay=3600)
+    def deploy(topic, password, options):
+        checkpoint("session", {"user": "eagle", "api_key": SECRET, "note": f"signed with {KEY}"})
+        checkpoint("secret", SECRET)
+        raise ValueError(f"refused {KEY}")
+
+    result = deploy("the shop", SECRET, {"nested": [{"token": SECRET}, f"Bearer {KEY}"]})
+    client = client_of(huey)
+    pages = [client.get(path).text for path in ("/", page_of(huey, result))]  # while it waits
+    with consumer(huey):
+        for event in subscribe(huey, result, timeout=60):
+            if event.kind == "retry":
+                break
+    pages += [client_of(huey).get(path).text for path in ("/", page_of(huey, result))]
+    pages.append("".join(map(str, collect(app(huey), live_path_of(huey, result), {}))))
+    for page in pages:
+        assert SECRET not in page
+        assert KEY[8:20] not in page
+    assert "the shop" in pages[1]
+    kept = re.search(r'<h2>Checkpoints</h2><pre class="data">(.*?)</pre>', pages[3], re.S)[1]
+    session = {"user": "eagle", "api_key": "[redacted]", "note": "signed with [redacted]"}
+    assert json.loads(unescape(kept)) == {"session": session, "secret": "[redacted]"}
 
 
 def test_a_job_that_nobody_knows_has_none(huey):

@@ -1,10 +1,13 @@
 """What happens to jobs is published: queued, begun, answered, tried again, ended; cheaply, and without secrets."""
 
 import dataclasses
+import importlib
 import json
+import signal
 import threading
 from typing import NamedTuple
 
+import httpx2
 import pytest
 from huey.exceptions import CancelExecution
 from redis.connection import AbstractConnection
@@ -19,7 +22,7 @@ from aquila.huey.live.events import events_table
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
-from tests.huey.live.conftest import Provider, consumer, settle
+from tests.huey.live.conftest import Provider, consumer, settle, worker_program
 from tests.support.provider import chat_chunk, chat_stream, one_call
 from tests.support.server import sse
 
@@ -127,6 +130,110 @@ def test_tool_calls_are_published_with_what_they_were_given_and_gave(published):
     assert gave.data["id"] == called.data["id"]
     assert json.loads(gave.data["result"])["sky"] == "clear"
     assert KEY not in repr(events)
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_a_request_that_is_sent_again_is_published_within_the_same_attempt(published, status):
+    huey = published()
+    failures = iter([f"busy, said to {KEY}"])
+
+    class BusyAtFirst(Provider):
+        def handle_request(self, request):
+            if (message := next(failures, None)) is None:
+                return super().handle_request(request)
+            return httpx2.Response(status, headers={"retry-after-ms": "7"}, json={"error": {"message": message}})
+
+    @huey.task(retries=1)
+    def write():
+        return aquila.ask("eagles", transport=BusyAtFirst("Eagles fly high.")).text
+
+    result = write()
+    with consumer(huey):
+        events = events_of(huey, result)
+    kinds = [event.kind for event in events if event.kind != "text"]
+    assert kinds == ["queued", "started", "call", "request_retry", "usage", "done"]
+    (again,) = (event for event in events if event.kind == "request_retry")
+    assert set(again.data) == {"delay", "error"}
+    assert again.data["delay"] == 0.007
+    assert again.data["error"].startswith("RateLimited: " if status == 429 else "ProviderUnavailable: ")
+    assert "busy, said to [redacted]" in again.data["error"]
+    assert again.run == events[1].run
+    run = summary_of(huey, result).last
+    assert (run.attempt, run.requests, run.request_retries) == (1, 1, 1)
+    assert KEY not in repr(events)
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_job_that_is_handed_back_is_published_as_interrupted_and_goes_on(published, kind):
+    huey = published(kind)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    @huey.task()
+    def write():
+        huey.publisher.note_text(current_task(), "text", "Eagles")
+        has_begun.set()
+        may_end.wait(60)
+
+    result = write()
+    executing = threading.Thread(target=lambda: (huey.execute(huey.dequeue()), huey.storage.close()))
+    executing.start()
+    assert has_begun.wait(60)
+    huey.notify_interrupted_tasks()  # as at SIGTERM
+    told = summary_of(huey, result)
+    assert (told.last.state, told.ended) == ("interrupted", 0)
+    may_end.set()
+    executing.join()
+    with consumer(huey):
+        events = events_of(huey, result)
+    kinds = [event.kind for event in events]
+    assert kinds == ["queued", "started", "text", "interrupted", "started", "text", "done"]
+    first, interrupted, second = (events[at] for at in (1, 3, 4))
+    assert set(interrupted.data) == {"seconds"}
+    assert interrupted.run == first.run != second.run
+    assert (first.data["attempt"], first.data["delivery"]) == (1, 0)
+    assert (second.data["attempt"], second.data["delivery"]) == (1, 1)
+    assert [event.number for event in events] == sorted({event.number for event in events})
+    assert summary_of(huey, result).state == "done"
+
+
+STOPPED = """
+    import time
+    from aquila.huey import SqliteHuey
+    from aquila.huey.live import publish_jobs
+    from aquila.huey.running_task import current_task
+
+    huey = SqliteHuey("app", filename=f"{__file__}.db")
+    publish_jobs(huey, every=0.02)
+
+    @huey.task()
+    def write():
+        huey.publisher.note_text(current_task(), "text", "Eagles ")
+        for _ in range(0 if current_task().delivery > 1 else 6_000):
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("worker_type", ["thread", "process", "greenlet"])
+def test_a_consumer_that_is_stopped_publishes_that_its_job_was_interrupted(tmp_path, monkeypatch, worker_type):
+    name = f"stopped_{worker_type}"
+    monkeypatch.syspath_prepend(tmp_path)
+    with worker_program(STOPPED, tmp_path, name=name, worker_type=worker_type) as first:
+        app = importlib.import_module(name)
+        result, told = app.write(), []
+        for event in subscribe(app.huey, result, timeout=60):
+            told.append(event)
+            if event.kind == "text":
+                first.send_signal(signal.SIGTERM)
+            if event.kind == "interrupted":
+                break
+        assert first.wait(60) == 0
+    with worker_program(STOPPED, tmp_path, name=name, worker_type=worker_type):
+        told += subscribe(app.huey, result, after=told[-1].number, timeout=60)
+    kinds = [event.kind for event in told]
+    assert kinds == ["queued", "started", "text", "interrupted", "started", "text", "done"]
+    assert [event.data["delivery"] for event in told if event.kind == "started"] == [0, 1]
+    app.huey.storage.close()
 
 
 def test_secrets_in_arguments_are_not_published(published):

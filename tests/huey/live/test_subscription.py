@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -224,39 +225,97 @@ def test_a_job_is_followed_across_a_killed_worker(tmp_path, monkeypatch):
     app.huey.storage.close()
 
 
+def follow_into(found, is_under_way, huey, result):
+    """Follow a job by ``subscribe``, into a list."""
+    for event in subscribe(huey, result, timeout=60):
+        found.append(event)
+        if event.kind == "text":
+            is_under_way.set()
+
+
+def follow_into_in_a_loop(found, is_under_way, huey, result):
+    """Follow a job by ``subscribe_async``, into a list."""
+
+    async def follow():
+        async for event in subscribe_async(huey, result, timeout=60):
+            found.append(event)
+            if event.kind == "text":
+                is_under_way.set()
+
+    asyncio.run(follow())
+
+
+FOLLOWING = pytest.mark.parametrize("follow", [follow_into, follow_into_in_a_loop])
+WORDS = " ".join(map(str, range(60)))
+
+
+def assert_nothing_is_lost_or_doubled(found):
+    assert "".join(event.data["text"] for event in found if event.kind == "text") == WORDS
+    assert [event.kind for event in found if event.kind != "text"] == ["queued", "started", "call", "usage", "done"]
+    assert [event.number for event in found] == sorted({event.number for event in found})
+
+
 @pytest.mark.slow
-def test_a_job_is_followed_across_a_restart_of_redis(steps):
+@FOLLOWING
+def test_a_job_is_followed_across_a_restart_of_redis(steps, follow):
     redis = pytest.importorskip("redis")
     with tempfile.TemporaryDirectory(prefix="aquila-redis-") as folder:
         with running_redis(redis, folder) as url:
             huey = RedisHuey("app", url=url)
             publish_jobs(huey, every=0.02)
-            result = write_job(huey, Provider(" ".join(map(str, range(60))), steps))
-            found, is_under_way, ended = [], threading.Event(), threading.Event()
-
-            def follow():
-                for event in subscribe(huey, result, timeout=60):
-                    found.append(event)
-                    if event.kind == "text":
-                        is_under_way.set()
-                ended.set()
-
+            result = write_job(huey, Provider(WORDS, steps))
+            found, is_under_way = [], threading.Event()
             steps.release(5)
             running = consumer(huey)
             running.__enter__()
-            reader = threading.Thread(target=follow)
+            reader = threading.Thread(target=follow, args=(found, is_under_way, huey, result))
             reader.start()
             assert is_under_way.wait(60)
         steps.release(20)  # the model writes on while the storage is away
         with running_redis(redis, folder):
             steps.release(10_000)
-            assert ended.wait(60)
-            reader.join()
+            reader.join(60)
+            assert not reader.is_alive()
             running.__exit__(None, None, None)
             settle(huey)
             huey.storage.conn.connection_pool.disconnect()
-    assert "".join(event.data["text"] for event in found if event.kind == "text") == " ".join(map(str, range(60)))
-    assert [event.number for event in found] == sorted({event.number for event in found})
+    assert_nothing_is_lost_or_doubled(found)
+
+
+@FOLLOWING
+def test_a_job_is_followed_though_every_connection_to_postgres_is_cut(published, steps, postgres_dsn, follow):
+    psycopg = pytest.importorskip("psycopg")
+    huey = published("postgres")
+    result = write_job(huey, Provider(WORDS, steps))
+    found, is_under_way, listeners = [], threading.Event(), []
+    reader = threading.Thread(target=follow, args=(found, is_under_way, huey, result))
+    with psycopg.connect(postgres_dsn, autocommit=True) as administrator:
+
+        def find(condition):
+            others = "from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+            return [pid for (pid,) in administrator.execute(f"select pid {others} and {condition}").fetchall()]
+
+        def cut_all():
+            cut = set(find("true"))
+            for pid in cut:
+                administrator.execute("select pg_terminate_backend(%s)", [pid])
+            while cut & set(find("true")):
+                pass
+            return cut
+
+        with consumer(huey), contextlib.closing(SimpleNamespace(close=lambda: steps.release(10_000))):
+            steps.release(5)
+            reader.start()
+            assert is_under_way.wait(60)
+            for _ in range(3):
+                while not (listeners := find("query like 'listen %'")):
+                    pass  # One that waits for wake-ups is there, and cut with the others.
+                assert set(listeners) <= cut_all()
+                steps.release(15)
+            steps.release(10_000)
+            reader.join(60)
+            assert not reader.is_alive()
+    assert_nothing_is_lost_or_doubled(found)
 
 
 class running_redis:
