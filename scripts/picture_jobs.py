@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from playwright.sync_api import Browser, BrowserType, Page, sync_playwright
 
@@ -53,6 +54,15 @@ def make_pictures(kind: BrowserType, url: str, folder: Path, *, everything: bool
     browser.close()
 
 
+def read_address(output: TextIO) -> str:
+    """Return the URL in the first line that the demo prints: ``Open http://... in a browser.``"""
+    line = output.readline()
+    address = next((word for word in line.split() if word.startswith("http://")), None)
+    if address is None:
+        raise SystemExit(f"the demo has not started; its first line is {line!r}. What it says is above.")
+    return address
+
+
 def main() -> int:
     """Make the pictures. Returns the exit status."""
     everything = "--all" in sys.argv
@@ -63,7 +73,7 @@ def main() -> int:
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         try:
-            url = demo.stdout.readline().split()[1]
+            url = read_address(demo.stdout)
             with sync_playwright() as driver:
                 make_pictures(driver.chromium, url, folder, everything=everything)
         finally:

@@ -121,10 +121,11 @@ def test_the_overview_counts_the_jobs_that_ended_in_the_last_minute_and_hour(hue
     client = client_of(huey)
     assert rates_of(client) == ("0 done 0 failed in the last minute", 0, 0, 60)
     run(huey, *map(write, ["eagles", "kites", "owls", "fail", "fail"]))
+    waiting = write("herons")
     assert rates_of(client) == ("3 done 2 failed in the last minute", 1, 1, 60)
     clocks.passed = 120.0
     huey.publisher.clock._until = float("-inf")  # It asks the storage again.
-    run(huey, write("herons"))
+    run(huey, waiting)
     assert rates_of(client) == ("1 done 0 failed in the last minute", 2, 1, 60)
     clocks.passed = 3_500.0
     assert rates_of(client) == ("0 done 0 failed in the last minute", 2, 1, 60)
