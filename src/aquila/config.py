@@ -84,8 +84,8 @@ def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
     return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
 
 
-CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION")
-"""Variables that change with each test of a run. Neither holds a secret or a setting of a client."""
+CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION", "AQUILA_QUEUES")
+"""Variables that change with each test of a run. None of them holds a secret or a setting of a client."""
 
 
 def read_environment() -> dict[str, str]:

@@ -162,6 +162,11 @@ VARIABLES: Mapping[str, Variable] = {
         "any-client.md",
         is_internal=True,
     ),
+    "AQUILA_QUEUES": Variable(
+        "set by Aquila: tells a child process of a run in testing mode for which Hueys it may enqueue",
+        "huey.md",
+        is_internal=True,
+    ),
 }
 """Every environment variable of Aquila that does not belong to a setting."""
 

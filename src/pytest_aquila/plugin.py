@@ -204,7 +204,9 @@ def _tell(config: pytest.Config, sentence: str) -> None:
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:
-    if not _is_worker(config) and any(name.startswith("AQUILA_") and name != "AQUILA_SESSION" for name in os.environ):
+    if not _is_worker(config) and any(
+        name.startswith("AQUILA_") and name not in ("AQUILA_SESSION", "AQUILA_QUEUES") for name in os.environ
+    ):
         environment_check.warn_of_unknown_variables(config)
 
 

@@ -17,4 +17,5 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   ``left_threads`` are those that outlive it.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.
+``parent_queues`` says for which Hueys child processes may enqueue.
 """

@@ -17,6 +17,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
 
 if TYPE_CHECKING:
+    from aquila.intercept import parent_queues
     from aquila.recording import scope as scopes
     from aquila.recording.reporting import child_misses, play_log
     from aquila.recording.scope import Scope
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        parent_queues="aquila.intercept.parent_queues",
         child_misses="aquila.recording.reporting.child_misses",
         play_log="aquila.recording.reporting.play_log",
         record_budget="aquila.recording.storing.record_budget",
@@ -74,6 +76,8 @@ def _join_parent_run() -> None:
         _refuse_everything()
     else:
         return
+    if stamp and "AQUILA_QUEUES" in os.environ:  # asked here, so that other runs need not load the module
+        parent_queues.join_testing_mode()
     activation.install_guard()
 
 

@@ -424,3 +424,77 @@ def test_workers_of_xdist_whose_variable_is_in_the_name_of_the_storage_do_not_se
         """,
     )
     result.assert_outcomes(passed=4)
+
+
+@pytest.fixture
+def two_queues(project):
+    """A project whose task enqueues another job, for a Huey that is not under test."""
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\naquila_huey_storage = own\n")
+    project.pytester.makepyfile(
+        app=APP.format(filename="q.db")
+        + "\nmail = SqliteHuey('mail', filename='mail.db')\n"
+        + "\n@mail.task()\ndef send(number):\n    return number\n"
+        + "\n@huey.task()\ndef answer(number):\n    send(number)\n"
+    )
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "consumer", ["'thread'", "'greenlet'", "'process'", "subprocess=True", "'process', subprocess=True"]
+)
+def test_a_task_in_a_worker_of_any_kind_reaches_no_other_real_queue(two_queues, monkeypatch, consumer):
+    monkeypatch.setenv("PYTHONPATH", str(two_queues.pytester.path))
+    result = two_queues(
+        test_one=f"""
+        import app, pytest
+
+        def test_refused(run_consumer):
+            with run_consumer({consumer}, timeout=240):
+                app.answer(1)
+
+        @pytest.mark.aquila(ignore_hueys="mail")
+        def test_allowed(run_consumer):
+            with run_consumer({consumer}, timeout=240):
+                app.greet("eve")
+                app.answer(1)
+            assert app.mail.pending_count() == 1
+        """
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*a job for the queue of the SqliteHuey 'mail' was refused: it is real, and *"])
+
+
+def test_a_script_that_a_test_starts_reaches_the_queue_under_test_where_that_has_its_own_storage_only(
+    two_queues, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(two_queues.pytester.path))
+    result = two_queues(
+        test_one="""
+        import subprocess, sys
+        import app, pytest
+        from aquila.huey.testing import use_test_queue
+
+        def start(code):
+            return subprocess.run([sys.executable, "-c", f"import app; {code}"], capture_output=True, text=True)
+
+        def test_refused(aquila_tasks):
+            with use_test_queue(app.huey):
+                done = start("app.greet(1)")
+            assert done.returncode == 1 and "run of tests that started this process" in done.stderr, done
+            assert "aquila_huey_storage = own" in done.stderr
+
+            assert start("app.send(1)").returncode == 1
+            assert app.mail.pending_count() == app.huey.pending_count() == 0
+
+        def test_own(aquila_tasks):
+            done = start("app.greet(1); app.mail.immediate = True; app.send(2)")
+            assert (done.returncode, app.huey.pending_count(), app.mail.pending_count()) == (0, 1, 0), done
+
+        @pytest.mark.aquila(ignore_hueys="mail")
+        def test_allowed():
+            done = start("app.send(1)")
+            assert (done.returncode, app.mail.pending_count()) == (0, 1), done
+        """
+    )
+    result.assert_outcomes(passed=3)

@@ -14,6 +14,7 @@ from aquila.errors import ConfigError
 from aquila.huey.instrumenting import change_class, reject_other_than_huey
 from aquila.huey.scope_sharing import collect_misses_of_current_scope
 from aquila.huey.task_ids import let_make_ids
+from aquila.huey.testing import real_queues
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
@@ -24,11 +25,12 @@ from aquila.recording.under_test import under_test
 
 @dataclass(frozen=True, slots=True)
 class OpenTestQueue:
-    """An open test queue. ``production`` is the storage that its Huey has outside of tests, or the class of that."""
+    """An open test queue in ``storage``. ``production`` is that of its Huey outside of tests, or the class of that."""
 
     huey: Any
     mode: QueueMode
     production: Any
+    storage: Any
 
 
 class _OpenTestQueues:
@@ -164,9 +166,10 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
     with under_test(), _put_under_test(huey), replaced:
         if storage == "own":
             huey.flush()
-        queue = OpenTestQueue(huey, mode, production)
+        queue = OpenTestQueue(huey, mode, production, used)
         queues = _open_queues()
         queues.append(queue)
+        _tell_child_processes(queues)
         try:
             with run_inline(huey) if mode == "inline" else contextlib.nullcontext():
                 yield queue
@@ -174,6 +177,14 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
                 collect_misses_of_current_scope(huey)
         finally:
             queues.remove(queue)
+            _tell_child_processes(queues)
+
+
+def _tell_child_processes(queues: list[OpenTestQueue]) -> None:
+    """Let child processes enqueue for the Hueys whose jobs they can see."""
+    innermost = {queue.huey.name: queue.storage for queue in queues}
+    seen = [name for name, storage in innermost.items() if not isinstance(storage, MemoryStorage)]
+    real_queues.let_child_processes_enqueue(seen)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ This module is loaded before that and must not import Huey itself: a run of test
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, SessionClosed
+from aquila.intercept import parent_queues
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -40,6 +41,7 @@ class RealQueues:
 
     def __init__(self) -> None:
         self.prepare: Callable[[Any], str] | None = None
+        self.told: Collection[str] = []  # the names that child processes were told
 
 
 class _Watching:
@@ -50,6 +52,8 @@ class _Watching:
 
     def __init__(self) -> None:
         self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey, "aquila.huey.instances": _patch_aquila_huey})
+        self.told_before: dict[object, str | None] = {}
+        """By holder, what child processes were told before."""
 
 
 def _patch_huey(module: ModuleType) -> list[Patch]:
@@ -80,12 +84,25 @@ def guard_real_queues(holder: object, prepare: Callable[[Any], str]) -> None:
     ``prepare`` is that of ``RealQueues``.
     """
     runtime.current_run().state_of(RealQueues).prepare = prepare
-    runtime.process_run().state_of(_Watching).patches.put_in_force(holder)
+    watching = runtime.process_run().state_of(_Watching)
+    watching.patches.put_in_force(holder)
+    watching.told_before[holder] = parent_queues.told_by_environment()
+    parent_queues.tell_child_processes(())
 
 
 def let_real_queues_be(holder: object) -> None:
     """Undo the call of ``guard_real_queues`` with the same ``holder``."""
-    runtime.process_run().state_of(_Watching).patches.withdraw(holder)
+    watching = runtime.process_run().state_of(_Watching)
+    watching.patches.withdraw(holder)
+    parent_queues.tell_again(watching.told_before.pop(holder, None))
+
+
+def let_child_processes_enqueue(names: Collection[str]) -> None:
+    """Let child processes enqueue for the Hueys of these names only, if the current run is in testing mode."""
+    state = runtime.current_run().state_of(RealQueues)
+    if state.prepare is not None and names != state.told:
+        state.told = names
+        parent_queues.tell_child_processes(names)
 
 
 def _check_queue(huey: Any, task: Any, prepare: Callable[[Any], str]) -> None:
