@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
-from huey.storage import BaseSqlStorage
+from huey.storage import BaseSqlStorage, SqliteStorage
 
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.state.memory_tables import MemoryState
@@ -28,16 +28,21 @@ def parted():
 @pytest.fixture(autouse=True)
 def closed_databases(monkeypatch):
     """Close the databases that a test has opened, in projects of its own too: Huey leaves them to the collector."""
-    opened, make = [], BaseSqlStorage.__init__
+    opened, make, set_up = [], BaseSqlStorage.__init__, SqliteStorage._set_journal_mode
 
     def make_and_note(self, *arguments, **options):
         opened.append(self)
         make(self, *arguments, **options)
 
+    def set_up_and_note(self, connection):
+        opened.append(connection)  # Huey keeps none that it could not set up, and does not close it either.
+        set_up(self, connection)
+
     monkeypatch.setattr(BaseSqlStorage, "__init__", make_and_note)
+    monkeypatch.setattr(SqliteStorage, "_set_journal_mode", set_up_and_note)
     yield
-    for storage in opened:
-        storage.close()
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture(scope="session")
