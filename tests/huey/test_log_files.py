@@ -66,6 +66,7 @@ def test_the_lines_of_a_task_are_its_own_and_in_order(tmp_path_factory, written)
     files.close()
 
 
+@pytest.mark.slow
 def test_reading_one_task_of_a_hundred_thousand_reads_one_file_of_many(tmp_path, monkeypatch):
     files, whole, read = LogFiles(tmp_path, max_bytes=None, max_age=None), 0, []
     for number in range(100_000):

@@ -465,6 +465,7 @@ def test_a_task_in_a_worker_of_any_kind_reaches_no_other_real_queue(two_queues, 
     result.stdout.fnmatch_lines(["*a job for the queue of the SqliteHuey 'mail' was refused: it is real, and *"])
 
 
+@pytest.mark.slow
 def test_a_script_that_a_test_starts_reaches_the_queue_under_test_where_that_has_its_own_storage_only(
     two_queues, monkeypatch
 ):
