@@ -34,15 +34,18 @@ def closed_databases(monkeypatch):
         opened.append(self)
         make(self, *arguments, **options)
 
-    def set_up_and_note(self, connection):
-        opened.append(connection)  # Huey keeps none that it could not set up, and does not close it either.
-        set_up(self, connection)
+    def set_up_or_close(self, connection):
+        try:
+            set_up(self, connection)
+        except BaseException:
+            connection.close()  # Huey does not keep it, and does not close it either.
+            raise
 
     monkeypatch.setattr(BaseSqlStorage, "__init__", make_and_note)
-    monkeypatch.setattr(SqliteStorage, "_set_journal_mode", set_up_and_note)
+    monkeypatch.setattr(SqliteStorage, "_set_journal_mode", set_up_or_close)
     yield
-    for each in opened:
-        each.close()
+    for storage in opened:
+        storage.close()
 
 
 @pytest.fixture(scope="session")
