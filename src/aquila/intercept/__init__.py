@@ -11,11 +11,11 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   themselves, ``kept_originals`` plugins that put functions of sockets back, and ``sealing`` puts a run where the kernel
   refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
   ``aquila.recording.network.guard``.
-- ``activation`` puts all of this in force and takes it back, by ``patching`` and (what is imported later)
-  ``import_hooks``, with ``dummy_keys`` for the variables in the table ``provider_keys``.
+- ``activation`` puts all of this in force and takes it back, by ``patching``, with ``dummy_keys`` for the variables in
+  the table ``provider_keys``.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
   ``left_threads`` are those that outlive it.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.
-``parent_queues`` says for which Hueys child processes may enqueue.
+``watched_queues`` sees each job before it is enqueued; ``parent_queues`` says what child processes may enqueue.
 """

@@ -7,32 +7,22 @@ times than scopes. A child has no queue in memory that its parent could see, so 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
-from fnmatch import fnmatchcase
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from aquila.errors import CassetteRequired, SessionClosed
-from aquila.intercept.patching import ImportHooks, Patch, PatchSet
-from aquila.lazy_imports import lazy_modules
+from aquila.intercept import watched_queues
 from aquila.recording import runtime
 from aquila.recording.set_variables import set_own_variables, unset_own_variables
 
-if TYPE_CHECKING:
-    from aquila.recording import scope as scopes
-    from aquila.recording.network import guard
-else:
-    lazy_modules(
-        globals(),
-        guard="aquila.recording.network.guard",
-        scopes="aquila.recording.scope",
-    )
-
 VARIABLE = "AQUILA_QUEUES"
+
+_ADVICE = (
+    "Another process cannot see a queue in memory. To give a Huey under test its own storage, which is emptied\n"
+    "before each test: aquila_huey_storage = own in the ini file, or use_test_queue(huey, storage='own')."
+)
 
 
 class QueuesOfParent:
@@ -45,7 +35,7 @@ class _Watching:
     """The patches of Huey's classes in this process, which are never undone: the guard lasts as long as the process."""
 
     def __init__(self) -> None:
-        self.patches = PatchSet(ImportHooks(), {"huey.api": _patch_huey, "aquila.huey.instances": _patch_aquila_huey})
+        self.patches = watched_queues.make_patches(_check_queue)
 
 
 def tell_child_processes(names: Iterable[str]) -> None:
@@ -81,50 +71,15 @@ def join_testing_mode() -> None:
     watching.patches.put_in_force(watching)
 
 
-def _patch_huey(module: ModuleType) -> list[Patch]:
-    return [Patch(module.Huey, "enqueue", _check_before)]
-
-
-def _patch_aquila_huey(module: ModuleType) -> list[Patch]:
-    return [Patch(module.AquilaHuey, "enqueue", _check_before)]  # it writes to the storage before Huey's method does
-
-
-def _check_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    @functools.wraps(enqueue)
-    def check_and_enqueue(self: Any, task: Any) -> Any:
-        # A run of tests within this process has its own rules, and no names here.
-        names = runtime.current_run().state_of(QueuesOfParent).names
-        if names is not None and self.name not in names and _is_real(self) and not _is_ignored(self.name):
-            raise _make_refusal(self, task)
-        return enqueue(self, task)
-
-    return check_and_enqueue
+def _check_queue(huey: Any, task: Any) -> None:
+    # A run of tests within this process has its own rules, and no names here.
+    names = runtime.current_run().state_of(QueuesOfParent).names
+    if names is not None and huey.name not in names and _is_real(huey) and not watched_queues.is_ignored(huey.name):
+        raise watched_queues.make_refusal(
+            huey, getattr(task, "name", type(task).__name__), "the run of tests that started this process", _ADVICE
+        )
 
 
 def _is_real(huey: Any) -> bool:
     # Immediate mode executes tasks where they are enqueued, and a memory storage ends with the process.
     return not huey.immediate and not isinstance(huey.storage, sys.modules["huey.storage"].MemoryStorage)
-
-
-def _is_ignored(name: str) -> bool:
-    try:
-        settings = scopes.find_surroundings().settings
-    except (SessionClosed, CassetteRequired):  # No scope is in force here, so the settings of the run count.
-        settings = runtime.current_settings()
-    return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)
-
-
-def _make_refusal(huey: Any, task: Any) -> BaseException:
-    what = f"a job for the queue of the {type(huey).__name__} {huey.name!r}"
-    return guard.make_refusal(
-        what,
-        f"{what} was refused: it is real, and the run of tests that started this process is in testing mode\n"
-        "\n"
-        f"  job        {getattr(task, 'name', type(task).__name__)}\n"
-        f"  test       {runtime.current_run().test_name or 'none is running'}\n"
-        "\n"
-        "Another process cannot see a queue in memory. To give a Huey under test its own storage, which is emptied\n"
-        "before each test: aquila_huey_storage = own in the ini file, or use_test_queue(huey, storage='own').\n"
-        f"To let jobs into its real queue: aquila_ignore_hueys = {huey.name} in the ini file, or "
-        f"@pytest.mark.aquila(ignore_hueys={huey.name!r}) on the test.",
-    )
