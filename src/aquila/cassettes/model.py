@@ -43,6 +43,11 @@ def check_status_is_writable(status: int, end: End = "complete") -> None:
         )
 
 
+def first_value(headers: Headers, name: str) -> str:
+    """Return the first value of a header, or an empty string. ``name`` is in lower case, as all names are there."""
+    return next((value for key, value in headers if key == name), "")
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
     """One HTTP request.
@@ -80,7 +85,7 @@ class RecordedRequest:
 
     def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""
-        return next((value for key, value in self.headers if key == name), "")
+        return first_value(self.headers, name)
 
 
 def _without_query(url: str) -> str:
@@ -158,7 +163,7 @@ class RecordedResponse:
 
     def first_header(self, name: str) -> str:
         """Return the first value of a header, or an empty string. ``name`` is in lower case."""
-        return next((value for key, value in self.headers if key == name), "")
+        return first_value(self.headers, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from vcr.request import Request
 from vcr.util import CaseInsensitiveDict
 
-from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest, RecordedResponse, first_value
 
 
 def to_vcr_request(request: RecordedRequest) -> Any:
@@ -127,7 +127,7 @@ def _to_bytes(body: Any, headers: Headers) -> bytes:
     if hasattr(body, "read"):
         return _to_bytes(body.read(), headers)
     if isinstance(body, (dict, list)):
-        kind = next((value for name, value in headers if name == "content-type"), "")
+        kind = first_value(headers, "content-type")
         if isinstance(body, dict) and kind.startswith("application/x-www-form-urlencoded"):
             return urlencode(body, doseq=True).encode()
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

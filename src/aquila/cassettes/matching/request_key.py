@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
 from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
 @lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
 def _content_type_of(headers: Headers) -> tuple[str, str]:
     """Return the content type, and without its parameters in lower case."""
-    content_type = next((value for name, value in headers if name == "content-type"), "")
+    content_type = first_value(headers, "content-type")
     return content_type, content_type.partition(";")[0].strip().lower()
 
 

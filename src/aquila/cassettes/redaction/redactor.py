@@ -15,7 +15,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
-from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import (
+    Headers,
+    Interaction,
+    RecordedChunk,
+    RecordedRequest,
+    RecordedResponse,
+    first_value,
+)
 from aquila.cassettes.redaction.environment_secrets import LaterSecrets, environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.request_headers import (
@@ -244,7 +251,7 @@ class Redactor:
         if own and not own <= self._seen_credentials:
             with self._lock:
                 self._seen_credentials |= own
-        media = next((value for name, value in headers if name == "content-type"), "")
+        media = first_value(headers, "content-type")
         return self._clean_headers(headers, own), own, media
 
     def _clean_headers(self, headers: Headers, own: frozenset[str]) -> Headers:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.recording import runtime
 from aquila.recording.installed_code import is_standard_library, package_of
 
@@ -116,7 +116,7 @@ class OpenCalls:
 
 @functools.lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
 def _retry_count_of(headers: Headers) -> int | None:
-    value = next((value for name, value in headers if name == _RETRY_COUNT), "")
+    value = first_value(headers, _RETRY_COUNT)
     return int(value) if value.isdigit() and len(value) < 10 else None
 
 
