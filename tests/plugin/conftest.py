@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     for variable in ("CI", "BUILD_NUMBER"):  # there pytest repeats whole messages in its summary
         monkeypatch.delenv(variable, raising=False)
     pytester.syspathinsert()
+    # Tests change files within a second, often to others of the same size: pytest before 9.2 takes those for the same.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return Project(pytester)
 
 

@@ -37,8 +37,8 @@ def test_all_hooks_come_and_go_with_the_plugin(pytester: pytest.Pytester, taken_
     config = pytester.parseconfig("-p", "aquila", *taken_away)
     hooks = [
         caller.name
-        for caller in vars(config.hook).values()
-        for hook in (caller.get_hookimpls() if hasattr(caller, "get_hookimpls") else ())
+        for caller in vars(config.pluginmanager.hook).values()  # pytest 8 has a proxy of it in `config.hook`
+        for hook in caller.get_hookimpls()
         if getattr(hook.function, "__module__", "").startswith("pytest_aquila")
     ]
     if taken_away:
