@@ -1,4 +1,4 @@
-"""Reads JSON by value, and writes it so that equal values give the same text.
+"""Reads JSON by value, and writes or hashes what is compared of it so that equal values give the same text.
 
 A number without a fraction is an integer, no digit is rounded away, keys are sorted, and the placeholders of redaction
 are numbered in the order in which they are written.
@@ -6,12 +6,16 @@ are numbered in the order in which they are written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aquila.cassettes.redaction.found_secrets import number_placeholders_anew
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching.match_rules import MatchRules
 
 _MOST_DIGITS = 4000
 """The most digits that a number may have before or after its point.
@@ -26,6 +30,20 @@ def encode_canonical(value: Any) -> str:
     # Redaction numbered the placeholders by where they stand in the request. An equal request may have its keys, and so
     # its placeholders, in another order.
     return number_placeholders_anew(text) if "redacted-" in text else text
+
+
+def hash_canonical(value: Any) -> str:
+    """Return 32 hexadecimal digits, the same for equal values."""
+    return hashlib.sha256(encode_canonical(value).encode()).hexdigest()[:32]
+
+
+def leave_out(value: Any, rules: MatchRules) -> None:
+    """Remove from JSON, in place, what the rules leave out."""
+    if isinstance(value, dict):
+        for label in rules.labels:
+            value.pop(label, None)
+    for path in rules.paths:
+        path.remove_from(value)
 
 
 def _encode_number(value: Any) -> list[Any]:

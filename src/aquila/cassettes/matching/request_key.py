@@ -6,7 +6,6 @@ JSON is compared by value, forms and multipart bodies by their fields, anything 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
-from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
+from aquila.cassettes.matching.canonical_json import hash_canonical, leave_out, parse_canonical
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.lazy_imports import lazy_modules
@@ -54,7 +53,7 @@ class CanonicalRequest(NamedTuple):
 
 def key_of(request: RecordedRequest, rules: MatchRules) -> str:
     """Return the key of a request, 32 hexadecimal digits. Requests that are the same by the rules have the same key."""
-    return _hash_parts(*_reduce_request(request, rules))
+    return hash_canonical(_reduce_request(request, rules))
 
 
 def key_at_origin(request: RecordedRequest, rules: MatchRules) -> str:
@@ -89,7 +88,7 @@ def origin_of(url: str) -> str:
 def canonical_request(request: RecordedRequest, rules: MatchRules) -> CanonicalRequest:
     """Reduce a request to what the rules compare. Its ``digest`` is what :func:`key_of` returns."""
     reduced = _reduce_request(request, rules)
-    return CanonicalRequest(*reduced, digest=_hash_parts(*reduced))
+    return CanonicalRequest(*reduced, digest=hash_canonical(reduced))
 
 
 _Reduced: TypeAlias = tuple[
@@ -107,13 +106,13 @@ _Reduced: TypeAlias = tuple[
 def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
     on = rules.match_on
     url = _split_url(request.url)
+    path = url.path if "path" in on else None
+    query = _wanted_query(url.query, rules) if "query" in on else None
+    headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
     kind: Kind = "none"
     body: Any = None
     if "body" in on:
         kind, body = _canonical_body(request, rules)
-    path = url.path if "path" in on else None
-    query = _wanted_query(url.query, rules) if "query" in on else None
-    headers = _compared_headers(request.headers, rules.header_names) if rules.header_names else None
     if rules.normalizer is not None:
         rewriting = fresh_value_placeholders.RequestNormalizer(rules.normalizer)
         # The query comes last. Its parameters are sorted, and two that differ only in a fresh id are sorted by the
@@ -132,10 +131,6 @@ def _reduce_request(request: RecordedRequest, rules: MatchRules) -> _Reduced:
         kind,
         body,
     )
-
-
-def _hash_parts(*reduced: Any) -> str:
-    return hashlib.sha256(encode_canonical(reduced).encode()).hexdigest()[:32]
 
 
 # --- URLs and headers
@@ -246,15 +241,6 @@ def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
         return "text", data.decode()
     except UnicodeDecodeError:
         return "bytes", uploaded_file.describe_content(data)
-
-
-def leave_out(value: Any, rules: MatchRules) -> None:
-    """Remove from JSON, in place, what the rules leave out."""
-    if isinstance(value, dict):
-        for label in rules.labels:
-            value.pop(label, None)
-    for path in rules.paths:
-        path.remove_from(value)
 
 
 _BARE_FIELD = re.compile(r"[A-Za-z0-9*._~+%\[\]-]*")

@@ -17,8 +17,8 @@ from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
-class _Needle:
-    """One way in which a value may be written."""
+class Needle:
+    """One way in which a secret value may be written."""
 
     text: bytes
     value: bytes
@@ -82,7 +82,7 @@ class KnownSecrets:
     ``secrets`` are pairs of a value and its kind. Not changed after it is built.
     """
 
-    __slots__ = ("_all_values", "_long", "_short", "_values", "ascii_only", "has_short")
+    __slots__ = ("_all_values", "_values", "ascii_only", "needles", "short_needles")
 
     def __init__(self, secrets: Iterable[tuple[str, str]]) -> None:
         known = list(secrets)
@@ -90,24 +90,17 @@ class KnownSecrets:
         self._values = [(value.encode("utf-8", "surrogatepass"), kind) for value, kind in known]
         needles = [needle for value, kind in known for needle in _needles_for(value, kind)]
         self._all_values = b"\n".join(value for value, _ in self._values)
-        self._long = tuple(needle for needle in needles if needle.is_long)
-        self._short = tuple(needle for needle in needles if not needle.is_long)
-        self.has_short = bool(self._short)
-        """Whether there is anything to find in data without a ``RUN``."""
-
-    def find_in(self, data: bytes, *, has_run: bool) -> Iterator[FoundSecret]:
-        """Find every occurrence in ``data``. ``has_run`` says whether ``RUN`` is in its flattened form."""
-        # Long needles can only be where a run of token characters is, and many texts have none.
-        for needle in (*self._short, *self._long) if has_run else self._short:
-            if needle.text in data:
-                yield from needle.find_in(data)
+        self.short_needles = tuple(needle for needle in needles if not needle.is_long)
+        """Those of ``needles`` that may stand in data without a run of token characters, as many texts are."""
+        self.needles = (*self.short_needles, *(needle for needle in needles if needle.is_long))
+        """The ways in which the values may be written."""
 
     def find_outside_texts(self, data: bytes, shortest: int) -> Iterator[FoundSecret]:
         """Find known values in binary data, except those that a search in its texts finds.
 
         These are ASCII texts of at least ``shortest`` characters.
         """
-        for needle in (*self._short, *self._long):
+        for needle in self.needles:
             if len(needle.text) < shortest or not needle.text.isascii():
                 yield from needle.find_in(data)
 
@@ -134,21 +127,21 @@ class KnownSecrets:
 
 # A pure function. Each scrubber builds its needles anew, but nearly all of them from the same secrets.
 @lru_cache(maxsize=256)
-def _needles_for(value: str, kind: str) -> tuple[_Needle, ...]:
+def _needles_for(value: str, kind: str) -> tuple[Needle, ...]:
     raw = value.encode("utf-8", "surrogatepass")
     number = _is_number(value)
     # A number may stand in JSON without quotes, and then only a number may replace it.
     replacement = b"0" if number else PLACEHOLDER
     stands_alone = number or (value.isalpha() and len(value) < 20)
-    found: dict[bytes, _Needle] = {}
+    found: dict[bytes, Needle] = {}
     for text in _spellings_of(value):
         whole = re.compile(_WHOLE % re.escape(text)) if stands_alone else None
-        found[text] = _Needle(text, raw, kind, whole, replacement=replacement)
+        found[text] = Needle(text, raw, kind, whole, replacement=replacement)
     for alphabet, core in _base64_cores(raw):
         # The characters beside the core hold bits of the secret too, so all of that base64 is replaced.
-        found.setdefault(core, _Needle(core, raw, f"{kind}, in base64", alphabet=alphabet))
+        found.setdefault(core, Needle(core, raw, f"{kind}, in base64", alphabet=alphabet))
     for text in (raw.hex().encode(), raw.hex().upper().encode()):
-        found.setdefault(text, _Needle(text, raw, f"{kind}, in hexadecimal"))
+        found.setdefault(text, Needle(text, raw, f"{kind}, in hexadecimal"))
     return tuple(found.values())
 
 

@@ -185,11 +185,11 @@ class Redactor:
         empty; it collects the secrets, so that they get the same numbers in the response.
         """
         headers, own, media = self._examine_headers_cached(request.headers, self.count_later())
+        scrubber = self._known_scrubber(own)
         named = self._find_named_secrets(request, media)
         if not named.values <= own:
             own |= named.values
-            headers = self._clean_headers(request.headers, own)
-        scrubber = self._known_scrubber(own)
+            headers, scrubber = self._clean_headers(request.headers, own), self._known_scrubber(own)
         numbers = found_secrets.SecretNumbers() if numbers is None else numbers
         url = scrubber.scrub_url(request.url, numbers)
         if isinstance(request, StoredRequest):

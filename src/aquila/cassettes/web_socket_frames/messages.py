@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aquila.cassettes.matching import fresh_value_placeholders, request_key
-from aquila.cassettes.matching.canonical_json import encode_canonical, parse_canonical
+from aquila.cassettes.matching.canonical_json import encode_canonical, leave_out, parse_canonical
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import CanonicalRequest
 from aquila.cassettes.matching.uploaded_file import describe_content
@@ -72,7 +72,7 @@ class MessageReader:
         except (ValueError, RecursionError):
             return FrameMessage(data, is_text)
         event_id = value.pop("event_id", None) if isinstance(value, dict) else None
-        request_key.leave_out(value, self.rules)
+        leave_out(value, self.rules)
         return FrameMessage(data, is_text, value, event_id if isinstance(event_id, str) else None)
 
     def are_equal(self, recorded: FrameMessage, now: FrameMessage) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 
 
 def keys_put_aside(cassette: str) -> frozenset[str]:
@@ -73,28 +74,29 @@ def _count(number: int) -> str:
 
 
 def find_drift(
-    scope: Scope, session: Session, request: RecordedRequest, compare: Callable[[], Explanation]
+    scope: Scope, compare: Callable[[Session, MissedRequest], Explanation], session: Session, missed: MissedRequest
 ) -> ConversationDrifted | None:
     """Say whether a request that is to be recorded must not be sent, and why.
 
     It is made in a scope to a session. ``compare`` says how it differs from the recordings.
     """
-    unknown = find_unknown_id(scope, session, request)
+    unknown = find_unknown_id(scope, session, missed.request)
     if unknown is not None:
-        explained = add_reason(compare(), scope, session, unknown)
+        explained = add_reason(compare(session, missed), scope, session, unknown)
         drifted = ConversationDrifted(explained.text, difference=explained.difference, group=explained.group)
         if will_repeat(scope, unknown):
             drifted.conversation = unknown.keys
         return drifted
     for each in scope.enclosing():
         if (earlier := each.misses.drift) is not None:
-            return _refuse_until_repetition(earlier, session, request)
+            return _refuse_until_repetition(earlier, session, missed.request)
     return None
 
 
 def find_unknown_id(scope: Scope, asking: Session, request: RecordedRequest) -> UnknownId | None:
     """Find an id in a request, made in a scope to the session ``asking``, that a replayed answer has given."""
-    scopes = dict.fromkeys((*scope.enclosing(), *scope.run.scopes.unclosed()))
+    unclosed = scope.run.scopes.unclosed()
+    scopes = dict.fromkeys((*scope.enclosing(), *unclosed))
     for each in scopes:
         if each.sessions.may_replay or each.ended_sessions:
             break

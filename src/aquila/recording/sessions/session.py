@@ -69,8 +69,9 @@ class Session:
     ``identify_request`` gives a redacted request its key under ``rules``, with its origin. ``takes_other_origins`` says
     whether recordings of another origin may answer a request that has none of its own. ``explain_miss`` says why one
     misses. ``find_drift`` says whether a request that is to be recorded must not be sent, because the conversation that
-    it goes on with was replayed. ``put_aside`` are keys whose recordings are to be made anew: the session goes on as if
-    there were none. Neither are there any, for such a session, of a request that has a recording which ``is_outdated``.
+    it goes on with was replayed; it is for ``missing``, which alone does both. ``put_aside`` are keys whose recordings
+    are to be made anew: the session goes on as if there were none. Neither are there any, for such a session, of a
+    request that has a recording which ``is_outdated``.
     With ``compute_keys_later`` recordings get theirs when one is needed. ``cassette`` is as it is stored."""
 
     def __init__(
@@ -86,7 +87,7 @@ class Session:
         takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
         repeat_last: bool = False,
         compute_keys_later: bool = False,
-        find_drift: Callable[[MissedRequest], ConversationDrifted | None] = lambda missed: None,
+        find_drift: Callable[[Session, MissedRequest], ConversationDrifted | None] | None = None,
         put_aside: frozenset[str] = frozenset(),
         is_outdated: Callable[[Interaction], bool] | None = None,
         filters: Filters | None = None,
@@ -208,7 +209,7 @@ class Session:
             lambda: bool(borrowed) or (not numbers and self._takes_other_origins(request)),
         )
         if recorded is not None:
-            drifted = None if self.records_everything else self._find_drift(missed)
+            drifted = None if self._find_drift is None else self._find_drift(self, missed)
             return recorded if drifted is None else RefuseDecision(drifted, key)
         if self.find_stand_in is not None:
             nearest = self.find_stand_in(missed)

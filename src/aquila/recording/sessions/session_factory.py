@@ -21,7 +21,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path, is_script
 from aquila.cassettes.storage.recording_slots import is_failure
-from aquila.errors import CassetteWriteError
+from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording.network.model_hosts import asks_model
@@ -85,9 +85,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
-        find_drift=lambda missed: drifted_conversations.find_drift(
-            scope, session, missed.request, lambda: _compare_with_recordings(scope, session, path, missed, "")
-        ),
+        find_drift=_drift_finder(scope, path) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
         repeat_last=settings.repeat == "last",
@@ -151,6 +149,15 @@ def _explain_miss(scope: Scope, session: Session, path: Path, missed: MissedRequ
         return pending_recordings.mention_pending(explained, scope, session, missed.request)
     explained = _compare_with_recordings(scope, session, path, missed, "")
     return drifted_conversations.add_reason(explained, scope, session, unknown)
+
+
+def _drift_finder(scope: Scope, path: Path) -> Callable[[Session, MissedRequest], ConversationDrifted | None]:
+    """Return what says whether a request must not be sent that is to be recorded. ``path`` is that of the cassette."""
+
+    def compare(session: Session, missed: MissedRequest) -> miss_message.Explanation:
+        return _compare_with_recordings(scope, session, path, missed, "")
+
+    return functools.partial(drifted_conversations.find_drift, scope, compare)
 
 
 def _compare_with_recordings(
