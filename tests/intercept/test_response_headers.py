@@ -89,6 +89,24 @@ def test_a_program_reads_the_same_fields_in_a_replay(
     assert not [value for value in LEFT_OUT.values() if value in stored]
 
 
+@pytest.mark.parametrize("get", [by_httpx2, by_httpx, by_requests, by_urllib3, by_aiohttp])
+def test_a_field_need_not_be_ascii(get: Callable[[str], Mapping[str, str]], server: Upstream, root: Path) -> None:
+    server.script = lambda path, body: Answer(headers={"x-served-from": "Orl\u00e9ans"})
+    with aquila.use_cassette("x", transport="record"):
+        recorded = get(server.url + PATH)["x-served-from"]
+    with aquila.use_cassette("x", transport="replay"):
+        assert get(server.url + PATH)["x-served-from"] == recorded
+    assert recorded.startswith("Orl")
+
+
+@pytest.mark.parametrize("name", ["latin-1", "utf-8"])
+def test_a_field_of_a_request_need_not_be_ascii(name: str, server: Upstream, root: Path) -> None:
+    fields = {"x-title": "Orl\u00e9ans".encode(name)}
+    with aquila.use_cassette("x", transport="record"):
+        requests.get(server.url + PATH, headers=fields, timeout=60)
+    assert server.headers[0]["x-title"].encode("latin-1") == fields["x-title"]
+
+
 class _Sized(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

@@ -24,7 +24,7 @@ from aquila.transports.callers.http_client_answers import is_disconnection, os_e
 from aquila.transports.callers.intercepted_requests import route_for_async
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
-from aquila.transports.wire import innermost_stream, parse_url
+from aquila.transports.wire import encode_headers, innermost_stream, parse_url
 
 _Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 
@@ -62,7 +62,7 @@ async def _answer_request(
     if answering is None:  # a redirect has led to where no scope answers
         return _decode(await handler(request))
     body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
-    fields = list(request.headers.items())
+    fields = encode_headers(request.headers.items())
     asked = httpx2.Request(
         request.method, parse_url(str(url)), headers=fields, content=body, extensions={"timeout": limits}
     )

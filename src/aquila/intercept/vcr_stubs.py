@@ -30,7 +30,7 @@ from aquila.transports.callers.http_client_answers import (
 )
 from aquila.transports.callers.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
-from aquila.transports.wire import parse_url
+from aquila.transports.wire import encode_headers, parse_url
 
 # Parts of vcrpy that are not used: these clients are caught closer to the network, elsewhere, or not at all.
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
@@ -211,7 +211,7 @@ class _AnsweringConnection:
                 self._open()
                 self._send(**(self._options or {}))
                 return self.real_connection.getresponse()
-        headers = [(name, _text_of(value)) for name, value in request.headers.items()]
+        headers = encode_headers((name, _text_of(value)) for name, value in request.headers.items())
         url, body = parse_url(request.uri), _join_body(request.body_bytes)
         asked = httpx2.Request(request.method, url, headers=headers, content=body)
         if isinstance(self.timeout, (int, float)):  # what is replayed keeps it, as what is sent does

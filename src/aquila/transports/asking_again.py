@@ -10,7 +10,7 @@ from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError
 from aquila.transports.upstreams import find_upstream
-from aquila.transports.wire import decode_headers, error_to_text
+from aquila.transports.wire import decode_headers, encode_headers, error_to_text
 
 _CONNECTION_FIELDS = frozenset(
     {
@@ -35,7 +35,7 @@ def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> Rec
     sent = httpx2.Request(
         request.method,
         request.url,
-        headers=[field for field in request.headers if field[0] not in _CONNECTION_FIELDS],
+        headers=encode_headers(field for field in request.headers if field[0] not in _CONNECTION_FIELDS),
         content=request.body,
         extensions={
             "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},

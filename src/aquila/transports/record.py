@@ -20,7 +20,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.replayed_time_limits import TimeLimit, describe_run_out
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
-from aquila.transports.wire import decode_headers, error_to_text
+from aquila.transports.wire import decode_headers, encode_headers, error_to_text
 
 if TYPE_CHECKING:
     import anyio
@@ -117,7 +117,7 @@ class AnswerRecorder:
         stream = AsyncRecordedStream(self, response)
         return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
 
-    def start_answer(self, response: httpx2.Response) -> list[tuple[str, str]]:
+    def start_answer(self, response: httpx2.Response) -> list[tuple[bytes, bytes]]:
         """Note the status and headers of the answer. Returns the headers for the caller."""
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
@@ -128,7 +128,7 @@ class AnswerRecorder:
             headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
         self._headers = headers
         self._recording.unfinished.add(self)
-        return list(headers)
+        return encode_headers(headers)
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""

@@ -15,7 +15,7 @@ from aquila.cassettes.storage.recording_slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.session_decisions import ReplayDecision
-from aquila.transports.wire import error_from_text
+from aquila.transports.wire import encode_headers, error_from_text
 
 if TYPE_CHECKING:
     import anyio
@@ -94,7 +94,7 @@ def replay_response(
     if rest is not None and not response.has_begun:
         rest.meet()
     headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
-    return httpx2.Response(response.status, headers=headers, stream=ReplayStream(response, rest, pace))
+    return httpx2.Response(response.status, headers=encode_headers(headers), stream=ReplayStream(response, rest, pace))
 
 
 async def replay_response_async(
@@ -109,7 +109,8 @@ async def replay_response_async(
     if rest is not None and not response.has_begun:
         await rest.meet_async()
     headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
-    return httpx2.Response(response.status, headers=headers, stream=AsyncReplayStream(response, rest, pace))
+    stream = AsyncReplayStream(response, rest, pace)
+    return httpx2.Response(response.status, headers=encode_headers(headers), stream=stream)
 
 
 def _advise(decision: ReplayDecision) -> Headers:

@@ -145,6 +145,22 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
 
 
+def encode_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Return header fields as the bytes of which ``decode_headers`` made them.
+
+    Values that no header of HTTP can have, as a test or another tool may write them, are sent as UTF-8. httpx2 takes
+    only ASCII as text.
+    """
+    return [(_encode_field(name), _encode_field(value)) for name, value in fields]
+
+
+def _encode_field(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+
+
 def error_from_text(error: str) -> httpx2.RequestError:
     """Return the exception that a cassette stores as ``Name: text``."""
     name, _, text = error.partition(": ")

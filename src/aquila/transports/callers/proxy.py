@@ -23,7 +23,7 @@ from aquila.transports.replay import AsyncReplayStream
 from aquila.transports.routes.route import Route
 from aquila.transports.routes.routing import open_route_async
 from aquila.transports.upstreams import Upstream, find_upstream
-from aquila.transports.wire import innermost_stream
+from aquila.transports.wire import decode_headers, encode_headers, innermost_stream
 
 Headers = list[tuple[str, str]]
 LIVE_UPSTREAM = "https://api.openai.com"
@@ -138,12 +138,13 @@ class Proxy:
         """
         outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
         route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self._upstream)
-        request = httpx2.Request(method, self._base + outgoing.target, headers=outgoing.headers, content=body)
+        fields = encode_headers(outgoing.headers)
+        request = httpx2.Request(method, self._base + outgoing.target, headers=fields, content=body)
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
             raise UpstreamFailed(f"{type(error).__name__}: {error or 'no answer'}") from error
-        returned = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in HOP_BY_HOP]
+        returned = [field for field in decode_headers(response.headers.raw) if field[0] not in HOP_BY_HOP]
         chunks = functools.partial(_iterate_chunks, response)
         return ProxiedAnswer(response.status_code, returned, _origin_of(response), chunks, response.aclose)
 
