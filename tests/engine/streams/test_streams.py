@@ -112,6 +112,30 @@ def test_leaving_the_asynchronous_block_early_closes_the_connection() -> None:
         assert server.left.wait(60)
 
 
+def test_a_stream_that_was_left_some_time_ago_is_closed_with_its_block() -> None:
+    async def scenario(url: str, left: threading.Event) -> None:
+        async with aquila.astream("Hi", **live({"base_url": url})) as stream:
+            events = aiter(stream)
+            await anext(events)
+            await events.aclose()  # as the garbage collector does, once the loop runs on
+        assert await asyncio.to_thread(left.wait, 60)
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url, server.left))
+
+
+def test_the_result_of_an_asynchronous_stream_that_was_left_is_complete() -> None:
+    async def scenario(url: str) -> str:
+        async with aquila.astream("Hi", **live({"base_url": url})) as stream:
+            events = aiter(stream)
+            await anext(events)
+            await events.aclose()
+            return (await stream.result()).text
+
+    with serving(chat_stream("one ", "two")) as server:
+        assert asyncio.run(scenario(server.url)) == "one two"
+
+
 def test_cancelling_the_task_closes_the_connection() -> None:
     async def scenario(url: str) -> None:
         arrived = asyncio.Event()

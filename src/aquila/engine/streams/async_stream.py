@@ -79,19 +79,20 @@ class AsyncStream(Generic[ParsedT_co]):
                 if type(event) is Done:
                     self._state.response = event.response
                 yield event
-        except GeneratorExit:
+        except GeneratorExit:  # the caller has left its loop, and may still close the stream or ask for the result
             raise
         except anyio.get_cancelled_exc_class():
+            self._ended = True
             if not self._interrupted or self._reader is None:
                 raise
             # aclose() in another task cancelled this one. Without uncancel() a timeout or task group around this task
             # would take the cancellation for its own.
             self._reader.uncancel()
         except BaseException as error:
+            self._ended = True
             self._state.error = error
             raise
-        finally:
-            self._ended = True
+        self._ended = True
         if self._state.closed and self._state.response is None:
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
 
