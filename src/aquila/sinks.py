@@ -79,8 +79,8 @@ class Sink:
         """Receive one event of an asynchronous call."""
         self.emit(event)
 
-    def working_sinks(self) -> tuple[Sink, ...]:
-        """Return the sinks below this one that have not raised; they receive ``Failed`` if another one raised."""
+    def working_sinks(self, ref: str) -> tuple[Sink, ...]:
+        """Return the sinks below this one that have not raised in the call ``ref``, which one of them has ended."""
         return ()
 
 
@@ -182,28 +182,30 @@ class _CallbackSink(Sink):
 
 class _TeeSink(Sink):
     def __init__(self, sinks: tuple[Sink, ...]) -> None:
-        # Those that have not raised. A sink that raises is removed and gets nothing more; there is one list for each
-        # call.
-        self._healthy = list(sinks)
+        self._sinks = sinks
+        # The sink that raised, by the call that it has ended. Other calls, at the same time or later, still use it.
+        self._raised: dict[str, Sink] = {}
 
     def emit(self, event: Event) -> None:
-        for sink in tuple(self._healthy):
+        for sink in self._sinks:
             try:
                 sink.emit(event)
-            except BaseException:
-                self._healthy.remove(sink)
+            except Exception:
+                self._raised[event.ref] = sink
                 raise
 
     async def aemit(self, event: Event) -> None:
-        for sink in tuple(self._healthy):
+        for sink in self._sinks:
             try:
                 await sink.aemit(event)
-            except BaseException:
-                self._healthy.remove(sink)
+            except Exception:
+                self._raised[event.ref] = sink
                 raise
 
-    def working_sinks(self) -> tuple[Sink, ...]:
-        return tuple(self._healthy)
+    def working_sinks(self, ref: str) -> tuple[Sink, ...]:
+        raised = self._raised.pop(ref, None)
+        below = raised.working_sinks(ref) if raised is not None else ()
+        return (*(sink for sink in self._sinks if sink is not raised), *below)
 
 
 def deliver_event(sink: Sink, event: Event) -> None:
@@ -251,4 +253,4 @@ async def notify_failure_async(sink: Sink, event: Failed) -> None:
 
 
 def _recipients_of_failure(sink: Sink, event: Failed) -> tuple[Sink, ...]:
-    return sink.working_sinks() if isinstance(event.error, SinkError) else (sink,)
+    return sink.working_sinks(event.ref) if isinstance(event.error, SinkError) else (sink,)

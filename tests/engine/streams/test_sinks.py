@@ -86,6 +86,23 @@ def test_other_sinks_of_a_tee_learn_that_one_failed(engine: Engine) -> None:
     assert isinstance(healthy.error, SinkError)
 
 
+def test_sink_of_a_tee_that_raised_gets_the_events_of_the_next_call(engine: Engine) -> None:
+    seen: list[Event] = []
+
+    def fail_at_first(event: Event) -> None:
+        seen.append(event)
+        assert len(seen) > 1, "the first"
+
+    inner = Sink.collector()
+    sink = Sink.tee(Sink.tee(Sink.callback(fail_at_first), inner), Sink.ignore())
+    with serving(chat_stream("a"), chat_stream("b")) as server:
+        with pytest.raises(SinkError):
+            engine.ask("Hi", base_url=server.url, sink=sink)
+        assert isinstance(inner.error, SinkError)
+        engine.ask("Hi", base_url=server.url, sink=sink)
+    assert seen[1] == Chunk("b")
+
+
 def test_full_queue_holds_the_reader_back() -> None:
     """With room for two events, a third is not even taken from the stream before one has been got."""
     read: list[int] = []
