@@ -11,6 +11,8 @@ import pytest
 
 import aquila
 from aquila import errors
+from aquila.engine.calls.error_translation import ErrorContext, error_from_object, translate_error
+from aquila.engine.calls.timeouts import Timeouts
 from aquila.events import Retry
 from tests.support.engines import KEY, Engine, live
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
@@ -62,6 +64,24 @@ def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
         engine.ask("Hi", base_url=server.url)
     assert "Incorrect API key provided: [redacted]" in str(caught.value)
     assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_key_that_stands_where_a_text_is_cut_off_is_in_no_error(engine: Engine, status: int) -> None:
+    for before in (200 - len(KEY) // 2, 199):
+        echo = Answer([f"{'x' * before}{KEY}".encode()], status, "text/plain")
+        with serving(echo) as server, pytest.raises(errors.ProviderError) as caught:
+            engine.ask("Hi", base_url=server.url, max_retries=0)
+        assert KEY[:6] not in str(caught.value)
+
+
+def test_key_that_stands_where_a_message_in_a_stream_is_cut_off_is_in_no_error() -> None:
+    context = ErrorContext("host", Timeouts(), (KEY,))
+    for before in range(700, 1700):
+        made = error_from_object({"message": "x" * before + KEY})
+        translated = translate_error(made, context, begun=True)
+        assert KEY[:6] not in str(translated)
+        assert len(str(translated)) < 2000
 
 
 def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str) -> None:

@@ -26,6 +26,8 @@ from aquila.errors import (
 
 _MAX_SHOWN = 800
 """The greatest number of characters of a provider's message that an error shows."""
+_LONGEST_MESSAGE = 2 * _MAX_SHOWN
+"""The greatest number of characters of an error's own words and the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def error_from_object(body: Mapping[str, Any]) -> ProviderError:
     kind = next((kind for words, kind in _CODES if any(word in code for word in words)), ProviderError)
     message = body.get("message") or inner or "no message"
     shown = f" ({body['code']})" if body.get("code") else ""
-    return kind(f"the provider ended the answer with an error: {message}{shown}"[:_MAX_SHOWN], body=dict(body))
+    # Not shortened yet: a key of which the end is cut off would not be found, and its beginning would be shown.
+    return kind(f"the provider ended the answer with an error: {message}{shown}", body=dict(body))
 
 
 def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str | None) -> AquilaError:
@@ -127,8 +130,13 @@ def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str 
     if isinstance(error, ProviderError):
         error.request_id = error.request_id or request_id
         error.body = context.remove_secrets(error.body)
-        error.args = tuple(context.remove_secrets(argument) for argument in error.args)
+        error.args = tuple(_shorten(context.remove_secrets(argument)) for argument in error.args)
     return error
+
+
+def _shorten(argument: Any) -> Any:
+    """Return an argument of an error; the text of one that quotes a provider may be long."""
+    return argument[:_LONGEST_MESSAGE] if isinstance(argument, str) else argument
 
 
 def _status_error(error: Any, context: ErrorContext) -> ProviderError:
@@ -150,7 +158,8 @@ def error_of_status(
         message = body.get("message") or json.dumps(body, ensure_ascii=False)
         code = body.get("code") or body.get("type")
     else:
-        message, code = _excerpt_of(body if isinstance(body, str) else "", content_type), None
+        text = context.remove_secrets(body) if isinstance(body, str) else ""
+        message, code = _excerpt_of(text, content_type), None
     shown = f"{message}" + (f" ({code})" if code else "")
     text = f"{context.host} answered {status}: {context.remove_secrets(shown)[:_MAX_SHOWN]}"
     text += f" [request {request_id}]" if request_id else ""
@@ -189,7 +198,8 @@ def decode_json_answer(body: bytes, headers: Mapping[str, str], context: ErrorCo
     if isinstance(answer, dict):
         return answer
     content_type = headers.get("content-type", "")
-    what = context.remove_secrets(_excerpt_of(body.decode("utf-8", errors="replace"), content_type))
+    # The secrets go before the text is cut: half a key would not be found.
+    what = _excerpt_of(context.remove_secrets(body.decode("utf-8", errors="replace")), content_type)
     raise InvalidAnswer(f"{context.host} answered 200 with {content_type or 'no content type'}: {what}", status=200)
 
 
