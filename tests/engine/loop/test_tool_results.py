@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
 from pydantic import BaseModel, Field
 
-from aquila.engine.loop.tool_execution import value_to_text
+from aquila.engine.loop.tool_execution import (
+    PreparedToolCall,
+    ToolOutcome,
+    run_tools,
+    run_tools_async,
+    value_to_text,
+)
+from aquila.events import ToolCall
 
 
 class Tags(BaseModel):
@@ -68,3 +77,47 @@ def test_a_model_that_writes_itself_its_own_way_keeps_it() -> None:
             return f"{cents / 100:.2f}"
 
     assert value_to_text(Price(cents=1250)) == '{"cents":"12.50"}'
+
+
+async def wait_for_what_is_cancelled() -> None:
+    waiting = asyncio.ensure_future(asyncio.Event().wait())
+    waiting.cancel()
+    await waiting
+
+
+async def answer_later() -> str:
+    await asyncio.sleep(0)
+    return "fine"
+
+
+def prepared(*functions: Callable[[], Awaitable[object]]) -> list[PreparedToolCall]:
+    return [PreparedToolCall(ToolCall("1", "tool", {}, "{}"), function, {}, True) for function in functions]
+
+
+@pytest.mark.parametrize("run", [run_tools, lambda ready: asyncio.run(run_tools_async(ready))])
+def test_a_tool_that_waited_for_something_cancelled_has_failed_and_no_other(
+    run: Callable[[list[PreparedToolCall]], list[ToolOutcome]],
+) -> None:
+    first, second = run(prepared(wait_for_what_is_cancelled, answer_later))
+    assert "cancelled" in str(first.error)
+    assert (second.value, second.error) == ("fine", None)
+    (alone,) = run(prepared(wait_for_what_is_cancelled))
+    assert "cancelled" in str(alone.error)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_tools_of_a_call_that_is_cancelled_are_cancelled(count: int) -> None:
+    async def scenario() -> None:
+        started = asyncio.Event()
+
+        async def wait_for_ever() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        running = asyncio.create_task(run_tools_async(prepared(*[wait_for_ever] * count)))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(scenario())

@@ -186,9 +186,18 @@ def _run_tool(ready: PreparedToolCall) -> ToolOutcome:
         value = ready.function(**ready.arguments)
         if inspect.iscoroutine(value):
             value = _run_coroutine(value)
+    except asyncio.CancelledError as error:
+        # A coroutine runs in a loop of its own here, so nobody but the tool can have cancelled it.
+        return ToolOutcome(error=_cancellation_error(error), seconds=time.monotonic() - started)
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
         return ToolOutcome(error=error, seconds=time.monotonic() - started)
     return ToolOutcome(value, seconds=time.monotonic() - started)
+
+
+def _cancellation_error(cause: asyncio.CancelledError) -> RuntimeError:
+    made = RuntimeError("the tool was cancelled, or what it waited for")
+    made.__cause__ = cause
+    return made
 
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -220,6 +229,12 @@ async def run_tools_async(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome
     return results
 
 
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancels the running task of asyncio."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     started = time.monotonic()
     try:
@@ -229,6 +244,12 @@ async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
             value = await run_sync(lambda: ready.function(**ready.arguments))
             if inspect.isawaitable(value):
                 value = await value
+    except asyncio.CancelledError as error:
+        if _is_being_cancelled():
+            raise
+        # The tool waited for something that was cancelled. Raised, that would end the other tools of the group, too,
+        # and none of them would have failed.
+        return ToolOutcome(error=_cancellation_error(error), seconds=time.monotonic() - started)
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
         return ToolOutcome(error=error, seconds=time.monotonic() - started)
     return ToolOutcome(value, seconds=time.monotonic() - started)
