@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,14 +47,23 @@ def arguments_model(function: Callable[..., Any], *, name: str, leave_out: Seque
             raise ConfigError(f"tool {name!r} is a method without its object; make the tool of object.{name}")
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigError(f"tool {name!r}: parameter {parameter} cannot be given by name; use plain parameters")
+        if parameter.name.startswith("_"):  # no field of a model
+            if parameter.default is parameter.empty:
+                raise ConfigError(f"tool {name!r}: parameter {parameter} is private to the function; give it a default")
+            continue
         hint = _describe_hint(hints.get(parameter.name, Any), described.get(parameter.name))
         # `...` tells pydantic that the field has no default.
         fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
     try:
         config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-        model: type[BaseModel] = pydantic.create_model(name, __config__=config, **fields)
+        with warnings.catch_warnings():
+            # Of parameters such as ``schema`` or ``copy``, which are methods of a model, too. Nobody calls those.
+            warnings.filterwarnings("ignore", "Field name .* shadows an attribute in parent", UserWarning)
+            model: type[BaseModel] = pydantic.create_model(name, __config__=config, **fields)
         schema_of(model)
-    except (pydantic.errors.PydanticUserError, NameError, TypeError) as error:
+        if kept := fields.keys() - model.model_fields.keys():
+            raise TypeError(f"pydantic keeps the name {min(kept)!r} for itself")
+    except (pydantic.errors.PydanticUserError, NameError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"tool {name!r}: a parameter's type has no JSON schema: {reason}") from error
     return model

@@ -262,3 +262,28 @@ def test_values_are_told_to_the_model_as_json() -> None:
     assert value_to_text({"b": 1, "place": Place(city="Ulm")}) == '{"b":1,"place":{"city":"Ulm","country":"DE"}}'
     assert value_to_text({"x": {"c", "a", "b"}}) == '{"x":["a","b","c"]}'
     assert "0x" not in value_to_text([Odd()])
+
+
+def test_parameters_may_be_called_like_methods_of_a_model() -> None:
+    def convert(schema: str, copy: int = 1, json: str = "") -> str:
+        return f"{schema} {copy}"
+
+    made = aquila.tool(convert)
+    assert list(made.schema["properties"]) == ["schema", "copy", "json"]
+    assert made.parse_arguments('{"schema": "a", "copy": 2}') == {"schema": "a", "copy": 2}
+
+
+def test_private_parameters_are_hidden_from_the_model() -> None:
+    def count(word: str, _seen: int = 0) -> int:
+        return _seen
+
+    def count_all(_seen: int) -> int:
+        return _seen
+
+    def configure(model_config: str) -> None: ...
+
+    assert list(aquila.tool(count).schema["properties"]) == ["word"]
+    with pytest.raises(ConfigError, match="give it a default"):
+        aquila.tool(count_all)
+    with pytest.raises(ConfigError, match="'model_config'"):
+        aquila.tool(configure)
