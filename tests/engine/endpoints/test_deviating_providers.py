@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import aquila
@@ -113,3 +115,14 @@ def test_null_in_place_of_lists_and_texts_is_read(engine: Engine) -> None:
     ]
     with serving(sse(*frames)) as server:
         assert engine.ask("Hi", base_url=server.url).text == "ok"
+
+
+def test_content_in_parts_is_text_and_reasoning(engine: Engine) -> None:
+    parts: list[list[dict[str, Any]]] = [
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "Is it"}]}],
+        [{"type": "thinking", "thinking": " so?"}, {"type": "text", "text": "Yes"}, {"type": "image_url"}],
+    ]
+    chunks = [chat_chunk(content=content) for content in parts]
+    with serving(Answer(cut(sse(*chunks, chat_chunk(".", finish="stop"))))) as server:
+        reply = engine.ask("Hi", base_url=server.url)
+    assert (reply.text, reply.reasoning) == ("Yes.", "Is it so?")

@@ -73,6 +73,9 @@ class ChatParser:
 
     def _feed_delta(self, state: ChoiceBuilder, delta: Any, events: list[Event]) -> None:
         text = delta.content
+        if text and not isinstance(text, str):
+            text, thought = _read_parts(text)
+            self._add_reasoning(state, thought, events)
         if text:
             state.text.write(text)
             events.append(Chunk(text, ref=self._ref, metadata=self._metadata))
@@ -84,10 +87,14 @@ class ChatParser:
         if delta.model_extra:
             # DeepSeek, and many servers after it, say "reasoning_content"; OpenRouter and newer vLLM say "reasoning".
             thought = delta.model_extra.get("reasoning_content") or delta.model_extra.get("reasoning")
-            if isinstance(thought, str) and thought:
-                state.reasoning.write(thought)
-                events.append(Reasoning(thought, ref=self._ref, metadata=self._metadata))
+            if isinstance(thought, str):
+                self._add_reasoning(state, thought, events)
             state.extra.add_fields(delta.model_extra)
+
+    def _add_reasoning(self, state: ChoiceBuilder, thought: str, events: list[Event]) -> None:
+        if thought:
+            state.reasoning.write(thought)
+            events.append(Reasoning(thought, ref=self._ref, metadata=self._metadata))
 
     def feed_complete_answer(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events in a complete chat completion."""
@@ -291,6 +298,20 @@ def repair_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def _read_parts(parts: Any) -> tuple[str, str]:
+    """Return the text and the reasoning in content that is a list of parts, as Mistral's reasoning models send it."""
+    text = thought = ""
+    for part in parts if isinstance(parts, list) else ():
+        match part:
+            case {"type": "text", "text": str(piece)}:
+                text += piece
+            case {"type": "thinking", "thinking": str(piece)}:
+                thought += piece
+            case {"type": "thinking", "thinking": list(inner)}:
+                thought += _read_parts(inner)[0]
+    return text, thought
 
 
 def _usage_elsewhere(chunk: ChatCompletionChunk) -> Any:
