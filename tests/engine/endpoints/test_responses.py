@@ -178,6 +178,13 @@ def test_name_of_a_generic_model_is_one_that_providers_take(engine: Engine) -> N
     assert server.seen[0].json["response_format"]["json_schema"]["name"] == "Page_City"
 
 
+def test_name_of_a_model_without_letters_that_providers_take_is_replaced(engine: Engine) -> None:
+    model = pydantic.create_model("\u57ce\u5e02", name=(str, ...))
+    with serving(chat_stream('{"name": "Ulm"}')) as server:
+        engine.ask("Hi", base_url=server.url, response_format=model)
+    assert server.seen[0].json["response_format"]["json_schema"]["name"] == "answer"
+
+
 def test_reasoning_summary_is_told_apart(engine: Engine) -> None:
     events = responses_events("42")
     events.insert(2, {"type": "response.reasoning_summary_text.delta", "delta": "Thinking.", "sequence_number": 9})

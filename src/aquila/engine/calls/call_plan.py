@@ -237,10 +237,14 @@ def _explain_missing_key(host: str, *, records: bool) -> str:
 # By the text of the URL alone, so no entry goes out of date. An error is not kept.
 @functools.lru_cache(maxsize=64)
 def _host_of(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(base_url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError as error:  # a port that is no number, half of an IPv6 address
+        raise ConfigError(f"base_url {base_url!r} is not a URL: {error}") from None
+    if scheme not in ("http", "https") or not host:
         raise ConfigError(f"base_url {base_url!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
-    return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return host if port is None else f"{host}:{port}"
 
 
 _REPORTED_OPTIONS = (

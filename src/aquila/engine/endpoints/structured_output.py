@@ -24,7 +24,7 @@ def response_format_to_wire(wanted: Any) -> dict[str, Any]:
         return dict(wanted)
     schema = schemas.strict_schema(schemas.schema_of(wanted))
     # The API accepts 64 of these characters at most. A generic pydantic model has a name such as ``Page[City]``.
-    name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64]
+    name = re.sub(r"[^a-zA-Z0-9_-]+", "_", wanted.__name__).strip("_")[:64] or "answer"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
