@@ -1,19 +1,19 @@
 """Testing mode of the run of the parent process, in a child: a job for a real queue is refused here as it is there.
 
-``AQUILA_QUEUES`` says that the parent is in testing mode: it holds the names of the Hueys whose jobs leave the memory
-of the parent because a test wants that. It is apart from ``AQUILA_SESSION`` because queues open and close at other
-times than scopes. A child has no queue in memory that its parent could see, so every other job is refused.
+``AQUILA_QUEUES`` says that the parent is in testing mode: it holds the places of the queues that leave the memory of
+the parent because a test wants that. Places and not names, because a Huey of the same name may lie elsewhere. It is
+apart from ``AQUILA_SESSION`` because queues open and close at other times than scopes. A child has no queue in memory
+that its parent could see, so every other job is refused.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from aquila.intercept import watched_queues
+from aquila.intercept import queue_places, watched_queues
 from aquila.recording import runtime
 from aquila.recording.set_variables import set_own_variables, unset_own_variables
 
@@ -26,21 +26,21 @@ _ADVICE = (
 
 
 class QueuesOfParent:
-    """The Hueys whose jobs this run lets through, by their names; None for a run that refuses none."""
+    """The places into which this run lets jobs through; None for a run that refuses none."""
 
-    names: Collection[str] | None = None
+    places: Collection[str] | None = None
 
 
 class _Watching:
     """The patches of Huey's classes in this process, which are never undone: the guard lasts as long as the process."""
 
     def __init__(self) -> None:
-        self.patches = watched_queues.make_patches(_check_queue)
+        self.patches = watched_queues.make_patches(_check_queue, _check_storage)
 
 
-def tell_child_processes(names: Iterable[str]) -> None:
-    """Let child processes enqueue for the Hueys of these names only."""
-    set_own_variables({VARIABLE: json.dumps(sorted(set(names)))})
+def tell_child_processes(places: Iterable[str]) -> None:
+    """Let child processes put jobs into the queues at these places only; see ``queue_places``."""
+    set_own_variables({VARIABLE: json.dumps(sorted(set(places)))})
 
 
 def told_by_environment() -> str | None:
@@ -62,24 +62,36 @@ def join_testing_mode() -> None:
     if told is None:
         return
     try:
-        names = json.loads(told)
+        places = json.loads(told)
     except ValueError:
-        names = None
+        places = None
     # Where it is damaged, nothing is known to be allowed.
-    runtime.current_run().state_of(QueuesOfParent).names = names if isinstance(names, list) else ()
+    runtime.current_run().state_of(QueuesOfParent).places = places if isinstance(places, list) else ()
     watching = runtime.process_run().state_of(_Watching)
     watching.patches.put_in_force(watching)
 
 
 def _check_queue(huey: Any, task: Any) -> None:
-    # A run of tests within this process has its own rules, and no names here.
-    names = runtime.current_run().state_of(QueuesOfParent).names
-    if names is not None and huey.name not in names and _is_real(huey) and not watched_queues.is_ignored(huey.name):
-        raise watched_queues.make_refusal(
-            huey, getattr(task, "name", type(task).__name__), "the run of tests that started this process", _ADVICE
-        )
+    __tracebackhide__ = True
+    if not huey.immediate:  # Immediate mode executes tasks where they are enqueued.
+        _check(huey, huey.storage, getattr(task, "name", type(task).__name__))
 
 
-def _is_real(huey: Any) -> bool:
-    # Immediate mode executes tasks where they are enqueued, and a memory storage ends with the process.
-    return not huey.immediate and not isinstance(huey.storage, sys.modules["huey.storage"].MemoryStorage)
+def _check_storage(storage: Any, data: Any) -> None:
+    __tracebackhide__ = True
+    _check(storage, storage, f"a message of {len(data)} bytes")
+
+
+def _check(owner: Any, storage: Any, job: str) -> None:
+    """Raise ``LiveCallRefused`` for a job of ``owner``, a Huey or a storage, that the parent does not let through."""
+    __tracebackhide__ = True
+    # A run of tests within this process has its own rules, and no places here.
+    places = runtime.current_run().state_of(QueuesOfParent).places
+    if places is None or not queue_places.is_real(storage):
+        return
+    place = queue_places.name_place(storage)
+    if place not in places and not watched_queues.is_ignored(owner.name):
+        advice = _ADVICE
+        if places:
+            advice += f"\nHere it is {place}. Of the Hueys under test, what leaves memory is:\n  " + "\n  ".join(places)
+        raise watched_queues.make_refusal(owner, job, "the run of tests that started this process", advice)

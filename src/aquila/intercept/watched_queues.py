@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,19 @@ else:
     lazy_modules(globals(), guard="aquila.recording.network.guard", scopes="aquila.recording.scope")
 
 
-def make_patches(check: Callable[[Any, Any], None]) -> PatchSet:
-    """Return patches of Huey's classes by which ``check`` gets each Huey and task before that is enqueued.
+_let_through: ContextVar[Any] = ContextVar("aquila_let_through", default=None)
+"""The storage whose Huey may put the present job into it, while that does."""
 
-    What ``check`` raises keeps the task out of the queue.
+
+_NOT_REAL = ("BaseStorage", "BlackHoleStorage", "MemoryStorage")
+
+
+def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any, Any], None]) -> PatchSet:
+    """Return patches of Huey's classes by which what would enter a queue is checked before it does.
+
+    ``check`` gets each Huey and task before that is enqueued or scheduled. ``check_storage`` gets each storage and
+    message that come to a storage otherwise than from a Huey that ``check`` has let through. What they raise keeps the
+    job out of the queue.
     """
 
     def check_before(enqueue: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -36,19 +46,43 @@ def make_patches(check: Callable[[Any, Any], None]) -> PatchSet:
         def check_and_enqueue(self: Any, task: Any) -> Any:
             __tracebackhide__ = True
             check(self, task)
-            return enqueue(self, task)
+            before = _let_through.set(self.storage)
+            try:
+                return enqueue(self, task)
+            finally:
+                _let_through.reset(before)
 
         return check_and_enqueue
 
+    def check_before_storing(store: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(store)
+        def check_and_store(self: Any, data: Any, *options: Any, **named: Any) -> Any:
+            __tracebackhide__ = True
+            if _let_through.get() is not self:
+                check_storage(self, data)
+            return store(self, data, *options, **named)
+
+        return check_and_store
+
     def patch_huey(module: ModuleType) -> list[Patch]:
-        return [Patch(module.Huey, "enqueue", check_before)]
+        return [Patch(module.Huey, name, check_before) for name in ("enqueue", "add_schedule")]
 
     def patch_aquila_huey(module: ModuleType) -> list[Patch]:
         # Patched as well as Huey's method, because it writes to the storage before it calls that: the claim of a unique
         # job, and the summary of a published one.
         return [Patch(module.AquilaHuey, "enqueue", check_before)]
 
-    return PatchSet(ImportHooks(), {"huey.api": patch_huey, "aquila.huey.instances": patch_aquila_huey})
+    def patch_storages(module: ModuleType) -> list[Patch]:
+        return [
+            Patch(kind, name, check_before_storing)
+            for kind in vars(module).values()
+            if isinstance(kind, type) and kind.__module__ == module.__name__ and kind.__name__ not in _NOT_REAL
+            for name in ("enqueue", "add_to_schedule")
+            if name in vars(kind)
+        ]
+
+    libraries = dict.fromkeys(("huey.storage", "huey.contrib.sql_huey", "huey.contrib.valkey_glide"), patch_storages)
+    return PatchSet(ImportHooks(), {**libraries, "huey.api": patch_huey, "aquila.huey.instances": patch_aquila_huey})
 
 
 def is_ignored(name: str) -> bool:
@@ -60,12 +94,12 @@ def is_ignored(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in settings.ignore_hueys)
 
 
-def make_refusal(huey: Any, job: str, which_run: str, advice: str) -> BaseException:
-    """Make the error for a job that may not go into the real queue of ``huey``.
+def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseException:
+    """Make the error for a job that may not go into the real queue of ``owner``, a Huey or a storage.
 
     ``which_run`` says what is in testing mode, and ``advice`` what to do if the job is to be kept out of that queue.
     """
-    what = f"a job for the queue of the {type(huey).__name__} {huey.name!r}"
+    what = f"a job for the queue of the {type(owner).__name__} {owner.name!r}"
     return guard.make_refusal(
         what,
         f"{what} was refused: it is real, and {which_run} is in testing mode\n"
@@ -74,6 +108,6 @@ def make_refusal(huey: Any, job: str, which_run: str, advice: str) -> BaseExcept
         f"  test       {runtime.current_run().test_name or 'none is running'}\n"
         "\n"
         f"{advice}\n"
-        f"To let jobs into its real queue: aquila_ignore_hueys = {huey.name} in the ini file, or "
-        f"@pytest.mark.aquila(ignore_hueys={huey.name!r}) on the test.",
+        f"To let jobs into its real queue: aquila_ignore_hueys = {owner.name} in the ini file, or "
+        f"@pytest.mark.aquila(ignore_hueys={owner.name!r}) on the test.",
     )

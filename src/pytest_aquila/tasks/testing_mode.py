@@ -62,8 +62,8 @@ class SharedQueues:
             if path not in self._hueys and (huey := _find_loaded(path)) is not None:
                 self._open(path, huey)
 
-    def advise(self, huey: Any) -> str:
-        """Put a Huey under test if the ini key names it. Return advice for the message of a refused job."""
+    def advise(self) -> str:
+        """Put the Hueys under test that the ini key names. Return advice for the message of a refused job."""
         self.open_loaded()
         for path in self._paths:
             if path in self._hueys:

@@ -290,6 +290,82 @@ def test_a_job_for_another_huey_is_refused_unless_that_is_allowed(project):
 
 
 @pytest.mark.slow
+def test_no_way_into_the_queue_of_another_huey_of_the_same_name_is_open(project):
+    project.pytester.makepyfile(
+        other="""
+        from huey import BlackHoleHuey, Huey, SqliteHuey
+
+        class Direct(SqliteHuey):
+            def enqueue(self, task):
+                self.storage.enqueue(self.serialize_task(task))
+
+        same, direct = SqliteHuey("app", filename="other.db"), Direct("app", filename="other.db")
+        nowhere, itself = BlackHoleHuey("nowhere"), SqliteHuey("app", filename="./q.db")
+        work, send, forget, greet = (
+            huey.task(name="same")(lambda number: number) for huey in (same, direct, nowhere, itself)
+        )
+        nightly = same.periodic_task(lambda now: True)(lambda: None)
+        """
+    )
+    result = project(
+        test_one="""
+        import datetime
+        import pytest
+        import app, other
+        from aquila.errors import LiveCallRefused
+        from aquila.huey.testing import use_test_queue
+
+        STORAGE = app.huey.storage
+        LATER = datetime.datetime(2100, 1, 1)
+        WAYS = {
+            "call": lambda: other.work(1),
+            "eta": lambda: other.work.schedule((1,), eta=LATER),
+            "map": lambda: other.work.map([1, 2]),
+            "pipeline": lambda: other.same.enqueue(other.work.s(1).then(other.work)),
+            "schedule": lambda: other.same.add_schedule(other.work.s(1)),
+            "periodic": lambda: [other.same.enqueue(task) for task in other.same.read_periodic(None)],
+            "storage": lambda: other.same.storage.enqueue(b"a secret"),
+            "schedule of the storage": lambda: other.same.storage.add_to_schedule(b"a secret", LATER),
+            "overridden": lambda: other.send(1),
+            "another object for a queue in memory": lambda: other.greet(1),
+        }
+
+        @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+        def test_refused(way):
+            way()
+
+        @pytest.mark.parametrize("way", list(WAYS.values())[:-1], ids=list(WAYS)[:-1])
+        def test_refused_beside_its_own_storage(way):
+            with use_test_queue(app.huey, storage="own"):
+                way()
+
+        def test_the_storage_from_before_the_run_is_refused():
+            app.huey.storage.enqueue(b"it is in memory")
+            STORAGE.enqueue(b"a secret")
+
+        def test_let_be():
+            other.forget(1)
+            with use_test_queue(app.huey, storage="own"):
+                other.greet(1)                                  # another object for the queue under test
+                assert app.huey.pending_count() == 1
+                app.huey.flush()
+
+        @pytest.mark.aquila(ignore_hueys="app")
+        def test_allowed():
+            other.work(1), other.same.add_schedule(other.work.s(1)), other.same.storage.enqueue(b"")
+            assert (other.same.pending_count(), other.same.scheduled_count()) == (2, 1)
+            other.same.flush()
+
+        def test_nothing_was_enqueued():
+            assert other.same.pending_count() == other.same.scheduled_count() == STORAGE.queue_size() == 0
+        """,
+    )
+    result.assert_outcomes(passed=3, failed=20)
+    result.stdout.fnmatch_lines(["*job        a message of 8 bytes", "*as in huey.storage.enqueue(...)."])
+    result.stdout.no_fnmatch_line("*secret*refused*")
+
+
+@pytest.mark.slow
 def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_name_is_imported(project):
     project.pytester.makepyfile(
         made=APP.format(filename="q.db") + "\nif __import__('os').environ.get('EARLY'):\n    greet('early')\n",

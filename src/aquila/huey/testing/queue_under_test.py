@@ -19,6 +19,7 @@ from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.fixture_types import QueueMode, QueueStorage
 from aquila.huey.testing.observation import put_under_observation
 from aquila.huey.testing.task_execution import run_inline
+from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
 
@@ -61,6 +62,17 @@ def make_innermost(huey: Any) -> None:
         queues.append(queue)
 
 
+def storages_in_use() -> list[Any]:
+    """Return the storages into which the Hueys under test put their jobs now, one for each Huey."""
+    innermost = {id(queue.huey): queue.storage for queue in _open_queues()}
+    return list(innermost.values())
+
+
+def is_put_aside(storage: Any) -> bool:
+    """Whether a storage is that of a Huey outside of tests, and a test queue is in its place."""
+    return any(queue.production is storage for queue in _open_queues())
+
+
 def has_real_storage(huey: Any) -> bool:
     """Whether tasks or results of a Huey leave the memory of this process, at least when immediate mode is turned off.
 
@@ -68,7 +80,7 @@ def has_real_storage(huey: Any) -> bool:
     """
     reject_other_than_huey(huey)
     production = _production_storage(huey)
-    return (production if isinstance(production, type) else type(production)) is not MemoryStorage
+    return not issubclass(production if isinstance(production, type) else type(production), MemoryStorage)
 
 
 def huey_under_test(huey: Any = None, queue: str | None = None) -> Any:
@@ -169,7 +181,7 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
         queue = OpenTestQueue(huey, mode, production, used)
         queues = _open_queues()
         queues.append(queue)
-        _tell_child_processes(queues)
+        _tell_child_processes()
         try:
             with run_inline(huey) if mode == "inline" else contextlib.nullcontext():
                 yield queue
@@ -177,14 +189,14 @@ def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseSto
                 collect_misses_of_current_scope(huey)
         finally:
             queues.remove(queue)
-            _tell_child_processes(queues)
+            _tell_child_processes()
 
 
-def _tell_child_processes(queues: list[OpenTestQueue]) -> None:
-    """Let child processes enqueue for the Hueys whose jobs they can see."""
-    innermost = {queue.huey.name: queue.storage for queue in queues}
-    seen = [name for name, storage in innermost.items() if not isinstance(storage, MemoryStorage)]
-    real_queues.let_child_processes_enqueue(seen)
+def _tell_child_processes() -> None:
+    """Let child processes put jobs where they can be seen: into the test queues that are not in memory."""
+    real_queues.let_child_processes_enqueue(
+        [queue_places.name_place(storage) for storage in storages_in_use() if queue_places.is_real(storage)]
+    )
 
 
 @contextlib.contextmanager
