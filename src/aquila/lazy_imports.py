@@ -41,6 +41,16 @@ def import_module(name: str) -> ModuleType:
             _importing.pop(thread, None)
 
 
+def find_loaded(name: str) -> ModuleType | None:
+    """Return the module ``name`` if something has imported it, else None.
+
+    One that another thread is importing at this moment is not there yet: it is in ``sys.modules``, without its names.
+    """
+    module = sys.modules.get(name)
+    # The flag is the one that the import system itself goes by.
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
 def _wait_for_imports() -> None:
     """Before a fork: wait until no other thread imports here. A child could never import the same module.
 

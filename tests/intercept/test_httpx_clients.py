@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import pytest
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
+from aquila.transports import CORE_LIBRARIES
 from tests.support.clients import Ask, body, httpx_like, words
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
 
@@ -258,6 +261,20 @@ def test_cassettes_in_threads_beside_each_other_keep_apart(server: Upstream, roo
         assert all(f"prompt {number}".encode() in answers[number] for number in range(4))
     assert len(server.requests) == 4
     assert all(len(load_cassette(root / f"thread-{number}.yaml").interactions) == 1 for number in range(4))
+
+
+def test_requests_go_through_while_another_thread_still_imports_what_the_library_needs(
+    library: Any, server: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with aquila.use_cassette("x", transport="record"), library.Client() as client:
+        recorded = post(client, server, "hi")
+    core = CORE_LIBRARIES[library.__name__]
+    half = types.ModuleType(core)
+    half.__spec__ = importlib.util.spec_from_loader(core, None)
+    monkeypatch.setattr(half.__spec__, "_initializing", True, raising=False)
+    with aquila.use_cassette("x"), library.Client() as client:
+        monkeypatch.setitem(sys.modules, core, half)
+        assert post(client, server, "hi") == recorded
 
 
 def test_a_thread_that_belongs_to_none_of_several_cassettes_is_refused(server: Upstream) -> None:

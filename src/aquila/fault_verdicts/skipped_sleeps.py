@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from aquila.lazy_imports import find_loaded
+
 _CLOCKS = ("time", "monotonic", "perf_counter")
 
 
@@ -67,7 +69,7 @@ class SkippedSleeps:
             self._replace(f"{name}_ns", exact, self._shift_nanoseconds(exact))
         self._replace("sleep", time.sleep, self._make_sleep(time.sleep))
         self._replace("sleep", asyncio.sleep, self._make_async_sleep(asyncio.sleep))
-        if (trio := sys.modules.get("trio")) is not None:
+        if (trio := find_loaded("trio")) is not None:
             self._replace("sleep", trio.sleep, self._make_async_sleep(trio.sleep))
         self._put_in_place()
 
@@ -133,7 +135,7 @@ def find_sleeper() -> object:
         task: object = asyncio.current_task()
     except RuntimeError:
         task = None
-    if task is None and (trio := sys.modules.get("trio")) is not None:
+    if task is None and (trio := find_loaded("trio")) is not None:
         try:
             task = trio.lowlevel.current_task()
         except RuntimeError:

@@ -20,7 +20,7 @@ from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import find_loaded, lazy_modules
 from aquila.recording import runtime
 from aquila.transports import CORE_LIBRARIES
 
@@ -134,7 +134,7 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
         return True  # of this one object
     kind = type(pool)
     if kind is DeferredPool:  # not built yet: it will be one of the library's own
-        core: Any = sys.modules.get(CORE_LIBRARIES[library])
+        core: Any = find_loaded(CORE_LIBRARIES[library])  # the first requests of several threads may import it
         if core is None:
             return False
         kind = core.AsyncConnectionPool if method == "handle_async_request" else core.ConnectionPool

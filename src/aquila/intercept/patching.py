@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aquila.fork_locks import renewed_in_child
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import find_loaded, lazy_modules
 
 # What stands in `sys.meta_path` when Python ends, and all that it can reach, lives longest; see `aquila.lazy_imports`.
 TYPE_CHECKING = False
@@ -166,10 +166,9 @@ class ImportHooks:
         self._callbacks[name] = callback
         if self._finder not in sys.meta_path:
             sys.meta_path.insert(0, self._finder)
-        module = sys.modules.get(name)
-        # Another thread may be loading the module at this moment. Then it has no attributes yet: `find_spec` has added
-        # the callback if the hook was there in time. The flag is the one that the import system itself goes by.
-        if module is not None and not getattr(module.__spec__, "_initializing", False):
+        module = find_loaded(name)
+        # If another thread is loading it at this moment, `find_spec` has added the callback if it was there in time.
+        if module is not None:
             callback(module)
 
     def stop_waiting(self, name: str) -> None:

@@ -21,6 +21,7 @@ from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
+from aquila.lazy_imports import find_loaded
 from aquila.transports.callers.http_client_answers import (
     ConnectionUpstream,
     os_error_from_text,
@@ -266,7 +267,7 @@ class _AnsweringConnection:
             if exceptions is not None:
                 decoding: Exception = exceptions.DecodeError(str(error), error)
                 return decoding
-            httplib2 = sys.modules.get("httplib2")
+            httplib2 = find_loaded("httplib2")
             if httplib2 is not None and isinstance(self, httplib2.HTTPConnectionWithTimeout):
                 damaged: Exception = httplib2.FailedToDecompressContent(str(error), None, "")
                 return damaged
@@ -343,7 +344,7 @@ def _protocol_of(connection: Any) -> Any:
 
 def _network_errors() -> tuple[type[Exception], ...]:
     """What the connections of clients raise when the network fails."""
-    exceptions: Any = sys.modules.get("urllib3.exceptions")
+    exceptions: Any = find_loaded("urllib3.exceptions")
     own = () if exceptions is None else (exceptions.HTTPError,)
     return (OSError, http.client.HTTPException, *own)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from huey.api import Task, TaskWrapper
 
+from aquila.lazy_imports import find_loaded
+
 _DJHUEY = "huey.contrib.djhuey"
 
 
@@ -34,7 +36,7 @@ def may_commit() -> bool:
 
 def commit_at_end() -> contextlib.AbstractContextManager[Any]:
     """Call at the end of the block what a commit would, for each connection whose transaction a test keeps open."""
-    connections, testing = _open_connections(), sys.modules.get("django.test")
+    connections, testing = _open_connections(), find_loaded("django.test")
     if not connections or testing is None:
         return contextlib.nullcontext()
     stack = contextlib.ExitStack()
@@ -64,9 +66,10 @@ def list_tasks_before_commit() -> list[Task]:
 def _open_connections() -> list[Any]:
     """Return the connections of Django that are within a transaction.
 
-    Uses ``sys.modules`` and imports nothing of Django, which a project without it does not have.
+    Imports nothing of Django, which a project without it does not have.
     """
-    database, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
+    database: Any = find_loaded("django.db")
+    conf: Any = find_loaded("django.conf")
     if database is None or conf is None or not conf.settings.configured:
         return []
     used = database.connections.all(initialized_only=True)
