@@ -58,7 +58,7 @@ class AnswerRecorder:
         shown: AnswersInProgress | None = None,
     ) -> None:
         self.is_awaited = False
-        """Whether a reader is waiting for the next chunk. A reader sets it, and leaves it if its wait is ended."""
+        """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if its wait is ended."""
         self._from_network = from_network
         self._limits = limits
         self.broken_off = (httpx2.TransportError, httpx2.DecodingError, transport_error)
@@ -132,6 +132,7 @@ class AnswerRecorder:
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""
+        self.is_awaited = False
         if self._decoder is not None:
             try:
                 data = self._decoder.decode(data)
@@ -174,11 +175,12 @@ class AnswerRecorder:
         if self._large is not None:
             self._large.write_windows()
 
-    def finish_answer(self) -> bytes:
-        """Store the answer: its body has ended. Return what was left in the decoder, for the caller.
+    def finish_answer(self) -> tuple[bytes, ...]:
+        """Store the answer: its body has ended. Return what was left in the decoder, for the caller: a chunk or none.
 
         Raises ``httpx2.DecodingError`` if the body ended too early for its coding. That is stored too.
         """
+        self.is_awaited = False
         try:
             rest = b"" if self._decoder is None else self._decoder.finish()
         except DamagedBody as error:
@@ -188,7 +190,7 @@ class AnswerRecorder:
         if rest:
             self._add_chunk(rest)
         self._store_answer("complete")
-        return rest
+        return (rest,) if rest else ()
 
     def finish_unanswered(self, error: BaseException) -> None:
         """Store the end of a request without an answer: the connection broke, or the caller stopped waiting.
@@ -268,25 +270,21 @@ class RecordedStream(httpx2.SyncByteStream):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        record_chunk = self._recorder.record_chunk
         recorder = self._recorder
+        record_chunk = recorder.record_chunk
         try:
             recorder.is_awaited = True
             for data in self._stream:
-                recorder.is_awaited = False
                 decoded = record_chunk(data)
-                if self._recorder.has_full_window:
-                    self._recorder.write_windows()
+                if recorder.has_full_window:
+                    recorder.write_windows()
                 if decoded:
                     yield decoded
                 recorder.is_awaited = True
-            recorder.is_awaited = False
-        except self._recorder.broken_off as error:
-            self._recorder.finish_broken(error)
+        except recorder.broken_off as error:
+            recorder.finish_broken(error)
             raise
-        rest = self._recorder.finish_answer()
-        if rest:
-            yield rest
+        yield from recorder.finish_answer()
 
     def close(self) -> None:
         try:
@@ -312,24 +310,21 @@ class AsyncRecordedStream(httpx2.AsyncByteStream):
         self._arriving: AsyncIterator[bytes] = aiter(self._stream)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        record_chunk = self._recorder.record_chunk
         recorder = self._recorder
+        record_chunk = recorder.record_chunk
         try:
             recorder.is_awaited = True
             async for data in self._arriving:
-                recorder.is_awaited = False
                 decoded = record_chunk(data)
-                if self._recorder.has_full_window:
-                    await run_in_thread(self._recorder.write_windows)
+                if recorder.has_full_window:
+                    await run_in_thread(recorder.write_windows)
                 if decoded:
                     yield decoded
                 recorder.is_awaited = True
-            recorder.is_awaited = False
-        except self._recorder.broken_off as error:
-            await run_in_thread(self._recorder.finish_broken, error)
+        except recorder.broken_off as error:
+            await run_in_thread(recorder.finish_broken, error)
             raise
-        rest = await run_in_thread(self._recorder.finish_answer)
-        if rest:
+        for rest in await run_in_thread(recorder.finish_answer):
             yield rest
 
     async def aclose(self) -> None:

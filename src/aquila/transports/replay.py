@@ -86,30 +86,39 @@ def replay_response(
 
     ``advises``: a failure may tell the client not to sleep before it retries. ``pace`` keeps the recorded times.
     """
-    response = decision.interaction.response
-    if isinstance(response.chunks, StoredChunks):
-        response.chunks.check_present()
+    response = _answer_of(decision)
     if pace is not None:
         pace.wait_until(response.started)
     if rest is not None and not response.has_begun:
         rest.meet()
-    headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
-    return httpx2.Response(response.status, headers=encode_headers(headers), stream=ReplayStream(response, rest, pace))
+    return _begin_answer(decision, ReplayStream(response, rest, pace), advises)
 
 
 async def replay_response_async(
     decision: ReplayDecision, rest: Rest | None, pace: Pace | None = None, *, advises: bool = True
 ) -> httpx2.Response:
     """Return a recorded answer as an httpx2 response for asynchronous clients; see ``replay_response``."""
-    response = decision.interaction.response
-    if isinstance(response.chunks, StoredChunks):
-        response.chunks.check_present()
+    response = _answer_of(decision)
     if pace is not None:
         await pace.wait_until_async(response.started)
     if rest is not None and not response.has_begun:
         await rest.meet_async()
+    return _begin_answer(decision, AsyncReplayStream(response, rest, pace), advises)
+
+
+def _answer_of(decision: ReplayDecision) -> RecordedResponse:
+    """Return the recorded answer. Raises ``CassetteCorrupt`` where the file of a large body is missing."""
+    response = decision.interaction.response
+    if isinstance(response.chunks, StoredChunks):
+        response.chunks.check_present()
+    return response
+
+
+def _begin_answer(
+    decision: ReplayDecision, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, advises: bool
+) -> httpx2.Response:
+    response = decision.interaction.response
     headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
-    stream = AsyncReplayStream(response, rest, pace)
     return httpx2.Response(response.status, headers=encode_headers(headers), stream=stream)
 
 

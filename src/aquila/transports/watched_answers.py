@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -46,6 +47,27 @@ def _size_of(decision: ReplayDecision) -> int:
     return len(response.chunks) if response.end == "complete" else 0
 
 
+@contextmanager
+def _noting_errors(
+    end: Callable[[Reading], None], *, other_than: tuple[type[BaseException], ...] = ()
+) -> Iterator[None]:
+    try:
+        yield
+    except other_than:
+        raise
+    except BaseException:
+        end("raised")
+        raise
+
+
+@contextmanager
+def _reading(end: Callable[[Reading], None]) -> Iterator[None]:
+    """The block in which an answer is read to its end. A reader that leaves closes the stream, which is noted."""
+    with _noting_errors(end, other_than=(GeneratorExit,)):
+        yield
+    end("read")
+
+
 class WatchedStream(httpx2.SyncByteStream):
     """The body of an answer of ``size`` chunks, which says how it was read.
 
@@ -60,17 +82,11 @@ class WatchedStream(httpx2.SyncByteStream):
         self._end = end
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
+        with _reading(self._end):
             for number, chunk in enumerate(self.watched_stream, 1):
                 if number == self._size:
                     self._end("read")
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException:
-            self._end("raised")
-            raise
-        self._end("read")
 
     def close(self) -> None:
         self._end("left")
@@ -90,19 +106,13 @@ class AsyncWatchedStream(httpx2.AsyncByteStream):
         self._end = end
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
+        with _reading(self._end):
             number = 0
             async for chunk in self.watched_stream:
                 number += 1
                 if number == self._size:
                     self._end("read")
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException:
-            self._end("raised")
-            raise
-        self._end("read")
 
     async def aclose(self) -> None:
         self._end("left")
@@ -116,12 +126,10 @@ def replay_watched(
 ) -> httpx2.Response:
     """``replay_response``, watched. A fault comes without advice to the client: what it does by itself is judged."""
     attempt = begin_attempt(watch, decision, request)
-    try:
+    end = functools.partial(watch.end, attempt)
+    with _noting_errors(end):
         response = replay_response(decision, rest, pace, advises=not attempt.fault)
-    except BaseException:
-        watch.end(attempt, "raised")
-        raise
-    response.stream = WatchedStream(response.stream, _size_of(decision), functools.partial(watch.end, attempt))
+    response.stream = WatchedStream(response.stream, _size_of(decision), end)
     return response
 
 
@@ -130,10 +138,8 @@ async def replay_watched_async(
 ) -> httpx2.Response:
     """The async twin of ``replay_watched``."""
     attempt = begin_attempt(watch, decision, request)
-    try:
+    end = functools.partial(watch.end, attempt)
+    with _noting_errors(end):
         response = await replay_response_async(decision, rest, pace, advises=not attempt.fault)
-    except BaseException:
-        watch.end(attempt, "raised")
-        raise
-    response.stream = AsyncWatchedStream(response.stream, _size_of(decision), functools.partial(watch.end, attempt))
+    response.stream = AsyncWatchedStream(response.stream, _size_of(decision), end)
     return response

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
@@ -26,48 +27,52 @@ SendAsync = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 
 def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live: str) -> httpx2.Response:
     """Send a request, and note it with its answer. ``live``: the upstream's name, if no scope stores its answers."""
-    if (around := current_exchange.get()) is not None:  # a route within a route
-        around.source = live or around.source
-        return send(request)
-    exchange = _begin(scope, live)
-    mark = current_exchange.set(exchange)
-    try:
-        if live:
+    with _Sending(scope, request, live) as sending:
+        if sending.must_read:
             read_request(request)
-        response = send(request)
-    except BaseException as error:
-        _note_error(exchange, error)
-        raise
-    finally:
-        current_exchange.reset(mark)
-        _keep_request(exchange, request)
-    return _follow(exchange, response)
+        return sending.follow(send(request))
 
 
 async def send_watched_async(
     scope: Scope | None, send: SendAsync, request: httpx2.Request, live: str
 ) -> httpx2.Response:
     """The async twin of ``send_watched``."""
-    if (around := current_exchange.get()) is not None:
-        around.source = live or around.source
-        return await send(request)
-    exchange = _begin(scope, live)
-    mark = current_exchange.set(exchange)
-    try:
-        if live:
+    with _Sending(scope, request, live) as sending:
+        if sending.must_read:
             await read_request_async(request)
-        response = await send(request)
-    except BaseException as error:
-        _note_error(exchange, error)
-        raise
-    finally:
-        current_exchange.reset(mark)
-        _keep_request(exchange, request)
-    return _follow(exchange, response)
+        return sending.follow(await send(request))
 
 
-def _note_error(exchange: WatchedExchange, error: BaseException) -> None:
-    exchange.error, exchange.ended = f"{type(error).__name__}: {error}", time.perf_counter()
+class _Sending:
+    """The block in which a request is sent. What is sent within another one is noted there."""
+
+    def __init__(self, scope: Scope | None, request: httpx2.Request, live: str) -> None:
+        self._request = request
+        self._exchange: WatchedExchange | None = None
+        if (around := current_exchange.get()) is not None:  # a route within a route
+            around.source = live or around.source
+        else:
+            self._exchange = _begin(scope, live)
+        self.must_read = self._exchange is not None and bool(live)
+        """Whether the request must be read before it is sent, since nothing else keeps it."""
+
+    def follow(self, response: httpx2.Response) -> httpx2.Response:
+        """Return the answer. How it is read is noted."""
+        return response if self._exchange is None else _follow(self._exchange, response)
+
+    def __enter__(self) -> Self:
+        if self._exchange is not None:
+            self._mark = current_exchange.set(self._exchange)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if error is not None:
+            exchange.error, exchange.ended = f"{type(error).__name__}: {error}", time.perf_counter()
+        current_exchange.reset(self._mark)
+        _keep_request(exchange, self._request)
 
 
 def _begin(scope: Scope | None, live: str) -> WatchedExchange:
@@ -122,6 +127,18 @@ class _Kept:
             self._chunks.append(RecordedChunk(data, at))
             self._size += len(data)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The block in which the answer is read to its end. A reader that leaves closes the stream, which is noted."""
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.end("raised", error)
+            raise
+        self.end("read")
+
     def end(self, how: str, error: BaseException | None = None) -> None:
         exchange = self._exchange
         if exchange.ended is not None:
@@ -159,16 +176,10 @@ class FollowedStream(httpx2.SyncByteStream):
         self.after_close: Callable[[], Any] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
+        with self._kept.reading():
             for chunk in self.watched_stream:
                 self._kept.add(chunk)
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._kept.end("raised", error)
-            raise
-        self._kept.end("read")
 
     def close(self) -> None:
         self._kept.end("left")
@@ -188,16 +199,10 @@ class AsyncFollowedStream(httpx2.AsyncByteStream):
         self.after_close: Callable[[], Awaitable[None]] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
+        with self._kept.reading():
             async for chunk in self.watched_stream:
                 self._kept.add(chunk)
                 yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._kept.end("raised", error)
-            raise
-        self._kept.end("read")
 
     async def aclose(self) -> None:
         self._kept.end("left")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,7 +11,7 @@ import anyio
 from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
 from aquila.engine.calls.sdk_client import PreparedCall, is_stream, set_idle_timeout
 from aquila.engine.loop import tool_execution
-from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep
+from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import InvalidAnswer, StreamClosed
 from aquila.events import Event
@@ -31,94 +31,147 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
 
     Raises the error with which the call fails, and ``StreamClosed`` after ``call.interrupter.interrupt()``.
     """
-    telemetry = call.telemetry
-    steps = call.loop.steps()
     sockets = socket_exchange.SocketExchange(call) if call.plan.options.websocket else None
-    outcome: RequestOutcome | list[ToolOutcome] | None = None
-    failed = True
+    driving = _Driving(call, is_read, left_by=(GeneratorExit, StreamClosed))
     try:
-        while True:
-            if call.interrupter.interrupted:
-                raise _stream_closed_error(call)
-            step = steps.send(outcome)
-            outcome = None
-            match step:
-                case EmitEvents(events):
-                    if is_read:
+        with driving:
+            for step in driving:
+                match step:
+                    case EmitEvents(events):
                         yield from events
-                case Sleep(seconds):
-                    call.interrupter.sleep(call.limit_to_total(seconds))
-                case SendRequest():
-                    if sockets is not None and step.over_socket:
-                        outcome = yield from sockets.exchange_request(step)
-                    else:
-                        outcome = yield from _exchange_request(call, step, is_read)
-                case RunTools(ready):
-                    outcome = tool_execution.run_tools(ready)
-    except StopIteration:
-        failed = False
-        telemetry.report_end(call.loop.result)
-    except (GeneratorExit, StreamClosed):
-        failed = False
-        telemetry.report_end(call.loop.result)  # which is there for a caller who leaves with the last event
-        raise
-    except BaseException as error:
-        telemetry.report_end(error=error)
-        raise
+                    case Sleep(seconds):
+                        call.interrupter.sleep(call.limit_to_total(seconds))
+                    case SendRequest():
+                        exchange = sockets if sockets and step.over_socket else _SyncExchange(call, is_read)
+                        yield from exchange.exchange_request(step)
+                        driving.outcome = exchange.outcome
+                    case RunTools(ready):
+                        driving.outcome = tool_execution.run_tools(ready)
     finally:
         try:
             if sockets is not None:
                 sockets.close()
         finally:
             if call.route.is_one_call:
-                call.route.close(failed=failed)
+                call.route.close(failed=driving.failed)
 
 
-def _exchange_request(call: PreparedCall, step: SendRequest, is_read: bool) -> Generator[Event, None, RequestOutcome]:
-    try:
-        answer = call.send_request(step)
-        if step.unstreamed:
-            return RequestOutcome(None, True, answer.headers, answer.content)
-    except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        return _outcome_without_answer(call, error)
-    stream = answer
-    headers = stream.response.headers
-    feed = call.loop.parser.feed
-    telemetry = call.telemetry
-    reports_chunks = telemetry.has_chunk_listeners
-    body: bytes | None = None
-    try:
-        with call.interrupter.watch_reading(stream, call.remaining_seconds()):
-            if is_stream(stream):
-                set_idle_timeout(stream, call.idle_seconds())
-                for chunk in stream:
-                    events = feed(chunk)
-                    if not (reports_chunks or is_read):
-                        continue
-                    for event in events:
-                        if reports_chunks:
-                            telemetry.report_event(event)
-                        if is_read:
-                            yield event
-            else:
-                body = stream.response.read()
-            call.remaining_seconds()
-    except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-        if call.interrupter.interrupted:
-            raise _stream_closed_error(call) from None
-        return RequestOutcome(_reading_error(call, error), True, headers)
-    finally:
-        stream.close()
-    return RequestOutcome(None, True, headers, body)
+class _Driving:
+    """The steps of a call, to iterate within its block, which reports how the call ends.
+
+    ``outcome`` is what the last step has brought, for the next one. ``is_read``: somebody reads events. ``left_by`` is
+    raised where the caller leaves before the end. ``failed``: the call has not come to its end, and nobody has left.
+    """
+
+    def __init__(self, call: PreparedCall, is_read: bool, left_by: tuple[type[BaseException], ...]) -> None:
+        self._call = call
+        self._steps = call.loop.steps()
+        self._is_read = is_read
+        self._left_by = left_by
+        self.outcome: RequestOutcome | list[ToolOutcome] | None = None
+        self.failed = True
+
+    def __iter__(self) -> Iterator[Step]:
+        while True:
+            if self._call.interrupter.interrupted:
+                raise _stream_closed_error(self._call)
+            outcome, self.outcome = self.outcome, None
+            try:
+                step = self._steps.send(outcome)
+            except StopIteration:
+                return
+            if self._is_read or type(step) is not EmitEvents:
+                yield step
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self.failed = error is not None and not isinstance(error, self._left_by)
+        if self.failed:
+            self._call.telemetry.report_end(error=error)
+        else:
+            self._call.telemetry.report_end(self._call.loop.result)  # which is there if the last event was read
+
+
+class _Exchange:
+    """One request of a driver: all but its I/O. ``outcome`` is how it went."""
+
+    def __init__(self, call: PreparedCall, is_read: bool) -> None:
+        self._call = call
+        self._is_read = is_read
+        self._reports_chunks = False
+        self._stream: Any = None  # the answer as the SDK gives it, None without one that is to be read
+        self._body: bytes | None = None
+        self.outcome = RequestOutcome()
+
+    @contextmanager
+    def _sending(self, step: SendRequest) -> Iterator[None]:
+        """The block that sets ``_stream``. An error in it is the outcome, and an answer that has come whole."""
+        call = self._call
+        try:
+            yield
+            if step.unstreamed:
+                answer, self._stream = self._stream, None
+                self.outcome = RequestOutcome(None, True, answer.headers, answer.content)
+        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
+            response = getattr(error, "response", None)
+            headers = response.headers if response is not None else {}
+            self.outcome = RequestOutcome(call.error_or_total_timeout(error), False, headers)
+        self._reports_chunks = call.telemetry.has_chunk_listeners
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """The block that reads the answer, event by event or as ``_body``. An error in it is the outcome."""
+        call, headers = self._call, self._stream.response.headers
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
+            if call.interrupter.interrupted:
+                raise _stream_closed_error(call) from None
+            self.outcome = RequestOutcome(_reading_error(call, error), True, headers)
+        else:
+            self.outcome = RequestOutcome(None, True, headers, self._body)
+
+    def _starts_stream(self) -> bool:
+        """Say whether the answer is a stream, and let each of its chunks take no longer than it may."""
+        if not is_stream(self._stream):
+            return False
+        set_idle_timeout(self._stream, self._call.idle_seconds())
+        return True
+
+    def _take_chunk(self, chunk: Any) -> Sequence[Event]:
+        """Report what a chunk says. Returns its events, none if nobody reads them."""
+        events = self._call.loop.parser.feed(chunk)
+        if self._reports_chunks:
+            for event in events:
+                self._call.telemetry.report_event(event)
+        return events if self._is_read else ()
+
+
+class _SyncExchange(_Exchange):
+    """One request of the synchronous driver."""
+
+    def exchange_request(self, step: SendRequest) -> Generator[Event, None, None]:
+        call = self._call
+        with self._sending(step):
+            self._stream = call.send_request(step)
+        if (stream := self._stream) is None:
+            return
+        try:
+            with self._reading(), call.interrupter.watch_reading(stream, call.remaining_seconds()):
+                if self._starts_stream():
+                    for chunk in stream:
+                        yield from self._take_chunk(chunk)
+                else:
+                    self._body = stream.response.read()
+                call.remaining_seconds()
+        finally:
+            stream.close()
 
 
 def _stream_closed_error(call: PreparedCall) -> StreamClosed:
     return StreamClosed(f"stream {call.plan.ref} was closed before its end")
-
-
-def _outcome_without_answer(call: PreparedCall, error: Exception) -> RequestOutcome:
-    response = getattr(error, "response", None)
-    return RequestOutcome(call.error_or_total_timeout(error), False, response.headers if response is not None else {})
 
 
 def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
@@ -139,92 +192,52 @@ async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = Tru
     The route of a plan is resolved first, on a thread, as it may read files.
     """
     call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
-    telemetry = call.telemetry
-    steps = call.loop.steps()
     sockets = socket_exchange.AsyncSocketExchange(call) if call.plan.options.websocket else None
-    outcome: RequestOutcome | list[ToolOutcome] | None = None
-    failed = True
+    driving = _Driving(call, is_read, left_by=(GeneratorExit, anyio.get_cancelled_exc_class()))
     try:
-        while True:
-            try:
-                step = steps.send(outcome)
-            except StopIteration:
-                failed = False
-                telemetry.report_end(call.loop.result)
-                return
-            outcome = None
-            match step:
-                case EmitEvents(events):
-                    for event in events if is_read else ():
-                        yield event
-                case Sleep(seconds):
-                    await anyio.sleep(call.limit_to_total(seconds))
-                case SendRequest():
-                    exchange = sockets if sockets is not None and step.over_socket else _AsyncExchange(call, is_read)
-                    # Closed here rather than by the garbage collector, whose closing the end of the event loop may cut
-                    # short.
-                    async with aclosing(exchange.exchange_request(step)) as arriving:
-                        async for event in arriving:
+        with driving:
+            for step in driving:
+                match step:
+                    case EmitEvents(events):
+                        for event in events:
                             yield event
-                    outcome = exchange.outcome
-                case RunTools(ready):
-                    outcome = await call.within_total(tool_execution.run_tools_async(ready))
-    except (GeneratorExit, anyio.get_cancelled_exc_class()):
-        failed = False
-        telemetry.report_end(call.loop.result)  # which is there for a caller who leaves with the last event
-        raise
-    except BaseException as error:
-        telemetry.report_end(error=error)
-        raise
+                    case Sleep(seconds):
+                        await anyio.sleep(call.limit_to_total(seconds))
+                    case SendRequest():
+                        exchange = sockets if sockets and step.over_socket else _AsyncExchange(call, is_read)
+                        # Closed here rather than by the garbage collector, whose closing the end of the event loop may
+                        # cut short.
+                        async with aclosing(exchange.exchange_request(step)) as arriving:
+                            async for event in arriving:
+                                yield event
+                        driving.outcome = exchange.outcome
+                    case RunTools(ready):
+                        driving.outcome = await call.within_total(tool_execution.run_tools_async(ready))
     finally:
         try:
             if sockets is not None:
                 await sockets.close()
         finally:
-            await call.route.close_async(failed=failed)
+            await call.route.close_async(failed=driving.failed)
 
 
-class _AsyncExchange:
-    """One request of the asynchronous driver. An async generator cannot return a value, so ``outcome`` holds it."""
-
-    def __init__(self, call: PreparedCall, is_read: bool) -> None:
-        self._call = call
-        self._is_read = is_read
-        self.outcome = RequestOutcome()
+class _AsyncExchange(_Exchange):
+    """One request of the asynchronous driver."""
 
     async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
         call = self._call
-        try:
-            answer = await call.send_request_async(step)
-        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = _outcome_without_answer(call, error)
+        with self._sending(step):
+            self._stream = await call.send_request_async(step)
+        if (stream := self._stream) is None:
             return
-        if step.unstreamed:
-            self.outcome = RequestOutcome(None, True, answer.headers, answer.content)
-            return
-        stream = answer
-        headers = stream.response.headers
-        feed = call.loop.parser.feed
-        telemetry = call.telemetry
-        reports_chunks, is_read = telemetry.has_chunk_listeners, self._is_read
-        body: bytes | None = None
         try:
-            if is_stream(stream):
-                set_idle_timeout(stream, call.idle_seconds())
-                async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
-                    events = feed(chunk)
-                    if not (reports_chunks or is_read):
-                        continue
-                    for event in events:
-                        if reports_chunks:
-                            telemetry.report_event(event)
-                        if is_read:
+            with self._reading():
+                if self._starts_stream():
+                    async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
+                        for event in self._take_chunk(chunk):
                             yield event
-            else:
-                body = await call.within_total(stream.response.aread())
-            self.outcome = RequestOutcome(None, True, headers, body)
-        except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = RequestOutcome(_reading_error(call, error), True, headers)
+                else:
+                    self._body = await call.within_total(stream.response.aread())
         finally:
             with anyio.CancelScope(shield=True):  # a cancelled call must still close its connection
                 await stream.close()

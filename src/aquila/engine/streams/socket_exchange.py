@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -37,7 +37,7 @@ _NO_WEB_SOCKET_STATUSES = frozenset({404, 405, 426, 501})
 
 
 class _Exchange:
-    """What the synchronous and the asynchronous side share.
+    """What the synchronous and the asynchronous side share. ``outcome`` is how the last request went.
 
     ``_connection`` is the SDK's connection, ``_raw`` that of the library websockets below it; both are None while no
     connection is open. ``_is_answering``: an answer has not arrived completely.
@@ -48,6 +48,7 @@ class _Exchange:
         self._connection: Any = None
         self._raw: Any = None
         self._is_answering = False
+        self.outcome = RequestOutcome()
 
     def _begin_attempt(self, *, within_loop: bool) -> tuple[own_connections.ConnectionAttempt, dict[str, Any]]:
         call = self._call
@@ -72,8 +73,24 @@ class _Exchange:
         with time_limit(self._call.total_limit), time_limit(own):
             yield seconds
 
-    def _parse(self, data: Any) -> Any:
-        return self._connection.parse_event(data)
+    def _take_message(self, answer: SocketAnswer, data: Any) -> Sequence[Event]:
+        """Report what a message of the provider says. Returns its events."""
+        telemetry = self._call.telemetry
+        events = answer.feed(self._connection.parse_event(data))
+        if telemetry.has_chunk_listeners:
+            for event in events:
+                telemetry.report_event(event)
+        return events
+
+    def _finish(self) -> None:
+        """Note that an answer has come completely. Raises the error of a call that has taken too long."""
+        self._is_answering = False
+        self._call.remaining_seconds()
+        self.outcome = RequestOutcome(None, True, own_connections.read_headers(self._raw))
+
+    def _fail(self, answer: SocketAnswer, error: Exception) -> None:
+        self.outcome = self._outcome_of(error, answer)
+        self._is_answering = not answer.is_over
 
     def _outcome_of(self, error: Exception, answer: SocketAnswer) -> RequestOutcome:
         """Return the outcome of a request that failed with ``error``."""
@@ -120,9 +137,9 @@ class _Exchange:
 class SocketExchange(_Exchange):
     """The WebSocket of a synchronous call."""
 
-    def exchange_request(self, step: SendRequest) -> Generator[Event, None, RequestOutcome]:
-        """Send a request and yield the events of its answer. Returns the outcome."""
-        call, telemetry = self._call, self._call.telemetry
+    def exchange_request(self, step: SendRequest) -> Generator[Event, None, None]:
+        """Send a request and yield the events of its answer."""
+        call = self._call
         answer = self._make_answer()
         try:
             message = write_message(step.request)
@@ -135,18 +152,11 @@ class SocketExchange(_Exchange):
                 while not answer.is_over:
                     with self._awaiting(answer) as seconds:
                         data = raw.recv(seconds)
-                    for event in answer.feed(self._parse(data)):
-                        if telemetry.has_chunk_listeners:
-                            telemetry.report_event(event)
-                        yield event
-            self._is_answering = False
-            call.remaining_seconds()
+                    yield from self._take_message(answer, data)
+            self._finish()
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            outcome = self._outcome_of(error, answer)
-            self._is_answering = not answer.is_over
+            self._fail(answer, error)
             self.close()
-            return outcome
-        return RequestOutcome(None, True, own_connections.read_headers(raw))
 
     def _open(self) -> None:
         call = self._call
@@ -184,15 +194,11 @@ class SocketExchange(_Exchange):
 
 
 class AsyncSocketExchange(_Exchange):
-    """The WebSocket of an asynchronous call. ``outcome`` is how the last request went."""
-
-    def __init__(self, call: PreparedCall) -> None:
-        super().__init__(call)
-        self.outcome = RequestOutcome()
+    """The WebSocket of an asynchronous call."""
 
     async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
         """Send a request and yield the events of its answer."""
-        call, telemetry = self._call, self._call.telemetry
+        call = self._call
         answer = self._make_answer()
         try:
             message = write_message(step.request)
@@ -204,18 +210,12 @@ class AsyncSocketExchange(_Exchange):
             while not answer.is_over:
                 with self._awaiting(answer) as seconds:
                     data = await _within(seconds, raw.recv())
-                for event in answer.feed(self._parse(data)):
-                    if telemetry.has_chunk_listeners:
-                        telemetry.report_event(event)
+                for event in self._take_message(answer, data):
                     yield event
-            self._is_answering = False
-            call.remaining_seconds()
+            self._finish()
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
-            self.outcome = self._outcome_of(error, answer)
-            self._is_answering = not answer.is_over
+            self._fail(answer, error)
             await self.close()
-            return
-        self.outcome = RequestOutcome(None, True, own_connections.read_headers(raw))
 
     async def _open(self) -> None:
         try:

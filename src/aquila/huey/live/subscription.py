@@ -62,19 +62,10 @@ def subscribe(huey: Any, task: Any, *, after: int = 0, timeout: float | None = N
     reader = JobReader(huey, task if isinstance(task, str) else task.id, after)
     woken = threading.Event()
     with wake_ups_of(huey).calling(woken.set, reader.job):
-        waiting_since = time.monotonic()
-        while True:
+        while not reader.is_at_end:
             woken.clear()  # Before reading: a wake-up that comes during that must not be lost.
-            found = reader.read()
-            if found:
-                yield from found
-                waiting_since = time.monotonic()
-                if found[-1].is_end:
-                    return
-            elif reader.has_ended:
-                return
-            else:
-                woken.wait(reader.choose_wait(waiting_since, timeout))
+            yield from reader.read()
+            woken.wait(reader.choose_wait(timeout))
 
 
 async def subscribe_async(
@@ -103,20 +94,11 @@ async def subscribe_async(
     reader = JobReader(huey, task if isinstance(task, str) else task.id, after)
     woken = AsyncWakeUp()
     with wake_ups_of(huey).calling(woken.set, reader.job):
-        waiting_since = time.monotonic()
-        while True:
+        while not reader.is_at_end:
             woken.clear()
-            found = await anyio.to_thread.run_sync(reader.read, limiter=reading_limiter())
-            if found:
-                for event in found:
-                    yield event
-                waiting_since = time.monotonic()
-                if found[-1].is_end:
-                    return
-            elif reader.has_ended:
-                return
-            else:
-                await woken.wait(reader.choose_wait(waiting_since, timeout))
+            for event in await anyio.to_thread.run_sync(reader.read, limiter=reading_limiter()):
+                yield event
+            await woken.wait(reader.choose_wait(timeout))
 
 
 class JobReader:
@@ -131,8 +113,11 @@ class JobReader:
             raise ConfigError(f"after={after!r} is not the number of an event; give that of the last one you have seen")
         self.job = job
         self.after = after
-        self.has_ended = False
-        """Whether the last event that is stored is an end. Without new events there is nothing to wait for then."""
+        self.is_at_end = False
+        """Whether ``read`` has returned all events of a job that has ended. Then there is nothing to wait for."""
+        self._has_ended = False  # Whether the last event that is stored is an end.
+        self._has_found = False  # Whether the last reading has found events.
+        self._waiting_since = time.monotonic()
         self._huey = huey
         self._is_away = False  # Whether the outage was logged.
         self._failures = 0  # Failures one after the other, for the back-off.
@@ -142,6 +127,12 @@ class JobReader:
 
         Raises ``ConfigError`` for a storage that is none of Huey's own.
         """
+        found = self._read_new()
+        self._has_found = bool(found)
+        self.is_at_end = found[-1].is_end if found else self._has_ended
+        return found
+
+    def _read_new(self) -> list[JobEvent]:
         try:
             found = self._read_queued() + self._read_batches()
         except ConfigError:
@@ -159,18 +150,20 @@ class JobReader:
             self.after = found[-1].number
         return found
 
-    def choose_wait(self, since: float, timeout: float | None) -> float:
-        """Return how many seconds to wait before looking again.
+    def choose_wait(self, timeout: float | None) -> float:
+        """Return how many seconds to wait before looking again: none after events, since more may be there.
 
-        ``since`` is when the last event came, by the monotonic clock. Raises ``TimeoutError`` where ``timeout`` seconds
-        have passed since then.
+        Raises ``TimeoutError`` where ``timeout`` seconds have passed since the last event came.
         """
+        if self._has_found:
+            self._waiting_since = time.monotonic()
+            return 0.0
         wait = look_every(self._huey)
         if self._failures:
             wait = min(_LONGEST_PAUSE, 0.05 * 2.0**self._failures)
         if timeout is None:
             return wait
-        left = since + timeout - time.monotonic()
+        left = self._waiting_since + timeout - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"nothing happened to job {self.job} for {timeout} s")
         return min(wait, left)
@@ -190,11 +183,11 @@ class JobReader:
         # The batch of the last event is read again, because that event may have been in the middle of it.
         entries = state_of(self._huey).entries(table, limit=_AT_ONCE, at_least=max(1, batch))
         events = [event for entry in entries for event in decode_batch(int(entry.order), entry.value)]
-        self.has_ended = bool(events) and events[-1].is_end
+        self._has_ended = bool(events) and events[-1].is_end
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
             # The last batch cannot be read, and may have had the end. The summary knows.
             summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
-            self.has_ended = summary is None or bool(summary.ended)
+            self._has_ended = summary is None or bool(summary.ended)
         return [event for event in events if event.number > self.after]
 
 

@@ -64,23 +64,18 @@ def follow(
     watch = TaskWatch(current, every, store=answer.store, end_stream=stream._call.interrupter.interrupt)
     watch.start()
     try:
-        for event in answer.events_before():
-            yield event
-            watch.raise_if_ended()
-        if answer.response is not None:
-            return
-        for event in events:
-            taken = answer.take(event)
-            if taken is not None:
+        with _naming_reason(watch):
+            for event in answer.events_before():
+                yield event
+                watch.raise_if_ended()
+            for event in events if answer.response is None else ():
+                taken = answer.take(event)
                 if isinstance(taken, Done):
                     stream._state.response = taken.response
                     answer.keep_complete()
-                yield taken
-            watch.raise_if_ended()
-    except StreamClosed:
-        # The reader sees a closed connection. Where the watch has closed it, its reason is the error of the task.
-        watch.raise_if_ended()
-        raise
+                if taken is not None:
+                    yield taken
+                watch.raise_if_ended()
     finally:
         watch.finish(is_complete=answer.response is not None)
         answer.end()
@@ -152,7 +147,7 @@ async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch
     await to_thread.run_sync(answer.load)
     answer.prepare(stream)
     watch.start()
-    try:
+    with _naming_reason(watch):
         for event in answer.events_before():
             yield event
             watch.raise_if_ended()
@@ -160,12 +155,19 @@ async def _iterate(stream: AsyncStream, answer: FollowedAnswer, watch: TaskWatch
             return
         async for event in events:
             taken = answer.take(event)
+            if isinstance(taken, Done):
+                stream._state.response = taken.response
+                await to_thread.run_sync(answer.keep_complete)
             if taken is not None:
-                if isinstance(taken, Done):
-                    stream._state.response = taken.response
-                    await to_thread.run_sync(answer.keep_complete)
                 yield taken
             watch.raise_if_ended()
+
+
+@contextlib.contextmanager
+def _naming_reason(watch: TaskWatch) -> Iterator[None]:
+    """Raise the error of the task where the watch has closed the connection, of which the reader sees no more."""
+    try:
+        yield
     except StreamClosed:
         watch.raise_if_ended()
         raise

@@ -9,7 +9,7 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 import httpx2
 
@@ -57,6 +57,8 @@ else:
         wire_forms="aquila.wire_forms.table",
     )
 
+_AnswerT = TypeVar("_AnswerT")
+
 NO_UPSTREAM = Upstream("")
 """The upstream of a route that only replays. It answers nothing."""
 
@@ -74,7 +76,7 @@ class ScopeRoute(Route):
         self._silence = settings.silence
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
-        answer = self._answer if self._scope.run.exchange_watch is None else self._answer_watched
+        answer = self._choose_way(self._answer, self._answer_watched)
         if not (is_last and self.is_one_call):
             return answer(request)
         try:
@@ -89,7 +91,7 @@ class ScopeRoute(Route):
         return response
 
     async def answer_async(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
-        answer = self._answer_async if self._scope.run.exchange_watch is None else self._answer_watched_async
+        answer = self._choose_way(self._answer_async, self._answer_watched_async)
         if not (is_last and self.is_one_call):
             return await answer(request)
         try:
@@ -102,6 +104,9 @@ class ScopeRoute(Route):
         else:
             await self.close_async()
         return response
+
+    def _choose_way(self, plain: _AnswerT, watched: _AnswerT) -> _AnswerT:
+        return plain if self._scope.run.exchange_watch is None else watched
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         raise NotImplementedError

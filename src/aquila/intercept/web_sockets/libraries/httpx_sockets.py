@@ -10,7 +10,7 @@ import functools
 import importlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,10 +44,8 @@ def asks_to_switch(request: Any) -> bool:
 
 def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
     """Answer the handshake of a sync client. ``send`` is the transport's own method."""
-    try:
+    with _connecting(library, request):
         answered = answer_handshake(_handshake_of(request))
-    except OSError as error:
-        raise _connect_error(library, request, error) from error
     if answered is None:
         return send(transport, request)
     if isinstance(answered, ReplayedConversation):
@@ -60,12 +58,10 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
         return _with_stream(response, functools.partial(_ComparedStream, conversation=answered))
     _offer_no_extensions(request)
     try:
-        with own_request():
+        with own_request(), _noting_failure(answered, library):
             response = send(transport, request)
-    except BaseException as error:
-        _note_failure(answered, error, library)
+    finally:
         answered.write_due()
-        raise
     if response.status_code != SWITCHED:
         _note_refusal(answered, response, response.read())
         answered.write_due()
@@ -76,10 +72,8 @@ def answer(library: str, transport: Any, request: Any, send: Send) -> Any:
 
 async def answer_async(library: str, transport: Any, request: Any, send: Send) -> Any:
     """Answer the handshake of an async client."""
-    try:
+    with _connecting(library, request):
         answered = await answer_handshake_async(_handshake_of(request))
-    except OSError as error:
-        raise _connect_error(library, request, error) from error
     if answered is None:
         return await send(transport, request)
     if isinstance(answered, ReplayedConversation):
@@ -94,14 +88,12 @@ async def answer_async(library: str, transport: Any, request: Any, send: Send) -
         return _with_stream(response, functools.partial(_AsyncComparedStream, conversation=answered))
     _offer_no_extensions(request)
     try:
-        with own_request():
+        with own_request(), _noting_failure(answered, library):
             response = await send(transport, request)
-    except BaseException as error:
-        _note_failure(answered, error, library)
+    finally:
         # Where the task was cancelled, anyio would cancel this `await` as well, and the failure would not be stored.
         with anyio.CancelScope(shield=True):
             await write_due_async(answered)
-        raise
     if response.status_code != SWITCHED:
         _note_refusal(answered, response, await response.aread())
         await write_due_async(answered)
@@ -143,24 +135,35 @@ def _origin_of(core: str, request: Any) -> Any:
     return sys.modules[core].URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path).origin
 
 
-def _connect_error(library: str, request: Any, error: OSError) -> Exception:
-    """What the library raises where no connection is made."""
+@contextlib.contextmanager
+def _connecting(library: str, request: Any) -> Iterator[None]:
+    """Raise what the library raises where no connection is made."""
     errors: Any = sys.modules[library]
-    made: Exception = (errors.ConnectTimeout if is_time_limit(error) else errors.ConnectError)(
-        str(error), request=request
-    )
-    return made
+    try:
+        yield
+    except OSError as error:
+        made = errors.ConnectTimeout if is_time_limit(error) else errors.ConnectError
+        raise made(str(error), request=request) from error
 
 
-def _note_failure(recorder: FrameRecorder, error: BaseException, library: str) -> None:
-    """Note that a handshake got no answer, and why."""
+@contextlib.contextmanager
+def _noting_failure(recorder: FrameRecorder, library: str) -> Iterator[None]:
+    """Note where a handshake gets no answer, and why."""
     errors: Any = sys.modules[library]
-    if isinstance(error, errors.ConnectTimeout):
+    try:
+        yield
+    except errors.ConnectTimeout as error:
         recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
-    elif isinstance(error, errors.TimeoutException) or not isinstance(error, Exception):
+        raise
+    except errors.TimeoutException:
         recorder.finish_unanswered()
-    else:
+        raise
+    except Exception as error:
         recorder.finish_broken(f"{CONNECT_ERROR}{error}")
+        raise
+    except BaseException:
+        recorder.finish_unanswered()
+        raise
 
 
 def _offer_no_extensions(request: Any) -> None:

@@ -1,0 +1,55 @@
+"""What is written for synchronous and for asynchronous callers is thin, so that the two cannot grow apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.twins import Twins, find_twins, functions_in
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+MOST_DECISIONS = 3
+"""How many decisions two twins may both make: branches, loops that end on a condition, errors that are caught."""
+
+SYNCHRONOUS = """
+class Stream:
+    def read(self):
+        with self.reading():
+            while not self.is_over:
+                if self.may_wait:
+                    self.wait()
+                yield from self.take(next(self.chunks))
+"""
+
+
+def twins_of_the_source() -> list[Twins]:
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+    folders = {path.parent for path, text in texts.items() if "async def " in text}
+    return find_twins(
+        function
+        for path, text in texts.items()
+        if path.parent in folders
+        for function in functions_in(text, path.relative_to(SOURCE))
+    )
+
+
+def test_twins_share_what_they_decide() -> None:
+    twins = twins_of_the_source()
+    assert {each.asynchronous.place.partition(":")[2] for each in twins} >= {"drive_call_async", "AsyncStream.result"}
+    thick = [str(each) for each in twins if len(each.decisions) > MOST_DECISIONS]
+    assert thick == [], "move what both decide into one function, method or context manager that both call"
+
+
+@pytest.mark.parametrize("name", ["read", "aread", "read_async", "pull"])
+def test_a_twin_is_found_whatever_its_name(name: str) -> None:
+    asynchronous = (
+        SYNCHRONOUS.replace("Stream", "AsyncStream")
+        .replace("def read", f"async def {name}")
+        .replace("self.wait()", "await self.wait_async()")
+        .replace("next(", "await anext(")
+    )
+    functions = [*functions_in(SYNCHRONOUS, Path("one.py")), *functions_in(asynchronous, Path("other.py"))]
+    (twins,) = find_twins(functions)
+    assert twins.decisions == ["while not self.is_over:", "if self.may_wait:"]
