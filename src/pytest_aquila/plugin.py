@@ -140,7 +140,7 @@ def pytest_load_initial_conftests(
         option_values.write_implied_values(args, early_config, parser)
     # `known_args_namespace` is the command line as parsed so far. Options of conftests are not known yet.
     run_life.begin_run(early_config, early_config.known_args_namespace)
-    fixture_names.begin_testing_mode_of_ini(early_config)  # a conftest may import code that puts jobs into queues
+    fixture_names.begin_testing_mode_early(early_config)  # a conftest may import code that puts jobs into queues
     if options.replaces_recorder(early_config):  # before pytest parses the whole command line with its options
         vcr_compat.turn_on(early_config, parser)
     return (yield)

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -15,10 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.huey import AquilaHuey, testing
+    from aquila.huey.testing import queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
     from aquila.testing import (
         AllEnqueued,
@@ -41,6 +41,7 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        queue_under_test="aquila.huey.testing.queue_under_test",
         shared_consumer="aquila.huey.testing.consumers.shared_consumer",
         testing="aquila.huey.testing",
     )
@@ -77,29 +78,11 @@ def _load_testing() -> Any:
 
 @pytest.fixture
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
-    """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another."""
-    return load_huey(next(iter(paths_of_hueys(pytestconfig)), ""))
+    """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another, or several.
 
-
-def paths_of_hueys(config: pytest.Config) -> list[str]:
-    """Return the paths that the ini key ``aquila_huey`` names, in their order."""
-    return str(config.getini("aquila_huey") or "").replace(",", " ").split()
-
-
-def load_huey(path: str) -> Any:
-    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` if there is none."""
-    module, _, attribute = path.partition(":")
-    if not module or not attribute:
-        raise _config_error(
-            'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
-            "or override the fixture aquila_huey" + (f"; {path!r} is not of that form" if path else "")
-        )
-    found: Any = importlib.import_module(module)
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise _config_error(f"the ini key aquila_huey is {path!r}, and {module} has no {attribute!r}")
-        found = getattr(found, name)
-    return found
+    It may give a Huey, a path (``module:attribute``), or a list of these.
+    """
+    return named_hueys.load_huey(next(iter(named_hueys.paths_of_hueys(pytestconfig)), ""))
 
 
 @pytest.fixture
@@ -110,9 +93,10 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture
 def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
-    """The Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
+    """The first Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
     failures = request.session.testsfailed
-    with _load_testing().use_test_queue(aquila_huey, storage=aquila_huey_storage) as huey:
+    first = named_hueys.hueys_of_fixture(aquila_huey, request)[0]
+    with _load_testing().use_test_queue(first, storage=aquila_huey_storage) as huey:
         yield huey
         if request.session.testsfailed > failures:
             return  # A failed test may have left tasks behind, which says nothing.
@@ -223,20 +207,32 @@ def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
-    return cast("UseTestQueue", functools.partial(_load_testing().use_test_queue, aquila_tasks))
+    use_test_queue = _load_testing().use_test_queue
+
+    def use_queue_of(
+        mode: Any = "manual", *, queue: str | None = None, **options: Any
+    ) -> contextlib.AbstractContextManager[Any]:
+        huey = aquila_tasks if queue is None else queue_under_test.huey_under_test(queue=queue)
+        opened: contextlib.AbstractContextManager[Any] = use_test_queue(huey, mode, **options)
+        return opened
+
+    return cast("UseTestQueue", use_queue_of)
 
 
 @pytest.fixture
-def aquila_run_consumer(aquila_tasks: AquilaHuey, pytestconfig: pytest.Config) -> RunConsumer:
+def aquila_run_consumer(aquila_tasks: AquilaHuey, aquila_huey: Any, pytestconfig: pytest.Config) -> RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
     run_consumer = _load_testing().run_consumer
 
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
     ) -> contextlib.AbstractContextManager[RunningConsumer]:
-        program = next(iter(paths_of_hueys(pytestconfig)), "") if subprocess is True else subprocess
+        options = _of_huey(aquila_tasks, options)
+        if subprocess is True:
+            huey = queue_under_test.huey_under_test(options.get("huey"), options.get("queue"))
+            subprocess = named_hueys.path_of(huey, pytestconfig, aquila_huey) or True
         running: contextlib.AbstractContextManager[RunningConsumer] = run_consumer(
-            *args, subprocess=program or subprocess, huey=aquila_tasks, **options
+            *args, subprocess=subprocess, **options
         )
         return running
 
@@ -254,13 +250,13 @@ def aquila_shared_consumer(
     pytestconfig: pytest.Config, aquila_consumer_options: Mapping[str, Any]
 ) -> Iterator[shared_consumer.SharedConsumer]:
     """The consumer behind ``aquila_consumer``, from the first test that uses it to the end of the run."""
-    paths = paths_of_hueys(pytestconfig)
+    paths = named_hueys.paths_of_hueys(pytestconfig)
     if not paths:
         raise _config_error(
             "aquila_consumer serves all tests of a run, so its Huey must be known before any: write "
             '`aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, or use aquila_run_consumer'
         )
-    with shared_consumer.share_consumer(load_huey(paths[0]), **aquila_consumer_options) as shared:
+    with shared_consumer.share_consumer(named_hueys.load_huey(paths[0]), **aquila_consumer_options) as shared:
         yield shared
 
 

@@ -20,7 +20,7 @@ import pytest
 from aquila.huey.testing import real_queues
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import fixture_names
-from pytest_aquila.tasks import task_fixtures
+from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
     from aquila.huey.testing import attribute_patches, queue_under_test
@@ -39,7 +39,7 @@ class SharedQueues:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._paths = task_fixtures.paths_of_hueys(config)
+        self._paths = named_hueys.paths_of_hueys(config)
         self._queues = contextlib.ExitStack()
         # The Hueys in testing mode, by their paths; None for a Huey without a real storage, which is left alone.
         self._hueys: dict[str, Any] = {}
@@ -48,7 +48,7 @@ class SharedQueues:
         """Open the queues of all Hueys, which are imported if they are not yet. Return the Hueys, in their order."""
         for path in self._paths:
             if path not in self._hueys:
-                self._open(path, task_fixtures.load_huey(path))
+                self._open(path, named_hueys.load_huey(path))
         hueys = [huey for path in self._paths if (huey := self._hueys[path]) is not None]
         # Fixtures and functions use the innermost queue, so that of the first Huey becomes it, whichever was used
         # first.
@@ -59,7 +59,7 @@ class SharedQueues:
     def open_loaded(self) -> None:
         """Open the queues of the Hueys that are already imported."""
         for path in self._paths:
-            if path not in self._hueys and (huey := _find_loaded(path)) is not None:
+            if path not in self._hueys and (huey := named_hueys.find_loaded(path)) is not None:
                 self._open(path, huey)
 
     def advise(self) -> str:
@@ -73,13 +73,14 @@ class SharedQueues:
                     f"The ini key aquila_huey names {path}, which is still being imported. If it is the same Huey,\n"
                     "name it where it is made, or enqueue the job after the import."
                 )
-            self._open(path, task_fixtures.load_huey(path))
+            self._open(path, named_hueys.load_huey(path))
         if self._paths:
             named = " ".join(self._paths)
             return f"To put it under test, name it too in the ini file: aquila_huey = {named} module:attribute"
         return (
-            "The fixture aquila_huey says which Huey is under test, and only tests can ask it. To have it under test\n"
-            'in the whole run, name it in the ini file: aquila_huey = "myapp.tasks:huey" (module:attribute).'
+            "The fixture aquila_huey says which Hueys are under test, and only tests can ask it. In a test, let it\n"
+            "return a list with this one, too: [app.huey, mail.huey]. To have it under test in the whole run,\n"
+            'name it in the ini file: aquila_huey = "myapp.tasks:huey" (module:attribute).'
         )
 
     def close(self) -> None:
@@ -90,15 +91,6 @@ class SharedQueues:
         self._hueys[path] = huey if queue_under_test.has_real_storage(huey) else None
         if self._hueys[path] is not None and queue_under_test.innermost_test_queue(huey) is None:
             self._queues.enter_context(_open_queue(huey))
-
-
-def _find_loaded(path: str) -> Any:
-    """Return the Huey at a path if its module has already defined it, else None."""
-    module, _, attribute = path.partition(":")
-    found: Any = sys.modules.get(module)
-    for name in attribute.split(".") if attribute else ():
-        found = getattr(found, name, None)
-    return found if attribute and hasattr(found, "storage_class") else None
 
 
 _shared: pytest.StashKey[SharedQueues] = pytest.StashKey()
@@ -126,11 +118,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
     """Give each Huey under test a queue in memory for this test, whether it uses a fixture for tasks or not."""
+    __tracebackhide__ = True
     hueys = request.config.stash[_shared].open_all()
     if fixture_names.is_huey_overridden(request.node) and _can_ask_for_huey(request.node):
-        given = request.getfixturevalue("aquila_huey")
-        if any(huey is given for huey in hueys) or queue_under_test.has_real_storage(given):
-            hueys = [given, *(huey for huey in hueys if huey is not given)]
+        given = [
+            huey
+            for huey in named_hueys.hueys_of_fixture(request.getfixturevalue("aquila_huey"), request)
+            if any(huey is named for named in hueys) or queue_under_test.has_real_storage(huey)
+        ]
+        hueys = [*given, *(huey for huey in hueys if not any(huey is each for each in given))]
     with contextlib.ExitStack() as queues:
         # Fixtures and functions use the innermost queue, so that of the first Huey is opened last.
         for huey in reversed(hueys):

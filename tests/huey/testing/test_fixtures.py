@@ -161,7 +161,7 @@ def test_without_a_huey_the_ini_key_is_named(project):
     uses = "def test_one(aquila_perform_job): pass"
     for ini, message in [
         ("", '*aquila_huey = "myapp.tasks:huey"*'),
-        ("aquila_huey = app.huey\n", "*'app.huey' is not of that form*"),
+        ("aquila_huey = app.huey\n", "*'app.huey', which is no path of a Huey*"),
         ("aquila_huey = app:queue\n", "*app has no 'queue'*"),
     ]:
         project.pytester.makeini(f"[pytest]\npythonpath = .\n{ini}")

@@ -422,7 +422,9 @@ def test_an_overridden_fixture_puts_every_test_that_can_ask_it_into_testing_mode
     result.stdout.fnmatch_lines(["*a job for the queue of the SqliteHuey 'app' was refused: *"])
     result = project("test_one.py")
     result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*The fixture aquila_huey says which Huey is under test, and only tests can ask it.*"])
+    result.stdout.fnmatch_lines(
+        ["*The fixture aquila_huey says which Hueys are under test, and only tests can ask it.*"]
+    )
 
 
 @pytest.mark.slow

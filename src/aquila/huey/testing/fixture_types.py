@@ -312,6 +312,8 @@ class RunConsumer(Protocol):
         drain: bool = ...,
         raise_errors: bool = ...,
         timeout: float = ...,
+        huey: Any = ...,
+        queue: str | None = ...,
     ) -> AbstractContextManager[RunningConsumer]: ...
 
 
@@ -319,5 +321,5 @@ class UseTestQueue(Protocol):
     """The type of the fixture ``use_test_queue``."""
 
     def __call__(
-        self, mode: QueueMode = ..., *, storage: QueueStorage | BaseStorage = ...
+        self, mode: QueueMode = ..., *, queue: str | None = ..., storage: QueueStorage | BaseStorage = ...
     ) -> AbstractContextManager[Any]: ...

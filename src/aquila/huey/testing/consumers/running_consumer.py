@@ -197,6 +197,7 @@ def run_consumer(
     raise_errors: bool = True,
     timeout: float = 30,
     huey: Any = None,
+    queue: str | None = None,
 ) -> Iterator[RunningConsumer]:
     """Run a real consumer until the block ends, and wait then until no task is executing.
 
@@ -208,7 +209,7 @@ def run_consumer(
     - ``raise_errors``: whether to raise a miss or a refusal of a task at once where the block waits, and the first
       exception of a task that failed for good at the end of the block.
     - ``timeout``: the longest time to wait for anything, in seconds.
-    - ``huey``: the Huey; by default the one under test.
+    - ``huey``: the Huey; by default the one under test, or the one under test with the name ``queue``.
 
     Raises ``ConfigError`` where the workers cannot see the queue: processes with a memory storage. Raises ``TaskError``
     when the consumer does not start or end in time.
@@ -224,7 +225,7 @@ def run_consumer(
         ...     consumer.wait(divide(6, 3))
         2.0
     """
-    huey = huey_under_test(huey)
+    huey = huey_under_test(huey, queue)
     mode = innermost_test_queue(huey)
     if mode is not None and mode.mode == "inline":
         raise ConfigError(

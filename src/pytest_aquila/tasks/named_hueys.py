@@ -1,0 +1,112 @@
+"""Which Hueys are under test: those that the ini key ``aquila_huey`` names, or those that its fixture gives."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila import errors
+    from aquila.huey import instrumenting
+else:
+    lazy_modules(globals(), errors="aquila.errors", instrumenting="aquila.huey.instrumenting")
+
+_FORMS = (
+    "return a Huey, its path as the ini key has it, or a list of several, the first of which is that of the fixtures:\n"
+    '    return app.huey\n    return "app:huey"\n    return [app.huey, mail.huey]'
+)
+
+
+def paths_of_hueys(config: pytest.Config) -> list[str]:
+    """Return the paths that the ini key ``aquila_huey`` names, in their order."""
+    return _split(str(config.getini("aquila_huey") or ""))
+
+
+def _split(paths: str) -> list[str]:
+    return paths.replace(",", " ").split()
+
+
+def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
+    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` if there is none.
+
+    ``named_by`` is how the error begins, before the path.
+    """
+    __tracebackhide__ = True
+    module, _, attribute = path.partition(":")
+    if not path:
+        raise errors.ConfigError(
+            'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
+            "or override the fixture aquila_huey"
+        )
+    if not module or not attribute:
+        raise errors.ConfigError(
+            f'{named_by} {path!r}, which is no path of a Huey: write module:attribute, as in "myapp.tasks:huey"'
+        )
+    found: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise errors.ConfigError(f"{named_by} {path!r}, and {module} has no {attribute!r}")
+        found = getattr(found, name)
+    return found
+
+
+def find_loaded(path: str) -> Any:
+    """Return the Huey at a path if its module has already defined it, else None."""
+    module, _, attribute = path.partition(":")
+    found: Any = sys.modules.get(module)
+    for name in attribute.split(".") if attribute else ():
+        found = getattr(found, name, None)
+    return found if attribute and hasattr(found, "storage_class") else None
+
+
+def hueys_of_fixture(given: Any, request: pytest.FixtureRequest) -> list[Any]:
+    """Return the Hueys that the fixture ``aquila_huey`` has given a test, each once, in their order.
+
+    Raises ``ConfigError`` if it has given anything else than Hueys and paths of Hueys.
+    """
+    __tracebackhide__ = True
+    parts = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
+    hueys: list[Any] = []
+    for part in parts:
+        for each in _hueys_of(part, request):
+            if not any(each is huey for huey in hueys):
+                hueys.append(each)
+    if not hueys:
+        raise errors.ConfigError(f"{_describe_fixture(request)} gives no Huey, but {given!r}: {_FORMS}")
+    return hueys
+
+
+def _hueys_of(part: Any, request: pytest.FixtureRequest) -> list[Any]:
+    __tracebackhide__ = True
+    if isinstance(part, str):
+        named_by = f"{_describe_fixture(request)} gives"
+        return [huey for path in _split(part) for huey in _hueys_of(load_huey(path, named_by), request)]
+    try:
+        instrumenting.reject_other_than_huey(part)
+    except errors.ConfigError as error:
+        what = "None" if part is None else f"a {type(part).__name__}"
+        raise errors.ConfigError(f"{_describe_fixture(request)} gives {what}: {_FORMS}\n({error})") from None
+    return [part]
+
+
+def _describe_fixture(request: pytest.FixtureRequest) -> str:
+    """Name the fixture ``aquila_huey`` that a test sees, by the place of its code."""
+    found = request.session._fixturemanager.getfixturedefs("aquila_huey", request.node)
+    code = getattr(found[-1].func, "__code__", None) if found else None
+    return "the fixture aquila_huey" + (f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else "")
+
+
+def path_of(huey: Any, config: pytest.Config, given: Any) -> str | None:
+    """Return the path at which a Huey under test is named, for a program that is to load it. None if there is none.
+
+    ``given`` is what the fixture ``aquila_huey`` has given the test.
+    """
+    parts = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    named = [path for part in parts if isinstance(part, str) for path in _split(part)]
+    return next((path for path in [*named, *paths_of_hueys(config)] if find_loaded(path) is huey), None)
