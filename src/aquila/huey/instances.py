@@ -35,6 +35,7 @@ from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
+from aquila.huey.task_ends import is_lost
 from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.huey.typed_methods import TypedMethods
@@ -332,12 +333,16 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
     def record_outcome(self, task: Task, exception: BaseException | None) -> None:
         """Note how an execution ended. The claim and the checkpoints of a task that is complete are removed."""
         task._aquila_error = exception
+        if is_lost(task):  # What is kept belongs to the execution of the other consumer.
+            return
         if exception is None and hasattr(task, "_aquila_unique"):
             release_claim(self, task)
         settle_progress(task, exception)
 
     def _abort_chord_member(self, task: Task, value: Any) -> None:
         # Huey comes here with every task that will not be executed, or not again: revoked, expired, failed for good.
+        if is_lost(task):
+            return
         release_claim(self, task)
         super()._abort_chord_member(task, value)
 

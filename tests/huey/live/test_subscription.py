@@ -18,6 +18,7 @@ import aquila
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, RedisHuey
 from aquila.huey.live import JobEvent, publish_jobs, subscribe, subscribe_async, waking
+from aquila.huey.live.appending import append_batch
 from aquila.huey.live.events import decode_batch, encode_batch, events_table
 from aquila.huey.live.waking import LOOK_SELDOM, wake_subscribers, wake_ups_of
 from aquila.huey.state import state_of
@@ -172,6 +173,19 @@ def test_what_anybody_wrote_among_the_events_is_passed_over(published):
         state_of(huey).put(events_table(result.id), f"x{number}", value, order=0.5 + number / 10)
         state_of(huey).put(events_table(result.id), f"y{number}", value, order=10_000 + number)
     assert list(subscribe(huey, result, timeout=0.2)) == whole
+
+
+def test_what_a_suspended_worker_publishes_after_the_end_keeps_nobody_waiting(published):
+    huey = published()
+    result = write_job(huey, Provider())
+    with consumer(huey):
+        whole = list(subscribe(huey, result, timeout=60))
+    late = [("started", whole[1].at, {}), ("text", whole[-1].at + 9, {"text": "late"}), ("interrupted", 1.0, {})]
+    append_batch(state_of(huey), result.id, encode_batch("w", "suspended", late))
+    assert len(list(subscribe(huey, result, timeout=0.2))) == len(whole) + len(late)
+    state_of(huey).put(events_table(result.id), "again", encode_batch("w", "", [("queued", 2.0, {})]), order=10_000)
+    with pytest.raises(TimeoutError):
+        list(subscribe(huey, result, timeout=0.05))
 
 
 def test_a_batch_comes_back_as_it_was():

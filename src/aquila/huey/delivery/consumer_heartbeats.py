@@ -102,6 +102,7 @@ class ConsumerLife:
     - ``state``: the shared state of the queue, which has the heartbeats.
     - ``lost_after``: seconds without a heartbeat after which other consumers take over the tasks of this one.
     - ``describe``: returns more fields of a heartbeat, which the page of jobs shows.
+    - ``note_pause``: called before a heartbeat that comes so late that others may have taken this consumer for dead.
 
     ``KeptCopies`` owns a life and replaces it by a new one, with another id, when it ends.
     """
@@ -112,12 +113,14 @@ class ConsumerLife:
         look_around: Callable[[], object],
         lost_after: float = LOST_AFTER,
         describe: Callable[[], dict[str, Any]] = dict,
+        note_pause: Callable[[], object] = lambda: None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.lost_after = lost_after
         self._state = state
         self._look_around = look_around
         self._describe = describe
+        self._note_pause = note_pause
         self._every = lost_after / _BEATS
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
         # When the last beat was begun, by the monotonic clock. The thread and takers set it, and anybody reads it.
@@ -165,6 +168,8 @@ class ConsumerLife:
             self._started = now
         bare = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
         self._state.put(CONSUMERS, self.id, self._describe_if_possible(bare), order=now)
+        if self.may_be_given_up:  # Before the next line: after it nobody sees the pause any more.
+            self._note_pause()
         self._last_beat = begun  # Not the time of the answer: the storage may have taken long.
 
     def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:

@@ -40,6 +40,9 @@ class KeptCopies:
         self.storage = copies
         self._huey = huey
         self._in_hand = in_hand
+        self._pauses = 0  # How often this process was silent for so long that others may have taken it for dead.
+        self._doubtful: set[Copy] = set()
+        """Copies of tasks that were in hand during such a pause: another consumer may have taken them over."""
         self._rescuer = rescuer.Rescuer(huey)
         self.life = self._begin_life()
         # fork: a child has an object of its own, see `TasksInHand`
@@ -54,7 +57,16 @@ class KeptCopies:
         thread of the heartbeat uses it, and replaces it at each look."""
 
     def _begin_life(self) -> ConsumerLife:
-        return ConsumerLife(state_of(self._huey), self.look_around, self._huey.lost_after, self._describe_worker)
+        return ConsumerLife(
+            state_of(self._huey), self.look_around, self._huey.lost_after, self._describe_worker, self._note_pause
+        )
+
+    def _note_pause(self) -> None:
+        self._pauses += 1
+        self._doubtful.update(self._copies_of_taken())
+
+    def _copies_of_taken(self) -> list[Copy]:
+        return [copy for task in self._in_hand.look()[0] if (copy := task._aquila_copy) is not None]
 
     def _describe_worker(self) -> dict[str, Any]:
         publisher = self._huey.publisher
@@ -65,7 +77,14 @@ class KeptCopies:
     def take_next(self) -> Copy | None:
         """Take the next message out of the queue, or return None. Finished copies are removed in the same step."""
         self.life.ensure_beating()
+        pauses = self._pauses
         copy: Copy | None = self._with_finished(lambda finished: self.storage.take(self.life.id, finished))
+        if copy is not None and (pauses != self._pauses or self.life.may_be_given_up):
+            # The process was suspended between the step that took the message and this one.
+            self._doubtful.add(copy)
+            if not self.is_ours(copy):
+                logger.warning("a message was taken over by another consumer before a task of this one began")
+                return None
         return copy
 
     def take_due(self, moment: Any) -> list[Copy]:
@@ -78,8 +97,9 @@ class KeptCopies:
 
         The storage is asked only where another consumer may have taken this one for dead.
         """
-        if not self.life.may_be_given_up:
+        if copy not in self._doubtful and not self.life.may_be_given_up:
             return True
+        self._doubtful.discard(copy)
         try:
             return ask_until_answered(lambda: self.storage.has(copy), patience=_PATIENCE_TO_ASK)
         except Exception:  # noqa: BLE001 -- whatever a storage raises that is away
@@ -147,9 +167,23 @@ class KeptCopies:
 
     def look_around(self) -> None:
         """Enqueue lost tasks again: those of dead consumers, and those of this one. Called after each heartbeat."""
+        self._look_at_doubtful()
         self._rescuer.look()
         self._deliver_dropped()
         self._requeue_unclaimed()
+
+    def _look_at_doubtful(self) -> None:
+        """Note which tasks of this process another consumer has taken over while this process was silent.
+
+        Those that are still here stay doubtful until they end: the other consumer may just be taking them.
+        """
+        if not self._doubtful:
+            return
+        for task in self._in_hand.look()[0]:
+            copy = task._aquila_copy
+            if copy in self._doubtful and not self.storage.has(copy):
+                self._in_hand.note_lost(task)
+        self._doubtful.intersection_update(self._copies_of_taken())
 
     def _deliver_dropped(self) -> None:
         """Enqueue dropped tasks again. Each counts as lost, so a task that can never be stored is given up in the end.

@@ -24,6 +24,7 @@ from aquila.huey.delivery.kept_copies import KeptCopies
 from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.progress.storage_patience import ask_until_answered
+from aquila.huey.task_ends import HAS_ENDED, IS_LOST
 
 logger = logging.getLogger("huey.aquila")
 
@@ -40,12 +41,6 @@ _processes = itertools.count()
 _process = [next(_processes)]
 if hasattr(os, "register_at_fork"):  # Windows has none, and never forks.
     os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, next(_processes)))
-
-_HAS_ENDED = object()
-"""The ``_aquila_end`` of a task whose outcome counts: from then on the task is not handed back."""
-
-_IS_LOST = object()
-"""The ``_aquila_end`` of a task that another consumer has taken over."""
 
 _PATIENCE = 5.0
 """Seconds for which a process that ends waits until its threads have stopped taking and have stored their outcomes."""
@@ -220,16 +215,20 @@ class TasksInHand:
         It does not count where the task was handed back meanwhile, or another consumer has taken it over.
         """
         # `setdefault` is atomic. Of the worker that ends the task and a thread that hands it back, the first one wins.
-        if task.__dict__.setdefault("_aquila_end", _HAS_ENDED) is not _HAS_ENDED:
+        if task.__dict__.setdefault("_aquila_end", HAS_ENDED) is not HAS_ENDED:
             return False
         if self.kept is None:
             return True
         copy = getattr(task, "_aquila_copy", None)
         if copy is None or self.kept.is_ours(copy):
             return True
-        task._aquila_end = _IS_LOST
-        self._say_if_lost(task, False)
+        self._note_if_lost(task, False)
         return False
+
+    def note_lost(self, task: Task) -> None:
+        """Note that another consumer has taken over a task while its code executes here, unless it has ended."""
+        if task.__dict__.setdefault("_aquila_end", IS_LOST) is IS_LOST:
+            self._note_if_lost(task, False)
 
     def let_go(self, task: Task) -> None:
         """Have a task no longer in hand, because its execution is over in whatever way. Its copy is removed.
@@ -299,7 +298,7 @@ class TasksInHand:
             else:
                 self._discard(task)  # `KeptCopies` finds that no worker has its copy, and enqueues it.
             raise
-        self._say_if_lost(task, was_ours)
+        self._note_if_lost(task, was_ours)
         task._aquila_copy = None
         self._discard(task)
 
@@ -307,7 +306,7 @@ class TasksInHand:
         """Store the result of a task in the place of its copy."""
         copy = task._aquila_copy
         if self.kept is not None:
-            self._say_if_lost(task, self.kept.storage.move_to_results(copy, task.id, value))
+            self._note_if_lost(task, self.kept.storage.move_to_results(copy, task.id, value))
         task._aquila_copy = None
 
     def _discard(self, task: Task) -> None:
@@ -316,8 +315,9 @@ class TasksInHand:
         if self._is_closed:
             self._say_changed()
 
-    def _say_if_lost(self, task: Task, was_ours: bool) -> None:
+    def _note_if_lost(self, task: Task, was_ours: bool) -> None:
         if not was_ours:
+            task._aquila_end = IS_LOST
             logger.warning(
                 "task %s was taken over by another consumer while it executed here: its outcome here is not stored",
                 task.id,
@@ -333,9 +333,9 @@ class TasksInHand:
         about = task.__dict__
         del about["_aquila_struck"]
         end = about.get("_aquila_end")
-        if end is _HAS_ENDED:
+        if end is HAS_ENDED:
             del about["_aquila_end"]
-        if end is not _IS_LOST:
+        if end is not IS_LOST:
             self.interrupt(task)
 
     def interrupt(self, task: Task) -> None:
@@ -360,7 +360,7 @@ class TasksInHand:
     def hand_back_rest(self) -> None:
         """Hand back the tasks that are left after ``stop_taking``, and wait until the outcome of others is stored."""
         self._store_refused()
-        left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not _HAS_ENDED]
+        left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
         for task in left:
             task._aquila_interrupted = False
             self._hand_back(task)

@@ -37,6 +37,7 @@ from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_su
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
 from aquila.huey.state import state_of
+from aquila.huey.task_ends import is_lost
 
 Price = Callable[[str, Usage], float]
 """A function that returns what a request has cost, from the name of the model and the tokens."""
@@ -232,7 +233,7 @@ class JobPublisher:
         """
         with self.lock:
             record = _record_of(current.task)
-            if record is None or record.run is None or record.is_over:
+            if record is None or record.run is None or record.is_over or is_lost(current.task):
                 return
             change(record.run)
             record.is_changed = True
@@ -243,7 +244,7 @@ class JobPublisher:
         """Add a piece of an answer. ``kind`` is ``text`` or ``reasoning``."""
         with self.lock:
             record = _record_of(current.task)
-            if record is None or record.is_over:
+            if record is None or record.is_over or is_lost(current.task):
                 return
             record.add_text(kind, self.clock.now(), text, content=self.content)
         self.store.wake()
@@ -287,7 +288,9 @@ class JobPublisher:
 
     def _say_how_it_ended(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
         now, error = self.clock.now(), task._aquila_error
-        if is_left:  # By a `BaseException`, which Huey does not catch: the worker ends, or a test does.
+        # Left by a `BaseException`, which Huey does not catch: the worker ends, or a test does. Lost: another consumer
+        # says how the job ends.
+        if is_left or is_lost(task):
             self._end_run(record, now, "interrupted", events.INTERRUPTED)
         elif task._aquila_retrying:
             eta = _seconds_of(task.eta, utc=self.huey.utc) if task.eta else now

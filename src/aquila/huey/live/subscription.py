@@ -25,7 +25,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from aquila.errors import ConfigError
-from aquila.huey.live.events import FIRST, MOST_IN_BATCH, QUEUED, JobEvent, decode_batch, events_table
+from aquila.huey.live.events import FIRST, MOST_IN_BATCH, QUEUED, STARTED, JobEvent, decode_batch, events_table
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import look_every, wake_ups_of
 from aquila.huey.state import state_of
@@ -115,7 +115,8 @@ class JobReader:
         self.after = after
         self.is_at_end = False
         """Whether ``read`` has returned all events of a job that has ended. Then there is nothing to wait for."""
-        self._has_ended = False  # Whether the last event that is stored is an end.
+        self._has_ended = False  # Whether the job has ended, and nobody has begun it again since.
+        self._ended_at = 0.0  # When it has ended, in seconds since the epoch; 0 before.
         self._has_found = False  # Whether the last reading has found events.
         self._waiting_since = time.monotonic()
         self._huey = huey
@@ -129,7 +130,7 @@ class JobReader:
         """
         found = self._read_new()
         self._has_found = bool(found)
-        self.is_at_end = found[-1].is_end if found else self._has_ended
+        self.is_at_end = self._has_ended
         return found
 
     def _read_new(self) -> list[JobEvent]:
@@ -183,7 +184,12 @@ class JobReader:
         # The batch of the last event is read again, because that event may have been in the middle of it.
         entries = state_of(self._huey).entries(table, limit=_AT_ONCE, at_least=max(1, batch))
         events = [event for entry in entries for event in decode_batch(int(entry.order), entry.value)]
-        self._has_ended = bool(events) and events[-1].is_end
+        for event in events:
+            # After an end there may be events of an execution that was suspended, and whose job has ended elsewhere.
+            if event.is_end:
+                self._has_ended, self._ended_at = True, event.at
+            elif event.kind == QUEUED or (event.kind == STARTED and event.at > self._ended_at):
+                self._has_ended = False
         if entries and not decode_batch(int(entries[-1].order), entries[-1].value):
             # The last batch cannot be read, and may have had the end. The summary knows.
             summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))

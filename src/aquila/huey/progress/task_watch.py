@@ -15,6 +15,7 @@ from huey.exceptions import CancelExecution, TaskTimeout
 from aquila.errors import NotSerializable
 from aquila.huey.progress.storage_patience import Outage, logger
 from aquila.huey.running_task import CurrentTask
+from aquila.huey.task_ends import is_lost
 
 PATIENCE = 5.0
 """Seconds for which the end of a stream that was cut waits for the storage. A retry may go on from the stored text."""
@@ -116,6 +117,9 @@ class TaskWatch:
 
         With ``last`` the task is over, so a revocation is not looked for, and 0 says that the text is stored.
         """
+        if is_lost(self._current.task):  # Whatever it stored would take the place of what the other execution stores.
+            self._end_with(CancelExecution("taken over by another consumer", retry=False))
+            return 0.0 if last else self._every
         error = None
         try:
             self._store()

@@ -1,0 +1,16 @@
+"""Which outcome of a task counts. The first of those who end an execution decides: see ``TasksInHand``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HAS_ENDED = object()
+"""The ``_aquila_end`` of a task whose outcome counts: from then on the task is not handed back."""
+
+IS_LOST = object()
+"""The ``_aquila_end`` of a task that another consumer has taken over."""
+
+
+def is_lost(task: Any) -> bool:
+    """Whether another consumer is known to have taken over a task that executes here: nothing of it counts any more."""
+    return task.__dict__.get("_aquila_end") is IS_LOST

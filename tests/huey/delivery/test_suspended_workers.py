@@ -1,0 +1,132 @@
+"""A worker that was suspended, and whose tasks others have taken over meanwhile, leaves nothing when it goes on."""
+
+import pytest
+from huey.exceptions import CancelExecution
+
+from aquila.huey import checkpoint, current_task, dead_letters
+from aquila.huey.live import publish_jobs, subscribe
+from aquila.huey.progress.task_watch import TaskWatch
+from tests.huey.delivery.test_running_copies import make  # noqa: F401 -- a fixture
+
+
+@pytest.fixture
+def kept(make):  # noqa: F811
+    huey = make("sqlite", keep_running=True)
+    huey.tasks_in_hand.kept.enter_worker()
+    yield huey
+    huey.tasks_in_hand.kept.leave_worker()
+
+
+def take_over(huey):
+    """Take over all tasks in hand, as another consumer does. This one only notices it when it stores their outcome."""
+    kept = huey.tasks_in_hand.kept
+    for copy in kept.storage.list_copies(kept.life.id):
+        assert kept.storage.move_to_queue(copy, copy.data, None)
+
+
+def suspend(huey):
+    """Let another consumer take over all tasks in hand, and send the next heartbeat: the process goes on."""
+    kept = huey.tasks_in_hand.kept
+    take_over(huey)
+    kept.life._last_beat = float("-inf")
+    kept.life.beat()
+
+
+def test_what_follows_a_task_that_was_taken_over_is_enqueued_by_the_other_consumer_alone(kept):
+    @kept.task()
+    def first():
+        suspend(kept)
+        return 1
+
+    @kept.task()
+    def second(number):
+        """Is to follow once."""
+
+    kept.enqueue(first.s().then(second))
+    kept.execute(kept.dequeue())
+    assert [task.name for task in kept.pending()] == ["first"]
+
+
+def test_a_failure_of_a_task_that_was_taken_over_is_no_dead_letter(kept):
+    @kept.task()
+    def job():
+        suspend(kept)
+        raise ValueError
+
+    job()
+    kept.execute(kept.dequeue())
+    assert len(dead_letters(kept)) == 0
+    assert kept.pending_count() == 1
+
+
+def test_a_message_that_was_taken_over_on_its_way_to_a_worker_is_not_executed(kept, monkeypatch):
+    @kept.task()
+    def job():
+        """Executes elsewhere."""
+
+    job()
+    copies = kept.tasks_in_hand.kept.storage
+    take = copies.take
+
+    def take_and_be_suspended(*args):
+        copy = take(*args)
+        suspend(kept)
+        return copy
+
+    monkeypatch.setattr(copies, "take", take_and_be_suspended)
+    assert kept.dequeue() is None
+    assert kept.pending_count() == 1
+
+
+def test_the_checkpoints_of_the_other_execution_stay(kept):
+    @kept.task()
+    def job():
+        checkpoint("step", 1)
+        take_over(kept)
+        return 1
+
+    result = job()
+    kept.execute(kept.dequeue())
+    assert kept.storage.has_data_for_key(f"aquila.checkpoints.{result.id}")
+
+
+def test_a_stream_whose_task_was_taken_over_ends_and_stores_no_text(kept):
+    stored, reasons = [], []
+
+    @kept.task()
+    def write():
+        watch = TaskWatch(current_task(), 60.0, store=lambda: stored.append("text"), end_stream=lambda: None)
+        watch._ask_once()
+        suspend(kept)
+        kept.tasks_in_hand.kept.look_around()
+        watch._ask_once()
+        try:
+            watch.raise_if_ended()
+        except CancelExecution as error:
+            reasons.append(str(error))
+
+    write()
+    kept.execute(kept.dequeue())
+    assert (stored, reasons) == (["text"], ["taken over by another consumer"])
+
+
+def test_the_end_of_a_job_is_published_by_the_execution_that_counts(kept):
+    publish_jobs(kept, every=0.001)
+
+    @kept.task()
+    def job():
+        if not executions:
+            executions.append("first")
+            take_over(kept)
+            kept.execute(kept.dequeue())  # The other consumer is faster.
+            return 1
+        executions.append("second")
+        return 2
+
+    executions = []
+    result = job()
+    kept.execute(kept.dequeue())
+    kept.publisher.store.flush()
+    assert (executions, result.get()) == (["first", "second"], 2)
+    ends = {event.run[-1:]: event.kind for event in subscribe(kept, result, timeout=60) if event.kind != "text"}
+    assert ends == {"": "queued", "1": "interrupted", "2": "done"}
