@@ -436,5 +436,14 @@ def test_an_upstream_gets_the_fields_that_a_client_has_left_out(ask: str, server
         assert client.send(request).status_code == 200
 
 
+@pytest.mark.parametrize("pieces", [2, 5000])
+def test_a_body_that_is_sent_in_chunks_gets_no_length_beside_them(library: Any, pieces: int, server: Upstream) -> None:
+    with aquila.use_cassette("x", transport="record"), library.Client() as client:
+        client.post(server.url + "/v1/chat/completions", content=iter([b"x" * 100] * pieces))
+    assert server.requests[0][1] == b"x" * 100 * pieces
+    assert server.headers[0]["transfer-encoding"] == "chunked"
+    assert "content-length" not in server.headers[0]  # servers refuse a request with both
+
+
 def body_bytes(prompt: str) -> bytes:
     return json.dumps(body(prompt)).encode()

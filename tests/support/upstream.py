@@ -84,7 +84,7 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = self._read_body()
             running.requests.append((self.path, body))
             running.headers.append({name.lower(): value for name, value in self.headers.items()})
             running.asked_host = self.headers.get("host", "").partition(":")[0]
@@ -106,6 +106,16 @@ def upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[U
             self.close_connection = True
 
         do_GET = do_POST
+
+        def _read_body(self) -> bytes:
+            if self.headers.get("transfer-encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("content-length", 0)))
+            pieces: list[bytes] = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(pieces)
 
         def log_message(self, *arguments: Any) -> None:
             pass

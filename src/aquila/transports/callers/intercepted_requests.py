@@ -101,7 +101,17 @@ class ClientUpstream(Upstream):
         return response
 
     def _request_for_client(self, request: httpx2.Request) -> Any:
-        return request if self._library is httpx2 else _convert_request(self._library, request)
+        if self._library is httpx2:
+            return request
+        # As a stream, because the fields are those of the client's own request. With ``content`` a length would be
+        # added to the fields of a body that is sent in chunks, and servers refuse a request with both.
+        return self._library.Request(
+            request.method,
+            str(request.url),
+            headers=request.headers.raw,
+            stream=self._library.ByteStream(request.content),
+            extensions=request.extensions,
+        )
 
 
 def _library_of(thing: Any) -> Any:
@@ -119,8 +129,10 @@ def _read_request(request: Any) -> httpx2.Request:
     """Return an equal request of httpx2 for one of httpx, whose body must have been read."""
     headers, body = request.headers, request.content
     if "host" not in headers or (body and not {"content-length", "transfer-encoding"} & headers.keys()):
-        with_all: httpx2.Request = _convert_request(httpx2, request)  # adds what is missing, and takes longer
-        return with_all
+        # This adds what is missing, and takes longer.
+        return httpx2.Request(
+            request.method, str(request.url), headers=headers.raw, content=body, extensions=request.extensions
+        )
     read = httpx2.Request(
         request.method,
         parse_url(str(request.url)),
@@ -130,17 +142,6 @@ def _read_request(request: Any) -> httpx2.Request:
     )
     read.read()
     return read
-
-
-def _convert_request(library: Any, request: Any) -> Any:
-    """Return an equal request of another library. The body must have been read."""
-    return library.Request(
-        request.method,
-        str(request.url),
-        headers=request.headers.raw,
-        content=request.content,
-        extensions=request.extensions,
-    )
 
 
 def _convert_response(library: Any, response: Any) -> Any:
