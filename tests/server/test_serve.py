@@ -10,6 +10,7 @@ import queue
 import re
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from aquila.server.background_server import BackgroundServer, open_listening_soc
 from aquila.transports.callers.proxy import Proxy
 from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.support.clients import PATH, body
+from tests.support.http_server import LoopbackServer
 from tests.support.server import json_answer, serving
 from tests.support.upstream import Answer, Upstream, chat_chunks, streamed
 
@@ -162,6 +164,30 @@ def test_any_path_and_method_is_passed_through(serve: Serve, provider: Upstream)
     with serve(record="all") as running, httpx2.Client() as client:
         for path in ("/", "/v1/models", "/v1/files/a%2Fb?x=1&x=2", "/api/chat"):
             assert client.get(running.url + path).text == path
+
+
+def test_a_head_request_is_told_the_length_in_a_replay_too(serve: Serve, root: Path) -> None:
+    class Sized(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "123456789")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with LoopbackServer(("127.0.0.1", 0), Sized) as sized:
+        thread = threading.Thread(target=sized.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        at = f"ws://127.0.0.1:{sized.server_address[1]}"
+        try:
+            with serve(record="all", upstream=at) as server:
+                assert httpx2.head(server.url + "/file").headers["content-length"] == "123456789"
+        finally:
+            sized.shutdown()
+            thread.join()
+    with serve(upstream=at) as server:
+        assert httpx2.head(server.url + "/file").headers["content-length"] == "123456789"
 
 
 def test_the_upstream_is_fixed(serve: Serve, provider: Upstream) -> None:
