@@ -71,10 +71,13 @@ def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[
 
     try:
         acquire(lock, name_holder)
-        write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
     except OSError as error:
         raise cassette_write_error(file, error) from error
     try:
+        try:
+            write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
+        except OSError as error:  # such as a full disk; the lock must not stay, or this process waits for itself
+            raise cassette_write_error(file, error) from error
         yield
     finally:
         # The name goes first: after `release`, it could be that of the next holder.

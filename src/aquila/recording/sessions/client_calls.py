@@ -117,7 +117,7 @@ class OpenCalls:
 @functools.lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
 def _retry_count_of(headers: Headers) -> int | None:
     value = first_value(headers, _RETRY_COUNT)
-    return int(value) if value.isdigit() and len(value) < 10 else None
+    return int(value) if value.isdecimal() and len(value) < 10 else None
 
 
 def find_calling_frame(root: Path) -> FrameType | None:
