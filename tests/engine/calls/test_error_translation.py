@@ -99,6 +99,9 @@ def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str
         (Answer([b"data: [1, 2]\n\n"]), "does not have"),
         (Answer([b'data: {"choices": 5}\n\n']), "does not have"),
         (Answer([b'data: {"choices": [{"index": 0, "delta": 7}]}\n\n']), "does not have"),
+        (Answer([sse(chat_chunk(content={"a": 1}))]), "no text but dict"),
+        (Answer([sse(chat_chunk(refusal=5, finish="stop"))]), "does not have"),
+        (json_answer({"choices": [{"message": {"tool_calls": [None]}}]}), "does not have"),
         (Answer([b"\xff\xfe\n\n"], content_type="application/json"), "answered 200 with application/json"),
         (Answer([b"[]"], content_type="application/json"), "answered 200"),
         (Answer([b'{"hello": 1}'], content_type="application/json"), "not a chat completion"),
@@ -112,7 +115,13 @@ def test_answer_that_is_not_of_the_protocol_is_invalid(engine: Engine, answer: A
 
 
 def test_responses_answer_that_is_not_of_the_protocol_is_invalid(engine: Engine) -> None:
-    answers = [Answer(), json_answer({"output": "x"}), Answer([b'data: {"type": 5}\n\n'])]
+    answers = [
+        Answer(),
+        json_answer({"output": "x"}),
+        json_answer({"output": [{"type": "function_call"}]}),
+        Answer([b'data: {"type": 5}\n\n']),
+        Answer([sse({"type": "response.completed", "response": response_object([{"type": "function_call"}])})]),
+    ]
     with serving(*answers) as server:
         for _ in answers:
             with pytest.raises(errors.InvalidAnswer):

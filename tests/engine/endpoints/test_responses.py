@@ -16,6 +16,7 @@ from tests.support.engines import Engine, live
 from tests.support.provider import (
     STREAMS,
     call_item,
+    chat_chunk,
     chat_stream,
     message_item,
     response_object,
@@ -183,6 +184,39 @@ def test_name_of_a_model_without_letters_that_providers_take_is_replaced(engine:
     with serving(chat_stream('{"name": "Ulm"}')) as server:
         engine.ask("Hi", base_url=server.url, response_format=model)
     assert server.seen[0].json["response_format"]["json_schema"]["name"] == "answer"
+
+
+@pytest.mark.parametrize("kind", ["keepalive", "response.keep_alive", "response.in_progress", "ping"])
+def test_events_that_keep_the_connection_alive_say_nothing(engine: Engine, kind: str) -> None:
+    first, *others = responses_events("Eagles ", "soar")
+    keeping = {"type": kind, "sequence_number": 1}
+    body = sse(keeping, first, keeping, *others[:-1], keeping, others[-1], done=False, event=True)
+    with serving(body) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint="responses")
+    assert (reply.text, reply.meta["id"]) == ("Eagles soar", "resp_1")
+
+
+def test_text_that_comes_with_the_final_event_only_is_told(engine: Engine) -> None:
+    final = {"type": "response.completed", "response": response_object([message_item("Eagles soar")])}
+    with serving(sse(final, done=False, event=True)) as server:
+        events = engine.events("Hi", base_url=server.url, endpoint="responses")
+    assert [event.text for event in events if isinstance(event, Chunk)] == ["Eagles soar"]
+    assert events[-1].response.text == "Eagles soar"
+
+
+def test_arguments_may_be_an_object_in_place_of_its_text(engine: Engine, endpoint: str) -> None:
+    def double(number: int) -> int:
+        return 2 * number
+
+    item: dict[str, Any] = {**call_item("double", ""), "arguments": {"number": 4}}
+    called = {"index": 0, "id": "call_1", "function": {"name": "double", "arguments": {"number": 4}}}
+    first = {
+        "chat": sse(chat_chunk(tool_calls=[called], finish="tool_calls")),
+        "responses": responses_stream(items=[item]),
+    }
+    with serving(first[endpoint], STREAMS[endpoint]("done")) as server:
+        reply = engine.ask("Hi", base_url=server.url, endpoint=endpoint, tools=[double])
+    assert [message.text for message in reply.messages if message.role == "tool"] == ["8"]
 
 
 def test_reasoning_summary_is_told_apart(engine: Engine) -> None:

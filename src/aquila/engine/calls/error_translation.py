@@ -189,6 +189,18 @@ def _excerpt_of(text: str, content_type: str) -> str:
     return " ".join(text.split())[:200]
 
 
+PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
+"""What is raised while an answer is read that lacks a field, or has it in another form."""
+
+
+def error_of_protocol(error: Exception, context: ErrorContext, api: str) -> InvalidAnswer:
+    """Return the error for an answer whose reading raised one of ``PROTOCOL_ERRORS``. ``api``: the endpoint's name."""
+    reason = f"{type(error).__name__}: {context.remove_secrets(str(error))}"
+    made = InvalidAnswer(f"{context.host} sent what the {api} API does not have ({reason})")
+    made.__cause__ = error
+    return made
+
+
 def decode_json_answer(body: bytes, headers: Mapping[str, str], context: ErrorContext) -> dict[str, Any]:
     """Return the JSON object that an answer of status 200 holds. Raises ``InvalidAnswer``."""
     try:

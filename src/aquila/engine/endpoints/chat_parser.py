@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -231,9 +232,12 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
     if named:
         # Most providers send the name once, some in pieces, and others repeat it with every fragment.
         state.name = named if state.name in ("", named) else state.name + named
-    arguments = getattr(function, "arguments", None)
-    if isinstance(arguments, str):
-        state.arguments.write(arguments)
+    state.arguments.write(text_of_arguments(getattr(function, "arguments", None)))
+
+
+def text_of_arguments(arguments: Any) -> str:
+    """Return the arguments of a tool call as text. Some servers send the object itself, not its JSON as text."""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
 
 
 def _key_of_call(
@@ -303,7 +307,9 @@ def repair_surrogates(text: str) -> str:
 def _read_parts(parts: Any) -> tuple[str, str]:
     """Return the text and the reasoning in content that is a list of parts, as Mistral's reasoning models send it."""
     text = thought = ""
-    for part in parts if isinstance(parts, list) else ():
+    if not isinstance(parts, list):
+        raise TypeError(f"content is no text but {type(parts).__name__}")
+    for part in parts:
         match part:
             case {"type": "text", "text": str(piece)}:
                 text += piece

@@ -8,7 +8,7 @@ from typing import Any
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
-from aquila.engine.endpoints.chat_parser import TextBuffer, usage_of
+from aquila.engine.endpoints.chat_parser import TextBuffer, text_of_arguments, usage_of
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
@@ -180,6 +180,7 @@ class ResponsesParser:
             return (made(text, ref=self._ref, metadata=self._metadata),)
         if kind in _ENDS:
             self._keep_final(_to_plain_values(chunk.response))
+            return self._read_unstreamed_texts()
         elif kind == "response.output_item.done":
             item = _to_plain_values(chunk.item)
             self._items.append(item)
@@ -198,7 +199,10 @@ class ResponsesParser:
         """Return the event of a step of the provider's own, such as ``response.web_search_call.searching``."""
         step, _, status = kind.removeprefix("response.").rpartition(".")
         if not step:  # the state of the whole answer: created, queued, in_progress
-            self.id = chunk.response.id
+            answer = getattr(chunk, "response", None)
+            if answer is None:  # about the connection: OpenAI sends ``keepalive`` while a long answer is made
+                return ()
+            self.id = answer.id
             step, detail = "response", {}
         elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
             return ()
@@ -223,6 +227,17 @@ class ResponsesParser:
                 events.append(kind(rest, ref=self._ref, metadata=self._metadata))
         return events
 
+    def _read_unstreamed_texts(self) -> Sequence[Event]:
+        """Return what the final event says, if no piece of it came before: some servers send no deltas."""
+        found = {
+            kind: text for kind, text in _texts_of((self._final or {}).get("output") or ()) if kind is not Reasoning
+        }
+        if any(self._texts[kind].getvalue() for kind in found):
+            return ()
+        for kind, text in found.items():
+            self._texts[kind].write(text)
+        return tuple(kind(text, ref=self._ref, metadata=self._metadata) for kind, text in found.items() if text)
+
     def _keep_final(self, final: Mapping[str, Any]) -> None:
         self._final = final
         if final.get("status") == "failed":
@@ -241,7 +256,9 @@ class ResponsesParser:
         output = raw.get("output") or self._items
         raw["output"] = output
         calls = tuple(
-            AssistantToolCall(item.get("call_id") or item.get("id") or "", item["name"], item.get("arguments") or "")
+            AssistantToolCall(
+                item.get("call_id") or item.get("id") or "", item["name"], text_of_arguments(item.get("arguments"))
+            )
             for item in output
             if item.get("type") == "function_call"
         )

@@ -44,8 +44,8 @@ class StoredAnswerLoop(RequestLoop):
                 yield Sleep(self._options.poll_interval)
             answer = yield from self._fetch_answer(self._path)
         try:
-            yield self._report_and_emit(*self.parser.feed_complete_answer(answer))
-            turn = self.parser.finish()
+            yield self._report_and_emit(*self._read(lambda: self.parser.feed_complete_answer(answer)))
+            turn = self._read(self.parser.finish)
         except ProviderError as error:
             raise self._translate_error(error, begun=True) from error.__cause__
         self._telemetry.report_request_stop(turn)

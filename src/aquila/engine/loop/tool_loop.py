@@ -10,9 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer, translate_error
+from aquila.engine.calls.error_translation import (
+    PROTOCOL_ERRORS,
+    ErrorContext,
+    decode_json_answer,
+    error_of_protocol,
+    translate_error,
+)
 from aquila.engine.calls.options import Options
 from aquila.engine.calls.request_gate import OutgoingRequest, RequestGate, current_gate
 from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
@@ -32,6 +38,8 @@ from aquila.transports.requested_delay import read_providers_delay
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
 
+T = TypeVar("T")
+
 _CONTINUATION_FIELDS = frozenset({"conversation", "previous_response_id"})
 """Body fields by which a caller continues a conversation. Where one is given, the loop does not add its own."""
 
@@ -43,6 +51,8 @@ class RequestLoop:
     """
 
     parser: EventParser
+    _api = "responses"
+    """The name of the API that it speaks."""
 
     def __init__(self, options: Options, telemetry: Telemetry, where: ErrorContext) -> None:
         self.call = telemetry.call
@@ -130,6 +140,13 @@ class RequestLoop:
     def _translate_error(self, error: BaseException, *, begun: bool) -> BaseException:
         return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)
 
+    def _read(self, read: Callable[[], T]) -> T:
+        """Return what a method of ``parser`` returns. Raises ``InvalidAnswer`` for what the API does not have."""
+        try:
+            return read()
+        except PROTOCOL_ERRORS as error:
+            raise error_of_protocol(error, self.error_context, self._api) from error
+
     def _report_and_emit(self, *events: Event, seconds: float = 0.0) -> EmitEvents:
         for event in events:
             self._telemetry.report_event(event, seconds)
@@ -147,6 +164,7 @@ class ToolLoop(RequestLoop):
     ) -> None:
         super().__init__(plan.options, telemetry, where)
         self._endpoint = plan.endpoint
+        self._api = plan.endpoint.name
         self._polls = plan.polls
         self._waits = plan.waits
         self._messages = list(plan.messages)
@@ -262,7 +280,7 @@ class ToolLoop(RequestLoop):
             if outcome.body is not None:
                 answer = decode_json_answer(outcome.body, outcome.headers, self.error_context)
                 yield from self._poll_until_finished(answer)
-            turn = self.parser.finish()
+            turn = self._read(self.parser.finish)
         except (StreamBroken, StreamTimeout) as broken:
             if not self._options.background or self.parser.id is None:
                 if self.parser.usage.reported:  # the tokens are paid for, though the answer is lost
@@ -271,7 +289,7 @@ class ToolLoop(RequestLoop):
             # With ``background`` the provider goes on without the stream, so the rest can be fetched.
             self._telemetry.report_request_stop(error=broken)
             yield from self._poll_until_finished({"id": self.parser.id, "status": "in_progress"})
-            turn = self.parser.finish()
+            turn = self._read(self.parser.finish)
         except ProviderError as error:
             raise self._translate_error(error, begun=True) from error.__cause__
         self._telemetry.report_request_stop(turn)
@@ -292,7 +310,7 @@ class ToolLoop(RequestLoop):
             # The default argument binds this round's step; mypy cannot infer the type of such a lambda.
             outcome = yield from self._send_with_retries(lambda step=step: step)  # type: ignore[misc]
             answer = decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)
-        yield self._report_and_emit(*self.parser.feed_complete_answer(answer))
+        yield self._report_and_emit(*self._read(lambda: self.parser.feed_complete_answer(answer)))
 
     def _make_response(self, turn: Turn) -> Response:
         return Response(

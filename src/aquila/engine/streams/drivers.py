@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
+from aquila.engine.calls.error_translation import PROTOCOL_ERRORS, error_of_protocol
 from aquila.engine.calls.sdk_client import PreparedCall, is_stream, set_idle_timeout
 from aquila.engine.loop import tool_execution
 from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step
 from aquila.engine.loop.tool_execution import ToolOutcome
-from aquila.errors import InvalidAnswer, StreamClosed
+from aquila.errors import StreamClosed
 from aquila.events import Event
 from aquila.lazy_imports import lazy_modules
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from aquila.engine.streams import socket_exchange
 else:
     lazy_modules(globals(), socket_exchange="aquila.engine.streams.socket_exchange")
-
-_PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
-"""What is raised while a chunk is read that lacks a field, or has it in another form."""
 
 
 def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, None, None]:
@@ -176,13 +174,8 @@ def _stream_closed_error(call: PreparedCall) -> StreamClosed:
 
 def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
     """Return the error that explains why reading an answer failed."""
-    if isinstance(error, _PROTOCOL_ERRORS):
-        reason = f"{type(error).__name__}: {error}"
-        made = InvalidAnswer(
-            f"{call.error_context.host} sent what the {call.plan.endpoint.name} API does not have ({reason})"
-        )
-        made.__cause__ = error
-        return made
+    if isinstance(error, PROTOCOL_ERRORS):
+        return error_of_protocol(error, call.error_context, call.plan.endpoint.name)
     return call.error_or_total_timeout(error)
 
 

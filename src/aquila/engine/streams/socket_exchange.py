@@ -16,8 +16,10 @@ import anyio
 
 from aquila.engine.calls import sdk_client
 from aquila.engine.calls.error_translation import (
+    PROTOCOL_ERRORS,
     connect_timeout_error,
     connection_error,
+    error_of_protocol,
     error_of_status,
     silence_error,
 )
@@ -104,9 +106,8 @@ class _Exchange:
             made = connect_timeout_error(context) if self._raw is None else silence_error(context, begun=answer.begun)
         elif own_connections.is_lost(error):
             made = connection_error(error, context, answer.begun, None)
-        elif isinstance(error, (AttributeError, KeyError, IndexError, TypeError)):
-            reason = f"{type(error).__name__}: {error}"
-            made = InvalidAnswer(f"{context.host} sent what the responses API does not have ({reason})")
+        elif isinstance(error, PROTOCOL_ERRORS):
+            made = error_of_protocol(error, context, "responses")
         if made is not error:
             made.__cause__ = error
         return RequestOutcome(call.error_or_total_timeout(made), answer.begun, headers)
