@@ -47,6 +47,18 @@ def test_what_follows_a_task_that_was_taken_over_is_enqueued_by_the_other_consum
     assert [task.name for task in kept.pending()] == ["first"]
 
 
+def test_it_is_told_once_that_a_task_was_taken_over(kept, caplog):
+    @kept.task()
+    def job():
+        suspend(kept)
+        kept.tasks_in_hand.kept.look_around()
+        kept.tasks_in_hand.kept.look_around()
+
+    job()
+    kept.execute(kept.dequeue())
+    assert caplog.text.count("was taken over by another consumer") == 1
+
+
 def test_a_failure_of_a_task_that_was_taken_over_is_no_dead_letter(kept):
     @kept.task()
     def job():

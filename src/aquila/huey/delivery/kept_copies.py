@@ -16,6 +16,7 @@ from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
 from aquila.huey.delivery.running_copies import Copy, RunningCopies
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.state import state_of
+from aquila.huey.task_ends import is_lost
 
 if TYPE_CHECKING:
     from aquila.huey.delivery.tasks_in_hand import TasksInHand
@@ -181,7 +182,7 @@ class KeptCopies:
             return
         for task in self._in_hand.look()[0]:
             copy = task._aquila_copy
-            if copy in self._doubtful and not self.storage.has(copy):
+            if copy in self._doubtful and not is_lost(task) and not self.storage.has(copy):
                 self._in_hand.note_lost(task)
         self._doubtful.intersection_update(self._copies_of_taken())
 
