@@ -20,6 +20,8 @@ from aquila.huey import MemoryHuey, checkpoint
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, job_index, pausing, subscribe
 from aquila.huey.live.appending import append_batch
+from aquila.huey.live.events import encode_batch
+from aquila.huey.live.job_view import JobView
 from aquila.huey.live.page import page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
@@ -667,6 +669,15 @@ def test_a_job_whose_last_events_cannot_be_read_ends_for_those_who_follow_it(hue
     run(huey, result)
     append_batch(state_of(huey), result.id, b"odd")
     assert "done" in [event.kind for event in subscribe(huey, result, timeout=60)]
+
+
+def test_what_a_suspended_worker_publishes_late_is_no_newer_attempt(huey, write):
+    result = write("eagles")
+    run(huey, result)
+    late = [("started", 1.0, {}), ("text", 2.0, {"text": "suspended"}), ("interrupted", 3.0, {})]
+    append_batch(state_of(huey), result.id, encode_batch("w", "suspended", late))
+    view = JobView(subscribe(huey, result, timeout=60))
+    assert [each.outcome for each in view.runs] == ["interrupted", "done"]
 
 
 def test_without_content_only_the_names_of_checkpoints_are_shown(published):

@@ -198,6 +198,53 @@ def test_html_in_prompts_and_answers_stays_text(browser, huey, server):
     tab.assert_quiet()
 
 
+def test_text_of_any_script_stands_as_its_readers_expect(browser, huey, server):
+    result = declare_stream(huey, Provider("שלום עולם!"))("\u202eeagles")
+    with consumer(huey):
+        list(subscribe(huey, result, timeout=60))
+    tab = Watched(browser)
+    open_job(tab, server, huey, result)
+    places = tab.page.evaluate(
+        """() => {
+            const text = document.querySelector("pre.text").firstChild;
+            return [0, text.length - 1].map((at) => {
+                const range = document.createRange();
+                range.setStart(text, at);
+                range.setEnd(text, at + 1);
+                return range.getBoundingClientRect().left;
+            });
+        }"""
+    )
+    assert (
+        places[0] > places[1]
+    )  # The first letter is on the right, and the exclamation mark ends the line on the left.
+
+
+def test_whoever_hears_the_page_hears_how_the_job_ends(browser, huey, server, steps):
+    result = declare_stream(huey, Provider("one two three", steps))("eagles")
+    tab = Watched(browser)
+    with consumer(huey):
+        steps.release(1)
+        open_job(tab, server, huey, result)
+        wait_for_text(tab, "#job .badge", "Running")
+        steps.release(1000)
+        wait_for_text(tab, "#news[role=status]", "write: Done")
+
+
+def test_a_page_in_the_background_takes_no_connection(browser, huey, server):
+    with consumer(huey):
+        result = declare_stream(huey, Provider("one two three"))("eagles")
+        list(subscribe(huey, result, timeout=60))
+    tab = Watched(browser)
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => !window.shown})")
+    tab.page.goto(f"{server.url}/job?queue={huey.name}&id={result.id}", wait_until="networkidle")
+    assert not any("/live" in url for url in asked)
+    tab.page.evaluate("window.shown = true; document.dispatchEvent(new Event('visibilitychange'))")
+    tab.page.wait_for_selector("#connection.on")
+
+
 def test_a_signed_in_user_can_act(browser, huey, server):
     @huey.task(name="wait")
     def wait():

@@ -86,6 +86,8 @@ class JobView:
             case events.STARTED:
                 run.started, run.worker, run.arguments = event.at, text("worker"), text("arguments")
                 run.attempt, run.delivery = _whole(event.data.get("attempt"), 1), _whole(event.data.get("delivery"), 0)
+                # A worker that was suspended may publish an old run after a newer one.
+                self.runs.sort(key=lambda one: (one.started, one.attempt, one.delivery))
             case events.TEXT:
                 run.text += text("text")
             case events.REASONING:

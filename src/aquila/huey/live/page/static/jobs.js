@@ -93,6 +93,16 @@
     connection.textContent = text;
   };
 
+  // Whoever hears the page hears how the job stands. Its text is not read out: it would come faster than that.
+  const news = document.getElementById("news");
+  const stateOf = () => document.querySelector("#job .badge")?.textContent.trim();
+  let state = stateOf();
+  const tellState = () => {
+    if (!news || stateOf() === state) return;
+    state = stateOf();
+    news.textContent = `${document.querySelector("#job h1").textContent}: ${state}`;
+  };
+
   // The stream. Browsers connect again by themselves, unless they were refused; then we do.
   let source = null, number = "", timer = 0;
   const address = () => {
@@ -116,7 +126,7 @@
         if (event.lastEventId && done !== false) number = event.lastEventId;
       });
     hear("overview", put("overview"));
-    hear("job", put("job"));
+    hear("job", (html) => { const done = put("job")(html); tellState(); return done; });
     hear("answers", (html) => { const done = put("answers")(html); showEnds(); return done; });
     hear("text", (piece) => append("text", piece));
     hear("reasoning", (piece) => append("reasoning", piece));
@@ -133,12 +143,12 @@
   setInterval(() => tellTimes(document), 500);
   showEnds();
   if (live && window.EventSource) {
-    connect();
-    // A page that nobody sees needs no connection; browsers allow six to one server.
+    // A page that nobody sees needs no connection; browsers allow six to one server. It may be opened in the background.
+    if (!document.hidden) connect();
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) {
         clearTimeout(timer);
-        source.close();
+        if (source) source.close();
         tell("Paused", "off");
       } else connect();
     });
