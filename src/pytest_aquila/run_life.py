@@ -58,7 +58,7 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     if chosen.aquila_verify is not None:
         run.play_log = play_log.PlayLog()  # must exist before dummy keys are shown, which are others with it
     run.__enter__()
-    program = None if _ends_with_pytest() or not runtime.is_outermost(run) else _Program(run)
+    program = None if ends_with_pytest() or not runtime.is_outermost(run) else _Program(run)
     # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
     _follow(run.state_of(RunGuard).put_in_force)
@@ -157,7 +157,7 @@ class _Stderr:
             print(f"aquila: {sentence}", file=sys.stderr, flush=True)
 
 
-def _ends_with_pytest() -> bool:
+def ends_with_pytest() -> bool:
     """Whether this process was started to run pytest and nothing else."""
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), Path(getattr(main, "__file__", None) or "")

@@ -26,7 +26,7 @@ _ADVICE = (
 
 
 class QueuesOfParent:
-    """The places into which this run lets jobs through; None for a run that refuses none."""
+    """The places into which this process, which owns this object, lets jobs through; None where it refuses none."""
 
     places: Collection[str] | None = None
 
@@ -57,7 +57,7 @@ def tell_again(told: str | None) -> None:
 
 
 def join_testing_mode() -> None:
-    """Refuse jobs in the current run, for as long as this process lasts, if the parent is in testing mode."""
+    """Refuse jobs, for as long as this process lasts, if the parent is in testing mode."""
     told = told_by_environment()
     if told is None:
         return
@@ -66,7 +66,7 @@ def join_testing_mode() -> None:
     except ValueError:
         places = None
     # Where it is damaged, nothing is known to be allowed.
-    runtime.current_run().state_of(QueuesOfParent).places = places if isinstance(places, list) else ()
+    runtime.process_run().state_of(QueuesOfParent).places = places if isinstance(places, list) else ()
     watching = runtime.process_run().state_of(_Watching)
     watching.patches.put_in_force(watching)
 
@@ -85,9 +85,9 @@ def _check_storage(storage: Any, data: Any) -> None:
 def _check(owner: Any, storage: Any, job: str) -> None:
     """Raise ``LiveCallRefused`` for a job of ``owner``, a Huey or a storage, that the parent does not let through."""
     __tracebackhide__ = True
-    # A run of tests within this process has its own rules, and no places here.
-    places = runtime.current_run().state_of(QueuesOfParent).places
-    if places is None or not queue_places.is_real(storage):
+    places = runtime.process_run().state_of(QueuesOfParent).places
+    # A run of tests within this process has its own rules if it is in testing mode.
+    if places is None or not queue_places.is_real(storage) or watched_queues.is_in_testing_mode():
         return
     place = queue_places.name_place(storage)
     if place not in places and not watched_queues.is_ignored(owner.name):

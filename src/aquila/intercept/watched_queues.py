@@ -26,6 +26,12 @@ else:
     lazy_modules(globals(), guard="aquila.recording.network.guard", scopes="aquila.recording.scope")
 
 
+class TestingMode:
+    """Whether a run is in testing mode of its own. The run owns this object."""
+
+    is_on = False
+
+
 _let_through: ContextVar[Any] = ContextVar("aquila_let_through", default=None)
 """The storage whose Huey may put the present job into it, while that does."""
 
@@ -83,6 +89,11 @@ def make_patches(check: Callable[[Any, Any], None], check_storage: Callable[[Any
 
     libraries = dict.fromkeys(("huey.storage", "huey.contrib.sql_huey", "huey.contrib.valkey_glide"), patch_storages)
     return PatchSet(ImportHooks(), {**libraries, "huey.api": patch_huey, "aquila.huey.instances": patch_aquila_huey})
+
+
+def is_in_testing_mode() -> bool:
+    """Whether a run of tests in this process is in testing mode, and so decides itself about jobs."""
+    return any(run.state_of(TestingMode).is_on for run in runtime.runs_in_force())
 
 
 def is_ignored(name: str) -> bool:

@@ -344,6 +344,12 @@ def current_run() -> Run:
     return _runs[-1]
 
 
+def runs_in_force() -> list[Run]:
+    """Return the run in force here, and those around it, the innermost first."""
+    run = current_run()
+    return [*reversed(_runs)] if run is _runs[-1] else [run]
+
+
 def process_run() -> Run:
     """The run around all others. It owns what a process has only once: patches of classes and of the environment."""
     return _runs[0]

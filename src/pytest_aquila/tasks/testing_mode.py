@@ -11,6 +11,7 @@ This module is registered as a plugin if the mode is on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ import pytest
 
 from aquila.huey.testing import real_queues
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import fixture_names
+from aquila.recording import runtime
+from pytest_aquila import fixture_names, run_life
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class SharedQueues:
         self._queues = contextlib.ExitStack()
         # The Hueys in testing mode, by their paths; None for a Huey without a real storage, which is left alone.
         self._hueys: dict[str, Any] = {}
+        self._has_ended = False
 
     def open_all(self) -> list[Any]:
         """Open the queues of all Hueys, which are imported if they are not yet. Return the Hueys, in their order."""
@@ -64,6 +67,8 @@ class SharedQueues:
 
     def advise(self) -> str:
         """Put the Hueys under test that the ini key names. Return advice for the message of a refused job."""
+        if self._has_ended:
+            return "The tests are over, and with them the test queues. Something that they have left enqueues it."
         self.open_loaded()
         for path in self._paths:
             if path in self._hueys:
@@ -85,6 +90,7 @@ class SharedQueues:
 
     def close(self) -> None:
         """Give all Hueys back their real queues."""
+        self._has_ended = True
         self._queues.close()
 
     def _open(self, path: str, huey: Any) -> None:
@@ -101,7 +107,17 @@ def begin(config: pytest.Config) -> None:
     shared = config.stash[_shared] = SharedQueues(config)
     config.add_cleanup(shared.close)
     real_queues.guard_real_queues(config, shared.advise)
-    config.add_cleanup(lambda: real_queues.let_real_queues_be(config))
+    config.add_cleanup(functools.partial(_end, config))
+
+
+def _end(config: pytest.Config) -> None:
+    """End testing mode as the run ends. It lasts as long as the guard of the network does; see ``run_life``."""
+    if not runtime.is_outermost(runtime.current_run()):
+        real_queues.let_real_queues_be(config)
+    elif not run_life.ends_with_pytest():
+        # A program has called pytest. Its jobs are let through, because it leaves the run; those of threads that the
+        # run has left, and of what tests have registered with `atexit`, belong to the run and are refused.
+        real_queues.let_child_processes_be(config)
 
 
 def pytest_make_collect_report(collector: pytest.Collector) -> None:

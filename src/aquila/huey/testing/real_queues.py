@@ -49,22 +49,30 @@ class _Watching:
 
 
 def guard_real_queues(holder: object, prepare: Callable[[], str]) -> None:
-    """Refuse jobs for real queues in the current run, until ``let_real_queues_be`` is called with the same ``holder``.
+    """Refuse jobs for real queues in the current run, and in runs within it that are not in testing mode themselves.
 
-    ``prepare`` is that of ``RealQueues``.
+    ``prepare`` is that of ``RealQueues``. ``let_real_queues_be`` with the same ``holder`` ends this.
     """
-    runtime.current_run().state_of(RealQueues).prepare = prepare
+    run = runtime.current_run()
+    run.state_of(RealQueues).prepare = prepare
+    run.state_of(watched_queues.TestingMode).is_on = True
     watching = runtime.process_run().state_of(_Watching)
     watching.patches.put_in_force(holder)
     watching.told_before[holder] = parent_queues.told_by_environment()
     parent_queues.tell_child_processes(())
 
 
+def let_child_processes_be(holder: object) -> None:
+    """Tell child processes what they were told before the call of ``guard_real_queues`` with the same ``holder``."""
+    watching = runtime.process_run().state_of(_Watching)
+    if holder in watching.told_before:
+        parent_queues.tell_again(watching.told_before.pop(holder))
+
+
 def let_real_queues_be(holder: object) -> None:
     """Undo the call of ``guard_real_queues`` with the same ``holder``."""
-    watching = runtime.process_run().state_of(_Watching)
-    watching.patches.withdraw(holder)
-    parent_queues.tell_again(watching.told_before.pop(holder, None))
+    runtime.process_run().state_of(_Watching).patches.withdraw(holder)
+    let_child_processes_be(holder)
 
 
 def let_child_processes_enqueue(places: Collection[str]) -> None:
@@ -78,14 +86,11 @@ def let_child_processes_enqueue(places: Collection[str]) -> None:
 def _check_queue(huey: Any, task: Any) -> None:
     """Raise ``LiveCallRefused`` for a job that would go into a real queue that nothing allows."""
     __tracebackhide__ = True
-    prepare = runtime.current_run().state_of(RealQueues).prepare
-    if prepare is None or queue_under_test.innermost_test_queue(huey) is not None:
-        return
     # Immediate mode executes tasks where they are enqueued, and a memory storage ends with the process.
-    if huey.immediate or not queue_places.is_real(huey.storage):
+    if huey.immediate or (prepare := _find_prepare()) is None or not queue_places.is_real(huey.storage):
         return
     advice = prepare()
-    if queue_under_test.innermost_test_queue(huey) is None and not _is_let_through(huey, huey.storage):
+    if queue_places.is_real(huey.storage) and not _is_let_through(huey, huey.storage):
         job = task_run.call_text(task) if hasattr(task, "args") else type(task).__name__
         raise watched_queues.make_refusal(huey, job, "this run", advice)
 
@@ -93,8 +98,7 @@ def _check_queue(huey: Any, task: Any) -> None:
 def _check_storage(storage: Any, data: Any) -> None:
     """Do the same for a message that comes to a storage without its Huey."""
     __tracebackhide__ = True
-    prepare = runtime.current_run().state_of(RealQueues).prepare
-    if prepare is None or _is_let_through(storage, storage):
+    if (prepare := _find_prepare()) is None or _is_let_through(storage, storage):
         return
     advice = prepare()
     if queue_under_test.is_put_aside(storage):
@@ -103,6 +107,11 @@ def _check_storage(storage: Any, data: Any) -> None:
             "when it is needed, as in huey.storage.enqueue(...)."
         )
     raise watched_queues.make_refusal(storage, f"a message of {len(data)} bytes", "this run", advice)
+
+
+def _find_prepare() -> Callable[[], str] | None:
+    """Return what the innermost run in testing mode does about jobs for real queues, or None if none is."""
+    return next(filter(None, (run.state_of(RealQueues).prepare for run in runtime.runs_in_force())), None)
 
 
 def _is_let_through(owner: Any, storage: Any) -> bool:
