@@ -86,6 +86,29 @@ def test_threads_with_blocks_of_their_own_do_not_see_each_other() -> None:
         assert list(pool.map(work, range(8))) == [f"x{number}" for number in range(8)]
 
 
+def test_one_block_may_be_used_by_several_threads_that_leave_it_in_any_order() -> None:
+    shared = aquila.use_cassette("x", transport="replay")
+    first_entered, last_entered, first_left = threading.Event(), threading.Event(), threading.Event()
+
+    def enter_and_leave_first() -> None:
+        with shared:
+            first_entered.set()
+            assert last_entered.wait(60)
+        first_left.set()
+
+    def enter_and_leave_last() -> str | None:
+        assert first_entered.wait(60)
+        with shared:
+            last_entered.set()
+            assert first_left.wait(60)
+            return cassette_here()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, last = pool.submit(enter_and_leave_first), pool.submit(enter_and_leave_last)
+        assert last.result(60) == "x"
+        first.result(60)
+
+
 def test_a_thread_that_belongs_to_none_of_several_blocks_is_refused_rather_than_guessed() -> None:
     opened, done = threading.Event(), threading.Event()
 

@@ -19,9 +19,9 @@ class ScopeBlock(Generic[Given]):
     """
 
     def __init__(self) -> None:
-        # A stack: each scope that is open, with the scope that was bound before. One block may be entered again while
-        # it is open; appending and popping are atomic.
-        self._open: list[tuple[Scope, Scope | None]] = []
+        # Each scope that is open, by its id, with the scope that was bound before. One block may be entered again while
+        # it is open, by other threads and tasks, too, which leave it in any order; adding and removing are atomic.
+        self._open: dict[str, tuple[Scope, Scope | None]] = {}
 
     def _make_scope(self) -> tuple[Scope, Given]:
         """Return a new scope, and what is given to the code within."""
@@ -31,16 +31,22 @@ class ScopeBlock(Generic[Given]):
         scope, given = self._make_scope()
         activation.watch_scopes()
         scopes.open_scope(scope)
-        self._open.append((scope, scopes.bind_scope(scope)))
+        self._open[scope.id] = scope, scopes.bind_scope(scope)
         return given
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        scope, before = self._open.pop()
+        scope, before = self._take_open()
         scopes.bind_scope(before)
         scopes.remove_scope(scope)
         decorated_functions.close(scope, error)
+
+    def _take_open(self) -> tuple[Scope, Scope | None]:
+        """Take the scope that ends here: the one bound here, or the last where a block is left in another context."""
+        bound = scopes.bound_scope.get()
+        found = self._open.pop(bound.id, None) if bound is not None else None
+        return found or self._open.popitem()[1]
 
     async def __aenter__(self) -> Given:
         return self.__enter__()
