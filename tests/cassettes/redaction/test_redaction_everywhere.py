@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import html
 import itertools
 import json
 import random
@@ -194,6 +195,17 @@ def test_a_known_value_survives_nowhere(
     stored = check(Redactor({secret: "x"}), secret, body, places)
     if "json" in place and "percent" not in place:
         json.loads(stored)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(secret=values, spell=st.sampled_from(["&#x27;", "&#39;", "'"]))
+@example(secret="a&b<c>d\"e'f1", spell="&#39;")
+def test_a_known_value_survives_in_no_page(secret: str, spell: str) -> None:
+    assume(not is_trivial(secret) and not is_number(secret))
+    page = f"<p>{html.escape(secret).replace('&#x27;', spell)}</p>"
+    clean = Redactor({secret: "password"}).redact_text(page)
+    assert secret not in html.unescape(clean).removeprefix("<p>").removesuffix("</p>")
+    assert clean.startswith("<p>")
 
 
 @given(secret=values, around=st.text("éß '\"\\", max_size=5))

@@ -146,10 +146,11 @@ def _needles_for(value: str, kind: str) -> tuple[Needle, ...]:
 
 
 def _spellings_of(value: str) -> set[bytes]:
-    """Return the value as encoders write it: plain, percent-encoded, as JSON in up to three layers, and in a repr."""
+    """Return the value as encoders write it: plain, for URLs and HTML, as JSON in up to three layers, in a repr."""
     texts = {value, value.replace(" ", "+")}
     texts |= {quote(value, safe=safe, errors="surrogatepass") for safe in ("", "/")}
     texts.add(quote_plus(value, errors="surrogatepass"))
+    texts |= _html_spellings_of(value)
     for ascii_only in (True, False):
         for start in (value, *_python_spellings_of(value)):
             text = start
@@ -158,6 +159,16 @@ def _spellings_of(value: str) -> set[bytes]:
                 texts |= {text, _UNICODE_ESCAPE.sub(lambda match: match[0].upper(), text)}
     texts = texts.union(*map(_python_spellings_of, texts))
     return {text.encode("utf-8", "surrogatepass") for text in texts}
+
+
+_IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+def _html_spellings_of(text: str) -> set[str]:
+    """Return a text as pages have it, such as those that show what was asked. Quotes are escaped or not."""
+    escaped = text.translate(_IN_HTML)  # not by ``html.escape``: importing that takes milliseconds
+    quoted = escaped.replace('"', "&quot;")
+    return {escaped, quoted, quoted.replace("'", "&#x27;"), quoted.replace("'", "&#39;")}
 
 
 def _python_spellings_of(text: str) -> set[str]:
