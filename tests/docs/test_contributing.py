@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.docs.snippets import REPOSITORY
@@ -71,18 +73,74 @@ def test_each_module_and_room_is_named_by_its_folder() -> None:
     assert {package: names for package, names in untold.items() if names} == {}
 
 
+@cache
+def resolve(name: str, folder: Path) -> Path | None:
+    """Find the module or room that a dotted name means in a folder: there, or in one around it."""
+    for around in (folder, *folder.parents):
+        path = around.joinpath(*name.split("."))
+        for found in (path.with_suffix(".py"), path.with_suffix(".pyi"), path / "__init__.py"):
+            if found.exists():
+                return found
+        if around == SOURCE:
+            return None
+    return None
+
+
+@cache
+def words_of(module: Path) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", module.read_text(encoding="utf-8")))
+
+
+def test_what_folders_name_exists() -> None:
+    # A name that is also one of a module elsewhere is told with its folder, so that whoever reads it finds it.
+    files = [path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"]
+    known = frozenset[str]().union(*map(words_of, files)) - {path.stem for path in files}
+    known |= {"use_cassette"}  # a function, too
+    gone = []
+    for path in SOURCE.rglob("__init__.py"):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        for name in re.findall(r"``(?:aquila_)?([a-z_]\w*(?:\.(?!js|css)[a-z_]\w*)*)/?``", docstring):
+            bare = name.removesuffix(".py")
+            if resolve(bare, path.parent) is None and not known.issuperset(bare.split(".")):
+                gone.append(f"{path.parent.relative_to(SOURCE)} names {name}")
+    assert gone == []
+
+
+def test_what_comments_and_pages_for_contributors_name_exists() -> None:
+    gone = []
+    for path in (*SOURCE.rglob("*.py"), PAGE):
+        text = path.read_text(encoding="utf-8")
+        folder = path.parent if path is not PAGE else SOURCE / "aquila"
+        dotted = re.findall(r"(?<![\"'\w./])((?:pytest_)?aquila(?:\.[a-z_]\w+)+)(?![\w\"'-])", text)
+        constants = re.findall(r"`([a-z_]\w*(?:\.[a-z_]\w*)*\.[A-Z][A-Z_]+)`", text)
+        gone += [f"{path.name} names {name}" for name in {*dotted, *constants} if not names_something(name, folder)]
+    assert gone == []
+
+
+def names_something(name: str, folder: Path) -> bool:
+    """Whether a dotted name is one of a module here or of Python's, or of something within one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = resolve(".".join(parts[:length]), folder)
+        if module is not None:
+            return words_of(module).issuperset(parts[length : length + 1])
+    return parts[0] in sys.stdlib_module_names
+
+
 def test_each_module_and_room_of_the_root_is_in_the_plan() -> None:
     # The docstring of the root is for users.
     planned = {path.stem for path in planned_paths() if path.parent == SOURCE / "aquila"}
     assert contents_of(SOURCE / "aquila") - planned == set()
 
 
-def test_the_journeys_name_what_exists() -> None:
-    journeys = PAGE.read_text(encoding="utf-8").split("## Five journeys")[1].split("\n## Adding")[0]
-    named = re.findall(r"`([\w/]+\.py)`", journeys)
-    assert len(named) > 50
-    existing = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")}
-    assert [name for name in named if not any(path.endswith(f"/{name}") or path == name for path in existing)] == []
+def test_the_journeys_and_recipes_name_what_exists() -> None:
+    told = PAGE.read_text(encoding="utf-8").split("## Five journeys")[1].split("\n## Style")[0]
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", told)
+    assert len(named) > 100
+    tops = [REPOSITORY / "tests", SOURCE]
+    existing = {f"/{path.relative_to(REPOSITORY).as_posix()}" for top in tops for path in top.rglob("*")}
+    existing |= {f"/{path.name}" for path in REPOSITORY.iterdir()}
+    assert [name for name in named if not any(path.endswith(f"/{name.rstrip('/')}") for path in existing)] == []
 
 
 def test_the_places_to_change_something_are_told_in_full() -> None:

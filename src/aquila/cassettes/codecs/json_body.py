@@ -20,7 +20,7 @@ from aquila.cassettes.codecs.yaml.tree import Number, Tree
 from aquila.cassettes.model import Interaction, RecordedRequest
 
 MAX_DEPTH = 60  # containers inside containers; a deeper body is stored as text
-MAX_KEY = 100  # characters of a key; `emitter.LONG_KEY` is the limit of simple keys in YAML
+MAX_KEY = 100  # characters of a key; `yaml.emitter.LONG_KEY` is the limit of simple keys in YAML
 
 _WORDS = {None: "null", True: "true", False: "false"}
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
