@@ -228,13 +228,13 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
     if value is None or value == option.default:
         return option.default
     try:
-        return option.parse(_as_text(value, option.parse))
+        return option.parse(_as_text(value))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
         raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
 
 
-def _as_text(value: Any, parse: Callable[[str], Any]) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "\n".join(map(str, value))
     # `bool` is a subclass of `int`, and no option is a truth value.

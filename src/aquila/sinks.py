@@ -216,7 +216,7 @@ def deliver_event(sink: Sink, event: Event) -> None:
         # The caller closed the stream, so the sink did not fail: `_QueueSink` gave up its full queue.
         if isinstance(error, StreamClosed) and caller_left.get()():
             raise
-        raise _sink_error(sink, event, error) from error
+        raise _sink_error(event, error) from error
 
 
 async def deliver_event_async(sink: Sink, event: Event) -> None:
@@ -224,10 +224,10 @@ async def deliver_event_async(sink: Sink, event: Event) -> None:
     try:
         await sink.aemit(event)
     except Exception as error:
-        raise _sink_error(sink, event, error) from error
+        raise _sink_error(event, error) from error
 
 
-def _sink_error(sink: Sink, event: Event, error: Exception) -> SinkError:
+def _sink_error(event: Event, error: Exception) -> SinkError:
     return SinkError(f"the sink raised {type(error).__name__} on {type(event).__name__}; the call was ended")
 
 

@@ -15,7 +15,6 @@ from aquila.run_report.media import Media, find_media
 from aquila.wire_forms.sent import mapping, mappings, string
 
 _Event = dict[str, Any]
-_MOST_EVENTS = 200_000
 
 
 @dataclass

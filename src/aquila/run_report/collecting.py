@@ -114,7 +114,7 @@ class ExchangeCollector:
             return
         for miss in scope.misses:
             if id(miss) not in self._told and scope.kind != "call":
-                self._take_miss_elsewhere(miss, scope)
+                self._take_miss_elsewhere(miss)
         self.facts.pending = self.facts.pending or bool(report.pending)
         # The cassette of a fixture belongs to the test in which the fixture was set up, not to the one in which it
         # ends.
@@ -250,7 +250,7 @@ class ExchangeCollector:
                 exchange["drift"] = drift
         return exchange
 
-    def _take_miss_elsewhere(self, miss: CassetteMiss, scope: Scope) -> None:
+    def _take_miss_elsewhere(self, miss: CassetteMiss) -> None:
         """Add a miss from another process, or one within a conversation."""
         told = outgoing.redact_outgoing(str(miss))
         address = _ASKED.search(told)

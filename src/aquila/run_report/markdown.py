@@ -45,12 +45,6 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
     return "\n".join(lines) + "\n"
 
 
-def needs_action(report: RunReport) -> bool:
-    """Whether a report needs action: a request was missed or refused, or recordings wait for a review."""
-    totals = report["totals"]
-    return bool(totals["missed"] or totals["refused"] or totals["pending"])
-
-
 def _write(report: RunReport) -> Iterator[str]:
     totals = report["totals"]
     yield "### Aquila: what the tests asked"

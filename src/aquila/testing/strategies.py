@@ -67,14 +67,14 @@ def _draw_fault(draw: st.DrawFn, kinds: Sequence[FaultKind]) -> tuple[FaultKind,
     kind = draw(st.sampled_from(kinds))
     given: dict[str, Any] = {}
     for name, types in kind.types.items():
-        value = draw(st.one_of(st.none(), _values_of(kind, name, types)))
+        value = draw(st.one_of(st.none(), _values_of(name, types)))
         if value is not None:
             given[name] = value
     times = draw(st.sampled_from((1, 2, None)))
     return kind, given if times == 1 else {**given, "times": times}
 
 
-def _values_of(kind: FaultKind, name: str, types: Sequence[type]) -> SearchStrategy[Value]:
+def _values_of(name: str, types: Sequence[type]) -> SearchStrategy[Value]:
     if name == "sizes":
         return st.lists(st.integers(1, _MOST), min_size=1, max_size=4).map(lambda sizes: ",".join(map(str, sizes)))
     if name == "status":

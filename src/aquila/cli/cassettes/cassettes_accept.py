@@ -52,9 +52,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         waiting = _find_waiting(here) if takes_journals else []
         asks = not (options.names or options.yes or options.dry_run) and bool(chosen or waiting)
         if asks:
-            _list_what_waits(here, chosen, waiting, output)
+            _list_what_waits(chosen, waiting, output)
             if output.as_json or not sys.stdin.isatty():
-                return _say_what_to_type(here, chosen, options)
+                return _say_what_to_type(chosen, options)
         roots = {here.recording_folder_of(path) for _, path in chosen if not options.dry_run}
         with hold_reviews(roots, intent="accepted"):
             finish_interrupted(roots)
@@ -95,9 +95,7 @@ class Step:
         return cls(f"not accepted: {reason}", {"cassette": None, "action": "failed", "error": reason}, failed=True)
 
 
-def _list_what_waits(
-    here: project.Project, pending: list[tuple[str, Path]], waiting: list[tuple[str, int]], output: Output
-) -> None:
+def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, int]], output: Output) -> None:
     """Print what ``accept`` without a name would ask about: pending files, and recordings in journals."""
     rows: list[tuple[str, str]] = []
     found: list[dict[str, Any]] = []
@@ -119,7 +117,7 @@ def _list_what_waits(
     output.print_json(found)
 
 
-def _say_what_to_type(here: project.Project, pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
+def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
     """Print that nothing was accepted, and what to type instead. Returns the exit code."""
     folders = "".join(f" --dir {shlex.quote(folder)}" for folder in options.folders or ())
     first = f"aquila cassettes accept {shlex.quote(pending[0][0])}{folders}" if pending else ""

@@ -16,7 +16,7 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.huey import error_texts
-    from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
+    from aquila.huey.delivery.dead_letters import DeadLetter
     from aquila.huey.live import redacting
 else:
     lazy_modules(globals(), error_texts="aquila.huey.error_texts", redacting="aquila.huey.live.redacting")
@@ -43,14 +43,14 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     rows += [("task", letter.task_name or "not known"), ("reason", letter.reason)]
     for name, value in rows:
         output.print_line(f"{name:<10}{value}")
-    _print_message(letter, letters, call, output)
+    _print_message(letter, call, output)
     if letter.details:
         output.print_line()
         output.print_text(letter.details.rstrip())
     return 0
 
 
-def _print_message(letter: DeadLetter, letters: DeadLetters, call: tuple[Any, Any] | None, output: Output) -> None:
+def _print_message(letter: DeadLetter, call: tuple[Any, Any] | None, output: Output) -> None:
     output.print_line(f"{'message':<10}{format_size(len(letter.message))}")
     if call is None:
         if letter.message:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -258,13 +258,3 @@ def _pace(counts: Counts, rule: LimitRule, asking: AdmissionRequest) -> float:
         between = counts.seconds / rule.amount
         return max(_SHORTEST_TURN, min(between, max(_TURN, between / _EARLY)))
     return rule.period * (1 + 1 / SLICES) * _amount_of(rule, asking) / rule.amount
-
-
-def describe(counts: Counts, rules: Sequence[LimitRule]) -> Mapping[str, int]:
-    """Return how many requests hold a slot, or how much is counted in the last period, by the text of each rule."""
-    return {
-        rule.text: len(counts.leases.get(rule.id, {}))
-        if rule.unit == "at once"
-        else sum(counts.amounts.get(rule.id, {}).values())
-        for rule in rules
-    }

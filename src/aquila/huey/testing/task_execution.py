@@ -66,7 +66,7 @@ def observe_task(huey: Any, task: Any) -> Observation:
         raise seen.exception
     seen.message = huey.storage.peek_data(task.id)
     if seen.signals != _SMOOTH or seen.failures or seen.time_is_up:
-        _check_contract(huey, task, seen)
+        _check_contract(task, seen)
         seen.state = _final_state(seen)
         if "retrying" in seen.signals:
             seen.retry = ScheduledRetry(task.eta, seen.retry_delay, task.retries)
@@ -148,7 +148,7 @@ def _final_state(seen: Observation) -> State:
     return state
 
 
-def _check_contract(huey: Any, task: Any, seen: Observation) -> None:
+def _check_contract(task: Any, seen: Observation) -> None:
     for what, error in seen.failures:
         raise TaskContractBroken(
             f"{what} raised {text_of(error)}. Huey only logs that, so whatever it guards is not guarded"
