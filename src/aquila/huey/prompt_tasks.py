@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import string
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
@@ -42,8 +41,8 @@ from aquila.huey.enqueue_check import check_when_enqueued
 from aquila.huey.limits.settings import check_has_limits
 from aquila.huey.progress.following import follow
 from aquila.huey.progress.resuming import check_resume
+from aquila.huey.prompt_templates import function_of_template
 from aquila.huey.running_task import FLOW_CONTROL, attempt_of
-from aquila.huey.task_wrapper import HUEY_OPTIONS
 from aquila.recording.runtime import current_settings
 from aquila.response import Response
 
@@ -288,7 +287,7 @@ def _declare_task(
     metadata: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> Any:
-    _check_options(options)
+    Options.check(options)  # where they are written, and not only when a worker makes the call
     check_has_limits(huey, settings)
 
     def declare(function: Callable[..., Any]) -> TaskWrapper:
@@ -326,7 +325,7 @@ def _declare_task(
         raise ConfigError("a task around a template needs a name: ask_task(huey, prompt, name=...)")
     # Huey names a task by the module of its function. That is the module of the caller, two frames up, and not this
     # one, in which two projects might use the same name.
-    return declare(_from_template(prompt, name, sys._getframe(2).f_globals.get("__name__", __name__)))
+    return declare(function_of_template(prompt, name, sys._getframe(2).f_globals.get("__name__", __name__)))
 
 
 def _insert_task_parameter(signature: inspect.Signature, own: inspect.Parameter) -> list[inspect.Parameter]:
@@ -335,40 +334,6 @@ def _insert_task_parameter(signature: inspect.Signature, own: inspect.Parameter)
         raise ConfigError(f"Huey uses the parameter {own.name!r} itself: give yours another name in the prompt")
     end = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
     return [*parameters[:end], own, *parameters[end:]]
-
-
-def _from_template(prompt: str, name: str, module: str) -> Callable[..., str]:
-    """Return a function whose parameters are the fields of a template, and which returns the filled template."""
-    fields: list[str] = []
-    for _, field, _, _ in string.Formatter().parse(prompt):
-        if field is None:
-            continue
-        root = field.split(".")[0].split("[")[0]
-        if not root.isidentifier():
-            raise ConfigError(
-                f"{name}: the field {{{field}}} of the prompt has no name. Write {{{{ and }}}} for braces that are text"
-            )
-        if root in HUEY_OPTIONS:
-            raise ConfigError(
-                f"{name}: the field {{{root}}} of the prompt has the name of an argument that Huey takes for itself, "
-                f"so the prompt would never get it. Give it another name: {{the_{root}}}"
-            )
-        if root not in fields:
-            fields.append(root)
-    signature = inspect.Signature([inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in fields])
-
-    def fill(*args: Any, **kwargs: Any) -> str:
-        return prompt.format(**signature.bind(*args, **kwargs).arguments)
-
-    fill.__signature__ = signature  # type: ignore[attr-defined]
-    fill.__module__ = module
-    fill.__doc__ = prompt
-    return fill
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise ``ConfigError`` for wrong options where they are written, and not only when a worker makes the call."""
-    Options.check(options)
 
 
 def _limit_to_task_time(task: Task, timeout: Any) -> Any:

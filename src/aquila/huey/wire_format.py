@@ -31,6 +31,7 @@ from aquila.huey.sendable_values import (
     holds_mutable_bytes,
     make_text_sendable,
 )
+from aquila.huey.task_messages import build_message
 
 _LONGEST_TEXT = 200_000
 """Characters of the text of an exception. If it were too long to be sent, no ``on_error`` would be called."""
@@ -287,7 +288,7 @@ class _Decoder:
         return error
 
     def _build_message(self, items: list[Any]) -> Any:
-        return _build_message(items[1:])
+        return build_message(items[1:])
 
 
 def _decode_extension(code: int, data: bytes) -> Any:
@@ -305,28 +306,6 @@ def _decode_extension(code: int, data: bytes) -> Any:
     if code == _SKIPPED and not data:
         return SKIPPED
     raise MessageRejected(f"not a message of this serializer: unknown type {code}")
-
-
-def _build_message(fields: list[Any]) -> Any:
-    if len(fields) > len(Message._fields):
-        raise MessageRejected(
-            f"a task message with {len(fields)} fields, where this Huey knows {len(Message._fields)}: "
-            "it was sent by a newer Huey; update the workers first"
-        )
-    kinds = tuple(map(type, fields))
-    # Most tasks of a program have the same few types, and looking up one tuple is faster than checking each field.
-    if kinds not in _accepted_kinds:
-        _check_field_types(kinds)
-    # A named tuple of all its fields is made more quickly without its constructor, which looks for those left out.
-    message: Any = tuple.__new__(Message, fields) if len(fields) == len(Message._fields) else Message(*fields)
-    if message.name is None:
-        raise MessageRejected("not a message of this serializer: a task without a name")
-    if message.kwargs and {*map(type, message.kwargs)} != _TEXT_ALONE:
-        raise MessageRejected("not a message of this serializer: a keyword of a task is not text")
-    chord = message.chord_config
-    if chord is not None and [type(part) for part in chord] != [str, int, int, Message]:
-        raise MessageRejected("not a message of this serializer: the chord of a task is malformed")
-    return message
 
 
 # In almost every task only the message itself and its arguments are of types that msgpack does not have. Such a task is
@@ -362,7 +341,7 @@ def _read_usual_task(data: bytes | memoryview) -> Any:
     if type(arguments) is not list or not arguments or arguments[0] is not _DECODED_MARKERS[_TUPLE]:
         return None
     parts[_ARGUMENTS] = tuple(arguments[1:])
-    return _build_message(parts[1:])
+    return build_message(parts[1:])
 
 
 _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
@@ -371,39 +350,3 @@ _BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
     _EXCEPTION: _Decoder._build_exception,
     _MESSAGE: _Decoder._build_message,
 }
-_NONE = type(None)
-_TEXT_ALONE = {str}
-# Without "args": Huey itself sends a value of any type there if `schedule` is called with something that is no tuple.
-_FIELD_TYPES: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "name": (str,),
-    "eta": (datetime, _NONE),
-    "retries": (int, float, _NONE),
-    "retry_delay": (int, float, _NONE),
-    "priority": (int, float, _NONE),
-    "kwargs": (dict, _NONE),
-    "on_complete": (Message, _NONE),
-    "on_error": (Message, _NONE),
-    "expires": (int, float, timedelta, datetime, _NONE),
-    "expires_resolved": (datetime, _NONE),
-    "timeout": (int, float, _NONE),
-    "chord_config": (tuple, _NONE),
-    "retry_backoff": (int, float, _NONE),
-}
-
-_ALLOWED_TYPES = tuple(_FIELD_TYPES.get(name) for name in Message._fields)
-
-
-# A cache of the process: the types of the fields of messages that were accepted. Never cleared, and bounded because
-# whoever writes messages chooses them. `add` is atomic; two threads may exceed the bound by one.
-_accepted_kinds: set[tuple[type, ...]] = set()
-_MOST_ACCEPTED = 256
-
-
-def _check_field_types(kinds: tuple[type, ...]) -> None:
-    """Raise ``MessageRejected`` for fields of types that no Huey sends."""
-    for kind, name, allowed in zip(kinds, Message._fields, _ALLOWED_TYPES, strict=False):
-        if allowed is not None and kind not in allowed:
-            raise MessageRejected(f"not a message of this serializer: field {name!r} of a task is {kind.__name__}")
-    if len(_accepted_kinds) < _MOST_ACCEPTED:
-        _accepted_kinds.add(kinds)

@@ -7,8 +7,8 @@ line reviews, and both show what is made here.
 
 - Of an exchange: ``requests``, ``answers`` and (read in part) ``large_answers``; ``media`` are the images, sounds and
   files in them. ``drift`` is what differs from the nearest recording, in the words of ``word_diff``; ``costs`` what it
-  cost, ``recording_lines`` where it stands in its cassette. ``related_requests`` says what the requests of a test have
-  to do with each other.
+  cost, ``stored_places`` and ``recording_lines`` where it stands in its cassette. ``related_requests`` says what the
+  requests of a test have to do with each other.
 - Of a report: ``bodies`` has each text once, ``totals`` are the sums, ``redaction`` takes out secrets,
   ``partial_files`` collect it in each process. ``json_schema`` describes it.
 """

@@ -9,12 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.model import Cassette, Interaction
-from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cassettes.storage.large_bodies import bodies_folder, locate_bodies
+from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.names import cassette_path
-from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import AquilaError, BudgetSpent, CassetteMiss, LiveCallRefused, PlayedOut, UnansweredRequest
 from aquila.recording.reporting.exchange_watch import WatchedExchange
 from aquila.recording.reporting.reports import ScopeReport
@@ -30,6 +26,7 @@ from aquila.run_report.recording_lines import RecordingLines
 from aquila.run_report.redaction import ExchangeRedactor
 from aquila.run_report.related_requests import count_attempts, pair_across
 from aquila.run_report.schema import Exchange, Job, State
+from aquila.run_report.stored_places import StoredPlaces, with_stored_bodies
 
 SCRIPT = "script"
 _Answered = Literal["replayed", "scripted", "live"]
@@ -93,7 +90,7 @@ class ExchangeCollector:
 
     def take_in(self, noted: Sequence[WatchedExchange], scope: Scope | None, report: ScopeReport | None) -> None:
         """Add what was ``noted`` in a scope that has ended, or outside of any."""
-        places = _StoredPlaces()
+        places = StoredPlaces()
         for each in noted:
             try:
                 exchange = self._read(each, places)
@@ -149,7 +146,7 @@ class ExchangeCollector:
 
     # --- one exchange
 
-    def _read(self, noted: WatchedExchange, places: _StoredPlaces) -> Exchange | None:
+    def _read(self, noted: WatchedExchange, places: StoredPlaces) -> Exchange | None:
         if noted.decision is PASS_ON:
             return None  # a filter keeps it out of cassettes, and so out of the report
         redactor = ExchangeRedactor.of(noted)
@@ -176,7 +173,7 @@ class ExchangeCollector:
         return exchange
 
     def _read_replay(
-        self, noted: WatchedExchange, decision: ReplayDecision, redactor: ExchangeRedactor, places: _StoredPlaces
+        self, noted: WatchedExchange, decision: ReplayDecision, redactor: ExchangeRedactor, places: StoredPlaces
     ) -> Exchange:
         played = decision.interaction
         request = redactor.clean_request(noted) or redactor.redact_request(played.request)
@@ -199,7 +196,7 @@ class ExchangeCollector:
         return exchange
 
     def _read_recorded(
-        self, noted: WatchedExchange, decision: RecordDecision, redactor: ExchangeRedactor, places: _StoredPlaces
+        self, noted: WatchedExchange, decision: RecordDecision, redactor: ExchangeRedactor, places: StoredPlaces
     ) -> Exchange:
         rows = noted.session.new_recordings if noted.session is not None else ()
         row = next((each for each in rows if each.order == decision.order), None)
@@ -210,7 +207,7 @@ class ExchangeCollector:
             exchange["error"] = redactor.redact_text(noted.error) or "nothing of it was stored"
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
-        exchange = self._read_recording(noted, redactor.clean_recording(_with_stored_bodies(row.interaction, path)))
+        exchange = self._read_recording(noted, redactor.clean_recording(with_stored_bodies(row.interaction, path)))
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:
             self._place(exchange, noted.scope, noted.session.name, row.interaction, places)
@@ -236,7 +233,7 @@ class ExchangeCollector:
         if request is None:
             exchange = self._read_address(redactor.redact_text(noted.address or str(problem)), noted.asked)
         elif isinstance(noted.decision, ReplayDecision):  # a conversation that missed in its middle
-            exchange = self._read_replay(noted, noted.decision, redactor, _StoredPlaces())
+            exchange = self._read_replay(noted, noted.decision, redactor, StoredPlaces())
         else:
             exchange = self._reader.read(request, None, self._next_id(), asked=self._since(noted.asked))
         _add_problem(exchange, problem, redactor.redact_text(str(problem)))
@@ -307,7 +304,7 @@ class ExchangeCollector:
         scope: Scope | None,
         cassette: str,
         interaction: Interaction,
-        places: _StoredPlaces,
+        places: StoredPlaces,
         session: Session | None = None,
     ) -> None:
         """Add the place of a recording.
@@ -354,50 +351,6 @@ class ExchangeCollector:
 
     def _since(self, moment: float) -> int:
         return max(0, round((moment - self.facts.began) * 1000))
-
-
-class _StoredPlaces:
-    """Finds the numbers of recordings for one scope, each once. It lives while ``take_in`` runs."""
-
-    def __init__(self) -> None:
-        self._held: dict[int, dict[int, int]] = {}
-        self._stored: dict[Path, list[Interaction | None]] = {}
-
-    def find_held(self, session: Session, interaction: Interaction) -> int | None:
-        """Return the number, from 1, of a recording that a session holds; a faulted copy is found by its request."""
-        numbers = self._held.get(id(session))
-        if numbers is None:
-            numbers = self._held[id(session)] = {}
-            for number, each in enumerate(session.cassette.interactions, 1):
-                numbers[id(each)] = number
-                numbers.setdefault(id(each.request), number)
-        return numbers.get(id(interaction)) or numbers.get(id(interaction.request))
-
-    def find_stored(self, path: Path | None, interaction: Interaction) -> int | None:
-        """Return the number, from 1, of an equal recording in a file, or None."""
-        if path is None:
-            return None
-        if path not in self._stored:
-            try:
-                self._stored[path] = list(load_cassette(path).interactions) if path.exists() else []
-            except (AquilaError, OSError):
-                self._stored[path] = []
-        stored = self._stored[path]
-        for at, each in enumerate(stored):
-            if each is not None and each.request == interaction.request and each.recorded == interaction.recorded:
-                stored[at] = None
-                return at + 1
-        return None
-
-
-def _with_stored_bodies(recording: Interaction, path: Path | None) -> Interaction:
-    """Return a new recording with the present paths of its large bodies, which have moved from journal to cassette."""
-    request, chunks = recording.request, recording.response.chunks
-    files = chunks.files() if isinstance(chunks, SoundChunks) else []
-    files += [part.file for part in (request, chunks) if isinstance(part, StoredRequest | StoredChunks)]
-    if path is None or all(file.path.exists() for file in files):
-        return recording
-    return locate_bodies(Cassette((recording,)), bodies_folder(path)).interactions[0]
 
 
 def _add_problem(exchange: Exchange, problem: UnansweredRequest | None, told: str) -> None:

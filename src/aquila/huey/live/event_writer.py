@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, clean_
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
-from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
+from aquila.huey.live.summary_updates import SummaryUpdate
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, Heartbeats
 from aquila.huey.state import EntryChange, SharedState, state_of
@@ -37,41 +38,6 @@ _PRUNE_EVERY = 60.0  # Seconds, on average.
 _ODD = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError)
 """The errors of data that can never be stored. A storage that is away seldom raises one of them."""
 _TOGETHER = 100  # Executions that are stored in one step.
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryUpdate:
-    """A change of a job's summary.
-
-    ``run`` is a copy of the execution, or None for a job that ended without one. ``at`` is the time by the clock of the
-    storage, ``began`` by the monotonic clock of this process.
-    """
-
-    record: JobRecord
-    run: JobRun | None
-    at: float
-    began: float
-
-    def merge(self, present: bytes | None) -> bytes:
-        """Return ``present``, the stored summary or None, with the changes of this execution.
-
-        Called again where another process has changed the summary meanwhile.
-        """
-        record = self.record
-        known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
-        known.changed = self.at
-        known.name = known.name or record.summary.name
-        known.arguments = known.arguments or record.summary.arguments
-        known.ended_as = record.summary.ended_as
-        if known.ended_as == "failed":
-            known.fail_last_run(self.at, record.error)
-        if self.run is not None:
-            known.put_run(self.run)
-            # The identity of the message of its retry, if it has one. Where a later execution has begun meanwhile, that
-            # one knows better.
-            if known.last is not None and known.last.key == self.run.key:
-                known.message = record.summary.message
-        return known.encode()
 
 
 def _group_by_place(waiting: list[tuple[str, JobRecord]]) -> list[tuple[StoragePlace, list[JobRecord]]]:
