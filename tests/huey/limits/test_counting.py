@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aquila.huey.limits import counting
 from aquila.huey.limits.counting import AdmissionRequest, Counts
 from aquila.huey.limits.rules import parse_limits
+from tests.support.limit_counts import describe_counts
 
 START = 1_800_000_000.0
 
@@ -156,7 +157,7 @@ def test_tokens_are_corrected_when_they_are_known():
     assert counting.admit(counts, rules, asking("second", 50), START) is not None
     counting.settle(counts, rules, who, START, START + 1, 20)
     assert counting.admit(counts, rules, asking("second", 50, has_turn=True), START + 2) is None
-    assert counting.describe(counts, rules) == {"*: 100 tokens/min": 70}
+    assert describe_counts(counts, rules) == {"*: 100 tokens/min": 70}
 
 
 def test_a_request_that_is_not_sent_after_all_takes_nothing():

@@ -21,7 +21,6 @@ from aquila.huey import (
     set_limits,
     within_limits,
 )
-from aquila.huey.limits import counting
 from aquila.huey.limits.counting import Counts, LimitTurn
 from aquila.huey.limits.providers import PROVIDERS
 from aquila.huey.limits.rules import parse_limits
@@ -29,6 +28,7 @@ from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counte
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
 from tests.huey.limits.providers import Provider
+from tests.support.limit_counts import describe_counts
 
 STORAGES = ["memory", "sqlite", "file", "redis", "postgres"]
 CLASSES = {
@@ -72,7 +72,7 @@ def counted(huey, text):
     """What is counted of each rule of a provider."""
     rules = parse_limits(text)
     state = state_of(huey)
-    return list(counting.describe(Counts.read(state.get(TABLE, rules[0].provider)), rules).values())
+    return list(describe_counts(Counts.read(state.get(TABLE, rules[0].provider)), rules).values())
 
 
 def test_a_task_whose_limit_is_reached_comes_back_when_its_turn_comes(huey, provider):
