@@ -8,13 +8,13 @@ Begin reading with ``instances``, the classes (``typed_methods`` tells type chec
   ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections`` refuses connections that cannot
   carry them, and ``sqlite_files`` waits for files that are locked.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
-- A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``; ``prompt_tasks`` are tasks around
-  a prompt, ``prompt_templates`` those whose prompt is a text with fields. ``scope_reference`` and ``task_scope`` give
-  it the cassette of the test that enqueued it; ``joined_scopes`` are those of other processes; by ``scope_sharing``
-  processes tell each other what they replayed and missed, and ``watched_jobs`` notes executions for the report of a
-  run. ``error_texts`` says what is told of an error, ``clock_of_test`` is a clock that a test has put forward. The time
-  limit of a task is Huey's, around what ``instances`` encloses its code in; ``progress.task_watch`` ends its streams
-  then, and ``prompt_tasks`` gives its calls what is left of it.
+- A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``, ``task_ends``; ``prompt_tasks``
+  are tasks around a prompt, ``prompt_templates`` those whose prompt is a text with fields. ``scope_reference`` and
+  ``task_scope`` give it the cassette of the test that enqueued it; ``joined_scopes`` are those of other processes; by
+  ``scope_sharing`` processes tell each other what they replayed and missed, and ``watched_jobs`` notes executions for
+  the report of a run. ``error_texts`` says what is told of an error, ``clock_of_test`` is a clock that a test has put
+  forward. The time limit of a task is Huey's, around what ``instances`` encloses its code in; ``progress.task_watch``
+  ends its streams then, and ``prompt_tasks`` gives its calls what is left of it.
 - ``delivery``: no task is lost. ``limits``: rate limits, budgets, unique jobs. ``progress``: checkpoints, and streams
   that end with their task. ``state``: what workers share. ``live``: jobs that can be watched, and their page.
   ``telemetry``: logs and OpenTelemetry. ``testing``: what tests use.
