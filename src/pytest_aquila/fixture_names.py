@@ -120,8 +120,9 @@ def _look_for_override(collector: pytest.Collector) -> None:
 
 
 def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
-    """Whether the fixture ``aquila_huey`` is overridden for tests at a node."""
-    return _look_up_late(node.session).is_overridden("aquila_huey", node)
+    """Whether the fixture ``aquila_huey`` is overridden for tests at a node, or parametrized for a test."""
+    parameters = getattr(getattr(node, "callspec", None), "params", ())
+    return "aquila_huey" in parameters or _look_up_late(node.session).is_overridden("aquila_huey", node)
 
 
 def begin_testing_mode_early(config: pytest.Config) -> None:

@@ -128,6 +128,32 @@ def test_another():
 
 
 @pytest.mark.slow
+def test_the_fixture_may_add_to_the_huey_of_the_ini_file_and_be_parametrized(project):
+    project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey\n")
+    folder = project.pytester.mkdir("folder")
+    folder.joinpath("conftest.py").write_text(
+        "import pytest\n\n@pytest.fixture\ndef aquila_huey(aquila_huey):\n    return ['mail:huey', aquila_huey]\n"
+    )
+    folder.joinpath("test_folder.py").write_text(
+        "import app, mail, unittest\n\nclass TestBoth(unittest.TestCase):\n    def test_it(self):\n"
+        "        app.run(1), mail.run(2)\n"
+        "        self.assertEqual([app.huey.pending_count(), mail.huey.pending_count()], [1, 1])\n"
+    )
+    result = project(
+        test_one="""
+        import pytest
+        import mail
+
+        @pytest.mark.parametrize("aquila_huey", ["mail:huey", ["app:huey", mail.huey]])
+        def test_parametrized(aquila_huey, all_enqueued):
+            mail.run(1)
+            assert len(all_enqueued(queue="mail")) == 1
+        """
+    )
+    result.assert_outcomes(passed=3)
+
+
+@pytest.mark.slow
 def test_a_huey_that_is_made_anew_for_each_test_is_under_test(project):
     result = project(
         conftest="""
