@@ -47,6 +47,26 @@ def test_what_follows_a_task_that_was_taken_over_is_enqueued_by_the_other_consum
     assert [task.name for task in kept.pending()] == ["first"]
 
 
+def test_a_machine_that_slept_is_seen_by_the_clock_of_the_storage(kept, monkeypatch):
+    life = kept.tasks_in_hand.kept.life
+    state = life._state
+
+    @kept.task()
+    def job():
+        take_over(kept)
+        now = state.now()
+        monkeypatch.setattr(type(state), "now", lambda self: now + kept.lost_after)
+        life.beat()
+
+    @kept.task()
+    def second(number):
+        """Is to follow once."""
+
+    kept.enqueue(job.s().then(second))
+    kept.execute(kept.dequeue())
+    assert [task.name for task in kept.pending()] == ["job"]
+
+
 def test_it_is_told_once_that_a_task_was_taken_over(kept, caplog):
     @kept.task()
     def job():

@@ -122,7 +122,10 @@ class ConsumerLife:
         self._describe = describe
         self._note_pause = note_pause
         self._every = lost_after / _BEATS
+        # Two beats early, to be safe: asking the storage costs one round trip, and a wrong answer a second execution.
+        self._longest_pause = lost_after - 2 * self._every
         self._started: float | None = None  # By the clock of the storage; set by the first beat.
+        self._shown: float | None = None  # When the last beat was sent, by the clock of the storage.
         # When the last beat was begun, by the monotonic clock. The thread and takers set it, and anybody reads it.
         self._last_beat = float("-inf")
         # fork: a child has an object of its own, see `TasksInHand`
@@ -138,8 +141,7 @@ class ConsumerLife:
     @property
     def may_be_given_up(self) -> bool:
         """Whether others may take this consumer for dead: its process was suspended, or the storage did not answer."""
-        # Two beats early, to be safe: asking the storage costs one round trip, and a wrong answer a second execution.
-        return time.monotonic() - self._last_beat > self.lost_after - 2 * self._every
+        return time.monotonic() - self._last_beat > self._longest_pause
 
     def ensure_beating(self) -> None:
         """Send a heartbeat if one is overdue, and start the thread that sends the next ones.
@@ -168,8 +170,11 @@ class ConsumerLife:
             self._started = now
         bare = {"host": socket.gethostname(), "pid": os.getpid(), "started": self._started}
         self._state.put(CONSUMERS, self.id, self._describe_if_possible(bare), order=now)
-        if self.may_be_given_up:  # Before the next line: after it nobody sees the pause any more.
+        # The clock of the storage also goes on while the whole machine sleeps, and the monotonic clock does not.
+        slept = self._shown is not None and now - self._shown > self._longest_pause
+        if slept or self.may_be_given_up:  # Before the next line: after it nobody sees the pause any more.
             self._note_pause()
+        self._shown = now
         self._last_beat = begun  # Not the time of the answer: the storage may have taken long.
 
     def _describe_if_possible(self, bare: dict[str, Any]) -> bytes:

@@ -136,7 +136,8 @@ class Rescuer:
         if 0 < self._late_looks <= _MOST_LATE:
             self._waits_until = max(self._waits_until, here + lost_after * _LOOKS_ON)
             logger.warning(
-                "the storage could not be asked for %.0f s: no task is taken over for %.0f s",
+                "the storage could not be asked for %.0f s, because it did not answer or this process was held up: "
+                "no task is taken over for %.0f s",
                 *(pause, lost_after * _LOOKS_ON),
             )
         if here - begun < lost_after / 4:  # After a slow answer the difference of the clocks is not exact enough.
