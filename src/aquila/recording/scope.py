@@ -10,6 +10,7 @@ into a journal of its own. The owner merges the journals when it closes the scop
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -122,7 +123,6 @@ class Scope(ScriptsAndFaults):
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
         self._misses = MissLog()
-        self._recording: ScopeRecording | None = None  # made when something records; `close` stores or discards it
         self._block_reports: list[ScopeReport] = []
         self.has_failed = False
         self._own_faults()  # for its exception: a wrong fault is refused here, and not by the first request
@@ -227,12 +227,14 @@ class Scope(ScriptsAndFaults):
 
     # What it has done.
 
-    @property
+    @functools.cached_property
     def recording(self) -> ScopeRecording:
-        """What this scope records into: its journal, and the merge at its end."""
-        if self._recording is None:
-            self._recording = recorder.ScopeRecording(self)
-        return self._recording
+        """What this scope records into: its journal, and the merge at its end. Made when something records."""
+        return recorder.ScopeRecording(self)
+
+    @property
+    def _made_recording(self) -> ScopeRecording | None:
+        return vars(self).get("recording")
 
     @property
     def misses(self) -> MissLog:
@@ -298,17 +300,17 @@ class Scope(ScriptsAndFaults):
         them.
         """
         self.run.scopes.announce_end(self)
-        if self._recording is not None:
-            self._recording.abandon_unfinished()
+        if self._made_recording is not None:
+            self._made_recording.abandon_unfinished()
         self.sessions.stop_opening()
         self.run.scopes.close(self)
         self.sessions.close()
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
-        if self._recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
+        recording = self._made_recording
+        if recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
-            self._recording = self.recording
-        recording = self._recording
+            recording = self.recording
         if recording is not None and self.is_owner and self.kind != "call" and self.misses.drift is not None:
             recording.discard()
             return self._summarize(StoredRecordings())

@@ -17,7 +17,7 @@ from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedReques
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.replayed_time_limits import TimeLimit, describe_run_out
+from aquila.recording.replayed_time_limits import current_limits, describe_run_out
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.transports.wire import decode_headers, encode_headers, error_to_text
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import anyio
     from anyio import to_thread
 
+    from aquila.recording.scope import Scope
     from aquila.recording.storing import large_answer
-    from aquila.recording.storing.answers_in_progress import AnswersInProgress
-    from aquila.recording.storing.recorder import ScopeRecording
+    from aquila.transports.upstreams import Upstream
 else:
     lazy_modules(
         globals(), anyio="anyio", to_thread="anyio.to_thread", large_answer="aquila.recording.storing.large_answer"
@@ -40,29 +40,19 @@ _TERMINATOR = b"data: [DONE]"
 class AnswerRecorder:
     """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 
-    ``recording`` is where the interaction is stored. ``transport_error`` is what the upstream's streams raise when the
-    other side breaks off; ``from_network`` says that whatever else they raise comes from the caller's side. ``limits``
-    are Aquila's own around the call. ``shown`` are the answers that a person is shown meanwhile. Content codings are
-    undone on the way, for the caller too, so that a run that records sees the same bytes as one that replays.
+    It is made when the request is about to be sent to ``upstream``: from then on it measures the time. The interaction
+    is stored in ``scope``, for ``session``. Content codings are undone on the way, for the caller too, so that a run
+    that records sees the same bytes as one that replays.
     """
 
-    def __init__(
-        self,
-        recording: ScopeRecording,
-        session: Session,
-        decision: RecordDecision,
-        *,
-        transport_error: type[Exception] = httpx2.TransportError,
-        from_network: bool = False,
-        limits: tuple[TimeLimit, ...] = (),
-        shown: AnswersInProgress | None = None,
-    ) -> None:
+    def __init__(self, scope: Scope, session: Session, decision: RecordDecision, upstream: Upstream) -> None:
         self.is_awaited = False
         """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if its wait is ended."""
-        self._from_network = from_network
-        self._limits = limits
-        self.broken_off = (httpx2.TransportError, httpx2.DecodingError, transport_error)
-        self._recording = recording
+        # Whatever else its streams raise comes from the caller's side.
+        self._from_network = upstream.name == "live"
+        self._limits = current_limits()
+        self.broken_off = (httpx2.TransportError, httpx2.DecodingError, upstream.transport_error)
+        self._recording = scope.recording
         self._session = session
         self._decision = decision
         self._clock = time.monotonic()
@@ -83,9 +73,9 @@ class AnswerRecorder:
         self._started = 0
         self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
-        self._shown = shown
-        if shown is not None:
-            shown.begin(self)
+        self._shown = scope.run.answers_in_progress
+        if self._shown is not None:
+            self._shown.begin(self)
 
     @property
     def asked(self) -> RecordedRequest:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
+
+from aquila.cassettes.body_file import StoredChunks
+from aquila.cassettes.model import RecordedChunk
 
 LONGEST = 2000
 """The characters of a text that are shown; a longer one is cut."""
@@ -19,6 +22,9 @@ LONGEST = 2000
 _DATA = r"(?m)^data: ?(\{.*\})\s*$"
 _FRAME_HEAD = 12
 """The bytes of an AWS frame before its headers: its length, the length of its headers, and a checksum."""
+
+MODEL_WITHIN = 64 * 1024
+"""Bytes of an answer in a file in which the name of its model is looked for."""
 
 Event: TypeAlias = dict[str, Any]
 Calls: TypeAlias = dict[Any, list[str]]
@@ -69,6 +75,13 @@ def model_of_answer(body: bytes) -> str:
     except _Unknown:
         pass
     return ""
+
+
+def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
+    """``model_of_answer`` for an answer in pieces. Of one that lies in a file, only the beginning is read."""
+    if isinstance(chunks, StoredChunks):
+        return model_of_answer(chunks.file.first_bytes(MODEL_WITHIN))
+    return model_of_answer(b"".join([chunk.data for chunk in chunks]))
 
 
 def _shown(pieces: Iterable[str]) -> str:

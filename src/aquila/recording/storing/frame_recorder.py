@@ -176,7 +176,9 @@ class FrameRecorder:
             response, left_open = self._end
             try:
                 response = replace(response, chunks=self._all_chunks(cut_off=response.end != "complete"))
-                self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
+                self._recording.store_interaction(
+                    self._session, self._decision, response, kind="websocket", left_open=left_open
+                )
             finally:
                 self._recording.unfinished.discard(self)
 

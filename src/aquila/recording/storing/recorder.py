@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.codecs.answer_summary import model_of_chunks
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
+from aquila.cassettes.model import Interaction, Kind, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.large_bodies import surely_has_large_bodies
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
-from aquila.cassettes.web_socket_frames.frame import is_conversation
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
 from aquila.option_table import read_budget
@@ -48,9 +47,6 @@ else:
 
 _UNSTORED = (CassetteWriteError, CassetteCorrupt)
 AnyRow = TypeVar("AnyRow", NewRecording, RecordingPlayed)
-
-MODEL_WITHIN = 64 * 1024
-"""Bytes of a large answer in which the name of its model is looked for."""
 
 
 class UnfinishedRecording(Protocol):
@@ -113,11 +109,17 @@ class ScopeRecording:
             unfinished.abandon(left_open=True)
 
     def store_interaction(
-        self, session: Session, record: RecordDecision, response: RecordedResponse, *, left_open: bool = False
+        self,
+        session: Session,
+        record: RecordDecision,
+        response: RecordedResponse,
+        *,
+        kind: Kind = "http",
+        left_open: bool = False,
     ) -> None:
         """Store a finished interaction: into the journal first, then into the session. Filters may keep it out.
 
-        ``left_open`` is that of ``NewRecording``.
+        ``kind`` says what it is, and ``left_open`` is that of ``NewRecording``.
         """
         recorded_at = _now()
         # Chunks in a file were redacted while they were written, so only the rest of the response is redacted here.
@@ -135,7 +137,6 @@ class ScopeRecording:
         request, response = session.redactor.redact_recorded(
             request, response, record.numbers, body_elsewhere=chunks is not None
         )
-        beginning = response.body if chunks is None else chunks.file.first_bytes(MODEL_WITHIN)
         if chunks is not None:
             response = replace(response, chunks=chunks)
         interaction = Interaction(
@@ -143,8 +144,8 @@ class ScopeRecording:
             response,
             recorded_at,
             upstream=self._settings.upstream,
-            model=model_of_answer(beginning),
-            kind="websocket" if is_conversation(request) else "http",
+            model=model_of_chunks(response.chunks),
+            kind=kind,
         )
         row = NewRecording(
             record.key,

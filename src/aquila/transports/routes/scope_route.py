@@ -236,7 +236,7 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not decision.fault:
                 self._remember_play(decision)
             return self._replay(decision, request)
-        recorder = self._start_recording(decision)
+        recorder = AnswerRecorder(self._scope, self._session, decision, self.upstream)
         try:
             response = self.upstream.send_request(request)
         except BaseException as error:
@@ -252,7 +252,7 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
                 await run_in_thread(self._remember_play, decision)
             return await self._replay_async(decision, request)
-        recorder = self._start_recording(decision)
+        recorder = AnswerRecorder(self._scope, self._session, decision, self.upstream)
         try:
             response = await self.upstream.send_request_async(request)
         except BaseException as error:
@@ -270,7 +270,10 @@ class CassetteRoute(ScopeRoute):
     def _decide(
         self, request: httpx2.Request, asked: RecordedRequest
     ) -> ReplayDecision | RecordDecision | Literal[Unrecorded.PASS_ON]:
-        """Decide about a request, of which ``asked`` is the recordable form. Raises ``CassetteMiss``."""
+        """Decide about a request, of which ``asked`` is the recordable form.
+
+        Raises ``CassetteMiss``, and ``BudgetSpent`` if the run may record no more.
+        """
         if self._scope.faults is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
             if met is not None:
@@ -288,6 +291,10 @@ class CassetteRoute(ScopeRoute):
             if askers.is_unasked():
                 self._fail_unless_for_model(request)
             self._refuse(decision.error, decision.key)
+        if isinstance(decision, RecordDecision):
+            recording = self._scope.recording
+            if recording.budget is not None and (refused := recording.take_request(decision)) is not None:
+                self._refuse(refused, decision.key)
         return decision
 
     def _fail_unless_for_model(self, request: httpx2.Request) -> None:
@@ -296,24 +303,6 @@ class CassetteRoute(ScopeRoute):
         if not asks_model(url.host, url.port, url.path, self._scope.settings):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
             raise httpx2.ConnectError(str(fail_unasked(self._session.redactor.redact_text(named))), request=request)
-
-    def _start_recording(self, decision: RecordDecision) -> AnswerRecorder:
-        """Begin the recording of an answer. The request is sent now: the recorder's clock has started.
-
-        Raises ``BudgetSpent`` if the run may record no more.
-        """
-        recording = self._scope.recording
-        if recording.budget is not None and (refused := recording.take_request(decision)) is not None:
-            self._refuse(refused, decision.key)
-        return AnswerRecorder(
-            recording,
-            self._session,
-            decision,
-            transport_error=self.upstream.transport_error,
-            from_network=self.upstream.name == "live",
-            limits=current_limits(),
-            shown=self._scope.run.answers_in_progress,
-        )
 
     def _remember_play(self, decision: ReplayDecision) -> None:
         self._scope.recording.note_play(self._session, decision)
