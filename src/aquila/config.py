@@ -2,7 +2,8 @@
 
 Each option is declared once, in ``aquila.option_table``; its environment variable, ini key and parser derive from that
 declaration. A value comes from the first of: argument or marker, command line, environment, ini file, default.
-``SettingsLayers`` holds the sources of one run; ``aquila.recording.runtime`` says which run is current.
+``SettingsLayers`` holds the sources of one run; ``aquila.recording.runtime`` says which run is current. What a scope
+sets for itself is an ``OptionLayer`` above them.
 """
 
 from __future__ import annotations
@@ -258,6 +259,30 @@ def find_project_folder(started: Path, cassette_dir: str) -> Path:
         if (folder / cassette_dir).is_dir():
             return folder
     return next((folder for folder in folders if any((folder / mark).exists() for mark in _MARKS)), started)
+
+
+class OptionLayer:
+    """Options that lie over other settings, as those of a scope do. ``source`` names them in messages."""
+
+    __slots__ = ("_resolved", "_source", "options")
+
+    def __init__(self, options: Mapping[str, Any], *, source: str) -> None:
+        self.options = dict(options)
+        self._source = source
+        # The settings below that were seen last, and what came of them. Cleared when an option changes.
+        self._resolved: tuple[Settings, Settings] | None = None
+
+    def resolve(self, below: Settings) -> Settings:
+        """Return the settings ``below`` with these options on top."""
+        known = self._resolved
+        if known is None or known[0] is not below:
+            known = self._resolved = below, below.with_options(self.options, source=self._source)
+        return known[1]
+
+    def override(self, options: Mapping[str, Any]) -> None:
+        """Replace some options, or add them."""
+        self.options.update(options)
+        self._resolved = None
 
 
 class SettingsLayers:

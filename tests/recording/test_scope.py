@@ -15,6 +15,7 @@ import pytest
 
 import aquila
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
+from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
@@ -214,3 +215,14 @@ def test_a_script_counts_in_the_scopes_within_whether_they_were_opened_before_or
     outer.use_script(Script())
     after.nest_within(before)
     assert [each.has_script for each in (outer, before, after, beside)] == [True, True, True, False]
+
+
+def test_faults_count_in_the_scopes_within_whether_they_were_opened_before_or_after() -> None:
+    outer, before, after, beside = (scopes.Scope(kind="block") for _ in range(4))
+    before.nest_within(outer)
+    outer.use_faults(FaultPlan.from_text("rate_limit", outer.id))
+    after.nest_within(before)
+    born_with = scopes.Scope(kind="block", options={"faults": "rate_limit"})
+    every = (outer, before, after, born_with, beside)
+    assert [each.may_meet_faults for each in every] == [True, True, True, True, False]
+    assert [each.faults is not None for each in every] == [True, True, True, True, False]

@@ -13,6 +13,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,9 @@ class HttpxClients:
         """``patches`` are those of these libraries. ``scopes`` are open: while there are any, cassettes answer."""
         self._patches = patches
         self._scopes = scopes
+        # One for all deferred pools, which are hardly ever built: if two threads use one at once, one of them builds
+        # it, and the other gets the same. Re-entrant, because the garbage collector may use another one meanwhile.
+        self._building = renewed_in_child(threading.RLock())
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch httpx2 or httpx."""
@@ -115,7 +119,9 @@ class HttpxClients:
             plain = not args and kwargs.get("verify", True) is True and kwargs.get("cert") is None
             if self._scopes and plain and not isinstance(kwargs.get("proxy"), str):
                 # `_pool` is the one attribute in which the transports of both libraries keep their connections.
-                transport._pool = DeferredPool(transport, functools.partial(original, transport, **kwargs))
+                transport._pool = DeferredPool(
+                    transport, functools.partial(original, transport, **kwargs), self._building
+                )
             else:
                 original(transport, *args, **kwargs)
 
@@ -189,17 +195,17 @@ def patch_executors(module: ModuleType) -> Iterable[Undoable]:
 class DeferredPool:
     """Stands in for the connection pool of a transport until the pool is used; then the real pool takes its place.
 
-    ``transport`` is the owner, and ``build`` is its original ``__init__``, which sets the real pool.
+    ``transport`` is the owner, and ``build`` is its original ``__init__``, which sets the real pool. ``building`` is
+    the lock under which pools are built.
     """
 
-    def __init__(self, transport: Any, build: Callable[[], None]) -> None:
+    def __init__(self, transport: Any, build: Callable[[], None], building: AbstractContextManager[object]) -> None:
         self._transport = transport
         self._build = build
-        # If two threads use the pool at once, one of them builds it, and the other gets the same.
-        self._lock = renewed_in_child(threading.Lock())
+        self._building = building
 
     def _real_pool(self) -> Any:
-        with self._lock:
+        with self._building:
             if self._transport._pool is self:
                 self._build()
         return self._transport._pool

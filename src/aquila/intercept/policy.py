@@ -10,7 +10,6 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.config import Settings
-from aquila.errors import CassetteRequired, SessionClosed
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -61,7 +60,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     """
     if is_own_request():
         return None
-    scope, problem = _find_scope()
+    scope, problem = scopes.look_for_scope()
     settings = scope.settings if scope is not None else runtime.current_settings()
     listed = settings.side_requests, settings.ignore_hosts, settings.loopback
     if scope is None or (host, port) in own_servers() or not _is_plain(method, host, port, path, *listed):
@@ -75,8 +74,10 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
             return None
     if problem is not None:
         raise problem
-    if scope is not None and _is_answered(scope, settings, host, port, path):
-        return AnsweringScope(scope, settings)
+    if scope is not None:
+        has_cassette = scope.default_cassette is not None and not scope.models_only
+        if (has_cassette and settings.transport != "live") or _answers_model(scope, settings, host, port, path):
+            return AnsweringScope(scope, settings)
     if settings.transport == "live":
         return None
     guard.check_unanswered(method, scheme, host, port, path, scope, settings)
@@ -107,10 +108,11 @@ def _is_plain(
     )
 
 
-def _is_answered(scope: Scope, settings: Settings, host: str, port: int | None, path: str) -> bool:
-    """Whether a scope answers a request, or has it told: the cassette, a script, or what stands in for a provider."""
-    if settings.transport != "live" and scope.default_cassette is not None and not scope.models_only:
-        return True
+def _answers_model(scope: Scope, settings: Settings, host: str, port: int | None, path: str) -> bool:
+    """Whether a scope answers a request because it is for a model, or has it told.
+
+    The cassette does, a script, or what stands in for a provider.
+    """
     if not asks_model(host, port, path, settings):
         return False
     if settings.transport in ("replay", "record"):
@@ -155,7 +157,7 @@ def check_connection(
     settings = runtime.current_settings()
     if is_loopback(host) and not settings.providers:
         return
-    scope, _ = _find_scope()
+    scope, _ = scopes.look_for_scope()
     if scope is not None:
         settings = scope.settings
     if is_listed(host, port, settings.ignore_hosts):
@@ -184,7 +186,7 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
         return None
     if is_loopback(host) and not runtime.current_settings().providers:
         return None  # before a scope is looked for: it would open that of a test which needs none
-    scope, _ = _find_scope()
+    scope, _ = scopes.look_for_scope()
     if scope is None or scope.lets_through(host):
         return None
     settings = scope.settings
@@ -213,13 +215,6 @@ def _name_client() -> str:
             packages.append(package)
         frame = frame.f_back  # type: ignore[assignment]
     return ", used by ".join(packages) or "a client"
-
-
-def _find_scope() -> tuple[Scope | None, Exception | None]:
-    try:
-        return scopes.current_scope(), None
-    except (SessionClosed, CassetteRequired) as error:
-        return None, error
 
 
 def is_let_through(host: str, port: int | None, path: str, settings: Settings) -> bool:

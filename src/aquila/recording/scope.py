@@ -26,7 +26,6 @@ from aquila.recording import runtime
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.miss_log import MissLog
 from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
-from aquila.recording.scope_settings import ScopeSettings
 from aquila.recording.scripts_and_faults import ScriptsAndFaults
 from aquila.recording.sessions.scope_sessions import ScopeSessions
 
@@ -115,7 +114,7 @@ class Scope(ScriptsAndFaults):
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
-        self._own_settings = ScopeSettings(options or {}, source=name or "use_cassette")
+        self._own_settings = config.OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
@@ -125,7 +124,7 @@ class Scope(ScriptsAndFaults):
         self._misses = MissLog()
         self._block_reports: list[ScopeReport] = []
         self.has_failed = False
-        self._own_faults()  # for its exception: a wrong fault is refused here, and not by the first request
+        self.may_meet_faults = self._own_faults() is not None  # a wrong fault is refused here, not by the first request
         self.run = runtime.current_run()
         self._child_misses = self.run.state_of(ChildMisses)
         self.began_for = self.run.test.mark if self.run.test is not None else None
@@ -160,7 +159,9 @@ class Scope(ScriptsAndFaults):
     def nest_within(self, parent: Scope | None) -> None:
         """Take settings and scripts from ``parent``, and let it hear of misses."""
         self.parent = parent
-        self.has_script = self.has_script or (parent is not None and parent.has_script)
+        if parent is not None:
+            self.has_script = self.has_script or parent.has_script
+            self.may_meet_faults = self.may_meet_faults or parent.may_meet_faults
 
     def enclosing(self) -> Sequence[Scope]:
         """This scope and those around it, from the inside out."""
@@ -181,6 +182,7 @@ class Scope(ScriptsAndFaults):
         """Override settings for the rest of the scope. Raises ``UnknownOption`` or ``ConfigError``."""
         self.run.layers.resolve().with_options(options, source=source)
         self._own_settings.override(options)
+        self.note_faults(options)
         self._announce_change()
 
     def gives(self, name: str) -> bool:
@@ -352,6 +354,14 @@ def current_scope() -> Scope | None:
                 "start it with contextvars.copy_context().run, or name the cassette with cassette="
             )
     return innermost
+
+
+def look_for_scope() -> tuple[Scope | None, SessionClosed | CassetteRequired | None]:
+    """``current_scope`` for who may need no scope: what it raises is returned beside it."""
+    try:
+        return current_scope(), None
+    except (SessionClosed, CassetteRequired) as error:
+        return None, error
 
 
 class Surroundings(NamedTuple):

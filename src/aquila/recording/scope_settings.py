@@ -1,4 +1,4 @@
-"""The settings of a scope: those around it, with its own options on top, and what only a run can have."""
+"""Which options a scope cannot have, because they are those of a whole run."""
 
 from __future__ import annotations
 
@@ -15,28 +15,6 @@ else:
 
 NEEDS_NETWORK = ("live", "record")
 """Transports that a sealed run cannot use."""
-
-
-class ScopeSettings:
-    """The options of one scope. ``source`` names them in messages about what is wrong with one."""
-
-    def __init__(self, options: Mapping[str, Any], *, source: str) -> None:
-        self.options = dict(options)
-        self._source = source
-        # The settings around that were seen last, and what came of them. Cleared when an option changes.
-        self._resolved: tuple[Settings, Settings] | None = None
-
-    def resolve(self, around: Settings) -> Settings:
-        """Return the settings of the scope within the settings ``around`` it, if it has options."""
-        known = self._resolved
-        if known is None or known[0] is not around:
-            known = self._resolved = around, around.with_options(self.options, source=self._source)
-        return known[1]
-
-    def override(self, options: Mapping[str, Any]) -> None:
-        """Replace some options, or add them."""
-        self.options.update(options)
-        self._resolved = None
 
 
 def check_scope_options(options: Mapping[str, Any], around: Settings, *, source: str) -> None:

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aquila.cassettes.model import Interaction, RecordedResponse
-    from aquila.config import Settings
+    from aquila.config import OptionLayer, Settings
     from aquila.faults import plan as fault_plan
     from aquila.faults.fault import Within
     from aquila.faults.plan import FaultPlan, MetFault
     from aquila.recording import scripts
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
-    from aquila.recording.scope_settings import ScopeSettings
     from aquila.recording.sessions.scope_sessions import ScopeSessions
     from aquila.scripting.script import Script
     from aquila.scripting.shared_script import AnswersRequests
@@ -35,7 +34,7 @@ class ScriptsAndFaults:
     """The part of a scope that is about scripts and faults. Both count in the scopes within it, too."""
 
     if TYPE_CHECKING:
-        _own_settings: ScopeSettings
+        _own_settings: OptionLayer
         _process: int | None
         id: str
         parent: Scope | None
@@ -67,6 +66,8 @@ class ScriptsAndFaults:
         """The token with which the scripts of a joined scope are asked, in the process that owns the scope."""
         self.good_answers: dict[str, RecordedResponse] = {}
         """By the key of a request, the good answer from which its faults are made, if none is recorded or scripted."""
+        self.may_meet_faults = False
+        """Whether there have been faults to meet, here or in a scope around it. ``faults`` are those of now."""
         self._faults: FaultPlan | None = None
         self._faults_from = ""
         """The setting from which ``_faults`` was parsed. The plan counts, so it stays as long as the setting does."""
@@ -137,6 +138,16 @@ class ScriptsAndFaults:
                 return plan
             scope = scope.parent
         return None
+
+    def note_faults(self, options: Mapping[str, Any]) -> None:
+        """Note the faults among options that it has got. They count in the scopes within it, too."""
+        if options.get("faults") is not None:
+            for scope in self.run.scopes.unclosed():
+                scope.note_faults_of(self)
+
+    def note_faults_of(self, scope: ScriptsAndFaults) -> None:
+        """Note that a scope has got faults: they count here, too, if that scope is around this one."""
+        self.may_meet_faults = self.may_meet_faults or scope in self.enclosing()
 
     def _own_faults(self) -> FaultPlan | None:
         given = self._own_settings.options.get("faults")

@@ -13,14 +13,14 @@ import httpx2
 
 from aquila.cassettes.body_file import LARGE
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
-from aquila.cassettes.model import NO_STATUS, End, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.replayed_time_limits import current_limits, describe_run_out
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
-from aquila.transports.wire import decode_headers, encode_headers, error_to_text
+from aquila.transports.wire import error_to_text
 
 if TYPE_CHECKING:
     import anyio
@@ -69,7 +69,7 @@ class AnswerRecorder:
         self.has_full_window = False
         """Whether ``write_windows`` has something to do."""
         self._status = NO_STATUS
-        self._headers: tuple[tuple[str, str], ...] = ()
+        self._headers: Headers = ()
         self._started = 0
         self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
@@ -92,33 +92,35 @@ class AnswerRecorder:
         """The chunks so far; none for an answer that is written to disk."""
         return self._chunks
 
-    def record_response(self, response: httpx2.Response) -> httpx2.Response:
+    def record_response(self, response: httpx2.Response, headers: Headers) -> httpx2.Response:
         """Return the answer for the caller. What the caller reads from it is recorded.
 
-        ``response`` may be one of httpx: what is read of it is the same.
+        ``response`` may be one of httpx: what is read of it is the same. ``headers`` are its header fields, as they are
+        in a cassette.
         """
-        headers = self.start_answer(response)
+        raw = self._start_answer(response, headers)
         stream = RecordedStream(self, response)
-        return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+        return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
-    def record_response_async(self, response: httpx2.Response) -> httpx2.Response:
+    def record_response_async(self, response: httpx2.Response, headers: Headers) -> httpx2.Response:
         """``record_response`` for async clients."""
-        headers = self.start_answer(response)
+        raw = self._start_answer(response, headers)
         stream = AsyncRecordedStream(self, response)
-        return httpx2.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+        return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
-    def start_answer(self, response: httpx2.Response) -> list[tuple[bytes, bytes]]:
-        """Note the status and headers of the answer. Returns the headers for the caller."""
+    def _start_answer(self, response: httpx2.Response, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """Note the status and the header fields of the answer. Return those for the caller."""
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
-        headers = decode_headers(response.headers.raw)
         coding = response.headers.get("content-encoding")
         self._decoder = decoder_for(coding) if coding else None
+        raw = [(name.lower(), value) for name, value in response.headers.raw]
         if self._decoder is not None:
-            headers = tuple(row for row in headers if row[0] not in ("content-encoding", "content-length"))
+            headers = tuple([field for field in headers if field[0] not in ("content-encoding", "content-length")])
+            raw = [field for field in raw if field[0] not in (b"content-encoding", b"content-length")]
         self._headers = headers
         self._recording.unfinished.add(self)
-        return encode_headers(headers)
+        return raw
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""

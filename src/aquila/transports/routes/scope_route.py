@@ -39,7 +39,7 @@ from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes.route import Route
 from aquila.transports.upstreams import Upstream, find_upstream
-from aquila.transports.wire import read_request, read_request_async
+from aquila.transports.wire import decode_headers, read_request, read_request_async
 
 if TYPE_CHECKING:
     from aquila.faults import fault
@@ -242,7 +242,7 @@ class CassetteRoute(ScopeRoute):
         except BaseException as error:
             recorder.finish_unanswered(error)
             raise
-        return recorder.record_response(response)
+        return recorder.record_response(response, decode_headers(response.headers.raw))
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
@@ -258,7 +258,7 @@ class CassetteRoute(ScopeRoute):
         except BaseException as error:
             await run_in_thread(recorder.finish_unanswered, error)
             raise
-        return recorder.record_response_async(response)
+        return recorder.record_response_async(response, decode_headers(response.headers.raw))
 
     def _find_way_out(self, request: httpx2.Request) -> Upstream:
         """What sends a request that filters keep out of cassettes. Raises what the guard raises."""
@@ -274,7 +274,7 @@ class CassetteRoute(ScopeRoute):
 
         Raises ``CassetteMiss``, and ``BudgetSpent`` if the run may record no more.
         """
-        if self._scope.faults is not None and self._is_for_model(asked):
+        if self._scope.may_meet_faults and self._scope.faults is not None and self._is_for_model(asked):
             met = spoil_recording(self._scope, self._session, asked)
             if met is not None:
                 if self._scope.run.exchange_watch is not None:
