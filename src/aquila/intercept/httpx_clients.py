@@ -21,7 +21,7 @@ from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
-from aquila.lazy_imports import find_loaded, lazy_modules
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.transports import CORE_LIBRARIES
 
@@ -138,12 +138,13 @@ def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
         return False
     if method in getattr(pool, "__dict__", ()):
         return True  # of this one object
-    kind = type(pool)
+    kind: Any = type(pool)
     if kind is DeferredPool:  # not built yet: it will be one of the library's own
-        core: Any = find_loaded(CORE_LIBRARIES[library])  # the first requests of several threads may import it
-        if core is None:
+        name = "AsyncConnectionPool" if method == "handle_async_request" else "ConnectionPool"
+        # The name is missing while another thread imports the library, as the first requests of several threads may.
+        kind = getattr(sys.modules.get(CORE_LIBRARIES[library]), name, None)
+        if kind is None:
             return False
-        kind = core.AsyncConnectionPool if method == "handle_async_request" else core.ConnectionPool
     for base in kind.__mro__:
         if method in base.__dict__:
             return is_replaced(base.__dict__[method], base.__module__.partition(".")[0])

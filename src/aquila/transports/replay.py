@@ -15,7 +15,7 @@ from aquila.cassettes.storage.recording_slots import TRANSIENT
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.session_decisions import ReplayDecision
-from aquila.transports.wire import encode_headers, error_from_text
+from aquila.transports.wire import encode_recorded_headers, error_from_text
 
 if TYPE_CHECKING:
     import anyio
@@ -119,7 +119,7 @@ def _begin_answer(
 ) -> httpx2.Response:
     response = decision.interaction.response
     headers = _advise(decision) if advises and response.status in TRANSIENT else response.headers
-    return httpx2.Response(response.status, headers=encode_headers(headers), stream=stream)
+    return httpx2.Response(response.status, headers=encode_recorded_headers(headers), stream=stream)
 
 
 def _advise(decision: ReplayDecision) -> Headers:

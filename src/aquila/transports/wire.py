@@ -154,6 +154,11 @@ def encode_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes
     return [(_encode_field(name), _encode_field(value)) for name, value in fields]
 
 
+# A run replays the same recordings again and again. They have no secrets, so none stays in memory.
+encode_recorded_headers = functools.lru_cache(maxsize=256)(encode_headers)
+"""Return the header fields of a recording as bytes, in a list that must not be changed. See ``encode_headers``."""
+
+
 def _encode_field(text: str) -> bytes:
     try:
         return text.encode("latin-1")

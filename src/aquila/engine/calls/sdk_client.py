@@ -118,6 +118,13 @@ class PreparedCall:
         left, idle = self.remaining_seconds(), self.plan.timeouts.idle
         return min(idle, left) if idle is not None and left is not None else idle or left
 
+    def starts_stream(self, stream: Any) -> bool:
+        """Say whether an answer is a stream, and let each of its chunks take no longer than it may."""
+        if not is_stream(stream):
+            return False
+        set_idle_timeout(stream, self.idle_seconds())
+        return True
+
 
 _MOST_CLIENTS = 32
 _clients: dict[tuple[int, str, str], Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import anyio
 
 from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
 from aquila.engine.calls.error_translation import PROTOCOL_ERRORS, error_of_protocol
-from aquila.engine.calls.sdk_client import PreparedCall, is_stream, set_idle_timeout
+from aquila.engine.calls.sdk_client import PreparedCall
 from aquila.engine.loop import tool_execution
 from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step
 from aquila.engine.loop.tool_execution import ToolOutcome
@@ -98,7 +98,7 @@ class _Exchange:
     def __init__(self, call: PreparedCall, is_read: bool) -> None:
         self._call = call
         self._is_read = is_read
-        self._reports_chunks = False
+        self._read_chunk: Callable[[Any], Sequence[Event]] = self._parse_and_report
         self._stream: Any = None  # the answer as the SDK gives it, None without one that is to be read
         self._body: bytes | None = None
         self.outcome = RequestOutcome()
@@ -112,11 +112,12 @@ class _Exchange:
             if step.unstreamed:
                 answer, self._stream = self._stream, None
                 self.outcome = RequestOutcome(None, True, answer.headers, answer.content)
+            elif not call.telemetry.has_chunk_listeners:
+                self._read_chunk = call.loop.parser.feed
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             response = getattr(error, "response", None)
             headers = response.headers if response is not None else {}
             self.outcome = RequestOutcome(call.error_or_total_timeout(error), False, headers)
-        self._reports_chunks = call.telemetry.has_chunk_listeners
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -131,20 +132,11 @@ class _Exchange:
         else:
             self.outcome = RequestOutcome(None, True, headers, self._body)
 
-    def _starts_stream(self) -> bool:
-        """Say whether the answer is a stream, and let each of its chunks take no longer than it may."""
-        if not is_stream(self._stream):
-            return False
-        set_idle_timeout(self._stream, self._call.idle_seconds())
-        return True
-
-    def _take_chunk(self, chunk: Any) -> Sequence[Event]:
-        """Report what a chunk says. Returns its events, none if nobody reads them."""
+    def _parse_and_report(self, chunk: Any) -> Sequence[Event]:
         events = self._call.loop.parser.feed(chunk)
-        if self._reports_chunks:
-            for event in events:
-                self._call.telemetry.report_event(event)
-        return events if self._is_read else ()
+        for event in events:
+            self._call.telemetry.report_event(event)
+        return events
 
 
 class _SyncExchange(_Exchange):
@@ -158,9 +150,10 @@ class _SyncExchange(_Exchange):
             return
         try:
             with self._reading(), call.interrupter.watch_reading(stream, call.remaining_seconds()):
-                if self._starts_stream():
+                if call.starts_stream(stream):
                     for chunk in stream:
-                        yield from self._take_chunk(chunk)
+                        events = self._read_chunk(chunk)
+                        yield from events if self._is_read else ()
                 else:
                     self._body = stream.response.read()
                 call.remaining_seconds()
@@ -225,9 +218,10 @@ class _AsyncExchange(_Exchange):
             return
         try:
             with self._reading():
-                if self._starts_stream():
+                if call.starts_stream(stream):
                     async for chunk in stream if call.deadline is None else _each_within_total(call, stream):
-                        for event in self._take_chunk(chunk):
+                        events = self._read_chunk(chunk)
+                        for event in events if self._is_read else ():
                             yield event
                 else:
                     self._body = await call.within_total(stream.response.aread())

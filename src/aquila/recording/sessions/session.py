@@ -120,6 +120,7 @@ class Session:
             further = filters.filter_recordings(filters.load_further())
             cassette = Cassette((*cassette.interactions, *further.interactions))
         self.cassette = cassette
+        self._failures = frozenset(n for n, one in enumerate(cassette.interactions) if is_failure(one.response))
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
@@ -140,6 +141,11 @@ class Session:
         self._new_recordings: list[NewRecording] = []
         # Calls without an answer so far, or with a failure: they may send their request again. `close` clears them.
         self._open_calls = OpenCalls()
+
+    @property
+    def may_retry(self) -> bool:
+        """Whether a program may send a request again, after an answer that is a failure."""
+        return self.mode != "replay" or bool(self._failures)
 
     def decide(self, request: RecordedRequest) -> Decision:
         """Say what to do with a request: replay a recording, record, refuse, or pass it on. Thread-safe.
@@ -230,7 +236,7 @@ class Session:
         self.plays.counts[number] += 1
         self.plays.order.append((order, number))
         interaction, last = self.cassette.interactions[number], position + 1 == len(numbers)
-        if is_failure(interaction.response):
+        if number in self._failures:
             call = call or self._open_calls.add_call(key, sent)
             call.position = position
             last = last or interaction.response.attempts > 0

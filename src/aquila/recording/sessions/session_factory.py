@@ -20,7 +20,6 @@ from aquila.cassettes.matching.request_key import address_of, key_at_origin, ori
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_path, is_script
-from aquila.cassettes.storage.recording_slots import is_failure
 from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
@@ -70,9 +69,6 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         settings = settings.with_options({"match_on": match_on}, source="--aquila-drift")
     rules = match_rules_of(settings)
     stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
-    if mode != "replay" or any(is_failure(each.response) for each in stored.interactions):
-        # For its cache: it reads folders, which must not happen later, when a request is decided in an event loop.
-        packages_of_project(scope.run.layers.root)
     filters = scope.filters
     if finds_drift and filters is not None:
         filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
@@ -92,6 +88,9 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         compute_keys_later=mode == "replay" and filters is None and stored.requests_differ and _are_default(rules),
         filters=filters,
     )
+    if session.may_retry:
+        # For its cache: it reads folders, which must not happen later, when a request is decided in an event loop.
+        packages_of_project(scope.run.layers.root)
     if finds_drift:
         explain = functools.partial(_explain_miss, scope, session, path)
         session.find_stand_in = drift_watch.note_drift(scope, session, explain)
