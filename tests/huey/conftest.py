@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import threading
 import time
 import uuid
 
@@ -9,13 +10,16 @@ import pytest
 from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 from huey.storage import BaseSqlStorage, SqliteStorage
 
+from aquila.huey import MemoryHuey as AquilaMemoryHuey
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.state.redis_tables import RedisState
 from aquila.huey.state.sql_tables import PostgresState, SqliteState
+from aquila.huey.testing import use_test_queue
 from aquila.recording import runtime
 from tests.support import servers
 from tests.support.stateful_project import stateful  # noqa: F401
+from tests.support.upstream import streamed, upstream
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +92,29 @@ def make_huey(request, tmp_path):
         # On Redis that closes no connection: they would end with the garbage, and its collector warns of open sockets.
         if isinstance(huey, RedisHuey):
             huey.storage.conn.connection_pool.disconnect()
+
+
+@pytest.fixture
+def huey():
+    """A Huey in memory whose queue is under test."""
+    huey = AquilaMemoryHuey("app")
+    with use_test_queue(huey):
+        yield huey
+
+
+@pytest.fixture
+def held():
+    """A provider that sends three words of its answer and then waits until the test lets it go."""
+    go = threading.Event()
+
+    def before_chunk(number):
+        if number == 4:
+            go.wait(60)
+
+    with upstream(lambda path, body: streamed("one two three four five", before_chunk=before_chunk)) as server:
+        server.go = go
+        yield server
+        go.set()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Long answers in jobs: checkpoints, time limits, revoking, and what is stored of an answer."""
 
 import asyncio
-import threading
 
 import httpx2
 import pytest
@@ -12,7 +11,7 @@ import aquila
 from aquila.errors import ConfigError, NotSerializable
 from aquila.huey import MemoryHuey, afollow, checkpoint, current_task, follow, once, partial_answer
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
-from tests.support.upstream import Answer, chat_chunks, streamed, upstream
+from tests.support.upstream import Answer, chat_chunks, upstream
 
 
 @pytest.fixture
@@ -142,21 +141,6 @@ def test_the_attempt_travels_to_another_worker(make_huey):
 
 
 # Streams
-
-
-@pytest.fixture
-def held():
-    """A provider that sends three words of its answer and then waits until the test lets it go."""
-    go = threading.Event()
-
-    def before_chunk(number):
-        if number == 4:
-            go.wait(60)
-
-    with upstream(lambda path, body: streamed("one two three four five", before_chunk=before_chunk)) as server:
-        server.go = go
-        yield server
-        go.set()
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import errors
-from aquila.huey import MemoryHuey, ask_task, stream_task
+from aquila.huey import ask_task, stream_task
 from aquila.huey.task_wrapper import HUEY_OPTIONS
-from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import build_task, drain_queue, perform_job
 from tests.support.upstream import Answer, chat_chunks, streamed, upstream
 
 
@@ -38,13 +38,6 @@ class Provider(httpx2.BaseTransport):
         usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
         answer = {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
         return httpx2.Response(200, json={**answer, "usage": usage})
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 @pytest.fixture(params=[ask_task, stream_task], ids=["ask", "stream"])

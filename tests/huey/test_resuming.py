@@ -72,13 +72,6 @@ def lengths(*numbers):
 
 
 @pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
-
-
-@pytest.fixture
 def shown():
     return []
 

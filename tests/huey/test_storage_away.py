@@ -116,21 +116,6 @@ def test_an_answer_that_has_arrived_is_not_failed_by_a_storage_that_is_gone(quic
     assert "its last text so far could not be stored" in not_stored
 
 
-@pytest.fixture
-def held():
-    """A provider that sends three words of its answer and then waits until the test lets it go."""
-    go = threading.Event()
-
-    def before_chunk(number):
-        if number == 4:
-            go.wait(60)
-
-    with upstream(lambda path, body: streamed("one two three four five", before_chunk=before_chunk)) as server:
-        server.go = go
-        yield server
-        go.set()
-
-
 def test_an_outage_is_said_once_and_its_end_once_and_then_a_revocation_is_seen(quick, caplog, held):
     huey, seen, failures = UnsteadyHuey(), [], threading.Event()
     count = 0

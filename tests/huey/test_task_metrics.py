@@ -5,19 +5,12 @@ import pytest
 from huey.exceptions import CancelExecution, RetryTask
 
 from aquila.errors import ConfigError
-from aquila.huey import MemoryHuey, TaskMetrics, current_task
+from aquila.huey import TaskMetrics, current_task
 from aquila.huey.telemetry import task_metrics
-from aquila.huey.testing import drain_queue, use_test_queue
+from aquila.huey.testing import drain_queue
 
 metrics = pytest.importorskip("opentelemetry.sdk.metrics", reason="opentelemetry-sdk is not installed")
 export = pytest.importorskip("opentelemetry.sdk.metrics.export")
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 @pytest.fixture

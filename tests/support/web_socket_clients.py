@@ -97,12 +97,39 @@ class _InLoop:
         return self._runner.run(asyncio.wait_for(coroutine, seconds))
 
 
+class _WebsocketsInLoop(_InLoop):
+    """What both clients of the library websockets have in common that run in an event loop."""
+
+    own: Any
+
+    def send(self, message: str | bytes) -> None:
+        with self._closing():
+            self.run(self.own.send(message))
+
+    def recv(self, seconds: float | None = None) -> str | bytes:
+        with self._closing():
+            message: str | bytes = self.run(self.own.recv(), seconds)
+            return message
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            yield
+        except ConnectionClosed as error:
+            raise _closed_by(error) from error
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.run(self.own.close(code, reason))
+
+
 @contextlib.contextmanager
 def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
     from websockets.asyncio.client import connect
-    from websockets.exceptions import ConnectionClosed, InvalidStatus
+    from websockets.exceptions import InvalidStatus
 
-    class InLoop(_InLoop):
+    class InLoop(_WebsocketsInLoop):
         def __init__(self, runner: asyncio.Runner) -> None:
             super().__init__(runner)
             self.own = self.run(self._connect())
@@ -117,25 +144,6 @@ def _asyncio(url: str, headers: dict[str, str] | None = None, subprotocols: list
                 )
             except InvalidStatus as error:
                 raise Refused(error.response.status_code, error.response.body or b"") from error
-
-        def send(self, message: str | bytes) -> None:
-            with self._closing():
-                self.run(self.own.send(message))
-
-        def recv(self, seconds: float | None = None) -> str | bytes:
-            with self._closing():
-                message: str | bytes = self.run(self.own.recv(), seconds)
-                return message
-
-        @contextlib.contextmanager
-        def _closing(self) -> Iterator[None]:
-            try:
-                yield
-            except ConnectionClosed as error:
-                raise _closed_by(error) from error
-
-        def close(self, code: int = 1000, reason: str = "") -> None:
-            self.run(self.own.close(code, reason))
 
         def leave(self) -> None:
             async def abort() -> None:
@@ -256,10 +264,10 @@ def _websocket_client(
 def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[str] | None = None) -> Iterator[Talk]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated
-        from websockets.exceptions import ConnectionClosed, InvalidStatusCode
+        from websockets.exceptions import InvalidStatusCode
         from websockets.legacy.client import connect
 
-    class InLoop(_InLoop):
+    class InLoop(_WebsocketsInLoop):
         def __init__(self, runner: asyncio.Runner) -> None:
             super().__init__(runner)
             self.own = self.run(self._connect())
@@ -269,25 +277,6 @@ def _legacy(url: str, headers: dict[str, str] | None = None, subprotocols: list[
                 return await connect(url, extra_headers=headers, subprotocols=subprotocols, open_timeout=60)  # type: ignore[arg-type]
             except InvalidStatusCode as error:
                 raise Refused(error.status_code, b"") from error  # it does not read the body
-
-        def send(self, message: str | bytes) -> None:
-            with self._closing():
-                self.run(self.own.send(message))
-
-        def recv(self, seconds: float | None = None) -> str | bytes:
-            with self._closing():
-                message: str | bytes = self.run(self.own.recv(), seconds)
-                return message
-
-        @contextlib.contextmanager
-        def _closing(self) -> Iterator[None]:
-            try:
-                yield
-            except ConnectionClosed as error:
-                raise _closed_by(error) from error
-
-        def close(self, code: int = 1000, reason: str = "") -> None:
-            self.run(self.own.close(code, reason))
 
         def leave(self) -> None:
             async def abort() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import read_aws_frames
+from aquila.cassettes.codecs.answer_usage import parse_object
 from aquila.run_report.media import Media, find_media
 from aquila.wire_forms.sent import mapping, mappings, string
 
@@ -96,7 +97,7 @@ def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
     """Return the content of a provider's messages over a WebSocket."""
     facts = AnswerFacts(is_stream=True)
     for message in messages:
-        event = _parse(message) if message[:1] == b"{" else None
+        event = parse_object(message) if message[:1] == b"{" else None
         if event is None:
             continue
         try:
@@ -130,18 +131,10 @@ def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]
         end = len(body) if end < 0 else end + 1
         line = body[at:end].strip()
         if line.startswith(b"data:") and (data := line[5:].strip()).startswith(b"{"):
-            found = _parse(data)
+            found = parse_object(data)
             if found is not None:
                 yield end, found
         at = end
-
-
-def _parse(data: bytes) -> _Event | None:
-    try:
-        value: Any = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
@@ -151,7 +144,7 @@ def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
         facts.is_stream, at = True, 0
         for line in body.splitlines(keepends=True):
             at += len(line)
-            if (event := _parse(line)) is not None:
+            if (event := parse_object(line)) is not None:
                 yield at, event
         return
     facts.is_stream = isinstance(whole, list)

@@ -10,7 +10,6 @@ import aquila
 from aquila import huey as classes
 from aquila.errors import CassetteMiss, ConfigError
 from aquila.huey import (
-    MemoryHuey,
     add_pruner,
     checkpoint,
     list_consumers,
@@ -21,20 +20,13 @@ from aquila.huey import (
 from aquila.huey.delivery.pruning import Pruned
 from aquila.huey.delivery.result_keys import list_result_keys
 from aquila.huey.scope_sharing import collect_misses
-from aquila.huey.testing import drain_queue, run_periodic, use_test_queue
+from aquila.huey.testing import drain_queue, run_periodic
 from aquila.recording import scope as scopes
 from aquila.recording.reporting.child_misses import describe_miss
 from tests.huey.delivery.test_stopping import wait_until
 from tests.support.slow import slow_but
 
 DAY = dt.timedelta(days=1)
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 @pytest.fixture

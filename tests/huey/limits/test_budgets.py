@@ -18,7 +18,6 @@ from aquila.huey.limits.budgets import EXAMPLE, TABLE, Cap, _read, parse_budget,
 from aquila.huey.state import SharedState, state_of
 from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
 from aquila.prices import Price, PriceTable
-from tests.huey.limits.providers import Provider
 from tests.support.slow import slow_but
 
 NOON = datetime.datetime(2026, 11, 26, 12, 30, tzinfo=datetime.UTC).timestamp()
@@ -35,18 +34,6 @@ def spent_of(state: SharedState, caps: Iterable[Cap], now: float) -> dict[str, s
         if key is not None:
             found[cap.text] = cap.show(_read(state.get(TABLE, key)).get(cap.unit, 0))
     return found
-
-
-@pytest.fixture
-def provider():
-    return Provider()
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def budget(huey, text, **options):

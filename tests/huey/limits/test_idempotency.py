@@ -4,18 +4,11 @@ import pytest
 
 import aquila
 from aquila import errors
-from aquila.huey import MemoryHuey, idempotency_key, once
+from aquila.huey import idempotency_key, once
 from aquila.huey.limits.idempotency import RequestNumbers, key_of_request
-from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import build_task, drain_queue, perform_job
 from tests.huey.limits.providers import Provider
 from tests.support.runs import name_upstream
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def keys(provider):

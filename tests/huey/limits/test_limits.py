@@ -27,25 +27,12 @@ from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import TABLE, RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
 from aquila.huey.testing import drain_queue, perform_job, use_test_queue
-from tests.huey.limits.providers import Provider
 from tests.support.limit_counts import describe_counts
 
 STORAGES = ["memory", "sqlite", "file", "redis", "postgres"]
 CLASSES = {
     "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
 }  # fmt: skip
-
-
-@pytest.fixture
-def provider():
-    return Provider()
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def limit(huey, text, **options):

@@ -3,19 +3,12 @@
 import pytest
 
 from aquila.engine.calls.request_gate import OutgoingRequest
-from aquila.huey import MemoryHuey, Rescheduling, ask_task, set_limits
+from aquila.huey import Rescheduling, ask_task, set_limits
 from aquila.huey.limits import provider_pauses, task_gate
 from aquila.huey.state import state_of
 from aquila.huey.state.memory_tables import MemoryState
-from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import drain_queue, perform_job
 from tests.huey.limits.providers import Provider
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def limit(huey, text):

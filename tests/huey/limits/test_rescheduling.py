@@ -15,7 +15,7 @@ import aquila
 from aquila import errors
 from aquila.huey import MemoryHuey, Rescheduling, TaskRescheduled, ask_task, current_task, once
 from aquila.huey.limits.rescheduling import delay_until_return, read_waits
-from aquila.huey.testing import build_task, drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import build_task, drain_queue, perform_job
 from tests.support.runs import name_upstream
 
 
@@ -37,13 +37,6 @@ class Provider(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request):
         return self.handle_request(request)
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def asking(huey, provider, **settings):

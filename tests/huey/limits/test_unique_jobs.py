@@ -30,18 +30,11 @@ from aquila.huey.limits import unique_jobs
 from aquila.huey.limits.unique_jobs import TABLE, Claim
 from aquila.huey.limits.unique_settings import canonical
 from aquila.huey.state import state_of
-from aquila.huey.testing import drain_queue, perform_job, use_test_queue
+from aquila.huey.testing import drain_queue, perform_job
 
 CLASSES = {
     "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
 }  # fmt: skip
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 def stages(huey):

@@ -1,7 +1,6 @@
 """Dead letters, asserted and refuted."""
 
 import pytest
-from huey import MemoryHuey
 
 from aquila.errors import ConfigError
 from aquila.huey.testing import (  # fmt: skip
@@ -10,15 +9,7 @@ from aquila.huey.testing import (  # fmt: skip
     perform_job,
     refute_dead_letter,
     run_consumer,
-    use_test_queue,
 )
-
-
-@pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
 
 
 @pytest.fixture

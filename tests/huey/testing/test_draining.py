@@ -20,13 +20,6 @@ from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perf
 
 
 @pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
-
-
-@pytest.fixture
 def done():
     return []
 

@@ -26,13 +26,6 @@ from aquila.huey.testing import (
 
 
 @pytest.fixture
-def huey():
-    huey = MemoryHuey("app")
-    with use_test_queue(huey):
-        yield huey
-
-
-@pytest.fixture
 def send(huey):
     @huey.task()
     def send(to, subject="hello", **more):

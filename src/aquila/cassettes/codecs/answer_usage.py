@@ -93,7 +93,7 @@ def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
         except _Unknown:
             continue
     for line in end.splitlines()[-2:]:  # of Ollama, which has them beside everything else
-        _read_usage(_parse(line) or {}, usage)
+        _read_usage(parse_object(line) or {}, usage)
     return usage
 
 
@@ -104,7 +104,7 @@ def usage_of_messages(messages: Iterable[bytes]) -> dict[str, int]:
         if message[:1] != b"{" or _MAY_HAVE.search(message) is None:
             continue
         usage: dict[str, int] = {}
-        read_event_usage(_parse(message) or {}, usage)
+        read_event_usage(parse_object(message) or {}, usage)
         for name, count in usage.items():
             total[name] = total.get(name, 0) + count
     return total
@@ -137,7 +137,8 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _parse(data: bytes) -> dict[str, Any] | None:
+def parse_object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that bytes are, None for any others."""
     try:
         value: Any = json.loads(data)
     except (ValueError, RecursionError):
@@ -161,7 +162,7 @@ def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
             return
     for line in body.splitlines():
         if _MAY_HAVE.search(line) is not None:
-            event = _parse(line.removeprefix(b"data:"))
+            event = parse_object(line.removeprefix(b"data:"))
             if event is not None:
                 yield event
 

@@ -13,10 +13,10 @@ import tomllib
 from typing import Any
 
 from aquila.cassettes.codecs import foreign, json_body
-from aquila.cassettes.codecs.vcrpy import undo_content_encoding
+from aquila.cassettes.codecs.vcrpy import build_interaction
 from aquila.cassettes.codecs.yaml.reader import require_number
 from aquila.cassettes.codecs.yaml.tree import FOREIGN_ADVICE, MAX_BYTES, FormatError, Number, Tree, TreePath
-from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.web_socket_frames.frame import SWITCHED, WITHOUT_CODE, Close, Frame, store_close, store_frame
 from aquila.errors import CassetteCorrupt, CassetteWriteError
 
@@ -53,22 +53,8 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
     foreign.check_keys(tree, ("request", "response", "recorded_at"), path, _NAME)
     foreign.check_keys(asked, ("method", "uri", "headers", *_BODY), request, _NAME)
     foreign.check_keys(answered, ("status", "headers", *_BODY), response, _NAME)
-    encoding = foreign.first_header(answered.get("headers"), "content-encoding")
-    body = undo_content_encoding(_body_bytes(answered, response), encoding, response)
-    return Interaction(
-        RecordedRequest(
-            foreign.require_text(asked, "method", request),
-            foreign.require_text(asked, "uri", request),
-            foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
-            _body_bytes(asked, request),
-        ),
-        RecordedResponse(
-            foreign.parse_status(answered.get("status"), (*response, "status")),
-            foreign.headers_of_response(answered.get("headers"), (*response, "headers"), has_body=bool(body)),
-            (RecordedChunk(body),) if body else (),
-        ),
-        _recorded_moment(tree, path) if "recorded_at" in tree else "",
-    )
+    recorded = _recorded_moment(tree, path) if "recorded_at" in tree else ""
+    return build_interaction(asked, answered, answered.get("status"), path, read_body=_body_bytes, recorded=recorded)
 
 
 def _build_conversation(tree: Tree, path: TreePath) -> Interaction:

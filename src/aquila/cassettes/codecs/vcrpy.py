@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -67,20 +68,38 @@ def _build_interaction(tree: Tree, path: TreePath) -> Interaction:
     if type(status) is dict:
         foreign.check_keys(status, ("code", "message"), (*response, "status"), "vcrpy")
         status = status.get("code")
+    return build_interaction(asked, answered, status, path, read_body=_body_bytes)
+
+
+def build_interaction(
+    asked: dict[str, Tree],
+    answered: dict[str, Tree],
+    status: Tree,
+    path: TreePath,
+    *,
+    read_body: Callable[[dict[str, Tree], TreePath], bytes],
+    recorded: str = "",
+) -> Interaction:
+    """Return the interaction of a request and a response, as trees. Raises FormatError.
+
+    ``read_body`` returns the body in one of the two; ``recorded`` is the moment of the recording.
+    """
+    request, response = (*path, "request"), (*path, "response")
     encoding = foreign.first_header(answered.get("headers"), "content-encoding")
-    body = undo_content_encoding(_body_bytes(answered, response), encoding, response)
+    body = undo_content_encoding(read_body(answered, response), encoding, response)
     return Interaction(
         RecordedRequest(
             foreign.require_text(asked, "method", request),
             foreign.require_text(asked, "uri", request),
             foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
-            _body_bytes(asked, request),
+            read_body(asked, request),
         ),
         RecordedResponse(
             foreign.parse_status(status, (*response, "status")),
             foreign.headers_of_response(answered.get("headers"), (*response, "headers"), has_body=bool(body)),
             (RecordedChunk(body),) if body else (),
         ),
+        recorded,
     )
 
 

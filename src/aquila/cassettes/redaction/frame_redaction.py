@@ -16,6 +16,7 @@ from aquila.cassettes.web_socket_frames.frame import (
     NotAFrame,
     is_in_base64,
     is_stored_readable,
+    is_utf8,
     read_event,
     store_frame,
 )
@@ -49,7 +50,7 @@ def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumb
 
 def scrub_message(data: bytes, scrubber: Scrubber, numbers: SecretNumbers | None = None) -> bytes:
     """Return a message without secrets. A binary message is searched where it has texts, like a large body."""
-    return scrubber.scrub_bytes(data, numbers=numbers, large=not _is_text(data))[0]
+    return scrubber.scrub_bytes(data, numbers=numbers, large=not is_utf8(data))[0]
 
 
 def scrub_readable(
@@ -67,11 +68,3 @@ def scrub_readable(
         return chunks
     following = iter(clean)
     return tuple([chunk if is_in_base64(chunk) else next(following) for chunk in chunks])
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

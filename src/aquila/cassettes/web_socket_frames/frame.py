@@ -107,10 +107,11 @@ def _form_of(frame: Frame) -> str:
         return _ESCAPED if frame.is_text else _BINARY
     if frame.is_text:
         return _PLAIN
-    return _BINARY_TEXT if frame.data[:1] in (b"{", b"[") and _is_utf8(frame.data) else _BINARY
+    return _BINARY_TEXT if frame.data[:1] in (b"{", b"[") and is_utf8(frame.data) else _BINARY
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Say whether bytes are text in UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:
