@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from aquila import config
@@ -21,18 +21,14 @@ from aquila.engine.loop.tool_loop import RequestLoop, ToolLoop
 from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey
 from aquila.hookspecs import CallInfo
-from aquila.lazy_imports import import_module, lazy_modules
+from aquila.lazy_imports import import_module
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
 from aquila.recording.replayed_time_limits import TimeLimit, limit_of_task
 from aquila.recording.scope import Surroundings, find_surroundings
+from aquila.transports.routes.route import open_in_thread
 from aquila.transports.routes.routing import needs_key, resolve_route
 from aquila.transports.silence import make_read_timeout
-
-if TYPE_CHECKING:
-    from anyio import to_thread
-else:
-    lazy_modules(globals(), to_thread="anyio.to_thread")
 
 ENDPOINTS: Mapping[str, str] = {
     "chat": "aquila.engine.endpoints.chat",
@@ -208,7 +204,7 @@ def prepare_call(plan: CallPlan) -> PreparedCall:
 
 async def prepare_call_async(plan: CallPlan) -> PreparedCall:
     """``prepare_call`` without blocking the event loop."""
-    route = await to_thread.run_sync(_find_route, plan)
+    route = await open_in_thread(functools.partial(_find_route, plan))
     try:
         return plan.bind_to_route(route)
     except BaseException:

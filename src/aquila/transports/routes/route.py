@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import SCRIPT, Upstream
 
 if TYPE_CHECKING:
+    from anyio import to_thread
+
     from aquila.transports import watched_exchanges
 else:
-    lazy_modules(globals(), watched_exchanges="aquila.transports.watched_exchanges")
+    lazy_modules(globals(), to_thread="anyio.to_thread", watched_exchanges="aquila.transports.watched_exchanges")
 
 
 class Route:
@@ -91,6 +94,45 @@ class PlainRoute(Route):
             send = self._upstream.send_request_async
             return await watched_exchanges.send_watched_async(None, send, request, self.name)
         return await self._upstream.send_request_async(request)
+
+
+async def open_in_thread(open_route: Callable[[], Route]) -> Route:
+    """Return the route that ``open_route`` opens in a thread, which may read files.
+
+    The thread goes on if the caller is cancelled meanwhile. What it opens then is closed.
+    """
+    handover = _Handover(open_route)
+    try:
+        return await to_thread.run_sync(handover.open)
+    except BaseException:
+        await handover.leave()
+        raise
+
+
+class _Handover:
+    """A route on its way from the thread that opens it to a task, which may leave before it is there."""
+
+    def __init__(self, open_route: Callable[[], Route]) -> None:
+        self._open_route = open_route
+        # Of the two fields below, so that either the thread or the task closes a route that nobody takes.
+        # fork: of one call, whose threads are the parent's
+        self._lock = threading.Lock()
+        self._route: Route | None = None
+        self._has_left = False
+
+    def open(self) -> Route:
+        route = self._open_route()
+        with self._lock:
+            self._route, has_left = route, self._has_left
+        if has_left:
+            route.close(failed=True)
+        return route
+
+    async def leave(self) -> None:
+        with self._lock:
+            self._has_left, route = True, self._route
+        if route is not None:
+            await route.close_async(failed=True)
 
 
 # The route of the call in progress. It belongs to the context of the call: `Route.activate` sets and restores it.

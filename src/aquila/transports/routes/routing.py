@@ -20,7 +20,7 @@ from aquila.errors import CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
-from aquila.transports.routes.route import PlainRoute, Route, active_route
+from aquila.transports.routes.route import PlainRoute, Route, active_route, open_in_thread
 from aquila.transports.routes.scope_route import NO_UPSTREAM, CassetteRoute
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from
 
@@ -136,7 +136,7 @@ def _is_scripted(scope: Scope | None, settings: Settings, cassette: str | None) 
 
 async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
     """``resolve_route`` without blocking the event loop: a cassette is read in a thread."""
-    return await to_thread.run_sync(functools.partial(resolve_route, transport=transport, cassette=cassette))
+    return await open_in_thread(functools.partial(resolve_route, transport=transport, cassette=cassette))
 
 
 def open_route(
