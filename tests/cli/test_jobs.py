@@ -24,7 +24,7 @@ APP = """
 
     huey, silent = SqliteHuey("app", filename="queue.db"), SqliteHuey("silent", filename="queue.db")
     publish_jobs(huey)
-    number = 7
+    number, at_once = 7, SqliteHuey("at_once", immediate=True)
 
     @huey.task()
     def write(topic):
@@ -58,7 +58,9 @@ def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, fold
         ("no_such_module:huey", "No module named 'no_such_module'"),
         ("jobs_app:hue", "the module jobs_app has no hue"),
         ("jobs_app:silent", "nothing is published of its jobs. Call aquila.huey.live.publish_jobs(silent)"),
-        ("jobs_app:number", "nothing is published of its jobs"),
+        ("jobs_app:number", "is no huey.Huey"),
+        ("jobs_app:write", "is no huey.Huey"),
+        ("jobs_app:at_once", "immediate mode"),
     ],
 )
 def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, folder: Path) -> None:

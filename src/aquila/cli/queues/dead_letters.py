@@ -65,11 +65,5 @@ def get_letter(letters: DeadLetters, id: str) -> DeadLetter:
 
 def _find_huey(place: str) -> Any:
     found = hueys.import_huey(place)
-    instrumenting.reject_other_than_huey(found)
-    if found.immediate:
-        raise ConfigError(
-            f"--huey {place}: this Huey is in immediate mode here, and so has another storage than in production: "
-            "start the command with the settings of the workers"
-        )
     instrumenting.change_class(found)
     return found

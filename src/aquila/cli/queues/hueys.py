@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.huey import instrumenting
+else:
+    lazy_modules(globals(), instrumenting="aquila.huey.instrumenting")
 
 
 def import_huey(place: str) -> Any:
-    """Return the object at ``module:name``, after importing the module. Raises ``ConfigError`` if there is none."""
+    """Return the Huey at ``module:name``, after importing the module.
+
+    Raises ``ConfigError`` if there is none, or if it is in immediate mode.
+    """
     module, colon, name = place.partition(":")
     if not colon:
         module, _, name = place.rpartition(".")
@@ -28,4 +37,10 @@ def import_huey(place: str) -> Any:
         if not hasattr(found, part):
             raise ConfigError(f"--huey {place}: the module {module} has no {name}")
         found = getattr(found, part)
+    instrumenting.reject_other_than_huey(found)
+    if found.immediate:
+        raise ConfigError(
+            f"--huey {place}: this Huey is in immediate mode here, and so has another storage than in production: "
+            "start the command with the settings of the workers"
+        )
     return found
