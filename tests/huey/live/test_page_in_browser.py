@@ -231,6 +231,19 @@ def test_whoever_hears_the_page_hears_how_the_job_ends(browser, huey, server, st
         wait_for_text(tab, "#news[role=status]", "write: Done")
 
 
+def test_a_page_whose_connection_says_nothing_any_more_connects_again(browser, huey, server):
+    tab = Watched(browser)
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url.split("?")[0].rpartition("/")[2]))
+    tab.page.clock.install()
+    tab.page.goto(server.url)
+    tab.page.wait_for_selector("#connection.on")
+    with tab.page.expect_request("**/live"):
+        tab.page.clock.fast_forward("08:00:00")  # The machine sleeps.
+    tab.page.wait_for_selector("#connection.on")
+    assert asked.count("live") == 2
+
+
 def test_a_page_in_the_background_takes_no_connection(browser, huey, server):
     with consumer(huey):
         result = declare_stream(huey, Provider("one two three"))("eagles")

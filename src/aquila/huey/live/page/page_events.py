@@ -23,7 +23,10 @@ from aquila.huey.live.waking import look_every, wake_ups_of
 
 MOST_STREAMS = 200
 KEEP_ALIVE = 15.0
-"""Seconds without a message after which a comment is sent, so that no proxy takes the connection for dead."""
+"""Seconds without a message after which one is sent that says nothing new.
+
+By it proxies and the page know that the connection is not dead. See ``jobs.js``, which waits for three times as long.
+"""
 
 _RETRY = "retry: 1000\n\n"  # Milliseconds after which a browser connects again.
 _OVERVIEW_EVERY = 1.0  # Seconds.
@@ -77,9 +80,7 @@ class _Stream(StreamingResponse):
 
 
 def write_message(name: str, data: Any, number: int | None) -> str:
-    """Return a server-sent event as text. Without a name it is a comment."""
-    if not name:
-        return ": still here\n\n"
+    """Return a server-sent event as text."""
     lines = [f"event: {name}"]
     if number is not None:
         lines.append(f"id: {number}")
@@ -106,7 +107,7 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
                 quiet_since = time.monotonic()
             elif time.monotonic() - quiet_since >= KEEP_ALIVE:
                 quiet_since = time.monotonic()
-                yield "", None, None
+                yield "alive", None, None
             await _wait(woken, look_every(huey) if job else _OVERVIEW_EVERY)
 
 

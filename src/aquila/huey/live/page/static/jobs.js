@@ -104,7 +104,8 @@
   };
 
   // The stream. Browsers connect again by themselves, unless they were refused; then we do.
-  let source = null, number = "", timer = 0;
+  let source = null, number = "", timer = 0, heard = 0;
+  const LONGEST_SILENCE = 45000; // milliseconds; the server says something every 15 seconds
   const address = () => {
     if (!number) return live;
     const url = new URL(live, location.href);
@@ -115,13 +116,15 @@
     clearTimeout(timer);
     if (source) source.close();
     source = new EventSource(address());
-    source.onopen = () => tell("Live", "on");
+    heard = Date.now();
+    source.onopen = () => { heard = Date.now(); tell("Live", "on"); };
     source.onerror = () => {
       tell("Connecting again", "off");
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, 3000);
     };
     const hear = (name, act) =>
       source.addEventListener(name, (event) => {
+        heard = Date.now();
         const done = act(JSON.parse(event.data));
         if (event.lastEventId && done !== false) number = event.lastEventId;
       });
@@ -130,6 +133,7 @@
     hear("answers", (html) => { const done = put("answers")(html); showEnds(); return done; });
     hear("text", (piece) => append("text", piece));
     hear("reasoning", (piece) => append("reasoning", piece));
+    hear("alive", () => false);
     hear("gone", () => { source.close(); tell("This job was deleted", "off"); });
   };
   const reconnect = (after) => {
@@ -152,6 +156,12 @@
         tell("Paused", "off");
       } else connect();
     });
+    // After a night's sleep of the machine a connection may be dead, and nobody has told the browser.
+    setInterval(() => {
+      if (document.hidden || !source || source.readyState !== EventSource.OPEN || Date.now() - heard < LONGEST_SILENCE) return;
+      tell("Connecting again", "off");
+      connect();
+    }, 5000);
     addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   }
 
