@@ -127,7 +127,7 @@ def check_workers(
         assert_type(consumer.wait(add(1)), int)
         assert_type(consumer.wait(add(1), add(2)), list[Any])
     assert_type(run_periodic(datetime(2026, 1, 1), until=datetime(2026, 1, 2)), list[TaskRun[Any]])
-    with use_test_queue("inline", storage="own"):
+    with use_test_queue("inline", storage="own"), use_test_queue(queue="mail"), run_consumer(queue="mail"):
         add(1)
     aquila_tasks.pending_count()
 

@@ -30,7 +30,7 @@ def name_place(storage: Any) -> str:
     if isinstance(storage, kinds.FileStorage):
         return f"the folder {_name_file(storage.path)}"  # Its name is no part of any path there.
     pool = getattr(getattr(storage, "conn", None), "connection_pool", None) if hasattr(storage, "queue_key") else None
-    if pool is not None:
+    if hasattr(pool, "connection_kwargs"):
         return f"{storage.queue_key!r} on {_name_redis(pool)}"
     if isinstance(storage, kinds.PostgresStorage):
         return f"{storage.name!r} in {storage.table_task} on {_name_postgres(storage)}"

@@ -7,15 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    import pytest
-
     from aquila import errors
     from aquila.huey import instrumenting
 else:
     lazy_modules(globals(), errors="aquila.errors", instrumenting="aquila.huey.instrumenting")
+
+WITH_QUEUE: pytest.StashKey[list[Any]] = pytest.StashKey()
+"""The Hueys for which testing mode has opened a queue of the test that has this stash."""
 
 _FORMS = (
     "return a Huey, its path as the ini key has it, or a list of several, the first of which is that of the fixtures:\n"

@@ -18,7 +18,7 @@ from pytest_aquila.tasks import named_hueys
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.huey import AquilaHuey, testing
-    from aquila.huey.testing import queue_under_test
+    from aquila.huey.testing import attribute_patches, queue_under_test
     from aquila.huey.testing.consumers import shared_consumer
     from aquila.testing import (
         AllEnqueued,
@@ -41,6 +41,7 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        attribute_patches="aquila.huey.testing.attribute_patches",
         queue_under_test="aquila.huey.testing.queue_under_test",
         shared_consumer="aquila.huey.testing.consumers.shared_consumer",
         testing="aquila.huey.testing",
@@ -96,11 +97,21 @@ def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_s
     """The first Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
     failures = request.session.testsfailed
     first = named_hueys.hueys_of_fixture(aquila_huey, request)[0]
-    with _load_testing().use_test_queue(first, storage=aquila_huey_storage) as huey:
-        yield huey
+    with _open_queue(request, first, aquila_huey_storage):
+        yield first
         if request.session.testsfailed > failures:
             return  # A failed test may have left tasks behind, which says nothing.
         _report_leftover(request.config.getini("aquila_huey_leftover") or "ignore", request.node.nodeid)
+
+
+def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> contextlib.AbstractContextManager[Any]:
+    """Open a queue for a test, or use the one in memory that testing mode has opened: fixtures may have filled it."""
+    if storage == "memory" and any(huey is each for each in request.node.stash.get(named_hueys.WITH_QUEUE, ())):
+        queue_under_test.make_innermost(huey)
+        off: contextlib.AbstractContextManager[Any] = attribute_patches.replace_attributes(huey, _immediate=False)
+        return off
+    opened: contextlib.AbstractContextManager[Any] = _load_testing().use_test_queue(huey, storage=storage)
+    return opened
 
 
 def _report_leftover(report: str, test: str) -> None:

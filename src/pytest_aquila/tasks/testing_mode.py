@@ -147,6 +147,8 @@ def aquila_testing_mode(request: pytest.FixtureRequest) -> Iterator[None]:
         # Fixtures and functions use the innermost queue, so that of the first Huey is opened last.
         for huey in reversed(hueys):
             queues.enter_context(_open_queue(huey))
+        request.node.stash[named_hueys.WITH_QUEUE] = hueys
+        queues.callback(request.node.stash.__delitem__, named_hueys.WITH_QUEUE)
         yield
 
 

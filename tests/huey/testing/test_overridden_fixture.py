@@ -154,6 +154,38 @@ def test_the_fixture_may_add_to_the_huey_of_the_ini_file_and_be_parametrized(pro
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("named_by", ["the ini key", "the fixture"])
+def test_what_another_fixture_of_a_test_enqueues_is_in_the_queue_of_that_test(project, named_by):
+    conftest = """
+import pytest
+import app
+
+@pytest.fixture(autouse=True)
+def filled():
+    app.run(1)
+"""
+    if named_by == "the ini key":
+        project.pytester.makeini("[pytest]\npythonpath = .\naquila_huey = app:huey mail:huey\n")
+    else:
+        conftest += "\n@pytest.fixture\ndef aquila_huey():\n    return ['app:huey', 'mail:huey']\n"
+    result = project(
+        conftest=conftest,
+        test_one="""
+        import app, mail
+
+        def test_with_fixtures(assert_enqueued, drain_queue):
+            assert_enqueued(app.run, 1)
+            mail.run(2)
+            assert drain_queue() == {"complete": 1}
+
+        def test_without_a_fixture():
+            assert app.huey.pending_count() == 1
+        """,
+    )
+    result.assert_outcomes(passed=2)
+
+
+@pytest.mark.slow
 def test_a_huey_that_is_made_anew_for_each_test_is_under_test(project):
     result = project(
         conftest="""
