@@ -114,13 +114,11 @@ class AnswerRecorder:
         self._started = self._elapsed_milliseconds()
         coding = response.headers.get("content-encoding")
         self._decoder = decoder_for(coding) if coding else None
-        raw = [(name.lower(), value) for name, value in response.headers.raw]
         if self._decoder is not None:
             headers = tuple([field for field in headers if field[0] not in ("content-encoding", "content-length")])
-            raw = [field for field in raw if field[0] not in (b"content-encoding", b"content-length")]
         self._headers = headers
         self._recording.unfinished.add(self)
-        return raw
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]  # as they were decoded
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""
