@@ -244,6 +244,18 @@ def test_a_page_whose_connection_says_nothing_any_more_connects_again(browser, h
     assert asked.count("live") == 2
 
 
+def test_a_page_whose_session_has_ended_says_so(browser, huey):
+    with PageServer(lambda: app(huey, token="a-token-for-the-tests", reading_needs_token=True)) as server:
+        tab = Watched(browser)
+        tab.page.goto(server.url)
+        tab.page.fill("input[name=token]", "a-token-for-the-tests")
+        tab.page.click("text=Sign in >> nth=-1")
+        tab.page.wait_for_selector("#connection.on")
+        tab.page.context.clear_cookies(name="aquila_jobs_session")
+        tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")  # It connects again.
+        wait_for_text(tab, "#connection", "Signed out")
+
+
 def test_a_page_in_the_background_takes_no_connection(browser, huey, server):
     with consumer(huey):
         result = declare_stream(huey, Provider("one two three"))("eagles")

@@ -112,6 +112,14 @@
     if (url.searchParams.has("after")) url.searchParams.set("after", number);
     return url.href;
   };
+  const tellIfSignedOut = async () => {
+    // A stream does not say why it was refused; the page does.
+    const answer = await fetch(location.href).catch(() => null);
+    if (answer && answer.status === 401) {
+      clearTimeout(timer);
+      tell("Signed out: load the page again", "off");
+    }
+  };
   const connect = () => {
     clearTimeout(timer);
     if (source) source.close();
@@ -120,7 +128,9 @@
     source.onopen = () => { heard = Date.now(); tell("Live", "on"); };
     source.onerror = () => {
       tell("Connecting again", "off");
-      if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, 3000);
+      if (source.readyState !== EventSource.CLOSED) return;
+      timer = setTimeout(connect, 3000);
+      tellIfSignedOut();
     };
     const hear = (name, act) =>
       source.addEventListener(name, (event) => {
