@@ -244,6 +244,25 @@ def test_a_page_whose_connection_says_nothing_any_more_connects_again(browser, h
     assert asked.count("live") == 2
 
 
+def test_a_page_that_gets_no_connection_looks_again(browser, huey, steps):
+    with PageServer(lambda: app(huey, most_streams=1)) as server, consumer(huey):
+        result = declare_stream(huey, Provider("one two three", steps))("eagles")
+        first, second = Watched(browser), Watched(browser)
+        open_job(first, server, huey, result)
+        second.page.clock.install()
+        second.page.goto(f"{server.url}/job?queue={huey.name}&id={result.id}")
+        wait_for_text(second, "#connection", "Connecting again")
+        steps.release(1000)
+        wait_for_text(first, "#job .badge", "Done")
+        with second.page.expect_response(lambda response: "/job?" in response.url):
+            second.page.clock.fast_forward("00:11")
+        wait_for_text(second, "#answers", "one two three")
+        first.page.goto("about:blank")
+        second.page.clock.fast_forward("00:11")
+        second.page.wait_for_selector("#connection.on")
+        assert second.page.locator("pre.text").inner_text() == "one two three"
+
+
 def test_a_page_whose_session_has_ended_says_so(browser, huey):
     with PageServer(lambda: app(huey, token="a-token-for-the-tests", reading_needs_token=True)) as server:
         tab = Watched(browser)

@@ -112,13 +112,22 @@
     if (url.searchParams.has("after")) url.searchParams.set("after", number);
     return url.href;
   };
-  const tellIfSignedOut = async () => {
-    // A stream does not say why it was refused; the page does.
+  const lookAgain = async () => {
+    // A stream does not say why it was refused, for example because too many are open. The page does, and has what is new.
     const answer = await fetch(location.href).catch(() => null);
-    if (answer && answer.status === 401) {
-      clearTimeout(timer);
-      tell("Signed out: load the page again", "off");
+    if (answer && answer.status === 401) return tell("Signed out: load the page again", "off");
+    const isThere = Boolean(answer && answer.ok);
+    if (isThere) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const id of ["overview", "job", "answers"]) {
+        const part = page.getElementById(id);
+        if (part) put(id)(part.innerHTML);
+      }
+      tellState();
+      showEnds();
+      if (page.getElementById("job")) [live, number] = [page.body.dataset.live, ""]; // the next stream begins after that
     }
+    if (!document.hidden) timer = setTimeout(connect, isThere ? 10000 : 3000);
   };
   const connect = () => {
     clearTimeout(timer);
@@ -128,9 +137,7 @@
     source.onopen = () => { heard = Date.now(); tell("Live", "on"); };
     source.onerror = () => {
       tell("Connecting again", "off");
-      if (source.readyState !== EventSource.CLOSED) return;
-      timer = setTimeout(connect, 3000);
-      tellIfSignedOut();
+      if (source.readyState === EventSource.CLOSED) lookAgain();
     };
     const hear = (name, act) =>
       source.addEventListener(name, (event) => {
