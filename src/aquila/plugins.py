@@ -5,15 +5,23 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from aquila import hookspecs
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from aquila import hookspecs
+else:
+    lazy_modules(globals(), hookspecs="aquila.hookspecs", pluggy="pluggy")
 
 logger = logging.getLogger("aquila")
 logger.addHandler(logging.NullHandler())  # quiet unless the application configures logging
+
+_SECTION = "[aquila]"
+"""The head of Aquila's group, `hookspecs.PROJECT`, in a file of entry points."""
 
 
 @functools.cache
@@ -29,13 +37,14 @@ def plugin_manager() -> pluggy.PluginManager:
     return created
 
 
+@functools.cache
 def _has_installed_plugins() -> bool:
     """Whether any installed distribution has plugins, as nearly none has.
 
     To take apart the entry points of all distributions, as pluggy does, takes ten times as long as this look.
     """
     texts = (found.read_text("entry_points.txt") for found in importlib.metadata.distributions())
-    return any(f"[{hookspecs.PROJECT}]" in text for text in texts if text)
+    return any(_SECTION in text for text in texts if text)
 
 
 def register(plugin: Any) -> Any:
@@ -75,13 +84,20 @@ def unregister(plugin: Any) -> None:
         plugin_manager().unregister(plugin)
 
 
+def _has_plugins() -> bool:
+    """Whether there may be any plugin. Where there is none, as in most runs, no plugin manager is made to say so."""
+    return plugin_manager.cache_info().currsize > 0 or _has_installed_plugins()
+
+
 def has_listeners(hook: str) -> bool:
     """Whether any plugin implements a hook."""
-    return bool(getattr(plugin_manager().hook, hook).get_hookimpls())
+    return _has_plugins() and bool(getattr(plugin_manager().hook, hook).get_hookimpls())
 
 
 def heard_hooks() -> frozenset[str]:
     """Return the names of the hooks that some plugin implements now."""
+    if not _has_plugins():
+        return frozenset()
     callers = vars(plugin_manager().hook)
     return frozenset([name for name, caller in callers.items() if caller.get_hookimpls()])
 

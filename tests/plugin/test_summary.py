@@ -220,7 +220,8 @@ def test_the_order_in_which_workers_end_changes_nothing_that_is_told() -> None:
     def told(order: list[str]) -> list[News]:
         totals = RunTotals()
         for test in order:
-            worker = RunTotals(missing=[test], changed=[("same", f"prompt of {test}", test)])
+            worker = RunTotals()
+            worker.missing, worker.changed = [test], [("same", f"prompt of {test}", test)]
             totals.merge_worker(worker.as_plain_data(tests))
         totals.sort_tests()
         return list(describe_totals(totals, [], 80, just_failed=False))
@@ -236,7 +237,9 @@ def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Pro
 
 
 def test_what_several_processes_tell_alike_is_told_once() -> None:
-    totals = RunTotals(sentences=["the same"] * 2, refused=["a job for another queue"], unstored=["disk full"] * 2)
+    totals = RunTotals()
+    totals.sentences, totals.unstored = ["the same"] * 2, ["disk full"] * 2
+    totals.refused = ["a job for another queue"]
     news = list(describe_totals(totals, [], 80, just_failed=False))
     assert [(one.kind, one.text) for one in news] == [
         (Kind.NOT_STORED, "not stored: disk full (2 processes)"),

@@ -48,7 +48,7 @@ def first_value(headers: Headers, name: str) -> str:
     return next((value for key, value in headers if key == name), "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordedRequest:
     """One HTTP request.
 
@@ -95,7 +95,7 @@ def _without_query(url: str) -> str:
     return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}{mark and '?…'}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordedChunk:
     """A piece of a body as it arrived. ``at`` is the time since the request was sent, in milliseconds.
 
@@ -112,7 +112,7 @@ class RecordedChunk:
         return f"<RecordedChunk: {len(self.data)} bytes at {self.at} ms>"  # before it is redacted it may hold a key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RecordedResponse:
     """The answer to a request, with content codings such as gzip undone.
 

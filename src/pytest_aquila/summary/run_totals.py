@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
@@ -22,39 +21,40 @@ else:
     )
 
 
-@dataclasses.dataclass
 class RunTotals:
     """Totals over tests. They contain only plain data, so that a worker can send them.
 
     Each process has one object, in the stash of its configuration; the controller merges those of its workers.
     """
 
-    used: bool = False
-    replayed: int = 0
-    recorded: int = 0
-    missed: int = 0
-    scripted: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    pending: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    unplayed: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
-    stale: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
-    cassettes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    uses: list[tuple[str, str, str, bool]] = dataclasses.field(default_factory=list)
-    recovered: list[tuple[str, int]] = dataclasses.field(default_factory=list)
-    unrecovered: list[str] = dataclasses.field(default_factory=list)
-    unstored: list[str] = dataclasses.field(default_factory=list)
-    sentences: list[str] = dataclasses.field(default_factory=list)
-    refused: list[str] = dataclasses.field(default_factory=list)
-    notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    drifted: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    unasked: list[str] = dataclasses.field(default_factory=list)
-    missing: list[str] = dataclasses.field(default_factory=list)
-    changed: list[ChangedRequest] = dataclasses.field(default_factory=list)
-    unrecorded: list[MissedCassette] = dataclasses.field(default_factory=list)
-    anew: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    places: dict[str, int] = dataclasses.field(default_factory=dict)
-    """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
+    # Written out: a run with one cassette makes this class, and generating it would take longer than replaying a test.
+    def __init__(self) -> None:
+        self.used = False
+        self.replayed = 0
+        self.recorded = 0
+        self.missed = 0
+        self.scripted = 0
+        self.seconds = 0.0
+        self.tokens = 0
+        self.pending: list[tuple[str, str]] = []
+        self.unplayed: list[tuple[str, str, str, str]] = []
+        self.stale: list[tuple[str, str, str]] = []
+        self.cassettes: list[tuple[str, str]] = []
+        self.uses: list[tuple[str, str, str, bool]] = []
+        self.recovered: list[tuple[str, int]] = []
+        self.unrecovered: list[str] = []
+        self.unstored: list[str] = []
+        self.sentences: list[str] = []
+        self.refused: list[str] = []
+        self.notes: list[tuple[str, str]] = []
+        self.drifted: list[dict[str, Any]] = []
+        self.unasked: list[str] = []
+        self.missing: list[str] = []
+        self.changed: list[ChangedRequest] = []
+        self.unrecorded: list[MissedCassette] = []
+        self.anew: list[tuple[str, str]] = []
+        self.places: dict[str, int] = {}
+        """From the ids of tests of workers, as users type them, to their positions among the collected tests."""
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Add the report of a scope of a test. ``test`` is its id as users type it."""
@@ -112,7 +112,7 @@ class RunTotals:
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}
         # execnet, which carries the data of workers, serialises tuples but no subclass of them.
-        return {**dataclasses.asdict(self), "uses": list(map(tuple, self.uses))}
+        return {**vars(self), "uses": list(map(tuple, self.uses))}
 
 
 def _as_tuple(value: Any) -> Any:

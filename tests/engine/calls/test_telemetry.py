@@ -219,6 +219,7 @@ def test_plugins_of_packages_are_found_by_their_entry_point(monkeypatch: pytest.
             return path
 
     monkeypatch.setattr("importlib.metadata.distributions", lambda: [Found()])
+    monkeypatch.setattr(plugins, "_has_installed_plugins", plugins._has_installed_plugins.__wrapped__)
     assert plugins.plugin_manager.__wrapped__().get_plugin("mine") is Recorder
 
 

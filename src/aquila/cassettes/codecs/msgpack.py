@@ -38,17 +38,18 @@ from aquila.cassettes.model import (
     RecordedResponse,
     check_status_is_writable,
 )
-from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.errors import CassetteCorrupt, CassetteTooNew, reason_of
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs.event_streams import stream_reader, stream_writer
-else:  # a compiled copy has no tables
+    from aquila.cassettes.web_socket_frames import sound_chunks
+else:  # a compiled copy has no tables, and few have sound
     lazy_modules(
         globals(),
         optional="aquila.optional",
+        sound_chunks="aquila.cassettes.web_socket_frames.sound_chunks",
         stream_reader="aquila.cassettes.codecs.event_streams.stream_reader",
         stream_writer="aquila.cassettes.codecs.event_streams.stream_writer",
     )
@@ -134,7 +135,7 @@ class MsgpackCodec:
         ]
 
     def _encode_chunks(self, chunks: Sequence[RecordedChunk]) -> Any:
-        if isinstance(chunks, SoundChunks):
+        if isinstance(chunks, sound_chunks.SoundChunks):
             return {"sounds": list(map(_encode_file, chunks.sounds)), "chunks": self._encode_chunks(chunks.templates)}
         if isinstance(chunks, StoredChunks):
             return _encode_file(chunks.file) | {"sizes": chunks.sizes(), "times": chunks.times()}
@@ -292,7 +293,7 @@ def _build_any_chunks(fields: Any) -> Sequence[RecordedChunk]:
         raise _WrongField("sounds that are no files")
     if type(templates) is dict and "sounds" in templates:
         raise _WrongField("sounds within sounds")
-    chunks = SoundChunks(_build_any_chunks(templates), list(map(_build_body_file, sounds)))
+    chunks = sound_chunks.SoundChunks(_build_any_chunks(templates), list(map(_build_body_file, sounds)))
     try:
         chunks.check_references()
     except ValueError as error:

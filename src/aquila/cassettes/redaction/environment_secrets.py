@@ -105,13 +105,15 @@ _NO_SECRET_KEY = frozenset(
 )
 _NO_SECRET_TOKENS = frozenset(("COUNT", "INPUT", "LIMIT", "MAX", "MIN", "NUM", "OUTPUT", "PER", "TOTAL"))
 
-_URL_USERINFO = re.compile(r"://([^\s/?#]*)@")
-_PAIR = re.compile(
+# Texts, which `re` compiles at first use and caches: few values need one of them, and compiling takes longer than
+# looking at all.
+_URL_USERINFO = r"://([^\s/?#]*)@"
+_PAIR = (
     r"(?i)(?<![a-z])(?:password|passwd|pwd|(?:account|shared_?access|access|api[_-]?|secret)_?key|(?:client_)?secret|token)"
     r"\s?=\s?([^;&\s'\"]+)"
 )
-_PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}")
-_PEM_LINES = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END")
+_PATH = r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}"
+_PEM_LINES = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END"
 
 
 def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +136,7 @@ def _secrets_in(name: str, text: str) -> Iterator[str]:
     if "://" in text:
         yield from _in_urls(text)
     if "=" in text:
-        yield from _PAIR.findall(text)
+        yield from re.findall(_PAIR, text)
     if "PRIVATE KEY" in text:
         yield from _in_pem(text)
     elif text[:1] == "{" or text.lstrip()[:1] == "{":
@@ -145,7 +147,7 @@ def _in_named_value(name: str, text: str) -> Iterator[str]:
     text = text.strip()
     if text.startswith(("http://", "https://")) and not re.search("WEBHOOK|DSN", name, re.IGNORECASE):
         return
-    if len(text) < 4096 and _PATH.fullmatch(text):
+    if len(text) < 4096 and re.fullmatch(_PATH, text):
         return
     if not text.startswith("{"):
         yield text
@@ -163,7 +165,7 @@ def _in_named_value(name: str, text: str) -> Iterator[str]:
 
 
 def _in_urls(text: str) -> Iterator[str]:
-    for userinfo in _URL_USERINFO.findall(text):
+    for userinfo in re.findall(_URL_USERINFO, text):
         user, _, password = userinfo.partition(":")
         if not password and (len(user) < 16 or not any(map(str.isdigit, user))):
             continue  # the name of a user; a longer text with digits may be a token in its place
@@ -178,7 +180,7 @@ def _in_pem(text: str) -> Iterator[str]:
         return
     yield text
     yield plain
-    for lines in _PEM_LINES.findall(plain):
+    for lines in re.findall(_PEM_LINES, plain):
         yield "".join(lines.split())
 
 

@@ -102,6 +102,8 @@ _MODEL_PATH = (
     r"|openai/responses|api/(?:chat|generate|embed)|models/[^/]+:[A-Za-z]*(?:[Gg]enerate|[Ee]mbed)Content"
     r"|model/[^/]+/(?:converse|invoke)[a-z-]*)$"
 )
+_USUAL_PATHS = ("/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
+"""Ends of paths that ``_MODEL_PATH`` matches, too. A run that asks for nothing else never compiles it."""
 
 
 # Asked at every request. The caches here go by their arguments alone, patterns included, so no entry goes out of date.
@@ -137,7 +139,8 @@ def is_listed_provider(host: str, port: int | None, settings: Settings) -> bool:
 @lru_cache(maxsize=512)
 def is_model_path(path: str) -> bool:
     """Say whether a path is one that model servers answer (``/v1/chat/completions``, ``/api/generate``, …)."""
-    return re.search(_MODEL_PATH, path.partition("?")[0].rstrip("/")) is not None
+    path = path.partition("?")[0].rstrip("/")
+    return path.endswith(_USUAL_PATHS) or re.search(_MODEL_PATH, path) is not None
 
 
 _ASKING_PATH = r"/v\d+/(?:chat|classify|complete|embed|generate|listen|speak|summarize|text-to-speech/[^/]+)$"
