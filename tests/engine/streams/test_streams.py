@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import queue
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from aquila.errors import StreamClosed, StreamConsumed, StreamError, StreamTimeo
 from aquila.events import Chunk, Done, Event
 from tests.support.engines import Engine, live
 from tests.support.provider import chat_chunk, chat_stream
+from tests.support.runs import separate_run
 from tests.support.server import Answer, cut, serving, sse
 
 FIRST = sse(chat_chunk("first"), done=False)
@@ -134,6 +136,41 @@ def test_the_result_of_an_asynchronous_stream_that_was_left_is_complete() -> Non
 
     with serving(chat_stream("one ", "two")) as server:
         assert asyncio.run(scenario(server.url)) == "one two"
+
+
+def test_a_stream_whose_reader_was_cancelled_says_that_it_is_closed() -> None:
+    async def scenario(url: str) -> aquila.AsyncStream:
+        stream = aquila.astream("Hi", **live({"base_url": url}))
+        events = aiter(stream)
+        await anext(events)
+        reading = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        with pytest.raises(StreamClosed, match="closed before its end"):
+            await stream.result()
+        return stream
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        assert repr(asyncio.run(scenario(server.url))).endswith("closed>")
+        assert server.left.wait(60)
+
+
+def test_closing_a_stream_raises_what_storing_its_recording_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise ValueError("a codec that fails")
+
+    with separate_run(tmp_path), serving(chat_stream("one ", "two")) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url, "cassette": "x", "transport": "record"}))
+        next(iter(stream))
+        with monkeypatch.context() as patched:
+            patched.setattr(stream._call.route, "close", fail)
+            with pytest.raises(ValueError, match="a codec that fails"):
+                stream.close()
+        stream._call.route.close()
 
 
 def test_cancelling_the_task_closes_the_connection() -> None:

@@ -84,6 +84,7 @@ class AsyncStream(Generic[ParsedT_co]):
         except anyio.get_cancelled_exc_class():
             self._ended = True
             if not self._interrupted or self._reader is None:
+                self._state.closed = True  # nothing more comes: the call has ended with its reader
                 raise
             # aclose() in another task cancelled this one. Without uncancel() a timeout or task group around this task
             # would take the cancellation for its own.

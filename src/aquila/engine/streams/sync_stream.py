@@ -163,7 +163,12 @@ class Stream(Generic[ParsedT_co]):
         if self._thread is None:
             try:
                 self._events.close()
-            except ValueError:  # "generator already executing": another thread waits in it for the next event
+            except ValueError as error:
+                if (
+                    str(error) != "generator already executing"
+                ):  # what the end of the call raises, such as its recording
+                    raise
+                # Another thread waits in it for the next event.
                 self._call.interrupter.interrupt()
                 return
             self._call.route.close()
