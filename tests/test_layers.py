@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
     {"aquila.errors", "aquila.optional", "aquila.lazy_imports", "aquila.fork_locks", "aquila.spelling"},
-    {"aquila.config", "aquila.config_types", "aquila.option_table"},
+    {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.variable_table"},
     {
         "aquila.messages",
         "aquila.content",

@@ -55,13 +55,14 @@ def _option_variables() -> tuple[Any, ...]:
 
 def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
     """Return names in the form of the keys of ``variables``: bytes on POSIX, capital letters on Windows."""
-    return _encoded_names(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
+    return _encode_texts(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
 
 
 # By the texts alone, so no entry goes out of date. They are few: variables that have a meaning, and dummy values.
 @functools.lru_cache(maxsize=64)
-def _encoded_names(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(map(os.fsencode, names))
+def _encode_texts(texts: tuple[str, ...]) -> tuple[bytes, ...]:
+    encoded = {text: os.fsencode(text) for text in dict.fromkeys(texts)}  # dummy values are nearly all the same
+    return tuple(map(encoded.__getitem__, texts))
 
 
 _set_of = functools.lru_cache(maxsize=16)(frozenset[str | bytes])
@@ -76,12 +77,22 @@ def find_missing_variables(names: Iterable[str]) -> list[str]:
     return [name for name, own in zip(wanted, raw, strict=True) if own not in variables]
 
 
+def find_variables_named(prefix: str) -> list[str]:
+    """Return the names of the environment variables that begin with ``prefix``."""
+    raw = os.fsencode(prefix)
+    return [
+        os.fsdecode(name)
+        for name in tuple(_raw_environment())  # copied in one step, because another thread may change it
+        if name.startswith(raw if isinstance(name, bytes) else prefix)
+    ]
+
+
 def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
     """Return the names whose environment variable is set to exactly the value that ``values`` gives for it."""
     inner = getattr(os.environ, "_data", None)
     if type(inner) is not dict or os.name != "posix":
         return {name for name, value in values.items() if os.environ.get(name) == value}
-    names, wanted = _encoded_names(tuple(values)), _encoded_names(tuple(values.values()))
+    names, wanted = _encode_texts(tuple(values)), _encode_texts(tuple(values.values()))
     return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
 
 

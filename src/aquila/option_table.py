@@ -108,6 +108,7 @@ class Option:
     ini file can set it, ``secret`` whether messages must not show its value.
     """
 
+    # Not a dataclass: each test run imports this module, and generating a class takes longer than the whole table.
     __slots__ = ("default", "env", "help", "ini", "parse", "secret")
 
     def __init__(
@@ -127,48 +128,6 @@ class Option:
         self.ini = ini
         self.secret = secret
 
-
-class Variable:
-    """An environment variable that is not a setting. ``page`` is the page of the documentation that explains it.
-
-    ``is_internal`` says that Aquila sets it itself, for its own processes.
-    """
-
-    # Not a dataclass, and neither is `Option`: each test run imports this module, and generating a class takes longer
-    # than building the whole table.
-    __slots__ = ("help", "is_internal", "page")
-
-    def __init__(self, help: str, page: str, *, is_internal: bool = False) -> None:
-        self.help = help
-        self.page = page
-        self.is_internal = is_internal
-
-
-VARIABLES: Mapping[str, Variable] = {
-    "AQUILA_JOBS_TOKEN": Variable(
-        "the token of `aquila jobs`, without which nothing is shown; otherwise one is made where it is needed",
-        "jobs.md",
-    ),
-    "AQUILA_SERVER_TOKEN": Variable(
-        "the token that clients of `aquila serve` must send; without it, one is made and needed only for the server's "
-        "own key",
-        "server.md",
-    ),
-    "AQUILA_UNDER_TEST": Variable(
-        "`1` tells a worker that takes part in tests and that no test has started", "huey.md"
-    ),
-    "AQUILA_SESSION": Variable(
-        "set by Aquila: tells a child process the settings of the run and the scope to join",
-        "any-client.md",
-        is_internal=True,
-    ),
-    "AQUILA_QUEUES": Variable(
-        "set by Aquila: tells a child process of a run in testing mode for which Hueys it may enqueue",
-        "huey.md",
-        is_internal=True,
-    ),
-}
-"""Every environment variable of Aquila that does not belong to a setting."""
 
 OPTIONS: Mapping[str, Option] = {
     "transport": Option("live", "live, replay, record, local, script or module:factory", env="AQUILA_TRANSPORT"),

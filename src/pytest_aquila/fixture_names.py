@@ -125,26 +125,19 @@ def is_huey_overridden(node: pytest.Collector | pytest.Item) -> bool:
     return "aquila_huey" in parameters or _look_up_late(node.session).is_overridden("aquila_huey", node)
 
 
-def begin_testing_mode_early(config: pytest.Config) -> None:
-    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey, or a plugin has its fixture.
-
-    Otherwise do so when a conftest with that fixture is loaded, before its hooks are called.
-    """
-    if config.getini("aquila_huey") or any(map(_overrides_huey, config.pluginmanager.get_plugins())):
+def begin_testing_mode_of_ini(config: pytest.Config) -> None:
+    """Put the whole run in testing mode if the ini key ``aquila_huey`` names a Huey."""
+    if config.getini("aquila_huey"):
         begin_testing_mode(config)
-    else:
-        config.pluginmanager.register(_ConftestWatch(config), _ConftestWatch.__name__)
 
 
-class _ConftestWatch:
-    """Begins testing mode when a plugin is registered that overrides ``aquila_huey``."""
+def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager) -> None:
+    """Put the whole run in testing mode if a plugin overrides ``aquila_huey``, before hooks of a conftest are called.
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def pytest_plugin_registered(self, plugin: object) -> None:
-        if _overrides_huey(plugin):
-            begin_testing_mode(self._config)
+    pytest also calls this for each plugin that was registered before these hooks were.
+    """
+    if _overrides_huey(plugin):
+        begin_testing_mode(manager.get_plugin("pytestconfig"))  # type: ignore[arg-type]
 
 
 def _overrides_huey(plugin: object) -> bool:

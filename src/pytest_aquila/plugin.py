@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.config import find_variables_named
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import fixture_names, options, run_life, test_scopes
-from pytest_aquila.fixture_names import pytest_collectstart, pytest_pycollect_makeitem, pytest_sessionstart  # noqa: F401
+from pytest_aquila.fixture_names import (  # noqa: F401 - hooks
+    pytest_collectstart,
+    pytest_plugin_registered,
+    pytest_pycollect_makeitem,
+    pytest_sessionstart,
+)
 from pytest_aquila.test_scopes import pytest_make_parametrize_id  # noqa: F401 - a hook
 
 if TYPE_CHECKING:
@@ -116,7 +122,7 @@ class _OtherHooks:
 
 
 def _register_other_hooks(config: pytest.Config) -> None:
-    """Register them once the run begins: until then `-p no:aquila` may still take this module away."""
+    """Register them once the run has begun: until then `-p no:aquila` may still take this module away."""
     name = f"{__name__} (other hooks)"
     if not config.pluginmanager.has_plugin(name):
         config.pluginmanager.register(_OtherHooks(), name)
@@ -135,12 +141,12 @@ def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
 ) -> Generator[None, object, object]:
     """Begin the run before any conftest is imported, and turn on the layer for another recorder if it is wanted."""
-    _register_other_hooks(early_config)
     if not options.IMPLIED_VALUES.keys().isdisjoint(args):
         option_values.write_implied_values(args, early_config, parser)
     # `known_args_namespace` is the command line as parsed so far. Options of conftests are not known yet.
     run_life.begin_run(early_config, early_config.known_args_namespace)
-    fixture_names.begin_testing_mode_early(early_config)  # a conftest may import code that puts jobs into queues
+    _register_other_hooks(early_config)
+    fixture_names.begin_testing_mode_of_ini(early_config)  # a conftest may import code that puts jobs into queues
     if options.replaces_recorder(early_config):  # before pytest parses the whole command line with its options
         vcr_compat.turn_on(early_config, parser)
     return (yield)
@@ -148,7 +154,6 @@ def pytest_load_initial_conftests(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin the tests of the run. A recording run first stores the answers that an interrupted run left in journals."""
-    _register_other_hooks(config)
     config.addinivalue_line(
         "markers",
         f"{options.MARKER}(cassette=None, **settings): the cassette of this test, and settings for it "
@@ -157,6 +162,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     _warn_of_unknown_variables(config)
     run = run_life.begin_tests(config, shows_keys=_starts_workers(config))
+    _register_other_hooks(config)
     run.make_outcome, run.tell = lambda error: outcomes.make_outcome(error), functools.partial(_tell, config)  # noqa: PLW0108 - it is imported late
     if config.getoption("aquila_orphans") is not None:
         config.pluginmanager.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
@@ -169,6 +175,7 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(skipped_cassette_folders.SkippedCassetteFolders(root))
         if now.guard == "sealed":
             sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
+            config.pluginmanager.register(sealed_run.SealedHeader())
         if options.wants_verification(config):
             verify_run.read_sample(config)  # before any test, if it is wrong
         if options.wants_faults(config):
@@ -204,16 +211,8 @@ def _tell(config: pytest.Config, sentence: str) -> None:
 
 
 def _warn_of_unknown_variables(config: pytest.Config) -> None:
-    if not _is_worker(config) and any(
-        name.startswith("AQUILA_") and name not in ("AQUILA_SESSION", "AQUILA_QUEUES") for name in os.environ
-    ):
+    if not _is_worker(config) and not {*find_variables_named("AQUILA_")} <= {"AQUILA_SESSION", "AQUILA_QUEUES"}:
         environment_check.warn_of_unknown_variables(config)
-
-
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say that the run is sealed."""
-    sealed = config.stash[test_scopes.RUN].layers.resolve().guard == "sealed"
-    return "aquila: sealed: this run is in a network namespace that has only its loopback" if sealed else None
 
 
 @pytest.hookimpl(tryfirst=True)

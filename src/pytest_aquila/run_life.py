@@ -6,7 +6,6 @@ that they have registered for the end of the process, stay guarded.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import sys
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 
 import pytest_aquila
 from aquila.config import SettingsLayers, find_project_folder
-from aquila.intercept.activation import RunGuard, interception
+from aquila.intercept.activation import RunGuard
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.runtime import Run
@@ -27,15 +26,14 @@ if TYPE_CHECKING:
     import argparse
 
     from aquila import errors
-    from aquila.intercept import left_threads
     from aquila.recording.reporting import play_log
-    from pytest_aquila import option_values
+    from pytest_aquila import calling_program, option_values
     from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
+        calling_program="pytest_aquila.calling_program",
         errors="aquila.errors",
-        left_threads="aquila.intercept.left_threads",
         option_values="pytest_aquila.option_values",
         play_log="aquila.recording.reporting.play_log",
     )
@@ -58,7 +56,7 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     if chosen.aquila_verify is not None:
         run.play_log = play_log.PlayLog()  # must exist before dummy keys are shown, which are others with it
     run.__enter__()
-    program = None if ends_with_pytest() or not runtime.is_outermost(run) else _Program(run)
+    program = None if ends_with_pytest() or not runtime.is_outermost(run) else calling_program.CallingProgram(run)
     # pytest calls clean-up functions in reverse order, so this one runs last and the others are still guarded.
     config.add_cleanup(functools.partial(_end_run, config, program))
     _follow(run.state_of(RunGuard).put_in_force)
@@ -100,7 +98,7 @@ def _follow(put_in_force: Callable[[], None]) -> None:
         raise
 
 
-def _end_run(config: pytest.Config, program: _Program | None) -> None:
+def _end_run(config: pytest.Config, program: calling_program.CallingProgram | None) -> None:
     run = config.stash[RUN]
     if not run.has_ended:
         end_tests(run)  # pytest ended before `pytest_unconfigure`
@@ -111,38 +109,6 @@ def _end_run(config: pytest.Config, program: _Program | None) -> None:
         run.__exit__(None, None, None)
     else:
         pytest_aquila.find_as_before()
-
-
-class _Program:
-    """A program that has called pytest. It gets its environment back; what the run has left in it stays guarded."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._threads_before = frozenset(sys._current_frames())
-        self._is_back = False
-        # `atexit` calls functions in reverse order: `_come_back`, which `go_on` registers, then the functions that the
-        # tests have registered, then this one. So the functions of the tests run within the run.
-        atexit.register(self._leave_again)
-
-    def go_on(self) -> None:
-        """Leave the run."""
-        atexit.register(self._come_back)
-        if len(sys._current_frames()) > 1:
-            left_threads.GuardedThreads(self._run, self._threads_before, interception()).guard()
-        self._leave()
-
-    def _come_back(self) -> None:
-        self._run.__enter__()
-        self._is_back = True
-        self._run.state_of(RunGuard).put_in_force()
-
-    def _leave_again(self) -> None:
-        if self._is_back:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._run.state_of(RunGuard).lift()
-        self._run.__exit__(None, None, None)
 
 
 class _Stderr:

@@ -78,6 +78,13 @@ def check_sealed_run(settings: Settings, *, verifies: bool = False) -> None:
         )
 
 
+class SealedHeader:
+    """Says at the top of a run that it is sealed."""
+
+    def pytest_report_header(self) -> str:
+        return "aquila: sealed: this run is in a network namespace that has only its loopback"
+
+
 def _check_is_command(config: pytest.Config) -> None:
     """Raise ``UsageError`` unless pytest can be started again from its command line and has done nothing so far."""
     if any(_is_conftest(plugin) for plugin in config.pluginmanager.get_plugins()):

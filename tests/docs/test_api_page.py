@@ -15,7 +15,7 @@ import pytest
 
 from aquila import config
 from aquila.cli import COMMANDS
-from aquila.option_table import VARIABLES
+from aquila.variable_table import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures
 from scripts.site.declared import make_variables_table

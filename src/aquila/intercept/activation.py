@@ -317,7 +317,7 @@ def interception() -> Interception:
 
 def watch_scopes() -> None:
     """Intercept for the scopes of the current run from now on, for as long as it lasts."""
-    runtime.current_run().scopes.watch(interception())
+    runtime.current_run().watch_scopes(interception())
 
 
 class RunGuard:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from aquila.config import (
     DUMMY_KEY,
@@ -114,11 +114,12 @@ class DummyKeys:
             # Between two tests these differ by the few that are shown while a cassette answers alone.
             if gone := self._replaced.keys() - dummies.keys():
                 self._restore(gone)
-            if new := dummies.keys() - self._replaced.keys():
+            # In the order of the table, so that their names are encoded once.
+            if new := [name for name in dummies if name not in self._replaced]:
                 self._replace(new, dummies)
             self._shown = dummies
         if anew and (missing := find_missing_variables(dummies)):
-            self._replace(set(missing), dummies)
+            self._replace(missing, dummies)
 
     def cover_what_was_set(self) -> None:
         """Show the dummies also where something else was set since, or where one was taken away."""
@@ -143,13 +144,15 @@ class DummyKeys:
             self._put(there)
             self._shown = shown
 
-    def _replace(self, names: Set[str], dummies: Mapping[str, str]) -> None:
+    def _replace(self, names: Collection[str], dummies: Mapping[str, str]) -> None:
         found: dict[str, tuple[str | None, str]] = {}
-        missing = find_missing_variables(names)
-        for name in missing:
-            found[name] = self._replaced.get(name, (None, ""))[0], dummies[name]
-        for name in names - set(missing):
-            value, dummy = os.environ[name], dummies[name]
+        missing = frozenset(find_missing_variables(names))
+        for name in names:
+            dummy = dummies[name]
+            if name in missing:
+                found[name] = self._replaced.get(name, (None, ""))[0], dummy
+                continue
+            value = os.environ[name]
             if DUMMY_KEY in dummy and value != dummy and _is_the_machines(name, value):
                 found[name] = value, dummy  # any other dummy stands for no key, and what is set there may stay
         if found:

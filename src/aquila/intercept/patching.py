@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol, TypeAlias
 
+    from aquila.intercept import calling_loader
+
     ModuleCallback: TypeAlias = Callable[[ModuleType], object]
 
     class Undoable(Protocol):
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
         def undo(self) -> None:
             """Take the change back."""
 else:
-    lazy_modules(globals(), util="importlib.util")
+    lazy_modules(globals(), calling_loader="aquila.intercept.calling_loader", util="importlib.util")
     Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
 
 _ABSENT = object()
@@ -188,7 +190,7 @@ class ImportHooks:
             self._finding.discard(name)
         if spec is None or spec.loader is None:
             return None
-        loader: Any = _CallingLoader(spec.loader, self._callbacks)
+        loader: Any = calling_loader.CallingLoader(spec.loader, self._callbacks)
         spec.loader = loader
         return spec
 
@@ -205,33 +207,3 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         hooks = self._hooks()
         return hooks.find_spec(name) if hooks is not None else None
-
-
-class _CallingLoader:
-    """Loads a module with the loader that was found, and calls the callback.
-
-    It changes nothing of that loader, which may be that of many modules: a zip file has one for all of its own. The
-    module keeps the one that was found.
-    """
-
-    def __init__(self, loader: Any, callbacks: Mapping[str, ModuleCallback]) -> None:
-        self._loader = loader
-        self._callbacks = callbacks
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        made: ModuleType | None = self._loader.create_module(spec)
-        return made
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        callback = self._callbacks.get(module.__name__)
-        if callback is not None:
-            callback(module)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # a copy that is not made yet
-            raise AttributeError(name)
-        return getattr(self._loader, name)

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 class OpenScopes:
     """The scopes of one run, which owns this object. Leaving the run clears it."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchers: Sequence[ScopeWatcher]) -> None:
+        """``watchers`` are those of the run, which may add some at any time."""
         # Outermost first. Any thread may open or close a scope without a lock: each change is one atomic operation.
         self._surrounding: list[Scope] = []
         # Weak references, so that a scope that is dropped without being closed disappears from here.
         self._by_id: weakref.WeakValueDictionary[str, Scope] = weakref.WeakValueDictionary()
-        self._watchers: list[ScopeWatcher] = []  # grows only; watchers live as long as the run
+        self._watchers = watchers
 
     def __len__(self) -> int:
         return len(self._surrounding)
@@ -102,11 +103,6 @@ class OpenScopes:
         for scope in reversed(self.surrounding()):
             self.remove(scope)
             self.close(scope)
-
-    def watch(self, watcher: ScopeWatcher) -> None:
-        """Tell ``watcher`` about scopes from now on. Opening a scope costs nothing more while nobody watches."""
-        if watcher not in self._watchers:
-            self._watchers.append(watcher)
 
     def announce(self, scope: Scope) -> None:
         """Tell who watches that a scope is open, or has changed."""

@@ -21,7 +21,6 @@ from pathlib import Path
 from aquila.config import Settings, SettingsLayers
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import late_function, lazy_modules
-from aquila.recording.open_scopes import OpenScopes
 from aquila.recording.set_variables import SetVariables
 
 TYPE_CHECKING = False
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, TypeAlias, TypeVar
 
     from aquila.errors import LiveCallRefused, UnansweredRequest
+    from aquila.recording import open_scopes
+    from aquila.recording.open_scopes import OpenScopes, ScopeWatcher
     from aquila.recording.scope import Scope
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
         def end_with_last(self) -> bool:
             """Take back what is in force for them, if none is alive. Return whether it was taken back."""
 else:
-    lazy_modules(globals(), hmac="hmac")
+    lazy_modules(globals(), hmac="hmac", open_scopes="aquila.recording.open_scopes")
 
 
 class Asker:
@@ -152,6 +153,9 @@ class Run:
     the user a sentence at once, where the log may be captured.
     """
 
+    scopes: OpenScopes
+    """Its open scopes. Made when something first asks for them: most test runs have none."""
+
     def __init__(
         self,
         layers: SettingsLayers,
@@ -187,7 +191,7 @@ class Run:
         """What was set in the environment, for a moment at least, while test modules were imported and while fixtures
         were set up that tests share."""
         self._variables_before: int | None = None  # the position at which it began, until a test begins
-        self.scopes = OpenScopes()
+        self._scope_watchers: list[ScopeWatcher] = []  # grows only; watchers live as long as the run
         self.repetition = Repetition()
         self.play_log: PlayLog | None = None
         """What its scopes have played, in a run that asks the upstream the same again."""
@@ -205,6 +209,14 @@ class Run:
         self._resources = contextlib.ExitStack()  # see `hold`; closed by `end_tests` or at the end of the run
         self._bound_outside: Scope | None = None  # the scope that was bound when this run was entered
 
+    if not TYPE_CHECKING:  # a type checker that sees it accepts any misspelt name
+
+        def __getattr__(self, name):
+            if name != "scopes":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            # Of two threads that ask first, both get the one that was stored first.
+            return vars(self).setdefault(name, open_scopes.OpenScopes(self._scope_watchers))
+
     def __enter__(self) -> Run:
         """Make this run the current one. A scope of the run around it is not in force within it."""
         self._bound_outside = _bind_scope(None)
@@ -216,7 +228,7 @@ class Run:
         """Undo what the run put in force, and make the run around it the current one again."""
         try:
             self._resources.close()
-            self.scopes.close_all()
+            self._close_scopes()
         finally:
             _runs.remove(self)
             _bind_scope(self._bound_outside)
@@ -227,7 +239,16 @@ class Run:
         try:
             self._resources.close()
         finally:
+            self._close_scopes()
+
+    def _close_scopes(self) -> None:
+        if "scopes" in vars(self):
             self.scopes.close_all()
+
+    def watch_scopes(self, watcher: ScopeWatcher) -> None:
+        """Tell ``watcher`` about scopes from now on. Opening a scope costs nothing more while nobody watches."""
+        if watcher not in self._scope_watchers:
+            self._scope_watchers.append(watcher)
 
     def hold(self, resource: contextlib.AbstractContextManager[T]) -> T:
         """Enter a context manager now and leave it with the run; the last one first."""

@@ -146,9 +146,10 @@ def set_own_variables(values: Mapping[str, str]) -> None:
     if type(inner) is not dict or os.name != "posix" or _put_raw is None:
         os.environ.update(values)
         return
-    for raw, value in zip(_encode(tuple(values)), map(os.fsencode, values.values()), strict=True):
-        _put_raw(raw, value)
-        inner[raw] = value
+    encoded = {value: os.fsencode(value) for value in dict.fromkeys(values.values())}  # dummies are nearly all the same
+    for raw, value in zip(_encode(tuple(values)), values.values(), strict=True):
+        _put_raw(raw, encoded[value])
+        inner[raw] = encoded[value]
 
 
 def unset_own_variables(names: Iterable[str]) -> None:

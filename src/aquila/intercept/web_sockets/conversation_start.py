@@ -48,7 +48,7 @@ def open_conversation(
         refuse(scope, miss, key)
 
     those_open = scope.run.state_of(OpenConversations)
-    scope.run.scopes.watch(those_open)
+    scope.run.watch_scopes(those_open)
     if noted is None:
         return ReplayedConversation(side, refuse=refuse_here, is_over=lambda: scope.closed, those_open=those_open)
     watched: Any = watched_side.WatchedSide(side, noted)

@@ -1,0 +1,42 @@
+"""The loader of a library that somebody waits for, loaded when the first of these is imported; see ``patching``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from aquila.intercept.patching import ModuleCallback
+
+
+class CallingLoader:
+    """Loads a module with the loader that was found, and calls the callback.
+
+    It changes nothing of that loader, which may be that of many modules: a zip file has one for all of its own. The
+    module keeps the one that was found.
+    """
+
+    def __init__(self, loader: Any, callbacks: Mapping[str, ModuleCallback]) -> None:
+        self._loader = loader
+        self._callbacks = callbacks
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        callback = self._callbacks.get(module.__name__)
+        if callback is not None:
+            callback(module)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # a copy that is not made yet
+            raise AttributeError(name)
+        return getattr(self._loader, name)
