@@ -187,7 +187,9 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
     for came in (of_provider, of_other):
         assert came.startswith("LiveCallRefused"), done
         assert "AQUILA_SESSION, set by the parent process, is damaged" in came
-    assert of_this_machine.startswith("ConnectionRefusedError"), done
+    assert of_this_machine.startswith(("ConnectionRefusedError", "connected")), (
+        done
+    )  # by whether something listens there
 
 
 @pytest.mark.parametrize(
