@@ -184,6 +184,11 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
         journal.Journal(tmp_path / "file", "5c09e00000000000").open()
 
 
+def test_a_folder_that_cannot_be_looked_into_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CassetteWriteError, match=r"cannot record: .*aquila_cassette_dir"):
+        journal.Journal(tmp_path / ("x" * 300), "5c09e00000000000").open()  # no part of a path may be as long
+
+
 def test_a_frame_of_another_version_is_named_with_its_file(tmp_path: Path) -> None:
     import zlib
 

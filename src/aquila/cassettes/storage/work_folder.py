@@ -31,7 +31,7 @@ def work_folder(root: Path) -> Path:
     """
     folder = root / WORK_FOLDER
     ignore = folder / ".gitignore"
-    if folder.is_symlink():
+    if os.path.islink(folder):  # `Path.is_symlink` raises where the folder around it cannot be searched
         raise CassetteWriteError(f"cannot record: {folder} is a symbolic link, which is not followed. Remove it.")
     for attempt in itertools.count():
         try:
