@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes, play_requirements
+    from pytest_aquila import node_ids, outcomes, play_requirements, typed_command
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
         play_requirements="pytest_aquila.play_requirements",
         errors="aquila.errors",
+        typed_command="pytest_aquila.typed_command",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
         scopes="aquila.recording.scope",
@@ -188,7 +189,9 @@ class FixtureCassette:
                 scope = scopes.Scope(
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
-                    command=f"pytest {shlex.quote(test_scopes.id_to_type(item))} --aquila-record",
+                    command=typed_command.complete(
+                        item.config, f"pytest {shlex.quote(test_scopes.id_to_type(item))} --aquila-record"
+                    ),
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
                     owns_cassette=False,
@@ -214,4 +217,4 @@ class FixtureCassette:
         tests = list(dict.fromkeys(map(test_scopes.id_to_type, users or [self._item])))
         if len(tests) > _MOST_TESTS:
             tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        return f"pytest {shlex.join(tests)} --aquila-record=all"
+        return typed_command.complete(self._item.config, f"pytest {shlex.join(tests)} --aquila-record=all")

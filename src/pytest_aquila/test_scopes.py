@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from aquila.recording.secrets import outgoing
     from aquila.recording.secrets import redactors as known_redactors
     from aquila.recording.sessions import session_factory
-    from pytest_aquila import node_ids
+    from pytest_aquila import node_ids, typed_command
     from pytest_aquila.summary import junit_facts
 else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
         errors="aquila.errors",
+        typed_command="pytest_aquila.typed_command",
         known_redactors="aquila.recording.secrets.redactors",
         names="aquila.cassettes.storage.names",
         outgoing="aquila.recording.secrets.outgoing",
@@ -176,7 +177,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             scope = scopes.Scope(
                 kind="test",
                 name=test,
-                command=f"pytest {shlex.quote(id_to_type(item))} --aquila-record",
+                command=typed_command.complete(item.config, f"pytest {shlex.quote(id_to_type(item))} --aquila-record"),
                 default_cassette=named,
                 options=settings,
             )

@@ -18,7 +18,7 @@ from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from aquila.run_report.totals import is_asked, usage_of
-from pytest_aquila import test_scopes
+from pytest_aquila import test_scopes, typed_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
 
@@ -82,7 +82,7 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": f"pytest {shlex.quote(name)} --aquila-record",
+            "command": typed_command.complete(item.config, f"pytest {shlex.quote(name)} --aquila-record"),
         }
         if line is not None:
             self._test["line"] = line + 1

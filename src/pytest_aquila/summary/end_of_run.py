@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from aquila.recording.storing import interrupted_runs
-    from pytest_aquila import verify_run
+    from pytest_aquila import typed_command, verify_run
     from pytest_aquila.summary import (
         drift_report,
         pending_report,
@@ -38,6 +38,7 @@ else:
         summary_line="pytest_aquila.summary.summary_line",
         totals_news="pytest_aquila.summary.totals_news",
         unrecorded_tests_cache="pytest_aquila.summary.unrecorded_tests_cache",
+        typed_command="pytest_aquila.typed_command",
         verify_run="pytest_aquila.verify_run",
     )
 
@@ -81,10 +82,12 @@ def _write_summary(
     if totals is not None:
         waiting = pending_report.find_pending(totals)
         width = terminal.width if verbosity <= 0 else _ANY_WIDTH
+        width -= len(typed_command.complete(config, "pytest")) - len("pytest")
         knows_failures = config.pluginmanager.has_plugin("lfplugin")
         news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
             last = summary_layout.Line(summary_line.summary_line(totals, len(waiting)), "red" if is_wrong else "")
+    news = [row._replace(command=typed_command.complete(config, row.command)) for row in news]
     for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=last):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

@@ -1,0 +1,83 @@
+"""What a run tells the user to type works when it is typed in the same folder."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+TESTS = """
+    @pytest.mark.llm
+    def test_it(aquila_cassette):
+        post("one")
+    """
+CONFTEST = """
+    import pytest
+
+    def pytest_addoption(parser):
+        parser.addoption("--runslow", action="store_true")
+        parser.addoption("--token", default="")
+
+    def pytest_collection_modifyitems(config, items):
+        if not config.getoption("runslow"):
+            items[:] = []
+    """
+INI = "[pytest]\nmarkers = llm\naddopts = -m 'not llm'\n"
+
+
+def commands(result: pytest.RunResult) -> list[str]:
+    """What the failure and the summary say to type, each once."""
+    lines = (line.removeprefix("E").strip() for line in result.outlines)
+    return list(dict.fromkeys(line for line in lines if line.startswith("pytest ")))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["-m", "llm", "--runslow", "--token=t0ken", "-x", "-vv"], "-m llm --runslow"),
+        (["-mllm", "--runslow", "--rootdir", "."], "-m llm --runslow --rootdir=."),
+        (["--runslow", "-o", "addopts=", "-o", "junit_suite_name=secret"], "--runslow -o addopts="),
+        (["--runslow", "-c", "other.ini", "--", "test_app.py"], "--runslow -c other.ini"),
+    ],
+)
+def test_a_command_repeats_the_options_without_which_it_would_mean_something_else(
+    project: Project, options: list[str], told: str
+) -> None:
+    project.pytester.makeini(INI)
+    project.pytester.makefile(".ini", other="[pytest]\nmarkers = llm\n")
+    project.pytester.makeconftest(CONFTEST)
+    missed = project.run(*options, tests=TESTS)
+    assert commands(missed) == [f"pytest {told} test_app.py::test_it --aquila-record"]
+    typed = project.run(*shlex.split(commands(missed)[0])[1:])
+    typed.assert_outcomes(passed=1)
+    project.run(*options).assert_outcomes(passed=1)
+    assert project.calls == ['{"prompt":"one"}']
+
+
+def test_a_fixture_that_tests_share_is_recorded_with_the_same_options(project: Project) -> None:
+    project.pytester.makeini(INI)
+    missed = project.run(
+        "-m",
+        "llm",
+        tests="""
+        @pytest.fixture(scope="session")
+        def shared():
+            with aquila.http_client() as http:
+                http.post("https://api.openai.com/v1/chat/completions", json={"messages": []})
+
+        @pytest.mark.llm
+        def test_it(shared): ...
+        """,
+    )
+    assert commands(missed) == ["pytest -m llm test_app.py::test_it --aquila-record"]
+
+
+@pytest.mark.slow
+def test_workers_tell_the_same(project: Project) -> None:
+    project.pytester.makeini(INI)
+    project.run(tests=TESTS)
+    upstream = f"--aquila-upstream={project.module}:transport"
+    missed = project.pytester.runpytest_subprocess("-m", "llm", "-n1", "--dist=load", upstream)
+    assert commands(missed) == ["pytest -m llm test_app.py::test_it --aquila-record"]
