@@ -9,7 +9,7 @@ Only this package imports pytest.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` begins its scope and ``scope_ends`` ends it, ``outcomes`` and ``unanswered`` turn a miss into
   a failure, ``play_requirements`` fails what was not played, ``advice`` and ``key_advice`` add a remedy to a report,
-  ``report_redaction`` keeps secrets out of it. ``node_ids`` names tests.
+  ``report_redaction`` keeps secrets out of it. ``node_ids`` names tests, ``typed_command`` says what to type for them.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),
