@@ -11,8 +11,8 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   themselves, ``kept_originals`` plugins that put functions of sockets back, and ``sealing`` puts a run where the kernel
   refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
   ``aquila.recording.network.guard``.
-- ``activation`` puts all of this in force and takes it back, by ``patching``, with ``dummy_keys`` for the variables in
-  the table ``provider_keys``.
+- ``activation`` puts all of this in force and takes it back, by ``patching`` and, for a library that is imported later,
+  ``calling_loader``. ``dummy_keys`` stand in the variables of the table ``provider_keys``.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
   ``left_threads`` are those that outlive it.
 
