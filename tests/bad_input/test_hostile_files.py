@@ -20,6 +20,7 @@ from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import cassette_files, compiled_copies, journal, user_key
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteCorrupt, CassetteError, CassetteWriteError
@@ -152,14 +153,10 @@ def test_damaged_bytes_are_not_written_through_a_link(root: Path, tmp_path: Path
 def test_no_file_of_the_work_folder_is_written_through_a_link(name: str, root: Path, tmp_path: Path) -> None:
     path = root / "x.yaml"
     work = root / ".journal"
-    work.mkdir(parents=True)
-    cassette_files.update_cassette(path, lambda _: Cassette((interaction(),)), root=root)
-    if name == "owner":
+    with hold_cassette_lock(path, root):
         (lock,) = work.glob("*.lock")
-        planted = lock.with_suffix(".owner")
-    else:
-        planted = work / name
-        planted.unlink()
+    planted = lock.with_suffix(".owner") if name == "owner" else work / name
+    work.mkdir(parents=True)
     planted.symlink_to(tmp_path / "victim")
     cassette_files.update_cassette(path, lambda _: Cassette((interaction(b"2"),)), root=root)
     assert not (tmp_path / "victim").exists()

@@ -119,4 +119,4 @@ def _hold_review(root: Path, lead: str) -> contextlib.AbstractContextManager[Non
                 "decided there is kept, and aquila cassettes review goes on with it"
             ) from None
 
-    return hold_named_lock(work_folder(root) / _LOCK, acquire)
+    return hold_named_lock(root, _LOCK, acquire)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import filelock
@@ -26,3 +28,47 @@ def test_a_lock_is_let_go_whose_holder_cannot_be_named(tmp_path: Path, monkeypat
     (lock,) = (tmp_path / ".journal").glob("*.lock")
     with filelock.FileLock(lock).acquire(timeout=0):
         assert kept.value
+
+
+def test_the_lock_of_a_cassette_goes_with_its_holder(tmp_path: Path) -> None:
+    with hold_cassette_lock(tmp_path / "x.yaml", tmp_path):
+        (lock,) = (tmp_path / ".journal").glob("*.lock")
+        assert lock.with_suffix(".owner").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_stays_where_those_who_wait_cannot_tell_that_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename_as_nfs_does(path: Path, missing_ok: bool = False) -> None:
+        assert path.suffix == ".owner", "only a file that nobody waits for may try it"
+        path.rename(path.with_name(f".nfs.{path.name}"))
+
+    with monkeypatch.context() as patch, hold_cassette_lock(tmp_path / "x.yaml", tmp_path):
+        patch.setattr(Path, "unlink", rename_as_nfs_does)
+        (lock,) = (tmp_path / ".journal").glob("*.lock")
+    assert lock.exists()
+
+
+_COUNT = """
+import sys
+from pathlib import Path
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
+root = Path(sys.argv[1])
+count = root / "count"
+for _ in range(int(sys.argv[2])):
+    with hold_cassette_lock(root / "x.yaml", root):
+        before = int(count.read_text())
+        count.write_text("")
+        count.write_text(str(before + 1))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_remove_the_lock_never_hold_it_together(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", _COUNT, str(tmp_path), "150"]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in running] == [""] * 4
+    assert (tmp_path / "count").read_text() == "600"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]

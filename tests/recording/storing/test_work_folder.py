@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import aquila
+from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.recording.storing import interrupted_runs
 from tests.support import writers
@@ -38,17 +40,29 @@ def test_a_folder_that_was_there_stays(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_a_recording_leaves_its_cassette_alone(root: Path) -> None:
+    for name in ("x", "y"):
+        with aquila.use_cassette(name), aquila.http_client() as client:
+            post(client, "one")
+            assert (root / ".journal" / ".gitignore").read_text().startswith("*\n")
+    assert sorted(os.listdir(root)) == ["x.yaml", "y.yaml"]
+    assert interrupted_runs.recover_journals(root) == ([], [])
+
+
 def test_what_is_left_to_take_over_keeps_the_folder(root: Path) -> None:
+    left = journal.Journal(root, "0123456789abcdef")
+    left.open()
     with aquila.use_cassette("x"), aquila.http_client() as client:
         post(client, "one")
-    assert (root / "x.yaml").exists()
-    assert (root / ".journal" / ".gitignore").read_text().startswith("*\n")
-    assert interrupted_runs.recover_journals(root) == ([], [])
+    (kept,) = (root / ".journal").glob("*.journal")
+    assert kept.name == f"0123456789abcdef.{os.getpid()}.journal"
+    left.remove_file()
 
 
 _OPEN_AND_CLOSE = """
 import sys
 from pathlib import Path
+from aquila.cassettes.storage import journal
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 root = Path(sys.argv[1])

@@ -1,19 +1,23 @@
 """The lock of a cassette: of several processes that record, one at a time writes it.
 
-It is a file in the work folder, beside another with the name of the process that holds it.
+It is a file in the work folder, beside another with the name of the process that holds it. Its holder removes both,
+and the folder if nothing else is in it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.regular_files import read_regular, write_new_file
-from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
+from aquila.cassettes.storage.work_folder import cassette_write_error, remove_unused_work_folder, work_folder
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ else:
 
 _SAID_AFTER = 2.0
 """After how many seconds of waiting for a lock the user is told who holds it."""
+_MOST_ATTEMPTS = 20
+"""How often the lock file is made again while other processes remove the work folder because it is empty."""
 
 
 @contextlib.contextmanager
@@ -49,41 +55,83 @@ def hold_cassette_lock(path: Path, root: Path, tell: Callable[[str], None] | Non
                 tell(sentence)
             lock.acquire()
 
-    with hold_named_lock(work_folder(root) / f"{name}.lock", acquire):
+    with hold_named_lock(root, f"{name}.lock", acquire):
         yield
 
 
 @contextlib.contextmanager
-def hold_named_lock(file: Path, acquire: Callable[[filelock.FileLock, Callable[[], str]], None]) -> Iterator[None]:
+def hold_named_lock(
+    root: Path, name: str, acquire: Callable[[filelock.FileLock, Callable[[], str]], None]
+) -> Iterator[None]:
     """Hold a lock within the block, with the name of this process beside it.
 
-    ``file`` is the lock file. ``acquire`` acquires the lock that it is given; its second argument is a function that
-    returns the name of the process that holds it. Its exceptions pass through, but an ``OSError`` becomes
-    ``CassetteWriteError``.
+    ``name`` is that of the lock file in the work folder of the cassette folder ``root``. ``acquire`` acquires the lock
+    that it is given; its second argument is a function that returns the name of the process that holds it. Its
+    exceptions pass through, but an ``OSError`` becomes ``CassetteWriteError``.
     """
-    lock, owner = filelock.FileLock(file), file.with_suffix(".owner")
-
-    def name_holder() -> str:
+    for attempt in itertools.count():
+        file = work_folder(root) / name
+        lock, owner = filelock.FileLock(file), file.with_suffix(".owner")
         try:
-            return read_regular(owner, most=200).decode(errors="replace")
-        except OSError:
-            return "another process"
-
-    try:
-        acquire(lock, name_holder)
-    except OSError as error:
-        raise cassette_write_error(file, error) from error
+            acquire(lock, functools.partial(_read_holder, owner))
+            break
+        except OSError as error:
+            # Another process may just have removed the folder, because nothing was in it.
+            if not isinstance(error, FileNotFoundError | FileExistsError) or attempt >= _MOST_ATTEMPTS:
+                raise cassette_write_error(file, error) from error
+    held = None
     try:
         try:
+            held = os.lstat(file)
+            work_folder(root)  # now it stays; `filelock` may have made it anew, without what keeps git out
             write_new_file(owner, f"process {os.getpid()} on {platform.node()}".encode())
         except OSError as error:  # such as a full disk; the lock must not stay, or this process waits for itself
             raise cassette_write_error(file, error) from error
         yield
     finally:
-        # The name goes first: after `release`, it could be that of the next holder.
+        # Both go first: after `release`, they could be those of the next holder.
         with contextlib.suppress(OSError):
-            owner.unlink()
+            if _remove_told(owner) and held is not None:
+                _remove_lock_file(file, held)
         lock.release()
+        remove_unused_work_folder(root)
+
+
+def _read_holder(owner: Path) -> str:
+    try:
+        return read_regular(owner, most=200).decode(errors="replace")
+    except OSError:
+        return "another process"
+
+
+def _remove_told(owner: Path) -> bool:
+    """Remove a file. Say whether those who have it open can tell that it is gone: it has no links then.
+
+    NFS and FUSE do not tell: they give the file another name, and it keeps its link.
+    """
+    if sys.platform == "win32":  # an open file cannot be removed
+        owner.unlink()
+        return False
+    descriptor = os.open(owner, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        owner.unlink()
+        return os.fstat(descriptor).st_nlink == 0
+    finally:
+        os.close(descriptor)
+
+
+def _remove_lock_file(file: Path, held: os.stat_result) -> None:
+    """Remove the file of a lock that this process holds. ``held`` is what was known of it when that began.
+
+    A process that has opened the file and waits for the lock must not take the removed file for the lock while a third
+    makes a new one. `filelock` counts the links of a file once it has locked it, and begins anew if there is none. So
+    this is only for file systems that tell of a removal; see ``_remove_told``.
+    """
+    found = os.lstat(file)
+    # Another file if the user has emptied the folder meanwhile. Without file locks of the system, the file has content,
+    # and `release` removes it.
+    if os.path.samestat(found, held) and not found.st_size:
+        file.unlink()
 
 
 @contextlib.contextmanager

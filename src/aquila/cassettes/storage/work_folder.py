@@ -1,7 +1,7 @@
 """The folder of journals and locks below the cassette folder: created when needed, removed when empty.
 
 For each cassette that is being written it has a lock file, and a file with the name of the process that holds it; see
-``cassette_lock``.
+``cassette_lock``. Lock files stay on Windows, NFS and FUSE, and so does the folder there.
 """
 
 from __future__ import annotations
