@@ -182,30 +182,42 @@ class _CallbackSink(Sink):
 
 class _TeeSink(Sink):
     def __init__(self, sinks: tuple[Sink, ...]) -> None:
-        self._sinks = sinks
+        self.sinks = sinks
         # The sink that raised, by the call that it has ended. Other calls, at the same time or later, still use it.
         self._raised: dict[str, Sink] = {}
 
     def emit(self, event: Event) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             try:
                 sink.emit(event)
-            except Exception:
-                self._raised[event.ref] = sink
+            except Exception as error:
+                if not _is_caller_gone(error):
+                    self._raised[event.ref] = sink
                 raise
 
     async def aemit(self, event: Event) -> None:
-        for sink in self._sinks:
+        for sink in self.sinks:
             try:
                 await sink.aemit(event)
-            except Exception:
-                self._raised[event.ref] = sink
+            except Exception as error:
+                if not _is_caller_gone(error):
+                    self._raised[event.ref] = sink
                 raise
 
     def working_sinks(self, ref: str) -> tuple[Sink, ...]:
         raised = self._raised.pop(ref, None)
         below = raised.working_sinks(ref) if raised is not None else ()
-        return (*(sink for sink in self._sinks if sink is not raised), *below)
+        return (*(part for sink in self.sinks if sink is not raised for part in _parts_of(sink)), *below)
+
+
+def _parts_of(sink: Sink) -> tuple[Sink, ...]:
+    """Return what is to be told of a failure: each sink of a tee, so that none can keep it from the others."""
+    return tuple(part for each in sink.sinks for part in _parts_of(each)) if isinstance(sink, _TeeSink) else (sink,)
+
+
+def _is_caller_gone(error: Exception) -> bool:
+    """Whether an error says that the caller closed the stream: then no sink failed, one gave up its full queue."""
+    return isinstance(error, StreamClosed) and caller_left.get()()
 
 
 def deliver_event(sink: Sink, event: Event) -> None:
@@ -213,8 +225,7 @@ def deliver_event(sink: Sink, event: Event) -> None:
     try:
         sink.emit(event)
     except Exception as error:  # whatever a sink raises is translated, not hidden
-        # The caller closed the stream, so the sink did not fail: `_QueueSink` gave up its full queue.
-        if isinstance(error, StreamClosed) and caller_left.get()():
+        if _is_caller_gone(error):
             raise
         raise _sink_error(event, error) from error
 
@@ -253,4 +264,4 @@ async def notify_failure_async(sink: Sink, event: Failed) -> None:
 
 
 def _recipients_of_failure(sink: Sink, event: Failed) -> tuple[Sink, ...]:
-    return sink.working_sinks(event.ref) if isinstance(event.error, SinkError) else (sink,)
+    return sink.working_sinks(event.ref) if isinstance(event.error, SinkError) else _parts_of(sink)

@@ -103,6 +103,18 @@ def test_sink_of_a_tee_that_raised_gets_the_events_of_the_next_call(engine: Engi
     assert seen[1] == Chunk("b")
 
 
+def test_sinks_of_a_tee_learn_of_a_failure_although_another_one_raises_at_that(engine: Engine) -> None:
+    def fail(event: Event) -> None:
+        raise ZeroDivisionError
+
+    for start in (engine.ask, engine.push):
+        told = Sink.collector()
+        sink = Sink.tee(Sink.tee(Sink.callback(fail), Sink.ignore()), told)
+        with serving(json_answer({"error": {"message": "slow down"}}, 429)) as server, pytest.raises(RateLimited):
+            start("Hi", base_url=server.url, sink=sink, max_retries=0)
+        assert isinstance(told.error, RateLimited)
+
+
 def test_full_queue_holds_the_reader_back() -> None:
     """With room for two events, a third is not even taken from the stream before one has been got."""
     read: list[int] = []
