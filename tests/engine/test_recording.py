@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,22 @@ def test_stream_that_is_left_early_is_recorded_as_closed(folder: Path) -> None:
     assert [row.response.end for row in recorded(folder)] == ["closed"]
     with aquila.stream("Hi", **replaying(url)) as stream:
         assert next(iter(stream)) == Chunk("first")
+
+
+@pytest.mark.parametrize("begin", [lambda stream: None, iter], ids=["untouched", "not advanced"])
+def test_a_stream_that_is_dropped_unread_ends_its_recording(folder: Path, begin: Callable[[Any], Any]) -> None:
+    begin(aquila.stream("Hi", **recording("http://127.0.0.1:9")))
+    gc.collect()
+    assert not folder.exists()
+    assert not current_run().scopes.unclosed()
+
+
+def test_a_stream_that_is_dropped_half_read_is_recorded_as_closed(folder: Path) -> None:
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        next(iter(aquila.stream("Hi", **recording(server.url))))
+        gc.collect()
+    assert [row.response.end for row in recorded(folder)] == ["closed"]
+    assert os.listdir(folder) == ["x.yaml"]
 
 
 def test_cancelled_task_is_recorded_as_not_waiting_any_longer(folder: Path) -> None:

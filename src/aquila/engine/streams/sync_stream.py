@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -79,6 +80,9 @@ class Stream(Generic[ParsedT_co]):
         self._events = drive_call(call)
         self._finished = False
         self._thread: threading.Thread | None = None
+        # A generator ends the call when it is collected, but not before its first event is asked for. The route alone
+        # is kept until then: the call may refer to this stream, such as by its sink.
+        self._unread = weakref.finalize(self, call.route.close) if call.route.is_one_call else None
         sink = call.plan.options.sink
         if sink is not None:
             self._state.claim_events("its events go to its sink")
@@ -116,7 +120,14 @@ class Stream(Generic[ParsedT_co]):
                 return
             yield event
 
+    def _begin_call(self) -> None:
+        """Leave the end of the call to its driver."""
+        if self._unread is not None:
+            self._unread.detach()
+            self._unread = None
+
     def _next_event(self) -> Event:
+        self._begin_call()
         try:
             event = next(self._events)
         except StopIteration:
@@ -160,6 +171,7 @@ class Stream(Generic[ParsedT_co]):
             self._state.closed = True
             return
         self._state.closed = True
+        self._begin_call()
         if self._thread is None:
             try:
                 self._events.close()
@@ -178,6 +190,7 @@ class Stream(Generic[ParsedT_co]):
             self._thread.join()
 
     def _start_pushing(self, sink: Sink) -> None:
+        self._begin_call()
         # A new thread begins with an empty context; the copy holds the open cassette and the settings in force.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
