@@ -201,6 +201,18 @@ def unspeakable() -> None:
     raise Unspeakable
 
 
+def take_from_nothing() -> str:
+    return next(iter(()))
+
+
+async def take_from_nothing_later() -> str:
+    return next(iter(()))
+
+
+async def end_asynchronous_iteration() -> str:
+    raise StopAsyncIteration("no more")
+
+
 def refuse(value: Any) -> Any:
     raise TypeError("not this kind")
 
@@ -216,11 +228,25 @@ def picky(x: Annotated[int, BeforeValidator(refuse)]) -> int:
         (loop_of_lists, "{}", "Error: TypeError: the result cannot be written as JSON: it contains itself"),
         (lambda: [Unspeakable()], "{}", "Error: TypeError: the result cannot be written as JSON: "),
         (unspeakable, "{}", "Error: Unspeakable"),
+        (take_from_nothing, "{}", "Error: StopIteration"),
+        (take_from_nothing_later, "{}", "Error: RuntimeError: coroutine raised StopIteration"),
+        (end_asynchronous_iteration, "{}", "Error: StopAsyncIteration: no more"),
         (lambda: "half \ud800", "{}", "half \ufffd"),
         (picky, '{"x": 1}', "Error: the arguments of f are wrong: TypeError: not this kind"),
         (lambda x: x, '{"x": ' + "[" * 50_000, "Error: the arguments of f are wrong: the arguments are not a JSON obj"),
     ],
-    ids=["bytes", "endless", "no repr", "no str", "half a character", "validator", "brackets"],
+    ids=[
+        "bytes",
+        "endless",
+        "no repr",
+        "no str",
+        "stop",
+        "stop later",
+        "stop async",
+        "half a character",
+        "validator",
+        "brackets",
+    ],
 )
 def test_nothing_that_a_tool_does_crashes_the_run(engine: Engine, function: Any, arguments: str, told: str) -> None:
     made = aquila.tool(name="f")(function)

@@ -235,13 +235,24 @@ def _is_being_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+def _run_on_thread(ready: PreparedToolCall) -> ToolOutcome:
+    """Run a plain function. Its exception is returned, as none that ends an iteration passes out of a coroutine."""
+    try:
+        return ToolOutcome(ready.function(**ready.arguments))
+    except Exception as error:  # noqa: BLE001 - it becomes a text for the model
+        return ToolOutcome(error=error)
+
+
 async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     started = time.monotonic()
     try:
         if ready.is_async:
             value = await ready.function(**ready.arguments)
         else:
-            value = await run_sync(lambda: ready.function(**ready.arguments))
+            ran = await run_sync(_run_on_thread, ready)
+            if ran.error is not None:
+                return replace(ran, seconds=time.monotonic() - started)
+            value = ran.value
             if inspect.isawaitable(value):
                 value = await value
     except asyncio.CancelledError as error:
