@@ -79,6 +79,45 @@ def test_it_is_told_once_that_a_task_was_taken_over(kept, caplog):
     assert caplog.text.count("was taken over by another consumer") == 1
 
 
+def test_a_due_task_that_is_enqueued_during_a_look_after_a_pause_was_not_taken_over(kept, monkeypatch, caplog):
+    @kept.task()
+    def job():
+        """Is due."""
+
+    job.schedule(delay=-1)
+    kept.add_schedule(kept.dequeue())
+    (due,) = kept.read_schedule()
+    copies = kept.tasks_in_hand.kept
+    copies.life._last_beat = float("-inf")
+    copies.life.beat()
+    move = copies.storage.move_to_queue
+
+    def move_and_look(*args):
+        moved = move(*args)
+        copies.look_around()
+        return moved
+
+    monkeypatch.setattr(copies.storage, "move_to_queue", move_and_look)
+    kept.enqueue(due)
+    assert kept.pending_count() == 1
+    assert "was taken over" not in caplog.text
+
+
+def test_a_consumer_that_ends_does_not_wait_for_the_code_of_a_task_that_was_taken_over(kept):
+    @kept.task()
+    def job():
+        """Executes until the consumer ends."""
+
+    job()
+    kept.dequeue()
+    suspend(kept)
+    kept.tasks_in_hand.kept.look_around()
+    began = kept.tasks_in_hand.kept.life
+    kept.notify_interrupted_tasks()
+    assert began._ended.is_set()
+    assert kept.pending_count() == 1
+
+
 def test_a_failure_of_a_task_that_was_taken_over_is_no_dead_letter(kept):
     @kept.task()
     def job():

@@ -141,6 +141,15 @@ def test_a_job_of_which_nothing_comes_times_out(published):
         list(subscribe(huey, "unknown", timeout=0.01))
 
 
+def test_whoever_has_seen_the_end_of_a_job_waits_for_nothing(published):
+    huey = published()
+    job = huey.task(name=f"job{next(NUMBERS)}")(int)()
+    huey.execute(huey.dequeue())
+    huey.publisher.store.flush()
+    last = list(subscribe(huey, job, timeout=60))[-1].number
+    assert list(subscribe(huey, job, after=last, timeout=0)) == []
+
+
 @pytest.mark.parametrize("after", [-1, "7", 1.5, True])
 def test_an_after_that_is_no_event_number_is_refused(published, after):
     with pytest.raises(ConfigError, match="after="):

@@ -82,10 +82,10 @@ class KeptCopies:
         copy: Copy | None = self._with_finished(lambda finished: self.storage.take(self.life.id, finished))
         if copy is not None and (pauses != self._pauses or self.life.may_be_given_up):
             # The process was suspended between the step that took the message and this one.
-            self._doubtful.add(copy)
-            if not self.is_ours(copy):
+            if not self._is_still_here(copy):
                 logger.warning("a message was taken over by another consumer before a task of this one began")
                 return None
+            self._doubtful.add(copy)  # The other consumer may just be taking it.
         return copy
 
     def take_due(self, moment: Any) -> list[Copy]:
@@ -101,6 +101,9 @@ class KeptCopies:
         if copy not in self._doubtful and not self.life.may_be_given_up:
             return True
         self._doubtful.discard(copy)
+        return self._is_still_here(copy)
+
+    def _is_still_here(self, copy: Copy) -> bool:
         try:
             return ask_until_answered(lambda: self.storage.has(copy), patience=_PATIENCE_TO_ASK)
         except Exception:  # noqa: BLE001 -- whatever a storage raises that is away
@@ -183,7 +186,7 @@ class KeptCopies:
         for task in self._in_hand.look()[0]:
             copy = task._aquila_copy
             if copy in self._doubtful and not is_lost(task) and not self.storage.has(copy):
-                self._in_hand.note_lost(task)
+                self._in_hand.note_lost(task, copy)
         self._doubtful.intersection_update(self._copies_of_taken())
 
     def _deliver_dropped(self) -> None:

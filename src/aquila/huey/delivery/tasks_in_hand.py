@@ -24,7 +24,7 @@ from aquila.huey.delivery.kept_copies import KeptCopies
 from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved
 from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.progress.storage_patience import ask_until_answered
-from aquila.huey.task_ends import HAS_ENDED, IS_LOST
+from aquila.huey.task_ends import HAS_ENDED, IS_LOST, is_lost
 
 logger = logging.getLogger("huey.aquila")
 
@@ -225,8 +225,13 @@ class TasksInHand:
         self._note_if_lost(task, False)
         return False
 
-    def note_lost(self, task: Task) -> None:
-        """Note that another consumer has taken over a task while its code executes here, unless it has ended."""
+    def note_lost(self, task: Task, copy: Copy) -> None:
+        """Note that another consumer has taken over a task while its code executes here, unless it has ended.
+
+        ``copy`` is its copy, which is gone. Nothing is noted where this process has removed it, or may have.
+        """
+        if task._aquila_copy is not copy or "_aquila_moving" in task.__dict__:
+            return
         if task.__dict__.setdefault("_aquila_end", IS_LOST) is IS_LOST:
             self._note_if_lost(task, False)
 
@@ -289,6 +294,7 @@ class TasksInHand:
         self._move(task, move)
 
     def _move(self, task: Task, move: Callable[[], bool]) -> None:
+        task._aquila_moving = True  # Its copy is removed before this process knows: see `note_lost`.
         try:
             was_ours = ask_until_answered(move, patience=_PATIENCE_TO_STORE)
         except BaseException:
@@ -363,7 +369,10 @@ class TasksInHand:
         left = [task for task in self.look()[0] if getattr(task, "_aquila_end", None) is not HAS_ENDED]
         for task in left:
             task._aquila_interrupted = False
-            self._hand_back(task)
+            if is_lost(task):
+                self._discard(task)  # Nobody waits for its code, whose outcome does not count.
+            else:
+                self._hand_back(task)
         with self._changed:
             self._wait_until(lambda: not self._taken)
         self._store_refused()  # Once more: the storage may have refused the retry of a task that has ended meanwhile.

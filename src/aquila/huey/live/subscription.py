@@ -154,9 +154,10 @@ class JobReader:
     def choose_wait(self, timeout: float | None) -> float:
         """Return how many seconds to wait before looking again: none after events, since more may be there.
 
-        Raises ``TimeoutError`` where ``timeout`` seconds have passed since the last event came.
+        After the end of the job it is none as well. Raises ``TimeoutError`` where ``timeout`` seconds have passed since
+        the last event came.
         """
-        if self._has_found:
+        if self._has_found or self.is_at_end:
             self._waiting_since = time.monotonic()
             return 0.0
         wait = look_every(self._huey)
