@@ -142,8 +142,14 @@ def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager
 
 def _overrides_huey(plugin: object) -> bool:
     # The name of a module is compared and not that of the fixture's function, which may be imported from anywhere.
-    names = getattr(plugin, "__dict__", ())
-    return "aquila_huey" in names and getattr(plugin, "__name__", "") not in MODULES
+    names = getattr(plugin, "__dict__", {})
+    return _is_fixture(names.get("aquila_huey")) and getattr(plugin, "__name__", "") not in MODULES
+
+
+def _is_fixture(value: object) -> bool:
+    # Of pytest 8.4 and later a fixture is an object of pytest's own, and before that a function with a mark. Anything
+    # else may have the name, too, such as a Huey that a conftest imports.
+    return type(value).__module__ == "_pytest.fixtures" or "_pytestfixturefunction" in getattr(value, "__dict__", ())
 
 
 def begin_testing_mode(config: pytest.Config) -> None:

@@ -120,6 +120,12 @@ def _end(config: pytest.Config) -> None:
         real_queues.let_child_processes_be(config)
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Tell workers nothing: each decides itself about jobs, from the same moment on as a run without workers."""
+    real_queues.let_child_processes_be(config)
+
+
 def pytest_make_collect_report(collector: pytest.Collector) -> None:
     """Put Hueys under test that the modules collected so far have imported."""
     collector.config.stash[_shared].open_loaded()

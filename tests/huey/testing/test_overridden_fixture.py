@@ -276,3 +276,22 @@ def test_a_conftest_that_overrides_the_fixture_has_its_hooks_in_testing_mode(pro
     )
     assert result.ret != 0
     assert "a job for the queue of the SqliteHuey 'app' was refused" in result.stderr.str() + result.stdout.str()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), ("-n1", "-p", "no:cacheprovider")], ids=["one process", "xdist"])
+def test_what_the_import_of_such_a_conftest_enqueues_is_let_through_with_workers_as_without(project, arguments):
+    done = project(
+        *arguments,
+        conftest="import pytest, app\napp.run(1)\n@pytest.fixture\ndef aquila_huey():\n    return app.huey\n",
+        test_it="def test_it(aquila_tasks):\n    assert aquila_tasks.pending_count() == 0\n",
+    )
+    done.assert_outcomes(passed=1)
+
+
+def test_a_huey_that_a_conftest_imports_under_the_name_of_the_fixture_overrides_nothing(project):
+    done = project(
+        conftest="from app import huey as aquila_huey\n",
+        test_it="import app\ndef test_it():\n    app.run(1)\n    assert app.huey.pending_count() == 1\n",
+    )
+    done.assert_outcomes(passed=1)
