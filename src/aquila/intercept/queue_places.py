@@ -22,6 +22,22 @@ def is_real(storage: Any) -> bool:
     return not issubclass(kind, (kinds.MemoryStorage, kinds.BlackHoleStorage))
 
 
+def hands_on_to(storage: Any, other: Any) -> bool:
+    """Whether a storage is ``other``, or holds it in order to hand jobs on to it, as one that encrypts them does."""
+    base = sys.modules["huey.storage"].BaseStorage
+    found = [storage]
+    for each in found:  # The list grows in the loop, because a storage that is held may hold another.
+        if each is other:
+            return True
+        for value in tuple(getattr(each, "__dict__", {}).values()):
+            parts = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+            )
+            held = [part for part in tuple(parts) if issubclass(type(part), base)]
+            found += [part for part in held if not any(part is known for known in found)]
+    return False
+
+
 def name_place(storage: Any) -> str:
     """Return where the jobs of a storage of Huey go."""
     kinds = sys.modules["huey.storage"]

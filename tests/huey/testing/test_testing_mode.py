@@ -366,6 +366,42 @@ def test_no_way_into_the_queue_of_another_huey_of_the_same_name_is_open(project)
     result.stdout.no_fnmatch_line("*secret*refused*")
 
 
+def test_a_storage_that_hands_on_to_a_real_one_is_let_through_with_it(project):
+    result = project(
+        test_one="""
+        import pytest
+        from huey import Huey
+        from huey.storage import SqliteStorage
+        from aquila.huey.testing import use_test_queue
+        import app
+
+        class Sealing(SqliteStorage):
+            def __init__(self, name="sealing", **options):
+                super().__init__(name, filename="outer.db")
+                self.shards = [SqliteStorage("shard", filename="shard.db")]
+                self.shards[0].around = self
+
+            def enqueue(self, data, priority=None):
+                self.shards[0].enqueue(data[::-1], priority)
+
+        def test_as_the_storage_of_a_test():
+            with use_test_queue(app.huey, storage=Sealing()) as huey:
+                app.greet(1)
+                huey.storage.enqueue(b"by itself")
+
+        @pytest.mark.aquila(ignore_hueys="sealing")
+        def test_where_its_name_is_allowed():
+            Huey("sealing", storage_class=Sealing).task()(int)()
+
+        def test_another_one_is_refused_meanwhile():
+            with use_test_queue(app.huey, storage=Sealing()):
+                SqliteStorage("shard", filename="other.db").enqueue(b"")
+        """
+    )
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_one.py::test_another_one_is_refused_meanwhile*"])
+
+
 @pytest.mark.slow
 def test_a_huey_that_is_made_elsewhere_than_it_is_named_is_refused_until_its_name_is_imported(project):
     project.pytester.makepyfile(

@@ -119,7 +119,7 @@ def _is_let_through(owner: Any, storage: Any) -> bool:
     if watched_queues.is_ignored(owner.name):
         return True
     used = queue_under_test.storages_in_use()
-    return any(each is storage for each in used) or any(
+    return any(queue_places.hands_on_to(each, storage) for each in used) or any(
         queue_places.is_real(each) and queue_places.name_place(each) == queue_places.name_place(storage)
         for each in used
     )
