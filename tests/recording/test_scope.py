@@ -17,6 +17,7 @@ import aquila
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
 from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
+from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
 
@@ -226,3 +227,17 @@ def test_faults_count_in_the_scopes_within_whether_they_were_opened_before_or_af
     every = (outer, before, after, born_with, beside)
     assert [each.may_meet_faults for each in every] == [True, True, True, True, False]
     assert [each.faults is not None for each in every] == [True, True, True, True, False]
+
+
+def test_threads_that_record_first_at_the_same_time_record_into_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    make, both = recorder.ScopeRecording, threading.Barrier(2)
+
+    def make_at_once(scope: scopes.Scope) -> recorder.ScopeRecording:
+        both.wait(30)
+        return make(scope)
+
+    monkeypatch.setattr(recorder, "ScopeRecording", make_at_once)
+    scope = scopes.Scope(kind="block")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(getattr, scope, "recording") for _ in range(2))
+        assert first.result() is second.result() is scope.recording

@@ -10,7 +10,6 @@ into a journal of its own. The owner merges the journals when it closes the scop
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -76,6 +75,8 @@ class Scope(ScriptsAndFaults):
 
     Its settings, its sessions, its misses and its recording are objects of their own.
     """
+
+    _recording: ScopeRecording | None = None
 
     def __init__(
         self,
@@ -229,14 +230,14 @@ class Scope(ScriptsAndFaults):
 
     # What it has done.
 
-    @functools.cached_property
+    @property
     def recording(self) -> ScopeRecording:
         """What this scope records into: its journal, and the merge at its end. Made when something records."""
-        return recorder.ScopeRecording(self)
-
-    @property
-    def _made_recording(self) -> ScopeRecording | None:
-        return vars(self).get("recording")
+        if self._recording is not None:
+            return self._recording
+        # Of two threads that record first at the same time, both get the one that was stored first.
+        made: ScopeRecording = vars(self).setdefault("_recording", recorder.ScopeRecording(self))
+        return made
 
     @property
     def misses(self) -> MissLog:
@@ -302,14 +303,14 @@ class Scope(ScriptsAndFaults):
         them.
         """
         self.run.scopes.announce_end(self)
-        if self._made_recording is not None:
-            self._made_recording.abandon_unfinished()
+        if self._recording is not None:
+            self._recording.abandon_unfinished()
         self.sessions.stop_opening()
         self.run.scopes.close(self)
         self.sessions.close()
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
-        recording = self._made_recording
+        recording = self._recording
         if recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording

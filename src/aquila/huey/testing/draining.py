@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -54,6 +53,7 @@ class Drained(dict[str, int]):
     ) -> None:
         super().__init__()
         self._runs = runs
+        self._made: tuple[TaskRun[Any], ...] | None = None
         self.skipped = skipped
         for run in runs:
             self[run.state] = self.get(run.state, 0) + 1
@@ -63,10 +63,12 @@ class Drained(dict[str, int]):
     def __missing__(self, state: str) -> int:
         return 0
 
-    @functools.cached_property
+    @property
     def runs(self) -> tuple[TaskRun[Any], ...]:
         """The runs, in order. They are made when somebody asks for them, which most tests do not."""
-        return tuple([run if isinstance(run, TaskRun) else run.make_run() for run in self._runs])
+        if self._made is None:
+            self._made = tuple([run if isinstance(run, TaskRun) else run.make_run() for run in self._runs])
+        return self._made
 
 
 def drain_queue(

@@ -6,7 +6,6 @@ only where nothing was recorded of the origin itself, so what is kept here is bu
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
@@ -23,8 +22,9 @@ class OtherOrigins:
 
     def __init__(self, by_key: Mapping[str, Sequence[int]]) -> None:
         self._by_key = by_key
+        self._slots: Mapping[str, Sequence[Slot]] | None = None
+        """By content. Most replays find a recording of their own origin, and never compute this."""
 
-    @functools.cached_property  # most replays find a recording of their own origin, and never compute this
     def _slots_by_content(self) -> Mapping[str, Sequence[Slot]]:
         numbered = sorted(
             (number, (key, at)) for key, numbers in self._by_key.items() for at, number in enumerate(numbers)
@@ -36,7 +36,9 @@ class OtherOrigins:
 
     def find_slots(self, key: str) -> Sequence[Slot]:
         """Return the recordings whose key differs from ``key`` at most in its origin, in the order of the cassette."""
-        return self._slots_by_content.get(without_origin(key), ())
+        if self._slots is None:
+            self._slots = self._slots_by_content()
+        return self._slots.get(without_origin(key), ())
 
 
 def choose_key(

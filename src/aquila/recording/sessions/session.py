@@ -6,7 +6,6 @@ threads and tasks may replay at once.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -121,6 +120,7 @@ class Session:
             cassette = Cassette((*cassette.interactions, *further.interactions))
         self.cassette = cassette
         self._failures = frozenset(n for n, one in enumerate(cassette.interactions) if is_failure(one.response))
+        self._given_ids: GivenIds | None = None
         self._find_drift = find_drift
         self._explain_miss = explain_miss
         self._repeat_last = repeat_last
@@ -382,12 +382,15 @@ class Session:
         """How many recordings of the cassette itself a new one with this key follows."""
         return 0 if self.records_everything else sum(n < self._own_count for n in self._keys.numbers_of(key))
 
-    @functools.cached_property
+    @property
     def given_ids(self) -> GivenIds:
         """Which of its recordings give ids, and which name them."""
-        self._compute_keys()
-        keys = {number: key for key, numbers in self._keys.numbers_by_key().items() for number in numbers}
-        return linked_recordings.GivenIds(self.cassette.interactions, [keys[number] for number in sorted(keys)])
+        if self._given_ids is None:
+            self._compute_keys()
+            keys = {number: key for key, numbers in self._keys.numbers_by_key().items() for number in numbers}
+            keys_in_order = [keys[number] for number in sorted(keys)]
+            self._given_ids = linked_recordings.GivenIds(self.cassette.interactions, keys_in_order)
+        return self._given_ids
 
     def _key_of_stored(self, request: RecordedRequest) -> str:
         """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
