@@ -391,6 +391,29 @@ def test_each_request_is_a_line_in_the_log(serve: Serve, provider: Upstream) -> 
     assert sorted(re.sub(r"\d+ ms", "N ms", line) for line in lines) == sorted(expected)
 
 
+def test_an_answer_that_was_cut_off_is_cut_off_again_and_the_log_of_requests_alone_tells(
+    serve: Serve, provider: Upstream, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lines: list[str] = []
+    provider.script = lambda path, body: Answer(breaks=True)
+    with serve(record="all") as running:
+        for _ in range(2):
+            with pytest.raises(httpx2.RemoteProtocolError, match="incomplete"):
+                post(running, body("breaks"))
+    caplog.clear()
+    with serve(log=RequestLog(str, lines.append)) as running:
+        with pytest.raises(httpx2.RemoteProtocolError, match="incomplete"):
+            post(running, body("breaks"))
+        sent = json.dumps(body("breaks"))
+        head = f"POST {PATH} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(sent)}\r\n\r\n"
+        with socket.create_connection(running.address) as raw:  # two at once: the second is not answered
+            raw.sendall((head + sent).encode() * 2)
+            received = b"".join(iter(lambda: raw.recv(4096), b""))
+        assert (received.count(b"HTTP/1.1 200"), received.endswith(b"0\r\n\r\n")) == (1, False)
+    assert [line.rsplit(" ", 2)[0] for line in lines] == [f"POST {PATH} 200 replayed, broke off"] * 2
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
+
+
 def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Path) -> None:
     with serve(record="all") as running:
         post(running, body("hi"))

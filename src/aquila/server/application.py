@@ -24,6 +24,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
 from aquila.server.admission import Admission
+from aquila.server.connection import CUT_ANSWER
 from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, make_response
 from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.callers.failures import Failure, explain_failure
@@ -205,11 +206,12 @@ class _StreamedAnswer(Response):
     def __init__(self, answer: ProxiedAnswer) -> None:
         self._answer = answer
         self.background = None
-        self._is_sent = False
+        self._is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         note_outcome(request, self._answer.origin)
+        broke_off = False
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._answer.headers]
         await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
         async with anyio.create_task_group() as group:
@@ -217,20 +219,27 @@ class _StreamedAnswer(Response):
             try:
                 async for chunk in self._answer.chunks():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                self._is_sent = True
+                self._is_over = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             except (UpstreamFailed, AquilaError) as error:
-                # No final body message: the server then closes the connection, so the client sees a broken answer too.
-                logger.warning("an answer broke off: %s", error)
-                note_outcome(request, f"{self._answer.origin}, broke off")
+                self._is_over = broke_off = True
+                self._note_broken(request, error)
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._answer.close()
             group.cancel_scope.cancel()
+        if broke_off and (cut := getattr(request.state, CUT_ANSWER, None)) is not None:
+            cut()  # the client sees a broken answer, too
+
+    def _note_broken(self, request: Request, error: Exception) -> None:
+        # That a recorded answer ends as it had ended is nothing to warn of.
+        as_recorded = self._answer.origin == "replayed" and isinstance(error, UpstreamFailed)
+        logger.log(logging.INFO if as_recorded else logging.WARNING, "an answer broke off: %s", error)
+        note_outcome(request, f"{self._answer.origin}, broke off")
 
     async def _cancel_when_client_leaves(self, receive: Receive, reading: anyio.CancelScope, request: Request) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        if not self._is_sent:
+        if not self._is_over:
             note_outcome(request, f"{self._answer.origin}, client left")
         reading.cancel()

@@ -8,6 +8,7 @@ caller is checked here.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from aquila.server.handshake import Handshake
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from aquila.server.web_sockets import WebSockets
 
 logger = logging.getLogger("aquila")
+
+CUT_ANSWER = "cut_answer"
+"""The name, in the state of a request, of a function that ends its answer before the end. Call it last."""
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -124,6 +128,13 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = False
         self._expect_within(self.body_seconds)
         super().on_headers_complete()
+        # Of this request: later ones of the connection may be read before its answer ends.
+        self.scope["state"][CUT_ANSWER] = functools.partial(self._cut_answer, self.cycle)
+
+    def _cut_answer(self, cycle: RequestResponseCycle) -> None:
+        """End an answer before its end, by closing the connection."""
+        cycle.disconnected = True  # without it, uvicorn logs that the application has forgotten the rest
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
