@@ -47,6 +47,23 @@ def test_wrong_value_is_refused_before_anything_is_sent(options: dict[str, objec
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://user:hidden@host/v1",
+        "user:hidden@host/v1",
+        "http://user:hidden@host:80a/v1",
+        "http://user:hidden/more@host/v1",
+        "http://user:hidden@[::1/v1",
+        "host/v1?key=hidden",
+    ],
+)
+def test_the_error_for_a_wrong_base_url_does_not_show_what_is_secret_in_it(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_url .*/v1' is not a") as caught:
+        aquila.ask("Hi", transport="live", api_key="k", base_url=url)
+    assert "hidden" not in str(caught.value)
+
+
 def test_options_of_a_call_do_not_change() -> None:
     from aquila.engine.calls.options import Options
 

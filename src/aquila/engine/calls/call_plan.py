@@ -237,10 +237,19 @@ def _host_of(base_url: str) -> str:
         parts = urlsplit(base_url)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError as error:  # a port that is no number, half of an IPv6 address
-        raise ConfigError(f"base_url {base_url!r} is not a URL: {error}") from None
+        # What is taken for the port may be the end of a password that has a slash.
+        reason = "its host or its port cannot be read" if "@" in base_url else error
+        raise ConfigError(f"base_url {_without_secrets(base_url)!r} is not a URL: {reason}") from None
     if scheme not in ("http", "https") or not host:
-        raise ConfigError(f"base_url {base_url!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
+        shown = _without_secrets(base_url)
+        raise ConfigError(f"base_url {shown!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
     return host if port is None else f"{host}:{port}"
+
+
+def _without_secrets(url: str) -> str:
+    """Return what need not be a URL, without the user and the password in it, and without its query."""
+    _, at, rest = url.partition("?")[0].rpartition("@")
+    return f"…@{rest}" if at else rest
 
 
 _REPORTED_OPTIONS = (
