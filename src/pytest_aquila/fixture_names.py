@@ -156,9 +156,9 @@ def begin_testing_mode(config: pytest.Config) -> None:
     """Put the whole run in testing mode, unless it is in it already."""
     name = "pytest_aquila.tasks.testing_mode"
     if not config.pluginmanager.has_plugin(name):
-        config.pluginmanager.import_plugin(name)
-        # Of the very module whose hooks are registered: a run within a test may have forgotten another one.
-        plugin: Any = config.pluginmanager.get_plugin(name)
+        # Not by pytest's `import_plugin`, which warns in the second run of a process that it was imported before.
+        plugin: Any = importlib.import_module(name)
+        config.pluginmanager.register(plugin, name)
         plugin.begin(config)
 
 

@@ -495,6 +495,18 @@ def test_a_test_without_the_parameters_of_an_overridden_fixture_does_not_ask_it(
 
 
 @pytest.mark.slow
+def test_a_program_may_run_pytest_in_testing_mode_twice(project):
+    project.pytester.makepyfile(test_it="import app\ndef test_it():\n    app.greet(1)")
+    program = project.pytester.makepyfile(
+        program="""
+        import pytest
+        print("codes", *(int(pytest.main(["-W", "error"])) for _ in range(2)))
+        """
+    )
+    assert "codes 0 0" in project.pytester.runpython(program).stdout.str()
+
+
+@pytest.mark.slow
 def test_without_a_huey_under_test_every_queue_is_left_alone(project):
     project.pytester.makeini("[pytest]\npythonpath = .\n")
     result = project(
