@@ -94,7 +94,10 @@ def aquila_huey_storage(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture
 def aquila_tasks(request: pytest.FixtureRequest, aquila_huey: Any, aquila_huey_storage: Any) -> Iterator[AquilaHuey]:
-    """The first Huey under test, with a queue of its own that is empty. The other fixtures here use it."""
+    """The first Huey under test, with the queue of this test, which the other fixtures here use too.
+
+    It is empty, but for what fixtures of the test have enqueued before.
+    """
     failures = request.session.testsfailed
     first = named_hueys.hueys_of_fixture(aquila_huey, request)[0]
     with _open_queue(request, first, aquila_huey_storage):
