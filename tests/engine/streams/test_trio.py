@@ -105,7 +105,7 @@ def test_a_task_that_is_cancelled_while_it_reads_ends(slow: Upstream) -> None:
             nursery.start_soon(read, stream, came)
             await came.wait()
             nursery.cancel_scope.cancel()
-        with pytest.raises(StreamError, match="not complete"):
+        with pytest.raises(StreamError, match="closed before its end"):
             _ = stream.response
 
     trio.run(scenario)
