@@ -375,10 +375,23 @@ def test_a_storage_that_hands_on_to_a_real_one_is_let_through_with_it(project):
         from aquila.huey.testing import use_test_queue
         import app
 
-        class Sealing(SqliteStorage):
+        made = []
+
+        @pytest.fixture(autouse=True)
+        def closed():
+            yield
+            while made:
+                made.pop().close()
+
+        class Storage(SqliteStorage):
+            def __init__(self, name, filename):
+                super().__init__(name, filename)
+                made.append(self)
+
+        class Sealing(Storage):
             def __init__(self, name="sealing", **options):
                 super().__init__(name, filename="outer.db")
-                self.shards = [SqliteStorage("shard", filename="shard.db")]
+                self.shards = [Storage("shard", filename="shard.db")]
                 self.shards[0].around = self
 
             def enqueue(self, data, priority=None):
@@ -395,7 +408,7 @@ def test_a_storage_that_hands_on_to_a_real_one_is_let_through_with_it(project):
 
         def test_another_one_is_refused_meanwhile():
             with use_test_queue(app.huey, storage=Sealing()):
-                SqliteStorage("shard", filename="other.db").enqueue(b"")
+                Storage("shard", filename="other.db").enqueue(b"")
         """
     )
     result.assert_outcomes(passed=2, failed=1)
