@@ -82,7 +82,7 @@ def _write_summary(
     if totals is not None:
         waiting = pending_report.find_pending(totals)
         width = terminal.width if verbosity <= 0 else _ANY_WIDTH
-        width -= len(typed_command.complete(config, "pytest")) - len("pytest")
+        width -= len(typed_command.start_of_command(config)) - len("pytest")
         knows_failures = config.pluginmanager.has_plugin("lfplugin")
         news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored)

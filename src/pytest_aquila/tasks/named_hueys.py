@@ -59,7 +59,7 @@ def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
     return found
 
 
-def find_loaded(path: str) -> Any:
+def find_loaded_huey(path: str) -> Any:
     """Return the Huey at a path if its module has already defined it, else None."""
     module, _, attribute = path.partition(":")
     found: Any = sys.modules.get(module)
@@ -74,15 +74,19 @@ def hueys_of_fixture(given: Any, request: pytest.FixtureRequest) -> list[Any]:
     Raises ``ConfigError`` if it has given anything else than Hueys and paths of Hueys.
     """
     __tracebackhide__ = True
-    parts = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
     hueys: list[Any] = []
-    for part in parts:
+    for part in _parts_of(given):
         for each in _hueys_of(part, request):
             if not any(each is huey for huey in hueys):
                 hueys.append(each)
     if not hueys:
         raise errors.ConfigError(f"{_describe_fixture(request)} gives no Huey, but {given!r}: {_FORMS}")
     return hueys
+
+
+def _parts_of(given: Any) -> Sequence[Any]:
+    """Return the Hueys and paths in what the fixture has given, which may be one of them alone."""
+    return given if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
 
 
 def _hueys_of(part: Any, request: pytest.FixtureRequest) -> list[Any]:
@@ -110,6 +114,5 @@ def path_of(huey: Any, config: pytest.Config, given: Any) -> str | None:
 
     ``given`` is what the fixture ``aquila_huey`` has given the test.
     """
-    parts = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
-    named = [path for part in parts if isinstance(part, str) for path in _split(part)]
-    return next((path for path in [*named, *paths_of_hueys(config)] if find_loaded(path) is huey), None)
+    named = [path for part in _parts_of(given) if isinstance(part, str) for path in _split(part)]
+    return next((path for path in [*named, *paths_of_hueys(config)] if find_loaded_huey(path) is huey), None)

@@ -62,7 +62,7 @@ class SharedQueues:
     def open_loaded(self) -> None:
         """Open the queues of the Hueys that are already imported."""
         for path in self._paths:
-            if path not in self._hueys and (huey := named_hueys.find_loaded(path)) is not None:
+            if path not in self._hueys and (huey := named_hueys.find_loaded_huey(path)) is not None:
                 self._open(path, huey)
 
     def advise(self) -> str:

@@ -222,7 +222,7 @@ class TasksInHand:
         copy = getattr(task, "_aquila_copy", None)
         if copy is None or self.kept.is_ours(copy):
             return True
-        self._note_if_lost(task, False)
+        self._set_lost(task)
         return False
 
     def note_lost(self, task: Task, copy: Copy) -> None:
@@ -233,7 +233,7 @@ class TasksInHand:
         if task._aquila_copy is not copy or "_aquila_moving" in task.__dict__:
             return
         if task.__dict__.setdefault("_aquila_end", IS_LOST) is IS_LOST:
-            self._note_if_lost(task, False)
+            self._set_lost(task)
 
     def let_go(self, task: Task) -> None:
         """Have a task no longer in hand, because its execution is over in whatever way. Its copy is removed.
@@ -304,15 +304,16 @@ class TasksInHand:
             else:
                 self._discard(task)  # `KeptCopies` finds that no worker has its copy, and enqueues it.
             raise
-        self._note_if_lost(task, was_ours)
+        if not was_ours:
+            self._set_lost(task)
         task._aquila_copy = None
         self._discard(task)
 
     def move_to_results(self, task: Task, value: bytes) -> None:
         """Store the result of a task in the place of its copy."""
         copy = task._aquila_copy
-        if self.kept is not None:
-            self._note_if_lost(task, self.kept.storage.move_to_results(copy, task.id, value))
+        if self.kept is not None and not self.kept.storage.move_to_results(copy, task.id, value):
+            self._set_lost(task)
         task._aquila_copy = None
 
     def _discard(self, task: Task) -> None:
@@ -321,13 +322,11 @@ class TasksInHand:
         if self._is_closed:
             self._say_changed()
 
-    def _note_if_lost(self, task: Task, was_ours: bool) -> None:
-        if not was_ours:
-            task._aquila_end = IS_LOST
-            logger.warning(
-                "task %s was taken over by another consumer while it executed here: its outcome here is not stored",
-                task.id,
-            )
+    def _set_lost(self, task: Task) -> None:
+        task._aquila_end = IS_LOST
+        logger.warning(
+            "task %s was taken over by another consumer while it executed here: its outcome here is not stored", task.id
+        )
 
     # Handing back
 
