@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import read_aws_frames
-from aquila.cassettes.codecs.answer_usage import parse_object
+from aquila.cassettes.web_socket_frames.frame import parse_object
 from aquila.run_report.media import Media, find_media
 from aquila.wire_forms.sent import mapping, mappings, string
 

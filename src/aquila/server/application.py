@@ -29,6 +29,7 @@ from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, ma
 from aquila.server.targets import find_obstacle, read_target
 from aquila.transports.callers.failures import Failure, explain_failure
 from aquila.transports.callers.proxy import KeyWithheld, ProxiedAnswer, Proxy, UpstreamFailed
+from aquila.transports.wire import encode_headers
 
 if TYPE_CHECKING:
     from aquila.server import web_sockets
@@ -212,7 +213,7 @@ class _StreamedAnswer(Response):
         request = Request(scope)
         note_outcome(request, self._answer.origin)
         broke_off = False
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._answer.headers]
+        headers = encode_headers(self._answer.headers)
         await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_client_leaves, receive, group.cancel_scope, request)

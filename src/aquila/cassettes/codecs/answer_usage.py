@@ -14,7 +14,7 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_summary import read_aws_frames
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.object_memo import ObjectMemo
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, NotAFrame, read_event
+from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, NotAFrame, parse_object, read_event
 
 _TOKENS = {
     "input_tokens": "input_tokens",
@@ -135,15 +135,6 @@ def _received(chunks: Iterable[RecordedChunk]) -> Iterator[bytes]:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def parse_object(data: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that bytes are, None for any others."""
-    try:
-        value: Any = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _events_of(body: bytes) -> Iterator[dict[str, Any]]:

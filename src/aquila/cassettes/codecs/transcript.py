@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aquila.cassettes.codecs.answer_summary import text_of_messages
-from aquila.cassettes.web_socket_frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, parse_object
 
 _MOST_KINDS = 12
 """The most kinds of messages that a line names."""
@@ -34,19 +33,13 @@ def write_transcript(said: Iterable[Frame | Close]) -> Iterator[str]:
 def text_said(said: Sequence[Frame | Close]) -> str:
     """Return the text of the messages of the provider."""
     frames = [each for each in said if isinstance(each, Frame) and not each.sent]
-    objects = [frame.data for frame in frames if parse_object(frame) is not None]
+    objects = [frame.data for frame in frames if read_object(frame) is not None]
     return text_of_messages(objects) if objects else "\n".join(map(_show, frames))
 
 
-def parse_object(frame: Frame) -> dict[str, Any] | None:
+def read_object(frame: Frame) -> dict[str, Any] | None:
     """Return the JSON object that a message is; None for any other."""
-    if frame.data.lstrip()[:1] != b"{":
-        return None
-    try:
-        value = json.loads(frame.data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return parse_object(frame.data) if frame.data.lstrip()[:1] == b"{" else None
 
 
 def _name_kinds(frames: Sequence[Frame]) -> str:
@@ -58,7 +51,7 @@ def _name_kinds(frames: Sequence[Frame]) -> str:
 
 
 def _kind_of(frame: Frame) -> str:
-    value = parse_object(frame)
+    value = read_object(frame)
     if value:
         kind = value.get("type")
         return kind if isinstance(kind, str) else next(iter(value))
@@ -72,7 +65,7 @@ def _describe(each: Frame | Close) -> str:
 
 
 def _show(frame: Frame) -> str:
-    if not frame.is_text and parse_object(frame) is None:
+    if not frame.is_text and read_object(frame) is None:
         return f"{len(frame.data):,} byte{'s' if len(frame.data) != 1 else ''}"
     return _DATA.sub(_describe_data, frame.data.decode("utf-8", "backslashreplace"))
 

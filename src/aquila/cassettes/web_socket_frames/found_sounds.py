@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aquila.cassettes.model import RecordedChunk
-from aquila.cassettes.web_socket_frames.frame import Frame, NotAFrame, is_stored_readable, read_event
+from aquila.cassettes.web_socket_frames.frame import Frame, NotAFrame, is_stored_readable, parse_object, read_event
 from aquila.cassettes.web_socket_frames.sound_formats import (
     SoundFormat,
     default_of,
@@ -80,7 +79,7 @@ class SoundFinder:
             number = self._number_of((frame.sent, "binary"), self._of_binary, frame.data)
             return [PieceOfSound("", frame.data, number)] if frame.data else []
         is_long = is_stored_readable(frame) and _LONG_TEXT.search(frame.data) is not None
-        message = _parse_object(frame.data) if is_long or b"audio" in frame.data else None
+        message = parse_object(frame.data) if is_long or b"audio" in frame.data else None
         found = list(self._find_in(message, frame)) if message is not None and is_long else []
         if message is not None:
             self._note_formats(message)
@@ -121,14 +120,6 @@ class SoundFinder:
         """End the sounds of one side that belong to no item. Those of an item need no end: no other item has its id."""
         for key in [key for key in self._open if key[0] is sent and (sent or key[1] != "binary") and not any(key[2:3])]:
             del self._open[key]
-
-
-def _parse_object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _sounds_of(

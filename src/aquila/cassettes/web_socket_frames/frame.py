@@ -22,7 +22,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest
 
@@ -117,6 +117,15 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def parse_object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that the data of a message or an event is, None for any other."""
+    try:
+        value: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def store_close(close: Close) -> RecordedChunk:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from aquila.cassettes.codecs.transcript import parse_object
+from aquila.cassettes.codecs.transcript import read_object
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
@@ -50,5 +50,5 @@ def asked_last(said: Sequence[Frame | Close]) -> Iterator[Any]:
 
 
 def _sent_objects(said: Sequence[Frame | Close]) -> Iterator[dict[str, Any]]:
-    parsed = (parse_object(each) for each in said if isinstance(each, Frame) and each.sent)
+    parsed = (read_object(each) for each in said if isinstance(each, Frame) and each.sent)
     return (value for value in parsed if value is not None)

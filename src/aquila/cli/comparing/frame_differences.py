@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aquila.cassettes.codecs.transcript import parse_object
+from aquila.cassettes.codecs.transcript import read_object
 from aquila.cassettes.web_socket_frames.frame import Close, Frame
 
 _MOST_FIELDS = 8
@@ -26,7 +26,7 @@ def describe_hidden_differences(one: Sequence[Frame | Close], other: Sequence[Fr
 
 
 def _fields_between(one: Frame, other: Frame) -> set[str]:
-    a, b = parse_object(one), parse_object(other)
+    a, b = read_object(one), read_object(other)
     if a is None or b is None or one.is_text != other.is_text:
         return {"the bytes of messages that are no JSON"}
     return set(_differing_paths(a, b, ""))

@@ -19,6 +19,7 @@ import httpx2
 
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
+from aquila.transports.wire import encode_headers
 
 Translate = Callable[[httpx2.RequestError], Exception]
 """Turns an error of a route into the error that the client's own connection would raise."""
@@ -56,7 +57,7 @@ class ConnectionUpstream(Upstream):
                 real = self._send()
             except self._errors as error:
                 raise _to_transport_error(error) from error
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in real.msg.items()]
+        headers = encode_headers(real.msg.items())
         return httpx2.Response(
             real.status,
             headers=headers,
