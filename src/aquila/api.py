@@ -19,11 +19,10 @@ if not TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Literal, Unpack, overload
+    from typing import Any, Literal, TypeVar, Unpack, overload
 
     from anyio import to_thread
     from pydantic import BaseModel
-    from typing_extensions import TypeVar
 
     from aquila.engine.calls import call_plan, stored_answers, transcription
     from aquila.engine.calls.options import AskOptions, RequestOptions, TranscribeOptions
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
     from aquila.messages import Prompt
     from aquila.response import Response, Transcription
 
-    # One signature with a default, and not an overload for each form: of a wrong option a type checker then says its
-    # name and the right one. Of overloads it lists all, each with all options, and does not say which option is wrong.
-    ModelT = TypeVar("ModelT", bound=BaseModel | None, default=None)
+    # Two overloads, although mypy lists both, with all options, if the type of one option is wrong. In one signature
+    # with a default, no argument decides ``ModelT`` where none is given: type checkers then take it from the variable
+    # that the answer is assigned to, and ``reply: Response[City] = ask("...")`` passes.
+    ModelT = TypeVar("ModelT", bound=BaseModel)
 else:
     lazy_modules(
         globals(),
@@ -48,12 +48,18 @@ else:
     )
 
 
+@overload
+def ask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
+@overload
+def ask(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
 def ask(
     prompt: Prompt,
     *,
-    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
-) -> Response[ModelT]:
+) -> Response:
     """Ask a model and return its complete answer.
 
     ``prompt`` is text, a message (``Message``, a dict, ``(role, content)``), or a list of them. The options:
@@ -65,9 +71,8 @@ def ask(
       ``"required"``, ``"none"`` or a tool's name (a call is forced in the first turn only); ``parallel_tool_calls``;
       ``concurrent_tools``: run the calls of a turn at the same time; ``tool_context``: given to tools that ask for it;
       ``tool_errors``: ``"reply"`` sends the error to the model, ``"raise"`` raises ``ToolError``;
-            ``max_tool_iterations`` (24) and
-      ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]`` says so; ``max_tool_calls`` limits
-      the provider's own tools (Responses API only);
+      ``max_tool_iterations`` (24) and ``max_tool_failures`` (3 in a row) end the run, and ``reply.meta["stopped"]``
+      says so; ``max_tool_calls`` limits the provider's own tools (Responses API only);
     - ``reasoning``: an effort, or ``{"effort": ..., "summary": ...}`` (a summary on the Responses API only);
       ``text={"verbosity": ...}``; ``store``; on the Responses API ``previous_response_id``, ``truncation``, and
       ``background`` with ``poll_interval`` in seconds, and ``websocket``: the whole call goes over one WebSocket;
@@ -91,16 +96,22 @@ def ask(
         ('Eagles circle in rising warm air.', 7)
     """
     plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
-    response: Response[ModelT] = sync_stream.run_call(plan)
+    response: Response = sync_stream.run_call(plan)
     return response
 
 
+@overload
+def stream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Stream[ModelT]: ...
+@overload
+def stream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Stream[None]: ...
 def stream(
     prompt: Prompt,
     *,
-    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
-) -> Stream[ModelT]:
+) -> Stream:
     """Ask a model and return a ``Stream`` of the events of its answer. The options are those of ``ask``.
 
     With ``sink=`` the stream starts at once on a background thread and pushes its events there.
@@ -115,12 +126,18 @@ def stream(
     return sync_stream.open_stream(prompt, {**options, "response_format": response_format})
 
 
+@overload
+async def aask(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
+@overload
+async def aask(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
 async def aask(
     prompt: Prompt,
     *,
-    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
-) -> Response[ModelT]:
+) -> Response:
     """``ask`` for asynchronous code: the same options, answers and errors.
 
     Examples:
@@ -129,16 +146,22 @@ async def aask(
         'Eagles circle in rising warm air.'
     """
     plan = call_plan.plan_conversation(prompt, {**options, "response_format": response_format})
-    response: Response[ModelT] = await async_stream.run_call_async(plan)
+    response: Response = await async_stream.run_call_async(plan)
     return response
 
 
+@overload
+def astream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> AsyncStream[ModelT]: ...
+@overload
+def astream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> AsyncStream[None]: ...
 def astream(
     prompt: Prompt,
     *,
-    response_format: type[ModelT] | Mapping[str, Any] | None = None,
+    response_format: type[BaseModel] | Mapping[str, Any] | None = None,
     **options: Unpack[AskOptions],
-) -> AsyncStream[ModelT]:
+) -> AsyncStream:
     """``stream`` for asynchronous code: the same options, events and errors. Not a coroutine: use ``async with``."""
     return async_stream.open_async_stream(prompt, {**options, "response_format": response_format})
 
@@ -170,7 +193,7 @@ async def aretrieve_response(id: str | Response, **options: Unpack[RequestOption
 def cancel_response(id: str | Response, **options: Unpack[RequestOptions]) -> Response:
     """Stop an answer that is being made in the background, and return it as it is then.
 
-        ``id`` and the options are those of ``retrieve_response``, and so are the errors.
+    ``id`` and the options are those of ``retrieve_response``, and so are the errors.
 
     Examples:
         >>> started = aquila.research.create("How high do eagles fly?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, TypeVar, assert_type
 
 import httpx2
 import pytest
@@ -17,6 +17,9 @@ from aquila.testing import CassetteOptions, FaultPlan, Faults, MarkerOptions
 
 class City(BaseModel):
     name: str
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def weather(city: str) -> str:
@@ -69,6 +72,15 @@ def wrapper(prompt: aquila.Prompt, options: aquila.AskOptions) -> aquila.Respons
     return aquila.ask(prompt, **options)
 
 
+def parse(question: str, model: type[ModelT]) -> ModelT | None:
+    return aquila.ask(question, response_format=model, temperature=0).parsed
+
+
+def pass_on(form: Any, options: aquila.AskOptions) -> str | None:
+    parsed = aquila.ask("Hi", response_format=form, **options).parsed
+    return parsed and str(parsed.name)
+
+
 def types_of_answers() -> None:
     assert_type(aquila.ask("Hi", response_format=City).parsed, City | None)
     assert_type(aquila.ask("Hi", response_format=City, temperature=0), aquila.Response[City])
@@ -76,6 +88,11 @@ def types_of_answers() -> None:
     assert_type(aquila.ask("Hi", response_format={"type": "json_object"}).text, str)
     maybe: type[City] | None = City if aquila.ask("Which?").text else None
     assert_type(aquila.ask("Hi", response_format=maybe).parsed, City | None)
+    either: aquila.Response[City | None] = aquila.ask("Hi", response_format=maybe)
+    model: aquila.Response[BaseModel] = aquila.ask("Hi", response_format=City)
+    whatever: aquila.Response = aquila.ask("Hi", response_format={"type": "json_object"})
+    nothing: aquila.Response[None] = aquila.ask("Hi", response_format=None)
+    print(either, model, whatever, nothing)
     with aquila.stream("Hi", response_format=City) as stream:
         for event in stream:
             if isinstance(event, aquila.Chunk):

@@ -13,6 +13,10 @@ class City(BaseModel):
     name: str
 
 
+class Country(BaseModel):
+    name: str
+
+
 aquila.ask(42)  # wrong: a number is no prompt
 aquila.ask(b"Hi")  # wrong: bytes are no prompt
 aquila.ask([1, 2])  # wrong: numbers are no messages
@@ -34,6 +38,13 @@ aquila.ask("Hi", response_format=int)  # wrong: a pydantic model
 print(aquila.ask("Hi").parsed.name)  # wrong: nothing was to be parsed
 print(aquila.ask("Hi", response_format=City).parsed.name)  # wrong: None where the model refused
 print(aquila.ask("Hi", response_format=City).text.name)  # wrong: text has no name
+FORGOTTEN: aquila.Response[City] = aquila.ask("Hi")  # wrong: nothing says that a City is to be parsed
+A_DICT: aquila.Response[City] = aquila.ask("Hi", response_format={"type": "text"})  # wrong: nothing is parsed
+OTHER: aquila.Response[City] = aquila.ask("Hi", response_format=Country)  # wrong: another model
+aquila.ask("Hi", response_format=City, temprature=1)  # wrong: no such option
+aquila.ask("Hi", response_format=City, temperature="hot")  # wrong: a number
+STREAM: aquila.Stream[City] = aquila.stream("Hi")  # wrong: nothing says that a City is to be parsed
+ASYNC_STREAM: aquila.AsyncStream[City] = aquila.astream("Hi")  # wrong: nothing says that a City is to be parsed
 aquila.stream("Hi", temprature=1)  # wrong: no such option
 print(aquila.stream("Hi").parsed)  # wrong: it is on the response
 aquila.retrieve_response(17)  # wrong: an id or a response
@@ -63,4 +74,6 @@ def faults(aquila_faults: Faults) -> None:
 async def asynchronous() -> None:
     await aquila.aask("Hi", temprature=1)  # wrong: no such option
     print(aquila.aask("Hi").text)  # wrong: not awaited
+    forgotten: aquila.Response[City] = await aquila.aask("Hi")  # wrong: nothing says that a City is to be parsed
+    print(forgotten)
     aquila.astream("Hi", temperature="hot")  # wrong: a number
