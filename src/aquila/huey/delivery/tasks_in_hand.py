@@ -14,15 +14,14 @@ from contextvars import ContextVar
 from typing import Any
 
 from huey.api import Task
-from huey.signals import SIGNAL_ENQUEUED
 from huey.storage import BaseSqlStorage
 
 from aquila.errors import NotSerializable
 from aquila.huey.delivery.burying import bury_unreadable
 from aquila.huey.delivery.choosing_copies import copies_of
+from aquila.huey.delivery.handing_back import RefusedTasks, enqueue_interrupted
 from aquila.huey.delivery.kept_copies import KeptCopies
 from aquila.huey.delivery.running_copies import Copy, CopyBeingMoved
-from aquila.huey.limits.unique_jobs import requeue_claim
 from aquila.huey.progress.storage_patience import ask_until_answered
 from aquila.huey.task_ends import HAS_ENDED, IS_LOST, is_lost
 
@@ -67,7 +66,7 @@ class TasksInHand:
         self._huey = huey
         self._process = _process[0]
         self._keeps = huey.keep_running
-        # Guards `_refused`, and is the lock of the condition by which a process that ends waits for its threads.
+        # Of the condition by which a process that ends waits for its threads.
         # fork: a child has an object of its own, see `is_of`
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -78,9 +77,7 @@ class TasksInHand:
         """The numbers of those who are asking the storage for a message at this moment."""
         self._is_closed = False
         """True from ``stop_taking`` to the end of ``hand_back_rest``: nobody takes then."""
-        self._refused: list[Task] = []
-        """Tasks without a copy that the storage has refused to take back. The next reading of the schedule, or the end
-        of the process, enqueues them and clears the list."""
+        self._refused = RefusedTasks(huey)
         copies = copies_of(huey) if self._keeps else None
         self.kept = None if copies is None else KeptCopies(huey, copies, self)
 
@@ -105,8 +102,8 @@ class TasksInHand:
 
         A message that cannot be read becomes a dead letter, and the next message is taken.
         """
-        if self._refused and multiprocessing.parent_process() is not None:
-            # Where workers are processes, the scheduler is another process and knows nothing of this list.
+        if self._refused.tasks and multiprocessing.parent_process() is not None:
+            # Where workers are processes, the scheduler is another process and knows nothing of these tasks.
             self._store_refused(again=True)
         while True:
             taker, flag = next(_takers), stop_flag.get()
@@ -159,9 +156,7 @@ class TasksInHand:
                 messages = [bytes(data) for data in self.storage.read_schedule(moment)]
                 copies = [None] * len(messages)
             found = [self._read_or_leave(data, copy) for data, copy in zip(messages, copies, strict=True)]
-            with self._lock:
-                again, self._refused = self._refused, []
-            due = [*again, *(task for task in found if task is not None)]
+            due = [*self._refused.take_all(), *(task for task in found if task is not None)]
             self._taken.update({id(task): task for task in due})
             return due
         finally:
@@ -299,8 +294,7 @@ class TasksInHand:
             was_ours = ask_until_answered(move, patience=_PATIENCE_TO_STORE)
         except BaseException:
             if task._aquila_copy is None:
-                with self._lock:
-                    self._refused.append(task)
+                self._refused.add(task)
             else:
                 self._discard(task)  # `KeptCopies` finds that no worker has its copy, and enqueues it.
             raise
@@ -393,28 +387,7 @@ class TasksInHand:
                     self.kept.end_life()
 
     def _store_refused(self, *, again: bool = False) -> None:
-        """Ask the storage once more to take the tasks that it has refused: nobody reads the schedule here any more.
-
-        With ``again``, a task that it refuses again is kept for the next time. Otherwise it is lost, and that is
-        logged.
-        """
-        # The list is replaced under the lock and stored without it, so that no thread waits for the storage.
-        with self._lock:
-            refused, self._refused = self._refused, []
-        for task in refused:
-            self._taken.pop(id(task), None)
-            try:
-                data = self._huey.serialize_task(task)
-                if self._huey.ready_to_run(task):
-                    self.storage.enqueue(data, task.priority)
-                else:
-                    self.storage.add_to_schedule(data, task.eta)
-            except Exception:
-                if again:
-                    with self._lock:
-                        self._refused.append(task)
-                else:
-                    logger.exception("task %s is due again and could not be enqueued", task.id)
+        self._refused.store(lambda task: self._taken.pop(id(task), None), again=again)
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -429,16 +402,7 @@ class TasksInHand:
             return
         self._taken.pop(id(task), None)
         copy = _take_copy(task)
-        try:
-            # From the message and not from the task, whose code may have changed its arguments.
-            again = self._huey.deserialize_task(data)
-            again._aquila_deliveries = getattr(again, "_aquila_deliveries", 0) + 1
-            requeue_claim(self._huey, again)
-            self._huey._emit(SIGNAL_ENQUEUED, again)  # Before the task is enqueued, as Huey does.
-            if self.put_back(self._huey.serialize_task(again), copy, task.priority):
-                logger.warning("task %s was interrupted and is enqueued again", task.id)
-        except Exception:
-            logger.exception("task %s was interrupted and could not be enqueued again", task.id)
+        enqueue_interrupted(self._huey, task, data, lambda message: self.put_back(message, copy, task.priority))
 
 
 def _take_copy(task: Task) -> Copy | None:
