@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +67,22 @@ def test_a_block_that_raises_leaves_nothing_behind() -> None:
         raise RuntimeError
     assert cassette_here() is None
     assert in_thread(cassette_here) is None
+
+
+def test_a_scope_that_has_replayed_is_freed_without_the_garbage_collector() -> None:
+    scope = scopes.Scope(kind="block", default_cassette="x", options={"transport": "replay"})
+    scopes.open_scope(scope)
+    session = scope.sessions.session_for("x", "replay")
+    gc.disable()
+    try:
+        scope.close()
+        scopes.remove_scope(scope)
+        assert list(scope.sessions.opened()) == [session]  # for its report
+        ended = weakref.ref(scope), weakref.ref(session)
+        del scope, session
+        assert [each() for each in ended] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_block_ends_where_the_working_directory_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,11 @@ class RecordingKeys:
     """The keys of the recordings of one session, whose lock guards this object.
 
     Most requests of a replay equal a recorded one byte for byte, and finding that out is much cheaper than computing
-    their key. ``compute_key`` returns the key of a recorded request. With ``later``, recordings have provisional keys,
-    one for all equal requests, until ``compute`` replaces them; that is allowed only if unequal requests have different
-    keys. ``rules`` are those by which ``compute_key`` compares; None if a plugin or a filter decides, too.
+    their key. ``compute_key`` returns the key of a recorded request. It is handed in where it is needed, because it is
+    a method of the session, which would not be freed before the garbage collector comes if this referred to it. With
+    ``later``, recordings have provisional keys, one for all equal requests, until ``compute`` replaces them; that is
+    allowed only if unequal requests have different keys. ``rules`` are those by which ``compute_key`` compares; None if
+    a plugin or a filter decides, too.
     """
 
     def __init__(
@@ -39,13 +41,12 @@ class RecordingKeys:
         self._rules = rules
         self._cassette = cassette
         self._redactor = redactor
-        self._compute_key = compute_key
         self.computed_with = None if later else redactor.count_later()
         """How many later secrets the redactor knew when the keys were computed. None while they are provisional."""
         self._known: dict[Identity, str] = {}  # keys by identity; `compute` replaces both tables
         self._numbers: dict[str, list[int]] = defaultdict(list)  # numbers of recordings by key
         self._whatever_numbers: dict[str, str] | None = None  # built by the first request that needs it
-        key_of = compute_key if later else self._remembering_keys()
+        key_of = compute_key if later else self._remembering_keys(compute_key)
         for number, interaction in enumerate(cassette.interactions):
             identity = self.identify(interaction.request)
             if later:
@@ -54,10 +55,8 @@ class RecordingKeys:
                 key = self._known[identity] = key_of(interaction.request)
             self._numbers[key].append(number)
 
-    def _remembering_keys(self) -> Callable[[RecordedRequest], str]:
-        return (
-            known_keys.remembering(self._compute_key, self._redactor, self._rules) if self._rules else self._compute_key
-        )
+    def _remembering_keys(self, compute_key: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
+        return known_keys.remembering(compute_key, self._redactor, self._rules) if self._rules else compute_key
 
     def identify(self, request: RecordedRequest) -> Identity:
         """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""
@@ -76,7 +75,9 @@ class RecordingKeys:
         """Return the numbers (from 0) of the recordings that have a key."""
         return self._numbers.get(key, ())
 
-    def find_whatever_numbers(self, request: RecordedRequest) -> str | None:
+    def find_whatever_numbers(
+        self, request: RecordedRequest, compute_key: Callable[[RecordedRequest], str]
+    ) -> str | None:
         """Return the key of a recorded request that equals a redacted one but for the numbers of placeholders.
 
         An answer that is replayed has placeholders where the recorded one had secrets. If the program sends them on,
@@ -87,20 +88,20 @@ class RecordingKeys:
             for key, numbers in self._numbers.items():
                 recorded = self._cassette.interactions[numbers[0]].request
                 if not isinstance(recorded, StoredRequest):
-                    self._whatever_numbers.setdefault(self._compute_key(_without_numbers(recorded)), key)
+                    self._whatever_numbers.setdefault(compute_key(_without_numbers(recorded)), key)
         if isinstance(request, StoredRequest):
             return None
-        return self._whatever_numbers.get(self._compute_key(_without_numbers(request)))
+        return self._whatever_numbers.get(compute_key(_without_numbers(request)))
 
     def numbers_by_key(self) -> Mapping[str, Sequence[int]]:
         """Return the numbers of all recordings, by key."""
         return self._numbers
 
-    def compute(self) -> Mapping[str, str]:
+    def compute(self, compute_key: Callable[[RecordedRequest], str]) -> Mapping[str, str]:
         """Give each recording its own key. Return the new keys by those that they had."""
         self.computed_with = self._redactor.count_later()
         interactions, provisional = self._cassette.interactions, self._numbers
-        key_of = self._remembering_keys()
+        key_of = self._remembering_keys(compute_key)
         renamed = {key: key_of(interactions[numbers[0]].request) for key, numbers in provisional.items()}
         self._known = {identity: renamed[key] for identity, key in self._known.items()}
         self._numbers = defaultdict(list)

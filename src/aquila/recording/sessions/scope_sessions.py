@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ class ScopeSessions:
     """The sessions of ``scope``. With a ``refusal`` none opens; it says why."""
 
     def __init__(self, scope: Scope, *, refusal: str | None = None) -> None:
-        self._scope = scope
+        # Weak, because the scope owns this object: both go when nothing uses the scope any more.
+        self._owner = weakref.ref(scope)
         self.refusal = refusal
         self.closed = False
         # Held while a session opens: the other threads of the scope wait, and get the same session.
@@ -41,6 +43,13 @@ class ScopeSessions:
         """Whether one of the sessions has recordings that may answer."""
         self.counts: RequestCounts | None = None
         self.watches_contents = False  # see `watch_contents`
+
+    @property
+    def _scope(self) -> Scope:
+        scope = self._owner()
+        if scope is None:
+            raise SessionClosed("a scope was dropped without being closed, and something still uses its sessions")
+        return scope
 
     def session_for(self, cassette: str, mode: str) -> Session:
         """The session of a cassette in this scope, opened on first use.

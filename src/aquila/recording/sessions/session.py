@@ -60,6 +60,11 @@ _UNRECORDED = "unrecorded"
 """The key of stored requests that filters leave out."""
 
 
+def _explain_nothing(missed: MissedRequest) -> Explanation:
+    """Stand for what explains misses in a session that has ended, which decides about no request any more."""
+    raise SessionClosed(f"{missed.request.method} {missed.request.url}: the session has ended")
+
+
 class Session:
     """One use of a cassette.
 
@@ -183,7 +188,7 @@ class Session:
                 )
             numbers: Sequence[int] = self._keys.numbers_of(key)
             if not numbers and not self.records_everything and holds_stand_in(sent):
-                key = self._keys.find_whatever_numbers(request) or key
+                key = self._keys.find_whatever_numbers(request, self.key_of) or key
                 numbers = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and self._may_borrow else ()
             if borrowed:
@@ -207,6 +212,8 @@ class Session:
                     request = request.with_parts(url, request.headers)
                 further = self._further_count(numbers) if numbers and not self.records_everything else 0
                 recorded = RecordDecision(request, secrets, key, asked - further, next(self._order), call.name)
+            # Taken under the lock: `close` drops them.
+            explain_miss, find_drift, find_stand_in = self._explain_miss, self._find_drift, self.find_stand_in
         others = len(borrowed) - len(numbers) if borrowed else 0
         missed = MissedRequest(
             sent,
@@ -215,15 +222,15 @@ class Session:
             lambda: bool(borrowed) or (not numbers and self._takes_other_origins(request)),
         )
         if recorded is not None:
-            drifted = None if self._find_drift is None else self._find_drift(self, missed)
+            drifted = None if find_drift is None else find_drift(self, missed)
             return recorded if drifted is None else RefuseDecision(drifted, key)
-        if self.find_stand_in is not None:
-            nearest = self.find_stand_in(missed)
+        if find_stand_in is not None:
+            nearest = find_stand_in(missed)
             if numbers or nearest is not None:
                 return self._play_stand_in(numbers[-1] if numbers else nearest, asked, sent)
         request = self.redactor.redact_request(sent)
         miss = PlayedOut if numbers else CassetteMiss
-        explained = self._explain_miss(missed)
+        explained = explain_miss(missed)
         return RefuseDecision(
             miss(explained.text, difference=explained.difference, group=explained.group),
             self._identify_request(request),
@@ -288,7 +295,7 @@ class Session:
         secret_count = self.redactor.count_later()
         with self._lock:
             if self._keys.computed_with != secret_count:
-                renamed = self._keys.compute()
+                renamed = self._keys.compute(self.key_of)
                 self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)
                 self._other_origins = OtherOrigins(self._keys.numbers_by_key())
@@ -319,6 +326,9 @@ class Session:
         with self._lock:
             self.closed = True
             self._open_calls.clear()
+            # What these refer to refers to the session. Without them it goes as soon as nothing uses it any more, and
+            # does not wait for the garbage collector.
+            self._explain_miss, self._find_drift, self.find_stand_in = _explain_nothing, None, None
 
     @property
     def new_recordings(self) -> Sequence[NewRecording]:
