@@ -312,7 +312,7 @@ def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypa
         other.join()
         return joined
 
-    monkeypatch.setattr("aquila.recording.scope.join_scope", join)
+    monkeypatch.setattr("aquila.recording.scope_joining.join_scope", join)
     reference = {"scope": "0123456789abcdef", "name": "test", "default_cassette": "birds"}
     open_scope = parent_run._ParentScope(reference, "pytest")
     assert open_scope() is open_scope() is joined

@@ -19,6 +19,7 @@ import aquila
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
 from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
+from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
@@ -217,12 +218,12 @@ def test_a_stamp_finds_its_scope_in_the_process_and_makes_a_part_of_it_elsewhere
     with aquila.use_cassette("x", ignore=["user"]):
         scope = scopes.current_scope()
         assert scope is not None
-        stamp = scope.make_reference()
-        assert scopes.join_scope(stamp) is scope
+        stamp = ScopeReference.of(scope)
+        assert join_scope(stamp) is scope
     assert str(tmp_path) not in json.dumps(
         [stamp.scope, stamp.name, stamp.default_cassette, dict(stamp.options)], default=str
     )
-    part = scopes.join_scope(stamp)
+    part = join_scope(stamp)
     assert (part.id, part.default_cassette, part.is_owner) == (scope.id, "x", False)
     assert part.settings.ignore == ("user",)
     part.close()

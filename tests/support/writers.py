@@ -27,6 +27,7 @@ import aquila.recording.storing.recorder  # loaded once, in the server
 from aquila.cassettes.storage import cassette_lock
 from aquila.errors import CassetteWriteError
 from aquila.recording import scope as scopes
+from aquila.recording.scope_joining import ScopeReference, join_scope
 from tests.support.runs import name_upstream, separate_run
 
 URL = "https://provider.example/v1/x"
@@ -94,10 +95,10 @@ def record_from_eight_threads(folder: Path, process: int, together: Any) -> None
                 thread.join()
 
 
-def join_record_and_die(folder: Path, stamp: scopes.ScopeReference) -> None:
+def join_record_and_die(folder: Path, stamp: ScopeReference) -> None:
     """Record as a part of another process's scope, and be killed."""
     with recording_project(folder), aquila.http_client() as client:
-        scopes.bind_scope(scopes.join_scope(stamp))
+        scopes.bind_scope(join_scope(stamp))
         post(client, "child")
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -15,10 +15,10 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila.recording import scope as scopes
+    from aquila.recording import scope_joining
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(globals(), scopes="aquila.recording.scope")
+    lazy_modules(globals(), scope_joining="aquila.recording.scope_joining")
 
 _MAX_OPEN = 16
 
@@ -82,8 +82,8 @@ def _join_scope(reference: Mapping[str, Any]) -> Scope:
         own.with_options(options, source="a message")
     except ConfigError as error:
         raise MessageRejected(f"its reference has options that are none: {error}") from None
-    return scopes.join_scope(
-        scopes.ScopeReference(
+    return scope_joining.join_scope(
+        scope_joining.ScopeReference(
             reference["scope"], reference["name"], reference["default"], options, script=reference.get("script")
         )
     )

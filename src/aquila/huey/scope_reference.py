@@ -96,17 +96,18 @@ def _reference_to_scope(scope: Scope) -> str:
     known = _reference_texts.get(scope)
     if known is not None and known[0] is settings and known[1] == scope.default_cassette:
         return known[2]
-    reference = scope.make_reference()
+    reference = scope.reference_fields()
+    options = reference["options"]
     fields = {
-        "scope": reference.scope,
-        "name": reference.name,
-        "default": reference.default_cassette,
+        "scope": reference["scope"],
+        "name": reference["name"],
+        "default": reference["default_cassette"],
         "transport": settings.transport,
-        "options": {name: reference.options[name] for name in _OPTIONS if reference.options.get(name) is not None},
+        "options": {name: options[name] for name in _OPTIONS if options.get(name) is not None},
         "from": _process_token,
     }
-    if reference.script is not None:
-        fields["script"] = reference.script
+    if reference["script"] is not None:
+        fields["script"] = reference["script"]
     text = _write_reference(fields)
     _reference_texts[scope] = settings, scope.default_cassette, text
     return text

@@ -54,9 +54,8 @@ def describe_run(scope: Scope | None) -> str:
     if scope is None:
         return around
     settings = scope.settings
-    joined = scope.make_reference(recording=False, settings=settings)
     told: dict[str, Any] = {
-        "scope": {name: getattr(joined, name) for name in joined.__slots__},
+        "scope": scope.reference_fields(recording=False, settings=settings),
         "command": next((each.command for each in scope.enclosing() if each.command), ""),
         "misses": child_misses.misses_folder(run),
     }

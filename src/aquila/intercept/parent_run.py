@@ -18,7 +18,7 @@ from aquila.recording import runtime, under_test
 
 if TYPE_CHECKING:
     from aquila.intercept import parent_queues
-    from aquila.recording import scope as scopes
+    from aquila.recording import scope_joining
     from aquila.recording.reporting import child_misses, play_log
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
@@ -29,7 +29,7 @@ else:
         child_misses="aquila.recording.reporting.child_misses",
         play_log="aquila.recording.reporting.play_log",
         record_budget="aquila.recording.storing.record_budget",
-        scopes="aquila.recording.scope",
+        scope_joining="aquila.recording.scope_joining",
     )
 
 
@@ -142,6 +142,7 @@ class _ParentScope:
         # With two scopes, each would have play counts of its own, and get the first recording of a request.
         with runtime.current_run().lock:
             if self._scope is None:
-                self._scope = scopes.join_scope(scopes.ScopeReference(**self._reference), command=self._command)
+                reference = scope_joining.ScopeReference(**self._reference)
+                self._scope = scope_joining.join_scope(reference, command=self._command)
                 atexit.register(self._scope.close)
             return self._scope

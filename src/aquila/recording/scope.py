@@ -4,7 +4,7 @@ Within a scope each cassette has one session, so that the n-th identical request
 whichever thread makes it. The scope in force is the one bound to the current context, else the one that is open in
 the process; two that are open beside each other are never guessed between.
 
-A scope has one owner. Another process may join it by its id (see ``ScopeReference``). It replays by itself and records
+A scope has one owner. Another process may join it by its id (see ``scope_joining``). It replays by itself and records
 into a journal of its own. The owner merges the journals when it closes the scope.
 """
 
@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aquila import config
@@ -49,25 +48,6 @@ bound_scope: ContextVar[Scope | None] = ContextVar("aquila_scope", default=None)
 _RECORD_OPTION = r"(--(?:aquila-)?record)(?![\w=-])"  # the option without a value
 
 Kind = Literal["test", "fixture", "block", "task", "call"]
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeReference:
-    """What another process needs to join a scope. Small, and without a path: each side has its own cassette folder.
-
-    Raises ``ConfigError`` if ``scope`` is no id.
-    """
-
-    scope: str
-    name: str
-    default_cassette: str | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    models_only: bool = False
-    script: str | None = None
-    """The token with which other processes ask its script, if it has one."""
-
-    def __post_init__(self) -> None:
-        checked_scope_id(self.scope)
 
 
 class Scope(ScriptsAndFaults):
@@ -279,11 +259,12 @@ class Scope(ScriptsAndFaults):
         """What the blocks within this scope did."""
         return self._block_reports
 
-    def make_reference(self, *, recording: bool = True, settings: config.Settings | None = None) -> ScopeReference:
-        """What lets another process join this scope. ``recording`` says that one surely will record.
+    def reference_fields(self, *, recording: bool = True, settings: config.Settings | None = None) -> dict[str, Any]:
+        """Return the fields of the ``ScopeReference`` by which another process joins this scope.
 
-        ``settings`` are those in force here, if the caller has them.
+        ``recording`` says that one surely will record. ``settings`` are those in force here, if the caller has them.
         """
+        # A dict, because each test with a cassette describes its scope for child processes, and few have any.
         settings = self.settings if settings is None else settings
         if recording and settings.transport == "record":
             self.recording.open_journal()  # the owner's journal marks the scope as alive
@@ -292,7 +273,14 @@ class Scope(ScriptsAndFaults):
             options["faults"] = plan.text
         has_script = self.has_script or self.names_script(self.default_cassette, settings)
         token = scripts.token_for_children(self) if has_script else None
-        return ScopeReference(self.id, self.name, self.default_cassette, options, self.models_only, token)
+        return {
+            "scope": self.id,
+            "name": self.name,
+            "default_cassette": self.default_cassette,
+            "options": options,
+            "models_only": self.models_only,
+            "script": token,
+        }
 
     def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
@@ -384,29 +372,6 @@ def find_surroundings() -> Surroundings:
 def find_scope(scope_id: str) -> Scope | None:
     """The scope of this run with an id, if it has not been closed."""
     return runtime.current_run().scopes.find(scope_id)
-
-
-def join_scope(reference: ScopeReference, *, command: str = "") -> Scope:
-    """Return the scope of a reference: the one of this process, or a new part of another process's scope.
-
-    ``command`` is what to type to record again what that scope runs, if it is known.
-    """
-    found = find_scope(reference.scope)
-    if found is not None:
-        return found
-    scope = Scope(
-        kind="task",
-        name=reference.name,
-        command=command,
-        default_cassette=reference.default_cassette,
-        models_only=reference.models_only,
-        options=reference.options,
-        joined_id=reference.scope,
-    )
-    if reference.script is not None:
-        scripts.join_script(scope, reference.script)
-    scope.run.scopes.announce(scope)
-    return scope
 
 
 def bind_scope(scope: Scope | None) -> Scope | None:

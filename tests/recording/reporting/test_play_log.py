@@ -17,7 +17,8 @@ from aquila.cassettes.storage.cassette_files import save_cassette
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.play_log import PlayLog
 from aquila.recording.runtime import Run, current_run
-from aquila.recording.scope import ScopeReference, bind_scope, current_scope, join_scope
+from aquila.recording.scope import bind_scope, current_scope
+from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.sessions.filters import Filters
 from tests.support.runs import separate_run
 
