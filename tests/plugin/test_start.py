@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import zipfile
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -20,6 +22,18 @@ def test_the_finder_finds_of_every_module_what_pythons_own_finds() -> None:
         found = PathFinder.find_spec(name, [str(root.joinpath(*packages))])
         assert found is not None
         assert OrdinaryFinder.find_spec(name, [str(root.joinpath(*packages))] if packages else None) == found
+
+
+def test_the_finder_names_compiled_modules_as_python_does_wherever_it_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for prefix in (None, str(tmp_path)):
+        monkeypatch.setattr(sys, "pycache_prefix", prefix)
+        for module in (plugin, pytest_aquila):
+            found = OrdinaryFinder.find_spec(module.__name__, pytest_aquila.__path__ if module is plugin else None)
+            assert found is not None
+            assert found.origin is not None
+            assert found.cached == importlib.util.cache_from_source(found.origin)
 
 
 def test_the_finder_leaves_to_pythons_own_what_is_not_in_a_folder(tmp_path: Path) -> None:
