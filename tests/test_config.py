@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from aquila.config import Settings, SettingsLayers, find_variables_set_to, read_environment
+from aquila.config import SettingsLayers
+from aquila.config_types import StartSettings
 from aquila.errors import ConfigError
-from aquila.recording.set_variables import SetVariables, set_own_variables, unset_own_variables
+from aquila.recording.environment import (
+    SetVariables,
+    find_variables_set_to,
+    read_environment,
+    set_own_variables,
+    unset_own_variables,
+)
+from aquila.settings import Settings
 
 
 @pytest.mark.parametrize(("text", "days"), [("90d", 90), ("90", 90), ("12w", 84), ("36h", 1.5)])
@@ -28,6 +36,45 @@ def test_the_environment_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     for name, value in {"EMPTY": "", "LINES": "a=b\nc", "NO_TEXT": os.fsdecode(b"\xff\xfe")}.items():
         monkeypatch.setenv(name, value)
     assert read_environment() == dict(os.environ)
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing about Aquila."""
+    for name in [name for name in os.environ if name.startswith("AQUILA_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_run_that_is_told_nothing_starts_with_what_its_settings_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")  # says nothing about a run
+    layers = SettingsLayers(tmp_path, defaults={"transport": "replay"})
+    start, settings = layers.at_start(), layers.resolve()
+    assert layers.say_nothing()
+    asked = {name for name in dir(StartSettings) if name[0] != "_"}
+    assert asked > {"transport", "guard"}
+    assert {name: getattr(start, name) for name in asked} == {name: getattr(settings, name) for name in asked}
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("layer", ["ini", "command_line", "environment", "defaults"])
+def test_whatever_a_run_is_told_it_starts_with_parsed_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    layers = SettingsLayers(tmp_path, **({} if layer == "environment" else {layer: {"timeout": "never"}}))
+    if layer == "environment":
+        monkeypatch.setenv("AQUILA_TIMEOUT", "never")
+    assert not layers.say_nothing()
+    with pytest.raises(ConfigError, match="timeout"):
+        layers.at_start()
+
+
+@pytest.mark.usefixtures("silent")
+def test_an_empty_variable_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AQUILA_GUARD", "")
+    assert SettingsLayers(tmp_path).say_nothing()
 
 
 def test_options_that_change_nothing_give_the_settings_themselves() -> None:

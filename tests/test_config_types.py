@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import get_args, get_type_hints
 
-from aquila.config import parse_option
 from aquila.config_types import CassetteOptions
 from aquila.option_table import OPTIONS
+from aquila.settings import parse_option
 
 
 def test_types_have_the_keys_of_the_settings() -> None:

@@ -73,7 +73,6 @@ def test_importing_aquila_is_light() -> None:
 LOADED_BY_AN_EMPTY_RUN = {
     "aquila",
     "aquila.config",
-    "aquila.option_table",
     "aquila.fork_locks",
     "aquila.intercept",
     "aquila.intercept.activation",
@@ -84,7 +83,7 @@ LOADED_BY_AN_EMPTY_RUN = {
     "aquila.lazy_imports",
     "aquila.recording",
     "aquila.recording.runtime",
-    "aquila.recording.set_variables",
+    "aquila.recording.environment",
     "pytest_aquila",
     "pytest_aquila.fixture_names",
     "pytest_aquila.options",

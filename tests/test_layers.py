@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
     {"aquila.errors", "aquila.optional", "aquila.lazy_imports", "aquila.fork_locks", "aquila.spelling"},
-    {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.variable_table"},
+    {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},
     {
         "aquila.messages",
         "aquila.content",
@@ -217,6 +217,7 @@ def test_cassettes_know_no_settings_and_ask_plugins_only_for_codecs() -> None:
         if belongs(found.importer, "aquila.cassettes")
         and (
             belongs(found.imported, "aquila.config")
+            or belongs(found.imported, "aquila.settings")
             or (belongs(found.imported, "aquila.plugins") and found.importer != "aquila.cassettes.codecs")
         )
     ] == []

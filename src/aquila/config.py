@@ -1,258 +1,141 @@
-"""``Settings``, the one frozen record in which environment, ini file, command line, markers and arguments end.
+"""What can be set, and what a run has been told: the table of the options, and ``SettingsLayers``.
 
-Each option is declared once, in ``aquila.option_table``; its environment variable, ini key and parser derive from that
-declaration. A value comes from the first of: argument or marker, command line, environment, ini file, default.
-``SettingsLayers`` holds the sources of one run; ``aquila.recording.runtime`` says which run is current. What a scope
-sets for itself is an ``OptionLayer`` above them.
+Each option is declared once, in ``OPTION_ROWS``; its environment variable, ini key and parser derive from that row. A
+value comes from the first of: argument or marker, command line, environment, ini file, default. ``SettingsLayers``
+holds the sources of one run; ``aquila.recording.runtime`` says which run is current. What a scope sets for itself is
+an ``OptionLayer`` above them.
+
+Most runs are told nothing. They load this module and no other one about settings: the values are those of the table.
+What somebody has said is parsed by ``aquila.option_table``, and becomes a record in ``aquila.settings``.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
-from aquila.option_table import OPTIONS
 
 if TYPE_CHECKING:
-    from aquila import errors, spelling
+    from aquila import errors, settings
+    from aquila.config_types import StartSettings
+    from aquila.settings import Settings
 else:
-    lazy_modules(globals(), errors="aquila.errors", spelling="aquila.spelling")
+    lazy_modules(globals(), errors="aquila.errors", settings="aquila.settings")
 
-DUMMY_KEY = "aquila-no-key"
-"""The API key that clients get where no real key is needed. Not a secret."""
+# fmt: off
+OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
+    ("transport", "live", "AQUILA_TRANSPORT", True, "text", "live, replay, record, local, script or module:factory"),
+    ("upstream", "live", "AQUILA_UPSTREAM", True, "text", "what `record` records from"),
+    ("record", "missing", "AQUILA_RECORD", False, "missing|all|pending",
+     "what `record` does with recordings that match: keep (missing), record again (all), or beside them (pending)"),
+    ("cassette_dir", "cassettes", "AQUILA_CASSETTE_DIR", True, "text",
+     "folder of the cassettes, relative to the project"),
+    ("base_url", None, "OPENAI_BASE_URL", False, "text", "base URL of the provider"),
+    ("api_key", None, "OPENAI_API_KEY", False, "secret", "API key of the provider"),
+    ("model", "gpt-4.1-mini", "AQUILA_MODEL", True, "text", "model of calls that name none"),
+    ("timeout", 30.0, "AQUILA_TIMEOUT", True, "seconds", "idle timeout of a call, in seconds"),
+    ("replay_timing", 0.0, "AQUILA_REPLAY_TIMING", True, "pace",
+     "pace of a replay: instant, recorded, or a factor of the recorded times"),
+    ("silence", 5.0, None, True, "seconds",
+     "seconds for which a replay stays silent beyond the recorded wait, where the program stopped waiting"),
+    ("match_on", ("method", "origin", "path", "query", "body"), None, True, "words",
+     "parts of a request that identify it"),
+    ("ignore", (), None, True, "lines", "JSON paths of the body that do not identify a request"),
+    ("ignore_query", (), None, True, "words", "query parameters that do not identify a request, such as X-Amz-*"),
+    ("normalize", (), None, True, "patterns",
+     "values that placeholders stand for when requests are compared: uuid, date, tmp_path, ..., or /pattern/"),
+    ("keep_headers", (), None, True, "words", "header fields that cassettes keep besides the usual ones"),
+    ("repeat", "error", None, True, "error|last",
+     "what follows the last recording of a request: error, or the last one again (last)"),
+    ("record_errors", "last", None, True, "last|all",
+     "answers of 408, 409, 429 and 5xx to keep: last (only if nothing followed) or all"),
+    ("record_budget", None, "AQUILA_RECORD_BUDGET", True, "budget",
+     "how much a run may record: requests, tokens, or both, such as 200 requests, 50k tokens"),
+    ("durable", "off", None, True, "off|fsync",
+     "whether each recorded answer survives a loss of power before the program goes on: off or fsync"),
+    ("unplayed", "ignore", None, True, "ignore|warn|fail",
+     "recordings of a test's own cassette that it did not play: ignore, warn or fail"),
+    ("unused", "fail", None, True, "fail|warn|ignore", "scripted answers that nobody asked for: fail, warn or ignore"),
+    ("faults", None, None, False, "faults",
+     "faults that answers meet: cut_stream(after=3), or several, joined by commas"),
+    ("max_age", None, None, True, "age",
+     "age from which on a recording is old, such as 90d: `record` makes it anew, and a replay reports it"),
+    ("outdated", "warn", None, True, "warn|fail", "recordings that a test plays and that are old: warn or fail"),
+    ("prices", None, "AQUILA_PRICES", True, "text", "the TOML table of what models cost, for reports and budgets"),
+    ("guard", "providers", "AQUILA_GUARD", True, "providers|all|off|sealed",
+     "what is refused without a cassette under pytest: providers, all, off, or all by the kernel (sealed)"),
+    ("sealed_ports", (), None, True, "ports", "ports of this machine that a sealed run may reach, such as 5432"),
+    ("ignore_hosts", (), None, True, "words",
+     "hosts that are never recorded nor refused, such as *.internal or localhost:8080"),
+    ("ignore_hueys", (), None, True, "words",
+     "Hueys, by name, into whose real queues tests may put jobs, such as mail or *"),
+    ("loopback", "models", None, True, "models|all|none",
+     "requests to this machine that go through the cassette: those of model endpoints (models), all, or none"),
+    ("providers", (), None, True, "words", "further hosts that count as model providers"),
+    ("side_requests", (), None, True, "lines",
+     "requests that no test asks for, a line each (POST api.example.com/v1/x), which fail as without a network; - "
+     "before a row of the built-in table takes it away"),
+    ("dummy_keys", (), None, True, "words",
+     "further environment variables that hold a dummy while nothing needs a key; NAME=value gives one of its own, "
+     "-NAME leaves one out, -unset all that are not set"),
+    ("log_content", "off", "AQUILA_LOG_CONTENT", True, "off|on",
+     "whether the logger `aquila` shows prompts and answers, at level DEBUG: off or on"),
+    ("script", None, "AQUILA_SCRIPT", False, "text", "the script that the transport script answers from"),
+    ("local_model", None, "AQUILA_LOCAL_MODEL", False, "text", "GGUF file of the embedded model"),
+)
+# fmt: on
+"""Every setting: its name, its default, its environment variable or None, whether the ini file can set it, the kind of
+its values, and its explanation in one line. ``aquila.option_table`` reads text by its kind; choices are joined by
+``|``.
 
+All of it is constant, because every test run loads it: objects would take longer than everything else in this module.
+"""
 
-_OPTION_OF_VARIABLE = {option.env: name for name, option in OPTIONS.items() if option.env}
-_VARIABLES = tuple(_OPTION_OF_VARIABLE)
+DEFAULTS = {row[0]: row[1] for row in OPTION_ROWS}
+"""The value of each option that nobody sets."""
+
+VARIABLE_OF = {row[0]: row[2] for row in OPTION_ROWS if row[2]}
+"""The environment variables that set options, by the names of these."""
+_VARIABLES = tuple(VARIABLE_OF.values())
 # Encoded once: `_option_variables` looks these up for each request.
-_RAW_VARIABLES = tuple(map(os.fsencode, _VARIABLES))
-
-
-def _raw_environment() -> Mapping[Any, Any]:
-    """Return the environment as ``os.environ`` stores it, for comparisons only.
-
-    ``os.environ`` encodes each name and decodes each value at each access. Done for every request, that would cost
-    more than everything else in this module.
-    """
-    # `_data` is private to `os.environ`, here and in the functions below. Where it is missing or no dict, as under some
-    # test tools, `os.environ` itself is used, which is only slower.
-    inner = getattr(os.environ, "_data", None)
-    return inner if isinstance(inner, dict) else os.environ
+_STORED_VARIABLES = tuple(map(os.fsencode, _VARIABLES))
+_ARE_OUR_OWN = [variable.startswith("AQUILA_") for variable in _VARIABLES]
 
 
 def _option_variables() -> tuple[Any, ...]:
-    """Return the current values of the variables of ``_OPTION_OF_VARIABLE``, in a form that can only be compared."""
+    """Return the current values of ``_VARIABLES``, in a form that can only be compared."""
+    # `_data` is private to `os.environ`; see `aquila.recording.environment`.
     inner = getattr(os.environ, "_data", None)
     if type(inner) is dict and os.name == "posix":  # the fast path: this runs for every request and every task
-        return tuple(map(inner.get, _RAW_VARIABLES))
-    variables = _raw_environment()
-    return tuple(map(variables.get, _raw_names(variables, _VARIABLES)))
+        return tuple(map(inner.get, _STORED_VARIABLES))
+    return tuple(map(os.environ.get, _VARIABLES))
 
 
-def _raw_names(variables: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[str | bytes, ...]:
-    """Return names in the form of the keys of ``variables``: bytes on POSIX, capital letters on Windows."""
-    return _encode_texts(names) if isinstance(next(iter(variables), ""), bytes) else tuple(map(str.upper, names))
+def find_cassette_root(root: Path, cassette_dir: str) -> Path:
+    """Return the absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted.
 
-
-# By the texts alone, so no entry goes out of date. They are few: variables that have a meaning, and dummy values.
-@functools.lru_cache(maxsize=64)
-def _encode_texts(texts: tuple[str, ...]) -> tuple[bytes, ...]:
-    encoded = {text: os.fsencode(text) for text in dict.fromkeys(texts)}  # dummy values are nearly all the same
-    return tuple(map(encoded.__getitem__, texts))
-
-
-_set_of = functools.lru_cache(maxsize=16)(frozenset[str | bytes])
-
-
-def find_missing_variables(names: Iterable[str]) -> list[str]:
-    """Return those of the named environment variables that are not set."""
-    variables, wanted = _raw_environment(), tuple(names)
-    raw = _raw_names(variables, wanted)
-    if variables.keys() >= _set_of(raw):  # the fast path, which almost every test takes
-        return []
-    return [name for name, own in zip(wanted, raw, strict=True) if own not in variables]
-
-
-def find_variables_named(prefix: str) -> list[str]:
-    """Return the names of the environment variables that begin with ``prefix``."""
-    raw = os.fsencode(prefix)
-    return [
-        os.fsdecode(name)
-        for name in tuple(_raw_environment())  # copied in one step, because another thread may change it
-        if name.startswith(raw if isinstance(name, bytes) else prefix)
-    ]
-
-
-def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
-    """Return the names whose environment variable is set to exactly the value that ``values`` gives for it."""
-    inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix":
-        return {name for name, value in values.items() if os.environ.get(name) == value}
-    names, wanted = _encode_texts(tuple(values)), _encode_texts(tuple(values.values()))
-    return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
-
-
-CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION", "AQUILA_QUEUES")
-"""Variables that change with each test of a run. None of them holds a secret or a setting of a client."""
-
-
-def read_environment() -> dict[str, str]:
-    """Return the environment as it is now.
-
-    The result is that of ``dict(os.environ)``, which decodes names and values one by one and takes ten times as long.
+    ``root`` is the folder to which ``cassette_dir`` is relative, unless that is absolute.
     """
-    variables = dict(_raw_environment())  # copied in one step, because another thread may change the environment
-    if not isinstance(next(iter(variables), ""), bytes):
-        return dict(os.environ)
-    # No variable of POSIX can contain a NUL byte, so joining with it loses nothing and decodes everything at once.
-    names, values = (os.fsdecode(b"\0".join(part)).split("\0") for part in (variables.keys(), variables.values()))
-    return dict(zip(names, values, strict=True))
-
-
-def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
-    """Return a copy of the environment without some variables, only for comparing it with a later copy.
-
-    The keys and values are in the form in which ``os.environ`` stores them, so they must not be read.
-    """
-    copy = dict(_raw_environment())
-    for name in _raw_names(copy, names):
-        copy.pop(name, None)
-    return copy
-
-
-_DEFAULTS = {name: option.default for name, option in OPTIONS.items()}
-
-
-class Settings:
-    """Everything that can be configured, resolved to final values. Immutable.
-
-    The fields are written out and not generated by ``dataclass``: each test run imports this module, and generating a
-    class takes more time than everything else that the plugin does when it loads.
-    """
-
-    root: Path
-    """The folder to which relative folders are relative. Not an option: the run decides it."""
-    transport: str
-    upstream: str
-    record: str
-    cassette_dir: str
-    base_url: str | None
-    api_key: str | None
-    model: str
-    timeout: float
-    replay_timing: float
-    silence: float
-    match_on: tuple[str, ...]
-    ignore: tuple[str, ...]
-    ignore_query: tuple[str, ...]
-    normalize: tuple[str, ...]
-    keep_headers: tuple[str, ...]
-    repeat: str
-    record_errors: str
-    record_budget: str | None
-    durable: str
-    unplayed: str
-    unused: str
-    faults: str | None
-    max_age: float | None
-    outdated: str
-    prices: str | None
-    guard: str
-    sealed_ports: tuple[int, ...]
-    ignore_hosts: tuple[str, ...]
-    ignore_hueys: tuple[str, ...]
-    loopback: str
-    providers: tuple[str, ...]
-    side_requests: tuple[str, ...]
-    dummy_keys: tuple[str, ...]
-    log_content: str
-    script: str | None
-    local_model: str | None
-
-    def __init__(self, *, root: Path = Path(), **values: Any) -> None:
-        for name in values:
-            if name not in OPTIONS:
-                raise errors.UnknownOption(f"unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
-        # All at once, past `__setattr__`, which raises: each run makes several of these.
-        vars(self).update(_DEFAULTS | values, root=root)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"settings are immutable; use with_options({name}=...)")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Settings) and self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash(self._values())
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name, option in OPTIONS.items() if not option.secret)
-        return f"Settings({', '.join(shown)})"
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(vars(self).values())
-
-    def with_options(self, options: Mapping[str, Any], *, source: str) -> Settings:
-        """Return a copy with some options replaced, or these settings themselves if nothing changes.
-
-        ``options`` maps field names to values or to their text; ``source`` names where they come from, for messages.
-        Raises ``UnknownOption`` or ``ConfigError``.
-        """
-        replaced = {name: parse_option(name, value, source=source) for name, value in options.items()}
-        if all(getattr(self, name) == value for name, value in replaced.items()):
-            return self
-        return Settings(**(vars(self) | replaced))
-
-    def cassette_root(self) -> Path:
-        """Return the absolute folder of the cassettes. Raises ``ConfigError`` if the working directory was deleted."""
-        try:
-            current = "" if self.root.is_absolute() or os.path.isabs(self.cassette_dir) else os.getcwd()
-        except FileNotFoundError as error:
-            raise errors.ConfigError(
-                f"the folder of the cassettes, {self.cassette_dir!r}, is relative, and the working directory was "
-                "deleted. Run in a folder that exists, or give an absolute one in AQUILA_CASSETTE_DIR"
-            ) from error
-        return _absolute_folder(self.root, self.cassette_dir, current)
+    try:
+        current = "" if root.is_absolute() or os.path.isabs(cassette_dir) else os.getcwd()
+    except FileNotFoundError as error:
+        raise errors.ConfigError(
+            f"the folder of the cassettes, {cassette_dir!r}, is relative, and the working directory was "
+            "deleted. Run in a folder that exists, or give an absolute one in AQUILA_CASSETTE_DIR"
+        ) from error
+    return _absolute_folder(root, cassette_dir, current)
 
 
 # The working folder is part of the key, because programs and tests change it.
 @functools.lru_cache(maxsize=64)
 def _absolute_folder(root: Path, name: str, current: str) -> Path:
     return Path(current, root, name)
-
-
-def ini_options() -> Iterator[tuple[str, str]]:
-    """Yield each ini key (``aquila_<option>``) with its help, for the pytest plugin."""
-    for name, option in OPTIONS.items():
-        if option.ini:
-            yield f"aquila_{name}", option.help
-
-
-def parse_option(name: str, value: Any, *, source: str) -> Any:
-    """Return the final value of one option given as text or as a value. ``source`` names its origin in messages."""
-    option = OPTIONS.get(name)
-    if option is None:
-        raise errors.UnknownOption(f"{source}: unknown option {name!r}{spelling.suggest_name(name, OPTIONS)}")
-    if value is None or value == option.default:
-        return option.default
-    try:
-        return option.parse(_as_text(value))
-    except (TypeError, ValueError) as error:
-        shown = "" if option.secret else f" {value!r}"
-        raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "\n".join(map(str, value))
-    # `bool` is a subclass of `int`, and no option is a truth value.
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, os.PathLike)):
-        raise TypeError(f"must be text or a number, not {type(value).__name__}")
-    return str(value)
 
 
 _MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg")
@@ -301,6 +184,7 @@ class SettingsLayers:
 
     __slots__ = (
         "_copies",
+        "_is_silent",
         "_resolved",
         "_transports",
         "command_line",
@@ -335,6 +219,8 @@ class SettingsLayers:
         self.under_pytest = under_pytest
         self.finds_drift = finds_drift
         self._copies = copies
+        # The transport is all that a run itself decides; its text is its value.
+        self._is_silent = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
         # Two caches, keyed by values of environment variables, each cleared when it is full: tests set variables and
         # put them back, so few keys return often. No lock: threads that compute the same key store equal values.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
@@ -346,25 +232,28 @@ class SettingsLayers:
         known = self._resolved.get(variables)
         if known is not None:
             return known
-        values: dict[str, Any] = {}
-        for options, source in self._sources():
-            values.update((name, parse_option(name, value, source=source)) for name, value in options.items())
-        settings = Settings(root=self.root, **values)
+        found = settings.resolve_layers(self)
         if len(self._resolved) >= _MOST_RESOLVED:
             self._resolved.clear()
-        self._resolved[variables] = settings
-        return settings
+        self._resolved[variables] = found
+        return found
 
-    def _sources(self) -> Iterator[tuple[Mapping[str, Any], str]]:
-        """Yield the sources of options, each with its name for messages. A later source overrides earlier ones."""
-        yield self.defaults, "defaults"
-        yield self.ini, "ini file"
-        if _records_by_environment():
-            yield {"transport": "record"}, "environment variable AQUILA_RECORD"
-        for (variable, name), is_set in zip(_OPTION_OF_VARIABLE.items(), _option_variables(), strict=True):
-            if is_set and (value := os.environ.get(variable)):  # which takes long for one that is not set
-                yield {name: value}, f"environment variable {variable}"
-        yield self.command_line, "command line"
+    def say_nothing(self) -> bool:
+        """Whether no option is set now: not by the ini file, the command line, nor a variable of Aquila's own.
+
+        Variables of the openai client do not count: no value of theirs is wrong, and none changes what a run does.
+        """
+        return self._is_silent and not any(itertools.compress(_option_variables(), _ARE_OUR_OWN))
+
+    def at_start(self) -> StartSettings:
+        """Return what each run asks when it starts, of the settings in force now. Raises ``ConfigError``.
+
+        Where nobody has said anything it parses nothing.
+        """
+        if not self.say_nothing():
+            return self.resolve()
+        usual: Any = SimpleNamespace(**{**DEFAULTS, **self.defaults}, root=self.root)
+        return usual  # type: ignore[no-any-return]
 
     @property
     def transport(self) -> str:
@@ -382,10 +271,10 @@ class SettingsLayers:
 
     def gives(self, name: str) -> bool:
         """Whether the command line, the environment or the ini file sets an option, even to its default."""
-        variable = OPTIONS[name].env
+        variable = VARIABLE_OF.get(name)
         if name in self.command_line or name in self.ini or (variable and os.environ.get(variable)):
             return True
-        return name == "transport" and _records_by_environment()
+        return name == "transport" and records_by_environment()
 
     def copies_folder(self) -> Path | None:
         """Return the folder for compiled copies of cassettes, or None if no copies are to be kept."""
@@ -420,6 +309,6 @@ class SettingsLayers:
 _MOST_RESOLVED = 16
 
 
-def _records_by_environment() -> bool:
+def records_by_environment() -> bool:
     """Whether ``AQUILA_RECORD`` asks for a recording, as ``--aquila-record`` does. ``AQUILA_TRANSPORT`` overrides."""
     return bool(os.environ.get("AQUILA_RECORD")) and not os.environ.get("AQUILA_TRANSPORT")

@@ -1,15 +1,16 @@
-"""The types of settings that are given as keyword arguments, for type checkers only. Nothing imports this at run time.
+"""The types of settings, for type checkers only. Nothing imports this at run time.
 
-``aquila.option_table.OPTIONS`` is the declaration that is read at run time; a test keeps the two equal. There are two
-because the plugin loads ``config`` in every test run, and building typed dictionaries would take longer than the rest
-of that module.
+``aquila.config.OPTION_ROWS`` is the declaration that is read at run time; a test keeps it and the arguments below
+equal. There are two because the plugin loads ``config`` in every test run, and building typed dictionaries would take
+longer than the rest of that module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, TypeAlias, TypedDict
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias, TypedDict
 
 Words: TypeAlias = str | Sequence[str]
 """Several words: a list, or text with spaces or commas between them."""
@@ -64,3 +65,20 @@ class MarkerOptions(CassetteOptions, total=False):
     """
 
     cassette: str
+
+
+class StartSettings(Protocol):
+    """The part of ``Settings`` that each run asks for when it starts; see ``SettingsLayers.at_start``."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def cassette_dir(self) -> str: ...
+    @property
+    def transport(self) -> str: ...
+    @property
+    def upstream(self) -> str: ...
+    @property
+    def guard(self) -> str: ...
+    @property
+    def dummy_keys(self) -> tuple[str, ...]: ...

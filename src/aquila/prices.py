@@ -24,9 +24,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from aquila.config import Settings
 from aquila.errors import ConfigError
 from aquila.events import Usage
+from aquila.settings import Settings
 from aquila.spelling import suggest_name
 
 __all__ = ["Price", "PriceTable", "read_prices"]

@@ -3,8 +3,8 @@
 Begin with ``plugin``: the hooks of every run. Those that only some runs need stand in the modules that register them.
 Only this package imports pytest.
 
-- Options and set-up: ``options``, ``option_values``, ``environment_check``, ``sealed_run``, ``run_life``;
-  ``calling_program`` is a program that has called pytest.
+- Options and set-up: ``options``, ``option_values``, ``marker_options``, ``environment_check``, ``sealed_run``,
+  ``run_life``; ``calling_program`` is a program that has called pytest.
   ``skipped_cassette_folders`` keeps pytest from looking for tests among cassettes.
 - Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.

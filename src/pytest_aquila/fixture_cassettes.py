@@ -14,13 +14,13 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import options, test_scopes
+from pytest_aquila import marker_options, options, test_scopes
 
 if TYPE_CHECKING:
-    from aquila.config import Settings
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
 
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
@@ -182,7 +182,7 @@ class FixtureCassette:
         with self._run.lock:  # two threads with a first request at the same time get one scope
             if self._scope is None:
                 item, node = self._item, self._request.node
-                _, settings = options.marker_options(node)
+                _, settings = marker_options.options_of(node)
                 settings.pop("faults", None)  # faults of a marker are meant for the test only
                 if item.get_closest_marker(options.LIVE) is not None:
                     settings["transport"] = "live"

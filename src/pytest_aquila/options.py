@@ -1,4 +1,4 @@
-"""Command line, ini keys and the marker: each becomes options of ``aquila.config.Settings``."""
+"""Command line, ini keys and the marker: each becomes options of ``aquila.settings.Settings``."""
 
 from __future__ import annotations
 
@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila import config
+from aquila.config import OPTION_ROWS
 from aquila.lazy_imports import lazy_modules
-from aquila.option_table import OPTIONS
-from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila import errors
     from aquila.intercept import provider_keys
-    from aquila.recording import scope_settings
-    from aquila.recording.sessions import session_factory
 else:
-    lazy_modules(
-        globals(),
-        errors="aquila.errors",
-        provider_keys="aquila.intercept.provider_keys",
-        scope_settings="aquila.recording.scope_settings",
-        session_factory="aquila.recording.sessions.session_factory",
-    )
+    lazy_modules(globals(), provider_keys="aquila.intercept.provider_keys")
 
 MARKER = "aquila"
 LIVE = "aquila_live"
@@ -113,8 +102,9 @@ def add_options(parser: pytest.Parser) -> None:
     _add_drift_option(group)
     _add_verify_options(group)
     _add_fault_options(group, parser)
-    for name, help in config.ini_options():
-        parser.addini(name, help, default=None)
+    for name, _, _, is_ini, _, help in OPTION_ROWS:
+        if is_ini:
+            parser.addini(f"aquila_{name}", help, default=None)
     parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
     help = "understand the marks, fixtures and options of cassetter"
     parser.addini(CASSETTER_COMPAT, help, type="bool", default=False)
@@ -276,10 +266,14 @@ def ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
 
 
 def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
-    values = {name.removeprefix("aquila_"): pytest_config.getini(name) for name, _ in config.ini_options()}
+    # Private to pytest 9: what the ini file and `-o` give, by key. An older pytest is asked for each key, which takes
+    # as long as loading a module.
+    given = getattr(pytest_config, "_inicfg", None)
+    keys = {row[0]: f"aquila_{row[0]}" for row in OPTION_ROWS if row[3]}
+    values = {name: pytest_config.getini(key) for name, key in keys.items() if given is None or key in given}
     if replaces_recorder(pytest_config):
         # Under the other recorder an unset key stayed unset, and such a suite may decide by it whether to record.
-        values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values['dummy_keys'] or ''}"
+        values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values.get('dummy_keys') or ''}"
     return {name: value for name, value in values.items() if value not in (None, "")}
 
 
@@ -289,47 +283,3 @@ def is_to_be_sealed(pytest_config: pytest.Config) -> bool:
     if not hasattr(pytest_config, "known_args_namespace"):
         return False
     return (os.environ.get("AQUILA_GUARD") or pytest_config.getini("aquila_guard")) == "sealed"
-
-
-def marker_options(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
-    """Return the cassette and the settings that the markers of a test give. The closest marker wins.
-
-    Raises ``UnknownOption`` or ``ConfigError`` for names and values that are not settings.
-    """
-    cassette: str | None = None
-    # One pass over the markers for both kinds, because this runs twice for each test.
-    markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
-    if not markers:
-        return None, {}
-    is_live = any(marker.name == LIVE for marker in markers)
-    if is_live and any(marker.name == MARKER for marker in markers):
-        raise errors.ConfigError(
-            f"{item.nodeid}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
-            "test that a cassette answers, the other for one that reaches the provider. Take one of them away"
-        )
-    options: dict[str, Any] = {"transport": "live"} if is_live else {}
-    for marker in reversed([marker for marker in markers if marker.name == MARKER]):
-        given = dict(marker.kwargs)
-        cassette = given.pop("cassette", cassette)
-        if marker.args:
-            if len(marker.args) > 1 or not isinstance(marker.args[0], str):
-                raise errors.ConfigError(
-                    f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
-                    f"not {', '.join(map(repr, marker.args))}"
-                )
-            cassette = marker.args[0]
-        for name, value in given.items():
-            options[name] = config.parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
-    scope_settings.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
-    if not _RULES.isdisjoint(options):
-        check_rules(runtime.current_settings().with_options(options, source=item.nodeid))
-    return cassette, options
-
-
-_RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize"})
-
-
-def check_rules(settings: config.Settings) -> None:
-    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test."""
-    if any(getattr(settings, name) != OPTIONS[name].default for name in _RULES):
-        session_factory.match_rules_of(settings)

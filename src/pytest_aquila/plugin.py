@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.config import find_variables_named
+from aquila.config import find_cassette_root
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.environment import find_variables_named
 from pytest_aquila import fixture_names, options, run_life, test_scopes
 from pytest_aquila.fixture_names import (  # noqa: F401 - hooks
     pytest_collectstart,
@@ -167,24 +168,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("aquila_orphans") is not None:
         config.pluginmanager.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
     try:
-        now = run.layers.resolve()
+        now = run.layers.at_start()
         if config.option.aquila_report or "GITHUB_STEP_SUMMARY" in os.environ:
             wanted_reports.begin_reports(config, lambda: config.stash.get(_totals, None))
-        options.check_rules(now)
-        if os.path.isdir(root := now.cassette_root()):
+        if os.path.isdir(root := find_cassette_root(now.root, now.cassette_dir)):
             config.pluginmanager.register(skipped_cassette_folders.SkippedCassetteFolders(root))
         if now.guard == "sealed":
-            sealed_run.check_sealed_run(now, verifies=options.wants_verification(config))
+            sealed_run.check_sealed_run(run.layers.resolve(), verifies=options.wants_verification(config))
             config.pluginmanager.register(sealed_run.SealedHeader())
         if options.wants_verification(config):
             verify_run.read_sample(config)  # before any test, if it is wrong
         if options.wants_faults(config):
             config.pluginmanager.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
         if now.transport == "record":
-            recording_plan.watch_recording(config, run, now)
+            recording_plan.watch_recording(config, run, run.layers.resolve())
             config.pluginmanager.register(recording_progress.RecordingProgress(config))
         if now.transport == "record" and not _is_worker(config):
-            found = interrupted_runs.recover_journals(now.cassette_root())
+            found = interrupted_runs.recover_journals(root)
             totals = totals_of(config)
             totals.recovered += [(str(path), count) for path, count in found.cassettes]
             totals.unrecovered += found.failures

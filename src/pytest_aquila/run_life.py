@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
     from aquila import errors
     from aquila.recording.reporting import play_log
-    from pytest_aquila import calling_program, option_values
+    from pytest_aquila import calling_program, marker_options, option_values
     from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
         calling_program="pytest_aquila.calling_program",
         errors="aquila.errors",
+        marker_options="pytest_aquila.marker_options",
         option_values="pytest_aquila.option_values",
         play_log="aquila.recording.reporting.play_log",
     )
@@ -76,6 +77,8 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     if not layers.says_the_same_as(run.layers):  # equal layers are kept, with the settings that they have cached
         run.layers = layers
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
+    if not run.layers.say_nothing():
+        _follow(lambda: marker_options.check_rules(run.layers.resolve()))
     return run
 
 

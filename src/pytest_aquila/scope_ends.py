@@ -12,9 +12,9 @@ from pytest_aquila import test_scopes
 if TYPE_CHECKING:
     from typing import Literal
 
-    from aquila.config import Settings
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
     from pytest_aquila import plugin
     from pytest_aquila.recording_runs import recording_progress, second_attempts
     from pytest_aquila.summary import junit_facts, noted_uses

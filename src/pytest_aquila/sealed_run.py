@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aquila.config import Settings, parse_option
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.scope_settings import NEEDS_NETWORK
+from aquila.settings import Settings, parse_option
 
 if TYPE_CHECKING:
     from aquila.intercept import policy

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aquila import errors
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.cassettes.storage import names
-    from aquila.config import Settings
     from aquila.errors import CassetteMiss
     from aquila.intercept import activation
     from aquila.recording import scope as scopes
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from aquila.recording.secrets import outgoing
     from aquila.recording.secrets import redactors as known_redactors
     from aquila.recording.sessions import session_factory
-    from pytest_aquila import node_ids, typed_command
+    from aquila.settings import Settings
+    from pytest_aquila import marker_options, node_ids, typed_command
     from pytest_aquila.summary import junit_facts
 else:
     lazy_modules(
@@ -40,6 +40,7 @@ else:
         errors="aquila.errors",
         typed_command="pytest_aquila.typed_command",
         known_redactors="aquila.recording.secrets.redactors",
+        marker_options="pytest_aquila.marker_options",
         names="aquila.cassettes.storage.names",
         outgoing="aquila.recording.secrets.outgoing",
         junit_facts="pytest_aquila.summary.junit_facts",
@@ -173,7 +174,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         scope = item.stash.get(_scope, None)
         if scope is None:
             test = node_ids.id_of(item)
-            named, settings = options.marker_options(item)
+            named, settings = marker_options.options_of(item)
             scope = scopes.Scope(
                 kind="test",
                 name=test,
@@ -226,7 +227,7 @@ def own_cassette_name(item: pytest.Item, test: str) -> str:
 
 def _follow_markers(item: pytest.Item, scope: Scope) -> None:
     """Apply markers that a fixture has added to a test since its scope was opened."""
-    named, settings = options.marker_options(item)
+    named, settings = marker_options.options_of(item)
     if (named, settings) == item.stash[_marked]:
         return
     item.stash[_marked] = named, settings

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aquila import config
 from aquila.cli import COMMANDS
+from aquila.option_table import OPTIONS
 from aquila.variable_table import VARIABLES
 from pytest_aquila import fixtures, options
 from pytest_aquila.tasks import short_names, task_fixtures
@@ -107,7 +107,7 @@ def variables_named_in_code() -> set[str]:
 
 
 def settings_from_environment() -> set[str]:
-    return {option.env for option in config.OPTIONS.values() if option.env}
+    return {option.env for option in OPTIONS.values() if option.env}
 
 
 def fixtures_in_code() -> set[str]:

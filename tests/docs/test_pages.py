@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aquila import config
+from aquila.option_table import OPTIONS
 from tests.docs.snippets import REPOSITORY, UPSTREAM, Block, Page, blocks, commands, matches
 from tests.support.runs import separate_run
 
@@ -101,7 +101,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 def test_every_setting_is_in_the_table_of_settings() -> None:
     page = (REPOSITORY / "docs/cassettes-and-testing.md").read_text(encoding="utf-8")
     table = page[page.index("## Settings") :]
-    for name, option in config.OPTIONS.items():
+    for name, option in OPTIONS.items():
         named = ([f"`aquila_{name}`"] if option.ini else []) + ([f"`{option.env}`"] if option.env else [])
         named = named or [f"`{name}=`"]  # for the marker and `use_cassette` alone
         assert all(each in table for each in named), name

@@ -274,13 +274,13 @@ def test_fixtures_of_live_tests_are_live(project: Project) -> None:
     tests = """
         @pytest.fixture(scope="module")
         def answer():
-            return aquila.config.Settings and aquila.recording.scope.find_surroundings().settings.transport
+            return aquila.settings.Settings and aquila.recording.scope.find_surroundings().settings.transport
 
         @pytest.mark.aquila_live
         def test_one(answer):
             assert answer == "live"
         """
-    project.run(tests="import aquila.config, aquila.recording.scope\n" + _dedented(tests)).assert_outcomes(passed=1)
+    project.run(tests="import aquila.settings, aquila.recording.scope\n" + _dedented(tests)).assert_outcomes(passed=1)
 
 
 def _dedented(text: str) -> str:

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.config import parse_option
 from aquila.errors import ConfigError
 from aquila.option_table import read_budget
+from aquila.settings import parse_option
 from tests.plugin.conftest import Project
 
 TESTS = """

@@ -20,7 +20,7 @@ import openai.types.responses  # noqa: F401
 import pytest
 
 import aquila.verifying.verification  # noqa: F401
-from aquila.config import Settings
+from aquila.settings import Settings
 from pytest_aquila.sealed_run import check_sealed_run
 from tests.docs.snippets import has_model
 from tests.support.upstream import Answer, Upstream, sse, upstream

@@ -26,9 +26,9 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
-    from aquila.config import Settings
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
 else:
     lazy_modules(globals(), scopes="aquila.recording.scope")
 

@@ -21,18 +21,18 @@ from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
 from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
-from aquila.recording.set_variables import set_own_variables, unset_own_variables
+from aquila.recording.environment import set_own_variables, unset_own_variables
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
-    from aquila.config import Settings
     from aquila.intercept import httpx_clients, other_clients, socket_guard
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
 else:
     lazy_modules(
         globals(),
@@ -368,7 +368,7 @@ class RunGuard:
 
 def _dummies_in_force() -> Mapping[str, str]:
     """The dummies of the current run. Without a guard there are none: what has no cassette goes out and needs a key."""
-    settings = runtime.current_settings()
+    settings = runtime.current_run().layers.at_start()
     return dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)
 
 
@@ -379,7 +379,7 @@ def install_guard() -> object | None:
     """
     watch_scopes()
     try:
-        is_off = runtime.current_settings().guard == "off"
+        is_off = runtime.current_run().layers.at_start().guard == "off"
     except errors.AquilaError:
         is_off = False
     if is_off:

@@ -13,17 +13,21 @@ import contextlib
 import functools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from aquila.config import (
+from aquila.intercept import provider_keys
+from aquila.recording import runtime
+from aquila.recording.environment import (
     DUMMY_KEY,
-    Settings,
     find_missing_variables,
     find_variables_set_to,
     read_environment,
+    set_own_variables,
+    unset_own_variables,
 )
-from aquila.intercept import provider_keys
-from aquila.recording import runtime
-from aquila.recording.set_variables import set_own_variables, unset_own_variables
+
+if TYPE_CHECKING:
+    from aquila.config_types import StartSettings
 
 NO_DUMMIES: Mapping[str, str] = {}
 """What is shown while requests may need a key: the environment as it is."""
@@ -54,7 +58,7 @@ def learn_environment() -> None:
     keys.environment = environment | hidden
 
 
-def needs_no_key(settings: Settings) -> bool:
+def needs_no_key(settings: StartSettings) -> bool:
     """Whether no request under these settings needs a key: cassettes or the local model answer all of them."""
     if settings.transport == "record":
         return settings.upstream in ("local", "script")
@@ -72,17 +76,17 @@ def _cached_dummies(
     return provider_keys.name_dummies(dummies) if named else dummies
 
 
-def dummies_of_run(settings: Settings) -> Mapping[str, str]:
+def dummies_of_run(settings: StartSettings) -> Mapping[str, str]:
     """The dummies that a run shows outside its scopes: none unless nothing in it needs a key."""
     return _dummies(settings, answers=False) if needs_no_key(settings) else NO_DUMMIES
 
 
-def dummies_of_scope(settings: Settings) -> Mapping[str, str]:
+def dummies_of_scope(settings: StartSettings) -> Mapping[str, str]:
     """The dummies that are shown while a scope with these settings answers, none of whose requests needs a key."""
     return _dummies(settings, answers=True)
 
 
-def _dummies(settings: Settings, *, answers: bool) -> Mapping[str, str]:
+def _dummies(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
     # A run that verifies sends requests again, and puts the real keys in.
     named = runtime.current_run().play_log is not None
     leaves_unset = provider_keys.NO_UNSET in settings.dummy_keys

@@ -17,12 +17,12 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from aquila.config import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.fork_locks import renewed_in_child
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.environment import CHANGED_BY_EVERY_TEST, copy_environment_without
 from aquila.transports import CORE_LIBRARIES
 
 if TYPE_CHECKING:

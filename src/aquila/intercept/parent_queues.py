@@ -15,7 +15,7 @@ from typing import Any
 
 from aquila.intercept import queue_places, watched_queues
 from aquila.recording import runtime
-from aquila.recording.set_variables import set_own_variables, unset_own_variables
+from aquila.recording.environment import set_own_variables, unset_own_variables
 
 VARIABLE = "AQUILA_QUEUES"
 

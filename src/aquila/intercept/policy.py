@@ -9,7 +9,6 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from aquila.config import Settings
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -17,6 +16,7 @@ from aquila.recording.network import guard
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
 from aquila.recording.network.no_network import NoNetwork
+from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from aquila.config import DUMMY_KEY
+from aquila.recording.environment import DUMMY_KEY
 
 PROVIDER_KEYS: Mapping[str, tuple[str, ...]] = {
     "ai21": ("AI21_API_KEY",),

@@ -18,10 +18,10 @@ from _contextvars import ContextVar  # the C module behind `contextvars`, which 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from aquila.config import Settings, SettingsLayers
+from aquila.config import SettingsLayers
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import late_function, lazy_modules
-from aquila.recording.set_variables import SetVariables
+from aquila.recording.environment import SetVariables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aquila.recording import open_scopes
     from aquila.recording.open_scopes import OpenScopes, ScopeWatcher
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
 
     MakeOutcome: TypeAlias = Callable[[UnansweredRequest], UnansweredRequest]
 

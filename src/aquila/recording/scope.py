@@ -16,8 +16,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from aquila import config
 from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
+from aquila.config import OptionLayer
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -26,6 +26,7 @@ from aquila.recording.reporting.miss_log import MissLog
 from aquila.recording.reporting.reports import ScopeReport, StoredRecordings, summarize_scope
 from aquila.recording.scripts_and_faults import ScriptsAndFaults
 from aquila.recording.sessions.scope_sessions import ScopeSessions
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class Scope(ScriptsAndFaults):
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
-        self._own_settings = config.OptionLayer(options or {}, source=name or "use_cassette")
+        self._own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
         self._let_through: Callable[[str], bool] | None = None
         self.sessions = ScopeSessions(self, refusal=refusal)
@@ -154,7 +155,7 @@ class Scope(ScriptsAndFaults):
     # What it is configured to do.
 
     @property
-    def settings(self) -> config.Settings:
+    def settings(self) -> Settings:
         """The settings in force: those around this scope, with its own options on top."""
         around = self.parent.settings if self.parent is not None else self.run.layers.resolve()
         return self._own_settings.resolve(around) if self._own_settings.options else around
@@ -259,7 +260,7 @@ class Scope(ScriptsAndFaults):
         """What the blocks within this scope did."""
         return self._block_reports
 
-    def reference_fields(self, *, recording: bool = True, settings: config.Settings | None = None) -> dict[str, Any]:
+    def reference_fields(self, *, recording: bool = True, settings: Settings | None = None) -> dict[str, Any]:
         """Return the fields of the ``ScopeReference`` by which another process joins this scope.
 
         ``recording`` says that one surely will record. ``settings`` are those in force here, if the caller has them.
@@ -357,7 +358,7 @@ class Surroundings(NamedTuple):
     """What decides about a call: the scope in force where it is made, if there is one, and the settings there."""
 
     scope: Scope | None
-    settings: config.Settings
+    settings: Settings
 
 
 def find_surroundings() -> Surroundings:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila import errors

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.names import cassette_path, names_script
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.config import Settings
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.secrets import outgoing
 from aquila.recording.sessions.session_decisions import ReplayDecision
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila.cassettes.model import Interaction

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aquila import config
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.settings import parse_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aquila.cassettes.model import Interaction, RecordedResponse
-    from aquila.config import OptionLayer, Settings
+    from aquila.config import OptionLayer
     from aquila.faults import plan as fault_plan
     from aquila.faults.fault import Within
     from aquila.faults.plan import FaultPlan, MetFault
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.scope_sessions import ScopeSessions
     from aquila.scripting.script import Script
     from aquila.scripting.shared_script import AnswersRequests
+    from aquila.settings import Settings
 else:
     lazy_modules(
         globals(),
@@ -153,7 +154,7 @@ class ScriptsAndFaults:
         given = self._own_settings.options.get("faults")
         if given is None:
             return None
-        text = config.parse_option("faults", given, source="faults")
+        text = parse_option("faults", given, source="faults")
         if self._faults is None or text not in (self._faults.text, self._faults_from):
             self._faults, self._faults_from = fault_plan.FaultPlan.from_text(text, self.id), text
         return self._faults

@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, MissingDependency
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+from aquila.recording.environment import DUMMY_KEY
 from aquila.server.access_log import AccessLog, RequestLog, note_outcome, target_of
 from aquila.server.admission import Admission
 from aquila.server.connection import CUT_ANSWER

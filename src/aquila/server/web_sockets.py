@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from uvicorn.server import ServerState
 
 from aquila.cassettes.web_socket_frames.frame import SWITCHED
-from aquila.config import DUMMY_KEY
 from aquila.errors import AquilaError, CassetteMiss
 from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
 from aquila.intercept.web_sockets.proxied import RefusedUpstream, SocketProxy, UpstreamConversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
+from aquila.recording.environment import DUMMY_KEY
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
 from aquila.server.client_socket import ClientSocket

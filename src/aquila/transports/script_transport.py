@@ -11,13 +11,13 @@ import httpx2
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
-from aquila.config import Settings
 from aquila.errors import CassetteNameError, ConfigError, UnscriptedRequest
 from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.scripting.script import Script, ScriptedAnswer
 from aquila.scripting.script_file import load_script
+from aquila.settings import Settings
 from aquila.transports.replay import replay_response, replay_response_async
 from aquila.transports.routes.script_route import as_decision, ask_script, explain_unscripted, pace_of
 from aquila.transports.wire import read_request, read_request_async

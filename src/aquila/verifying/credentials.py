@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.request_headers import is_credential_header
-from aquila.config import DUMMY_KEY
 from aquila.intercept.provider_keys import variables_of_host
 from aquila.recording import runtime
+from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import PROVIDERS, matches_any
 

@@ -9,7 +9,7 @@ import pytest
 
 from aquila.errors import AquilaError
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import options
+from pytest_aquila import marker_options, options
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage import cassette_files, names
@@ -48,7 +48,7 @@ def check_faults(items: Sequence[pytest.Item]) -> None:
 def _named_faults(item: pytest.Item) -> str | None:
     if not any("faults" in marker.kwargs for marker in item.iter_markers(options.MARKER)):
         return None
-    text: str | None = options.marker_options(item)[1].get("faults")
+    text: str | None = marker_options.options_of(item)[1].get("faults")
     return text
 
 
@@ -57,7 +57,7 @@ def _check_fault(item: pytest.Item, fault: Fault) -> None:
 
     Without a cassette, do nothing.
     """
-    cassette, _ = options.marker_options(item)
+    cassette, _ = marker_options.options_of(item)
     if cassette is None:
         cassette = test_scopes.own_cassette_name(item, node_ids.id_of(item))
     path = names.cassette_path(runtime.current_settings().cassette_root(), cassette)

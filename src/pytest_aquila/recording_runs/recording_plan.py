@@ -25,8 +25,8 @@ from pytest_aquila.summary.run_extent import names_in_markers
 from pytest_aquila.summary.run_news import Kind, News, add_news
 
 if TYPE_CHECKING:
-    from aquila.config import Settings
     from aquila.recording.runtime import Run
+    from aquila.settings import Settings
 
 _FOLDER = "aquila_recording"
 _COUNT, _PLAN = "budget.json", "plan.txt"

@@ -9,9 +9,9 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aquila.config import Settings
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.storing import recording_age
+    from aquila.settings import Settings
     from pytest_aquila.summary.miss_report import ChangedRequest
     from pytest_aquila.summary.unrecorded_tests_cache import MissedCassette
 else:

@@ -15,7 +15,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from aquila.config import parse_option
+from aquila.settings import parse_option
 from tests.cassettes.matching.test_fresh_value_placeholders import A, B, upload
 from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain, request, text
 

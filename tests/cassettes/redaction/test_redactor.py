@@ -21,8 +21,8 @@ from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor, SecretFinding
 from aquila.cassettes.redaction.response_headers import differs_each_time
 from aquila.cassettes.redaction.trivial_values import is_trivial
-from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
+from aquila.recording.environment import DUMMY_KEY
 from tests.support.traffic import recorded_files
 
 KEY = "sk-proj-aB3dE5gH7jK9mN1pQ3sTuV5wX7yZ9aB3dE5gH7jK9mN1pQ3sT"

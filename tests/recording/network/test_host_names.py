@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aquila.config import Settings
 from aquila.recording.network.host_names import is_loopback, normalize_host
 from aquila.recording.network.model_hosts import PROVIDERS, is_listed, is_provider
+from aquila.settings import Settings
 
 NAMED = sorted(name for name in PROVIDERS if "*" not in name)
 DOTS = (".", "\u3002", "\uff0e", "\uff61")

@@ -16,13 +16,12 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction import fingerprints, trivial_values
 from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.config import DUMMY_KEY
 from aquila.intercept import child_processes, dummy_keys
-from aquila.recording import runtime, set_variables
+from aquila.recording import environment, runtime
+from aquila.recording.environment import DUMMY_KEY, SetVariables
 from aquila.recording.runtime import Run
 from aquila.recording.secrets import redactors
 from aquila.recording.secrets.redactors import redactor_for
-from aquila.recording.set_variables import SetVariables
 from tests.support.runs import separate_run
 
 RULES = MatchRules(("+header:x-tenant",))
@@ -156,7 +155,7 @@ def test_what_a_test_sets_is_searched_once(between_tests: Run, monkeypatch: pyte
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks nothing")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("lock", [set_variables._lock, object_memo._lock])
+@pytest.mark.parametrize("lock", [environment._lock, object_memo._lock])
 def test_a_forked_child_inherits_no_lock_that_another_thread_holds(lock: Any) -> None:
     held, release = threading.Event(), threading.Event()
 

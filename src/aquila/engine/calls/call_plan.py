@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from aquila import config
 from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.options import CallOption, Options
 from aquila.engine.calls.sdk_client import PreparedCall, ReadInterrupter
@@ -24,6 +23,7 @@ from aquila.hookspecs import CallInfo
 from aquila.lazy_imports import import_module
 from aquila.messages import Message, messages_from_prompt
 from aquila.recording import runtime
+from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.replayed_time_limits import TimeLimit, limit_of_task
 from aquila.recording.scope import Surroundings, find_surroundings
 from aquila.transports.routes.route import open_in_thread
@@ -73,9 +73,9 @@ class CallPlan:
                 "out, or replay a cassette that was recorded with it"
             )
         # A replay must neither depend on a key nor pass a real one to code that might log it.
-        api_key = (None if route.name in _ROUTES_WITHOUT_KEY else self._find_key()) or config.DUMMY_KEY
+        api_key = (None if route.name in _ROUTES_WITHOUT_KEY else self._find_key()) or DUMMY_KEY
         host = "the local model" if route.source == "local" else self.host
-        where = ErrorContext(host, self.timeouts, (api_key,) if api_key != config.DUMMY_KEY else ())
+        where = ErrorContext(host, self.timeouts, (api_key,) if api_key != DUMMY_KEY else ())
         info = CallInfo(
             ref=self.ref,
             operation=self.operation or self.endpoint.name,
@@ -120,7 +120,7 @@ class CallPlan:
         During a replay the environment holds a dummy key, and ``runtime`` keeps the real one that it hides.
         """
         key = self.options.api_key or self.api_key
-        if key == config.DUMMY_KEY:
+        if key == DUMMY_KEY:
             key = runtime.machine_keys().hidden.get("OPENAI_API_KEY")
         return key or None
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.intercept import policy
 from aquila.intercept.policy import AnsweringScope
@@ -25,6 +24,7 @@ from aquila.recording.scope import Scope, current_scope
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import PASS_ON, RefuseDecision, ReplayDecision
 from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 from aquila.transports.routes.route import Route, active_route
 from aquila.transports.routes.routing import is_ready, session_mode

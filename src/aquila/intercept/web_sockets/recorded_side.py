@@ -12,7 +12,6 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, is_from_provider
 from aquila.cassettes.web_socket_frames.replay import ConversationReplay, Ending, FrameMiss
-from aquila.config import Settings
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
 from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, SaidMessage, find_place
@@ -22,6 +21,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import ReplayDecision
+from aquila.settings import Settings
 from aquila.transports.silence import unended_silence
 
 if TYPE_CHECKING:

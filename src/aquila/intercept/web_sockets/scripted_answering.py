@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.config import Settings
 from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.scripted_side import ScriptedSide
@@ -15,6 +14,7 @@ from aquila.recording.network import guard
 from aquila.recording.scope import Scope
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
+from aquila.settings import Settings
 from aquila.transports.routes.scope_route import ScopeRoute, refuse
 from aquila.transports.routes.script_route import as_decision, explain_left_behind
 from aquila.transports.script_transport import script_of_run

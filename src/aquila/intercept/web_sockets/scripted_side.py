@@ -9,7 +9,6 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.web_socket_frames.replay import Ending
-from aquila.config import Settings
 from aquila.errors import CassetteMiss, UnscriptedRequest
 from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.recording.scope import Scope
@@ -18,6 +17,7 @@ from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.conversation import ScriptedConversation, ScriptedTurn
 from aquila.scripting.shared_script import AnswersRequests
+from aquila.settings import Settings
 from aquila.transports.routes.scope_route import ScopeRoute, meet_fault
 from aquila.transports.routes.script_route import ask_script, explain_unscripted
 from aquila.transports.silence import unended_silence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aquila.config import Settings
 from aquila.errors import LiveCallRefused
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -12,6 +11,7 @@ from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_model_path, is_provider
 from aquila.recording.network.no_network import fail_unasked
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila.recording import askers

@@ -17,7 +17,7 @@ from aquila.recording.network.host_names import SPELLINGS_OF_LOOPBACK, is_loopba
 from aquila.recording.network.wildcards import fits_pattern
 
 if TYPE_CHECKING:
-    from aquila.config import Settings
+    from aquila.settings import Settings
 
 PROVIDERS = (
     "*.ai.azure.com",

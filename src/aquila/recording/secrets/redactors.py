@@ -11,9 +11,9 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.config import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import runtime
+from aquila.recording.environment import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
 
 
 class RedactorCache:
@@ -109,7 +109,7 @@ class RedactorCache:
 
 
 class SecretsSet:
-    """The secrets among the variables that are set from a ``position`` on. See ``aquila.recording.set_variables``."""
+    """The secrets among the variables that are set from a ``position`` on. See ``aquila.recording.environment``."""
 
     def __init__(self, position: int) -> None:
         self.variables = runtime.set_variables()

@@ -11,7 +11,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Headers, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.config import DUMMY_KEY
+from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.sessions import known_keys
 
 Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aquila import config
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
 from aquila.cassettes.matching.request_key import address_of, key_at_origin, origin_of
@@ -28,6 +27,7 @@ from aquila.recording.secrets import redactors
 from aquila.recording.sessions.client_calls import packages_of_project
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import MissedRequest
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message
@@ -113,7 +113,7 @@ def _open_script(scope: Scope, name: str, path: Path, mode: str) -> Session:
     return session
 
 
-def _find_outdated(settings: config.Settings) -> Callable[[Interaction], bool] | None:
+def _find_outdated(settings: Settings) -> Callable[[Interaction], bool] | None:
     """Return what says whether a recording is older than it may be, if there is such an age."""
     most = settings.max_age
     return None if most is None else lambda interaction: recording_age.is_older(interaction.recorded, most)
@@ -198,12 +198,12 @@ def _cached_match_rules(
     return MatchRules(match_on=match_on, ignore=ignore, ignore_query=ignore_query, normalize=normalize)
 
 
-def match_rules_of(settings: config.Settings) -> MatchRules:
+def match_rules_of(settings: Settings) -> MatchRules:
     """Return the rules by which ``settings`` compare requests."""
     return _cached_match_rules(settings.match_on, settings.ignore, settings.ignore_query, settings.normalize)
 
 
-def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: config.Settings) -> bool:
+def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: Settings) -> bool:
     """Whether recordings of another scheme, host or port may answer a request, where there are none of its own."""
     if not rules.compares_origin:
         return True

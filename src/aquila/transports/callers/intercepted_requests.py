@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 
 import httpx2
 
-from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.lazy_imports import import_module
 from aquila.recording.scope import Scope
+from aquila.settings import Settings
 from aquila.transports import HTTPX_FAMILY
 from aquila.transports.own_requests import own_request
 from aquila.transports.routes.route import Route

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
 
-from aquila.config import DUMMY_KEY
 from aquila.errors import ConfigError
+from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.scope import Scope
 from aquila.transports.record import AsyncRecordedStream
 from aquila.transports.replay import AsyncReplayStream

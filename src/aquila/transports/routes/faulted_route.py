@@ -10,9 +10,9 @@ import httpx2
 from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.config import Settings
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_decisions import ReplayDecision
+from aquila.settings import Settings
 from aquila.transports.routes.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import decode_headers, read_request, read_request_async

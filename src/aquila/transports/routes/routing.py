@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2
 
-from aquila.config import Settings
 from aquila.errors import CassetteRequired
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
+from aquila.settings import Settings
 from aquila.transports.routes.route import PlainRoute, Route, active_route, open_in_thread
 from aquila.transports.routes.scope_route import NO_UPSTREAM, CassetteRoute
 from aquila.transports.upstreams import CASSETTE_MODES, Upstream, find_upstream, upstream_from

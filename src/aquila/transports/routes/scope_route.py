@@ -16,7 +16,6 @@ import httpx2
 from aquila.cassettes.body_file import BodyFile, find_large_requests
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.config import Settings
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import askers
@@ -34,6 +33,7 @@ from aquila.recording.sessions.session_decisions import (
     ReplayDecision,
     Unrecorded,
 )
+from aquila.settings import Settings
 from aquila.transports.callers.disconnected_caller import LEFT
 from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async

@@ -12,7 +12,6 @@ import httpx2
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.cassettes.web_socket_frames.frame import is_conversation
-from aquila.config import Settings
 from aquila.errors import UnscriptedRequest, reason_of
 from aquila.recording import askers, miss_outcomes
 from aquila.recording.scope import Scope
@@ -21,6 +20,7 @@ from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.shared_script import AnswersRequests
+from aquila.settings import Settings
 from aquila.transports.replay import Pace
 from aquila.transports.routes.route import Route
 from aquila.transports.routes.scope_route import ScopeRoute

@@ -1,0 +1,72 @@
+"""What the markers of a test say: its cassette, and settings; and whether rules of comparison are right.
+
+Loaded by the first test that opens a scope, and where somebody has set an option.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.config import DEFAULTS
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from aquila.settings import Settings, parse_option
+from pytest_aquila.options import LIVE, MARKER
+
+if TYPE_CHECKING:
+    from aquila import errors
+    from aquila.recording import scope_settings
+    from aquila.recording.sessions import session_factory
+else:
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        scope_settings="aquila.recording.scope_settings",
+        session_factory="aquila.recording.sessions.session_factory",
+    )
+
+
+def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
+    """Return the cassette and the settings that the markers of a test give. The closest marker wins.
+
+    Raises ``UnknownOption`` or ``ConfigError`` for names and values that are not settings.
+    """
+    cassette: str | None = None
+    # One pass over the markers for both kinds, because this runs twice for each test.
+    markers = [marker for marker in item.iter_markers() if marker.name in (MARKER, LIVE)]
+    if not markers:
+        return None, {}
+    is_live = any(marker.name == LIVE for marker in markers)
+    if is_live and any(marker.name == MARKER for marker in markers):
+        raise errors.ConfigError(
+            f"{item.nodeid}: @pytest.mark.{MARKER} and @pytest.mark.{LIVE} contradict each other: the one is for a "
+            "test that a cassette answers, the other for one that reaches the provider. Take one of them away"
+        )
+    options: dict[str, Any] = {"transport": "live"} if is_live else {}
+    for marker in reversed([marker for marker in markers if marker.name == MARKER]):
+        given = dict(marker.kwargs)
+        cassette = given.pop("cassette", cassette)
+        if marker.args:
+            if len(marker.args) > 1 or not isinstance(marker.args[0], str):
+                raise errors.ConfigError(
+                    f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
+                    f"not {', '.join(map(repr, marker.args))}"
+                )
+            cassette = marker.args[0]
+        for name, value in given.items():
+            options[name] = parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
+    scope_settings.check_scope_options(options, runtime.current_settings(), source=item.nodeid)
+    if not _RULES.isdisjoint(options):
+        check_rules(runtime.current_settings().with_options(options, source=item.nodeid))
+    return cassette, options
+
+
+_RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize"})
+
+
+def check_rules(settings: Settings) -> None:
+    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test."""
+    if any(getattr(settings, name) != DEFAULTS[name] for name in _RULES):
+        session_factory.match_rules_of(settings)
