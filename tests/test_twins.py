@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ class Stream:
 """
 
 
+@cache
 def twins_of_the_source() -> list[Twins]:
     texts = {path: path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
     folders = {path.parent for path, text in texts.items() if "async def " in text}
@@ -40,6 +43,19 @@ def test_twins_share_what_they_decide() -> None:
     assert {each.asynchronous.place.partition(":")[2] for each in twins} >= {"drive_call_async", "AsyncStream.result"}
     thick = [str(each) for each in twins if len(each.decisions) > MOST_DECISIONS]
     assert thick == [], "move what both decide into one function, method or context manager that both call"
+
+
+def test_the_guide_for_contributors_says_how_many_twins_there_are() -> None:
+    twins = twins_of_the_source()
+    lines = sum(len(each.asynchronous.lines) for each in twins)
+    alike = sum(len(each.alike) for each in twins)
+    guide = " ".join((SOURCE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    told = re.search(
+        r"about (\d+) pairs; the asynchronous sides have about (\d+) lines together, about (\d+) of", guide
+    )
+    assert told is not None
+    assert [int(number) for number in told.groups()] == pytest.approx([len(twins), lines, alike], rel=0.05)
+    assert sum(len(one.decisions) for one in twins) / len(twins) == pytest.approx(1, abs=0.5), "one on average"
 
 
 @pytest.mark.parametrize("name", ["read", "aread", "read_async", "pull"])
