@@ -56,12 +56,16 @@ class LiveTransport(httpx2.BaseTransport):
         self._pools: dict[tuple[int, str | None], httpx2.HTTPTransport] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        key = os.getpid(), _proxy_for(request.url)
+        return self.pool_for(request.url).handle_request(request)
+
+    def pool_for(self, url: httpx2.URL) -> httpx2.HTTPTransport:
+        """Return the connections that requests to ``url`` use. The first of a process takes up to a second to make."""
+        key = os.getpid(), _proxy_for(url)
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
                 pool = self._pools[key] = httpx2.HTTPTransport(limits=_connection_limits(), proxy=key[1])
-        return pool.handle_request(request)
+        return pool
 
     def close(self) -> None:
         with self._lock:
@@ -79,6 +83,10 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
         self._loops: weakref.WeakKeyDictionary[Any, _LoopConnections] = weakref.WeakKeyDictionary()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await (await self.pool_for(request.url)).handle_async_request(request)
+
+    async def pool_for(self, url: httpx2.URL) -> httpx2.AsyncHTTPTransport:
+        """The async twin of ``LiveTransport.pool_for``."""
         # A forked child never runs its parent's loop, so this key also starts anew after a fork.
         loop = lowlevel.current_token().native_token
         connections = self._loops.get(loop)
@@ -86,7 +94,7 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
             self._forget_closed_loops()
             connections = self._loops[loop] = _LoopConnections()
             await connections.close_with_loop()
-        return await connections.pool_for(_proxy_for(request.url)).handle_async_request(request)
+        return connections.pool_for(_proxy_for(url))
 
     def _forget_closed_loops(self) -> None:
         """Forget loops that were closed without ``shutdown_asyncgens``, and the sockets that they left open."""

@@ -50,6 +50,24 @@ def test_no_period_ever_has_more_than_its_limit(steps, requests, tokens, unit, t
         assert sum(within) <= tokens
 
 
+@example([1 / 60 - 1e-4, 0.0, 1 + 2e-4], [(0, 1.0), (1, 1.0)], "s")  # Counted at the end of a slice, and let in late.
+@given(
+    st.lists(st.floats(0, 1.1), min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1)), max_size=8),
+    st.sampled_from(["s", "min", "h"]),
+)
+def test_requests_that_leave_a_moment_after_they_are_counted_keep_to_their_limit(gaps, late, unit):
+    (rule,) = parse_limits(f"*: 2/{unit}")
+    counts, now, left = Counts(), START, []
+    most_late = min(0.25, rule.period / 20)  # As the storage and the connection take a while.
+    for number, gap in enumerate(gaps):
+        now += gap * rule.period
+        if counting.admit(counts, [rule], asking(number, has_turn=True), now) is None:
+            left.append(now + dict(late).get(number, 0.0) * most_late)
+    for begin in left:
+        assert sum(begin <= at < begin + rule.period for at in left) <= 2
+
+
 @example([(0.0, "ask"), (5.0, "ask"), (5.0, "ask"), (5.0, "kill"), (5.0, "ask")], 1)
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from(["ask", "end", "kill"])), max_size=80), st.integers(1, 4))
 def test_no_more_are_at_once_than_may_be_and_the_slots_of_the_killed_end(steps, most):

@@ -217,11 +217,15 @@ sys.stdin.readline()
 """
 
 
-def start_racers(huey, count, limits, lease=60):
-    place = f"filename={huey.storage.filename!r}" if isinstance(huey, SqliteHuey) else ""
-    if not place:
-        connection = huey.storage.conn.connection_pool.connection_kwargs
-        place = f"url={'unix://' + connection['path']!r}"
+def start_racers(huey, count, limits, lease=60, dsn=None):
+    match huey:
+        case SqliteHuey():
+            place = f"filename={huey.storage.filename!r}"
+        case PostgresHuey():
+            place = f"dsn={dsn!r}"
+        case _:
+            connection = huey.storage.conn.connection_pool.connection_kwargs
+            place = f"url={'unix://' + connection['path']!r}"
     code = RACER.format(kind=type(huey).__name__, place=place, limits=limits, lease=lease)
     racers = [
         subprocess.Popen(
@@ -243,12 +247,13 @@ def end(racers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["redis", "sqlite"])
-def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey, kind):
+@pytest.mark.parametrize("kind", ["redis", "sqlite", "postgres"])
+def test_processes_share_a_limit_and_a_killed_one_gives_its_slots_back(make_huey, kind, request):
     huey = make_huey(kind, classes=CLASSES)
     huey.storage.name = "raced"
     limits = "openai: 40/h, 5 at once"
-    racers = start_racers(huey, 3, limits, lease=2)
+    dsn = request.getfixturevalue("postgres_dsn") if kind == "postgres" else None
+    racers = start_racers(huey, 3, limits, lease=2, dsn=dsn)
     try:
         for racer in racers:
             racer.stdin.write("\n")
@@ -317,7 +322,7 @@ def test_calls_that_go_away_take_no_turn(provider):
         for _ in range(5):
             with pytest.raises(errors.LimitReached):
                 aquila.ask("hi", transport=provider)
-        clock[0] += 3661
+        clock[0] += 3661.25
         aquila.ask("hi", transport=provider)
 
 

@@ -60,6 +60,16 @@ class PreparedCall:
         overdue.__cause__ = error
         return overdue
 
+    def get_ready(self, step: SendRequest) -> None:
+        """Make and load what ``send_request`` needs for ``step``, so that it sends at once."""
+        _sdk_method(sync_client(self.plan.base_url, self.api_key), step)
+        self.route.get_ready(self.plan.base_url)
+
+    async def get_ready_async(self, step: SendRequest) -> None:
+        """The async twin of ``get_ready``."""
+        _sdk_method(async_client(self.plan.base_url, self.api_key), step)
+        await self.route.get_ready_async(self.plan.base_url)
+
     def send_request(self, step: SendRequest) -> Any:
         """Send one request by the SDK, on the route of the call. Return the stream of its answer, or the whole."""
         client = sync_client(self.plan.base_url, self.api_key)

@@ -31,6 +31,17 @@ class SendRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class GetReady:
+    """Make and load what the first request of a process needs: ``sending`` is about to be counted by limits.
+
+    It takes up to a second. A request that left so long after it was counted would arrive within the period of later
+    ones.
+    """
+
+    sending: SendRequest
+
+
+@dataclass(frozen=True, slots=True)
 class EmitEvents:
     """Hand these events to the caller."""
 
@@ -65,5 +76,5 @@ class RequestOutcome:
     body: bytes | None = None
 
 
-Step: TypeAlias = SendRequest | EmitEvents | Sleep | RunTools
+Step: TypeAlias = SendRequest | GetReady | EmitEvents | Sleep | RunTools
 Steps: TypeAlias = Generator[Step, Any, Any]

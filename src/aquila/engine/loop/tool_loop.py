@@ -26,7 +26,7 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.endpoints.protocol import EventParser, EventTags, Turn
 from aquila.engine.endpoints.structured_output import parse_answer
 from aquila.engine.loop.socket_answer import Continuation
-from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
+from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
 from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, make_tool_result, prepare_tool_call
 from aquila.errors import ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, ToolResult, Usage
@@ -125,6 +125,7 @@ class RequestLoop:
             body=sending.request,
             longest_answer=getattr(self._options, "max_output_tokens", None),
         )
+        yield GetReady(sending)
         waited = 0.0
         while isinstance(found := gate.admit(request, waited), float):
             yield Sleep(found)

@@ -12,7 +12,7 @@ from aquila.engine.calls.call_plan import CallPlan, prepare_call_async
 from aquila.engine.calls.error_translation import PROTOCOL_ERRORS, error_of_protocol
 from aquila.engine.calls.sdk_client import PreparedCall
 from aquila.engine.loop import tool_execution
-from aquila.engine.loop.steps import EmitEvents, RequestOutcome, RunTools, SendRequest, Sleep, Step
+from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step
 from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import StreamClosed
 from aquila.events import Event
@@ -39,6 +39,8 @@ def drive_call(call: PreparedCall, *, is_read: bool = True) -> Generator[Event, 
                         yield from events
                     case Sleep(seconds):
                         call.interrupter.sleep(call.limit_to_total(seconds))
+                    case GetReady(sending):
+                        call.get_ready(sending)
                     case SendRequest():
                         exchange = sockets if sockets and step.over_socket else _SyncExchange(call, is_read)
                         yield from exchange.exchange_request(step)
@@ -189,6 +191,8 @@ async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = Tru
                             yield event
                     case Sleep(seconds):
                         await anyio.sleep(call.limit_to_total(seconds))
+                    case GetReady(sending):
+                        await call.get_ready_async(sending)
                     case SendRequest():
                         exchange = sockets if sockets and step.over_socket else _AsyncExchange(call, is_read)
                         # Closed here rather than by the garbage collector, whose closing the end of the event loop may

@@ -2,7 +2,8 @@
 
 A period is divided into sixty slices of time, and each slice has the amount that was counted in it. A request fits if
 the slices that any period up to now may touch leave room for it. So no period has more than the limit, wherever the
-period begins.
+period begins. A slice counts for a moment longer than that: a request leaves a little later than it is counted, by what
+the storage and the connection take, and that differs from request to request.
 
 A request that does not fit gets a turn: a moment at which to come back. Turns are handed out one after the other, as
 far apart as the limit lets requests through, and while some are open no newcomer is let in before them. So no request
@@ -20,6 +21,8 @@ from typing import Any
 from aquila.huey.limits.rules import LimitRule, period_of
 
 SLICES = 60
+_LATENESS, _LATENESS_PART = 0.25, 20
+"""Seconds for which a slice counts longer, but no more than a part of ``_LATENESS_PART`` of the period."""
 _SHORTEST_TURN, _TURN, _EARLY = 0.05, 0.25, 8
 """How far apart turns are for a limit of requests at once: ``_SHORTEST_TURN`` seconds at least. Above that it is the
 time after which a slot is free again, but no more than ``_TURN`` seconds, or a part of ``_EARLY`` of that time if this
@@ -95,10 +98,14 @@ def _number(value: Any) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LimitTurn:
-    """When a request that was refused may come back (seconds since the epoch), and which rule refused it."""
+    """When a request that was refused may come back, when it was refused (``asked``), and by which rule.
+
+    Both times are in seconds since the epoch.
+    """
 
     at: float
     rule: LimitRule
+    asked: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,7 @@ def admit(counts: Counts, rules: Sequence[LimitRule], asking: AdmissionRequest, 
         if at > now:
             # A request that has had its turn stands in a line of its own. At the end of the long one it would starve.
             line = rule.id + _AGAIN if asking.has_turn else rule.id
-            turns.append((LimitTurn(max(room, counts.turns.get(line, 0.0)), rule), line))
+            turns.append((LimitTurn(max(room, counts.turns.get(line, 0.0)), rule, now), line))
     if not turns:
         for rule in rules:
             _count(counts, rule, asking, now)
@@ -196,6 +203,10 @@ def _slice_of(now: float, rule: LimitRule) -> int:
     return int(now * SLICES / rule.period)
 
 
+def _lateness(rule: LimitRule) -> float:
+    return min(_LATENESS, rule.period / _LATENESS_PART)
+
+
 def _amount_of(rule: LimitRule, asking: AdmissionRequest) -> int:
     # A request that is larger than the whole limit counts as the limit, and is let in alone. It would never fit else.
     return min(asking.tokens, rule.amount) if rule.unit == "tokens" else 1
@@ -223,7 +234,7 @@ def _forget_past(counts: Counts, rule: LimitRule, now: float) -> None:
         leases = counts.leases.get(rule.id, {})
         counts.leases[rule.id] = {id: until for id, until in leases.items() if until > now}
     else:
-        slices, oldest = counts.amounts.get(rule.id, {}), _slice_of(now, rule) - SLICES
+        slices, oldest = counts.amounts.get(rule.id, {}), _slice_of(now - _lateness(rule), rule) - SLICES
         counts.amounts[rule.id] = {at: amount for at, amount in slices.items() if at >= oldest}
 
 
@@ -240,7 +251,7 @@ def _find_room(counts: Counts, rule: LimitRule, asking: AdmissionRequest, now: f
         if taken <= room:
             return now
         taken -= slices[at]
-        now = max(now, (at + SLICES + 1) * rule.period / SLICES)
+        now = max(now, (at + SLICES + 1) * rule.period / SLICES + _lateness(rule))
     return now
 
 
@@ -257,4 +268,4 @@ def _pace(counts: Counts, rule: LimitRule, asking: AdmissionRequest) -> float:
     if rule.unit == "at once":
         between = counts.seconds / rule.amount
         return max(_SHORTEST_TURN, min(between, max(_TURN, between / _EARLY)))
-    return rule.period * (1 + 1 / SLICES) * _amount_of(rule, asking) / rule.amount
+    return (rule.period * (1 + 1 / SLICES) + _lateness(rule)) * _amount_of(rule, asking) / rule.amount

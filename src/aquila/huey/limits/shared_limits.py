@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -77,23 +77,22 @@ class RequestNeed:
 class HeldCapacity:
     """What an admitted request holds of limits, until it is settled or taken back."""
 
-    def __init__(self, state: SharedState, admitted: float, lease: float) -> None:
+    def __init__(self, state: SharedState, lease: float) -> None:
         self._state = state
-        self._admitted = admitted
         self._lease = lease
         # Filled by `acquire` before the thread of `begin` starts, and only read from then on.
-        self._held: list[tuple[Counter, AdmissionRequest]] = []
+        self._held: list[tuple[Counter, AdmissionRequest, float]] = []
         # Set once, by `settle` or `take_back`. It ends the thread that renews the slots.
         self._ended = threading.Event()
 
-    def add(self, counter: Counter, asking: AdmissionRequest) -> None:
-        """Note what the request holds of a counter."""
-        self._held.append((counter, asking))
+    def add(self, counter: Counter, asking: AdmissionRequest, admitted: float) -> None:
+        """Note what the request holds of a counter, and when that was counted, in seconds since the epoch."""
+        self._held.append((counter, asking, admitted))
 
     def begin(self) -> None:
         """Renew the slots from now on, for as long as the request takes: it is about to be sent."""
         # A daemon, so that a request which is never settled does not keep the process from ending.
-        if any(rule.unit == "at once" for counter, _ in self._held for rule in counter.rules):
+        if any(rule.unit == "at once" for counter, _, _ in self._held for rule in counter.rules):
             threading.Thread(target=self._renew_slots, name="aquila-limits", daemon=True).start()
 
     def settle(self, tokens: int | None, answer: int | None) -> None:
@@ -104,9 +103,9 @@ class HeldCapacity:
         """
         self._ended.set()
 
-        def change(counts: Counts, counter: Counter, asking: AdmissionRequest) -> None:
+        def change(counts: Counts, counter: Counter, asking: AdmissionRequest, admitted: float) -> None:
             now = self._state.now() + asking.ahead
-            counting.settle(counts, counter.rules, asking, self._admitted, now, tokens)
+            counting.settle(counts, counter.rules, asking, admitted, now, tokens)
             if answer is not None:
                 counting.note_answer(counts, answer)
 
@@ -116,11 +115,11 @@ class HeldCapacity:
         """Free everything that the request holds: it is not sent."""
         self._ended.set()
         self._change_all(
-            lambda counts, counter, asking: counting.take_back(counts, counter.rules, asking, self._admitted)
+            lambda counts, counter, asking, admitted: counting.take_back(counts, counter.rules, asking, admitted)
         )
 
     def _renew_slots(self) -> None:
-        def change(counts: Counts, counter: Counter, asking: AdmissionRequest) -> None:
+        def change(counts: Counts, counter: Counter, asking: AdmissionRequest, admitted: float) -> None:
             for rule in counter.rules:
                 if rule.unit == "at once":
                     counts.leases.setdefault(rule.id, {})[asking.lease] = self._state.now() + asking.ahead + self._lease
@@ -133,19 +132,35 @@ class HeldCapacity:
             except Exception:  # The storage is away: tried again at the next round.
                 logger.warning("the slots of a request could not be renewed, and end soon", exc_info=True)
 
-    def _change_all(self, change: object, unless: threading.Event | None = None) -> None:
-        for counter, asking in self._held:
+    def _change_all(
+        self,
+        change: Callable[[Counts, Counter, AdmissionRequest, float], None],
+        unless: threading.Event | None = None,
+    ) -> None:
+        for counter, asking, admitted in self._held:
 
             def changed(
-                data: bytes | None, counter: Counter = counter, asking: AdmissionRequest = asking
+                data: bytes | None,
+                counter: Counter = counter,
+                asking: AdmissionRequest = asking,
+                admitted: float = admitted,
             ) -> bytes | None:
                 if unless is not None and unless.is_set():
                     return None
                 counts = Counts.read(data)
-                change(counts, counter, asking)  # type: ignore[operator]
+                change(counts, counter, asking, admitted)
                 return counts.write()
 
-            self._state.update(TABLE, counter.key, changed, order=self._admitted)
+            self._state.update(TABLE, counter.key, changed, order=admitted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a counter was asked: the request, the moment as which it counts, and its turn; None if it was let in."""
+
+    asking: AdmissionRequest
+    at: float
+    turn: LimitTurn | None
 
 
 def acquire(
@@ -156,22 +171,25 @@ def acquire(
     ``now`` is the time by the clock of the storage plus ``need.ahead``, in seconds since the epoch. ``lease`` is how
     many seconds slots last. They are renewed while the request runs, so only those of a killed worker run out.
     """
-    held = HeldCapacity(state, now, lease)
+    held = HeldCapacity(state, lease)
+    # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
+    asked: list[_Asked] = []
     for counter in counters:
-        # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
-        outcome: list[tuple[AdmissionRequest, LimitTurn | None]] = []
 
-        def admit(data: bytes | None, counter: Counter = counter, outcome: list[object] = outcome) -> bytes:  # type: ignore[assignment]
+        def admit(data: bytes | None, counter: Counter = counter) -> bytes:
             counts = Counts.read(data)
-            asking = need.ask_of(counts, now, lease)
-            outcome.append((asking, counting.admit(counts, counter.rules, asking, now)))
+            # Time has passed since the first try. A request that counted as earlier than it is let in would give back
+            # its room too early, and another would be let in within its period.
+            at = state.now() + need.ahead if asked else now
+            asking = need.ask_of(counts, at, lease)
+            asked.append(_Asked(asking, at, counting.admit(counts, counter.rules, asking, at)))
             return counts.write()
 
         state.update(TABLE, counter.key, admit, order=now)
-        asking, turn = outcome[-1]
-        if turn is not None:
+        last = asked[-1]
+        if last.turn is not None:
             # Each counter is changed atomically, but not all of them together: undo those that had room.
             held.take_back()
-            return turn
-        held.add(counter, asking)
+            return last.turn
+        held.add(counter, last.asking, last.at)
     return held

@@ -116,7 +116,7 @@ class TaskGate:
             found = shared_limits.acquire(state, counters, need, limits.lease, now)
             if isinstance(found, LimitTurn):
                 reason = f"the limit {found.rule.text!r} is reached"
-                return self._wait_or_leave(found.at - now, waited, reason, limit=found.rule.text)
+                return self._wait_or_leave(found.at - found.asked, waited, reason, limit=found.rule.text)
             held = found
         try:
             spending = self._reserve(state, caps, limits, request, now) if caps else None

@@ -40,6 +40,12 @@ class Route:
     is_one_call: bool = False
     """Whether ``close`` has something to end, because no scope around the call does."""
 
+    def get_ready(self, url: str) -> None:
+        """Make what the first request to ``url`` would make. Raises ``ConfigError`` as ``answer`` does."""
+
+    async def get_ready_async(self, url: str) -> None:
+        """The async twin of ``get_ready``."""
+
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
         """Answer a request. The call ends with the answer if it ``is_last``.
 
@@ -83,6 +89,12 @@ class PlainRoute(Route):
         self.source = name
         self.speaks_web_sockets = name in ("live", SCRIPT)
         self._upstream = upstream
+
+    def get_ready(self, url: str) -> None:
+        self._upstream.get_ready(url)
+
+    async def get_ready_async(self, url: str) -> None:
+        await self._upstream.get_ready_async(url)
 
     def answer(self, request: httpx2.Request, *, is_last: bool = False) -> httpx2.Response:
         if runtime.current_run().exchange_watch is not None:
