@@ -14,6 +14,7 @@ import uvicorn
 
 from aquila.huey.live.page import page_events
 from aquila.huey.live.page.server_end import is_server_ending
+from aquila.huey.live.subscription import reading_limiter
 
 APP = """
     from starlette.applications import Starlette
@@ -59,6 +60,26 @@ def test_a_stream_ends_with_its_server_although_nothing_happens(stopping, publis
     looks = []
     asyncio.run(asyncio.wait_for(read(), PATIENCE))
     assert looks == [1]
+
+
+def test_a_stream_that_waits_for_its_turn_to_look_does_not_look_when_its_server_ends(stopping, published):
+    huey, looks = published(), []
+
+    async def read():
+        limiter, others = reading_limiter(), [object() for _ in range(int(reading_limiter().total_tokens))]
+        for other in others:
+            limiter.acquire_on_behalf_of_nowait(other)
+        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [])
+        reading = asyncio.ensure_future(anext(messages, "ended"))
+        while not limiter.statistics().tasks_waiting:
+            await asyncio.sleep(0)
+        stopping.should_exit = True
+        for other in others:
+            limiter.release_on_behalf_of(other)
+        assert await reading == "ended"
+
+    asyncio.run(asyncio.wait_for(read(), PATIENCE))
+    assert looks == []
 
 
 @pytest.mark.slow

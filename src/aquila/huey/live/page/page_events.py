@@ -100,7 +100,7 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
     with wake_ups_of(huey).calling(woken.set, job or "\n"):
         while not is_server_ending():
             woken.clear()
-            found = await anyio.to_thread.run_sync(look, limiter=reading_limiter())
+            found = await anyio.to_thread.run_sync(_look_unless_ending, look, limiter=reading_limiter())
             for message in found:
                 yield message
             if found:
@@ -109,6 +109,11 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
                 quiet_since = time.monotonic()
                 yield "alive", None, None
             await _wait(woken, look_every(huey) if job else _OVERVIEW_EVERY)
+
+
+def _look_unless_ending(look: Callable[[], list[Message]]) -> list[Message]:
+    # The threads are few. Where many pages are open, most streams wait for one, and the server would wait for them all.
+    return [] if is_server_ending() else look()
 
 
 async def _wait(woken: AsyncWakeUp, seconds: float) -> None:
