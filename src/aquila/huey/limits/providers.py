@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aquila.errors import ConfigError
 from aquila.recording.network.wildcards import fits_pattern
-from aquila.spelling import suggest_name
+from aquila.spelling import find_nearest
 
 PROVIDERS = {
     "anthropic": ("api.anthropic.com",),
@@ -34,9 +34,10 @@ def check_provider(name: str) -> str:
     name = name.lower()
     if name in PROVIDERS or name == "*" or (set(name) & set(".:") or name == "localhost"):
         return name
+    near = find_nearest(name, PROVIDERS)
     raise ConfigError(
-        f"no provider {name!r} is known{suggest_name(name, PROVIDERS)}. Name one of {', '.join(PROVIDERS)}, a host "
-        "such as llm.example.com or localhost:8000, or * for all together"
+        f"no provider {name!r} is known{f'; did you mean {near!r}?' if near else '.'} Name one of "
+        f"{', '.join(PROVIDERS)}, a host such as llm.example.com or localhost:8000, or * for all together"
     )
 
 

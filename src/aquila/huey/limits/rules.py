@@ -89,6 +89,9 @@ def _parse_text(text: str) -> list[LimitRule]:
             subject, colon, limits = part.rpartition(":")
         if not colon or not subject.strip():
             raise _mistake(text, start, part, "there is no provider before a colon")
+        if "://" in subject:  # Its scheme would be taken for a host, and the limit would hold nothing.
+            host = subject.partition("://")[2].partition("/")[0]
+            raise _mistake(text, start, subject, f"a limit names a host, not a URL: {host}: {limits.strip()}")
         provider, _, model = subject.strip().partition("/")
         try:
             provider = check_provider(provider.strip())
