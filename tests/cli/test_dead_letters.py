@@ -17,6 +17,7 @@ from huey.registry import Message
 from aquila.cli import main
 from aquila.huey import dead_letters
 from aquila.huey.delivery.dead_letters import TABLE
+from aquila.huey.state import state_of
 
 KEY = "sk-" + "proj-abcdefghijklmnopqrstuvwxyz0123456789"
 APP = """
@@ -217,3 +218,17 @@ def test_a_key_that_only_the_worker_knows_is_in_no_letter(app: Any, monkeypatch:
     for letter in dead_letters(app.huey):
         parts = {key[at : at + 8] for at in range(len(key) - 7)}
         assert not [part for part in parts if part in letter.reason + letter.details]
+
+
+def test_a_storage_that_is_away_is_named_in_one_line(
+    app: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*given: Any, **options: Any) -> None:
+        raise ConnectionError(f"refused with {KEY}")
+
+    monkeypatch.setattr(state_of(app.huey), "count", refuse)
+    assert run() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("aquila: --huey lettered_app:huey: its storage does not answer: ConnectionError: refused")
+    assert KEY not in error
+    assert error.count("\n") == 1

@@ -11,11 +11,17 @@ from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
 
 if TYPE_CHECKING:
-    from aquila.huey import instrumenting
-    from aquila.huey.delivery import dead_letters
+    from aquila.huey import error_texts, instrumenting
+    from aquila.huey.delivery import burying, dead_letters
     from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters
 else:
-    lazy_modules(globals(), dead_letters="aquila.huey.delivery.dead_letters", instrumenting="aquila.huey.instrumenting")
+    lazy_modules(
+        globals(),
+        burying="aquila.huey.delivery.burying",
+        dead_letters="aquila.huey.delivery.dead_letters",
+        error_texts="aquila.huey.error_texts",
+        instrumenting="aquila.huey.instrumenting",
+    )
 
 KINDS = ("unreadable", "unknown", "failed", "lost")
 
@@ -39,9 +45,15 @@ def add_choice(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def open_letters(options: argparse.Namespace) -> DeadLetters:
-    """Return the dead letters of the Huey that ``--huey`` names."""
+    """Return the dead letters of the Huey that ``--huey`` names. Raises ``ConfigError`` if its storage is away."""
     import_optional("huey", "huey", purpose="aquila dead-letters")
-    return dead_letters.dead_letters(_find_huey(options.huey))
+    letters = dead_letters.dead_letters(_find_huey(options.huey))
+    try:
+        len(letters)
+    except Exception as error:  # whatever the client of a storage raises
+        reason = burying.redact_safely(error_texts.text_of(error))
+        raise ConfigError(f"--huey {options.huey}: its storage does not answer: {reason}") from error
+    return letters
 
 
 def choose_ids(options: argparse.Namespace, letters: DeadLetters) -> list[str]:
