@@ -425,6 +425,56 @@ def test_a_task_that_the_consumer_does_not_know_is_kept_and_nobody_waits_for_it(
             huey.result(id, blocking=True, timeout=60)
 
 
+def test_a_task_that_was_renamed_is_told_from_a_consumer_without_tasks(huey):
+    @huey.task()
+    def new_name():
+        """Has had another name."""
+
+    module = new_name.task_class.__module__
+    huey.storage.enqueue(MsgpackSerializer().serialize(Message(id="id", name=f"{module}.old_name", args=(), kwargs={})))
+    huey.dequeue()
+    (letter,) = dead_letters(huey)
+    assert "if it was renamed, keep its name with @huey.task(name='old_name')" in letter.reason
+    huey.task(name="old_name")(lambda: 7)
+    dead_letters(huey).retry("id")
+    assert huey.execute(huey.dequeue()) == 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_waits_for_what_is_retried_is_not_told_of_the_failure_of_before(kind, make):  # noqa: F811
+    huey, broken = make(kind), [True]
+
+    @huey.task()
+    def first(number):
+        if broken:
+            raise ValueError("out of order")
+        return number
+
+    @huey.task()
+    def second(number):
+        return number + 1
+
+    before, after = list(huey.enqueue(first.s(1).then(second)))
+    huey.execute(huey.dequeue())
+    with pytest.raises(TaskException):
+        huey.result(before.id, preserve=True)
+    dead_letters(huey).retry(before.id)
+    assert huey.result(before.id, preserve=True) is None
+    broken.clear()
+    huey.execute(huey.dequeue())
+    huey.execute(huey.dequeue())
+    assert (before.get(), after.get()) == (1, 2)
+
+
+def test_what_follows_a_retried_task_is_not_failed_any_more(huey):
+    follower = Message(id="the next", name="jobs.unknown", args=(), kwargs={})
+    huey.storage.enqueue(unknown_message(on_complete=follower))
+    huey.dequeue()
+    huey._registry._registry["jobs.unknown"] = huey.task(name="unknown")(lambda *numbers: 1).task_class
+    dead_letters(huey).retry("the id")
+    assert [huey.storage.has_data_for_key(id) for id in ("the id", "the next")] == [False, False]
+
+
 def test_a_task_that_failed_for_good_is_kept_and_one_with_a_retry_is_not(huey):
     @huey.task(retries=1)
     def job(number):

@@ -56,10 +56,7 @@ def bury_unreadable(
     kind: Kind = "unreadable"
     if message is not None:
         kind = "unknown"
-        reason = (
-            f"this consumer has no task {message.name!r}: give huey_consumer the module that imports the tasks, not "
-            "one that only makes the Huey"
-        )
+        reason = _explain_unknown(huey, message.name)
     priority = None if message is None else message.priority
     # In this block only the storage may raise: an error that the message itself causes would come again and again, and
     # the message would be put back for ever.
@@ -132,6 +129,20 @@ def _read_unknown(huey: Any, data: bytes) -> Message | None:
         return None
     known = isinstance(message, Message) and isinstance(message.id, str) and isinstance(message.name, str)
     return message if known and _can_be_key(message.id) else None
+
+
+def _explain_unknown(huey: Any, name: str) -> str:
+    """Say what to do about a task that this consumer does not have. ``name`` has its module."""
+    module, _, own = name.rpartition(".")
+    if any(known.rpartition(".")[0] == module for known in huey._registry._registry):
+        return (
+            f"this consumer has no task {name!r}, but others of its module: if it was renamed, keep its name with "
+            f"@huey.task(name={own!r}); otherwise start the consumer with the code that has it"
+        )
+    return (
+        f"this consumer has no task {name!r}: give huey_consumer the module that imports the tasks, not one that only "
+        "makes the Huey"
+    )
 
 
 def _can_be_key(id: str) -> bool:

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgpack
+from huey.api import Task
+from huey.constants import EmptyData
+from huey.utils import Error
 
 from aquila.errors import MessageRejected, TaskError
 from aquila.huey.limits.unique_jobs import claim_again
@@ -131,10 +134,10 @@ class DeadLetters:
     def retry(self, id: str) -> DeadLetter:
         """Enqueue the message of the letter with an id again, remove the letter, and return it.
 
-        A task that failed gets all its retries again. A message that cannot be read here is enqueued as it is: perhaps
-        a worker can read it. Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where
-        it has no message, where it is being retried, or where its task is unique and an identical job is queued or
-        runs.
+        A task that failed gets all its retries again, and the errors that are stored as its result, and those of what
+        follows it, are removed. A message that cannot be read here is enqueued as it is: perhaps a worker can read it.
+        Of several callers one succeeds. Raises ``TaskError`` where there is no such letter, where it has no message,
+        where it is being retried, or where its task is unique and an identical job is queued or runs.
         """
         # First the letter is marked by a compare-and-set, so that of two callers one enqueues. The mark is taken back
         # where enqueuing fails, and is too old after `_RETRIED_FOR` seconds where this process is killed in between.
@@ -152,7 +155,9 @@ class DeadLetters:
             if not letter.message:
                 why = "it could not be serialized. Enqueue the task anew"
                 raise TaskError(f"the dead letter {id!r} has no message: {why}")
-            self._huey.storage.enqueue(*self._prepare_message(letter))
+            task, message, priority = self._prepare_message(letter)
+            self._forget_failures(letter, task)
+            self._huey.storage.enqueue(message, priority)
         except BaseException:
             self._state.replace(TABLE, id, claimed, value)
             raise
@@ -183,11 +188,11 @@ class DeadLetters:
         args = message.args if isinstance(message.args, tuple) else (message.args,)
         return args, {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
 
-    def _prepare_message(self, letter: DeadLetter) -> tuple[bytes, float | None]:
+    def _prepare_message(self, letter: DeadLetter) -> tuple[Task | None, bytes, float | None]:
         try:
             task = self._huey.deserialize_task(letter.message)
         except Exception:  # noqa: BLE001 -- whatever a serializer raises
-            return letter.message, letter.priority
+            return None, letter.message, letter.priority
         task.eta, task.retries = None, max(task.retries or 0, type(task).default_retries)
         task.retry_delay = type(task).default_retry_delay  # Huey has multiplied it by the back-off at each retry.
         task._aquila_attempt, task._aquila_deliveries, task._aquila_losses = 1, 0, 0
@@ -195,7 +200,21 @@ class DeadLetters:
         if task.expires:
             task.resolve_expires(self._huey.utc)
         claim_again(self._huey, task)
-        return self._huey.serialize_task(task), task.priority
+        return task, self._huey.serialize_task(task), task.priority
+
+    def _forget_failures(self, letter: DeadLetter, task: Task | None) -> None:
+        """Remove the errors that are stored as the results of a job and of what follows it.
+
+        Before the job is enqueued: afterwards it might have a new result.
+        """
+        ids = [letter.task_id] if task is None and letter.task_id else []
+        while task is not None:
+            ids.append(task.id)
+            task = task.on_complete
+        for id in ids:
+            data = self._huey.storage.peek_data(id)
+            if data is not EmptyData and _is_error(self._huey, data):
+                self._huey.storage.delete_data(id)
 
     def drop(self, id: str) -> bool:
         """Remove the letter with an id for good. Returns whether there was one."""
@@ -283,6 +302,14 @@ def read_letter(entry: Entry) -> DeadLetter:
         details=_as_text(fields.get("details")) or "",
         priority=priority if isinstance(priority, int | float) else None,
     )
+
+
+def _is_error(huey: Any, data: Any) -> bool:
+    """Whether the stored bytes of a result are those of an error."""
+    try:
+        return isinstance(huey.serializer.deserialize(data), Error)
+    except Exception:  # noqa: BLE001 -- whatever is stored there, and whatever a serializer raises
+        return False
 
 
 def _as_text(value: Any) -> str | None:
