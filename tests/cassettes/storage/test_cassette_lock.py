@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 import pytest
 
 from aquila.cassettes.storage import cassette_lock
-from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
+from aquila.cassettes.storage.cassette_lock import hold_cassette_lock, hold_cassette_locks
 from aquila.errors import CassetteWriteError
 
 
@@ -35,6 +37,24 @@ def test_the_lock_of_a_cassette_goes_with_its_holder(tmp_path: Path) -> None:
         (lock,) = (tmp_path / ".journal").glob("*.lock")
         assert lock.with_suffix(".owner").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_locks_are_taken_in_one_order_and_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    @contextlib.contextmanager
+    def note(path: Path, root: Path) -> Iterator[None]:
+        taken.append(path.name)
+        yield
+
+    monkeypatch.setattr(cassette_lock, "hold_cassette_lock", note)
+    paths = [tmp_path / name for name in ("c.yaml", "a.yaml", "b.yaml")]
+    for given in (paths, paths[::-1], [*paths, tmp_path / "x" / ".." / "a.yaml"]):
+        taken.clear()
+        with hold_cassette_locks(given, tmp_path):
+            assert taken == ["a.yaml", "b.yaml", "c.yaml"], "else two processes could wait for each other"
 
 
 def test_a_lock_stays_where_those_who_wait_cannot_tell_that_it_is_gone(

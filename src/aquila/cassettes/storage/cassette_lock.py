@@ -138,7 +138,8 @@ def _remove_lock_file(file: Path, held: os.stat_result) -> None:
 def hold_cassette_locks(paths: Iterable[Path], root: Path) -> Iterator[None]:
     """Hold the locks of several cassettes within the block. Raises ``CassetteWriteError``."""
     with contextlib.ExitStack() as stack:
-        # Always in one order, so that two processes cannot deadlock; and one lock for two paths of the same file.
-        for path in sorted({path.resolve(): path for path in paths}.values()):
+        # In the order of the files, however their paths are written, so that no two processes deadlock; and one lock
+        # for two paths of the same file.
+        for _, path in sorted({path.resolve(): path for path in paths}.items()):
             stack.enter_context(hold_cassette_lock(path, root))
         yield
