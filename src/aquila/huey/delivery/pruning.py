@@ -68,10 +68,12 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     now = state.now()
     present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
     seen = _read_seen(state)
-    state.delete(_SEEN, *(seen.keys() - present))
-    state.add_many(_SEEN, sorted(present - seen.keys()), order=now)
-    # Not later than now, where somebody has put the clock back: such an entry would never grow old.
-    seen = {key: min(seen.get(key, now), now) for key in present}
+    # What was seen later than now is seen for the first time: somebody has put the clock back, and such an entry would
+    # not grow old before the clock shows that time again.
+    known = {key for key in present & seen.keys() if seen[key] <= now}
+    state.delete(_SEEN, *(seen.keys() - known))
+    state.add_many(_SEEN, sorted(present - known), order=now)
+    seen = {key: seen[key] if key in known else now for key in present}
     results = _select_removable([key for key in seen if not key.startswith(_OURS)], seen, now, older_than, keep)
     left_behind = _select_removable([key for key in seen if key.startswith(_OURS)], seen, now, older_than, keep)
     removed = [*results, *left_behind]
