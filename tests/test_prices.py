@@ -38,9 +38,17 @@ def test_a_file_is_read_and_the_most_exact_name_counts(tmp_path):
     assert table.find("large") is None
     with pytest.raises(ConfigError, match=r"no price for the model 'large': add it .*\[\[price\]\]"):
         table("large", Usage())
+    assert table("small-new", Usage(input_tokens=1_000_000, cached_tokens=9_000_000)) == pytest.approx(0.1)
     assert read_prices(table) is table
     assert read_prices([Price(**ENTRY)]).find("small") == Price(**ENTRY)
     assert isinstance(read_prices({"price": [ENTRY]}), PriceTable)
+
+
+def test_of_patterns_that_fit_the_longest_counts_and_a_name_before_any():
+    names = ["*", "small-model-*", "small*", "small-model-7", "small-*"]
+    table = PriceTable(Price(**{**ENTRY, "model": name}) for name in names)
+    asked = ["small-model-7", "small-model-8", "small-9", "smaller", "large"]
+    assert [table.find(name).model for name in asked] == ["small-model-7", "small-model-*", "small-*", "small*", "*"]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,27 @@ def test_a_plan_that_a_process_shares_counts_for_all_and_knows_what_others_met()
     assert another.unmet
 
 
+def test_a_request_that_another_process_has_counted_meanwhile_meets_no_fault_too_many() -> None:
+    class Late(Counts):
+        """As where another process counts between the look and the count of this one."""
+
+        def count_of(self, label: str) -> int:
+            return 0
+
+    plan, counts = plan_of("rate_limit(times=2)"), Late()
+    plan.share(counts)
+    assert [meet(plan, "a") for _ in range(4)] == ["rate_limit", "rate_limit", "good", "good"]
+    assert plan.met == 2
+
+
+def test_a_plan_is_shared_once() -> None:
+    plan, counts = plan_of("rate_limit(times=3)"), Counts()
+    assert meet(plan, "a") == "rate_limit"
+    plan.share(counts)
+    plan.share(counts)
+    assert [meet(plan, "a") for _ in range(3)] == ["rate_limit", "rate_limit", "good"]
+
+
 def test_threads_that_ask_at_once_meet_a_fault_so_many_times() -> None:
     plan, met = plan_of("rate_limit(times=50)"), Counter[str]()
 

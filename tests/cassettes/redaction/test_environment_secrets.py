@@ -120,6 +120,8 @@ def test_a_plain_word_as_a_password_changes_no_prompt(value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["tr0ub4dor", "qxkwvzjrmtpb", "hunter2-horse", "correct-horse-battery-staple", PLAIN])
+@pytest.mark.parametrize(
+    "value", ["tr0ub4dor", "qxkwvzjrmtpb", "hunter2-horse", "correct-horse-battery-staple", "123456789012", PLAIN]
+)
 def test_what_is_no_plain_word_is_a_secret(value: str) -> None:
     assert not is_trivial(value)

@@ -75,8 +75,8 @@ def stored_fields(*headers: tuple[str, str], keep: Sequence[str] = ()) -> list[s
         *("set-cookie", "x-api-key", "authentication-info", "x-amz-security-token", "x-csrf-token"),
         *("openai-organization", "openai-project", "anthropic-organization-id", "x-ms-account-id", "x-forwarded-for"),
         *("cf-connecting-ip", "x-client-ip", "x-real-ip", "cf-ipcountry", "x-tenant-id", "x-oauth-scopes", "cf-ray"),
-        *("connection", "keep-alive", "transfer-encoding", "content-length", "trailer", "server", "via", "alt-svc"),
-        *("cf-cache-status", "x-envoy-attempt-count", "x-powered-by", "proxy-authenticate", "x-amz-cf-pop"),
+        *("connection", "keep-alive", "te", "transfer-encoding", "content-length", "server", "via", "alt-svc"),
+        *("cf-cache-status", "x-envoy-attempt-count", "x-powered-by", "trailer", "proxy-authenticate", "x-amz-cf-pop"),
         *("strict-transport-security", "access-control-allow-origin", "content-security-policy", "nel", "report-to"),
     ],
 )
@@ -177,7 +177,7 @@ def test_passwords_in_urls_of_the_environment_are_secrets() -> None:
     "value",
     [
         *("", "1", "true", "short", "12345678", "xxxxxxxx", "********", "sunshine", "test-key", "your-api-key-here"),
-        *("not-needed", "changeme", "Production", "fake-openai-api-key", DUMMY_KEY),
+        *("not-needed", "changeme", "Production", "fake-openai-api-key", "12345678901", DUMMY_KEY),
     ],
 )
 def test_short_and_common_values_are_left_alone(value: str) -> None:
@@ -476,9 +476,11 @@ def test_plain_text_events_are_put_together_too() -> None:
     assert Redactor().redact_response(answer(body.encode())).body == b"event: x\ndata: my [redacted]\n\ndata: \n\n"
 
 
-def test_a_broken_stream_loses_the_beginning_of_a_known_key() -> None:
+@pytest.mark.parametrize("end", ["broken", "closed", "silent"])
+def test_a_stream_that_is_not_complete_loses_the_beginning_of_a_known_key(end: str) -> None:
     events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("key ", PLAIN[:7], PLAIN[7:20])]
-    response = answer(*(event.encode() for event in events), end="broken", error="ReadError: connection lost")
+    error = "ReadError: connection lost" if end == "broken" else ""
+    response = answer(*(event.encode() for event in events), end=end, error=error)
     clean = Redactor({PLAIN: "x"}).redact_response(response)
     assert [json.loads(chunk.data[6:])["delta"] for chunk in clean.chunks] == ["key ", "[redacted]", ""]
     whole = answer(*(event.encode() for event in events))

@@ -26,3 +26,33 @@ def test_a_process_that_is_killed_while_it_writes_the_count_leaves_the_count_bef
             budget.add_tokens(7)
     budget.add_tokens(5)
     assert budget.spent() == Spent(requests=1, tokens=5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_budget_lets_through_as_many_requests_as_it_names_and_counts_tokens_until_they_are_enough(
+    shared: bool, tmp_path: Path
+) -> None:
+    requests, tokens = RecordBudget(), RecordBudget()
+    if shared:
+        requests.path, tokens.path = str(tmp_path / "requests.json"), str(tmp_path / "tokens.json")
+    assert [requests.take_request((2, None)) for _ in range(4)] == [None, None, Spent(2, 0), Spent(2, 0)]
+    assert requests.is_exhausted
+
+    tokens.add_tokens(99)
+    assert tokens.take_request((None, 100)) is None
+    tokens.add_tokens(1)
+    assert tokens.take_request((None, 100)) == Spent(requests=1, tokens=100)
+
+
+def test_tokens_that_come_in_while_a_request_is_counted_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = RecordBudget()
+    exhausts = Spent.exhausts
+
+    def end_an_answer(spent: Spent, limits: tuple[int | None, int | None]) -> bool:
+        budget.add_tokens(7)  # as the garbage collector may, in the thread that counts
+        return exhausts(spent, limits)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Spent, "exhausts", end_an_answer)
+        assert budget.take_request((None, 100)) is None
+    assert budget.spent() == Spent(requests=1, tokens=7)

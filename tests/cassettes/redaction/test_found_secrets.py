@@ -1,0 +1,24 @@
+"""Places of secrets in bytes: which of them are one."""
+
+from __future__ import annotations
+
+from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found, replace_found
+
+DATA = b"key=abcdefgh, then xyz"
+
+
+def clean(*places: tuple[int, int]) -> bytes:
+    found = merge_found(FoundSecret(start, end, "known value") for start, end in places)
+    return replace_found(DATA, SecretNumbers().number_found(DATA, found))[0]
+
+
+def test_places_that_overlap_or_touch_are_one_secret() -> None:
+    assert clean((4, 12)) == b"key=[redacted], then xyz"
+    assert clean((8, 12), (4, 8)) == b"key=[redacted], then xyz", "they touch"
+    assert clean((4, 9), (7, 12)) == b"key=[redacted], then xyz"
+    assert clean((4, 12), (6, 8)) == b"key=[redacted], then xyz"
+
+
+def test_places_apart_are_two_and_an_equal_value_is_the_same_one() -> None:
+    assert clean((19, 22), (4, 12)) == b"key=[redacted], then [redacted-2]"
+    assert clean((4, 7), (8, 12)) == b"key=[redacted]d[redacted-2], then xyz"
