@@ -81,3 +81,10 @@ def test_it_makes_no_difference_when_keys_are_computed(status: int, asked: list[
     for request in asked:
         assert outcome_of(later, request) == outcome_of(now, request)
     assert later.plays.in_order() == now.plays.in_order()
+
+
+def test_plays_are_told_in_the_order_of_their_requests() -> None:
+    session = open_session([ONE, OTHER, UNKNOWN], Identifier(), later=False)
+    for request in (OTHER, UNKNOWN, ONE):
+        session.decide(request)
+    assert [played.request for played in session.plays.in_order()] == [OTHER, UNKNOWN, ONE]
