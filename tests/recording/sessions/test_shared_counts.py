@@ -141,3 +141,17 @@ def test_additions_stand_behind_the_recordings_that_their_positions_follow(
     for row in rows:
         expected[row.key].append(row.interaction.response.body.decode())
     assert merged == expected
+
+
+def test_what_was_asked_before_others_came_counts_for_them_too() -> None:
+    cassette = Cassette.from_interactions(interaction("a", f"answer {number}") for number in range(4))
+    shared, here, there = Shared(), session(cassette), session(cassette)
+    request = interaction("a", "").request
+    for _ in range(2):
+        here.decide(request)
+    here.share_counts(shared)
+    there.share_counts(shared)
+    decisions = [there.decide(request), here.decide(request), there.decide(request)]
+    played = [each.interaction.response.body for each in decisions if isinstance(each, ReplayDecision)]
+    assert played == [b"answer 2", b"answer 3"]
+    assert isinstance(decisions[2], RefuseDecision)

@@ -18,7 +18,7 @@ TOO_BUSY = frozenset({429, 503, 529})
 # The SDK's INITIAL_RETRY_DELAY and MAX_RETRY_DELAY, in seconds.
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
-# A generator of its own: ``random.seed()`` in a test must not change the delays, nor the delays the test's numbers.
+# A generator of its own: ``random.seed()`` in a test must not change the delays, and the delays not the test's numbers.
 _jitter = random.Random()
 
 
