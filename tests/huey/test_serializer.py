@@ -707,3 +707,14 @@ def test_a_marker_that_is_written_in_another_way_is_a_marker_and_no_argument(hea
                 serializer.deserialize(data.replace(old, value + old[1:]))
     forged = data.replace(b"\x02\x81", b"\x92" + of_tuple + b"\x07\x81")
     assert serializer.deserialize(forged).args == (1, (7,))
+
+
+@pytest.mark.parametrize("secret", [None, "0123456789abcdef"])
+def test_bytes_behind_a_compressed_message_are_refused(secret):
+    serializer = MsgpackSerializer(secret, queue="app", compression=True)
+    message = serializer.serialize({"text": "eagle " * 500})
+    assert serializer.deserialize(message) == {"text": "eagle " * 500}
+    with pytest.raises(MessageRejected, match=r"something follows its end|the signature does not match"):
+        serializer.deserialize(message + b"x")
+    with pytest.raises(MessageRejected, match=r"cut short|the signature does not match"):
+        serializer.deserialize(message[:-1])
