@@ -1,4 +1,4 @@
-"""Checks of a tool's arguments against a JSON schema that the caller wrote by hand.
+"""Checks of a tool's arguments against a JSON schema that the caller wrote by hand. Pydantic checks all others.
 
 The problems that are found go to the model as text, so their texts are part of the key of the next request in a
 recording. They must never change, and the messages of a library do change from version to version. The keywords of
