@@ -69,7 +69,8 @@ class MsgpackCodec:
     """Cassettes for machines.
 
     With ``tables=False`` the chunks of streams are written as they came: that is larger, and faster to write and read.
-    With ``trusts_files``, neither checksum nor size of a file are checked, because the caller has checked its content.
+    With ``trusts_files``, neither checksum nor size of a file are checked, nor the types of its fields, because the
+    caller has checked that this codec wrote it.
     """
 
     suffix = ".msgpack"
@@ -101,11 +102,15 @@ class MsgpackCodec:
             return self._load(data, source)
 
     def _load(self, data: bytes | memoryview, source: str) -> Cassette:
-        rows = _unpack_trusted(data, source) if self._trusts_files else _unpack_rows(bytes(data), source)
+        build = _build_interaction
+        if self._trusts_files:
+            rows, build = _unpack_trusted(data, source), _build_written
+        else:
+            rows = _unpack_rows(bytes(data), source)
         try:
             # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
             rows.reverse()
-            return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]))
+            return Cassette(tuple([build(rows.pop()) for _ in range(len(rows))]))
         except _FromNewerVersion as newer:
             raise _too_new_error(str(newer), source) from None
         except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
@@ -251,6 +256,31 @@ def _build_interaction(row: Any) -> Interaction:
             started,
             ended,
             attempts or 0,
+        ),
+        sys.intern(recorded),
+        sys.intern(upstream),
+        sys.intern(model),
+        kind,
+    )
+
+
+def _build_written(row: list[Any]) -> Interaction:
+    """``_build_interaction`` for a row that this codec wrote: the fields of an ordinary one are not looked at again."""
+    if len(row) != len(_TYPES) + 1 or type(row[4]) is not bytes or type(row[-1]) is not list:
+        return _build_interaction(row)
+    kind, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = (
+        row
+    )
+    return Interaction(
+        RecordedRequest(sys.intern(method), sys.intern(url), _shared_headers(tuple(asked)), body),
+        RecordedResponse(
+            status,
+            _shared_headers(tuple(answered)),
+            tuple(map(RecordedChunk, chunks[1::2], chunks[::2])),
+            _ENDS[end],
+            error,
+            started,
+            ended,
         ),
         sys.intern(recorded),
         sys.intern(upstream),

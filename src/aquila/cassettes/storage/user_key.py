@@ -21,6 +21,10 @@ MAC_SIZE = 16
 
 def user_key() -> bytes | None:
     """Return the key, created on first use; None where it cannot be stored safely."""
+    # As `os.environ` stores them, if it stores them: decoding takes longer than all else here, and each cassette asks.
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is dict and os.name == "posix":
+        return _load_key(_key_file(*map(inner.get, _RAW_DECIDING)))
     return _load_key(_key_file(*map(os.environ.get, _DECIDING)))
 
 
@@ -34,10 +38,11 @@ def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
 
 # Kept by what decides it, because every cassette asks.
 _DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
+_RAW_DECIDING = tuple(map(os.fsencode, _DECIDING))
 
 
 @functools.lru_cache(maxsize=8)
-def _key_file(*_deciding: str | None) -> str:
+def _key_file(*_deciding: str | bytes | None) -> str:
     cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return os.path.join(cache, "aquila", "key")
 
