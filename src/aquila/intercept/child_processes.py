@@ -65,7 +65,9 @@ def describe_run(scope: Scope | None) -> str:
         told["jobs"] = True
     if settings.record_budget is not None:
         told["budget"] = run.state_of(record_budget.RecordBudget).path
-    return f"{around[:-1]}, {_encode_json(told)[1:]}"
+    # The scope first. The C library keeps all values that it was given, sorted, and compares a new one with some of
+    # them: here they differ in their first characters, and not behind the settings of the run, which are all the same.
+    return f"{_encode_json(told)[:-1]}, {around[1:]}"
 
 
 _encode_json = json.JSONEncoder(default=str).encode

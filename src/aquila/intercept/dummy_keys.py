@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -22,8 +23,9 @@ from aquila.recording.environment import (
     find_missing_variables,
     find_variables_set_to,
     read_environment,
+    read_variables,
     set_own_variables,
-    unset_own_variables,
+    unset_unchanged_variables,
 )
 
 if TYPE_CHECKING:
@@ -116,10 +118,10 @@ class DummyKeys:
         """
         if dummies is not self._shown:
             # Between two tests these differ by the few that are shown while a cassette answers alone.
-            if gone := self._replaced.keys() - dummies.keys():
+            # In the order of the tables, so that their names are encoded once.
+            if gone := list(itertools.filterfalse(dummies.__contains__, self._replaced)):
                 self._restore(gone)
-            # In the order of the table, so that their names are encoded once.
-            if new := [name for name in dummies if name not in self._replaced]:
+            if new := list(itertools.filterfalse(self._replaced.__contains__, dummies)):
                 self._replace(new, dummies)
             self._shown = dummies
         if anew and (missing := find_missing_variables(dummies)):
@@ -150,14 +152,11 @@ class DummyKeys:
 
     def _replace(self, names: Collection[str], dummies: Mapping[str, str]) -> None:
         found: dict[str, tuple[str | None, str]] = {}
-        missing = frozenset(find_missing_variables(names))
-        for name in names:
+        for name, value in zip(names, read_variables(names), strict=True):
             dummy = dummies[name]
-            if name in missing:
+            if value is None:
                 found[name] = self._replaced.get(name, (None, ""))[0], dummy
-                continue
-            value = os.environ[name]
-            if DUMMY_KEY in dummy and value != dummy and _is_the_machines(name, value):
+            elif DUMMY_KEY in dummy and value != dummy and _is_the_machines(name, value):
                 found[name] = value, dummy  # any other dummy stands for no key, and what is set there may stay
         if found:
             self._put(found)
@@ -170,18 +169,23 @@ class DummyKeys:
         set_own_variables({name: dummy for name, (_, dummy) in replaced.items()})
 
     def _restore(self, names: Iterable[str]) -> None:
-        was_hidden = False
-        replaced = {name: self._replaced.pop(name) for name in names}
-        # A variable that the program has changed meanwhile keeps its new value. All are read at once, because reading
-        # takes as long as setting, and there may be dozens.
-        untouched = find_variables_set_to({name: dummy for name, (_, dummy) in replaced.items()})
-        unset_own_variables([name for name, (value, _) in replaced.items() if value is None and name in untouched])
-        for name, (value, _) in replaced.items():
-            was_hidden = was_hidden or value is not None
-            if value is not None and name in untouched:
+        # A variable that the program has changed meanwhile keeps its new value.
+        added: dict[str, str] = {}
+        hidden: dict[str, tuple[str, str]] = {}
+        for name in names:
+            value, dummy = self._replaced.pop(name)
+            if value is None:
+                added[name] = dummy
+            else:
+                hidden[name] = value, dummy
+        unset_unchanged_variables(added)
+        if not hidden:  # as between two tests
+            return
+        for name, there in zip(hidden, read_variables(hidden), strict=True):
+            value, dummy = hidden[name]
+            if there == dummy:
                 os.environ[name] = value
-        if was_hidden:
-            self._tell_hidden()
+        self._tell_hidden()
 
     def _tell_hidden(self) -> None:
         runtime.machine_keys().hidden = {

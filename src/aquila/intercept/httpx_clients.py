@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.environment import CHANGED_BY_EVERY_TEST, copy_environment_without
+from aquila.recording.known_environment import KnownEnvironment
 from aquila.transports import CORE_LIBRARIES
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _KnownProxies:
 
     def __init__(self) -> None:
         # Replaced as a whole, so that threads need no lock. Never stale: the variables are compared each time.
-        self.last: tuple[Mapping[Any, Any], dict[str, str]] | None = None
+        self.last: tuple[KnownEnvironment, dict[str, str]] | None = None
 
 
 def _remember_proxies(read: Callable[[], dict[str, str]]) -> Callable[[], dict[str, str]]:
@@ -179,9 +179,9 @@ def _remember_proxies(read: Callable[[], dict[str, str]]) -> Callable[[], dict[s
 
     @functools.wraps(read)
     def getproxies() -> dict[str, str]:
-        last, variables = known.last, copy_environment_without(CHANGED_BY_EVERY_TEST)
-        if last is None or last[0] != variables:
-            last = known.last = variables, read()
+        last = known.last
+        if last is None or not last[0].is_current():
+            last = known.last = KnownEnvironment(), read()
         return dict(last[1])
 
     return getproxies

@@ -15,7 +15,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
@@ -125,10 +125,31 @@ def set_own_variables(values: Mapping[str, str]) -> None:
     if type(inner) is not dict or os.name != "posix" or _put_stored is None:
         os.environ.update(values)
         return
-    encoded = {value: os.fsencode(value) for value in dict.fromkeys(values.values())}  # dummies are nearly all the same
-    for name, value in zip(_encode(tuple(values)), values.values(), strict=True):
-        _put_stored(name, encoded[value])
-        inner[name] = encoded[value]
+    # One alone is what child processes are told, which is long, and another one for each test.
+    encoded = _encode(tuple(values.values())) if len(values) > 1 else map(os.fsencode, values.values())
+    for name, value in zip(_encode(tuple(values)), encoded, strict=True):
+        _put_stored(name, value)
+        inner[name] = value
+
+
+def read_variables(names: Collection[str]) -> list[str | None]:
+    """Return the values of some variables, None for one that is not set."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix":
+        return [os.environ.get(name) for name in names]
+    return [None if value is None else os.fsdecode(value) for value in map(inner.get, _encode(tuple(names)))]
+
+
+def unset_unchanged_variables(values: Mapping[str, str]) -> None:
+    """Undo ``set_own_variables`` where a variable still has the value that it was given."""
+    inner = getattr(os.environ, "_data", None)
+    if type(inner) is not dict or os.name != "posix" or _unset_stored is None:
+        unset_own_variables([name for name, value in values.items() if os.environ.get(name) == value])
+        return
+    for stored, value in zip(_encode(tuple(values)), _encode(tuple(values.values())), strict=True):
+        if inner.get(stored) == value:
+            del inner[stored]
+            _unset_stored(stored)
 
 
 def unset_own_variables(names: Iterable[str]) -> None:

@@ -13,7 +13,8 @@ from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plugins import has_listeners, plugin_manager
 from aquila.recording import runtime
-from aquila.recording.environment import CHANGED_BY_EVERY_TEST, DUMMY_KEY, copy_environment_without
+from aquila.recording.environment import DUMMY_KEY
+from aquila.recording.known_environment import KnownEnvironment
 
 
 class RedactorCache:
@@ -25,8 +26,8 @@ class RedactorCache:
 
     def __init__(self) -> None:
         runtime.current_run().hold(runtime.set_variables().noting())
-        # The environment and the machine's keys, and the secrets in them.
-        self._secrets: tuple[tuple[Mapping[Any, Any], ...], dict[str, str]] | None = None
+        # The environment, the machine's keys, and the secrets in them.
+        self._secrets: tuple[KnownEnvironment, tuple[Mapping[str, str], ...], dict[str, str]] | None = None
         # How many variables shared fixtures had set, and the secrets among them.
         self._shared: tuple[int, dict[str, str]] = 0, {}
         # From which position in `set_variables` on, up to which, and the secrets among these variables.
@@ -65,9 +66,10 @@ class RedactorCache:
         The dummy itself stands where a recording has a real key, so it is one of them.
         """
         keys = runtime.machine_keys()
-        basis = copy_environment_without(CHANGED_BY_EVERY_TEST), keys.environment, keys.hidden
+        basis = keys.environment, keys.hidden
         known = self._secrets
-        if known is None or known[0] != basis:
+        if known is None or known[1] != basis or not known[0].is_current():
+            here = KnownEnvironment()
             now = dict(os.environ)
             shown = (value for value in now.values() if value.endswith(DUMMY_KEY))  # some have a beginning
             found = dict.fromkeys((DUMMY_KEY, *shown), "the dummy key")
@@ -77,8 +79,8 @@ class RedactorCache:
             for environment in (others, keys.hidden, before):
                 for value, kind in environment_secrets(environment).items():
                     found.setdefault(value, kind)
-            known = self._secrets = basis, found
-        return known[1]
+            known = self._secrets = here, basis, found
+        return known[2]
 
     def redactor_for(self, rules: MatchRules, keep_headers: tuple[str, ...]) -> Redactor:
         """The redactor that keeps what ``rules`` compare and ``keep_headers`` name.
