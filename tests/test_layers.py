@@ -16,7 +16,14 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 
 LAYERS = [
-    {"aquila.errors", "aquila.optional", "aquila.lazy_imports", "aquila.fork_locks", "aquila.spelling"},
+    {
+        "aquila.errors",
+        "aquila.optional",
+        "aquila.lazy_imports",
+        "aquila.fork_locks",
+        "aquila.quick_records",
+        "aquila.spelling",
+    },
     {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},
     {
         "aquila.messages",

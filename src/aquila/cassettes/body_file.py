@@ -13,13 +13,18 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import IO, overload
+from typing import IO, TYPE_CHECKING, overload
 
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from aquila.quick_records import dataclass
 
 LARGE = 256 * 1024
 """A body with more bytes than this lies in a file of its own."""
@@ -59,6 +64,10 @@ class BodyFile:
     size: int
     folder: Path | None = field(default=None, compare=False)
     owner: object = field(default=None, compare=False, repr=False)
+
+    def __init__(self, name: str, size: int, folder: Path | None = None, owner: object = None) -> None:
+        for field_name, value in (("name", name), ("size", size), ("folder", folder), ("owner", owner)):
+            object.__setattr__(self, field_name, value)
 
     @property
     def path(self) -> Path:

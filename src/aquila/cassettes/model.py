@@ -6,10 +6,17 @@ Bytes are the truth here. Nothing in this module knows a file format, a provider
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aquila.errors import CassetteWriteError
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from aquila.quick_records import dataclass
+
+_put = object.__setattr__  # the records are frozen
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Header fields in order, names in lower case."""
@@ -69,6 +76,12 @@ class RecordedRequest:
     headers: Headers = ()
     body: bytes = b""
 
+    def __init__(self, method: str, url: str, headers: Headers = (), body: bytes = b"") -> None:
+        _put(self, "method", method)
+        _put(self, "url", url)
+        _put(self, "headers", headers)
+        _put(self, "body", body)
+
     def __repr__(self) -> str:
         # As it was sent it holds the key: in a header field, and perhaps in the query and the body.
         names = ", ".join([name for name, _ in self.headers])
@@ -108,6 +121,10 @@ class RecordedChunk:
     data: bytes
     at: int = 0
 
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        _put(self, "data", data)
+        _put(self, "at", at)
+
     def __repr__(self) -> str:
         return f"<RecordedChunk: {len(self.data)} bytes at {self.at} ms>"  # before it is redacted it may hold a key
 
@@ -141,6 +158,26 @@ class RecordedResponse:
     started: int = 0
     ended: int = 0
     attempts: int = 0
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers = (),
+        chunks: Sequence[RecordedChunk] = (),
+        end: End = "complete",
+        error: str = "",
+        started: int = 0,
+        ended: int = 0,
+        attempts: int = 0,
+    ) -> None:
+        _put(self, "status", status)
+        _put(self, "headers", headers)
+        _put(self, "chunks", chunks)
+        _put(self, "end", end)
+        _put(self, "error", error)
+        _put(self, "started", started)
+        _put(self, "ended", ended)
+        _put(self, "attempts", attempts)
 
     def __repr__(self) -> str:
         names = ", ".join([name for name, _ in self.headers])
@@ -188,6 +225,22 @@ class Interaction:
     model: str = ""
     kind: Kind = "http"
 
+    def __init__(
+        self,
+        request: RecordedRequest,
+        response: RecordedResponse,
+        recorded: str = "",
+        upstream: str = "",
+        model: str = "",
+        kind: Kind = "http",
+    ) -> None:
+        _put(self, "request", request)
+        _put(self, "response", response)
+        _put(self, "recorded", recorded)
+        _put(self, "upstream", upstream)
+        _put(self, "model", model)
+        _put(self, "kind", kind)
+
 
 @dataclass(frozen=True, slots=True)
 class Cassette:
@@ -206,6 +259,10 @@ class Cassette:
 
     interactions: tuple[Interaction, ...] = field(default=())
     requests_differ: bool = field(default=False, compare=False, repr=False)
+
+    def __init__(self, interactions: tuple[Interaction, ...] = (), requests_differ: bool = False) -> None:
+        _put(self, "interactions", interactions)
+        _put(self, "requests_differ", requests_differ)
 
     @classmethod
     def from_interactions(cls, interactions: Iterable[Interaction]) -> Cassette:

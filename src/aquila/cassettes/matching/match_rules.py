@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.redaction.request_headers import REQUEST_HEADERS, check_header_names
@@ -11,9 +11,13 @@ from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from aquila import spelling
     from aquila.cassettes.matching import fresh_value_placeholders, json_path
 else:
+    from aquila.quick_records import dataclass
+
     lazy_modules(
         globals(),
         json_path="aquila.cassettes.matching.json_path",
@@ -64,25 +68,30 @@ class MatchRules:
     normalizer: fresh_value_placeholders.Normalizer | None = field(init=False, repr=False, compare=False)
     """Finds what ``normalize`` names. None if that is nothing."""
 
-    def __post_init__(self) -> None:
-        names = _resolve_match_on(self.match_on)
+    def __init__(
+        self,
+        match_on: tuple[str, ...] = DEFAULT_MATCH_ON,
+        ignore: tuple[str, ...] = (),
+        ignore_query: tuple[str, ...] = (),
+        normalize: tuple[str, ...] = (),
+    ) -> None:
+        names = _resolve_match_on(match_on)
         fields = {name.partition(":")[2] for name in names if name.startswith("header:")}
         if "headers" in names:
             fields |= REQUEST_HEADERS
-        ignore = tuple(dict.fromkeys(self.ignore))
-        # The class is frozen, so `object.__setattr__` is the only way to set what is derived from the arguments.
-        object.__setattr__(self, "match_on", names)
-        object.__setattr__(self, "ignore", ignore)
-        object.__setattr__(self, "header_names", frozenset(fields))
-        object.__setattr__(self, "ignore_query", tuple(dict.fromkeys(self.ignore_query)))
-        object.__setattr__(self, "unwanted_query", _compile_names(self.ignore_query))
-        object.__setattr__(self, "normalize", tuple(dict.fromkeys(self.normalize)))
-        object.__setattr__(
-            self, "normalizer", fresh_value_placeholders.Normalizer(self.normalize) if self.normalize else None
-        )
-        object.__setattr__(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
-        object.__setattr__(self, "compares_origin", "origin" in names)
-        object.__setattr__(self, "labels", tuple(label for label in LABELS if label not in names))
+        ignore = tuple(dict.fromkeys(ignore))
+        normalizer = fresh_value_placeholders.Normalizer(normalize) if normalize else None
+        put = object.__setattr__  # the class is frozen
+        put(self, "match_on", names)
+        put(self, "ignore", ignore)
+        put(self, "header_names", frozenset(fields))
+        put(self, "ignore_query", tuple(dict.fromkeys(ignore_query)))
+        put(self, "unwanted_query", _compile_names(ignore_query))
+        put(self, "normalize", tuple(dict.fromkeys(normalize)))
+        put(self, "normalizer", normalizer)
+        put(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
+        put(self, "compares_origin", "origin" in names)
+        put(self, "labels", tuple(label for label in LABELS if label not in names))
 
     def with_origin(self) -> MatchRules:
         """Return rules that compare scheme, host and port too, whatever a request is for."""

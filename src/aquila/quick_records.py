@@ -1,0 +1,93 @@
+"""Frozen dataclasses with slots that are made quickly: for the records that every replay loads.
+
+``dataclasses.dataclass`` writes five methods for a class and compiles them, which takes a millisecond. Here a class has
+its ``__init__`` written out, the other methods are closures, and the description of the fields, which ``replace``,
+``fields`` and the like read, is made when something first asks for it. For all of these the class is a dataclass.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+
+def dataclass(*, frozen: bool, slots: bool, repr: bool = True) -> Callable[[type], type]:
+    """Make a class a frozen dataclass with slots, whose ``__init__`` is written out. It has no ``__post_init__``.
+
+    Type checkers take this for ``dataclasses.dataclass``, hence the parameters. Only ``repr`` may differ.
+    """
+    if not (frozen and slots):
+        raise TypeError("only frozen dataclasses with slots are made here")
+    return lambda plain: _make_record(plain, shows_fields=repr)
+
+
+def _make_record(plain: type, *, shows_fields: bool) -> type:
+    contents = {name: value for name, value in vars(plain).items() if name not in ("__dict__", "__weakref__")}
+    names = tuple(contents["__annotations__"])
+    defaults = {name: contents.pop(name) for name in names if name in contents}
+    described = {name: each for name, each in defaults.items() if isinstance(each, dataclasses.Field)}
+    compared = [name for name in names if name not in described or described[name].compare is not False]
+    source = {"__annotations__": contents["__annotations__"], "__module__": plain.__module__, **defaults}
+    contents |= _methods_of(names, attrgetter(*compared))
+    contents |= {"__slots__": names, "__match_args__": names}
+    for name in ("__dataclass_fields__", "__dataclass_params__"):
+        contents[name] = _Described(name, source, shows_fields)
+    if shows_fields:
+        contents["__repr__"] = _make_repr([name for name in names if name not in described or described[name].repr])
+    made = type(plain)(plain.__name__, plain.__bases__, contents)
+    made.__qualname__ = plain.__qualname__
+    return made
+
+
+class _Described:
+    """What ``dataclasses`` says of a class: ``name`` is an attribute of it. ``source`` has annotations and defaults."""
+
+    def __init__(self, name: str, source: dict[str, Any], shows_fields: bool) -> None:
+        self._name = name
+        self._source = source
+        self._shows_fields = shows_fields
+        self._described: Any = None
+
+    def __get__(self, record: object, owner: type) -> Any:
+        if self._described is None:
+            plain = type("Described", (), dict(self._source))
+            made: Any = dataclasses.dataclass(frozen=True, slots=True, repr=self._shows_fields)(plain)
+            self._described = getattr(made, self._name)
+        return self._described
+
+
+def _methods_of(names: tuple[str, ...], compared_of: Callable[[Any], Any]) -> dict[str, Any]:
+    def __eq__(self: Any, other: Any) -> Any:
+        return compared_of(self) == compared_of(other) if other.__class__ is self.__class__ else NotImplemented
+
+    def __hash__(self: Any) -> int:
+        return hash(compared_of(self))
+
+    def __setattr__(self: Any, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self: Any, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __getstate__(self: Any) -> list[Any]:
+        return [getattr(self, name) for name in names]
+
+    def __setstate__(self: Any, state: list[Any]) -> None:
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __replace__(self: Any, /, **changes: Any) -> Any:  # for `copy.replace`
+        return dataclasses.replace(self, **changes)
+
+    methods = (__eq__, __hash__, __setattr__, __delattr__, __getstate__, __setstate__, __replace__)
+    return {method.__name__: method for method in methods}
+
+
+def _make_repr(names: list[str]) -> Callable[[Any], str]:
+    def __repr__(self: Any) -> str:
+        shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
+        return f"{type(self).__qualname__}({shown})"
+
+    return __repr__
