@@ -127,11 +127,16 @@ class _AiohttpBody(httpx2.AsyncByteStream):
         try:
             # All answers without a body share one reader, whose chunks say nothing of the end after the first of them.
             while not self._content.at_eof():
-                data, has_ended = await self._content.readchunk()  # the flag is for a chunk of HTTP, not for the body
-                if data:
-                    yield data
-                elif not has_ended:
-                    return
+                arrived = [await self._content.readchunk()]
+                # All that is there, without waiting: if the connection breaks, the reader throws away what was not
+                # read. Its buffer is private.
+                while getattr(self._content, "_buffer", ()):
+                    arrived.append(await self._content.readchunk())
+                for data, has_ended in arrived:  # the flag is for a chunk of HTTP, not for the body
+                    if data:
+                        yield data
+                    elif not has_ended:
+                        return
         except _ERRORS as error:
             raise _to_transport_error(error) from error
 
@@ -299,6 +304,8 @@ def _to_transport_error(error: Exception) -> httpx2.TransportError:
         return (httpx2.ConnectTimeout if connecting else httpx2.ReadTimeout)(str(error))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return httpx2.RemoteProtocolError("Server disconnected")  # its own text may hold a part of an answer
+    if isinstance(error, aiohttp.ClientResponseError):
+        return httpx2.RemoteProtocolError(error.message)  # its text has more, which is added to each one
     return (httpx2.ReadError if isinstance(error, OSError) else httpx2.RemoteProtocolError)(str(error))
 
 

@@ -312,7 +312,7 @@ class _AnsweringConnection:
             enforce_content_length=options.get("enforce_content_length", True),
             original_response=response,
             request_method=self._vcr_request.method,
-            request_url=self._vcr_request.uri,
+            request_url=self._url(self._vcr_request.uri),  # type: ignore[attr-defined]
         )
 
 

@@ -35,6 +35,7 @@ else:
     )
 
 _TERMINATOR = b"data: [DONE]"
+_NOT_MODIFIED = 304
 
 
 class AnswerRecorder:
@@ -113,7 +114,9 @@ class AnswerRecorder:
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
         coding = response.headers.get("content-encoding")
-        self._decoder = decoder_for(coding) if coding else None
+        # An answer without a body says of which coding and length the body would have been.
+        if coding and self._decision.request.method != "HEAD" and response.status_code != _NOT_MODIFIED:
+            self._decoder = decoder_for(coding)
         if self._decoder is not None:
             headers = tuple([field for field in headers if field[0] not in ("content-encoding", "content-length")])
         self._headers = headers

@@ -168,7 +168,9 @@ def _encode_field(text: str) -> bytes:
 
 def error_from_text(error: str) -> httpx2.RequestError:
     """Return the exception that a cassette stores as ``Name: text``."""
-    name, _, text = error.partition(": ")
+    name, is_named, text = error.partition(": ")
+    if is_named and name in ERRORS:
+        return ERRORS[name](text)  # asynchronous clients say nothing of a connection that was reset
     return ERRORS.get(name, httpx2.RemoteProtocolError)(text or "the recorded answer broke off here")
 
 

@@ -25,7 +25,9 @@ Translate = Callable[[httpx2.RequestError], Exception]
 """Turns an error of a route into the error that the client's own connection would raise."""
 
 _PIECE = 65536
-_WITHOUT_BODY = frozenset({204, 304})
+_LENGTH = "content-length"
+_CODING = "transfer-encoding"
+_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 
 
 class ConnectionUpstream(Upstream):
@@ -176,7 +178,7 @@ class AnswerFile(io.RawIOBase):
     """What a connection delivers: the status line, the fields, and the body, each piece when it is there.
 
     A body without a length is sent in chunks. So a client gets it piece by piece, which it does not if it ends with the
-    connection.
+    connection. One whose length is no number ends with the connection, as it does without Aquila.
     """
 
     def __init__(self, answer: httpx2.Response, method: str, translate: Translate, *, may_chunk: bool = True) -> None:
@@ -188,7 +190,8 @@ class AnswerFile(io.RawIOBase):
         self._translate = translate
         self._length = _length_of(answer)
         is_bodiless = method == "HEAD" or answer.status_code in _WITHOUT_BODY or self._length == 0
-        self._chunked = may_chunk and self._length is None and not is_bodiless
+        has_odd_length = self._length is None and _LENGTH in answer.headers and _CODING not in answer.headers
+        self._chunked = may_chunk and self._length is None and not is_bodiless and not has_odd_length
         self._delivered = 0
         self._pending = memoryview(self._head(answer))
         self._has_ended = False
@@ -196,12 +199,10 @@ class AnswerFile(io.RawIOBase):
             self._read_to_end()
 
     def _head(self, answer: httpx2.Response) -> bytes:
-        lines = [b"HTTP/1.1 %d %s" % (answer.status_code, answer.reason_phrase.encode("latin-1", "replace"))]
-        # A field may have been written over several lines, which is one line here.
-        lines += [
-            b"%s: %s" % (name, b" ".join(map(bytes.strip, value.splitlines()))) for name, value in answer.headers.raw
-        ]
-        if self._chunked and "transfer-encoding" not in answer.headers:
+        reason = answer.extensions.get("reason_phrase", answer.reason_phrase.encode("latin-1", "replace"))
+        lines = [b"HTTP/1.1 %d %s" % (answer.status_code, _on_one_line(reason))]
+        lines += [b"%s: %s" % (name, _on_one_line(value)) for name, value in answer.headers.raw]
+        if self._chunked and _CODING not in answer.headers:
             lines.append(b"transfer-encoding: chunked")
         return b"\r\n".join([*lines, b"", b""])
 
@@ -249,8 +250,15 @@ class AnswerFile(io.RawIOBase):
             self._stream.close()
 
 
+def _on_one_line(value: bytes) -> bytes:
+    """Return the value of a field as it is; one that was written over several lines as a single line."""
+    if b"\n" not in value and b"\r" not in value:
+        return value
+    return b" ".join(map(bytes.strip, value.splitlines()))
+
+
 def _length_of(answer: httpx2.Response) -> int | None:
-    """Return the length of a body in bytes, or None if the answer does not give it."""
-    length = answer.headers.get("content-length", "")
-    known = length.isascii() and length.isdigit() and "transfer-encoding" not in answer.headers
+    """Return the length of a body in bytes, the first if there are several; None if the answer does not give it."""
+    length = next(iter(answer.headers.get_list(_LENGTH)), "")
+    known = length.isascii() and length.isdigit() and _CODING not in answer.headers
     return int(length) if known else None
