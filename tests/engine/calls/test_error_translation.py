@@ -99,7 +99,7 @@ def test_html_instead_of_json_is_an_invalid_answer(engine: Engine, endpoint: str
         (Answer([b"data: [1, 2]\n\n"]), "does not have"),
         (Answer([b'data: {"choices": 5}\n\n']), "does not have"),
         (Answer([b'data: {"choices": [{"index": 0, "delta": 7}]}\n\n']), "does not have"),
-        (Answer([sse(chat_chunk(content={"a": 1}))]), "no text but dict"),
+        (Answer([sse(chat_chunk(content={"a": 1}))]), r"delta.content is an object, not a text or a list"),
         (Answer([sse(chat_chunk(refusal=5, finish="stop"))]), "does not have"),
         (json_answer({"choices": [{"message": {"tool_calls": [None]}}]}), "does not have"),
         (Answer([b"\xff\xfe\n\n"], content_type="application/json"), "answered 200 with application/json"),

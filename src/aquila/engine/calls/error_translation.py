@@ -189,13 +189,15 @@ def _excerpt_of(text: str, content_type: str) -> str:
     return " ".join(text.split())[:200]
 
 
-PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError)
+PROTOCOL_ERRORS = (AttributeError, KeyError, IndexError, TypeError, OverflowError)
 """What is raised while an answer is read that lacks a field, or has it in another form."""
 
 
 def error_of_protocol(error: Exception, context: ErrorContext, api: str) -> InvalidAnswer:
     """Return the error for an answer whose reading raised one of ``PROTOCOL_ERRORS``. ``api``: the endpoint's name."""
-    reason = f"{type(error).__name__}: {context.remove_secrets(str(error))}"
+    text = context.remove_secrets(str(error))
+    # A subclass names the field; the library's own text says where reading it has failed.
+    reason = text if type(error) not in PROTOCOL_ERRORS else f"{type(error).__name__}: {text}"
     made = InvalidAnswer(f"{context.host} sent what the {api} API does not have ({reason})")
     made.__cause__ = error
     return made

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.engine import openai_sdk
 from aquila.engine.calls.error_translation import error_from_object
+from aquila.engine.endpoints.answer_form import Form, explain_error, require_form
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
 
 _MOST_PIECES = 256
+
+_CALLS: Form = [{"index": int, "id": str, "function": {"name": str}}]
+_CHUNK: Form = {
+    "choices": [{"index": int, "delta": {"content": (str, list), "refusal": str, "tool_calls": _CALLS}}],
+}
+_WHOLE: Form = {
+    "choices": [{"index": int, "message": {"content": (str, list), "refusal": str, "tool_calls": _CALLS}}],
+}
+"""What is read of a chunk, and of a complete answer."""
 
 
 class ChatParser:
@@ -43,6 +53,12 @@ class ChatParser:
 
     def feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         """Return the events in one chunk."""
+        try:
+            return self._feed(chunk)
+        except (AttributeError, TypeError) as error:
+            raise explain_error(error, chunk, _CHUNK) from error
+
+    def _feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         if self._head is None:
             self._head = _answer_fields(chunk)
         if chunk.model_extra:
@@ -61,7 +77,7 @@ class ChatParser:
         if choice.model_extra and choice.model_extra.get("error"):
             raise error_from_object(choice.model_extra)
         index = getattr(choice, "index", None) or 0
-        state = self._first if index == 0 else self._choices.setdefault(index, ChoiceBuilder())
+        state = self._first if index == 0 else self._other_choice(index)
         finish_reason = getattr(choice, "finish_reason", None)
         if finish_reason is not None:
             state.finish_reason = finish_reason
@@ -72,6 +88,10 @@ class ChatParser:
             # The caller gets events of the first choice only; the others are in ``raw``.
             self._feed_delta(state, delta, events if index == 0 else [])
 
+    def _other_choice(self, index: Any) -> ChoiceBuilder:
+        require_form(index, int, "index of a choice")
+        return self._choices.setdefault(index, ChoiceBuilder())
+
     def _feed_delta(self, state: ChoiceBuilder, delta: Any, events: list[Event]) -> None:
         text = delta.content
         if text and not isinstance(text, str):
@@ -81,6 +101,7 @@ class ChatParser:
             state.text.write(text)
             events.append(Chunk(text, ref=self._ref, metadata=self._metadata))
         if delta.refusal:
+            require_form(delta.refusal, str, "refusal of a delta")
             state.refusal.write(delta.refusal)
             events.append(Refusal(delta.refusal, ref=self._ref, metadata=self._metadata))
         for position, fragment in enumerate(delta.tool_calls or ()):
@@ -105,8 +126,11 @@ class ChatParser:
         choices = answer.get("choices")
         if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
             raise InvalidAnswer("the answer is JSON but not a chat completion: it has no 'choices'")
-        chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
-        return self.feed(openai_sdk.ChatCompletionChunk.construct(**chunk))
+        try:
+            chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
+            return self._feed(openai_sdk.ChatCompletionChunk.construct(**chunk))
+        except (AttributeError, TypeError) as error:
+            raise explain_error(error, answer, _WHOLE, "the answer") from error
 
     def finish(self) -> Turn:
         """Return the complete answer."""
@@ -217,6 +241,8 @@ class ToolCallBuilder:
         self.arguments = TextBuffer()
 
     def to_tool_call(self) -> AssistantToolCall:
+        for name, value in (("id", self.id), ("function.name", self.name)):
+            require_form(value, str, f"{name} of a tool call")
         return AssistantToolCall(self.id, self.name, self.arguments.getvalue())
 
 
@@ -368,7 +394,8 @@ def usage_of(usage: Any, ref: str, metadata: Mapping[str, Any]) -> Usage:
 
 
 def _first_count(source: Any, names: Iterable[str]) -> int:
-    return next((value for name in names if isinstance(value := _get_field(source, name), int)), 0)
+    # Less than nothing was not counted: it would take from the sum of others.
+    return next((value for name in names if type(value := _get_field(source, name)) is int and value > 0), 0)
 
 
 def _get_field(source: Any, name: str) -> Any:

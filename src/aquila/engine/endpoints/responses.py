@@ -8,6 +8,7 @@ from typing import Any
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
+from aquila.engine.endpoints.answer_form import Form, explain_error, require_form
 from aquila.engine.endpoints.chat_parser import TextBuffer, text_of_arguments, usage_of
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
@@ -152,6 +153,12 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed
 _INCOMPLETE = {"max_output_tokens": "length"}
 
 
+_ITEM: Form = {"type": str, "content": [{}], "summary": [{}]}
+_ANSWER: Form = {"status": str, "error": {}, "output": [_ITEM], "incomplete_details": {}}
+_EVENT: Form = {"type": str, "response": _ANSWER, "item": _ITEM}
+"""What is read of an event, and of a complete answer."""
+
+
 class ResponsesParser:
     """Reads one streamed response."""
 
@@ -171,22 +178,30 @@ class ResponsesParser:
 
     def feed(self, chunk: Any) -> Sequence[Event]:
         """Return the events in one event of the API."""
+        try:
+            return self._feed(chunk)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise explain_error(error, chunk, _EVENT) from error
+
+    def _feed(self, chunk: Any) -> Sequence[Event]:
         self._seen = True
         kind = chunk.type
         made = _TEXT.get(kind)
         if made is not None:
             text = chunk.delta
+            if not isinstance(text, str):
+                require_form(text, str, f"delta of {kind}")
             self._texts[made].write(text)
             return (made(text, ref=self._ref, metadata=self._metadata),)
         if kind in _ENDS:
-            self._keep_final(_to_plain_values(chunk.response))
+            self._keep_final(_to_plain_values(chunk.response, "response"))
             return self._read_unstreamed_texts()
         elif kind == "response.output_item.done":
-            item = _to_plain_values(chunk.item)
+            item = _to_plain_values(chunk.item, "item")
             self._items.append(item)
             # A built-in tool's item tells what the provider did: its query and its results. A ``function_call`` is for
             # us to run, so it is no progress of the provider.
-            kind = item.get("type", "")
+            kind = item.get("type") or ""
             if kind.endswith("_call") and kind != "function_call":
                 return (Progress(kind, "done", item, ref=self._ref, metadata=self._metadata),)
         elif kind == "error":
@@ -202,7 +217,8 @@ class ResponsesParser:
             answer = getattr(chunk, "response", None)
             if answer is None:  # about the connection: OpenAI sends ``keepalive`` while a long answer is made
                 return ()
-            self.id = answer.id
+            require_form(answer, {}, "response")
+            self.id = getattr(answer, "id", None)
             step, detail = "response", {}
         elif not step.endswith(("_call", "_list_tools")) or status in ("delta", "done"):
             return ()
@@ -218,6 +234,13 @@ class ResponsesParser:
         if not isinstance(answer.get("output"), list):
             raise InvalidAnswer("the answer is JSON but not a response: it has no 'output'")
         self._seen = True
+        try:
+            return self._read_rest(answer)
+        except (AttributeError, TypeError) as error:
+            raise explain_error(error, answer, _ANSWER, "the answer") from error
+
+    def _read_rest(self, answer: Mapping[str, Any]) -> Sequence[Event]:
+        """Return the events for what a complete answer says beyond what was fed before."""
         self._keep_final(answer)
         events: list[Event] = []
         for kind, text in _texts_of(answer["output"]):
@@ -252,16 +275,15 @@ class ResponsesParser:
             raise StreamBroken(
                 f"the stream ended without a final event, after {len(text)} characters: the answer is not complete"
             )
-        raw = dict(self._final)
+        try:
+            return self._make_turn(dict(self._final), text)
+        except (AttributeError, TypeError) as error:
+            raise explain_error(error, self._final, _ANSWER, "the answer") from error
+
+    def _make_turn(self, raw: dict[str, Any], text: str) -> Turn:
         output = raw.get("output") or self._items
         raw["output"] = output
-        calls = tuple(
-            AssistantToolCall(
-                item.get("call_id") or item.get("id") or "", item["name"], text_of_arguments(item.get("arguments"))
-            )
-            for item in output
-            if item.get("type") == "function_call"
-        )
+        calls = tuple([_call_in(item) for item in output if item.get("type") == "function_call"])
         return Turn(
             text=text,
             message=Message("assistant", text, calls=calls, extra={"output": output}),
@@ -276,6 +298,15 @@ class ResponsesParser:
 
 
 make_parser = ResponsesParser
+
+
+def _call_in(item: Mapping[str, Any]) -> AssistantToolCall:
+    """Return the tool call of an item. Raises ``OddField``."""
+    identity: Any = item.get("call_id") or item.get("id") or ""
+    called: Any = item.get("name")
+    require_form(identity, str, "call_id of a function_call")
+    require_form(called, str, "name of a function_call")
+    return AssistantToolCall(identity, called, text_of_arguments(item.get("arguments")))
 
 
 def _finish_reason(raw: Mapping[str, Any], calls: tuple[AssistantToolCall, ...]) -> str | None:
@@ -304,9 +335,10 @@ def _texts_of(output: Sequence[Mapping[str, Any]]) -> Iterator[tuple[type[Chunk 
     yield from texts.items()
 
 
-def _to_plain_values(value: Any) -> dict[str, Any]:
-    """Return an object of the SDK as the JSON values that it was made from."""
+def _to_plain_values(value: Any, place: str = "the event") -> dict[str, Any]:
+    """Return an object of the SDK as the JSON values that it was made from. Raises ``OddField``."""
     if isinstance(value, dict):
         return value
+    require_form(value, {}, place)
     plain: dict[str, Any] = value.to_dict(mode="json", warnings=False)
     return plain

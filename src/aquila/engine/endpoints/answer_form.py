@@ -1,0 +1,81 @@
+"""Says which field of an answer is not what the API has there. It is looked for when reading the answer has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Form = type | tuple[type, ...] | dict[str, Any] | list[Any]
+"""What is read of a place: a type or several, an object with the forms of its fields, or a list with that of its items.
+
+None may stand in the place of each but an item of a list: a parser takes it for a field that is not there.
+"""
+
+_NAMES: Mapping[type, str] = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "a list"}
+
+
+class OddField(TypeError):
+    """A field of an answer has a form that the API does not have. Its text names the path of the field."""
+
+
+def explain_error(error: Exception, answer: Any, form: Form, place: str = "the event") -> Exception:
+    """Return the error that says why reading an answer raised ``error``; that error if no field is odd.
+
+    The other parameters are those of ``find_odd_field``.
+    """
+    return error if isinstance(error, OddField) else find_odd_field(answer, form, place) or error
+
+
+def require_form(answer: Any, form: Form, place: str) -> None:
+    """Raise ``OddField`` for an answer that does not have a form. The parameters are those of ``find_odd_field``."""
+    found = find_odd_field(answer, form, place)
+    if found is not None:
+        raise found
+
+
+def find_odd_field(answer: Any, form: Form, place: str = "the event") -> OddField | None:
+    """Return the error that names the first field of an answer that does not have its form, or None if all have it.
+
+    ``answer`` is an object of the SDK or JSON, ``place`` is what it is called.
+    """
+    found = _find(answer, form, "")
+    if found is None:
+        return None
+    path, value, wanted = found
+    return OddField(f"{path or place} is {_name_of(value)}, not {wanted}")
+
+
+def _find(value: Any, form: Form, path: str) -> tuple[str, Any, str] | None:
+    """Return the path of the first field without its form, its value, and what is expected there."""
+    if isinstance(form, dict):
+        if not _is_object(value):
+            return path, value, "an object"
+        for name, inner in form.items():
+            field = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+            found = None if field is None else _find(field, inner, f"{path}.{name}" if path else name)
+            if found is not None:
+                return found
+        return None
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return path, value, "a list"
+        return next(
+            (found for index, item in enumerate(value) if (found := _find(item, form[0], f"{path}[{index}]"))), None
+        )
+    kinds = form if isinstance(form, tuple) else (form,)
+    # `True` is an `int` in Python, and no number in JSON.
+    if isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds):
+        return None
+    return path, value, " or ".join(dict.fromkeys(map(_name_of_type, kinds)))
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "model_fields_set")
+
+
+def _name_of(value: Any) -> str:
+    return "null" if value is None else _name_of_type(type(value))
+
+
+def _name_of_type(kind: type) -> str:
+    return _NAMES.get(kind, "an object")

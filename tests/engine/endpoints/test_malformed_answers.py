@@ -1,0 +1,495 @@
+"""Malformed and odd answers: each ends as documented, or in an error that names the provider and the field."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import aquila
+from aquila.errors import AquilaError, InvalidAnswer, ProviderError, ProviderUnavailable, StreamBroken
+from tests.support.engines import Engine
+from tests.support.provider import (
+    USAGE,
+    call_item,
+    chat_calls,
+    chat_chunk,
+    chat_frame,
+    chat_stream,
+    message_item,
+    response_object,
+    responses_events,
+    tool_fragment,
+)
+from tests.support.server import Answer, json_answer, serving, sse
+from tests.support.slow import slow_but
+
+MISSING = object()
+"""In the place of a value: the field is left out."""
+
+ODD: tuple[Any, ...] = (MISSING, None, True, -1, 1.5, 10**400, "x", "", [], [1], [None], ["x"], {}, {"a": 1})
+
+
+OWN = aquila.Tool("own", {"type": "object"})
+"""A tool without a function: its calls are the program's to run."""
+
+
+@aquila.tool
+def add(a: int, b: int = 1) -> int:
+    """Add."""
+    return a + b
+
+
+CALLED = {
+    "id": "c",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {
+                "role": "assistant",
+                "content": "a",
+                "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "own", "arguments": "{}"}}],
+            },
+        }
+    ],
+    "usage": USAGE,
+}
+RESPONSE = response_object([message_item("a"), call_item("own", "{}")])
+
+
+def _changed(answer: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    answer = copy.deepcopy(answer)
+    at = answer
+    for step in path[:-1]:
+        at = at[step]
+    if value is MISSING:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return answer
+
+
+def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield above
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, each in inner:
+        yield from _paths(each, (*above, step))
+
+
+def chat_of(*choices: Any, **fields: Any) -> Answer:
+    return Answer([sse({**chat_frame(list(choices)), **fields}, chat_chunk(finish="stop"))])
+
+
+def chat_delta(**delta: Any) -> Answer:
+    return chat_of({"index": 0, "delta": delta, "finish_reason": None})
+
+
+def event_of(**event: Any) -> Answer:
+    events = responses_events("a")
+    return Answer([sse(*events[:2], event, *events[2:], done=False, event=False)])
+
+
+def final_of(**fields: Any) -> Answer:
+    events = responses_events("a")
+    events[-1]["response"] |= fields
+    return Answer([sse(*events, done=False, event=True)])
+
+
+def whole(answer: dict[str, Any], path: tuple[Any, ...], value: Any) -> Answer:
+    return json_answer(_changed(answer, path, value))
+
+
+CHAT = "chat"
+RESPONSES = "responses"
+FAILURES: dict[str, tuple[str, Answer, type[AquilaError], str]] = {
+    "chat: an event that is a number": (CHAT, Answer([sse(1)]), InvalidAnswer, "the event is a number, not an object"),
+    "chat: an event that is a list": (CHAT, Answer([sse([])]), InvalidAnswer, "the event is a list, not an object"),
+    "chat: no event": (CHAT, Answer([b"data: [DONE]\n\n"]), InvalidAnswer, "empty stream"),
+    "chat: events without a choice": (CHAT, Answer([sse(chat_frame([]))]), InvalidAnswer, "no choice"),
+    "chat: choices that are a text": (CHAT, chat_of(choices="x"), InvalidAnswer, r"choices is a text, not a list"),
+    "chat: a choice that is null": (CHAT, chat_of(None), InvalidAnswer, r"choices\[0\] is null, not an object"),
+    "chat: a second choice that is a list": (
+        CHAT,
+        chat_of({"index": 0, "delta": {}}, []),
+        InvalidAnswer,
+        r"choices\[1\] is a list, not an object",
+    ),
+    "chat: an index that is a text": (
+        CHAT,
+        chat_of({"index": "x", "delta": {}}),
+        InvalidAnswer,
+        "index of a choice is a text, not a number",
+    ),
+    "chat: a delta that is a list": (
+        CHAT,
+        chat_of({"index": 0, "delta": []}),
+        InvalidAnswer,
+        r"choices\[0\].delta is a list, not an object",
+    ),
+    "chat: content that is a number": (
+        CHAT,
+        chat_delta(content=1),
+        InvalidAnswer,
+        r"choices\[0\].delta.content is a number, not a text or a list",
+    ),
+    "chat: a refusal that is a list": (
+        CHAT,
+        chat_delta(refusal=["no"]),
+        InvalidAnswer,
+        "refusal of a delta is a list, not a text",
+    ),
+    "chat: tool calls that are a number": (
+        CHAT,
+        chat_delta(tool_calls=3),
+        InvalidAnswer,
+        r"choices\[0\].delta.tool_calls is a number, not a list",
+    ),
+    "chat: a tool's name that is a list": (
+        CHAT,
+        chat_delta(tool_calls=[tool_fragment(0, "{}", "c1", ["add"])]),  # type: ignore[arg-type]
+        InvalidAnswer,
+        "function.name of a tool call is a list, not a text",
+    ),
+    "chat: a call's id that is an object": (
+        CHAT,
+        chat_delta(tool_calls=[tool_fragment(0, "{}", {"a": 1}, "add")]),  # type: ignore[arg-type]
+        InvalidAnswer,
+        "id of a tool call is an object, not a text",
+    ),
+    "chat: an error in the middle": (
+        CHAT,
+        Answer([sse(chat_chunk("half"), {"error": {"message": "overloaded", "code": "server_error"}})]),
+        ProviderUnavailable,
+        "overloaded",
+    ),
+    "chat: an error that is a text": (CHAT, json_answer({"error": "out of order"}), ProviderError, "out of order"),
+    "chat: a stream without an end": (
+        CHAT,
+        Answer([sse(chat_chunk("half"), done=False)]),
+        StreamBroken,
+        "without a finish reason",
+    ),
+    "chat: a chunk that is no JSON": (CHAT, Answer([b"data: {nope\n\n"]), InvalidAnswer, "not JSON"),
+    "chat: JSON without choices": (CHAT, json_answer({"id": "c"}), InvalidAnswer, "no 'choices'"),
+    "chat: JSON that is a list": (CHAT, json_answer([]), InvalidAnswer, "answered 200"),  # type: ignore[arg-type]
+    "chat: whole content that is an object": (
+        CHAT,
+        whole(CALLED, ("choices", 0, "message", "content"), {"a": 1}),
+        InvalidAnswer,
+        r"choices\[0\].message.content is an object, not a text or a list",
+    ),
+    "chat: a whole tool call that is null": (
+        CHAT,
+        whole(CALLED, ("choices", 0, "message", "tool_calls"), [None]),
+        InvalidAnswer,
+        r"choices\[0\].message.tool_calls\[0\] is null, not an object",
+    ),
+    "responses: no event": (RESPONSES, Answer([b""]), InvalidAnswer, "empty stream"),
+    "responses: an event's type that is a list": (
+        RESPONSES,
+        event_of(type=[1]),
+        InvalidAnswer,
+        "type is a list, not a text",
+    ),
+    "responses: a delta that is missing": (
+        RESPONSES,
+        event_of(type="response.output_text.delta"),
+        InvalidAnswer,
+        "delta of response.output_text.delta is null, not a text",
+    ),
+    "responses: an answer that is a text": (
+        RESPONSES,
+        event_of(type="response.created", response="x"),
+        InvalidAnswer,
+        "response is a text, not an object",
+    ),
+    "responses: a final answer that is null": (
+        RESPONSES,
+        event_of(type="response.completed", response=None),
+        InvalidAnswer,
+        "response is null, not an object",
+    ),
+    "responses: an item that is a number": (
+        RESPONSES,
+        event_of(type="response.output_item.done", item=1),
+        InvalidAnswer,
+        "item is a number, not an object",
+    ),
+    "responses: an item's type that is an object": (
+        RESPONSES,
+        event_of(type="response.output_item.done", item={"type": {"a": 1}}),
+        InvalidAnswer,
+        "item.type is an object, not a text",
+    ),
+    "responses: output that is a boolean": (
+        RESPONSES,
+        final_of(output=True),
+        InvalidAnswer,
+        "response.output is a boolean, not a list",
+    ),
+    "responses: output with a null": (
+        RESPONSES,
+        final_of(output=[None]),
+        InvalidAnswer,
+        r"response.output\[0\] is null, not an object",
+    ),
+    "responses: content that is a number": (
+        RESPONSES,
+        final_of(output=[message_item("a") | {"content": 1}]),
+        InvalidAnswer,
+        r"output\[0\].content is a number, not a list",
+    ),
+    "responses: a call without a name": (
+        RESPONSES,
+        final_of(output=[{"type": "function_call", "call_id": "c"}]),
+        InvalidAnswer,
+        "name of a function_call is null, not a text",
+    ),
+    "responses: a call's id that is a list": (
+        RESPONSES,
+        final_of(output=[call_item("add", "{}") | {"call_id": [1]}]),
+        InvalidAnswer,
+        "call_id of a function_call is a list, not a text",
+    ),
+    "responses: a failure without a reason": (
+        RESPONSES,
+        final_of(status="failed", error=None),
+        ProviderError,
+        "without saying why",
+    ),
+    "responses: an error in the middle": (
+        RESPONSES,
+        event_of(type="error", code="server_error", message="overloaded"),
+        ProviderUnavailable,
+        "overloaded",
+    ),
+    "responses: a stream without an end": (
+        RESPONSES,
+        Answer([sse(*responses_events("a")[:-1], done=False, event=True)]),
+        StreamBroken,
+        "without a final event",
+    ),
+    "responses: JSON without output": (RESPONSES, json_answer({"id": "r"}), InvalidAnswer, "no 'output'"),
+    "responses: whole output with a number": (
+        RESPONSES,
+        whole(RESPONSE, ("output", 0), 1),
+        InvalidAnswer,
+        r"output\[0\] is a number, not an object",
+    ),
+}
+"""The endpoint, the answer, the class of the error, and what its text says."""
+
+READ: dict[str, tuple[str, Answer, Callable[[Any], Any], Any]] = {
+    "chat: no usage": (CHAT, Answer([chat_stream("ok", usage=None)]), lambda reply: reply.usage.reported, False),
+    "chat: usage that is negative": (
+        CHAT,
+        Answer([chat_stream("ok", usage={"prompt_tokens": -5, "completion_tokens": 2, "total_tokens": -3})]),
+        lambda reply: (reply.usage.input_tokens, reply.usage.total_tokens),
+        (0, 2),
+    ),
+    "chat: usage that is a text": (
+        CHAT,
+        Answer([chat_stream("ok", usage="none")]),  # type: ignore[arg-type]
+        lambda reply: reply.usage.total_tokens,
+        0,
+    ),
+    "chat: counts that are texts": (
+        CHAT,
+        Answer([chat_stream("ok", usage={"prompt_tokens": "5"})]),
+        lambda reply: reply.usage.input_tokens,
+        0,
+    ),
+    "chat: an end twice": (
+        CHAT,
+        Answer([sse(chat_chunk("ok", finish="stop"), chat_chunk(finish="stop")) + b"data: [DONE]\n\n"]),
+        lambda reply: reply.text,
+        "ok",
+    ),
+    "chat: a huge number": (
+        CHAT,
+        chat_of({"index": 0, "delta": {"content": "ok"}}, created=10**400),
+        lambda reply: reply.text,
+        "ok",
+    ),
+    "chat: NaN": (
+        CHAT,
+        Answer(
+            [sse(chat_frame([{"index": 0, "delta": {"content": "ok"}}], score=float("nan")), chat_chunk(finish="stop"))]
+        ),
+        lambda reply: reply.text,
+        "ok",
+    ),
+    "chat: parts that nobody knows": (
+        CHAT,
+        Answer(
+            [
+                sse(
+                    chat_chunk(content=[{"type": "hologram"}, {"type": "text", "text": "ok"}, 1, None]),
+                    chat_chunk(finish="stop"),
+                )
+            ]
+        ),
+        lambda reply: reply.text,
+        "ok",
+    ),
+    "chat: a refusal": (
+        CHAT,
+        Answer([sse(chat_chunk(refusal="I must "), chat_chunk(refusal="not"), chat_chunk(finish="stop"))]),
+        lambda reply: reply.refusal,
+        "I must not",
+    ),
+    "responses: parts that nobody knows": (
+        RESPONSES,
+        final_of(output=[message_item("a"), {"type": "hologram", "content": "x"}]),
+        lambda reply: reply.text,
+        "a",
+    ),
+    "responses: usage that is negative": (
+        RESPONSES,
+        final_of(usage={"input_tokens": -1, "output_tokens": 3}),
+        lambda reply: reply.usage.total_tokens,
+        3,
+    ),
+    "responses: an end twice": (
+        RESPONSES,
+        Answer([sse(*responses_events("a"), responses_events("a")[-1], done=False, event=True)]),
+        lambda reply: reply.text,
+        "a",
+    ),
+}
+"""The endpoint, the answer, and what is read of it."""
+
+CALLS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
+    "pieces out of order": (
+        [
+            tool_fragment(1, "", "c2", "own"),
+            tool_fragment(0, "", "c1", "own"),
+            tool_fragment(1, '{"a": 2}'),
+            tool_fragment(0, '{"a": 1}'),
+        ],
+        [("c2", {"a": 2}), ("c1", {"a": 1})],
+    ),
+    "ids that are repeated": (
+        [tool_fragment(0, '{"a": 1}', "c1", "own"), tool_fragment(1, '{"a": 2}', "c1", "own")],
+        [("c1", {"a": 1}), ("call_1_1", {"a": 2})],
+    ),
+    "arguments that are broken JSON": ([tool_fragment(0, '{"a": ', "c1", "own")], [("c1", None)]),
+    "arguments that are NaN": ([tool_fragment(0, "NaN", "c1", "own")], [("c1", None)]),
+    "no pieces of arguments": ([{"index": 0, "id": "c1", "function": {"name": "own"}}], [("c1", {})]),
+}
+"""Pieces of tool calls, and the calls that are made of them: id and arguments."""
+
+
+def _outcome(engine: Engine, url: str, **options: Any) -> tuple[str, str]:
+    """What a program sees: what is read of the answer, or the class and the text of the error."""
+    try:
+        reply = engine.ask("Hi", base_url=url, max_retries=0, **options)
+    except AquilaError as error:
+        return type(error).__name__, str(error)
+    json.dumps(reply.raw)
+    said = {name: reply.meta[name] for name in ("finish_reason", "id", "turns")}
+    return reply.text, f"{reply.usage} {reply.refusal} {reply.messages} {reply.raw} {said}"
+
+
+TRIED = ("chat: a tool's name that is a list", "chat: no event", "responses: a delta that is missing")
+"""Of the failures, those that the fast tests try."""
+
+
+@pytest.mark.parametrize("case", slow_but(TRIED, FAILURES))
+def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str, engine: Engine) -> None:
+    endpoint, answer, kind, message = FAILURES[case]
+    with serving(answer) as server, pytest.raises(kind, match=message) as caught:
+        engine.ask("Hi", base_url=server.url, endpoint=endpoint, max_retries=0, tools=[add])
+    if kind is InvalidAnswer and ", not " in message:
+        assert re.match(rf"127\.0\.0\.1:\d+ sent what the {endpoint} API does not have \(", str(caught.value))
+
+
+@pytest.mark.parametrize("case", slow_but(["chat: usage that is negative", "responses: an end twice"], READ))
+def test_an_odd_answer_is_read_as_far_as_it_goes(case: str, engine: Engine) -> None:
+    endpoint, answer, read, expected = READ[case]
+    with serving(answer) as server:
+        assert read(engine.ask("Hi", base_url=server.url, endpoint=endpoint)) == expected
+
+
+@pytest.mark.parametrize("case", slow_but(["pieces out of order"], CALLS))
+def test_odd_pieces_of_tool_calls_are_put_together(case: str, engine: Engine) -> None:
+    pieces, expected = CALLS[case]
+    with serving(chat_calls(*pieces)) as server:
+        reply = engine.ask("Hi", base_url=server.url, tools=[OWN])
+    assert [(call.id, call.arguments) for call in reply.tool_calls] == expected
+
+
+@pytest.mark.parametrize("case", slow_but(TRIED, [*FAILURES, *READ]))
+def test_an_odd_answer_is_seen_alike_live_recorded_and_replayed(case: str, engine: Engine, root: Path) -> None:
+    endpoint, answer, *_ = (FAILURES | READ)[case]
+    with serving(answer, answer) as server:
+        live = _outcome(engine, server.url, endpoint=endpoint)
+        with aquila.use_cassette("x", transport="record"):  # a block, as a call that fails stores nothing by itself
+            recorded = _outcome(engine, server.url, endpoint=endpoint, transport="record")
+        assert len(server.seen) == 2
+    with aquila.use_cassette("x", transport="replay"):
+        replayed = _outcome(engine, server.url, endpoint=endpoint, transport="replay")
+    assert recorded == live
+    assert replayed == live
+
+
+WHOLE = {"chat": CALLED, "responses": RESPONSE}
+STREAMED: dict[str, list[Any]] = {
+    "chat": [
+        chat_chunk("a"),
+        chat_chunk(refusal="no", tool_calls=[tool_fragment(0, "{}", "c1", "own")]),
+        chat_chunk(finish="stop"),
+        chat_frame([], usage=USAGE),
+    ],
+    "responses": responses_events("a", items=[call_item("own", "{}"), {"type": "web_search_call", "id": "ws"}]),
+}
+
+
+class _Sending(httpx2.BaseTransport):
+    """Answers each request alike."""
+
+    def __init__(self, body: bytes, kind: str) -> None:
+        self._body = body
+        self._kind = kind
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": self._kind}, content=self._body)
+
+
+def _ask(endpoint: str, body: bytes, kind: str) -> None:
+    """Ask, and read all of the answer. Errors of Aquila are what is expected of a malformed one."""
+    options: Any = {"api_key": "-", "base_url": "http://provider.example/v1", "max_retries": 0, "tools": [OWN]}
+    try:
+        reply = aquila.ask("Hi", transport=_Sending(body, kind), endpoint=endpoint, model="m", **options)
+    except AquilaError:
+        return
+    assert isinstance(reply.text, str)
+    assert reply.usage.total_tokens >= 0
+    assert json.dumps([reply.raw, reply.meta], default=str)
+    assert all(isinstance(call.name + call.id, str) for call in reply.tool_calls)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endpoint", WHOLE)
+def test_whatever_stands_in_a_field_no_other_error_comes_out(endpoint: str) -> None:
+    for path in _paths(WHOLE[endpoint]):
+        for value in ODD if path else ODD[1:]:
+            _ask(endpoint, json.dumps(_changed(WHOLE[endpoint], path, value)).encode(), "application/json")
+    for number, event in enumerate(STREAMED[endpoint]):
+        for path in _paths(event):
+            for value in ODD if path else ODD[1:]:
+                events = [*STREAMED[endpoint]]
+                events[number] = _changed(event, path, value)
+                _ask(endpoint, sse(*events, done=endpoint == "chat"), "text/event-stream")
