@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes, play_requirements, typed_command
+    from pytest_aquila import node_ids, outcomes, play_requirements, report_redaction, typed_command
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
@@ -35,6 +35,7 @@ else:
         typed_command="pytest_aquila.typed_command",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
+        report_redaction="pytest_aquila.report_redaction",
         scopes="aquila.recording.scope",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
@@ -55,6 +56,17 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
     if scope is None:
         return True
     return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
+
+
+def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
+    """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
+
+    An exception from a hook around pytest's own setup leaves the fixture neither set up nor failed, and in the next
+    test that uses it an assertion of pytest fails.
+    """
+    known = fixture.cached_result
+    if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
+        fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
 
 
 class FixtureCassette:
@@ -133,7 +145,7 @@ class FixtureCassette:
         second_attempts.plan(self._item, self._scope.misses)  # a fixture that failed is set up again
         skipped = isinstance(error, pytest.skip.Exception) and not self._scope.misses
         if not skipped:
-            test_scopes.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
+            report_redaction.redact_reports_for(self._item.config, self._scope)  # of every test that uses the fixture
         try:
             self._close(passed=False, adds_only=skipped)
         except (errors.AquilaError, OSError) as failure:
@@ -190,7 +202,7 @@ class FixtureCassette:
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
                     command=typed_command.complete(
-                        item.config, f"pytest {shlex.quote(test_scopes.id_to_type(item))} --aquila-record"
+                        item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record"
                     ),
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
@@ -214,7 +226,7 @@ class FixtureCassette:
             for item in self._item.session.items
             if self._fixture in second_attempts.fixtures_of(item).get(name, ())
         ]
-        tests = list(dict.fromkeys(map(test_scopes.id_to_type, users or [self._item])))
+        tests = list(dict.fromkeys(map(node_ids.id_to_type, users or [self._item])))
         if len(tests) > _MOST_TESTS:
             tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
         return typed_command.complete(self._item.config, f"pytest {shlex.join(tests)} --aquila-record=all")

@@ -80,22 +80,30 @@ _late: pytest.StashKey[_LateFixtures] = pytest.StashKey()
 def _look_up_late(session: pytest.Session) -> _LateFixtures:
     """Return the lookup of a session; the first call puts it in place. The plugin may be loaded after the start."""
     late = session.config.stash.get(_late, None)
-    if late is None:
-        late = session.config.stash[_late] = _LateFixtures(session)
-        # Set on the manager of this session only, which ends with the session: no other session in the process sees it.
-        vars(session._fixturemanager)["getfixturedefs"] = late.find
-    return late
+    return _begin_late_look_up(session) if late is None else late
 
 
-@pytest.hookimpl(trylast=True)  # pytest's own implementation makes the fixture manager, and must have run
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Look up fixtures here from now on, and let tests use the short names if the ini key names a Huey."""
-    late = _look_up_late(session)
+def _begin_late_look_up(session: pytest.Session) -> _LateFixtures:
+    late = session.config.stash[_late] = _LateFixtures(session)
+    # Set on the manager of this session only, which ends with the session: no other session in the process sees it.
+    vars(session._fixturemanager)["getfixturedefs"] = late.find
     if session.config.getoption("showfixtures", False):
         late.register()
     if session.config.getini("aquila_huey"):
         _register_short_names(session)
         begin_testing_mode(session.config)  # Where the plugin came too late to do so before conftests.
+    return late
+
+
+def look_up_late(collector: pytest.Collector) -> None:
+    """Look up fixtures here from the first collector on, before what it collects is imported.
+
+    Tests may use the short names if the ini key names a Huey, or the fixture ``aquila_huey`` is overridden in a
+    conftest: now, because the import of a module may put jobs into queues.
+    """
+    _look_up_late(collector.session)
+    if isinstance(collector, pytest.Module | pytest.Package):
+        _look_for_override(collector)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -104,12 +112,6 @@ def pytest_pycollect_makeitem(collector: pytest.Collector) -> None:
     late = _look_up_late(collector.session)
     if late.collector is not collector:  # all its fixtures are registered before the first of its items is made
         late.collector = collector
-        _look_for_override(collector)
-
-
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Do the same before a module is imported, for overrides in a conftest: the import may put jobs into queues."""
-    if isinstance(collector, pytest.Module | pytest.Package):
         _look_for_override(collector)
 
 

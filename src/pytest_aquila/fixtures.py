@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aquila.testing import use_faults
     from aquila.testing.use_faults import Faults
     from aquila.transports.callers import proxy
-    from pytest_aquila import test_scopes
+    from pytest_aquila import scope_starts, test_scopes
 else:
     lazy_modules(
         globals(),
@@ -33,6 +33,7 @@ else:
         optional="aquila.optional",
         proxy="aquila.transports.callers.proxy",
         refusals="aquila.recording.network.refusals",
+        scope_starts="pytest_aquila.scope_starts",
         script="aquila.scripting.script",
         test_scopes="pytest_aquila.test_scopes",
         used_cassette="aquila.recording.used_cassette",
@@ -54,7 +55,7 @@ def aquila_cassette() -> UsedCassette:
 
     It is named after the test (``cassettes/<module path>/<test>.yaml``), or as ``@pytest.mark.aquila("name")`` says.
     """
-    return used_cassette.UsedCassette(test_scopes.scope_of(test_scopes.asking_item(), with_cassette=True))
+    return used_cassette.UsedCassette(scope_starts.scope_of(scope_starts.asking_item(), with_cassette=True))
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def aquila_script(request: pytest.FixtureRequest) -> Script:
     Whatever client asks a model gets them, in its provider's own form. What is not scripted fails the test; with
     ``aquila_cassette`` beside it, it is replayed or recorded. So does an answer that nobody asked for.
     """
-    scope = test_scopes.scope_of(request.node)
+    scope = scope_starts.scope_of(request.node)
     written = script.Script()
     scope.use_script(written)
     return written
@@ -77,7 +78,7 @@ def aquila_faults(request: pytest.FixtureRequest) -> Faults:
     They are made of what its cassette or its script has. A test that names neither has a cassette of its own.
     """
     item = request.node
-    return use_faults.Faults(test_scopes.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
+    return use_faults.Faults(scope_starts.scope_of(item, with_cassette=not test_scopes.uses_script_fixture(item)))
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def aquila_server(aquila_cassette: UsedCassette, request: pytest.FixtureRequest)
     """
     for module in ("starlette", "uvicorn", "httptools"):
         optional.import_optional(module, "serve", purpose="the fixture aquila_server")
-    scope = test_scopes.scope_of(request.node)
+    scope = scope_starts.scope_of(request.node)
     settings = scope.settings
     upstream = settings.base_url if settings.upstream == "live" else settings.upstream
     token = admission.make_token()

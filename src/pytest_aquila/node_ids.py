@@ -1,4 +1,4 @@
-"""Names of tests and fixtures that do not depend on the folder or the arguments with which pytest runs.
+"""Names of tests, their cassettes and fixtures that do not depend on the folder or arguments with which pytest runs.
 
 pytest's own ids are relative to the root folder. The ids of files outside it are relative to the arguments, or empty,
 so two such files may have the same id. The id of the whole run is empty.
@@ -18,6 +18,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
+from pytest_aquila import test_scopes
 from pytest_aquila.run_life import root_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def id_of(node: Any) -> str:
         path = node.path.relative_to(root).as_posix().removeprefix(".")
     _, colons, inside = node.nodeid.partition("::")
     return path if isinstance(node, pytest.Directory) else path + colons + inside
+
+
+def id_to_type(item: pytest.Item) -> str:
+    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder."""
+    known = item.stash.get(test_scopes.TYPED_ID, None)
+    if known is not None:
+        return known
+    here, root = item.config.invocation_params.dir, root_of(item.config)
+    file, colons, inside = id_of(item).partition("::")
+    with contextlib.suppress(ValueError):  # another drive
+        file = file if here == root else os.path.relpath(root / file, here)
+    item.stash[test_scopes.TYPED_ID] = typed = file + colons + inside
+    return typed
 
 
 _folded_names: pytest.StashKey[Counter[str]] = pytest.StashKey()
@@ -133,3 +147,15 @@ def _path_of_outsider(path: Path, root: Path) -> str | None:
         return Path(os.path.relpath(path, root)).as_posix()
     except ValueError:  # another drive
         return path.as_posix()
+
+
+def own_cassette_name(item: pytest.Item, test: str) -> str:
+    """Return the name of a test's own cassette. A secret parameter is named by its position, because keys change."""
+    is_ambiguous = has_twin(item)
+    if "[" not in test:
+        return names.name_of_test(test, has_twin=is_ambiguous)
+    clean = outgoing.redact_label(test)
+    if clean != test:
+        places = getattr(getattr(item, "callspec", None), "indices", {}).values()
+        clean += "#" + "-".join(map(str, places))
+    return names.name_of_test(clean, has_twin=is_ambiguous)

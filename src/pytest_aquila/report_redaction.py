@@ -7,18 +7,29 @@ or another process sees them.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.secrets import outgoing
+from pytest_aquila import test_scopes
 
 if TYPE_CHECKING:
     import warnings
 
     from aquila.cassettes.redaction.redactor import Redactor
+    from aquila.recording.scope import Scope
+    from aquila.recording.secrets import redactors as known_redactors
+    from aquila.recording.sessions import session_factory
+else:
+    lazy_modules(
+        globals(),
+        known_redactors="aquila.recording.secrets.redactors",
+        session_factory="aquila.recording.sessions.session_factory",
+    )
 
 
 _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(runtime.__file__), __file__))
@@ -77,3 +88,37 @@ class CleanWarnings:
         clean = outgoing.redact_label(text)
         if clean != text:
             warning_message.message = Warning(clean)  # the category is a separate attribute and stays
+
+
+def redactors_of(item: pytest.Item) -> Collection[Redactor]:
+    """Return the redactors of all that a test has used; none if nothing in it needed a scope."""
+    redactors, shared = (
+        item.stash.setdefault(test_scopes.REDACTORS, {}),
+        item.config.stash.setdefault(test_scopes.REDACTORS, {}),
+    )
+    redactors.update(shared)
+    scope = test_scopes.opened_scope(item)
+    if scope is not None:
+        redactors.update(dict.fromkeys(_redactors_of_scope(scope)))
+    return redactors
+
+
+def remember_redactors(item: pytest.Item, scope: Scope) -> None:
+    """Keep the redactors of a passing test whose scope ends, for the report of its teardown.
+
+    If it has used some, no further one is made, because that takes long and most tests write nothing.
+    """
+    used = dict.fromkeys(session.redactor for session in scope.sessions.opened())
+    item.stash.setdefault(test_scopes.REDACTORS, {}).update(used or dict.fromkeys(_redactors_of_scope(scope)))
+
+
+def redact_reports_for(config: pytest.Config, scope: Scope) -> None:
+    """Redact the secrets of a scope in the report of every test that fails from now on."""
+    config.stash.setdefault(test_scopes.REDACTORS, {}).update(dict.fromkeys(_redactors_of_scope(scope)))
+
+
+def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
+    settings = scope.settings
+    yield from (session.redactor for session in scope.sessions.opened())
+    # Blocks within the scope have their own sessions. This redactor knows the same secrets of the machine as theirs.
+    yield known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)

@@ -12,20 +12,26 @@ from pytest_aquila import test_scopes
 if TYPE_CHECKING:
     from typing import Literal
 
+    from aquila import errors
+    from aquila.recording import scope as scopes
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
-    from pytest_aquila import plugin
+    from pytest_aquila import node_ids, report_redaction
     from pytest_aquila.recording_runs import recording_progress, second_attempts
-    from pytest_aquila.summary import junit_facts, noted_uses
+    from pytest_aquila.summary import junit_facts, noted_uses, run_totals
 
     Outcome = Literal["passed", "skipped", "xfailed", "failed"]
 else:
     lazy_modules(
         globals(),
+        errors="aquila.errors",
         junit_facts="pytest_aquila.summary.junit_facts",
+        node_ids="pytest_aquila.node_ids",
         noted_uses="pytest_aquila.summary.noted_uses",
-        plugin="pytest_aquila.plugin",
+        report_redaction="pytest_aquila.report_redaction",
+        run_totals="pytest_aquila.summary.run_totals",
+        scopes="aquila.recording.scope",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
@@ -37,10 +43,10 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     if misses:
         second_attempts.plan(item, misses)
     if misses or outcome != "passed":
-        test_scopes.redactors_of(item)  # made while the scope is open, for reports that come later
+        report_redaction.redactors_of(item)  # made while the scope is open, for reports that come later
     else:
-        test_scopes.remember_redactors(item, scope)
-    report = test_scopes.close_scope(
+        report_redaction.remember_redactors(item, scope)
+    report = _close_scope(
         item,
         scope,
         settings,
@@ -54,21 +60,54 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
 
 
+def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -> None:
+    """Close the scope of a test whose teardown has failed with ``error``, if it has one. Before, it had ``outcome``."""
+    try:
+        scope = test_scopes.end_test(item)
+        if scope is not None:
+            # A plugin that fails a test here on purpose says nothing against the code whose answers were recorded.
+            on_purpose = isinstance(error, pytest.fail.Exception) and not isinstance(error, errors.UnansweredRequest)
+            close_test_scope(item, scope, outcome if on_purpose else "failed")
+    finally:
+        test_scopes.take_teardown_misses(item.config)
+
+
 def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:
     """Add the report of a scope to the totals of the run. It is the scope of a test, or of a fixture.
 
     ``is_whole`` says that it is the scope of a test that ran to its end.
     """
-    totals = plugin.totals_of(item.config)
+    totals = run_totals.totals_of(item.config)
     if test_scopes.runs_again(item):  # only the second attempt counts
-        row = (test_scopes.id_to_type(item), second_attempts.reason_of(item))
+        row = (node_ids.id_to_type(item), second_attempts.reason_of(item))
         if row not in totals.anew:
             totals.anew.append(row)
         return
-    test = test_scopes.id_to_type(item)
+    test = node_ids.id_to_type(item)
     totals.add_report(report, settings, test)
     if getattr(item.config.option, "xmlpath", None) is not None:
         junit_facts.add_report(item, report)
     if settings.transport == "record":
         recording_progress.note_recording(item, test, report)
         totals.uses += noted_uses.uses_in(item, report, is_whole=is_whole)
+
+
+def _close_scope(
+    item: pytest.Item, scope: Scope, settings: Settings, *, passed: bool, adds_only: bool = False
+) -> ScopeReport:
+    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises.
+
+    ``settings`` are those of the scope now. With ``adds_only`` recordings that the cassette lacks are stored even so;
+    see ``Scope.close``.
+    """
+    try:
+        if passed and scope.owns_cassette and scope.default_cassette is not None:
+            # The session is opened even without a request: a test that makes no requests any more keeps no recordings.
+            if settings.transport == "record":
+                scope.sessions.session_for(scope.default_cassette, settings.record)
+            elif settings.transport == "replay" and settings.unplayed != "ignore":
+                scope.sessions.session_for(scope.default_cassette, "replay")
+        return scope.close(passed=passed, adds_only=adds_only)
+    finally:
+        scopes.remove_scope(scope)
+        del item.stash[test_scopes.SCOPE]  # a plugin that runs the test again gets a new scope

@@ -59,7 +59,7 @@ def _check_fault(item: pytest.Item, fault: Fault) -> None:
     """
     cassette, _ = marker_options.options_of(item)
     if cassette is None:
-        cassette = test_scopes.own_cassette_name(item, node_ids.id_of(item))
+        cassette = node_ids.own_cassette_name(item, node_ids.id_of(item))
     path = names.cassette_path(runtime.current_settings().cassette_root(), cassette)
     if names.is_script(path) or not path.exists() or test_scopes.uses_script_fixture(item):
         return

@@ -27,7 +27,7 @@ from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS
 from aquila.recording.reporting.wire_watch import Attempt
 from aquila.recording.scope import Scope
-from pytest_aquila import test_scopes
+from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import MARKER
 from pytest_aquila.recording_runs import second_attempts
@@ -144,7 +144,7 @@ class FaultRuns:
         return report
 
     def _run_under_faults(self, item: pytest.Item, scope: Scope) -> None:
-        test = test_scopes.id_to_type(item)
+        test = node_ids.id_to_type(item)
         plain = self._attempt(item)
         if plain["ending"] != "passed":
             why = plain["detail"] or plain["ending"]

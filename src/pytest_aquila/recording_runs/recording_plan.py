@@ -20,7 +20,7 @@ from aquila.errors import AquilaError
 from aquila.option_table import read_budget
 from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
-from pytest_aquila import node_ids, test_scopes
+from pytest_aquila import node_ids
 from pytest_aquila.summary.run_extent import names_in_markers
 from pytest_aquila.summary.run_news import Kind, News, add_news
 
@@ -144,7 +144,7 @@ def cassettes_of(items: list[pytest.Item], root: Path) -> Iterator[str]:
     for item in items:
         test = node_ids.id_of(item)
         modules.add(names.folder_of_module(test.partition("::")[0]))
-        yield test_scopes.own_cassette_name(item, test)
+        yield node_ids.own_cassette_name(item, test)
         yield from names_in_markers(item)
         yield from uses.get(test, ())
     for folder in modules:

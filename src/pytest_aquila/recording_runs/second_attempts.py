@@ -19,6 +19,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import test_scopes
+from pytest_aquila.recording_runs import rerun_status
 
 if TYPE_CHECKING:
     from aquila import errors
@@ -46,6 +47,7 @@ def plan(item: pytest.Item, misses: Iterable[CassetteMiss]) -> None:
         return
     for miss in misses:
         if isinstance(miss, errors.ConversationDrifted) and miss.conversation:
+            rerun_status.show_reruns(item.config)
             item.stash.setdefault(test_scopes.REASON, miss.sentence)
             planned = item.stash.setdefault(test_scopes.RECORDED_ANEW, {})
             for cassette, keys in miss.conversation.items():

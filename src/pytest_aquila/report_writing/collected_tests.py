@@ -18,7 +18,7 @@ from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from aquila.run_report.totals import is_asked, usage_of
-from pytest_aquila import test_scopes, typed_command
+from pytest_aquila import node_ids, typed_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
 
@@ -72,7 +72,7 @@ class CollectedTests:
         self._collector.begin_test(time.perf_counter())
         self._failures = []
         file, line, _ = item.location
-        name = outgoing.redact_label(test_scopes.id_to_type(item))
+        name = outgoing.redact_label(node_ids.id_to_type(item))
         self._test = {
             "id": name,
             "file": outgoing.redact_label(file),

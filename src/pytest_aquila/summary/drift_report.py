@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import test_scopes
+from pytest_aquila import node_ids, test_scopes
 
 if TYPE_CHECKING:
     import pytest
@@ -36,7 +36,7 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
         return
     text = str(refused[0] if refused else error)
     row = drift_watch.DriftedRequest("", "", "", "without_cassette", text).as_plain_data()
-    totals.drifted.append({"test": test_scopes.id_to_type(item), **row})
+    totals.drifted.append({"test": node_ids.id_to_type(item), **row})
 
 
 def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aquila.cassettes.storage.recorded_uses import update_uses
 from aquila.errors import CassetteWriteError
 from aquila.recording.secrets import outgoing
-from pytest_aquila import node_ids, test_scopes
+from pytest_aquila import node_ids
 
 if TYPE_CHECKING:
     import pytest
@@ -33,7 +33,7 @@ class NotedUse(NamedTuple):
 def uses_in(item: pytest.Item, report: ScopeReport, *, is_whole: bool) -> Iterator[NotedUse]:
     """Yield the cassettes that a scope of a test has used, except those that are named after the test or a fixture."""
     test = node_ids.id_of(item)
-    own = test_scopes.own_cassette_name(item, test)
+    own = node_ids.own_cassette_name(item, test)
     shown = outgoing.redact_label(test)
     for folder, given in report.cassettes:
         name = given.removesuffix(".yaml").replace("\\", "/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aquila.recording.secrets import outgoing
+from pytest_aquila.summary import run_totals
 
 if TYPE_CHECKING:
     import pytest
@@ -48,3 +49,13 @@ class RedactedTerminal:
         except LookupError:
             pass
         return text
+
+
+def tell(config: pytest.Config, sentence: str) -> None:
+    """Show a sentence at once, although pytest captures output. Those of a worker are shown in the summary."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        terminal.ensure_newline()
+        RedactedTerminal(terminal).write_line(f"aquila: {sentence}", yellow=True)
+    else:
+        run_totals.totals_of(config).sentences.append(sentence)

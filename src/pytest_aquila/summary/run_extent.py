@@ -92,7 +92,7 @@ class RunExtent:
         self._collected.clear()
         for item in session.items:
             name = node_ids.id_of(item)
-            own = test_scopes.own_cassette_name(item, name)
+            own = node_ids.own_cassette_name(item, name)
             self.fixtures.update(getattr(item, "fixturenames", ()))
             self._planned[item.nodeid] = PlannedTest(item.nodeid, name, own, tuple(names_in_markers(item)))
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
+from pytest_aquila import report_redaction, test_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pytest
 
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.storing import recording_age
@@ -122,3 +125,12 @@ def _as_tuple(value: Any) -> Any:
 def count_of(number: int, thing: str) -> str:
     """Return a number with its noun, such as ``2 tests``."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def totals_of(config: pytest.Config) -> RunTotals:
+    """Return the totals of a run, and make them if there were none: then secrets are kept out of its warnings too."""
+    if test_scopes.TOTALS not in config.stash:
+        config.stash[test_scopes.TOTALS] = RunTotals()
+        if not config.pluginmanager.has_plugin(report_redaction.CleanWarnings.__name__):
+            config.pluginmanager.register(report_redaction.CleanWarnings(), report_redaction.CleanWarnings.__name__)
+    return config.stash[test_scopes.TOTALS]

@@ -16,7 +16,7 @@ from pytest_aquila.vcr_compat import marks_and_options
 if TYPE_CHECKING:
     from aquila import vcr
     from aquila.vcr import ignored_options
-    from pytest_aquila import test_scopes
+    from pytest_aquila import scope_starts
     from pytest_aquila.vcr_compat import cassetter_config, cassetter_objects, cassettes
     from pytest_aquila.vcr_compat.cassetter_objects import CassetterCassette
 else:
@@ -26,7 +26,7 @@ else:
         cassetter_objects="pytest_aquila.vcr_compat.cassetter_objects",
         cassettes="pytest_aquila.vcr_compat.cassettes",
         ignored_options="aquila.vcr.ignored_options",
-        test_scopes="pytest_aquila.test_scopes",
+        scope_starts="pytest_aquila.scope_starts",
         vcr="aquila.vcr",
     )
 
@@ -116,7 +116,7 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
         },
         rewrites=mode in _ANEW,
     )
-    scope = test_scopes.scope_of(item)
+    scope = scope_starts.scope_of(item)
     source = f"{item.nodeid}: vcr_config"
     settings, replays = cassetter_config.settings_of(options), plan.settings.get("transport") == "replay"
     if replays:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from aquila import vcr
     from aquila.recording.scope import Scope
     from aquila.vcr.option_translation import CassettePlan
-    from pytest_aquila import options, test_scopes
+    from pytest_aquila import options, scope_starts
 else:
     lazy_modules(
         globals(),
         options="pytest_aquila.options",
-        test_scopes="pytest_aquila.test_scopes",
+        scope_starts="pytest_aquila.scope_starts",
         vcr="aquila.vcr",
     )
 
@@ -81,7 +81,7 @@ def open_cassette(
     plan = recorder.plan_cassette(
         options={**merged, "path": _shorten(name, suffix)}, extra=list(dict.fromkeys(extra)), rewrites=rewrites
     )
-    scope = test_scopes.scope_of(item)
+    scope = scope_starts.scope_of(item)
     # A cassette that a mark or a fixture names may be shared with other tests.
     owned = item.get_closest_marker("default_cassette") is None and name == name_of_test(item)
     apply_plan(item, scope, plan, owned=owned, source=f"{item.nodeid}: vcr_config")

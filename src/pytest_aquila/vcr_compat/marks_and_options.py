@@ -11,13 +11,13 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from pytest_aquila import options, plugin
-    from pytest_aquila.summary import run_news
+    from pytest_aquila import options
+    from pytest_aquila.summary import run_news, run_totals
 else:
     lazy_modules(
         globals(),
         options="pytest_aquila.options",
-        plugin="pytest_aquila.plugin",
+        run_totals="pytest_aquila.summary.run_totals",
         run_news="pytest_aquila.summary.run_news",
     )
 
@@ -80,7 +80,7 @@ def match_hosts(patterns: Sequence[str]) -> Callable[[str], bool]:
 
 def tell_drift(config: pytest.Config) -> None:
     """Add news about drifted requests that the suite's matchers do not notice, because they do not compare bodies."""
-    drifted = plugin.totals_of(config).drifted
+    drifted = run_totals.totals_of(config).drifted
     if not drifted or options.wants_drift(config):
         return
     tests = {row["test"] for row in drifted}

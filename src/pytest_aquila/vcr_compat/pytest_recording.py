@@ -11,13 +11,13 @@ from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila.vcr import Cassette
-    from pytest_aquila import test_scopes
+    from pytest_aquila import scope_starts
     from pytest_aquila.vcr_compat import cassettes
 else:
     lazy_modules(
         globals(),
         cassettes="pytest_aquila.vcr_compat.cassettes",
-        test_scopes="pytest_aquila.test_scopes",
+        scope_starts="pytest_aquila.scope_starts",
     )
 
 
@@ -79,7 +79,7 @@ def block_network(request: pytest.FixtureRequest, vcr_markers: list[pytest.Mark]
         merged = marks_and_options.merge_config(request.getfixturevalue("vcr_config"), vcr_markers)
         if (item.config.getoption("--record-mode") or merged.get("record_mode", record_mode)) != "none":
             return
-    scope = test_scopes.scope_of(item)
+    scope = scope_starts.scope_of(item)
     if scope.settings.guard != "sealed":
         scope.override_settings({"guard": "all"}, source=f"{item.nodeid}: block_network")
     if hosts := request.getfixturevalue("allowed_hosts"):
@@ -96,7 +96,7 @@ def vcr(
     """The cassette of a test that is marked, else None."""
     if disable_recording:
         if not marks_and_options.is_blocked(request.node):
-            test_scopes.scope_of(request.node).override_settings({"transport": "live"}, source="--disable-recording")
+            scope_starts.scope_of(request.node).override_settings({"transport": "live"}, source="--disable-recording")
         return None
     if not vcr_markers:
         return None

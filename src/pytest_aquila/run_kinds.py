@@ -1,0 +1,74 @@
+"""What the options and settings of a run choose besides running its tests: it records, verifies, writes reports, ....
+
+Most runs never load this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_modules
+from pytest_aquila import options, test_scopes
+
+if TYPE_CHECKING:
+    import pytest
+
+    from aquila.recording.runtime import Run
+    from aquila.recording.storing import interrupted_runs
+    from pytest_aquila import sealed_run, verify_run
+    from pytest_aquila.faulted_tests import fault_runs
+    from pytest_aquila.recording_runs import recording_plan, recording_progress
+    from pytest_aquila.report_writing import wanted_reports
+    from pytest_aquila.summary import orphans_report, run_totals
+else:
+    lazy_modules(
+        globals(),
+        fault_runs="pytest_aquila.faulted_tests.fault_runs",
+        interrupted_runs="aquila.recording.storing.interrupted_runs",
+        orphans_report="pytest_aquila.summary.orphans_report",
+        recording_plan="pytest_aquila.recording_runs.recording_plan",
+        recording_progress="pytest_aquila.recording_runs.recording_progress",
+        run_totals="pytest_aquila.summary.run_totals",
+        sealed_run="pytest_aquila.sealed_run",
+        verify_run="pytest_aquila.verify_run",
+        wanted_reports="pytest_aquila.report_writing.wanted_reports",
+    )
+
+
+def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
+    """Register the plugins of all kinds that a run is of.
+
+    A recording run first stores the answers that an interrupted run left in journals. Raises ``UsageError`` or an
+    ``AquilaError`` for what cannot be.
+    """
+    plugins, now = config.pluginmanager, run.layers.at_start()
+    if config.getoption("aquila_orphans") is not None:
+        plugins.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
+    if config.option.aquila_report or wanted_reports.STEP_SUMMARY in os.environ:
+        wanted_reports.begin_reports(config, lambda: config.stash.get(test_scopes.TOTALS, None))
+    if now.guard == "sealed":
+        sealed_run.check_sealed_run(run.layers.resolve(), verifies=options.wants_verification(config))
+        plugins.register(sealed_run.SealedHeader())
+    if options.wants_verification(config):
+        verify_run.read_sample(config)  # before any test, if it is wrong
+    if options.wants_faults(config):
+        plugins.register(fault_runs.FaultRuns(config), fault_runs.FaultRuns.__name__)
+    if now.transport == "record":
+        recording_plan.watch_recording(config, run, run.layers.resolve())
+        plugins.register(recording_progress.RecordingProgress(config))
+        if not hasattr(config, "workerinput"):
+            _recover_journals(config, run)
+
+
+def _recover_journals(config: pytest.Config, run: Run) -> None:
+    found = interrupted_runs.recover_journals(run.layers.resolve().cassette_root())
+    totals = run_totals.totals_of(config)
+    totals.recovered += [(str(path), count) for path, count in found.cassettes]
+    totals.unrecovered += found.failures
+
+
+def _used_cassettes(config: pytest.Config) -> list[tuple[str, str]]:
+    totals = config.stash.get(test_scopes.TOTALS, None)
+    return totals.cassettes if totals is not None else []

@@ -1,0 +1,83 @@
+"""The beginning of a scope of a test: when something in the test needs it. Most runs never load this module."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+from aquila.recording import scope as scopes
+from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_command
+
+if TYPE_CHECKING:
+    from aquila import errors
+    from aquila.recording.scope import Scope
+else:
+    lazy_modules(globals(), errors="aquila.errors")
+
+
+def asking_item() -> pytest.Item:
+    """Return the test for which a fixture of its own is being set up. It need not run by pytest's protocol.
+
+    A plugin may call the function of the fixture by itself; then it is the running test. Raises ``ConfigError`` where
+    no test runs.
+    """
+    node = test_scopes.node_of_fixture.get()
+    if isinstance(node, pytest.Item):
+        return node
+    item = test_scopes.running_item_of(runtime.current_run())
+    if item is None:
+        raise errors.ConfigError(
+            "the fixture aquila_cassette is the cassette of one test, and no test runs here: name it as a parameter of "
+            "the test, or answer a block of code with `with aquila.use_cassette(...)`"
+        )
+    return item
+
+
+def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
+    """Return the scope of a test, and open it if needed. ``with_cassette`` gives it its own cassette if it has none."""
+    with item.config.stash[test_scopes.RUN].lock:  # two threads of a test that need it at the same time get one scope
+        scope = item.stash.get(test_scopes.SCOPE, None)
+        if scope is None:
+            test = node_ids.id_of(item)
+            named, settings = marker_options.options_of(item)
+            scope = scopes.Scope(
+                kind="test",
+                name=test,
+                command=typed_command.complete(
+                    item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record"
+                ),
+                default_cassette=named,
+                options=settings,
+            )
+            item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED] = scope, (named, settings)
+            with_cassette = (
+                with_cassette
+                # Known from the fixture's name, before its setup: other fixtures, and their clients, may come first.
+                or test_scopes.uses_cassette_fixture(item)
+                or (not test_scopes.uses_script_fixture(item) and item.get_closest_marker(options.MARKER) is not None)
+            )
+            if with_cassette and named is None:
+                scope.use_cassette(node_ids.own_cassette_name(item, test), owned=True)
+            if (prepare := item.stash.get(test_scopes.PREPARE_SCOPE, None)) is not None:
+                prepare(scope)
+            scopes.open_scope(scope)
+        elif with_cassette:
+            _follow_markers(item, scope)
+            if scope.default_cassette is None:
+                scope.use_cassette(node_ids.own_cassette_name(item, node_ids.id_of(item)), owned=True)
+        return scope
+
+
+def _follow_markers(item: pytest.Item, scope: Scope) -> None:
+    """Apply markers that a fixture has added to a test since its scope was opened."""
+    named, settings = marker_options.options_of(item)
+    if (named, settings) == item.stash[test_scopes.MARKED]:
+        return
+    item.stash[test_scopes.MARKED] = named, settings
+    if named is not None:
+        scope.use_cassette(named, owned=False)
+    scope.override_settings(settings, source=item.nodeid)

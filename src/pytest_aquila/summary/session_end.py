@@ -1,0 +1,70 @@
+"""What belongs to no test is added to the totals when the tests are over, and the totals go where they are needed.
+
+Most runs never load this module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from pytest_aquila import node_ids, options, test_scopes
+from pytest_aquila.summary.run_totals import totals_of
+
+if TYPE_CHECKING:
+    from aquila.recording.reporting import child_misses
+    from pytest_aquila import verify_run
+    from pytest_aquila.summary import noted_uses
+else:
+    lazy_modules(
+        globals(),
+        child_misses="aquila.recording.reporting.child_misses",
+        noted_uses="pytest_aquila.summary.noted_uses",
+        verify_run="pytest_aquila.verify_run",
+    )
+
+CHILD_MISSES = "aquila.recording.reporting.child_misses"
+
+
+def sum_up(session: pytest.Session) -> None:
+    """Complete the totals. A worker of pytest-xdist sends them to the controller, others store which test used what."""
+    config = session.config
+    run, is_worker = config.stash[test_scopes.RUN], hasattr(config, "workerinput")
+    if run.unstored:
+        totals_of(config).unstored += run.unstored
+    if run.unasked:
+        totals_of(config).unasked += run.unasked
+    if refused := run.take_refused():
+        totals_of(config).refused += refused
+    if run.notes:
+        totals_of(config).notes += run.notes
+    if CHILD_MISSES in sys.modules:
+        totals_of(config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
+    totals = config.stash.get(test_scopes.TOTALS, None)
+    if totals is not None and is_worker:
+        tests = map(node_ids.id_to_type, session.items)
+        config.workeroutput["aquila"] = totals.as_plain_data(tests)  # type: ignore[attr-defined]
+    elif totals is not None and totals.uses:
+        totals.unstored += noted_uses.store_uses(itertools.starmap(noted_uses.NotedUse, totals.uses))
+    if options.wants_verification(config):
+        if is_worker:
+            verify_run.send_plays(config)
+        else:
+            verify_run.verify_session(session)
+
+
+class Workers:
+    """The workers of pytest-xdist, as their controller sees them."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Add the totals of a worker to those of the controller."""
+        output = getattr(node, "workeroutput", {})
+        if sent := output.get("aquila"):
+            totals_of(node.config).merge_worker(sent)
+        if options.wants_verification(node.config):
+            verify_run.take_plays(node.config, output)

@@ -1,0 +1,61 @@
+"""What becomes of the reports of tests and modules: without secrets, with advice, and what a run notes of them.
+
+Most runs never load this module: the report of a test that passes and writes nothing stays as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aquila.lazy_imports import lazy_modules
+from aquila.recording.secrets import outgoing
+from pytest_aquila import advice, options, report_redaction, test_scopes
+
+if TYPE_CHECKING:
+    from pytest_aquila.recording_runs import second_attempts
+    from pytest_aquila.summary import drift_report, run_totals
+else:
+    lazy_modules(
+        globals(),
+        drift_report="pytest_aquila.summary.drift_report",
+        run_totals="pytest_aquila.summary.run_totals",
+        second_attempts="pytest_aquila.recording_runs.second_attempts",
+    )
+
+
+def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Redact the report of a phase of a test, add advice to it, and note what becomes of the test."""
+    # The output of a passing test is in the XML of JUnit too, and each report repeats the output before it. So every
+    # report with output is redacted.
+    tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
+    if report.failed or report.skipped or tells_more:
+        report_redaction.redact_report(report, report_redaction.redactors_of(item))
+    if report.failed:
+        advice.add_advice(report, call.excinfo, item.config)
+        item.stash[test_scopes.OUTCOME] = "failed"
+        scope = test_scopes.opened_scope(item)
+        if scope is not None:
+            scope.note_failure()
+    elif report.skipped:
+        item.stash[test_scopes.OUTCOME] = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if not report.passed:
+        if options.wants_drift(item.config):
+            error, totals = call.excinfo and call.excinfo.value, run_totals.totals_of(item.config)
+            drift_report.note_test_without_cassette(item, error, totals)
+        scope = test_scopes.opened_scope(item)
+        if scope is not None and scope.misses:
+            second_attempts.plan(item, scope.misses)
+        if test_scopes.runs_again(item):
+            second_attempts.mark_as_rerun(report)
+    if report.when == "teardown" and test_scopes.runs_again(item):
+        second_attempts.hide_end(report)
+
+
+def complete_collect_report(report: pytest.CollectReport, config: pytest.Config) -> None:
+    """Redact the report of a module that cannot be collected. A client that is made during its import may need a key:
+    then add advice."""
+    report_redaction.redact_report(report, [outgoing.run_redactor()])
+    call: pytest.CallInfo[Any] | None = getattr(report, "call", None)
+    advice.add_advice(report, call.excinfo if call is not None else None, config)
