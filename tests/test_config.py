@@ -108,3 +108,21 @@ def test_own_variables_are_seen_by_programs_and_not_noted_as_what_a_test_has_set
         assert not {"AQUILA_TEST_ONE", "AQUILA_TEST_TWO"} & set(os.environ)
         assert subprocess.run(shown, capture_output=True, text=True, check=False).returncode
     assert variables.since(0) == []
+
+
+def test_settings_follow_each_change_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = SettingsLayers(tmp_path)
+    for name in ("AQUILA_TRANSPORT", "AQUILA_MODEL", "AQUILA_RECORD"):
+        monkeypatch.delenv(name, raising=False)
+    nothing_set = layers.resolve()
+    assert layers.resolve() is nothing_set
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    assert (layers.resolve().transport, layers.resolve().transport) == ("replay", "replay")
+    monkeypatch.setenv("AQUILA_TRANSPORT", "live")  # the same variables, with another value
+    assert layers.resolve().transport == "live"
+    monkeypatch.setenv("AQUILA_MODEL", "one")  # one more
+    assert (layers.resolve().transport, layers.resolve().model) == ("live", "one")
+    monkeypatch.delenv("AQUILA_TRANSPORT")  # one less
+    assert (layers.resolve().transport, layers.resolve().model) == (nothing_set.transport, "one")
+    monkeypatch.delenv("AQUILA_MODEL")
+    assert layers.resolve() is nothing_set

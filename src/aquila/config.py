@@ -185,6 +185,7 @@ class SettingsLayers:
     __slots__ = (
         "_copies",
         "_is_silent",
+        "_latest",
         "_resolved",
         "_transports",
         "command_line",
@@ -225,17 +226,33 @@ class SettingsLayers:
         # put them back, so few keys return often. No lock: threads that compute the same key store equal values.
         self._resolved: dict[tuple[Any, ...], Settings] = {}
         self._transports: dict[tuple[Any, Any], str] = {}
+        # What `resolve` returned last: the variables that were not set, those that were and their values, the settings.
+        self._latest: tuple[set[bytes], tuple[tuple[bytes, bytes], ...], Settings] | None = None
 
     def resolve(self) -> Settings:
         """Return the settings in force now, parsed only if the environment has changed. Raises ``ConfigError``."""
+        # This runs for every request and every task, and the environment is mostly that of the last time. Then a few
+        # variables are compared, and those that are not set are looked for in one step.
+        latest, inner = self._latest, getattr(os.environ, "_data", None)
+        if latest is not None and type(inner) is dict:
+            unset, given, known = latest
+            if inner.keys().isdisjoint(unset):
+                for name, value in given:
+                    if inner.get(name) != value:
+                        break
+                else:
+                    return known
         variables = _option_variables()
-        known = self._resolved.get(variables)
-        if known is not None:
-            return known
-        found = settings.resolve_layers(self)
-        if len(self._resolved) >= _MOST_RESOLVED:
-            self._resolved.clear()
-        self._resolved[variables] = found
+        found = self._resolved.get(variables)
+        if found is None:
+            found = settings.resolve_layers(self)
+            if len(self._resolved) >= _MOST_RESOLVED:
+                self._resolved.clear()
+            self._resolved[variables] = found
+        if type(inner) is dict and os.name == "posix":
+            values = dict(zip(_STORED_VARIABLES, variables, strict=True))
+            given = tuple([(name, value) for name, value in values.items() if value is not None])
+            self._latest = values.keys() - dict(given).keys(), given, found
         return found
 
     def say_nothing(self) -> bool:
