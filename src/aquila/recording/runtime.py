@@ -147,6 +147,17 @@ class RunKey:
         return self.accepts_all or hmac.compare_digest(self.make_seal(text).encode(), seal.encode())
 
 
+class _ScopesOnFirstUse:
+    """Makes the open scopes of a run when something first asks for them, and puts them in its own place."""
+
+    # A `__getattr__` of the class would make every attribute of a run slow to read, and some are read for each request.
+
+    def __get__(self, run: Run, kind: type[Run]) -> OpenScopes:
+        # Of two threads that ask first, both get the one that was stored first.
+        made: OpenScopes = vars(run).setdefault("scopes", open_scopes.OpenScopes(run._scope_watchers))
+        return made
+
+
 class Run:
     """The state of one run. ``layers`` are its settings around the environment.
 
@@ -154,7 +165,10 @@ class Run:
     the user a sentence at once, where the log may be captured.
     """
 
-    scopes: OpenScopes
+    if TYPE_CHECKING:
+        scopes: OpenScopes
+    else:
+        scopes = _ScopesOnFirstUse()
     """Its open scopes. Made when something first asks for them: most test runs have none."""
 
     def __init__(
@@ -209,14 +223,6 @@ class Run:
         self._states: dict[type[Any], Any] = {}  # see `state_of`; they go with the run
         self._resources = contextlib.ExitStack()  # see `hold`; closed by `end_tests` or at the end of the run
         self._bound_outside: Scope | None = None  # the scope that was bound when this run was entered
-
-    if not TYPE_CHECKING:  # a type checker that sees it accepts any misspelt name
-
-        def __getattr__(self, name):
-            if name != "scopes":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            # Of two threads that ask first, both get the one that was stored first.
-            return vars(self).setdefault(name, open_scopes.OpenScopes(self._scope_watchers))
 
     def __enter__(self) -> Run:
         """Make this run the current one. A scope of the run around it is not in force within it."""
