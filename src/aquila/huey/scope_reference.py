@@ -61,14 +61,8 @@ def reference_to_current_scope() -> str | None:
 
     Where a scope is in force that refuses, the reference says so: the task must not ask a provider either.
     """
-    # `sys.modules` is asked because the module of scopes is not imported before the first scope, and must not be
-    # imported by a producer in production.
-    run = runtime.current_run()
-    if (
-        not run.can_open_scope
-        and run.scopes.innermost() is None
-        and ("aquila.recording.scope" not in sys.modules or scopes.bound_scope.get() is None)
-    ):
+    # Before the first scope the module of scopes is not loaded, and a producer in production must not import it.
+    if "aquila.recording.scope" not in sys.modules and not runtime.current_run().can_open_scope:
         return None
     try:
         scope = scopes.current_scope()
