@@ -162,7 +162,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         if self.publisher is not None:
             return self.publisher.enqueue(task, super().enqueue)
         result = super().enqueue(task)
-        return notice_dead_letters(self, result) if "_aquila_sent" in task.__dict__ else result
+        return notice_dead_letters(self, result) if hasattr(task, "_aquila_sent") else result
 
     def result(self, id: str, blocking: bool = False, *options: Any, **named: Any) -> Any:
         """Return the result of the task with an id. The parameters are those of Huey."""
@@ -250,12 +250,15 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
 
     def _execute_in_context(self, task: Task, timestamp: Any) -> Any:
         # Every task passes here, so what few tasks need is called only for them.
-        about, run = task.__dict__, current_run()
-        task._aquila_run = run
+        # Its attributes are asked for one by one, and never its `__dict__`: a Python before 3.13 then keeps them in a
+        # dictionary, in which Huey and Aquila look them up several times more slowly.
+        run = task._aquila_run = current_run()
         set_gate_owner(CurrentTask(self, task))
-        in_hand = about.get("_aquila_in_hand")  # None: not taken out of a queue, but in immediate mode, or by a test.
+        in_hand = getattr(
+            task, "_aquila_in_hand", None
+        )  # None: not taken out of a queue, but in immediate mode, or by a test.
         entered = unique = None
-        if "_aquila_scope" in about and (  # Absent: the task was never on the wire, so its scope is the caller's.
+        if hasattr(task, "_aquila_scope") and (  # Absent: the task was never on the wire, so its scope is the caller's.
             task._aquila_scope is not None or run.layers.transport in WITH_CASSETTE
         ):
             entered = enter_task_scope(self, task, run)
@@ -266,7 +269,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
                 value = super().execute(task, timestamp)
             else:
                 value = execute_watched(self, task, timestamp, super().execute)
-            if "_aquila_struck" in about:
+            if hasattr(task, "_aquila_struck"):
                 (in_hand or self.tasks_in_hand).hand_back_struck(task)
             return value
         except BaseException as error:
@@ -289,7 +292,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         which Huey takes for a failure: an outcome of pytest would end the worker.
         """
         # A subclass may execute a task without `execute`, which notes the run.
-        run = task.__dict__.get("_aquila_run") or current_run()
+        run = getattr(task, "_aquila_run", None) or current_run()
         if task.timeout or run.make_outcome is not None:
             return TaskCode(self, task, self._enclose_code(task, super()._timeout_context(task)))
         return TaskCode(self, task)  # Enough for most tasks in production.
@@ -322,7 +325,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         """End a task whose result, retry or following task cannot be serialized. A test replaces this, to fail."""
         from aquila.huey.delivery.unsendable import fail_for_good  # noqa: PLC0415 -- seldom needed
 
-        fail_for_good(self, task, error, is_result=task.__dict__.get("_aquila_unsendable") is error)
+        fail_for_good(self, task, error, is_result=getattr(task, "_aquila_unsendable", None) is error)
 
     def _run_post_execute(self, task: Task, task_value: Any, exception: BaseException | None) -> None:
         # Huey calls this once for each execution that was not interrupted, after it has stored the result.

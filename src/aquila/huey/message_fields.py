@@ -13,8 +13,6 @@ from aquila.recording.under_test import is_under_test
 
 _NUMBERS = ("attempt", "deliveries", "losses")
 """The numbers of a task's history in its message. On the task their names begin with ``_aquila_``."""
-# A task with none of these attributes is enqueued for the first time.
-_OF_LATER_MESSAGES = frozenset(("_aquila_scope", "_aquila_waits", *(f"_aquila_{name}" for name in _NUMBERS)))
 
 
 def fields_to_send(task: Task) -> dict[str, Any] | str | None:
@@ -22,14 +20,20 @@ def fields_to_send(task: Task) -> dict[str, Any] | str | None:
 
     That is the reference alone if there is nothing else, or a dictionary.
     """
-    kept = task.__dict__
-    # Almost every task ends here, so this look-up is part of the time of each.
-    if kept["_aquila_enqueued"] is None and kept.keys().isdisjoint(_OF_LATER_MESSAGES):
+    enqueued = task._aquila_enqueued
+    # Almost every task is enqueued for the first time and ends here, so these look-ups are part of the time of each.
+    if enqueued is None and not (
+        hasattr(task, "_aquila_scope")
+        or hasattr(task, "_aquila_attempt")
+        or hasattr(task, "_aquila_deliveries")
+        or hasattr(task, "_aquila_losses")
+    ):
         return scope_reference.reference_to_current_scope()
     # A task that came over the wire keeps the reference with which it came, also if that is None.
-    reference = kept["_aquila_scope"] if "_aquila_scope" in kept else scope_reference.reference_to_current_scope()
-    stamp = {} if kept["_aquila_enqueued"] is None else {queue_time.FIELD: kept["_aquila_enqueued"]}
-    numbers = {name: number for name in _NUMBERS if (number := kept.get(f"_aquila_{name}", 0))}
+    came = hasattr(task, "_aquila_scope")
+    reference = task._aquila_scope if came else scope_reference.reference_to_current_scope()
+    stamp = {} if enqueued is None else {queue_time.FIELD: enqueued}
+    numbers = {name: number for name in _NUMBERS if (number := getattr(task, f"_aquila_{name}", 0))}
     if stamp or (numbers and numbers != {"attempt": 1}):
         return {"reference": reference, **numbers, **waits_to_send(task), **stamp}
     text: str | None = reference

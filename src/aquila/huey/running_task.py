@@ -51,9 +51,8 @@ class CurrentTask:
     def __init__(self, huey: Any, task: Task) -> None:
         self.huey = huey
         self.task = task
-        past = task.__dict__
-        self.attempt = past.get("_aquila_attempt", 1)
-        self.delivery = past.get("_aquila_deliveries", 0) + 1
+        self.attempt: int = getattr(task, "_aquila_attempt", 1)
+        self.delivery: int = getattr(task, "_aquila_deliveries", 0) + 1
         # Made when it is first needed. In a later execution something may be stored that must be removed at the end,
         # even if this execution keeps nothing itself.
         self._kept = None if self.attempt == self.delivery == 1 else KeptProgress(huey, task, is_first=False)

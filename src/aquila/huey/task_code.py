@@ -31,7 +31,7 @@ class TaskCode:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool | None:
         task = self._task
-        in_hand = task.__dict__.get("_aquila_in_hand") or self._huey.tasks_in_hand
+        in_hand = getattr(task, "_aquila_in_hand", None) or self._huey.tasks_in_hand
         if error is None and self._inner is None:  # The usual case, without the cost of the `try` below.
             if not in_hand.may_end(task):
                 raise KeyboardInterrupt

@@ -13,4 +13,4 @@ IS_LOST = object()
 
 def is_lost(task: Any) -> bool:
     """Whether another consumer is known to have taken over a task that executes here: nothing of it counts any more."""
-    return task.__dict__.get("_aquila_end") is IS_LOST
+    return getattr(task, "_aquila_end", None) is IS_LOST

@@ -235,7 +235,7 @@ class TasksInHand:
 
         Does nothing for a task that waits to be handed back.
         """
-        if task.__dict__.get("_aquila_interrupted"):
+        if getattr(task, "_aquila_interrupted", False):
             return
         self._taken.pop(id(task), None)
         if self._is_closed:
