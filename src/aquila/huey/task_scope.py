@@ -38,6 +38,12 @@ def enter_task_scope(huey: Any, task: Any, run: runtime.Run) -> tuple[Scope, int
     it has. None where no scope is needed, or nothing is to be done at its end.
     """
     reference = task._aquila_scope
+    if reference is not None:
+        # The usual case in a test. Whether a scope is this process's own is asked once: that is a system call.
+        own = run.scopes.find(parse_reference(reference).get("scope"))
+        if own is not None and own.is_owner:
+            scopes.bound_scope.set(own)
+            return (own, 0) if own.kind == "task" else None
     scope = _find_scope_without_reference(task) if reference is None else _find_scope(huey, task, reference, run)
     if scope is None:
         return None
@@ -64,12 +70,11 @@ def execute_watched(huey: Any, task: Any, timestamp: Any, execute: Callable[[Any
 
 
 def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope:
+    """Return the scope for a reference that names none of this process's own."""
     fields = parse_reference(reference)
     if "refused" in fields:
         return make_refusing_scope(task, fields["refused"])
     scope = run.scopes.find(fields["scope"])
-    if scope is not None and scope.is_owner:
-        return scope
     if scope is None and was_made_here(fields):
         return make_refusing_scope(
             task,

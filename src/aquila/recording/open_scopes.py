@@ -57,9 +57,9 @@ class OpenScopes:
         """Let ``find`` find a scope, whether it surrounds other code or not."""
         self._by_id[scope.id] = scope
 
-    def find(self, scope_id: str) -> Scope | None:
-        """The scope with an id, if it has not been closed."""
-        return self._by_id.get(scope_id)
+    def find(self, scope_id: str | None) -> Scope | None:
+        """The scope with an id, if it has not been closed. None is the id of no scope."""
+        return None if scope_id is None else self._by_id.get(scope_id)
 
     def unclosed(self) -> Sequence[Scope]:
         """Those that have not been closed, whether they surround other code or not."""
