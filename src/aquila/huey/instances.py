@@ -307,19 +307,23 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
 
     def _execute(self, task: Task, timestamp: Any) -> Any:
         """Execute a task that is due, not revoked and not expired."""
-        if not self.around_tasks:
-            return self._execute_once(task, timestamp)
-        with contextlib.ExitStack() as stack:
-            for around in self.around_tasks:
-                stack.enter_context(around(current_task()))
-            return self._execute_once(task, timestamp)
-
-    def _execute_once(self, task: Task, timestamp: Any) -> Any:
+        if self.around_tasks:
+            return self._execute_enclosed(task, timestamp, super()._execute)
         try:
             return super()._execute(task, timestamp)
         except NotSerializable as error:
             self.end_unsendable(task, error)
             return None
+
+    def _execute_enclosed(self, task: Task, timestamp: Any, execute: Callable[[Task, Any], Any]) -> Any:
+        with contextlib.ExitStack() as stack:
+            for around in self.around_tasks:
+                stack.enter_context(around(current_task()))
+            try:
+                return execute(task, timestamp)
+            except NotSerializable as error:
+                self.end_unsendable(task, error)
+                return None
 
     def end_unsendable(self, task: Task, error: NotSerializable) -> None:
         """End a task whose result, retry or following task cannot be serialized. A test replaces this, to fail."""

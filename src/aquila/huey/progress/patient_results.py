@@ -95,6 +95,8 @@ class PatientResults:
                 current.task._aquila_unsendable = refusal
             raise
         try:
+            if not self.keep_running:  # The usual case, without one more call.
+                return self.storage.put_data(key, message, is_result=True)
             return self._store_result(key, data, message)
         except Exception as error:  # noqa: BLE001 -- whatever a storage raises
             failure = error

@@ -51,12 +51,12 @@ class Drained(dict[str, int]):
         scheduled: int,
         skipped: timedelta = _NO_TIME,
     ) -> None:
-        super().__init__()
         self._runs = runs
         self._made: tuple[TaskRun[Any], ...] | None = None
         self.skipped = skipped
         for run in runs:
-            self[run.state] = self.get(run.state, 0) + 1
+            state = run.state
+            self[state] = self.get(state, 0) + 1
         if scheduled:
             self["scheduled"] = scheduled
 

@@ -38,25 +38,30 @@ class Observation:
     asks for it: draining a queue may make thousands of these. ``observe_task`` owns one for a single execution.
     """
 
-    # The usual values are attributes of the class, so that an instance stores only those that differ.
-    returned = False
-    value: Any = None
-    exception: BaseException | None = None
-    duration = 0.0
-    time_is_up = False
-    was_stored = False
-    """Whether Huey has come to what follows the storing of the result."""
-    was_told = False
-    """Whether a receiver of a signal was called. Like a hook, it may have changed the result store."""
-    retry_delay = 0.0
-    inner: contextlib.ExitStack | None = None
-    state: State = "complete"
-    retry: ScheduledRetry | None = None
-    enqueued: Sequence[Any] = ()
-    stored: Any = EmptyData
-    """The value in the result store, once it was read."""
-    message: Any = EmptyData
-    """The bytes in the result store."""
+    __slots__ = (
+        "attempt",
+        "duration",
+        "enqueued",
+        "exception",
+        "failures",
+        "hooks",
+        "huey",
+        "inner",
+        "message",
+        "retry",
+        "retry_delay",
+        "returned",
+        "signals",
+        "started",
+        "state",
+        "stored",
+        "task",
+        "task_id",
+        "time_is_up",
+        "value",
+        "was_stored",
+        "was_told",
+    )
 
     def __init__(self, huey: Any, task: Any) -> None:
         self.huey = huey
@@ -66,6 +71,22 @@ class Observation:
         self.signals: list[str] = []
         self.hooks: list[str] = []
         self.failures: list[tuple[str, Exception]] = []
+        self.returned = self.time_is_up = False
+        self.was_stored = False
+        """Whether Huey has come to what follows the storing of the result."""
+        self.was_told = False
+        """Whether a receiver of a signal was called. Like a hook, it may have changed the result store."""
+        self.value: Any = None
+        self.exception: BaseException | None = None
+        self.inner: contextlib.ExitStack | None = None
+        self.retry: ScheduledRetry | None = None
+        self.duration = self.retry_delay = 0.0
+        self.state: State = "complete"
+        self.enqueued: Sequence[Any] = ()
+        self.stored: Any = EmptyData
+        """The value in the result store, once it was read."""
+        self.message: Any = EmptyData
+        """The bytes in the result store."""
 
     def read_stored(self) -> Any:
         """Return the value that was in the result store when the execution was over, or None."""
@@ -301,10 +322,11 @@ class ObservedHuey(AquilaHuey):
         seen.value = task_value
         if exception is not None:
             seen.exception = exception
-        for name, hook in list(self._post_execute.items()):
-            seen.hooks.append(name)
-            with seen.keep_failure(f"the post-execute hook {name!r}"):
-                hook(task, task_value, exception)
+        if self._post_execute:
+            for name, hook in list(self._post_execute.items()):
+                seen.hooks.append(name)
+                with seen.keep_failure(f"the post-execute hook {name!r}"):
+                    hook(task, task_value, exception)
 
     def _requeue_task(self, task: Any, timestamp: Any, retry_eta: Any = None) -> None:
         seen = current_observation.get()

@@ -54,7 +54,11 @@ def observe_task(huey: Any, task: Any) -> Observation:
     seen = Observation(huey, task)
     token = current_observation.set(seen)
     try:
-        huey.execute(task, _execution_moment(huey, task))
+        # The moment at which to execute the task, in the time of its Huey: now, or when it is due. It is never later
+        # than that, because the task might have expired. It is never None: a consumer gives `execute` a moment, and a
+        # subclass may use it.
+        now, due = huey._get_timestamp(), task.eta
+        huey.execute(task, now if due is None else max(now, due))
     except Exception as error:
         if _RAISED_INLINE in vars(error):
             raise
@@ -70,36 +74,23 @@ def observe_task(huey: Any, task: Any) -> Observation:
         seen.state = _final_state(seen)
         if "retrying" in seen.signals:
             seen.retry = ScheduledRetry(task.eta, seen.retry_delay, task.retries)
-    if not _arrives_as_it_is(huey, task, seen):
-        _check_stored(huey, task, seen)
-    elif type(seen.value) in UNCHANGING:
-        seen.stored = seen.value
-    if _mark_messages(huey.storage) != before:
-        seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
-    return seen
-
-
-def _execution_moment(huey: Any, task: Any) -> Any:
-    """Return the moment at which to execute a task, in the time of its Huey: now, or when it is due.
-
-    It is never later than that, because the task might have expired. It is never None: a consumer gives ``execute`` a
-    moment, and a subclass may use it.
-    """
-    now, due = huey._get_timestamp(), task.eta
-    return now if due is None else max(now, due)
-
-
-def _arrives_as_it_is(huey: Any, task: Any, seen: Observation) -> bool:
-    """Whether the stored result is certainly equal to what the task has returned, without reading it."""
-    # True of most runs. Deserializing and comparing every result would be a notable part of the time of a drain.
-    return (
+    value = seen.value
+    # The condition is true of most runs: the stored result is certainly equal to what the task has returned.
+    # Deserializing and comparing every result would be a notable part of the time of a drain.
+    if not (
         seen.returned
         and not (seen.hooks or seen.was_told)
         and seen.message is not EmptyData
         and type(huey.serializer) in _EXACT_SERIALIZERS
-        and _is_stored(huey, task, seen.value)
-        and is_plain_data(seen.value)
-    )
+        and _is_stored(huey, task, value)
+        and is_plain_data(value)
+    ):
+        _check_stored(huey, task, seen)
+    elif type(value) in UNCHANGING:
+        seen.stored = value
+    if _mark_messages(huey.storage) != before:
+        seen.enqueued = [other for other in _read_added(huey, before) if other.id != task.id]
+    return seen
 
 
 def _check_stored(huey: Any, task: Any, seen: Observation) -> None:

@@ -50,12 +50,14 @@ _DEEPEST = 20
 def is_plain_data(value: Any, depth: int = 0) -> bool:
     """Whether a value consists of plain types at every depth. False may also mean that it is nested very deeply."""
     kind = type(value)
+    if kind in UNCHANGING:
+        return True
     if kind is dict:
         parts = (*value, *value.values())
     elif kind is list or kind is tuple:
         parts = value
     else:
-        return kind in UNCHANGING
+        return False
     if UNCHANGING.issuperset(map(type, parts)):
         return True
     return depth < _DEEPEST and all(is_plain_data(part, depth + 1) for part in parts)
