@@ -403,7 +403,12 @@ def _outcome(engine: Engine, url: str, **options: Any) -> tuple[str, str]:
     return reply.text, f"{reply.usage} {reply.refusal} {reply.messages} {reply.raw} {said}"
 
 
-TRIED = ("chat: a tool's name that is a list", "chat: no event", "responses: a delta that is missing")
+TRIED = (
+    "chat: an index that is a text",
+    "chat: a tool's name that is a list",
+    "chat: no event",
+    "responses: a delta that is missing",
+)
 """Of the failures, those that the fast tests try."""
 
 
@@ -414,6 +419,12 @@ def test_a_malformed_answer_is_an_error_that_names_provider_and_field(case: str,
         engine.ask("Hi", base_url=server.url, endpoint=endpoint, max_retries=0, tools=[add])
     if kind is InvalidAnswer and ", not " in message:
         assert re.match(rf"127\.0\.0\.1:\d+ sent what the {endpoint} API does not have \(", str(caught.value))
+    causes: list[BaseException] = []
+    cause: BaseException | None = caught.value
+    while cause is not None:
+        assert cause not in causes  # a program that follows the causes comes to an end
+        causes.append(cause)
+        cause = cause.__cause__
 
 
 @pytest.mark.parametrize("case", slow_but(["chat: usage that is negative", "responses: an end twice"], READ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 Form = type | tuple[type, ...] | dict[str, Any] | list[Any]
 """What is read of a place: a type or several, an object with the forms of its fields, or a list with that of its items.
@@ -18,12 +18,15 @@ class OddField(TypeError):
     """A field of an answer has a form that the API does not have. Its text names the path of the field."""
 
 
-def explain_error(error: Exception, answer: Any, form: Form, place: str = "the event") -> Exception:
-    """Return the error that says why reading an answer raised ``error``; that error if no field is odd.
+def raise_explained(error: Exception, answer: Any, form: Form, place: str = "the event") -> NoReturn:
+    """Raise the error that says why reading an answer raised ``error``; that error itself if no field is odd.
 
     The other parameters are those of ``find_odd_field``.
     """
-    return error if isinstance(error, OddField) else find_odd_field(answer, form, place) or error
+    found = None if isinstance(error, OddField) else find_odd_field(answer, form, place)
+    if found is None:
+        raise error
+    raise found from error
 
 
 def require_form(answer: Any, form: Form, place: str) -> None:

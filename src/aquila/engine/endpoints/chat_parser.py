@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.engine import openai_sdk
 from aquila.engine.calls.error_translation import error_from_object
-from aquila.engine.endpoints.answer_form import Form, explain_error, require_form
+from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
@@ -56,7 +56,7 @@ class ChatParser:
         try:
             return self._feed(chunk)
         except (AttributeError, TypeError) as error:
-            raise explain_error(error, chunk, _CHUNK) from error
+            raise_explained(error, chunk, _CHUNK)
 
     def _feed(self, chunk: ChatCompletionChunk) -> Sequence[Event]:
         if self._head is None:
@@ -130,7 +130,7 @@ class ChatParser:
             chunk = {**answer, "choices": [{**choice, "delta": _as_delta(choice)} for choice in choices]}
             return self._feed(openai_sdk.ChatCompletionChunk.construct(**chunk))
         except (AttributeError, TypeError) as error:
-            raise explain_error(error, answer, _WHOLE, "the answer") from error
+            raise_explained(error, answer, _WHOLE, "the answer")
 
     def finish(self) -> Turn:
         """Return the complete answer."""

@@ -8,7 +8,7 @@ from typing import Any
 from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
-from aquila.engine.endpoints.answer_form import Form, explain_error, require_form
+from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
 from aquila.engine.endpoints.chat_parser import TextBuffer, text_of_arguments, usage_of
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
@@ -181,7 +181,7 @@ class ResponsesParser:
         try:
             return self._feed(chunk)
         except (AttributeError, KeyError, TypeError) as error:
-            raise explain_error(error, chunk, _EVENT) from error
+            raise_explained(error, chunk, _EVENT)
 
     def _feed(self, chunk: Any) -> Sequence[Event]:
         self._seen = True
@@ -237,7 +237,7 @@ class ResponsesParser:
         try:
             return self._read_rest(answer)
         except (AttributeError, TypeError) as error:
-            raise explain_error(error, answer, _ANSWER, "the answer") from error
+            raise_explained(error, answer, _ANSWER, "the answer")
 
     def _read_rest(self, answer: Mapping[str, Any]) -> Sequence[Event]:
         """Return the events for what a complete answer says beyond what was fed before."""
@@ -278,7 +278,7 @@ class ResponsesParser:
         try:
             return self._make_turn(dict(self._final), text)
         except (AttributeError, TypeError) as error:
-            raise explain_error(error, self._final, _ANSWER, "the answer") from error
+            raise_explained(error, self._final, _ANSWER, "the answer")
 
     def _make_turn(self, raw: dict[str, Any], text: str) -> Turn:
         output = raw.get("output") or self._items
