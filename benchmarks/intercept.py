@@ -14,7 +14,7 @@ import openai
 
 import aquila
 from aquila.config import SettingsLayers
-from aquila.intercept import run_guard
+from aquila.intercept import activation
 from aquila.recording import runtime
 from benchmarks.harness import Report, duration, main, paired
 from benchmarks.transports import CALL, KEY, SECOND, call, client, mock, within_cassettes, write
@@ -102,7 +102,7 @@ class _guarded:
 
     def __init__(self, folder: Path) -> None:
         self._run = runtime.Run(SettingsLayers(root=folder, under_pytest=True))
-        self._guard = run_guard.RunGuard()
+        self._guard = activation.RunGuard()
 
     def __enter__(self) -> None:
         self._run.__enter__()

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from _thread import get_ident
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 # Aquila puts functions made here into `os`, `threading` and `logging`. Whatever these reach stays alive until the
 # interpreter ends, and Python then deletes it name by name, which takes time. `typing` and `importlib` reach pytest and
@@ -124,21 +124,6 @@ def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
         return found(*bound, *args, **named)
 
     return call
-
-
-class WaitingFinder:
-    """A finder for ``sys.meta_path`` that finds only modules of certain names, by a function that is loaded for that.
-
-    ``find`` gets such a name; make it with ``late_function``, because ``sys.meta_path`` lives as long as ``os``.
-    """
-
-    def __init__(self, names: Collection[str], find: Callable[[str], Any]) -> None:
-        self._names = names
-        self._find = find
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Return what ``find`` finds; None for any other name."""
-        return self._find(name) if name in self._names else None
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -6,7 +6,7 @@ import atexit
 import sys
 from typing import TYPE_CHECKING
 
-from aquila.intercept.run_guard import RunGuard, interception
+from aquila.intercept.activation import RunGuard, interception
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.runtime import Run
 

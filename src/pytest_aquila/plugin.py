@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.config import find_cassette_root
-from aquila.intercept import run_guard
+from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.environment import find_variables_named
 from pytest_aquila import fixture_names, options, run_life, test_scopes
@@ -199,7 +199,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a test that names a cassette: child processes and clients that it starts need it at once."""
-    run_guard.tell_if_forgotten()
+    child_processes.tell_if_forgotten()
     test_scopes.begin_test(item)
     item.stash[test_scopes.OUTCOME] = "passed"  # a plugin may run the test again, whose teardown may have failed
     if test_scopes.wants_cassette(item):

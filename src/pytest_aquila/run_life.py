@@ -16,7 +16,7 @@ import pytest
 
 import pytest_aquila
 from aquila.config import SettingsLayers, find_project_folder
-from aquila.intercept.run_guard import RunGuard
+from aquila.intercept.activation import RunGuard
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.runtime import Run

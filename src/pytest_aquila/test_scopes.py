@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aquila.intercept import run_guard
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import options, run_life
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import CassetteMiss
+    from aquila.intercept import activation
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import scope_starts
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        activation="aquila.intercept.activation",
         junit_facts="pytest_aquila.summary.junit_facts",
         scope_starts="pytest_aquila.scope_starts",
     )
@@ -77,7 +78,7 @@ class _RunningItem:
 @contextlib.contextmanager
 def running_test(item: pytest.Item) -> Iterator[None]:
     """Make ``item`` the running test of its run, and renew the guard, which the test before may have removed."""
-    run_guard.renew_guard()
+    activation.interception().renew_guard()
     stash = item.config.stash
     running = stash[RUN].state_of(_RunningItem)
     running.item = item

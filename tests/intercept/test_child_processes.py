@@ -17,7 +17,7 @@ import pytest
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.intercept import parent_run, run_guard
+from aquila.intercept import child_processes, parent_run
 from aquila.recording import runtime
 from tests.support.real_hosts import real_hosts
 from tests.support.slow import slow_but
@@ -121,10 +121,10 @@ def test_outside_pytest_a_block_covers_children_that_use_aquila(tmp_path: Path, 
 
 def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None:
     def stamped() -> str | None:
-        inherited = json.loads(os.environ[run_guard.VARIABLE])
+        inherited = json.loads(os.environ[child_processes.VARIABLE])
         return inherited["scope"]["default_cassette"] if "scope" in inherited else None
 
-    before = os.environ.get(run_guard.VARIABLE)
+    before = os.environ.get(child_processes.VARIABLE)
     outer = aquila.use_cassette("outer")
     with outer:
         assert stamped() == "outer"
@@ -139,7 +139,7 @@ def test_cassettes_beside_each_other_are_not_guessed_between(root: Path) -> None
         scopes.remove_scope(beside)
         beside.close()
         assert stamped() == "outer"
-    assert os.environ.get(run_guard.VARIABLE) == before
+    assert os.environ.get(child_processes.VARIABLE) == before
 
 
 @pytest.fixture
@@ -180,9 +180,9 @@ DAMAGED = ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini
 
 @pytest.mark.parametrize("damaged", slow_but(["null", "cut off"], DAMAGED))
 def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: str, provider: Upstream) -> None:
-    stamp = os.environ[run_guard.VARIABLE][:-1] if damaged == "cut off" else damaged
+    stamp = os.environ[child_processes.VARIABLE][:-1] if damaged == "cut off" else damaged
     hosts = ("api.openai.com", "other.example", "localhost")
-    done = connect(*hosts, **{run_guard.VARIABLE: stamp}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
+    done = connect(*hosts, **{child_processes.VARIABLE: stamp}, AQUILA_GUARD="off", AQUILA_TRANSPORT="live")
     of_provider, of_other, of_this_machine = done.stdout.split("\n--\n")[:3]
     for came in (of_provider, of_other):
         assert came.startswith("LiveCallRefused"), done
@@ -219,7 +219,7 @@ def test_a_child_with_a_setting_that_is_wrong_reaches_no_provider(setting: str, 
 
 
 def test_an_empty_stamp_is_none(provider: Upstream) -> None:
-    done = connect("other.example", **{run_guard.VARIABLE: ""})
+    done = connect("other.example", **{child_processes.VARIABLE: ""})
     assert done.stdout == "connected\n--\n", done
 
 
@@ -258,15 +258,15 @@ def test_a_child_that_cannot_join_does_not_go_on(tmp_path: Path, provider: Upstr
 
 def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('mine', __name__)\n")
-    path = os.pathsep.join([run_guard.SITE_FOLDER, str(tmp_path)])
-    for stamp in ({}, {run_guard.VARIABLE: os.environ.get(run_guard.VARIABLE, "")}):
+    path = os.pathsep.join([child_processes.SITE_FOLDER, str(tmp_path)])
+    for stamp in ({}, {child_processes.VARIABLE: os.environ.get(child_processes.VARIABLE, "")}):
         surroundings = {**os.environ, "PYTHONPATH": path, **stamp}
-        command = [sys.executable, "-c", f"import sys; print({run_guard.SITE_FOLDER!r} in sys.path)"]
+        command = [sys.executable, "-c", f"import sys; print({child_processes.SITE_FOLDER!r} in sys.path)"]
         done = subprocess.run(command, check=True, env=surroundings, capture_output=True, text=True)
         assert done.stdout.splitlines() == ["mine sitecustomize", "False"]
 
 
-SITE = Path(run_guard.SITE_FOLDER)
+SITE = Path(child_processes.SITE_FOLDER)
 
 
 def start_with(

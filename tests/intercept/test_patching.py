@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from aquila import transports
-from aquila.intercept import run_guard
+from aquila.intercept import activation
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet
 
 
@@ -156,4 +156,4 @@ def test_a_loader_of_many_modules_is_left_as_it_is(tmp_path: Path, monkeypatch: 
 
 
 def test_the_names_of_the_httpx_family_are_those_of_transports() -> None:
-    assert run_guard.HTTPX_FAMILY == transports.HTTPX_FAMILY
+    assert activation._HTTPX_FAMILY == transports.HTTPX_FAMILY

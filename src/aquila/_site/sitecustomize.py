@@ -1,6 +1,6 @@
 """Found by the Python children of a test run, through their ``PYTHONPATH``, before they do anything else.
 
-Importing Aquila in such a child puts the guard of the run in force: ``intercept.run_guard`` tells it of the run
+Importing Aquila in such a child puts the guard of the run in force: ``intercept.child_processes`` tells it of the run
 in ``AQUILA_SESSION``, and ``intercept.parent_run`` joins it. Another ``sitecustomize``, which this one hides, is run
 afterwards. ``aquila_guard.pth`` does the same where Aquila is installed, without ``PYTHONPATH``.
 """

@@ -11,12 +11,9 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   themselves, ``kept_originals`` plugins that put functions of sockets back, and ``sealing`` puts a run where the kernel
   refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
   ``aquila.recording.network.guard``.
-- ``run_guard`` is what every run of tests loads: what it has in force from its beginning, before anything has happened
-  in it. ``activation`` is loaded by the first that happens. It puts all of this in force and takes it back, by
-  ``patching`` and, for a library that is imported later, ``calling_loader``. ``dummy_keys`` stand in the variables of
-  the table ``provider_keys``.
-- Other processes and threads: ``run_guard`` tells children of the run and ``child_processes`` of a scope, and
-  ``parent_run`` joins it there;
+- ``activation`` puts all of this in force and takes it back, by ``patching`` and, for a library that is imported later,
+  ``calling_loader``. ``dummy_keys`` stand in the variables of the table ``provider_keys``.
+- Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
   ``left_threads`` are those that outlive it.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.

@@ -1,35 +1,33 @@
 """What is in force while a scope is open: interception, dummy keys, and the variable for child processes.
 
-``Interception`` holds all of it. A process has one, because it has one environment and one of each patched class.
-``run_guard``, which every run loads, has it made when something first asks for it; what a run has put in force there
-goes on here. Code that opens scopes around other people's code calls ``watch_scopes`` first.
+``Interception`` holds all of it. A process has one, because it has one environment and one of each patched class; the
+outermost run owns it. Code that opens scopes around other people's code calls ``watch_scopes`` first. ``RunGuard``
+refuses what no scope answers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from aquila.fork_locks import renewed_in_child
-from aquila.intercept import child_processes, dummy_keys, run_guard
+from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
-from aquila.intercept.run_guard import interception, watch_scopes
-from aquila.lazy_imports import lazy_modules
+from aquila.lazy_imports import late_function, lazy_modules
 from aquila.recording import runtime
 from aquila.recording.environment import set_own_variables, unset_own_variables
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
     from aquila import errors
     from aquila.intercept import httpx_clients, other_clients, socket_guard
-    from aquila.intercept.run_guard import FirstGuard, RunGuard, Wire
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
@@ -45,6 +43,48 @@ else:
         other_clients="aquila.intercept.other_clients",
         web_socket_clients="aquila.intercept.web_sockets.clients",
     )
+
+
+_HTTPX_FAMILY = ("httpx2", "httpx")
+"""Those of ``aquila.transports``, whose package every run would load for these two names."""
+
+_OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
+"""The libraries that ``other_clients`` patches."""
+
+_WEB_SOCKETS = (
+    "aiohttp.client",
+    "httpx_ws._api",
+    "websocket._app",
+    "websocket._core",
+    "websockets.asyncio.client",
+    "websockets.legacy.client",
+    "websockets.sync.client",
+)
+"""The libraries that ``web_sockets.clients`` patches."""
+
+_SOCKETS = ("socket", "gevent._socket3")
+"""The modules of sockets. The functions and methods of these that are patched:"""
+_RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
+_METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
+
+_CONNECTING = (
+    "asyncio.base_events",
+    "curl_cffi.aio",
+    "curl_cffi.curl",
+    "gevent._socketcommon",
+    "gevent.socket",
+    "gevent.ssl",
+    "grpc",
+    "grpc.aio",
+    "pycares",
+    "pycurl",
+    "pytest_recording.network",
+    "pytest_socket",
+    "socks",
+    "ssl",
+    "uvloop",
+)
+"""What else ``socket_guard`` patches."""
 
 
 class _Inherited:
@@ -64,17 +104,17 @@ class Interception:
         # A stack, the innermost run last. The first entry is for the process itself, which shows no dummies.
         self._dummy_keys = [DummyKeys(dummy_keys.NO_DUMMIES)]
         libraries = {
-            **dict.fromkeys(run_guard.HTTPX_FAMILY, self._patch_httpx),
-            **dict.fromkeys(run_guard.OTHER_CLIENTS, self._patch_other_client),
-            **dict.fromkeys(run_guard.WEB_SOCKETS, self._patch_web_sockets),
-            run_guard.EXECUTORS: self._patch_executors,
-            "threading": self._patch_threads,
+            **dict.fromkeys(_HTTPX_FAMILY, self._patch_httpx),
+            **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
+            **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
+            "concurrent.futures.thread": self._patch_executors,
+            "threading": _patch_threads,
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
         self._stub_patches = PatchSet(self._import_hooks, {})
         connecting = {
-            **dict.fromkeys(("socket", run_guard.GEVENT_SOCKETS), self._patch_sockets),
-            **dict.fromkeys(run_guard.CONNECTING, self._patch_connecting),
+            **dict.fromkeys(_SOCKETS, self._patch_sockets),
+            **dict.fromkeys(_CONNECTING, self._patch_connecting),
         }
         self._connection_patches = PatchSet(self._import_hooks, connecting)
         # Any thread may open or close a scope. The lock lets one thread at a time change the environment and the fields
@@ -84,24 +124,6 @@ class Interception:
         self._open: dict[str, Scope] = {}
         # The ids of those for which clients are intercepted: the open ones, and those that are suspended.
         self._intercepting: set[str] = set()
-        # By module: what `FirstGuard` has replaced, until the patch sets have it.
-        self._first_wires: dict[str, list[Wire]] = {}
-
-    def carry_on(self, first: FirstGuard) -> None:
-        """Take over what a run has had in force before this object was made."""
-        guarded = first.guarded
-        if guarded is None:
-            return
-        with self._lock:
-            self._first_wires.update(first.wires)
-            self.put_guard_in_force(guarded.holder)
-            guarded.keys = DummyKeys.take_over(first.replaced)
-            self._dummy_keys.append(guarded.keys)
-            first.stop_waiting()
-
-    def find_spec(self, name: str) -> ModuleSpec | None:
-        """Find the module of a client, which will be patched when it is loaded."""
-        return self._import_hooks.find_spec(name)
 
     # Most runs import none of these libraries, so the modules that patch them are loaded when one is imported.
 
@@ -120,15 +142,28 @@ class Interception:
     def _patch_connecting(self, module: ModuleType) -> Iterable[Undoable]:
         return self.socket_guard.patch_library(module)
 
-    # What is there already is what the run began with, when nothing had asked for this object.
+    # `socket` is imported in every run, and few empty tests connect. So its guard is loaded by the first connection.
 
     def _patch_sockets(self, module: ModuleType) -> Iterable[Undoable]:
-        for wire in self._first_wires.pop(module.__name__, None) or run_guard.wire_sockets(module):
-            yield Patch.take_over(*wire)
+        # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
+        for name in _RESOLVERS:
+            yield Patch(module, name, functools.partial(self._guard_late, name))
+        # `socket.socket` inherits these methods from a class in C, which cannot be patched, so they are added to it.
+        for name in _METHODS:
+            if hasattr(module.socket, name):  # Windows has no `sendmsg`
+                yield Patch(module.socket, name, functools.partial(self._guard_late, name))
 
-    def _patch_threads(self, module: ModuleType) -> Iterable[Undoable]:
-        for wire in self._first_wires.pop(module.__name__, None) or run_guard.wire_threads(module):
-            yield Patch.take_over(*wire)
+    def _guard_late(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        guarded: Callable[..., Any] | None = None  # of two threads that connect first, both make the same
+
+        @functools.wraps(original)
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal guarded
+            if guarded is None:
+                guarded = self.socket_guard.make_replacement(name)(original)
+            return guarded(*args, **named)
+
+        return call
 
     @property
     def socket_guard(self) -> SocketGuard:
@@ -140,7 +175,7 @@ class Interception:
         """A scope is open, or has changed."""
         with self._lock:
             if not self._scopes_of(scope.run):
-                scope.run.state_of(_Inherited).value = os.environ.get(run_guard.VARIABLE)
+                scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
             self._client_patches.put_in_force(scope.id)
@@ -207,13 +242,9 @@ class Interception:
             try:
                 yield keys
             finally:
-                self.end_dummies(keys)
-
-    def end_dummies(self, keys: DummyKeys) -> None:
-        """Show the dummies of a run no longer."""
-        with self._lock:
-            self._dummy_keys.remove(keys)
-            keys.show(dummy_keys.NO_DUMMIES)
+                with self._lock:
+                    self._dummy_keys.remove(keys)
+                    keys.show(dummy_keys.NO_DUMMIES)
 
     def change_dummies(self, keys: DummyKeys, dummies: Mapping[str, str]) -> None:
         """Replace the dummies that ``dummies_shown`` was given, also where a variable was set since then."""
@@ -238,11 +269,11 @@ class Interception:
         scopes = self._scopes_of(run)
         if scopes:
             innermost = scopes[-1] if _are_nested(scopes) else None
-            set_own_variables({run_guard.VARIABLE: child_processes.describe_scope(innermost)})
+            set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
         elif (inherited := run.state_of(_Inherited).value) is None:
-            unset_own_variables((run_guard.VARIABLE,))
+            unset_own_variables((child_processes.VARIABLE,))
         else:
-            set_own_variables({run_guard.VARIABLE: inherited})
+            set_own_variables({child_processes.VARIABLE: inherited})
 
     def _adjust_keys(self) -> None:
         """Show a dummy for each key that nothing needs now."""
@@ -264,54 +295,78 @@ def _needs_no_key(scope: Scope, settings: Settings) -> bool:
     return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
 
 
+def _patch_threads(module: ModuleType) -> Iterable[Undoable]:
+    yield Patch(module.Thread, "start", _mark_threads)
+
+
+def _mark_threads(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    # Loaded by the first thread that starts, because most runs start none. `threading` lives until the interpreter
+    # ends, and would keep alive all that a function of this module can reach; a late function reaches nothing.
+    return functools.wraps(start)(late_function("aquila.recording.askers", "mark_and_start", start))
+
+
 def _are_nested(scopes: list[Scope]) -> bool:
     """Say whether each scope surrounds the next. Of two scopes side by side, a child process could not choose one."""
     return all(inner.parent is outer for outer, inner in itertools.pairwise(scopes))
 
 
-def make_interception(first: FirstGuard) -> Interception:
-    """Make the interception of this process, unless it is made, and let it carry on what is in force.
+def interception() -> Interception:
+    """The interception of this process."""
+    return runtime.process_run().state_of(Interception)
 
-    Whoever else asks for it meanwhile waits, because until then it would guard nothing.
+
+def watch_scopes() -> None:
+    """Intercept for the scopes of the current run from now on, for as long as it lasts."""
+    runtime.current_run().watch_scopes(interception())
+
+
+class RunGuard:
+    """What a run of tests puts in force around them: dummy keys, refusals, and what child processes are told.
+
+    It belongs to the current run, and may be put in force again when it has been lifted.
     """
-    with run_guard.LOCK:
-        if first.interception_made is None:
-            first.interception_made = Interception()
-            first.interception_made.carry_on(first)
-            first.is_ready = True
-        return first.interception_made
+
+    def __init__(self) -> None:
+        self._in_force = contextlib.ExitStack()
+        self._keys: DummyKeys | None = None
+        self._holder: object | None = None
+
+    def put_in_force(self) -> None:
+        """Hide the machine's keys wherever nothing needs them, and refuse what no scope answers, as the settings say.
+
+        So what a test module makes when it is imported can be made, and whatever it asks is answered or refused.
+        """
+        self._in_force.enter_context(dummy_keys.remember_environment())
+        self._keys = self._in_force.enter_context(interception().dummies_shown(_dummies_in_force()))
+        self._in_force.enter_context(child_processes.tell_child_processes())
+        self._in_force.callback(self._withdraw)
+        self._refuse()
+
+    def follow_settings(self, *, shows_keys: bool) -> None:
+        """Take in what was changed since: the settings, and the environment. ``shows_keys``: hide no keys after all."""
+        dummy_keys.learn_environment()
+        if self._keys is not None:
+            dummies = dummy_keys.NO_DUMMIES if shows_keys else _dummies_in_force()
+            interception().change_dummies(self._keys, dummies)
+        self._refuse()
+        child_processes.tell_settings()
+
+    def lift(self) -> None:
+        """Undo ``put_in_force``."""
+        self._in_force.close()
+
+    def _refuse(self) -> None:
+        before, self._holder = self._holder, install_guard()
+        if before is not None:
+            interception().withdraw_guard(before)
+
+    def _withdraw(self) -> None:
+        before, self._holder = self._holder, None
+        if before is not None:
+            interception().withdraw_guard(before)
 
 
-def refuse(guarded: RunGuard) -> None:
-    """Refuse what no scope answers in a run, as the present settings say."""
-    before, guarded.holder = guarded.holder, install_guard()
-    if before is not None:
-        interception().withdraw_guard(before)
-
-
-def withdraw_guard(guarded: RunGuard) -> None:
-    """Undo ``refuse``."""
-    before, guarded.holder = guarded.holder, None
-    if before is not None:
-        interception().withdraw_guard(before)
-
-
-def follow_settings(guarded: RunGuard, *, shows_keys: bool) -> None:
-    """Apply settings of a run that have changed. ``shows_keys``: hide no keys after all."""
-    around = interception()
-    if guarded.keys is not None:
-        around.change_dummies(guarded.keys, dummy_keys.NO_DUMMIES if shows_keys else dummies_in_force())
-    refuse(guarded)
-
-
-def show_keys(guarded: RunGuard) -> None:
-    """Put the keys of the machine back when a run ends that has begun with the ``FirstGuard``."""
-    around = interception()
-    if guarded.keys is not None:
-        around.end_dummies(guarded.keys)
-
-
-def dummies_in_force() -> Mapping[str, str]:
+def _dummies_in_force() -> Mapping[str, str]:
     """The dummies of the current run. Without a guard there are none: what has no cassette goes out and needs a key."""
     settings = runtime.current_run().layers.at_start()
     return dummy_keys.NO_DUMMIES if settings.guard == "off" else dummy_keys.dummies_of_run(settings)

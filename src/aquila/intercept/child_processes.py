@@ -1,21 +1,27 @@
-"""What child processes inherit of a scope, through the environment. ``parent_run`` is the child's side of it.
+"""What child processes inherit of a run, through the environment. ``parent_run`` is the child's side of it.
 
 ``AQUILA_SESSION`` holds the settings of the run and a reference to the open scope. A child that imports Aquila joins
 that scope: it replays from the same cassette and records into it. Without a scope it refuses what its parent refuses.
 A Python child that does not import Aquila is made to: by ``aquila_guard.pth`` where Aquila is installed, and by a
-``sitecustomize`` on its ``PYTHONPATH`` elsewhere. What they are told in every run is in ``run_guard``.
+``sitecustomize`` on its ``PYTHONPATH`` elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila.intercept import run_guard
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila.cassettes.redaction import fingerprints
+    from aquila.config import SettingsLayers
     from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
@@ -24,15 +30,30 @@ else:
         globals(),
         child_misses="aquila.recording.reporting.child_misses",
         record_budget="aquila.recording.storing.record_budget",
+        fingerprints="aquila.cassettes.redaction.fingerprints",
     )
 
+VARIABLE = "AQUILA_SESSION"
+_SHORTEST_KEY = 8
+"""Characters. A shorter one is no secret to ``trivial_values``, which need not be loaded to know that."""
 
-def describe_scope(scope: Scope | None) -> str:
+SITE_FOLDER = str(Path(__file__).parent.parent / "_site")
+"""The folder with the ``sitecustomize`` for children."""
+
+
+def describe_run(scope: Scope | None) -> str:
     """The value of the variable while ``scope`` is the one that children join, or while there is none."""
-    around = run_guard.describe_run()
+    run, keys = runtime.current_run(), runtime.machine_keys()
+    around = _describe_layers(
+        run.layers,
+        run.layers.root.absolute(),
+        tuple(keys.fingerprints),
+        tuple(keys.hidden.values()),
+        runtime.run_key().key,
+    )
     if scope is None:
         return around
-    run, settings = runtime.current_run(), scope.settings
+    settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope.reference_fields(recording=False, settings=settings),
         "command": next((each.command for each in scope.enclosing() if each.command), ""),
@@ -50,3 +71,50 @@ def describe_scope(scope: Scope | None) -> str:
 
 
 _encode_json = json.JSONEncoder(default=str).encode
+
+
+# The keys in the cache's arguments are in memory anyway (see `MachineKeys`). Few entries, so that old keys leave it.
+@functools.lru_cache(maxsize=4)
+def _describe_layers(
+    layers: SettingsLayers, root: Path, known: tuple[str, ...], hidden: tuple[str, ...], key: str
+) -> str:
+    """Describe all but the scope. Every test asks, and nearly always the answer is that of the test before.
+
+    ``known`` are the fingerprints of keys that were hidden in the parent, and ``hidden`` the keys that are hidden here.
+    They are in memory already. ``key`` is that of ``runtime.RunKey``.
+    """
+    inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key}
+    keys = [key for key in hidden if len(key) >= _SHORTEST_KEY]
+    found = [*known, *(fingerprints.fingerprints_of(keys) if keys else ())]
+    if found:
+        inherited["fingerprints"] = found
+    return _encode_json(inherited)
+
+
+@contextlib.contextmanager
+def tell_child_processes() -> Iterator[None]:
+    """Let child processes know of this run until the block ends."""
+    before = {name: os.environ.get(name) for name in (VARIABLE, "PYTHONPATH")}
+    path = before["PYTHONPATH"]
+    if path is None or SITE_FOLDER not in path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = SITE_FOLDER if not path else os.pathsep.join((SITE_FOLDER, path))
+    os.environ[VARIABLE] = describe_run(None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def tell_if_forgotten() -> None:
+    """Let child processes know of this run where something has taken the variable away: a test that cleared it."""
+    if VARIABLE not in os.environ:
+        tell_settings()
+
+
+def tell_settings() -> None:
+    """Let child processes know of settings that have changed since ``tell_child_processes``, while no scope is open."""
+    os.environ[VARIABLE] = describe_run(None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import UnsuitableFunction
-from aquila.intercept import run_guard
+from aquila.intercept import activation
 from aquila.recording import scope as scopes
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Stretches:
         if self._has_begun:
             scopes.resume_scope(self._scope)
         else:
-            run_guard.watch_scopes()
+            activation.watch_scopes()
             scopes.open_scope(self._scope)
             self._has_begun = True
         self._around = scopes.bind_scope(self._within)

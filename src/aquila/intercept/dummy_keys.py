@@ -22,6 +22,7 @@ from aquila.recording.environment import (
     DUMMY_KEY,
     find_missing_variables,
     find_variables_set_to,
+    read_environment,
     read_variables,
     set_own_variables,
     unset_unchanged_variables,
@@ -32,6 +33,31 @@ if TYPE_CHECKING:
 
 NO_DUMMIES: Mapping[str, str] = {}
 """What is shown while requests may need a key: the environment as it is."""
+
+
+@contextlib.contextmanager
+def remember_environment() -> Iterator[None]:
+    """Know until the block ends what is the machine's own: what is set now, before any test has set something.
+
+    What is set meanwhile is noted.
+    """
+    keys = runtime.machine_keys()
+    outer = keys.environment
+    learn_environment()
+    try:
+        with runtime.set_variables().noting():
+            yield
+    finally:
+        keys.environment = outer
+
+
+def learn_environment() -> None:
+    """Take what is set now for the machine's own."""
+    keys = runtime.machine_keys()
+    environment = read_environment()
+    # A run within a test that replays sees the dummies. What that test has set for itself is the machine's, here.
+    hidden = {name: value for name, value in keys.hidden.items() if DUMMY_KEY in environment.get(name, "")}
+    keys.environment = environment | hidden
 
 
 def needs_no_key(settings: StartSettings) -> bool:
@@ -83,14 +109,6 @@ class DummyKeys:
         # `Interception` calls these methods, and its lock lets one thread at a time change the environment.
         self._replaced: dict[str, tuple[str | None, str]] = {}
         self._shown = NO_DUMMIES  # what `show` was last called with; compared by identity
-
-    @classmethod
-    def take_over(cls, replaced: Mapping[str, str | None]) -> DummyKeys:
-        """Return the dummies of a run that shows them already. ``replaced`` are the values that it has hidden."""
-        keys = cls(_cached_dummies((), answers=False, named=False, variables=None))
-        keys._replaced.update({name: (value, keys.base[name]) for name, value in replaced.items()})
-        keys._shown = keys.base
-        return keys
 
     def show(self, dummies: Mapping[str, str], *, anew: bool = False) -> None:
         """Show these dummies and no others from now on. An empty mapping puts everything back.

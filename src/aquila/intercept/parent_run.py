@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aquila.config import SettingsLayers
 from aquila.intercept import activation
-from aquila.intercept.run_guard import VARIABLE
+from aquila.intercept.child_processes import VARIABLE
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
 

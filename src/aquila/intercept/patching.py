@@ -55,14 +55,6 @@ class Patch:
         self._replacement = make(self._before)
         setattr(owner, name, self._replacement)
 
-    @classmethod
-    def take_over(cls, owner: Any, name: str, own: Any, before: Any, replacement: Any) -> Patch:
-        """Return the patch for an attribute that was replaced already: the result of ``run_guard.make_wire``."""
-        patch = cls.__new__(cls)
-        patch._owner, patch._name, patch._before, patch._replacement = owner, name, before, replacement
-        patch._original = _ABSENT if own is None else own
-        return patch
-
     @property
     def change(self) -> tuple[Any, str, Any, Any]:
         """The owner, the name, and what was there and is there now."""

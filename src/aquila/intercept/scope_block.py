@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from aquila.intercept import decorated_functions, run_guard
+from aquila.intercept import activation, decorated_functions
 from aquila.recording import scope as scopes
 from aquila.recording.scope import Scope
 
@@ -29,7 +29,7 @@ class ScopeBlock(Generic[Given]):
 
     def __enter__(self) -> Given:
         scope, given = self._make_scope()
-        run_guard.watch_scopes()
+        activation.watch_scopes()
         scopes.open_scope(scope)
         self._open[scope.id] = scope, scopes.bind_scope(scope)
         return given

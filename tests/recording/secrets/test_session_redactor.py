@@ -16,7 +16,7 @@ from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction import fingerprints, trivial_values
 from aquila.cassettes.redaction.fingerprints import fingerprints_of
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.intercept import dummy_keys, run_guard
+from aquila.intercept import child_processes, dummy_keys
 from aquila.recording import environment, runtime
 from aquila.recording.environment import DUMMY_KEY, SetVariables
 from aquila.recording.runtime import Run
@@ -178,7 +178,7 @@ def test_a_forked_child_inherits_no_lock_that_another_thread_holds(lock: Any) ->
 @pytest.mark.usefixtures("between_tests")
 def test_what_the_machine_had_when_the_run_began_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", SHAPELESS)
-    with run_guard.remember_environment():
+    with dummy_keys.remember_environment():
         monkeypatch.delenv("SOME_TOKEN")
         assert redactor_for(RULES).redact_text(SHAPELESS) == "[redacted]"
     assert redactor_for(RULES).redact_text(SHAPELESS) == SHAPELESS
@@ -247,4 +247,4 @@ def test_what_a_shortened_text_leaves_of_a_key_is_found(kept: int) -> None:
 
 
 def test_a_parent_tells_of_each_key_that_is_no_trivial_value() -> None:
-    assert run_guard._SHORTEST_KEY == trivial_values.MIN_LENGTH
+    assert child_processes._SHORTEST_KEY == trivial_values.MIN_LENGTH

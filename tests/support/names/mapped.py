@@ -76,8 +76,8 @@ def _is_address(name: str) -> bool:
 
 @contextlib.contextmanager
 def _guard_lifted() -> Iterator[None]:
-    run_guard: Any = sys.modules.get("aquila.intercept.run_guard")
-    patches = run_guard.interception().socket_guard.patches if run_guard is not None else None
+    activation: Any = sys.modules.get("aquila.intercept.activation")
+    patches = activation.interception().socket_guard.patches if activation is not None else None
     holders = tuple(patches._holders) if patches is not None else ()
     for holder in holders:
         patches.withdraw(holder)

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from aquila.intercept import run_guard
+from aquila.intercept import activation
 from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
@@ -61,7 +61,7 @@ def connecting_on(route: Route) -> Iterator[None]:
         with own_request():
             yield
     else:
-        with run_guard.interception().clients_caught(), route.activate():
+        with activation.interception().clients_caught(), route.activate():
             yield
 
 
