@@ -501,3 +501,87 @@ def test_a_setting_that_is_wrong_is_said_before_anything_is_imported(folder: Fol
     assert done.returncode == 4
     assert "AQUILA_TIMEOUT" in done.stderr
     assert folder.notes == {}
+
+
+CONNECTING = """
+    import socket
+
+    def connect():
+        \"\"\"Connect to an address at which there is nothing. Returns the name of the error.\"\"\"
+        try:
+            socket.create_connection(("192.0.2.1", 443), timeout=1).close()
+        except Exception as error:
+            return type(error).__name__
+"""
+
+
+ALONE = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "pytest_aquila.plugin")
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, folder: Folder) -> Folder:
+    """A project in whose runs no other plugin has loaded a client before."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("AQUILA_SESSION", raising=False)  # the run of this test guards its children, too
+    return folder
+
+
+@pytest.mark.parametrize("how", ["importlib.reload(socket)", "sys.modules.pop('socket'); import socket"])
+def test_a_socket_module_that_is_loaded_anew_is_guarded(how: str, alone: Folder) -> None:
+    (alone.path / "pytest.ini").write_text("[pytest]\naquila_guard = all\n")
+    alone.write(
+        conftest=f"import importlib, socket, sys\n{how}\n",
+        connecting=CONNECTING,
+        test_it="import connecting\ndef test_it(): assert connecting.connect() == 'LiveCallRefused'",
+    )
+    done = alone.run(*ALONE)
+    assert "LiveCallRefused: " in done.stdout, done.stdout
+
+
+def test_a_first_connection_for_which_the_stack_is_too_deep_leaves_the_guard(alone: Folder) -> None:
+    (alone.path / "pytest.ini").write_text("[pytest]\naquila_guard = all\n")
+    alone.write(
+        connecting=CONNECTING,
+        test_it="""
+        import sys
+        import aquila.intercept.activation  # so that the stack ends while it acts, not while it is imported
+        import connecting, pytest
+
+        @pytest.mark.parametrize("frames", range(4, 40))
+        @pytest.mark.xfail
+        def test_first(frames):
+            frame, depth = sys._getframe(), frames
+            while frame:
+                frame, depth = frame.f_back, depth + 1
+            before = sys.getrecursionlimit()
+            sys.setrecursionlimit(depth)
+            try:
+                connecting.socket.socket().connect(("192.0.2.1", 443))
+            finally:
+                sys.setrecursionlimit(before)
+
+        def test_next():
+            assert connecting.connect() == "LiveCallRefused"
+        """,
+    )
+    done = alone.run(*ALONE)
+    assert "LiveCallRefused: " in done.stdout, done.stdout
+
+
+def test_a_program_whose_tests_do_nothing_gets_its_functions_back(alone: Folder) -> None:
+    alone.write(
+        test_it="def test_it(): pass",
+        program="""
+        import socket, sys, threading
+        import pytest
+
+        def functions():
+            return socket.getaddrinfo, socket.socket.connect, threading.Thread.start
+
+        before = functions()
+        assert pytest.main(["test_it.py", "-q", "-p", "no:cacheprovider", "-p", "pytest_aquila.plugin"]) == 0
+        assert functions() == before
+        """,
+    )
+    done = alone.run("program.py")
+    assert done.returncode == 0, done.stdout + done.stderr
