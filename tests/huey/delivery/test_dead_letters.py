@@ -475,6 +475,17 @@ def test_what_follows_a_retried_task_is_not_failed_any_more(huey):
     assert [huey.storage.has_data_for_key(id) for id in ("the id", "the next")] == [False, False]
 
 
+def test_what_follows_is_not_failed_any_more_where_its_retry_comes_from_a_process_without_the_tasks(huey):
+    last = Message(id="the last", name="jobs.unknown", args=(), kwargs={})
+    follower = Message(id="the next", name="jobs.unknown", args=(), kwargs={}, on_complete=last)
+    huey.storage.enqueue(unknown_message(on_complete=follower))
+    huey.dequeue()
+    ids = ("the id", "the next", "the last")
+    assert [huey.storage.has_data_for_key(id) for id in ids] == [True, True, True]
+    dead_letters(huey).retry("the id")
+    assert [huey.storage.has_data_for_key(id) for id in ids] == [False, False, False]
+
+
 def test_a_task_that_failed_for_good_is_kept_and_one_with_a_retry_is_not(huey):
     @huey.task(retries=1)
     def job(number):

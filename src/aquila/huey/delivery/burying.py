@@ -16,6 +16,7 @@ from huey.utils import Error
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.claimed_jobs import LONGEST_ID, find_claimed_job
 from aquila.huey.delivery.dead_letters import DeadLetter, DeadLetters, Kind, identify_message
+from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
 from aquila.huey.error_texts import UNCUT, redact_long_text, shorten, text_of
 from aquila.huey.limits.unique_jobs import release_unknown_claim
 from aquila.huey.progress.patient_results import PATIENCE
@@ -51,7 +52,7 @@ def bury_unreadable(
     Raises what the storage raises where it cannot keep the dead letter. The message was put back then.
     """
     # Huey raises a `HueyException` of its own for a task that is not registered: such a message can be read.
-    message = _read_unknown(huey, data) if isinstance(error, HueyException) else None
+    message = read_unknown(huey, data) if isinstance(error, HueyException) else None
     reason = text_of(error)
     kind: Kind = "unreadable"
     if message is not None:
@@ -121,16 +122,6 @@ def _say_unkept(queue: str, reason: str, put_back: Callable[[], object] | None) 
     )
 
 
-def _read_unknown(huey: Any, data: bytes) -> Message | None:
-    """Return a message that can be read although its task, or one that follows it, is not registered here."""
-    try:
-        message = huey.serializer.deserialize(data)
-    except Exception:  # noqa: BLE001 -- whatever a serializer raises
-        return None
-    known = isinstance(message, Message) and isinstance(message.id, str) and isinstance(message.name, str)
-    return message if known and _can_be_key(message.id) else None
-
-
 def _explain_unknown(huey: Any, name: str) -> str:
     """Say what to do about a task that this consumer does not have. ``name`` has its module."""
     module, _, own = name.rpartition(".")
@@ -143,11 +134,6 @@ def _explain_unknown(huey: Any, name: str) -> str:
         f"this consumer has no task {name!r}: give huey_consumer the module that imports the tasks, not one that only "
         "makes the Huey"
     )
-
-
-def _can_be_key(id: str) -> bool:
-    """Whether every storage can use an id as a key. An id that comes out of a pickle may be any text."""
-    return 0 < len(id) <= LONGEST_ID and "\0" not in id and make_text_sendable(id) == id
 
 
 def _find_job(huey: Any, data: bytes) -> tuple[str, str] | None:
@@ -186,10 +172,8 @@ def _tell_waiting(huey: Any, id: str, message: Message | None, reason: str) -> N
         return
     error = Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": id})
     huey.put_result(id, error)
-    following: Any = None if message is None else message.on_complete
-    while isinstance(following, Message) and isinstance(following.id, str) and _can_be_key(following.id):
-        huey.put_result(following.id, error)
-        following = following.on_complete
+    for follower in () if message is None else ids_of_followers(message):
+        huey.put_result(follower, error)
 
 
 def redact_safely(text: str) -> str:

@@ -23,6 +23,7 @@ from huey.constants import EmptyData
 from huey.utils import Error
 
 from aquila.errors import MessageRejected, TaskError
+from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
 from aquila.huey.limits.unique_jobs import claim_again
 from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
@@ -208,6 +209,9 @@ class DeadLetters:
         Before the job is enqueued: afterwards it might have a new result.
         """
         ids = [letter.task_id] if task is None and letter.task_id else []
+        # Where the task, or one that follows it, is not registered here, the message may be readable all the same.
+        if task is None and (message := read_unknown(self._huey, letter.message)) is not None:
+            ids = [message.id, *ids_of_followers(message)]
         while task is not None:
             ids.append(task.id)
             task = task.on_complete
