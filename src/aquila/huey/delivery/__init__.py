@@ -9,5 +9,7 @@ chooses from; consumers send heartbeats (``consumer_heartbeats``; those for the 
 ``live.worker_heartbeats``), and each consumer takes over the tasks of those that send none (``rescuer``). Messages that
 nobody can read, and tasks that failed for good, become ``dead_letters``, by ``burying``; ``signed_results`` tells
 whoever waits for them, and ``unsendable`` ends a task whose result cannot be sent. ``claimed_jobs`` finds out which job
-an unreadable message claims to be. ``pruning`` removes old results, whose keys ``result_keys`` lists.
+an unreadable message claims to be, and ``unknown_messages`` reads one whose task is not registered here. When a dead
+letter is retried, ``stored_errors`` removes the errors of before. ``pruning`` removes old results, whose keys
+``result_keys`` lists.
 """

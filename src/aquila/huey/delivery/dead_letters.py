@@ -13,16 +13,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgpack
 from huey.api import Task
-from huey.constants import EmptyData
-from huey.utils import Error
 
 from aquila.errors import MessageRejected, TaskError
+from aquila.huey.delivery.stored_errors import forget_errors, put_errors_back
 from aquila.huey.delivery.unknown_messages import ids_of_followers, read_unknown
 from aquila.huey.limits.unique_jobs import claim_again
 from aquila.huey.scope_reference import KEY
@@ -151,16 +150,22 @@ class DeadLetters:
         is_claimed = isinstance(retried_at, float) and abs(now - retried_at) < _RETRIED_FOR
         if is_claimed or not self._state.replace(TABLE, id, value, claimed):
             raise TaskError(f"the dead letter {id!r} is being retried by somebody else")
+        forgotten: dict[str, bytes] = {}
         try:
             letter = read_letter(Entry(id, value, float(fields.get("at") or now)))
             if not letter.message:
                 why = "it could not be serialized. Enqueue the task anew"
                 raise TaskError(f"the dead letter {id!r} has no message: {why}")
             task, message, priority = self._prepare_message(letter)
-            self._forget_failures(letter, task)
+            # Before the job is enqueued. Afterwards a worker may have stored a new error, which is the same bytes where
+            # the job failed in the same way. A process that is killed here leaves the letter, to be retried.
+            forget_errors(self._huey, self._ids_of_jobs(letter, task), forgotten)
             self._huey.storage.enqueue(message, priority)
         except BaseException:
-            self._state.replace(TABLE, id, claimed, value)
+            try:
+                put_errors_back(self._huey, forgotten)
+            finally:
+                self._state.replace(TABLE, id, claimed, value)
             raise
         # Removed only if it is as we marked it: the job may have failed again by now, and have a new letter.
         self._state.remove(TABLE, id, claimed)
@@ -203,22 +208,19 @@ class DeadLetters:
         claim_again(self._huey, task)
         return task, self._huey.serialize_task(task), task.priority
 
-    def _forget_failures(self, letter: DeadLetter, task: Task | None) -> None:
-        """Remove the errors that are stored as the results of a job and of what follows it.
-
-        Before the job is enqueued: afterwards it might have a new result.
-        """
-        ids = [letter.task_id] if task is None and letter.task_id else []
-        # Where the task, or one that follows it, is not registered here, the message may be readable all the same.
-        if task is None and (message := read_unknown(self._huey, letter.message)) is not None:
-            ids = [message.id, *ids_of_followers(message)]
+    def _ids_of_jobs(self, letter: DeadLetter, task: Task | None) -> Sequence[str]:
+        """Return the ids of the job in a letter and of what follows it, as far as they are known."""
+        if task is None:
+            # The task, or one that follows it, is not registered here; the message may be readable all the same.
+            message = read_unknown(self._huey, letter.message)
+            if message is not None:
+                return [message.id, *ids_of_followers(message)]
+            return [letter.task_id] if letter.task_id else []
+        ids = []
         while task is not None:
             ids.append(task.id)
             task = task.on_complete
-        for id in ids:
-            data = self._huey.storage.peek_data(id)
-            if data is not EmptyData and _is_error(self._huey, data):
-                self._huey.storage.delete_data(id)
+        return ids
 
     def drop(self, id: str) -> bool:
         """Remove the letter with an id for good. Returns whether there was one."""
@@ -306,14 +308,6 @@ def read_letter(entry: Entry) -> DeadLetter:
         details=_as_text(fields.get("details")) or "",
         priority=priority if isinstance(priority, int | float) else None,
     )
-
-
-def _is_error(huey: Any, data: Any) -> bool:
-    """Whether the stored bytes of a result are those of an error."""
-    try:
-        return isinstance(huey.serializer.deserialize(data), Error)
-    except Exception:  # noqa: BLE001 -- whatever is stored there, and whatever a serializer raises
-        return False
 
 
 def _as_text(value: Any) -> str | None:
