@@ -67,6 +67,17 @@ class LiveTransport(httpx2.BaseTransport):
                 pool = self._pools[key] = httpx2.HTTPTransport(limits=_connection_limits(), proxy=key[1])
         return pool
 
+    def get_ready(self, url: str) -> None:
+        """Make the connections that requests to ``url`` use, if this process has none yet.
+
+        Only the first loads what takes long, and asking which proxy a URL has takes a while each time.
+        """
+        process = os.getpid()
+        with self._lock:
+            is_ready = any(of == process for of, _ in self._pools)
+        if not is_ready:
+            self.pool_for(httpx2.URL(url))
+
     def close(self) -> None:
         with self._lock:
             for (process, _), pool in self._pools.items():
@@ -96,6 +107,12 @@ class AsyncLiveTransport(httpx2.AsyncBaseTransport):
             await connections.close_with_loop()
         return connections.pool_for(_proxy_for(url))
 
+    async def get_ready(self, url: str) -> None:
+        """The async twin of ``LiveTransport.get_ready``: if this event loop has none yet."""
+        connections = self._loops.get(lowlevel.current_token().native_token)
+        if connections is None or not connections.has_pools:
+            await self.pool_for(httpx2.URL(url))
+
     def _forget_closed_loops(self) -> None:
         """Forget loops that were closed without ``shutdown_asyncgens``, and the sockets that they left open."""
         for reference in self._loops.keyrefs():
@@ -117,6 +134,11 @@ class _LoopConnections:
         self._limits = _connection_limits()
         self._pools: dict[str | None, httpx2.AsyncHTTPTransport] = {}
         self._closing: AsyncGenerator[None] | None = None
+
+    @property
+    def has_pools(self) -> bool:
+        """Whether a request was sent, or got ready, on this loop."""
+        return bool(self._pools)
 
     def pool_for(self, proxy: str | None) -> httpx2.AsyncHTTPTransport:
         pool = self._pools.get(proxy)

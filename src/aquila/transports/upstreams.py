@@ -64,13 +64,13 @@ class Upstream:
         """Make what the first request of a process to ``url`` would make: it then leaves at once."""
         transport = self._made.get("sync") or self._make_transport("sync")
         if isinstance(transport, LiveTransport):
-            transport.pool_for(httpx2.URL(url))
+            transport.get_ready(url)
 
     async def get_ready_async(self, url: str) -> None:
         """The async twin of ``get_ready``."""
         transport = self._made.get("async") or self._make_transport("async")
         if isinstance(transport, AsyncLiveTransport):
-            await transport.pool_for(httpx2.URL(url))
+            await transport.get_ready(url)
 
     def send_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises ``ConfigError`` if there is no transport for sync clients."""

@@ -1,18 +1,27 @@
 """A request leaves at the moment as which it is counted, so that what a limit lets through does not bunch."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 import uuid
 
 import pytest
 
-from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
+import aquila
+from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey, set_limits, within_limits
 from aquila.huey.limits.counting import LimitTurn
 from aquila.huey.limits.rules import parse_limits
 from aquila.huey.limits.shared_limits import RequestNeed, acquire, counters_of
 from aquila.huey.state import state_of
+from aquila.transports import upstreams
+from aquila.transports.live import AsyncLiveTransport, LiveTransport
+from tests.support.engines import ENGINES
+from tests.support.provider import responses_events
+from tests.support.responses_over_sockets import answering, over_socket
+from tests.support.upstream import streamed, upstream
 
 CLASSES = {
     "memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey,
@@ -82,6 +91,61 @@ def test_a_request_that_others_were_faster_than_is_counted_when_it_is_let_in(mak
     assert isinstance(turn, LimitTurn)
     assert turn.asked == clock[0]
     assert turn.at >= 2e9 + 1.5
+
+
+@pytest.fixture
+def proxy_lookups(monkeypatch):
+    """A list that grows by one each time that the proxy of a URL is looked up, which takes a while."""
+    lookups, look = [], urllib.request.getproxies
+
+    def look_and_note():
+        lookups.append(1)
+        return look()
+
+    monkeypatch.setattr(urllib.request, "getproxies", look_and_note)
+    # As in a process that has sent nothing yet.
+    monkeypatch.setitem(
+        upstreams._BUILT_IN, "live", upstreams.Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True)
+    )
+    return lookups
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [("127.0.0.1: 100/s", [2, 1, 1]), ("openai: 100/s", [1, 1, 1]), (None, [1, 1, 1])],
+    ids=["limited", "another provider is limited", "no limits"],
+)
+def test_only_the_first_request_that_a_limit_counts_gets_ready_before_it(kind, limits, expected, proxy_lookups):
+    huey, found = MemoryHuey("app"), []
+    set_limits(huey, limits, counts_in_tests=True)
+
+    async def ask_three_times():
+        for _ in range(3):
+            await aquila.aask("hi", **where)
+            found.append(len(proxy_lookups))
+            proxy_lookups.clear()
+
+    with upstream(lambda path, body: streamed("one two")) as server, within_limits(huey):
+        where = {"base_url": server.url + "/v1", "model": "m", "api_key": "k", "transport": "live"}
+        if kind == "async":
+            asyncio.run(ask_three_times())
+        else:
+            for _ in range(3):
+                aquila.ask("hi", **where)
+                found.append(len(proxy_lookups))
+                proxy_lookups.clear()
+    assert found == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_a_counted_request_over_a_web_socket_makes_no_connections_for_http(engine, proxy_lookups):
+    huey = MemoryHuey("app")
+    set_limits(huey, "*: 100/s", counts_in_tests=True)
+    with answering(responses_events("hello")) as provider, within_limits(huey):
+        assert engine.ask("Say hello.", **over_socket(provider)).text == "hello"
+    assert provider.connections == 1
+    assert upstreams._BUILT_IN["live"]._made == {}
 
 
 @pytest.mark.slow

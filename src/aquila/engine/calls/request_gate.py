@@ -51,6 +51,10 @@ class RequestGate(Protocol):
         """The seconds for which a call may wait. Where it would wait longer it fails, and its caller retries later."""
         ...
 
+    def counts(self, request: OutgoingRequest) -> bool:
+        """Say whether ``admit`` counts a request at a moment, so that it must be able to leave at once."""
+        ...
+
     def admit(self, request: OutgoingRequest, waited: float) -> AdmittedRequest | float:
         """Admit a request, or return the seconds after which to ask again.
 

@@ -32,10 +32,10 @@ class SendRequest:
 
 @dataclass(frozen=True, slots=True)
 class GetReady:
-    """Make and load what the first request of a process needs: ``sending`` is about to be counted by limits.
+    """Make and load what ``sending`` needs, if nothing has yet: it is about to be counted by limits.
 
-    It takes up to a second. A request that left so long after it was counted would arrive within the period of later
-    ones.
+    For the first request of a process that takes up to a second. If it left so long after it was counted, it would
+    arrive within the period of later ones.
     """
 
     sending: SendRequest

@@ -125,7 +125,9 @@ class RequestLoop:
             body=sending.request,
             longest_answer=getattr(self._options, "max_output_tokens", None),
         )
-        yield GetReady(sending)
+        # A request over a WebSocket uses neither the SDK nor the connections that would be made.
+        if not sending.over_socket and gate.counts(request):
+            yield GetReady(sending)
         waited = 0.0
         while isinstance(found := gate.admit(request, waited), float):
             yield Sleep(found)

@@ -77,6 +77,11 @@ class TaskGate:
         rules = self._huey.rescheduling
         return math.inf if rules is None else float(rules.longest_delay)
 
+    def counts(self, request: OutgoingRequest) -> bool:
+        """Say whether a limit counts a request. Budgets do not: their periods are long."""
+        limits: Limits = self._huey.limits
+        return self._is_held(request, limits) and bool(self._counters_for(request, limits))
+
     def admit(self, request: OutgoingRequest, waited: float) -> GateAdmission | float:
         """Let a request through, or return after how many seconds to ask again.
 
@@ -87,7 +92,7 @@ class TaskGate:
         # The order matters. A pause counts nothing, so it comes first. What limits have counted can be taken back, so
         # a budget, which may refuse for good, comes last.
         limits: Limits = self._huey.limits
-        if (request.transport in _REPLAYED or is_under_test()) and not limits.counts_in_tests:
+        if not self._is_held(request, limits):
             return GateAdmission(request, self._headers_for(request))
         has_turn = waited > 0 or has_waited(self._task)
         counters = self._counters_for(request, limits)
@@ -146,6 +151,10 @@ class TaskGate:
             self._numbers = idempotency.RequestNumbers()
         key = idempotency.key_of_request(self._task.id, self._numbers, request.call, request.body)
         return {idempotency.HEADER: key}
+
+    def _is_held(self, request: OutgoingRequest, limits: Limits) -> bool:
+        """Whether a request is held to limits, budgets and pauses at all."""
+        return limits.counts_in_tests or not (request.transport in _REPLAYED or is_under_test())
 
     def _counters_for(self, request: OutgoingRequest, limits: Limits) -> list[Counter]:
         counters = []
