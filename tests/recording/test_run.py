@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,10 @@ def test_what_other_rooms_keep_for_a_run_is_made_once_and_belongs_to_it_alone(tm
     with separate_run(tmp_path) as outer, separate_run(tmp_path) as inner:
         assert kept(outer) is kept(outer)
         assert kept(outer) is not kept(inner)
+
+
+def test_the_class_of_runs_can_be_inspected() -> None:
+    assert "scopes" in dict(inspect.getmembers(Run))
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,11 @@ class _ScopesOnFirstUse:
 
     # A `__getattr__` of the class would make every attribute of a run slow to read, and some are read for each request.
 
-    def __get__(self, run: Run, kind: type[Run]) -> OpenScopes:
+    def __get__(self, run: Run | None, kind: type[Run]) -> Any:
+        if run is None:  # The class itself is asked, for example by `inspect.getmembers`.
+            return self
         # Of two threads that ask first, both get the one that was stored first.
-        made: OpenScopes = vars(run).setdefault("scopes", open_scopes.OpenScopes(run._scope_watchers))
-        return made
+        return vars(run).setdefault("scopes", open_scopes.OpenScopes(run._scope_watchers))
 
 
 class Run:
