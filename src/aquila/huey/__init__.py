@@ -4,9 +4,9 @@ Only this package imports Huey. It is imported by ``aquila.testing``, by ``aquil
 Begin reading with ``instances``, the classes (``typed_methods`` tells type checkers of Huey's own methods,
 ``instrumenting`` gives a Huey that exists the class). Names are imported when they are first used.
 
-- Messages: ``task_ids`` makes the ids of tasks; ``serializer``, ``wire_format``, ``task_messages``,
-  ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections`` refuses connections that cannot
-  carry them, and ``sqlite_files`` waits for files that are locked.
+- Messages: ``task_ids`` makes the ids of tasks, ``task_attributes`` keeps apart what is noted on them; ``serializer``,
+  ``wire_format``, ``task_messages``, ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections``
+  refuses connections that cannot carry them, and ``sqlite_files`` waits for files that are locked.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``, ``task_ends``; ``prompt_tasks``
   are tasks around a prompt, ``prompt_templates`` those whose prompt is a text with fields. ``scope_reference`` and

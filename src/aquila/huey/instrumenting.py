@@ -13,6 +13,7 @@ from huey.serializer import Serializer
 from aquila.errors import ConfigError, PickledMessages
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.redis_connections import reject_decoded_answers
+from aquila.huey.task_attributes import keep_attributes_apart
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 
 H = TypeVar("H", bound=_huey.Huey)
@@ -80,3 +81,5 @@ def change_class(huey: Any) -> None:
         give_class(huey, _class_with_aquila(cast("Any", type(huey))))
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
+        for task_class in huey._registry._registry.values():  # private to Huey, which has no public list of them
+            keep_attributes_apart(task_class)
