@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import timedelta
+from types import MethodType
 from typing import Any
 
 import huey as _huey
@@ -144,7 +145,9 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
             or receivers.get(signal)
             or Signal.send is not _send_of_huey
             # Looked up each time and not once for each class, because a test may replace the function for a while.
-            or getattr(super()._emit, "__func__", self) is not _emit_of_huey
+            # A wrapper of the function is no method, but may show the function as its `__func__`, too.
+            or type(emit := super()._emit) is not MethodType
+            or emit.__func__ is not _emit_of_huey
         ):
             super()._emit(signal, task, *args, **kwargs)
 

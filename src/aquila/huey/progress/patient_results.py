@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from huey.api import Huey, PeriodicTask, Task
@@ -78,7 +78,9 @@ class PatientResults:
         return (
             kind._revoke_keys is _keys_of_huey
             and kind._task_key is _key_of_huey
-            and getattr(super().is_revoked, "__func__", self) is _is_revoked_of_huey  # type: ignore[misc]
+            # A wrapper of the function is no method, but may show the function as its `__func__`, too.
+            and type(method := super().is_revoked) is MethodType  # type: ignore[misc]
+            and method.__func__ is _is_revoked_of_huey
         )
 
     def put_result(self, key: str, data: Any) -> Any:
