@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 import aquila
+from aquila.transports.callers.http_client_answers import to_http_client
 from tests.intercept.raw_answers.answers import CASES
 from tests.intercept.raw_answers.clients import CLIENTS, POSTING
 from tests.intercept.raw_answers.differences import DIFFERENCES, Difference, Step, to_compare
@@ -143,3 +145,13 @@ def test_the_tables_agree() -> None:
     named = {case for row in DIFFERENCES for case in row.cases if case != "*"}
     assert named <= set(CASES)
     assert {client for row in DIFFERENCES for client in row.clients} <= set(CLIENTS)
+
+
+def test_an_answer_that_python_ends_after_its_reader_says_nothing() -> None:
+    # Where an error refers to the answer that it came from, Python ends both in any order.
+    answer = to_http_client(httpx2.Response(200, content=b"x"), "GET", lambda error: error)
+    reader = answer.fp
+    reader.close()
+    answer.close()
+    assert reader.closed
+    assert answer.closed

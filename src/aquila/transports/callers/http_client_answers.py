@@ -171,7 +171,18 @@ class _AnswerSocket:
         self._file = file
 
     def makefile(self, *args: Any, **kwargs: Any) -> io.BufferedReader:
-        return io.BufferedReader(self._file)
+        return _AnswerReader(self._file)
+
+
+class _AnswerReader(io.BufferedReader):
+    """A buffered reader whose owner may flush it when it has been closed.
+
+    Where an error refers to what it came from, Python ends the reader and the answer that owns it in any order. The
+    answer flushes it then, and from Python 3.13 on says on stderr that this failed.
+    """
+
+    def flush(self) -> None:
+        """Do nothing: there is nothing to write."""
 
 
 class AnswerFile(io.RawIOBase):
@@ -228,7 +239,10 @@ class AnswerFile(io.RawIOBase):
         if isinstance(failure, http.client.IncompleteRead):
             return  # the body ends too early, which each client reports in its own way
         if failure is not None:
-            raise failure  # outside of the ``except`` block, which would set itself as the context
+            try:
+                raise failure  # outside of the ``except`` block, which would set itself as the context
+            finally:
+                failure = None  # else it would refer to itself through this frame, and the file be closed at any moment
         if piece is None:
             self._has_ended = True
             self._pending = memoryview(b"0\r\n\r\n" if self._chunked else b"")
