@@ -8,6 +8,8 @@ import struct
 import threading
 from collections.abc import Iterator
 
+from tests.support.accepting_server import AcceptingServer, read_request
+
 FAILURES = ("refused", "reset", "timeout", "garbage", "closed", "429", "500", "503")
 """``timeout`` says nothing until the client gives up; ``closed`` closes the connection instead of answering."""
 
@@ -17,24 +19,18 @@ ANSWER = (
 )
 
 
-class FailingServer:
+class FailingServer(AcceptingServer):
     """Fails in one way. ``failures`` are the ways of the next requests, then comes ``always``; "" is an answer."""
 
     def __init__(self, always: str) -> None:
+        super().__init__()
         self.always = always
         self.failures: list[str] = []
         self.headers: dict[str, str] = {"retry-after": "0"}
         self.requests = 0
         self._asked = threading.Condition()
-        self._listening = socket.socket()
-        self._listening.bind(("127.0.0.1", 0))  # kept, and so nobody else's, also where it refuses connections
-        self.port = self._listening.getsockname()[1]
-        self._over = threading.Event()
-        self._accepting: threading.Thread | None = None
         if always != "refused":
-            self._listening.listen()
-            self._accepting = threading.Thread(target=self._accept, daemon=True)
-            self._accepting.start()
+            self.listen()
 
     @property
     def url(self) -> str:
@@ -45,38 +41,20 @@ class FailingServer:
         with self._asked:
             assert self._asked.wait_for(lambda: self.requests >= times, 60)
 
-    def close(self) -> None:
-        """Stop answering: from now on connections are refused."""
-        if self._accepting is not None:
-            self._over.set()
-            with contextlib.suppress(OSError):  # wakes the thread that accepts
-                socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
-            self._accepting.join()
-        self._listening.close()
-
-    def _accept(self) -> None:
-        while not self._over.is_set():
-            connection, _ = self._listening.accept()
-            if not self._over.is_set():
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-            else:
-                connection.close()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            if not _read_request(connection):
-                return
-            with self._asked:
-                self.requests += 1
-                self._asked.notify_all()
-            self._answer(connection, self.failures.pop(0) if self.failures else self.always)
+    def serve(self, connection: socket.socket) -> None:
+        if not read_request(connection):
+            return
+        with self._asked:
+            self.requests += 1
+            self._asked.notify_all()
+        self._answer(connection, self.failures.pop(0) if self.failures else self.always)
 
     def _answer(self, connection: socket.socket, failure: str) -> None:
         if failure == "reset":
             # Without lingering, closing resets the connection.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif failure == "timeout":
-            self._over.wait(600)
+            self.over.wait(600)
         elif failure == "garbage":
             connection.sendall(b"\x15\x03\x01 this is no HTTP\r\n\r\n")
         elif failure != "closed":
@@ -84,22 +62,6 @@ class FailingServer:
             fields = {"content-type": "application/json", "connection": "close", "content-length": str(len(body))}
             lines = [f"{name}: {value}" for name, value in {**fields, **(self.headers if failure else {})}.items()]
             connection.sendall("\r\n".join([f"HTTP/1.1 {status} Said", *lines, "", ""]).encode() + body)
-
-
-def _read_request(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        received = connection.recv(65536)
-        if not received:
-            return b""
-        data += received
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-    )
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + body
 
 
 @contextlib.contextmanager

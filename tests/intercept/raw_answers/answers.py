@@ -108,6 +108,14 @@ ODD_EVENTS = (
     b'data:\n\ndata:  two\ndata: lines\r\n\r\nid: \x00\n\n:\n\ndata: [DONE]\n\ndata: {"choices": []}\n\n'
 )
 
+TOO_MANY = sized(
+    b'{"error":{"message":"slow down"}}',
+    JSON,
+    "Retry-After: 0",
+    "retry-after-ms: 1",
+    status="429 Too Many Requests",
+)
+
 CASES: dict[str, Case] = {
     # The status line and what is before it.
     "a JSON answer": one(sized(COMPLETION, JSON)),
@@ -250,27 +258,13 @@ CASES: dict[str, Case] = {
     "a redirect in circles": one(sized(b"", "Location: ./again", status="302 Found")),
     "429 and then the answer": Case(
         (
-            RawAnswer(
-                sized(
-                    b'{"error":{"message":"slow down"}}',
-                    JSON,
-                    "Retry-After: 0",
-                    "retry-after-ms: 1",
-                    status="429 Too Many Requests",
-                )
-            ),
+            RawAnswer(TOO_MANY),
             RawAnswer(sized(COMPLETION, JSON)),
         ),
         attempts=2,
     ),
     "429 for ever": one(
-        sized(
-            b'{"error":{"message":"slow down"}}',
-            JSON,
-            "Retry-After: 0",
-            "retry-after-ms: 1",
-            status="429 Too Many Requests",
-        ),
+        TOO_MANY,
         attempts=2,
     ),
     "401 with a challenge": one(

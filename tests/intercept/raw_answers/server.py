@@ -11,20 +11,18 @@ from collections.abc import Iterator
 
 from tests.intercept.raw_answers.answers import CASES, JSON, Case, RawAnswer, sized
 from tests.intercept.raw_answers.clients import THEN
+from tests.support.accepting_server import AcceptingServer, read_request
 
 
-class RawServer:
+class RawServer(AcceptingServer):
     """Answers ``/client/number-of-case`` as the table says. What it is asked is counted for each client and case."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: Counter[str] = Counter()
         self._at: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.port = self._listening.getsockname()[1]
-        self._is_over = threading.Event()
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
+        self.listen()
 
     def take_counts(self) -> dict[str, int]:
         """How many requests there were for each client and case since the last call."""
@@ -34,24 +32,11 @@ class RawServer:
             self._at.clear()
         return counts
 
-    def close(self) -> None:
-        self._is_over.set()
-        with contextlib.suppress(OSError):  # wakes the thread that accepts
-            socket.create_connection(("127.0.0.1", self.port), timeout=60).close()
-        self._accepting.join()
-        self._listening.close()
-
-    def _accept(self) -> None:
-        while not self._is_over.is_set():
-            connection, _ = self._listening.accept()
-            connection.settimeout(60)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            while request := _read_request(connection):
-                if not self._answer(connection, request):
-                    return
+    def serve(self, connection: socket.socket) -> None:
+        connection.settimeout(60)
+        while request := read_request(connection):
+            if not self._answer(connection, request):
+                return
 
     def _answer(self, connection: socket.socket, request: bytes) -> bool:
         """Answer a request. Return whether the connection stays."""
@@ -82,21 +67,6 @@ class RawServer:
             at = self._at[asked]
             self._at[asked] = (at + 1) % len(case.answers)
         return case.answers[at]
-
-
-def _read_request(connection: socket.socket) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        received = connection.recv(65536)
-        if not received:
-            return b""
-        data += received
-    beginning, _, body = data.partition(b"\r\n\r\n")
-    lines = beginning.lower().split(b"\r\n")
-    length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += connection.recv(65536)
-    return beginning + body
 
 
 @contextlib.contextmanager
