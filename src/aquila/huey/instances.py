@@ -254,9 +254,8 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         # dictionary, in which Huey and Aquila look them up several times more slowly.
         run = task._aquila_run = current_run()
         set_gate_owner(CurrentTask(self, task))
-        in_hand = getattr(
-            task, "_aquila_in_hand", None
-        )  # None: not taken out of a queue, but in immediate mode, or by a test.
+        # None: the task was not taken out of a queue, but in immediate mode, or by a test.
+        in_hand = getattr(task, "_aquila_in_hand", None)
         entered = unique = None
         if hasattr(task, "_aquila_scope") and (  # Absent: the task was never on the wire, so its scope is the caller's.
             task._aquila_scope is not None or run.layers.transport in WITH_CASSETTE

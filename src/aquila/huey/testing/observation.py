@@ -332,11 +332,10 @@ class ObservedHuey(AquilaHuey):
         seen.value = task_value
         if exception is not None:
             seen.exception = exception
-        if self._post_execute:
-            for name, hook in list(self._post_execute.items()):
-                seen.hooks.append(name)
-                with seen.keep_failure(f"the post-execute hook {name!r}"):
-                    hook(task, task_value, exception)
+        for name, hook in list(self._post_execute.items()):
+            seen.hooks.append(name)
+            with seen.keep_failure(f"the post-execute hook {name!r}"):
+                hook(task, task_value, exception)
 
     def _requeue_task(self, task: Any, timestamp: Any, retry_eta: Any = None) -> None:
         seen = current_observation.get()
