@@ -57,6 +57,11 @@ class Tab:
             "([selector, text]) => document.querySelector(selector).textContent.includes(text)", arg=[selector, text]
         )
 
+    def unfold(self, summary):
+        """Click a summary, and wait until what it folds is drawn: the event of it comes later than the click."""
+        summary.click()
+        summary.locator("xpath=following-sibling::*[contains(@class, 'folded')]").wait_for()
+
     def assert_quiet(self):
         assert self.errors == []
         assert self.asked == []
@@ -112,7 +117,7 @@ def test_a_filter_is_in_the_address_and_can_be_sent(browser, sample):
     tab.wait_for("Differs from the nearest recording")
     marked = "() => [...CSS.highlights.get('found')].map((range) => range.toString())"
     assert set(tab.page.evaluate(marked)) == {"exporter"}
-    tab.page.locator("summary", has_text="The request as a conversation").click()
+    tab.unfold(tab.page.locator("summary", has_text="The request as a conversation"))
     tab.page.wait_for_function("() => CSS.highlights.get('found').size === 2")
     other = Tab(browser)
     other.open(sample, "#" + address.partition("#")[2])
@@ -225,9 +230,9 @@ def test_calls_of_tools_have_their_results_beside_them(browser, sample):
     ]  # fmt: skip
     second = tab.page.locator(".exchange").nth(1)
     assert "Who should come" not in second.inner_text()
-    second.locator("summary", has_text="3 messages as before").click()
+    tab.unfold(second.locator("summary", has_text="3 messages as before"))
     assert "Who should come" in second.inner_text()
-    tab.page.locator("summary", has_text="Raw answer").first.click()
+    tab.unfold(tab.page.locator("summary", has_text="Raw answer").first)
     assert tab.page.locator(".events li").count() == 13
     tab.page.locator(".lane").nth(1).focus()
     assert "first token after 190 ms" in tab.text(".readout")
@@ -247,7 +252,7 @@ def test_images_are_shown_sounds_play_and_frames_go_both_ways(browser, sample):
     tab.page.wait_for_function("() => document.querySelector('audio').duration === 1")
     frames = tab.page.locator(".frames > li")
     assert [one.split("\n")[0] for one in frames.all_inner_texts()[:2]] == ["↓ received", "↑ sent"]
-    frames.first.locator("summary").click()
+    tab.unfold(frames.first.locator("summary"))
     assert '"session": {}' in frames.first.inner_text()
     tab.assert_quiet()
 
@@ -370,7 +375,7 @@ def test_of_a_large_answer_the_page_says_what_is_missing_and_where_it_is_whole(b
     tab.open(path, "#test=tests/test_notes.py::test_stored")
     told = "This answer has 6.5 MB. 2.3 MB of it were not read, so that what they say is missing here. "
     assert tab.text(".left-out") == f"{told}The whole stands in cassettes/test_notes.yaml:4 number 1."
-    tab.page.locator("summary", has_text="Raw answer").click()
+    tab.unfold(tab.page.locator("summary", has_text="Raw answer"))
     assert "6.0 MB are left out here" in tab.text(".events li:nth-child(2)")
     assert "end" in tab.text(".events li:nth-child(3)")
     tab.open(path, "#test=tests/test_notes.py::test_live")
