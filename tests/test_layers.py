@@ -20,6 +20,7 @@ LAYERS = [
         "aquila.errors",
         "aquila.optional",
         "aquila.lazy_imports",
+        "aquila.lazy_patterns",
         "aquila.fork_locks",
         "aquila.quick_records",
         "aquila.spelling",

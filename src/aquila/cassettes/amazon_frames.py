@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from aquila.lazy_patterns import lazy_pattern
 
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = struct.Struct(">I")
@@ -21,7 +22,7 @@ _MOST = 25 * 1024 * 1024  # bytes of a frame, more than AWS sends: a larger leng
 # Types of header values: 6 is bytes and 7 a string, both behind a length of two bytes; the others have fixed sizes.
 _STRING_HEADER = 7
 _HEADER_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-_INNER = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')  # Bedrock's chunk: {"bytes": "<base64>"}
+_INNER = lazy_pattern(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]*={0,2})')  # Bedrock's chunk: {"bytes": "<base64>"}
 
 
 class AmazonFrame(NamedTuple):

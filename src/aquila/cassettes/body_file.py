@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, overload
 from aquila.cassettes.model import Headers, Interaction, RecordedChunk, RecordedRequest
 from aquila.cassettes.storage.regular_files import open_regular
 from aquila.errors import CassetteCorrupt
+from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -36,7 +37,7 @@ _STREAM = rb"(?:data|event|id|retry|):"
 PREFIX = "sha256-"
 SUFFIXES = (".wav", ".mp3", ".ogg", ".flac", ".webm", ".raw")
 """The endings of files that hold sound, which let a player open them."""
-NAME = re.compile(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXES))})?")
+NAME = lazy_pattern(rf"{PREFIX}[0-9a-f]{{64}}(?:{'|'.join(map(re.escape, SUFFIXES))})?")
 """The names of files with bodies. A name is matched before it becomes a path: a cassette may come from a stranger."""
 PIECE = 256 * 1024
 """How many bytes are read from a file at a time."""

@@ -6,7 +6,6 @@ In a stream, few events report tokens. Only lines that hold one of the field nam
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from aquila.cassettes.codecs.answer_summary import read_aws_frames
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, NotAFrame, parse_object, read_event
+from aquila.lazy_patterns import lazy_pattern
 
 _TOKENS = {
     "input_tokens": "input_tokens",
@@ -35,8 +35,8 @@ _TOKENS = {
     "cache_read_input_tokens": "cached_tokens",
 }
 _HOLDERS = frozenset(("usage", "usageMetadata", *_TOKENS))
-_MAY_HAVE = re.compile(rb"oken|eval_count")
-_HOLDER = re.compile(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
+_MAY_HAVE = lazy_pattern(rb"oken|eval_count")
+_HOLDER = lazy_pattern(rb'"(?:usage|usageMetadata)"\s*:\s*(?=\{)')
 _LONGEST_USAGE = 20_000
 _BEGINNING, _END = 64 * 1024, 256 * 1024
 """How many bytes are read at each end of a large answer. Anthropic reports input tokens in its first event; all other

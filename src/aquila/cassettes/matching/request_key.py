@@ -17,6 +17,7 @@ from aquila.cassettes.matching.canonical_json import hash_canonical, leave_out, 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.lazy_imports import lazy_modules
+from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from aquila.cassettes import multipart
@@ -143,7 +144,7 @@ class _Url(NamedTuple):
     query: tuple[tuple[str, str], ...]
 
 
-_ESCAPE = re.compile(r"%([0-9a-fA-F]{2})")
+_ESCAPE = lazy_pattern(r"%([0-9a-fA-F]{2})")
 
 
 # By the text of the URL alone, so no entry goes out of date. The recordings of a cassette have few URLs.
@@ -243,7 +244,7 @@ def _text_or_bytes(data: bytes) -> tuple[Kind, Any]:
         return "bytes", uploaded_file.describe_content(data)
 
 
-_BARE_FIELD = re.compile(r"[A-Za-z0-9*._~+%\[\]-]*")
+_BARE_FIELD = lazy_pattern(r"[A-Za-z0-9*._~+%\[\]-]*")
 
 
 def _form_fields(data: bytes) -> Iterable[tuple[str, str]]:

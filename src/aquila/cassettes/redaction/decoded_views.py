@@ -6,6 +6,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
+from aquila.lazy_patterns import lazy_pattern
+
 
 class DecodedView:
     """Bytes with their escapes decoded, and for each decoded byte the place where it is written in the raw bytes.
@@ -62,13 +64,13 @@ class DecodedView:
         return self._outer is not None and self._outer.ends_string(self._raw[run] + quote - self._decoded[run])
 
 
-_JSON_ESCAPE = re.compile(
+_JSON_ESCAPE = lazy_pattern(
     rb"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|\\u([0-9a-fA-F]{4})"
     rb'|\\(["\\/bfnrt])'
 )
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-_PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
+_PERCENT = lazy_pattern(rb"%([0-9a-fA-F]{2})")
 
 
 def _decode_json_escape(match: re.Match[bytes]) -> bytes:
@@ -90,8 +92,8 @@ def decode_json_escapes(raw: bytes, outer: DecodedView | None = None) -> Decoded
 
 
 # Characters that need no escape, so that a secret may be written with it or without.
-_NEEDLESS = re.compile(rb"\\(?:u00[2-7]|/)")
-_NEEDLESS_IN_UNICODE = re.compile(rb"\\(?:u[0-9a-fA-F]|/)")
+_NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
+_NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 
 
 def decoded_views(raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None) -> Iterator[DecodedView]:
@@ -107,8 +109,8 @@ def decoded_views(raw: bytes, *, ascii_only: bool, outer: DecodedView | None = N
 
 
 # An odd number of backslashes at the end begins an escape; an even number is whole escapes of backslashes.
-_CUT_ESCAPE = re.compile(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
-_WHOLE_ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_CUT_ESCAPE = lazy_pattern(rb"(\\+)(?:u[0-9a-fA-F]{0,3})?$")
+_WHOLE_ESCAPE = lazy_pattern(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 
 
 def without_cut_escape(data: bytes) -> bytes:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_imports import lazy_modules
+from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
     import binascii
@@ -44,7 +45,7 @@ class LaterSecrets(Protocol):
         """Return the secrets among the variables from a count on, each with its kind."""
 
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _SECRET = frozenset(
     re.findall(
@@ -55,7 +56,7 @@ _SECRET = frozenset(
 )
 """Words that mark a secret wherever they stand in a name: ``TOKEN_GITHUB``, ``OPENAI_KEY_DEV``."""
 
-_SECRET_END = re.compile(r"(?:API|AUTH|ACCESS|SECRET|PRIVATE)KEYS?|.*(?:PASSWORD|PASSWD|SECRET|TOKEN)")
+_SECRET_END = lazy_pattern(r"(?:API|AUTH|ACCESS|SECRET|PRIVATE)KEYS?|.*(?:PASSWORD|PASSWD|SECRET|TOKEN)")
 """The same for words that are written together: ``PGPASSWORD``."""
 
 _SECRET_AT_END = frozenset(
@@ -105,15 +106,13 @@ _NO_SECRET_KEY = frozenset(
 )
 _NO_SECRET_TOKENS = frozenset(("COUNT", "INPUT", "LIMIT", "MAX", "MIN", "NUM", "OUTPUT", "PER", "TOTAL"))
 
-# Texts, which `re` compiles at first use and caches: few values need one of them, and compiling takes longer than
-# looking at all.
-_URL_USERINFO = r"://([^\s/?#]*)@"
-_PAIR = (
+_URL_USERINFO = lazy_pattern(r"://([^\s/?#]*)@")
+_PAIR = lazy_pattern(
     r"(?i)(?<![a-z])(?:password|passwd|pwd|(?:account|shared_?access|access|api[_-]?|secret)_?key|(?:client_)?secret|token)"
     r"\s?=\s?([^;&\s'\"]+)"
 )
-_PATH = r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}"
-_PEM_LINES = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END"
+_PATH = lazy_pattern(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/].*\.[A-Za-z0-9]{2,5}")
+_PEM_LINES = lazy_pattern(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY[A-Z ]{0,40}-----([^-]+)-----END")
 
 
 def environment_secrets(environ: Mapping[str, str]) -> dict[str, str]:
@@ -136,7 +135,7 @@ def _secrets_in(name: str, text: str) -> Iterator[str]:
     if "://" in text:
         yield from _in_urls(text)
     if "=" in text:
-        yield from re.findall(_PAIR, text)
+        yield from _PAIR.findall(text)
     if "PRIVATE KEY" in text:
         yield from _in_pem(text)
     elif text[:1] == "{" or text.lstrip()[:1] == "{":
@@ -147,7 +146,7 @@ def _in_named_value(name: str, text: str) -> Iterator[str]:
     text = text.strip()
     if text.startswith(("http://", "https://")) and not re.search("WEBHOOK|DSN", name, re.IGNORECASE):
         return
-    if len(text) < 4096 and re.fullmatch(_PATH, text):
+    if len(text) < 4096 and _PATH.fullmatch(text):
         return
     if not text.startswith("{"):
         yield text
@@ -165,7 +164,7 @@ def _in_named_value(name: str, text: str) -> Iterator[str]:
 
 
 def _in_urls(text: str) -> Iterator[str]:
-    for userinfo in re.findall(_URL_USERINFO, text):
+    for userinfo in _URL_USERINFO.findall(text):
         user, _, password = userinfo.partition(":")
         if not password and (len(user) < 16 or not any(map(str.isdigit, user))):
             continue  # the name of a user; a longer text with digits may be a token in its place
@@ -180,7 +179,7 @@ def _in_pem(text: str) -> Iterator[str]:
         return
     yield text
     yield plain
-    for lines in re.findall(_PEM_LINES, plain):
+    for lines in _PEM_LINES.findall(plain):
         yield "".join(lines.split())
 
 

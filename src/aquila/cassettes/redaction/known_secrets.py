@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
 from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN
 from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
+from aquila.lazy_patterns import lazy_pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def _widen_to_run(data: bytes, start: int, end: int, alphabet: bytes) -> tuple[i
 # escape before it, such as \n, ends in a letter and is no part of it.
 _WHOLE = rb"(?:(?<![\w.])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})|(?<=%%[0-9a-fA-F]{2}))%s(?![\w.]*\w)"
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_UNICODE_ESCAPE = re.compile(r"(?<=\\u)[0-9a-f]{4}")
+_NOT_ASCII = lazy_pattern(r"[^\x00-\x7f]")
+_UNICODE_ESCAPE = lazy_pattern(r"(?<=\\u)[0-9a-f]{4}")
 
 
 class KnownSecrets:

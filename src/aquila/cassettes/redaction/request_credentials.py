@@ -21,6 +21,7 @@ from aquila.cassettes.redaction.decoded_views import decode_json_escapes
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.request_headers import SUBPROTOCOLS, is_credential_header, is_secret_header
 from aquila.cassettes.redaction.trivial_values import is_trivial
+from aquila.lazy_patterns import lazy_pattern
 
 _TEXTS = frozenset(
     (
@@ -30,9 +31,9 @@ _TEXTS = frozenset(
 )
 """Fields of JSON in which names mean nothing: prompts, tool schemas, tokens."""
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of camelCase
+_HUMP = lazy_pattern(r"(?<=[a-z0-9])(?=[A-Z])")  # between the words of camelCase
 # The value of a field with such a name is a secret, whatever the value looks like.
-_CERTAIN = re.compile(
+_CERTAIN = lazy_pattern(
     r"(?:.*_)?(?:h?api_?key|(?:private|secret|account|subscription|shared_?access|(?:secret_)?access)_?key|auth_?key"
     r"|(?:encryption|signing|master|license|licence)_?key"
     r"|(?:client|api|app|shared|consumer|webhook|signing)_?secret|client_assertion"
@@ -40,17 +41,17 @@ _CERTAIN = re.compile(
     r"|password|passwd|passphrase|authorization)(?:_?\d+)?"
 )
 # The value of a field with such a name is a secret if it looks like one: if it has letters and digits.
-_LIKELY = re.compile(
+_LIKELY = lazy_pattern(
     r"(?:.*_)?(?:token|secret|auth|credentials?|creds|cookie|pwd|pass|passcode|bearer|jwt|pat)(?:_?\d+)?"
 )
-_LIKELY_PARAMETER = re.compile(
+_LIKELY_PARAMETER = lazy_pattern(
     r"(?:app_?)?key|sig|(?:.*_)?signature|awsaccesskeyid|x_(?:amz|goog)_credential|assertion|hmac"
 )
 _SHORTEST_CODE = 10
 """The fewest characters of a parameter ``code`` that is taken for an OAuth code, besides a digit. Not ``code=EUR``."""
 
 # Names that end like those of secrets, and belong to paging, tokenizers and counts.
-_NOT_SECRET = re.compile(
+_NOT_SECRET = lazy_pattern(
     r"(?:.*_)?(?:page|next|prev|previous|continuation|cursor|sync|start|end|stop|eos|bos|pad|unk|mask|sep|cls|skip|last"
     r"|first|offset|pagination|special|max|min|num|prompt|completion|image|audio|public|progress)_(?:token|key)s?"
 )
@@ -68,11 +69,11 @@ _DEPTH = 2
 
 _Place: TypeAlias = tuple[int, int]
 _LONGEST_NAME = 100
-_NAME_END = re.compile(rb'\\{0,8}"\s{0,64}:\s{0,64}["\[\\]')
-_JSON = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
-_USERINFO = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)@")
-_REDACTED = re.compile(r"(?:\[|%5B)redacted", re.IGNORECASE)
-_TEMPLATE = re.compile(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z_]+%")
+_NAME_END = lazy_pattern(rb'\\{0,8}"\s{0,64}:\s{0,64}["\[\\]')
+_JSON = lazy_pattern(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
+_USERINFO = lazy_pattern(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)@")
+_REDACTED = lazy_pattern(r"(?:\[|%5B)redacted", re.IGNORECASE)
+_TEMPLATE = lazy_pattern(r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|\{.*\}|<.*>|%\(\w*\)s|%[A-Z_]+%")
 
 
 class NamedSecrets(NamedTuple):
@@ -189,7 +190,7 @@ def credentials_in(headers: Headers) -> Iterator[str]:
 
 
 _BEFORE_CREDENTIAL = frozenset({"token", "bearer", "authorization", "access_token", "access-token", "api-key", "jwt"})
-_TELLS_WHO = re.compile(r"(?i)(?:[\w-]*-)?(?:organi[sz]ation|org|project|account|bearer)")
+_TELLS_WHO = lazy_pattern(r"(?i)(?:[\w-]*-)?(?:organi[sz]ation|org|project|account|bearer)")
 
 
 def _in_subprotocols(text: str) -> Iterator[str]:

@@ -37,6 +37,7 @@ from aquila.cassettes.redaction.split_secrets.stream_events import BEGINNING, ma
 from aquila.cassettes.redaction.text_changes import find_changes
 from aquila.cassettes.redaction.window_redaction import find_in_window, redact_pieces
 from aquila.errors import ConfigError
+from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Rule
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
 _TAIL = 16 * 1024  # bytes at the end of a body that broke off, in which the beginning of a secret is searched
 _PASSES = 8  # times that a text is searched at most; replacing one secret may join the parts of another
-_USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
+_USERINFO = lazy_pattern(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 
 
 class Scrubber:

@@ -10,10 +10,12 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.trivial_values import is_common_word
+from aquila.lazy_patterns import lazy_pattern
 
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 FLATTENING = bytes(ord("a") if code in _TOKEN_CHARS else ord(" ") for code in range(256))
@@ -23,14 +25,31 @@ RUN = b"a" * 16
 
 _ALPHABET_BYTES = frozenset(_TOKEN_CHARS)
 
-_BY_FIRST_BYTE: dict[int, tuple[tuple[str, ...], re.Pattern[bytes]]] = {
-    first: (
-        tuple(kind for kind, stems, _ in KEY_SHAPES if any(stem[0] == first for stem in stems)),
-        re.compile(b"|".join(b"(%s)" % shape for _, stems, shape in KEY_SHAPES if any(s[0] == first for s in stems))),
-    )
-    for first in {stem[0] for _, stems, _ in KEY_SHAPES for stem in stems}
-}
-"""For each byte the kinds of keys that begin with it, and one pattern with a group for each kind."""
+
+class _KeysOfByte(NamedTuple):
+    """The shapes of keys that begin with one byte."""
+
+    stems: tuple[bytes, ...]
+    kinds: tuple[str, ...]
+    shapes: re.Pattern[bytes]
+    """One pattern, with a group for each of the ``kinds``."""
+
+
+class _KeysByFirstByte(dict[int, _KeysOfByte]):
+    """The shapes of keys by their first byte. Each row is made when a text first has a candidate with that byte."""
+
+    def __missing__(self, first: int) -> _KeysOfByte:
+        rows = [row for row in KEY_SHAPES if any(stem[0] == first for stem in row[1])]
+        keys = self[first] = _KeysOfByte(
+            tuple(stem for _, stems, _ in rows for stem in stems if stem[0] == first),
+            tuple(kind for kind, _, _ in rows),
+            lazy_pattern(b"|".join(b"(%s)" % shape for _, _, shape in rows)),
+        )
+        return keys
+
+
+# Grows to at most 256 rows, one for each byte, and is never cleared.
+_KEYS_BY_FIRST_BYTE = _KeysByFirstByte()
 
 _STEMS = sorted({stem for _, stems, _ in KEY_SHAPES for stem in stems if len(stem) > 1})
 _STEMS_BEFORE_RUNS = tuple(stem for stem in _STEMS if stem[-1] not in _ALPHABET_BYTES)
@@ -45,13 +64,12 @@ _DENSE = 256
 """If the first ``_MANY_RUNS`` runs take fewer than ``_DENSE`` bytes each, as in base64, it is faster to search for each
 prefix than to examine each run."""
 
-_DASH = re.compile(rb"[-_](?=[A-Za-z])")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]{64}")
+_DASH = lazy_pattern(rb"[-_](?=[A-Za-z])")
+_BASE64 = lazy_pattern(rb"[A-Za-z0-9+/]{64}")
 
 _ACCESS_KEY = rb"[\\\"'\s]*[=:][\\\"'\s]*([A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))"
-_NOTHING: tuple[tuple[str, ...], re.Pattern[bytes]] = ((), re.compile(b""))
-_IN_WORD = re.compile(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
-_A_DIGIT = re.compile(rb"[0-9]")
+_IN_WORD = lazy_pattern(rb"(?s:.{0,3})(?<=[A-Za-z0-9])\Z(?<!\\[bfnrt])(?<!%[0-9a-fA-F]{2})")
+_A_DIGIT = lazy_pattern(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
 """Characters that must not follow basic credentials: base64 that goes on was not matched as a whole."""
 
@@ -65,41 +83,51 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
         "private key",
         b" ",
         b"PRIVATE KEY",
-        re.compile(
+        lazy_pattern(
             rb"(-----BEGIN [A-Z ]{0,40}%s(?:[A-Za-z0-9+/=\s:,]|-(?!-)|\\{1,16}[nrt/])*+(?:-----END [A-Z ]{0,40}%s)?)"
             % (_PEM, _PEM)
         ),
     ),
-    ("secret access key", b"_", b"ccess_key", re.compile(rb"secret_access_key" + _ACCESS_KEY)),
-    ("secret access key", b"_", b"ACCESS_KEY", re.compile(rb"SECRET_ACCESS_KEY" + _ACCESS_KEY)),
-    ("account key", b"=", b"AccessKey=", re.compile(rb"AccessKey=([A-Za-z0-9+/]{40,}={0,2})")),
-    ("account key", b"=", b"AccountKey=", re.compile(rb"AccountKey=([A-Za-z0-9+/]{40,}={0,2})")),
+    ("secret access key", b"_", b"ccess_key", lazy_pattern(rb"secret_access_key" + _ACCESS_KEY)),
+    ("secret access key", b"_", b"ACCESS_KEY", lazy_pattern(rb"SECRET_ACCESS_KEY" + _ACCESS_KEY)),
+    ("account key", b"=", b"AccessKey=", lazy_pattern(rb"AccessKey=([A-Za-z0-9+/]{40,}={0,2})")),
+    ("account key", b"=", b"AccountKey=", lazy_pattern(rb"AccountKey=([A-Za-z0-9+/]{40,}={0,2})")),
     (
         "Slack webhook",
         b".",
         b"hooks.slack.com/",
-        re.compile(rb"hooks\.slack\.com/(?:services|workflows|triggers)/([\w/]{20,})"),
+        lazy_pattern(rb"hooks\.slack\.com/(?:services|workflows|triggers)/([\w/]{20,})"),
     ),
-    ("Discord webhook", b"/", b"/api/webhooks/", re.compile(rb"/api/webhooks/[0-9]{15,22}/([\w-]{40,})")),
-    ("Teams webhook", b".", b".webhook.office.com/", re.compile(rb"\.webhook\.office\.com/webhookb2/([\w@/-]{60,})")),
-    ("Telegram token", b":", b":AA", re.compile(rb"(?<!\w)([0-9]{8,10}:AA[\w-]{33})(?![\w-])")),
-    ("Entra client secret", b"~", b"Q~", re.compile(rb"(?<![\w.~-])([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])")),
-    ("Terraform token", b".", b".atlasv1.", re.compile(rb"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})")),
+    ("Discord webhook", b"/", b"/api/webhooks/", lazy_pattern(rb"/api/webhooks/[0-9]{15,22}/([\w-]{40,})")),
+    ("Teams webhook", b".", b".webhook.office.com/", lazy_pattern(rb"\.webhook\.office\.com/webhookb2/([\w@/-]{60,})")),
+    ("Telegram token", b":", b":AA", lazy_pattern(rb"(?<!\w)([0-9]{8,10}:AA[\w-]{33})(?![\w-])")),
+    (
+        "Entra client secret",
+        b"~",
+        b"Q~",
+        lazy_pattern(rb"(?<![\w.~-])([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])"),
+    ),
+    (
+        "Terraform token",
+        b".",
+        b".atlasv1.",
+        lazy_pattern(rb"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})"),
+    ),
 )
 # Without their first letter, whose case may differ: `re` is much faster with a pattern that begins with fixed text.
-_BEARER = re.compile(rb"earer[\s+]++([\w.~/-][\w.~+/-]{15,}={0,2})")
-_BEARER_IN_CAPITALS = re.compile(_BEARER.pattern.replace(b"earer", b"EARER"))
+_BEARER = lazy_pattern(rb"earer[\s+]++([\w.~/-][\w.~+/-]{15,}={0,2})")
+_BEARER_IN_CAPITALS = lazy_pattern(_BEARER.pattern.replace(b"earer", b"EARER"))
 
 # Providers mask keys in their error messages but show both ends (sk-ab***cd), which are still parts of a secret.
-_MASKED = re.compile(rb"(?<![A-Za-z0-9])(?:sk|gsk|csk|hf|xai|pplx|key)[-_][\w-]{0,20}\*{4,}[\w-]{0,8}")
+_MASKED = lazy_pattern(rb"(?<![A-Za-z0-9])(?:sk|gsk|csk|hf|xai|pplx|key)[-_][\w-]{0,20}\*{4,}[\w-]{0,8}")
 
-_USERINFO = re.compile(rb"://([^\s/:@\"'\\<>?#]*:[^\s/\"'\\<>?#]+)@")  # a password may hold an @
-_BASIC = re.compile(rb"asic[\s+]++([A-Za-z0-9/_-][A-Za-z0-9+/_-]{7,}={0,2})")
-_BASIC_IN_CAPITALS = re.compile(_BASIC.pattern.replace(b"asic", b"ASIC"))
+_USERINFO = lazy_pattern(rb"://([^\s/:@\"'\\<>?#]*:[^\s/\"'\\<>?#]+)@")  # a password may hold an @
+_BASIC = lazy_pattern(rb"asic[\s+]++([A-Za-z0-9/_-][A-Za-z0-9+/_-]{7,}={0,2})")
+_BASIC_IN_CAPITALS = lazy_pattern(_BASIC.pattern.replace(b"asic", b"ASIC"))
 
 # Fields of JSON, also of JSON in strings, hence the backslashes: first the names of header fields, which services echo,
 # then the names of tokens.
-_FIELD = re.compile(
+_FIELD = lazy_pattern(
     rb"""["'](?i:(?:proxy-)?authorization|x-api-key|x-goog-api-key|(?:set-)?cookie)\\{0,8}["']\s*:\s*"""
     rb"""\\{0,8}["'](?=[^"'\\\r\n]*?[0-9])([^"'\\\r\n]{8,})"""
     rb"""|["'](?i:api[_-]?key|(?:access|refresh|id|session|auth)_?token|client_?secret)\\{0,8}["']\s*:\s*"""
@@ -108,7 +136,7 @@ _FIELD = re.compile(
 
 _FIELD_WORDS = (b"authorization", b"cookie", b"api-key", b"api_key", b"apikey", b'token"', b"token\\", b"secret")
 
-_HEADER_LINE = re.compile(
+_HEADER_LINE = lazy_pattern(
     rb"^[ \t-]*[\"']?(?i:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key|x-goog-api-key)[\"']?:"
     rb"(?:[ \t]*\r?\n[ \t]*-)?[ \t]*(?!\S*(?i:redacted|filtered|\*\*\*|xxx))([^\s\[][^\r\n]{7,})",
     re.MULTILINE,
@@ -120,16 +148,16 @@ _STRONG_NAMES = (
 )
 _WEAK_NAMES = rb"key|token|auth|secret"
 _VALUE = rb"[^&\s\"'<>\\#`]"
-_QUERY = re.compile(rb"[?&;#](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
+_QUERY = lazy_pattern(rb"[?&;#](?i:(?:%s)=(%s{6,})|(?:%s)=(%s{16,}))" % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE))
 # For URLs and forms. They hold no prose, and dummy keys may be short, so here short values count, too.
 # The code at the end of an OAuth sign-in is long and has digits; other codes (``code=EUR``) are not.
-_QUERY_STRICT = re.compile(
+_QUERY_STRICT = lazy_pattern(
     rb"(?:^|[?&;#])(?i:(?:%s)=(%s+)|(?:%s)=(%s{8,})|code=(?=[^&]*?[0-9])(%s{10,}))"
     % (_STRONG_NAMES, _VALUE, _WEAK_NAMES, _VALUE, _VALUE)
 )
 # A value that was redacted before. No printable character may follow, else it is only a part of the value; in a binary
 # file, other bytes may.
-_REDACTED = re.compile(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
+_REDACTED = lazy_pattern(rb"(?:\[|%5B)redacted(?:-[0-9]+)?(?:\]|%5D)(?![!-~])", re.IGNORECASE)
 
 
 def find_secret_patterns(data: bytes, flat: bytes, *, has_run: bool, parameters: bool = False) -> Iterator[FoundSecret]:
@@ -206,11 +234,13 @@ def _find_prefixed_keys(data: bytes, flat: bytes) -> Iterator[FoundSecret]:
         if start < done:  # a part of the key found last, which has more than one run
             continue
         for candidate in _possible_starts(data, start, end):
-            kinds, shapes = _BY_FIRST_BYTE.get(data[candidate], _NOTHING)
-            match = shapes.match(data, candidate) if kinds else None
+            keys = _KEYS_BY_FIRST_BYTE[data[candidate]]
+            if not data.startswith(keys.stems, candidate):
+                continue
+            match = keys.shapes.match(data, candidate)
             if match and match.lastindex:
                 done = match.end()
-                yield FoundSecret(*match.span(), kinds[match.lastindex - 1])
+                yield FoundSecret(*match.span(), keys.kinds[match.lastindex - 1])
                 break
 
 

@@ -7,12 +7,12 @@ unchanged.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret
+from aquila.lazy_patterns import lazy_pattern
 
-_WORD = re.compile(r"\w+|\W")
+_WORD = lazy_pattern(r"\w+|\W")
 _SAME_WORDS = 4
 """After this many equal words in a row, the two texts are taken to agree again."""
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
+from aquila.lazy_patterns import lazy_pattern
 
 SCRIPT_SUFFIX = ".script.yaml"
 """The ending of scripts, files with answers that were written by hand. They are found by name, as cassettes are."""
@@ -19,14 +20,14 @@ _DEFAULT_SUFFIXES = (".yaml", ".msgpack", SCRIPT_SUFFIX)
 """The suffixes that are tried for a name without a suffix."""
 WORK_FOLDER = ".journal"
 """The folder below the cassette folder for journals and locks. It holds a ``.gitignore`` for itself."""
-_NAME = re.compile(r"(?:\w+\.)*@?\w+")
+_NAME = lazy_pattern(r"(?:\w+\.)*@?\w+")
 """The names of tests and fixtures within a module that can be a file name unchanged."""
 _PARAMETERS = r"[a-z0-9_.-]*"
 """Parameters that can be part of a file name unchanged: no character that is special to a shell or a file system, and
 no capitals, because some file systems do not distinguish them from small letters."""
 _PLACE = r"@[\w.@-]+"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DRIVE = re.compile("[A-Za-z]:")
+_CONTROL = lazy_pattern(r"[\x00-\x1f\x7f]")
+_DRIVE = lazy_pattern("[A-Za-z]:")
 _UNSAFE = r"[^\w.@-]+"
 _ENDS_OF_OTHER_FILES = (".pending",)
 _DIGITS = 12

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 from aquila.errors import ConfigError
+from aquila.lazy_patterns import lazy_pattern
 
-_ID = re.compile("[0-9a-f]{16}")
+_ID = lazy_pattern("[0-9a-f]{16}")
 
 
 def new_scope_id() -> str:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
+from aquila.lazy_patterns import lazy_pattern
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ else:
         session_factory="aquila.recording.sessions.session_factory",
     )
 
-_RUN = re.compile(r"[\w-]{16,}+", re.ASCII)
-_DIGIT = re.compile(r"[0-9]")
-_SUSPICIOUS = re.compile(r"@|\*{4}|[?&;#][\w-]+=|earer|asic |PRIVATE KEY|[\\%]", re.ASCII)
+_RUN = lazy_pattern(r"[\w-]{16,}+", re.ASCII)
+_DIGIT = lazy_pattern(r"[0-9]")
+_SUSPICIOUS = lazy_pattern(r"@|\*{4}|[?&;#][\w-]+=|earer|asic |PRIVATE KEY|[\\%]", re.ASCII)
 _UNREADABLE = "a line that could not be redacted was left out"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, TypeAlias
 
+from aquila.lazy_patterns import lazy_pattern
+
 Tree: TypeAlias = Any
 """dict[str, Tree] | list[Tree] | str | bytes | bool | None | Number."""
 
@@ -26,8 +28,8 @@ SCRIPT_ADVICE = (
 )
 """What to do with a script, where a cassette is read."""
 
-_OURS = re.compile(rb"^aquila:", re.MULTILINE)
-_SCRIPT = re.compile(rb"^script:", re.MULTILINE)
+_OURS = lazy_pattern(rb"^aquila:", re.MULTILINE)
+_SCRIPT = lazy_pattern(rb"^script:", re.MULTILINE)
 
 
 def advice_for(data: bytes) -> str:
@@ -43,7 +45,7 @@ MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 100
 """Containers inside containers."""
 
-NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+NUMBER = lazy_pattern(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 """A number, as JSON has it."""
 
 

@@ -18,6 +18,7 @@ from aquila.cassettes.redaction.split_secrets.stream_events import (
     decode_codes,
     decode_string,
 )
+from aquila.lazy_patterns import lazy_pattern
 
 
 class LeafGroup(NamedTuple):
@@ -29,7 +30,7 @@ class LeafGroup(NamedTuple):
     is_codes: bool
 
 
-_TOKEN = re.compile(
+_TOKEN = lazy_pattern(
     rb'"(?P<string>(?:[^"\\]|\\.)*+)"(?P<colon>\s*:\s*)?|\[(?P<codes>\s*+[0-9][\s0-9,]*+)\]'
     rb"|(?P<number>-?[0-9][0-9.eE+-]*)|[^\"\[0-9-]+|.",
     re.DOTALL,

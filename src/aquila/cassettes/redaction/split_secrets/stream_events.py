@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.decoded_views import DecodedView, decode_json_escapes, without_cut_escape
+from aquila.lazy_patterns import lazy_pattern
 
-_DATA_LINE = re.compile(rb"(?<![^\r\n])(?:\A\xef\xbb\xbf)?data(?::[ ]?([^\r\n]*)|(?![^\r\n]))")
-_JSON_LINE = re.compile(rb'(?<![^\r\n])[ \t\x1e]*+((?:[0-9a-z]{1,2}:)?["{\[][^\r\n]*)')
-_BEGINS_AS_JSON = re.compile(rb'(?:\xef\xbb\xbf)?[\s\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[]')
-_BEGINS_AS_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
+_DATA_LINE = lazy_pattern(rb"(?<![^\r\n])(?:\A\xef\xbb\xbf)?data(?::[ ]?([^\r\n]*)|(?![^\r\n]))")
+_JSON_LINE = lazy_pattern(rb'(?<![^\r\n])[ \t\x1e]*+((?:[0-9a-z]{1,2}:)?["{\[][^\r\n]*)')
+_BEGINS_AS_JSON = lazy_pattern(rb'(?:\xef\xbb\xbf)?[\s\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[]')
+_BEGINS_AS_EVENTS = lazy_pattern(rb"(?:\xef\xbb\xbf)?[\r\n]*+(?:data|event|id|retry)?:")
 BEGINNING = 64
 """How many bytes of a body ``may_come_in_pieces`` needs."""
-_CHANNEL = re.compile(rb"[0-9a-z]{1,2}:")  # the data stream protocol of Vercel's AI SDK begins lines so: 0:"text"
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
-_BETWEEN_DATA = re.compile(rb"(?:\r\n|\n|\r)(?:(?!data[:\r\n])[^\r\n]*(?:\r\n|\n|\r))*+data:?[ ]?")
-_TOKEN = re.compile(
+_CHANNEL = lazy_pattern(rb"[0-9a-z]{1,2}:")  # the data stream protocol of Vercel's AI SDK begins lines so: 0:"text"
+_BLANK_LINE = lazy_pattern(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_BETWEEN_DATA = lazy_pattern(rb"(?:\r\n|\n|\r)(?:(?!data[:\r\n])[^\r\n]*(?:\r\n|\n|\r))*+data:?[ ]?")
+_TOKEN = lazy_pattern(
     rb'"(?P<string>(?:[^"\\\r\n]|\\[^\r\n])*+)(?P<quote>"(?P<colon>\s*+:(?:\s*+(?P<number>-?[0-9]++)(?![.eE]))?)?)?'
     rb"|\[(?P<codes>\s*+[0-9][\s0-9,]*+)(?:\]|\Z)"
     rb'|(?<![^\r\n])(?P<channel>[0-9a-z]{1,2}):(?=["{\[])'

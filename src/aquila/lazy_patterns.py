@@ -1,0 +1,36 @@
+"""Regular expressions that are compiled when they are first used.
+
+Compiling takes long: the patterns of all secrets took more time than thirty replayed calls, and most runs need few of
+them. Modules that a replayed test loads therefore declare their patterns here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, AnyStr, cast
+
+
+def lazy_pattern(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
+    """Return what ``re.compile(pattern, flags)`` returns, except that it is compiled when a method is first used.
+
+    A pattern with a mistake raises ``re.error`` only then.
+    """
+    return cast("re.Pattern[AnyStr]", _LazyPattern(pattern, flags))
+
+
+class _LazyPattern:
+    """Has the methods of a compiled pattern, each from its first use on as an attribute of its own."""
+
+    def __init__(self, pattern: str | bytes, flags: int) -> None:
+        self.pattern = pattern
+        self.flags = flags
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what copies or prints it asks for such names
+            raise AttributeError(f"a pattern has no attribute {name!r}")
+        value = getattr(re.compile(self.pattern, self.flags), name)  # `re` keeps what it has compiled
+        setattr(self, name, value)
+        return value
+
+    def __repr__(self) -> str:
+        return f"lazy_pattern({self.pattern!r}, {self.flags!r})"
