@@ -22,6 +22,7 @@ LAYERS = [
         "aquila.lazy_imports",
         "aquila.lazy_patterns",
         "aquila.fork_locks",
+        "aquila.temporary_folders",
         "aquila.quick_records",
         "aquila.spelling",
     },

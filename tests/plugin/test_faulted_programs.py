@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -290,9 +289,11 @@ def test_tests_in_all_styles_are_judged_alike(options: tuple[str, ...], tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_under_a_fault_leaves_no_socket_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = Path(tempfile.mkdtemp(prefix="aq", dir="/tmp"))  # the path of a socket is a short one
-    monkeypatch.setenv("TMPDIR", str(short))
+def test_a_run_under_a_fault_leaves_no_temporary_files(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = pytester.mkdir("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     pytester.makepyfile(
         """
@@ -307,4 +308,4 @@ def test_a_run_under_a_fault_leaves_no_socket_file(pytester: pytest.Pytester, mo
     )
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--aquila-faults=server_error,garbage")
     result.stdout.fnmatch_lines(["*2 runs of 1 tests*"])
-    assert not [each.name for each in short.iterdir() if each.suffix == ".sock"]
+    assert not [each.name for each in temporary.glob("aquila-*")]

@@ -18,6 +18,8 @@ from concurrent.futures import thread
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from aquila.temporary_folders import remove_left_folders, remove_own_folders
+
 _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
 """For so many seconds after its time limit a child may still report what it was doing."""
@@ -74,6 +76,8 @@ def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
             _, status = os.waitpid(pid, 0)
         os.close(reading)
         os.close(parent)
+        if os.WIFSIGNALED(status):
+            remove_left_folders()
     if not message:
         raise _make_ended(status)
     if "failed" in message[0]:
@@ -106,6 +110,7 @@ def _end_with_work(work: Callable[[Tell], object], reading: int, writing: int, a
 
 def _tell(writing: int, told: Any) -> NoReturn:
     try:
+        remove_own_folders()  # before the parent has the report, and ends this process
         data = json.dumps(told).encode()
         data = _SIZE.pack(len(data)) + data
         while data:
@@ -120,6 +125,8 @@ def _end_with_parent(alive: int) -> None:
     def wait() -> None:
         with suppress(OSError):
             os.read(alive, 1)
+        with suppress(OSError):
+            remove_own_folders()
         with suppress(OSError):
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

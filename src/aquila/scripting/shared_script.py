@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing import AuthenticationError
@@ -22,6 +21,7 @@ from aquila.cassettes.model import Cassette, Interaction, RecordedRequest, Recor
 from aquila.errors import AquilaError, reason_of
 from aquila.scripting.script import ScriptedAnswer
 from aquila.scripting.unguarded_connections import connect, listen
+from aquila.temporary_folders import TemporaryFolder, path_of
 
 _CODEC = MsgpackCodec(tables=False)
 
@@ -75,9 +75,18 @@ class ScriptUnreachable(AquilaError):
     """The process that wrote a script cannot be reached, or could not decide."""
 
 
-def _address_of(key: str, token: str) -> str:
-    name = f"aquila-{hashlib.sha256(f'{key} {token}'.encode()).hexdigest()[:24]}"
-    return rf"\\.\pipe\{name}" if sys.platform == "win32" else os.path.join(tempfile.gettempdir(), f"{name}.sock")
+_PURPOSE, _SOCKET = "scripts", "socket"
+"""The purpose of the temporary folder, and the name in it, of the socket that is asked."""
+
+
+def _mark_of(key: str, token: str) -> str:
+    return hashlib.sha256(f"{key} {token}".encode()).hexdigest()[:24]
+
+
+def _address_of(mark: str) -> str:
+    """Return the address of the server with a mark. Raises ``OSError`` if there is no folder for temporary files."""
+    # In a folder of this user alone: whoever connects and says nothing would keep everybody else waiting.
+    return rf"\\.\pipe\aquila-{mark}" if sys.platform == "win32" else os.path.join(path_of(_PURPOSE, mark), _SOCKET)
 
 
 class ScriptServer:
@@ -99,12 +108,19 @@ class ScriptServer:
         self.token = os.urandom(8).hex()
         self._find_script = find_script
         self._note_answer = note_answer
-        self._listener = listen(_address_of(key, self.token), key.encode())
+        mark = _mark_of(key, self.token)
+        self._folder = TemporaryFolder(_PURPOSE, mark)
+        try:
+            self._listener = listen(_address_of(mark), key.encode())
+        except BaseException:
+            self._folder.close()
+            raise
         threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
 
     def close(self) -> None:
         """Stop answering, and close the socket."""
         self._listener.close()
+        self._folder.close()
 
     def _serve(self) -> None:
         while True:
@@ -186,7 +202,7 @@ class RemoteScript:
         self._find_job = find_job
         self._make_note = make_note
         self._key = key
-        self._address = _address_of(key, token)
+        self._mark = _mark_of(key, token)
         self._scope = scope
 
     def decide(self, request: RecordedRequest) -> ScriptedAnswer | None:
@@ -226,7 +242,7 @@ class RemoteScript:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
         head = json.dumps(question | {"job": self._find_job()}).encode()
         try:
-            with connect(self._address, self._key.encode()) as asked:
+            with connect(_address_of(self._mark), self._key.encode()) as asked:
                 asked.send_bytes(head + b"\n" + _pack(*sent))
                 reply = asked.recv_bytes()
         except (OSError, EOFError, AuthenticationError) as error:

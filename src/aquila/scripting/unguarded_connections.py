@@ -7,10 +7,15 @@ leave the machine: they are made of what that class is built on, and speak as ``
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
 import sys
-from multiprocessing import connection, util
+from collections.abc import Iterator
+from multiprocessing import connection
 from typing import Any
+
+_LONGEST_ADDRESS = 100
+"""Bytes. The system takes a few more for the path of a socket: 107 on Linux, 103 on macOS."""
 
 
 class _UnixListener:
@@ -18,16 +23,16 @@ class _UnixListener:
 
     def __init__(self, address: str, key: bytes) -> None:
         self._key = key
+        self._address, self._process = address, os.getpid()
         self._socket: Any = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             self._socket.setblocking(True)
-            self._socket.bind(address)
+            with _short_address(address) as short:
+                self._socket.bind(short)
             self._socket.listen(64)
         except OSError:
             self._socket.close()
             raise
-        # Also at the end of this process, and not at that of a fork.
-        self._remove = util.Finalize(self, os.unlink, args=(address,), exitpriority=0)
 
     def accept(self) -> Any:
         """Return the next connection. Raises ``OSError`` once this is closed, and what a stranger causes."""
@@ -35,9 +40,11 @@ class _UnixListener:
         return _prove(connection.Connection(descriptor), self._key, is_asked=True)
 
     def close(self) -> None:
-        """Close and remove the socket."""
+        """Close the socket, and remove its file, unless this is a fork of the process that listens there."""
         self._socket.close()
-        self._remove()
+        if self._process == os.getpid():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._address)
 
 
 def listen(address: str, key: bytes) -> Any:
@@ -54,11 +61,26 @@ def connect(address: str, key: bytes) -> Any:
     made = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         made.setblocking(True)
-        made.connect(address)
+        with _short_address(address) as short:
+            made.connect(short)
     except OSError:
         made.close()
         raise
     return _prove(connection.Connection(made.detach()), key, is_asked=False)
+
+
+@contextlib.contextmanager
+def _short_address(address: str) -> Iterator[str]:
+    """Give a path to the same socket that is short enough, if the folder around it can be named by a descriptor."""
+    if len(os.fsencode(address)) <= _LONGEST_ADDRESS or not os.path.isdir("/proc/self/fd"):
+        yield address
+        return
+    folder, name = os.path.split(address)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
 
 
 def _prove(made: Any, key: bytes, *, is_asked: bool) -> Any:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +12,12 @@ from typing import IO, TYPE_CHECKING
 from aquila.cassettes.body_file import LARGE, PIECE, BodyFile
 from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
+from aquila.temporary_folders import TemporaryFolder
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage import body_writer
 else:
     lazy_modules(globals(), body_writer="aquila.cassettes.storage.body_writer")
-
-
-class _TemporaryFolder:
-    """A folder that only this user can read, removed when this object is collected or the process ends."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="aquila-upload-"))
-        # `finalize` runs at the end of the process too, unlike `__del__`.
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class _Resemblance:
@@ -68,7 +57,7 @@ class UploadSpool:
         self._alike: list[_Resemblance] | None = None
         self._pieces: list[bytes] = []
         self._size = 0
-        self._folder: _TemporaryFolder | None = None
+        self._folder: TemporaryFolder | None = None
         self._writer: body_writer.BodyWriter | None = None
 
     def add(self, piece: bytes) -> None:
@@ -99,8 +88,8 @@ class UploadSpool:
 
     def _write_all(self, alike: Sequence[_Resemblance], piece: bytes) -> body_writer.BodyWriter:
         """Write what has come so far, which one of the recorded bodies begins with, and then ``piece``."""
-        self._folder = _TemporaryFolder()
-        writer = self._writer = body_writer.BodyWriter(self._folder.path)
+        self._folder = TemporaryFolder("upload")
+        writer = self._writer = body_writer.BodyWriter(Path(self._folder.path))
         for data in alike[0].read_again(self._size) if alike else ():
             writer.write(data)
         writer.write(piece)

@@ -6,8 +6,6 @@ The workers of pytest-xdist share a folder with the controller, which makes it a
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from aquila.errors import AquilaError
 from aquila.option_table import read_budget
 from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
+from aquila.temporary_folders import TemporaryFolder
 from pytest_aquila import node_ids
 from pytest_aquila.summary.run_extent import names_in_markers
 from pytest_aquila.summary.run_news import Kind, News, add_news
@@ -50,8 +49,9 @@ class RecordingPlan:
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._is_worker = worker is not None
         if worker is None:
-            self._folder = tempfile.mkdtemp(prefix="aquila-recording-")
-            config.add_cleanup(lambda: shutil.rmtree(self._folder, ignore_errors=True))
+            folder = TemporaryFolder("recording")
+            config.add_cleanup(folder.close)
+            self._folder = folder.path
         else:
             self._folder = worker[_FOLDER]
         self._count.path = os.path.join(self._folder, _COUNT)

@@ -13,7 +13,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from aquila.cli import FOUND
 from aquila.cli.output import Output
 from aquila.errors import ConfigError
 from aquila.recording.reporting import drift_groups
+from aquila.temporary_folders import TemporaryFolder
 
 _TESTS_FAILED = 1
 _NO_TESTS = 5
@@ -55,7 +55,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
     """Run pytest and return its drift report and exit code. Raises ``ConfigError`` if the run was not completed."""
     # In another process: pytest leaves modules, warnings and logging of this one changed.
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryFolder("drift") as folder:
         report = Path(folder, "drift.json")
         command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)

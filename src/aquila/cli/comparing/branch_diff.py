@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
 from aquila.review.views import ProposalView, view_proposal
 from aquila.run_report.word_diff import Change
+from aquila.temporary_folders import TemporaryFolder
 
 _SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
 WORDS: dict[Kind, tuple[str, str]] = {
@@ -63,7 +63,7 @@ def compare_in_git(
     clean = redactor_for(rules, settings.keep_headers).redact_interaction
     key_of = stored_key(rules, settings.keep_headers)
     found = []
-    with tempfile.TemporaryDirectory(prefix="aquila-diff-") as scratch:
+    with TemporaryFolder("diff") as scratch:
         for base in bases:
             for changed in list_changed_files(base, versions):
                 paths = [

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import tempfile
 import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from aquila.temporary_folders import TemporaryFolder
 
 _CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
@@ -60,7 +61,7 @@ def server_context() -> ssl.SSLContext:
     """The context of the other side."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(_PROTOCOL)
-    with tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+    with TemporaryFolder("certificate") as folder:
         file = Path(folder, "provider.pem")  # the library takes files alone
         file.write_text(_CERTIFICATE + ssl.DER_cert_to_PEM_cert(_make_key()).replace("CERTIFICATE", "EC PRIVATE KEY"))
         context.load_cert_chain(file)

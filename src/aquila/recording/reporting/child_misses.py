@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,10 +20,15 @@ from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import temporary_folders
     from aquila.recording.runtime import Run
     from aquila.recording.secrets import outgoing
 else:
-    lazy_modules(globals(), outgoing="aquila.recording.secrets.outgoing")
+    lazy_modules(
+        globals(),
+        outgoing="aquila.recording.secrets.outgoing",
+        temporary_folders="aquila.temporary_folders",
+    )
 
 
 _KINDS = {
@@ -67,7 +70,7 @@ class ChildMisses:
 
     def make_folder(self, run: Run) -> None:
         """Make the folder now. It ends with the run."""
-        folder = run.hold(_temporary_folder())
+        folder = run.hold(temporary_folders.TemporaryFolder("misses"))
         # A time in the past: also a file that comes within the same tick of the clock then changes it.
         earlier = time.time() - 3600
         with contextlib.suppress(OSError):
@@ -139,7 +142,7 @@ class ChildMisses:
             return
         path = os.path.join(self.folder, _ANEW)
         if keys:
-            with open(path + ".new", "w", encoding="utf-8") as file:
+            with open(path + ".new", "w", encoding="utf-8", opener=_open_private) as file:
                 json.dump({name: list(each) for name, each in keys.items()}, file)
             os.replace(path + ".new", path)  # in one step: a child may read it at any time
         else:
@@ -246,11 +249,5 @@ def misses_folder(run: Run) -> str | None:
     return misses.folder
 
 
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    folder, process = tempfile.mkdtemp(prefix="aquila-misses-"), os.getpid()
-    try:
-        yield folder
-    finally:
-        if process == os.getpid():  # a forked child must not remove the folder of its parent
-            shutil.rmtree(folder, ignore_errors=True)
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

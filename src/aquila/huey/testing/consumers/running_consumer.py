@@ -8,7 +8,6 @@ import importlib
 import os
 import signal
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
 from aquila.recording.miss_outcomes import suit_to_place
 from aquila.recording.under_test import VARIABLE, under_test
+from aquila.temporary_folders import TemporaryFolder
 
 if TYPE_CHECKING:
     from aquila.huey.task_types import Result
@@ -239,7 +239,7 @@ def run_consumer(
         )
     options = {"workers": workers, "periodic": periodic}
     scope = share_with_workers(huey) if outside else None
-    with under_test(), tempfile.TemporaryDirectory(prefix="aquila-") as folder:
+    with under_test(), TemporaryFolder("consumer") as folder:
         running = (
             _run_as_program(huey, subprocess, worker_type, options, timeout, drain, Path(folder))
             if subprocess

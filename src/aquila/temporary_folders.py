@@ -1,0 +1,237 @@
+"""Temporary folders that only this user can read, and that end with the process that made them.
+
+A folder is removed by ``close``, when its object is collected, and at the end of the process: also when SIGTERM or
+SIGHUP ends it, if the main thread made the folder and nothing else handles that signal. What SIGKILL or ``os._exit``
+leaves is removed by the next process that makes such a folder: each is locked by the process that it belongs to, and
+the system takes the lock back however that ends. A fork of that process holds the lock too, and removes nothing.
+
+A module of its own below all others, so that commands, runs and requests alike leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import weakref
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked there, and what a killed process has left stays
+    fcntl = None  # type: ignore[assignment]
+
+_NAME = re.compile(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
+"""The names of these folders, and of nothing else: what has such a name and no owner is removed."""
+_MOST_ATTEMPTS = 20
+"""How often a folder is made again whose place another process has cleared before it was locked."""
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+_own: set[_Place] = set()
+"""The folders of this process; those of its parent too, if it was forked."""
+_swept: set[tuple[int, str]] = set()
+"""Where this process has looked for what others have left: once for each place, because a place may hold thousands."""
+
+
+class _Place:
+    """Where a folder is, and the descriptor that holds its lock. Keeps no ``TemporaryFolder`` alive."""
+
+    __slots__ = ("_identity", "_lock", "path", "process")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.process = os.getpid()
+        self._lock: int | None = None
+        self._identity: os.stat_result | None = None
+
+    def lock(self) -> bool:
+        """Lock the folder. Return whether it is still there: another process may take one without a lock for left."""
+        if fcntl is None:
+            return True
+        try:
+            descriptor = _open_folder(self.path)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(self.path, descriptor):
+                os.close(descriptor)
+                return False
+        except BlockingIOError:  # another process is about to remove it
+            os.close(descriptor)
+            return False
+        except OSError:  # a file system without locks, where nobody removes what others have left
+            os.close(descriptor)
+            return True
+        self._lock, self._identity = descriptor, os.fstat(descriptor)
+        return True
+
+    def remove(self) -> None:
+        """Remove the folder, in the process that made it."""
+        if self.process != os.getpid():
+            return
+        _own.discard(self)
+        _remove_tree(self.path)
+        if self._lock is not None and self._identity is not None:
+            # A program may close all descriptors and open others, which are not to be closed here.
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(self._lock), self._identity):
+                    os.close(self._lock)
+        if not any(place.process == self.process for place in tuple(_own)):
+            _leave_signals_alone()
+
+
+class TemporaryFolder:
+    """A new folder in the folder for temporary files, for this user alone.
+
+    ``purpose``, a word of small letters, becomes part of its name; so does ``mark``, 8 to 24 digits or small letters,
+    by which other processes find it with ``path_of``. Without it the name is a random one.
+
+    Raises ``OSError`` if it cannot be made; its message says what to do.
+    """
+
+    def __init__(self, purpose: str, mark: str | None = None) -> None:
+        place = _make_place(purpose, mark)
+        self.path = place.path
+        _own.add(place)
+        # Workers of `multiprocessing` run its finalizers at their end, and no others. There it has been imported.
+        util: Any = sys.modules.get("multiprocessing.util")
+        self._close: Any = (
+            weakref.finalize(self, place.remove) if util is None else util.Finalize(self, place.remove, exitpriority=0)
+        )
+        _heed_signals()
+
+    def close(self) -> None:
+        """Remove the folder, with what is in it."""
+        self._close()
+
+    def __enter__(self) -> str:
+        """Return the path of the folder."""
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the folder."""
+        self.close()
+
+
+def path_of(purpose: str, mark: str) -> str:
+    """Return the path of a folder that another process has made with this mark. Raises ``OSError`` as making one."""
+    return os.path.join(_temporary_root(), f"aquila-{purpose}-{mark}.tmp")
+
+
+def remove_own_folders() -> None:
+    """Remove all folders that this process has made: for a process that ends without running its exit handlers."""
+    for place in tuple(_own):
+        place.remove()
+
+
+def remove_left_folders() -> None:
+    """Remove the folders of processes of this user that have ended without removing them."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):  # there is no such folder, or it can be written and not listed
+        with os.scandir(root := _temporary_root()) as entries:
+            found = [os.path.join(root, entry.name) for entry in entries if _NAME.fullmatch(entry.name)]
+        for path in found:
+            with contextlib.suppress(OSError):  # that of another user, or one that is not left
+                _remove_if_left(path)
+
+
+def _make_place(purpose: str, mark: str | None) -> _Place:
+    root = _temporary_root()
+    if (here := (os.getpid(), root)) not in _swept:
+        _swept.add(here)
+        remove_left_folders()
+    try:
+        for _ in range(_MOST_ATTEMPTS):
+            if mark is None:
+                path = tempfile.mkdtemp(prefix=f"aquila-{purpose}-", suffix=".tmp", dir=root)
+            else:
+                os.mkdir(path := path_of(purpose, mark), 0o700)
+            place = _Place(path)
+            if place.lock():
+                return place
+    except OSError as error:
+        raise _explain(error) from error
+    raise OSError(f"cannot make a temporary folder in {root}: other processes remove it again and again")
+
+
+def _temporary_root() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        raise _explain(error) from error
+
+
+def _explain(error: OSError) -> OSError:
+    advice = "Set TMPDIR to a folder that exists, that this user can write to, and that has space"
+    return OSError(error.errno, f"cannot make a temporary folder: {error.strerror or error}. {advice}", error.filename)
+
+
+def _remove_if_left(path: str) -> None:
+    """Remove a folder of this user that no process holds. Raises ``OSError`` if one does."""
+    descriptor = _open_folder(path)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                _remove_tree(path)
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_tree(path: str) -> None:
+    for _ in range(_MOST_ATTEMPTS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not os.path.lexists(path):  # else another process has put a file into it meanwhile
+            return
+
+
+# Signals.
+
+
+def _heed_signals() -> None:
+    """Remove the folders when a signal ends this process that would end it at once."""
+    if threading.current_thread() is not threading.main_thread():  # no other one may say what a signal does
+        return
+    for number in _SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end_by_signal)
+
+
+def _leave_signals_alone() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _end_by_signal:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end_by_signal(number: int, frame: object) -> None:
+    """End as the signal would have done without this handler."""
+    if signal.getsignal(number) is not _end_by_signal:
+        return  # a handler of the program calls the one before it, and there was none
+    remove_own_folders()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+if hasattr(os, "register_at_fork"):
+    # A fork has no folders yet. The signal is to end it at once, also within a call that would let no handler run.
+    os.register_at_fork(after_in_child=_leave_signals_alone)

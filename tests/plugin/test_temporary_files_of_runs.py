@@ -1,0 +1,156 @@
+"""What runs leave among the temporary files, by how they end. With real processes, signals and a long ``TMPDIR``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.slow import slow_but
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+
+PROJECT = """
+import os, signal, subprocess, sys
+import pytest
+
+ASKS = '''
+import httpx2
+body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+answer = httpx2.post("http://api.openai.com/v1/chat/completions", json=body)
+print(answer.json()["choices"][0]["message"]["content"])
+'''
+
+def test_it(aquila_script):
+    aquila_script.reply("an answer")
+    done = subprocess.run([sys.executable, "-c", ASKS], capture_output=True, text=True)
+    assert done.stdout == "an answer\\n", done.stderr
+    assert [name for name in os.listdir(os.environ["TMPDIR"]) if name.startswith("aquila-")]
+    ending = os.environ["ENDING"]
+    assert ending != "fails"
+    if ending == "exits":
+        os._exit(3)
+    if ending == "waits":
+        with open(os.environ["TELL"], "w") as tells:
+            tells.write(".")
+        signal.pause()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project, and a folder for temporary files whose path is longer than that of a socket may be."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_x.py").write_text(PROJECT)
+    (tmp_path / ("temporary" * 20)).mkdir()
+    return tmp_path
+
+
+def temporary(folder: Path) -> Path:
+    return folder / ("temporary" * 20)
+
+
+@contextlib.contextmanager
+def running(folder: Path, ending: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the project in a group of its own."""
+    environment = {**os.environ, "TMPDIR": str(temporary(folder)), "ENDING": ending, "TELL": str(folder / "tell")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(folder / "base")]
+    with subprocess.Popen(
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def run(folder: Path, ending: str, *arguments: str) -> tuple[int, str]:
+    """Run the project to its end. Return the exit code and the output."""
+    with running(folder, ending, *arguments) as process:
+        output = process.communicate(timeout=240)[0].decode()
+    return process.returncode, output
+
+
+def end_run(folder: Path, how: int, *arguments: str) -> int:
+    """End the run by a signal to all of its processes while its test runs. Return the exit code."""
+    os.mkfifo(folder / "tell")  # workers of pytest-xdist inherit no descriptor
+    reads = os.open(folder / "tell", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with running(folder, "waits", *arguments) as process:
+            assert select.select([reads], [], [], 240)[0]
+            os.killpg(process.pid, how)
+            process.communicate(timeout=240)
+        return process.returncode
+    finally:
+        os.close(reads)
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in temporary(folder).iterdir())
+
+
+ALONE: tuple[str, ...] = ()
+DISTRIBUTED = ("-n1",)
+ENDS = [
+    (signal.SIGTERM, ALONE, -signal.SIGTERM),
+    (signal.SIGHUP, ALONE, -signal.SIGHUP),
+    (signal.SIGINT, ALONE, 2),
+    (signal.SIGTERM, DISTRIBUTED, -signal.SIGTERM),
+    (signal.SIGINT, DISTRIBUTED, 2),
+    (signal.SIGTERM, ("-o", "aquila_record_budget=9 requests", "--aquila-record"), -signal.SIGTERM),
+]
+
+
+@pytest.mark.parametrize(("how", "arguments", "code"), slow_but(ENDS[:1], ENDS, of_several_names=True))
+def test_a_run_that_a_signal_ends_leaves_nothing(folder: Path, how: int, arguments: tuple[str, ...], code: int) -> None:
+    if "-n1" in arguments:
+        pytest.importorskip("xdist")
+    assert end_run(folder, how, *arguments) == code
+    assert left(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [ALONE, DISTRIBUTED], ids=["alone", "xdist"])
+@pytest.mark.parametrize(("ending", "code"), [("passes", 0), ("fails", 1)])
+def test_a_run_that_ends_by_itself_leaves_nothing(
+    folder: Path, ending: str, code: int, arguments: tuple[str, ...]
+) -> None:
+    if arguments:
+        pytest.importorskip("xdist")
+    ended, output = run(folder, ending, *arguments)
+    assert ended == code, output
+    assert left(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["SIGKILL", "os._exit", "os._exit of a worker"])
+def test_what_a_killed_run_leaves_is_for_its_user_alone_and_goes_with_the_next_run(folder: Path, ending: str) -> None:
+    umask = os.umask(0)  # inherited by the runs
+    try:
+        if ending == "SIGKILL":
+            assert end_run(folder, signal.SIGKILL) == -signal.SIGKILL
+        elif ending == "os._exit":
+            assert run(folder, "exits")[0] == 3
+        else:
+            pytest.importorskip("xdist")
+            assert run(folder, "exits", *DISTRIBUTED)[0] == 1
+        assert len(left(folder)) == 2
+        assert {path.stat().st_mode & 0o777 for path in temporary(folder).iterdir()} == {0o700}
+        code, output = run(folder, "passes")
+    finally:
+        os.umask(umask)
+    assert code == 0, output
+    assert left(folder) == []

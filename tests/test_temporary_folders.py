@@ -1,0 +1,299 @@
+"""Temporary folders: for one user, gone with the process that made them, and else with the next. Real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aquila import temporary_folders
+from aquila.temporary_folders import TemporaryFolder, path_of, remove_left_folders, remove_own_folders
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals, forks and locks of folders")
+
+PATIENCE = 60
+"""Seconds after which a process that should have ended fails its test."""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of this process and of those that it starts."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@contextlib.contextmanager
+def running(program: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program that has made a folder with a file and waits, until it is told to go on or the block ends."""
+    lines = (
+        "import os, signal, sys, threading",
+        "from aquila.temporary_folders import TemporaryFolder",
+        program,
+        "open(os.path.join(folder.path, 'file'), 'w').close()",
+        "print(flush=True)",
+        "sys.stdin.read()",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def left_by(program: str, how: int | None) -> int:
+    """Let a program make a folder and end it, with a signal if one is given. Return its exit code."""
+    with running(program) as process:
+        if how is not None:
+            process.send_signal(how)
+            return process.wait(PATIENCE)
+        process.communicate(timeout=PATIENCE)
+        return process.returncode
+
+
+def in_fork(work: Callable[[], object]) -> int:
+    """Do something in a fork that ends as a program does, with its exit handlers. Return how it ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+MAKES = "folder = TemporaryFolder('test')"
+IN_THREAD = "thread = threading.Thread(target=lambda: globals().update(folder=TemporaryFolder('test')))\n"
+IN_THREAD += "thread.start()\nthread.join()"
+
+
+@pytest.mark.parametrize("mark", [None, "0123456789abcdef01234567"])
+def test_only_this_user_can_look_into_it_whatever_the_umask(place: Path, mark: str | None) -> None:
+    umask = os.umask(0)
+    try:
+        with TemporaryFolder("test", mark) as path:
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+            assert mark is None or path == path_of("test", mark)
+            assert [str(one) for one in place.iterdir()] == [path]
+    finally:
+        os.umask(umask)
+    assert not list(place.iterdir())
+
+
+def test_it_goes_with_its_object(place: Path) -> None:
+    folder = TemporaryFolder("test")
+    Path(folder.path, "file").touch()
+    del folder
+    gc.collect()
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("program", [MAKES, IN_THREAD], ids=["main thread", "thread"])
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(None, 0), (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
+)
+def test_it_goes_with_its_process(place: Path, program: str, how: int | None, code: int) -> None:
+    assert left_by(program, how) == code
+    if program == IN_THREAD and how in (signal.SIGTERM, signal.SIGHUP):
+        remove_left_folders()  # only the main thread can heed a signal; the next process clears it
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["SIGKILL", "os._exit"])
+def test_what_a_killed_process_leaves_goes_with_the_next_folder(place: Path, ending: str) -> None:
+    if ending == "SIGKILL":
+        assert left_by(MAKES, signal.SIGKILL) == -signal.SIGKILL
+    else:
+        assert left_by(f"{MAKES}\nthreading._shutdown = lambda: os._exit(3)", None) == 3
+    assert [path.name.startswith("aquila-test-") for path in place.iterdir()] == [True]
+    with TemporaryFolder("other") as path:
+        assert [str(one) for one in place.iterdir()] == [path]
+
+
+def test_what_belongs_to_somebody_stays(place: Path) -> None:
+    elsewhere = place.parent / "elsewhere"
+    (elsewhere / "kept").mkdir(parents=True)
+    (place / "aquila-test-12345678.tmp").symlink_to(elsewhere)
+    (place / "aquila-notes.tmp").mkdir()
+    (place / "aquila-test-1234567a").mkdir()
+    (place / "aquila-test-1234567b.tmp").touch()
+    if os.geteuid() == 0:
+        (place / "aquila-test-1234567c.tmp").mkdir()
+        os.chown(place / "aquila-test-1234567c.tmp", 65534, -1)
+    before = set(place.iterdir())
+    with running(MAKES), TemporaryFolder("test"):
+        mine = set(place.iterdir()) - before
+        assert len(mine) == 2
+        remove_left_folders()
+        assert set(place.iterdir()) == before | mine
+    assert set(place.iterdir()) <= before | mine
+    remove_left_folders()
+    assert set(place.iterdir()) == before
+    assert (elsewhere / "kept").is_dir()
+
+
+def test_a_fork_that_lives_on_keeps_what_it_writes_into(place: Path) -> None:
+    forks = """
+folder = TemporaryFolder('test')
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with running(forks) as process:
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        remove_left_folders()
+        (path,) = place.iterdir()
+        assert list(path.iterdir())
+        process.communicate(timeout=PATIENCE)  # the fork ends when its input does
+    remove_left_folders()
+    assert not list(place.iterdir())
+
+
+def test_a_fork_removes_its_own_and_not_those_of_its_parent(place: Path) -> None:
+    with TemporaryFolder("parent") as path:
+
+        def work() -> None:
+            folder = TemporaryFolder("child")
+            assert len(list(place.iterdir())) == 2
+            remove_own_folders()
+            folder.close()
+            os._exit(7)
+
+        assert in_fork(work) == 7
+        assert [str(one) for one in place.iterdir()] == [path]
+
+
+WORKER = """
+import multiprocessing
+def work():
+    TemporaryFolder.kept = TemporaryFolder('child')
+worker = multiprocessing.get_context('fork').Process(target=work)
+worker.start()
+worker.join()
+folder = TemporaryFolder('test')
+assert len(os.listdir(os.environ['TMPDIR'])) == 1
+"""
+
+
+def test_a_worker_of_multiprocessing_removes_its_own_at_its_end(place: Path) -> None:
+    assert left_by(WORKER, None) == 0
+    assert not list(place.iterdir())
+
+
+def test_a_signal_ends_a_fork_at_once(place: Path) -> None:
+    """Within a call that lets no handler of Python run, as C code for a long computation is."""
+    with TemporaryFolder("parent"):
+
+        def work() -> None:
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        assert in_fork(work) == -signal.SIGTERM
+        assert list(place.iterdir())
+
+
+def test_signals_are_as_before_when_the_last_folder_has_gone() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    with TemporaryFolder("one"):
+        with TemporaryFolder("two"):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is not before[0]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+CHAINS = """
+def handle(number, frame):
+    if callable(before):
+        before(number, frame)
+    print('handled', flush=True)
+folder = TemporaryFolder('test')
+before = signal.signal(signal.SIGTERM, handle)
+"""
+
+
+def test_a_program_that_handles_the_signal_itself_goes_on(place: Path) -> None:
+    with running(CHAINS) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"handled\n"
+        assert list(place.iterdir())
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert not list(place.iterdir())
+
+
+IGNORES = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + MAKES
+
+
+def test_a_signal_that_is_ignored_stays_ignored(place: Path) -> None:
+    with running(IGNORES) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.stdin is not None
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert not list(place.iterdir())
+
+
+def test_a_folder_that_another_process_cleared_before_it_was_locked_is_made_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, cleared = tempfile.mkdtemp, []
+
+    def make_and_lose(**options: Any) -> str:
+        path = make(**options)
+        if not cleared:
+            cleared.append(path)
+            remove_left_folders()
+        return path
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with TemporaryFolder("test") as path:
+        assert not os.path.exists(cleared[0])
+        assert [str(one) for one in place.iterdir()] == [path]
+
+
+def test_descriptors_that_the_program_closed_are_not_closed_again(place: Path) -> None:
+    folder = TemporaryFolder("test")
+    (record,) = [each for each in temporary_folders._own if each.path == folder.path]
+    assert record._lock is not None
+    with open(os.devnull, "rb") as other:
+        os.dup2(other.fileno(), record._lock)
+    try:
+        folder.close()
+        os.fstat(record._lock)
+    finally:
+        os.close(record._lock)
+
+
+def test_a_file_system_without_locks_has_folders_all_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(temporary_folders.fcntl, "flock", refuse)
+    with TemporaryFolder("test") as path:
+        remove_left_folders()
+        assert [str(one) for one in place.iterdir()] == [path]
+    assert not list(place.iterdir())
+
+
+def test_the_error_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "gone"))
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot make a temporary folder: No such file.*Set TMPDIR to a folder"
+    ):
+        TemporaryFolder("test")
