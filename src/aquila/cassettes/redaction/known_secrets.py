@@ -7,8 +7,8 @@ import json
 import re
 import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 from aquila.cassettes.redaction.found_secrets import PLACEHOLDER, FoundSecret
@@ -17,8 +17,7 @@ from aquila.cassettes.redaction.trivial_values import MIN_LENGTH
 from aquila.lazy_patterns import lazy_pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Needle:
+class Needle(NamedTuple):
     """One way in which a secret value may be written."""
 
     text: bytes

@@ -1,7 +1,4 @@
-"""Finds and replaces secrets in bytes and texts.
-
-Loaded by the first search. A replay whose requests equal the recorded ones never searches.
-"""
+"""Finds and replaces secrets in bytes and texts. Loaded by the first search."""
 
 from __future__ import annotations
 
@@ -11,15 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Headers, RecordedChunk
-from aquila.cassettes.redaction.decoded_views import (
-    DecodedView,
-    decoded_views,
-    widen_to_whole_escapes,
-    without_cut_escape,
-)
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.found_secrets import (
     FoundSecret,
@@ -31,16 +21,30 @@ from aquila.cassettes.redaction.found_secrets import (
 )
 from aquila.cassettes.redaction.known_secrets import KnownSecrets
 from aquila.cassettes.redaction.secret_patterns import FLATTENING, RUN, find_secret_patterns
-from aquila.cassettes.redaction.split_secrets.frame_scrubbing import find_changes_in_frames, find_in_frames
-from aquila.cassettes.redaction.split_secrets.split_text import find_split_secrets
-from aquila.cassettes.redaction.split_secrets.stream_events import BEGINNING, may_come_in_pieces
-from aquila.cassettes.redaction.text_changes import find_changes
-from aquila.cassettes.redaction.window_redaction import find_in_window, redact_pieces
 from aquila.errors import ConfigError
+from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
 if TYPE_CHECKING:
+    from aquila.cassettes import amazon_frames
+    from aquila.cassettes.redaction import decoded_views as views
+    from aquila.cassettes.redaction import text_changes
+    from aquila.cassettes.redaction import window_redaction as windows
+    from aquila.cassettes.redaction.decoded_views import DecodedView
     from aquila.cassettes.redaction.redactor import Rule
+    from aquila.cassettes.redaction.split_secrets import frame_scrubbing, split_text, stream_events
+else:
+    # What only answers that stream, and texts with escapes, need.
+    lazy_modules(
+        globals(),
+        amazon_frames="aquila.cassettes.amazon_frames",
+        views="aquila.cassettes.redaction.decoded_views",
+        frame_scrubbing="aquila.cassettes.redaction.split_secrets.frame_scrubbing",
+        split_text="aquila.cassettes.redaction.split_secrets.split_text",
+        stream_events="aquila.cassettes.redaction.split_secrets.stream_events",
+        text_changes="aquila.cassettes.redaction.text_changes",
+        windows="aquila.cassettes.redaction.window_redaction",
+    )
 
 _DEPTH = 3  # layers of encoding that are looked through, such as JSON in a JSON string in a URL
 _TAIL = 16 * 1024  # bytes at the end of a body that broke off, in which the beginning of a secret is searched
@@ -87,7 +91,7 @@ class Scrubber:
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
         if depth and (b"\\" in data or b"%" in data):  # else there is nothing to decode
-            for inner in decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
+            for inner in views.decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
                 for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
                     value = one.value or inner.data[one.start : one.end]
                     found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), one.kind, one.replacement, value))
@@ -124,13 +128,13 @@ class Scrubber:
         """
 
         def find(text: bytes) -> list[FoundSecret]:
-            spans = find_in_window(text, self) if large else self.find_secrets(text, parameters=parameters)
+            spans = windows.find_in_window(text, self) if large else self.find_secrets(text, parameters=parameters)
             return merge_found((*spans, *self._find_cut_off_end(text))) if cut_off else spans
 
         for _ in range(_PASSES):
             spans = merge_found((*find(data), *named)) if named else find(data)
             named = ()  # their places are in the data of the first pass only
-            if split and (parts := find_split_secrets(data, find, cut_off=cut_off)):
+            if split and (parts := split_text.find_split_secrets(data, find, cut_off=cut_off)):
                 spans = merge_found(itertools.chain(spans, *parts))
             if not spans:
                 break
@@ -141,10 +145,10 @@ class Scrubber:
             if data == before:
                 break
         for function in self._functions:
-            changes = functools.partial(find_changes, function)
+            changes = functools.partial(text_changes.find_changes, function)
             if spans := changes(data):
                 data, cuts = replace_found(data, spans, cuts)
-            if split and (spans := merge_found(itertools.chain(*find_split_secrets(data, changes)))):
+            if split and (spans := merge_found(itertools.chain(*split_text.find_split_secrets(data, changes)))):
                 data, cuts = replace_found(data, spans, cuts)
         return data, cuts
 
@@ -165,20 +169,20 @@ class Scrubber:
         def scrub(text: bytes, places: Sequence[int], in_pieces: bool) -> tuple[bytes, Sequence[int]]:
             return self.scrub_bytes(text, cuts=places, split=in_pieces, cut_off=cut_off, large=large, numbers=numbers)
 
-        if data[:1] >= b" " or not begins_with_frame(data):  # a frame begins with its length, which no text does
+        if data[:1] >= b" " or not amazon_frames.begins_with_frame(data):  # it begins with its length
             return scrub(data, cuts, True)
-        changes = find_changes_in_frames(data, scrub)
+        changes = frame_scrubbing.find_changes_in_frames(data, scrub)
         return replace_found(data, changes, cuts) if changes else (data, cuts)
 
     def _find_cut_off_end(self, data: bytes, view: DecodedView | None = None, depth: int = _DEPTH) -> list[FoundSecret]:
         """Find the beginning of a known value at the end of ``data``, through up to ``depth`` layers of encoding."""
         start = max(0, len(data) - _TAIL) if view is None else 0
         found = list(self._known.find_cut_off_end(data[start:]))
-        tail = without_cut_escape(data[start:])
+        tail = views.without_cut_escape(data[start:])
         if start + len(tail) < len(data):  # a backslash at the end may be half an escape, or belong to the value
             found += self._known.find_cut_off_end(tail)
         if depth:
-            for inner in decoded_views(tail, ascii_only=self._known.ascii_only, outer=view):
+            for inner in views.decoded_views(tail, ascii_only=self._known.ascii_only, outer=view):
                 for one in self._find_cut_off_end(inner.data, inner, depth - 1):
                     place = inner.locate_in_raw(one.start, one.end)
                     found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
@@ -202,17 +206,17 @@ class Scrubber:
         """Find the secrets that are split over events in a window of a stream: for each, the places of its parts."""
 
         def find(text: bytes) -> list[FoundSecret]:
-            return find_in_window(text, self)
+            return windows.find_in_window(text, self)
 
-        if begins_with_frame(data):
-            return find_in_frames(data, find, lambda text: find_split_secrets(text, find))
-        return find_split_secrets(data, find)
+        if amazon_frames.begins_with_frame(data):
+            return frame_scrubbing.find_in_frames(data, find, lambda text: split_text.find_split_secrets(text, find))
+        return split_text.find_split_secrets(data, find)
 
     def scrub_large_body(self, body: bytes, numbers: SecretNumbers, named: Sequence[FoundSecret] = ()) -> bytes:
         """Return a large body without secrets, the same object if it has none. ``named`` is as in ``scrub_bytes``."""
         if named:
             body, _ = replace_found(body, numbers.number_found(body, merge_found(named)))
-        clean = b"".join([part.data for part in redact_pieces([body], self, numbers=numbers)])
+        clean = b"".join([part.data for part in windows.redact_pieces([body], self, numbers=numbers)])
         return body if clean == body else clean
 
     def scrub_chunks(
@@ -239,15 +243,15 @@ class Scrubber:
 
         A body that Aquila recorded has none, so the second pass is for files from elsewhere.
         """
-        is_stream = may_come_in_pieces(chunks.file.first_bytes(BEGINNING))
+        is_stream = stream_events.may_come_in_pieces(chunks.file.first_bytes(stream_events.BEGINNING))
         pieces = (chunk.data for chunk in chunks)
-        if not any(part.changed for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)):
+        if not any(part.changed for part in windows.redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off)):
             return chunks
         clean: list[bytes] = []
         ends: list[int] = []
         size = 0
         pieces = (chunk.data for chunk in chunks)
-        for part in redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off, numbers=numbers):
+        for part in windows.redact_pieces(pieces, self, is_stream=is_stream, cut_off=cut_off, numbers=numbers):
             clean.append(part.data)
             ends += [size + end for end in part.ends]
             size += len(part.data)
@@ -300,7 +304,7 @@ class Scrubber:
 
 
 def _widen(data: bytes, one: FoundSecret, view: DecodedView | None) -> FoundSecret:
-    start, end = widen_to_whole_escapes(data, one.start, one.end, view)
+    start, end = views.widen_to_whole_escapes(data, one.start, one.end, view)
     # The value without escapes, so that the secret has one number however it is written.
     return one._replace(start=start, end=end, value=one.value or data[one.start : one.end])
 
