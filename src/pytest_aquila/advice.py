@@ -11,6 +11,7 @@ from pytest_aquila import key_advice, test_scopes
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
+    from aquila.settings import Settings
     from pytest_aquila import sealed_run
 else:
     lazy_modules(globals(), sealed_run="pytest_aquila.sealed_run")
@@ -20,15 +21,19 @@ def add_advice(
     report: pytest.TestReport | pytest.CollectReport,
     failure: pytest.ExceptionInfo[Any] | None,
     config: pytest.Config,
+    settings: Settings | None = None,
 ) -> None:
-    """Add to ``report`` a section with advice against ``failure``, if Aquila knows any."""
+    """Add to ``report`` a section with advice against ``failure``, if Aquila knows any.
+
+    ``settings`` are those of the test, or None for those of the run.
+    """
     if failure is None:
         return
-    run = config.stash[test_scopes.RUN]
+    of_run = config.stash[test_scopes.RUN].layers.resolve()
     advice = [
-        key_advice.advise_on_missing_key(str(failure.value), run),
+        key_advice.advise_on_missing_key(str(failure.value), of_run, settings or of_run),
         short_names.advise_on_short_name(failure.value, config),
     ]
-    if run.layers.resolve().guard == "sealed":
+    if of_run.guard == "sealed":
         advice.append(sealed_run.advise_on_ports(report.longreprtext))
     report.sections += [("aquila", text) for text in advice if text is not None]

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from aquila.intercept import dummy_keys
-from aquila.recording.runtime import Run
+
+if TYPE_CHECKING:
+    from aquila.config_types import StartSettings
 
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
 
 
-def advise_on_missing_key(message: str, run: Run) -> str | None:
-    """Return advice on a failure with this message, or None if it names no unset variable that holds a key."""
-    if not dummy_keys.needs_no_key(run.layers.resolve()):
+def advise_on_missing_key(message: str, of_run: StartSettings, of_test: StartSettings) -> str | None:
+    """Return advice on a failure with this message, or None if it names no unset variable that holds a key.
+
+    ``of_run`` are the settings of the run, and ``of_test`` those of the test that failed: the same if it has none.
+    """
+    if not dummy_keys.needs_no_key(of_run):
         return None
     missing = [name for name in dict.fromkeys(_KEY_VARIABLE.findall(message)) if name not in os.environ]
+    with_dummy = [name for name in missing if name in dummy_keys.dummies_of_run(of_run)]
     if not missing:
+        return None
+    if not dummy_keys.needs_no_key(of_test):
+        return _advise_on_own_key(with_dummy) if with_dummy else None
+    if with_dummy:  # the test has taken the dummy away, and no setting brings it back
         return None
     return (
         f"The error names {' and '.join(missing)}. In this run no request needs a key, so Aquila gives a dummy "
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
         f"it to this one too, add to the ini file: aquila_dummy_keys = {' '.join(missing)}"
+    )
+
+
+def _advise_on_own_key(names: Sequence[str]) -> str:
+    # Who reads a file such as .env while conftest.py is imported finds the dummy of the run and, by default, keeps it.
+    return (
+        f"The error names {' and '.join(names)}. This test may reach the provider, so it gets no dummy, and the "
+        "environment in which pytest was started has no value: set it there. A file such as .env that is loaded "
+        "before the test finds a dummy in the variable. Load it in a fixture of the test, or so that it overrides "
+        "what is set: load_dotenv(override=True), or env_override_existing_values = 1 for pytest-dotenv."
     )

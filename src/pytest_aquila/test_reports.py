@@ -33,9 +33,9 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, report_redaction.redactors_of(item))
     if report.failed:
-        advice.add_advice(report, call.excinfo, item.config)
-        item.stash[test_scopes.OUTCOME] = "failed"
         scope = test_scopes.opened_scope(item)
+        advice.add_advice(report, call.excinfo, item.config, scope.settings if scope is not None else None)
+        item.stash[test_scopes.OUTCOME] = "failed"
         if scope is not None:
             scope.note_failure()
     elif report.skipped:

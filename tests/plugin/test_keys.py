@@ -207,6 +207,47 @@ def test_a_failure_that_names_a_known_variable_gets_no_advice(pytester: pytest.P
     assert "aquila_dummy_keys" not in pytester.runpytest_inprocess().stdout.str()
 
 
+def test_a_test_that_takes_its_dummy_away_is_not_told_to_add_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(aquila_cassette, monkeypatch):
+            monkeypatch.delenv("OPENAI_API_KEY")
+            raise RuntimeError("set OPENAI_API_KEY or OPENAI_ADMIN_KEY")
+        """
+    )
+    assert "aquila_dummy_keys" not in pytester.runpytest_inprocess().stdout.str()
+
+
+@pytest.mark.parametrize("override", [False, True])
+def test_a_live_test_without_a_key_is_told_why_a_file_of_keys_did_not_set_it(
+    override: bool, pytester: pytest.Pytester
+) -> None:
+    # As python-dotenv does: by default it keeps what is set, and that is the dummy of the run.
+    pytester.makeconftest(
+        f"""
+        import os
+
+        if {override} or "OPENAI_API_KEY" not in os.environ:
+            os.environ["OPENAI_API_KEY"] = "key-of-a-file-1"
+        """
+    )
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.aquila_live
+        def test_it():
+            if os.environ.get("OPENAI_API_KEY") != "key-of-a-file-1":
+                raise RuntimeError("set OPENAI_API_KEY or OPENAI_ADMIN_KEY")
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=override, failed=not override)
+    if not override:
+        result.stdout.fnmatch_lines("The error names OPENAI_API_KEY. *in a fixture of the test*override=True*")
+        result.stdout.no_fnmatch_line("*aquila_dummy_keys*")
+
+
 @pytest.mark.parametrize("ask", ["aquila.ask('hi')", "list(aquila.stream('hi'))"])
 def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(app=f"import aquila\n\ndef answer():\n    return {ask}\n")
