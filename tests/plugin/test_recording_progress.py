@@ -59,6 +59,48 @@ def test_a_quiet_run_says_nothing_and_one_without_a_terminal_neither(project: Pr
     assert "aquila" not in result.stdout.str()
 
 
+def test_what_is_no_success_is_named_in_the_line_and_in_what_waits(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        provider="""
+        import httpx2
+
+        def handle(request):
+            if b"reach" in request.content:
+                raise httpx2.ConnectError("Name or service not known")
+            return httpx2.Response(401, json={"error": "Incorrect API key provided"})
+
+        def transport():
+            return httpx2.MockTransport(handle)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import aquila, httpx2, pytest
+
+        def ask(text):
+            with aquila.http_client() as http:
+                return http.post("https://provider.example/v1/x", json={"prompt": text}).json()["answer"]
+
+        def test_with_a_wrong_key(aquila_cassette):
+            ask("hi")
+
+        def test_without_a_network(aquila_cassette):
+            ask("reach")
+        """
+    )
+    pytester.syspathinsert()
+    lines = [
+        line.partition("provider.example  ")[2]
+        for line in pytester.runpytest_inprocess("--aquila-record", "--aquila-upstream=provider:transport").outlines
+        if "  provider.example  " in line
+    ]
+    assert [line.partition(")")[0] for line in lines] == ["failed (401", "failed (no answer"]
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(
+        ["*1 recording (1 new), 1 failed (401), *", "*1 recording (1 new), 1 failed (no answer), *"]
+    )
+
+
 @pytest.mark.slow
 def test_workers_send_it_to_the_terminal(project: Project) -> None:
     project.record("--co", tests=TESTS)
@@ -68,7 +110,15 @@ def test_workers_send_it_to_the_terminal(project: Project) -> None:
     assert all(line.startswith("  ") for line in result.outlines if " provider.example " in line)
 
 
-ROW = {"test": "t.py::test_it", "answers": 1, "models": ["h m"], "seconds": 2.345, "tokens": 1412, "is_pending": False}
+ROW = {
+    "test": "t.py::test_it",
+    "answers": 1,
+    "models": ["h m"],
+    "failures": [],
+    "seconds": 2.345,
+    "tokens": 1412,
+    "is_pending": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +127,13 @@ ROW = {"test": "t.py::test_it", "answers": 1, "models": ["h m"], "seconds": 2.34
         ({}, 80, ["  t.py::test_it  h m  2.3 s  1,412 tokens"]),
         ({}, 30, ["  t.py::test_it", "    h m  2.3 s  1,412 tokens"]),
         ({"tokens": 0}, 80, ["  t.py::test_it  h m  2.3 s"]),
+        ({"tokens": 1}, 80, ["  t.py::test_it  h m  2.3 s  1 token"]),
+        ({"tokens": 0, "failures": ["401"]}, 80, ["  t.py::test_it  h m  failed (401)  2.3 s"]),
+        (
+            {"tokens": 0, "answers": 5, "failures": ["no answer", "429", "429"]},
+            80,
+            ["  t.py::test_it  5 answers  h m  3 failed (no answer, 429)  2.3 s"],
+        ),
         ({"models": ["h m", "i n"], "tokens": 0}, 80, ["  t.py::test_it  h m  and 1 more  2.3 s"]),
         ({"models": ["h \x1b[2J\n"]}, 80, ["  t.py::test_it  h \\x1b[2J  2.3 s  1,412 tokens"]),
         ({"test": "ü" * 300}, 80, ["  " + "ü" * 300, "    h m  2.3 s  1,412 tokens"]),

@@ -61,6 +61,7 @@ def note_recording(item: pytest.Item, test: str, report: ScopeReport) -> None:
             "test": test,
             "answers": len(report.answers),
             "models": list(dict.fromkeys([f"{each.host} {each.model}".strip() for each in report.answers])),
+            "failures": [each.failure for each in report.answers if each.failure],
             "seconds": sum(each.seconds for each in report.answers),
             "tokens": sum(each.tokens for each in report.answers),
             "is_pending": bool(report.pending),
@@ -78,9 +79,12 @@ def describe_recording(row: dict[str, Any], width: int) -> list[str]:
     parts += [each if len(each) <= _LONGEST_NAME else f"{each[:_LONGEST_NAME]}…" for each in models[:1]]
     if len(models) > 1:
         parts.append(f"and {len(models) - 1} more")
+    if row["failures"]:
+        number = f"{len(row['failures'])} " if row["answers"] > 1 else ""
+        parts.append(f"{number}failed ({', '.join(dict.fromkeys(row['failures']))})")
     parts.append(f"{row['seconds']:.1f} s")
     if row["tokens"]:  # an answer may contain no counts
-        parts.append(f"{row['tokens']:,} tokens")
+        parts.append(f"{row['tokens']:,} token{'s' if row['tokens'] != 1 else ''}")
     if row["is_pending"]:
         parts.append("pending")
     return summary_layout.lay_out_parts(test, parts, width)

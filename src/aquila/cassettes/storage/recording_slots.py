@@ -27,6 +27,16 @@ def is_failure(response: RecordedResponse) -> bool:
     return response.status in TRANSIENT or response.end in ("broken", "silent")
 
 
+def name_failure(response: RecordedResponse) -> str:
+    """Return what people call an answer that is no success: its status, ``broken`` or ``no answer``. Else empty.
+
+    Unlike ``is_failure`` it names a 401, which no client tries again, and not that a program stopped waiting.
+    """
+    if response.end == "broken":
+        return "broken" if response.has_begun else "no answer"
+    return str(response.status) if response.status >= 400 else ""
+
+
 class RecordingPlayed(NamedTuple):
     """A recording that was played; the fields are those of ``NewRecording``."""
 

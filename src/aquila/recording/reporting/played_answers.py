@@ -14,6 +14,7 @@ from aquila.cassettes.codecs.answer_usage import tokens_of
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
+from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError, CassetteCorrupt
 from aquila.recording.reporting.child_misses import ChildMisses
 
@@ -41,20 +42,23 @@ class PlayedAnswer(NamedTuple):
 class RecordedAnswer(NamedTuple):
     """An answer that was recorded: who gave it, and the seconds and tokens that it took, 0 where it told none.
 
-    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be empty.
+    ``host`` is that of the request, or the upstream that took its place, such as ``local``. ``model`` may be empty, and
+    ``failure`` is, unless the answer is no success.
     """
 
     host: str
     model: str
     seconds: float
     tokens: int
+    failure: str = ""
 
 
 def describe_recorded(interaction: Interaction) -> RecordedAnswer:
     """Sum up a recording that was made."""
     is_elsewhere = interaction.upstream not in ("", "live") and ":" not in interaction.upstream
     host = interaction.upstream if is_elsewhere else urlsplit(interaction.request.url).hostname or ""
-    return RecordedAnswer(host, interaction.model, interaction.response.ended / 1000, count_tokens(interaction))
+    seconds, failure = interaction.response.ended / 1000, name_failure(interaction.response)
+    return RecordedAnswer(host, interaction.model, seconds, count_tokens(interaction), failure)
 
 
 def describe_played(interaction: Interaction) -> PlayedAnswer:

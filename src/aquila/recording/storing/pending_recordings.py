@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError
 from aquila.recording.storing.pending_files import accept_command, find_pending_files, shown_path
 from aquila.recording.storing.recording_age import describe_age, latest_moment
@@ -26,23 +27,29 @@ class PendingContent:
     """What a pending file holds, beside its cassette.
 
     ``count`` recordings, of which ``new`` are of requests that the cassette lacks and ``changed`` are other answers
-    than its own. ``gone`` are those of the cassette that the file does not have. ``models`` have answered. ``recorded``
-    is the moment of the latest one, or empty.
+    than its own. ``gone`` are those of the cassette that the file does not have. ``failures`` names each that is no
+    success, such as ``401``. ``models`` have answered. ``recorded`` is the moment of the latest one, or empty.
     """
 
     count: int
     new: int
     changed: int
     gone: int
+    failures: tuple[str, ...]
     models: tuple[str, ...]
     recorded: str
 
     def describe(self) -> str:
-        """Return it in words: ``3 recordings (1 new, 2 changed), of gpt-4.1, 2 hours old``."""
+        """Return it in words: ``3 recordings (1 new, 2 changed), 1 failed (429), of gpt-4.1, 2 hours old``."""
         parts = [(self.new, "new"), (self.changed, "changed"), (self.gone, "gone")]
         differing = ", ".join([f"{number:,} {what}" for number, what in parts if number])
         text = f"{self.count:,} {'recording' if self.count == 1 else 'recordings'} ({differing or 'all as they were'})"
-        more = [f"of {', '.join(self.models)}" if self.models else "", describe_age(self.recorded)]
+        kinds = ", ".join(dict.fromkeys(self.failures))
+        more = [
+            f"{len(self.failures):,} failed ({kinds})" if kinds else "",
+            f"of {', '.join(self.models)}" if self.models else "",
+            describe_age(self.recorded),
+        ]
         return ", ".join([text, *filter(None, more)])
 
 
@@ -56,6 +63,7 @@ def compare_pending(
         new=len(now.keys() - before.keys()),
         changed=sum(slot in before and before[slot] != one for slot, one in now.items()),
         gone=len(before.keys() - now.keys()),
+        failures=tuple(filter(None, [name_failure(one.response) for one in now.values()])),
         models=tuple(sorted({one.model for one in now.values()} - {""})),
         recorded=latest_moment(now.values()),
     )
