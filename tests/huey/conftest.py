@@ -11,6 +11,7 @@ from huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 from huey.storage import BaseSqlStorage, SqliteStorage
 
 from aquila.huey import MemoryHuey as AquilaMemoryHuey
+from aquila.huey.delivery.consumer_heartbeats import ConsumerLife
 from aquila.huey.joined_scopes import JoinedScopes
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.state.redis_tables import RedisState
@@ -50,6 +51,25 @@ def closed_databases(monkeypatch):
     yield
     for storage in opened:
         storage.close()
+
+
+@pytest.fixture(autouse=True)
+def ended_lives(monkeypatch, closed_databases):
+    """End what a test has begun by taking a message, as the end of a consumer does.
+
+    Its heartbeats would open the database again. And a fork, of a later test, that strikes while a thread is within
+    SQLite has a child that waits for ever for the locks of the library.
+    """
+    begun, make = [], ConsumerLife.__init__
+
+    def make_and_note(self, *arguments, **options):
+        begun.append(self)
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(ConsumerLife, "__init__", make_and_note)
+    yield
+    for life in begun:
+        life.end(forget=False)
 
 
 @pytest.fixture(scope="session")

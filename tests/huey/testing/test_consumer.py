@@ -1,6 +1,7 @@
 """run_consumer: real consumers, on every storage and with every kind of worker."""
 
 import contextlib
+import gc
 import importlib.util
 import os
 import pickle
@@ -57,6 +58,28 @@ def test_tasks_run_to_their_end_whatever_they_enqueue(worker_type, kind, make_hu
         assert consumer.wait_for(lambda: huey.get("nested 7", peek=True)) == 14
         assert consumer.wait(retried) == "at last"
         consumer.wait_until_empty(scheduled=True)
+
+
+@needs_fork
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_a_consumer_of_processes_leaves_no_descriptor_open(make_huey):
+    """A test suite has hundreds of them in one process, which may have a thousand descriptors."""
+    huey = make_huey("sqlite")
+
+    @huey.task()
+    def double(n):
+        return 2 * n
+
+    def run():
+        with use_test_queue(huey, storage="own"), run_consumer("process") as consumer:
+            assert consumer.wait(double(1)) == 2
+        gc.collect()
+        return {os.readlink(path) for path in find_descriptors() if os.path.islink(path)}
+
+    def find_descriptors():
+        return [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+
+    assert {target for target in run() ^ run() if target.startswith(("pipe:", "socket:"))} == set()
 
 
 @needs_fork

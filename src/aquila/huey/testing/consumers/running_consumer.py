@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ class _ClosingWorker(AquilaWorker):
 class _TestConsumer(AquilaConsumer):
     scheduler_class = QuickScheduler
     worker_class = _ClosingWorker
+    stop_flag: Any
 
     def _set_signal_handlers(self) -> None:
         """Set no handlers: Huey would replace pytest's handler of SIGINT for good, and fails off the main thread."""
@@ -184,6 +186,16 @@ class _TestConsumer(AquilaConsumer):
     def is_alive(self) -> bool:
         workers = [process for _, process in self.worker_threads]
         return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
+
+    def stop(self, graceful: bool = False) -> None:
+        """Stop as Huey does, and close the pipe that has told worker processes to stop, which Huey leaves open."""
+        super().stop(graceful)
+        pipe = [end for name in ("_r", "_w") if isinstance(end := getattr(self.stop_flag, name, None), int)]
+        if pipe and not self.is_alive:
+            self.stop_flag = threading.Event()
+            self.stop_flag.set()
+            for end in pipe:
+                os.close(end)
 
 
 @contextlib.contextmanager
