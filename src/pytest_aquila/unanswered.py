@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from aquila.errors import CassetteError, MissingDependency, MissingKey, UnansweredRequest
+from aquila.errors import (
+    CassetteError,
+    CassetteNameError,
+    ConfigError,
+    MissingDependency,
+    MissingKey,
+    UnansweredRequest,
+)
 from aquila.recording import miss_outcomes
 from aquila.recording.installed_code import is_standard_library, package_of
 from aquila.recording.miss_outcomes import only_unanswered
@@ -63,10 +70,17 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     error = info.value
     shown: BaseException | None = _behind(item, error)
     if shown is None:
-        if not isinstance(error, (CassetteError, MissingKey, MissingDependency)):
+        if not isinstance(error, (CassetteError, ConfigError, MissingKey, MissingDependency)):
             return info
         shown = error
-    rows = _project_rows(error, shown) or list(_rows_of(error.__traceback__))
+        # Their text says what the error behind them said. The test is over, so nobody else looks for that one.
+        shown.__cause__, shown.__suppress_context__ = None, True
+    rows = _project_rows(error, shown)
+    if not rows and isinstance(shown, (ConfigError, CassetteNameError)):  # a marker: no frame shows where it stands
+        return pytest.ExceptionInfo.from_exception(
+            pytest.fail.Exception(f"{type(shown).__name__}: {shown}", pytrace=False).with_traceback(error.__traceback__)
+        )
+    rows = rows or list(_rows_of(error.__traceback__))
     if isinstance(shown, UnansweredRequest):
         pytrace = getattr(error, "pytrace", True)
         shown = make_outcome(shown, with_traceback=pytrace)  # a new object: the code under test may hold the old one

@@ -36,6 +36,16 @@ def test_a_wrong_value_names_test_and_marker(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(errors=len(tests))
     result.stdout.fnmatch_lines([f"*::test_{at}: {expected}" for at, expected in enumerate(WRONG_VALUES.values())])
+    assert "marker_options.py" not in result.stdout.str()
+    assert "ValueError: could not convert" not in result.stdout.str()
+    assert "marker_options.py" in pytester.runpytest_inprocess("--full-trace").stdout.str()
+
+
+def test_a_wrong_argument_shows_the_line_of_the_test_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(aquila_script):\n    aquila_script.reply('hi', finish='lenght')\n")
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines([">*finish='lenght'*", "E*ConfigError: finish='lenght': must be one of stop, *"])
+    assert "aquila/scripting" not in result.stdout.str()
 
 
 @pytest.mark.slow
