@@ -70,6 +70,7 @@ def test_an_unknown_transport_in_the_environment_or_in_a_call_is_told_the_same_w
         ],
         [
             ("no_such_module:make", "transport 'no_such_module:make': cannot import 'no_such_module'"),
+            ("no_such_module:make", "put the folder it is in on Python's path, such as PYTHONPATH=."),
             ("mine:missing", "transport 'mine:missing': 'mine' has no 'missing'"),
             ("mine:number", "transport 'mine:number' gave int, which is not a transport"),
             ("mine:client", "transport 'mine:client' gave Client, which is not a transport"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ import httpx2
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.cli import main
+from aquila.cli import main, serve
 from tests.support.clients import body
 from tests.support.slow import slow_but
 from tests.support.upstream import Upstream, chat_chunks, streamed, upstream
@@ -123,7 +124,7 @@ def test_a_script_answers_before_the_cassette_and_begins_anew_with_a_reset(
         assert "one two three" in "".join(re.findall(r'"content": ?"([^"]*)"', ask()))
         httpx2.post(f"{running.url.removesuffix('/v1')}/_aquila/reset").raise_for_status()
         assert "by hand" in ask()
-        running.end(signal.SIGINT)
+        assert running.end(signal.SIGINT)[0] == "1 recorded"
     assert len(load_cassette(root / "x.yaml").interactions) == 1
 
 
@@ -196,6 +197,20 @@ def test_a_container_calls_it_by_a_name_that_is_allowed(provider: Upstream, tmp_
             .json()["error"]["message"]
             .endswith("start the server with --allow-host evil.example")
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ([], "aquila serve --record"),
+        (["--cassette", "web/check out"], "aquila serve --record --cassette 'web/check out'"),
+        (["--dir", "kept", "--port", "0"], "aquila serve --record --dir kept"),
+    ],
+)
+def test_what_a_miss_says_to_type_is_complete(given: list[str], command: str) -> None:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    assert serve.record_command(parser.parse_args(given)) == command
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,20 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import openai
 import pytest
 
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.cli.serve import scope_options
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.recording.scope import Scope
 from aquila.recording.storing.recorder import ScopeRecording
 from aquila.server.access_log import RequestLog
 from aquila.server.admission import Admission
 from aquila.server.application import build_application
-from aquila.server.background_server import BackgroundServer, open_listening_socket
+from aquila.server.background_server import BackgroundServer, RenewableScope, open_listening_socket
 from aquila.transports.callers.proxy import Proxy
 from tests.server.conftest import ADMISSION, TOKEN, Serve
 from tests.support.clients import PATH, body
@@ -426,6 +428,18 @@ def test_reset_stores_and_begins_anew(serve: Serve, provider: Upstream, root: Pa
         assert post(running, body("hi")).status_code == 200
 
 
+def test_what_was_recorded_before_a_reset_is_counted_at_the_end(provider: Upstream, root: Path) -> None:
+    served = RenewableScope(
+        lambda: Scope(kind="block", name="aquila serve", default_cassette="x", options=scope_options("all"))
+    )
+    app = build_application(Proxy(served.current_scope, upstream=provider.url, key=None), ADMISSION)
+    with BackgroundServer(app, token=TOKEN) as running:
+        post(running, body("hi"))
+        anyio.run(served.reset_scope)
+        post(running, body("ho"))
+    assert served.close() == 2
+
+
 def test_eight_clients_at_once_get_the_right_answers(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=[body])
     for record in ("all", None):
@@ -450,7 +464,10 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
     for host, port in (("127.0.0.1", 99999999), ("127.0.0.1", -1), ("x" * 300, 0), ("a b", 0)):
         with pytest.raises(ConfigError, match=r"no port|cannot listen on"):
             open_listening_socket(host, port)
-    with open_listening_socket("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match="cannot listen on"):
+    with (
+        open_listening_socket("127.0.0.1", 0) as taken,
+        pytest.raises(ConfigError, match=r"cannot listen on .*another port with --port"),
+    ):
         open_listening_socket("127.0.0.1", taken.getsockname()[1])
     for upstream in ("ftp://x", "https://", "https://x/?a=1"):
         with pytest.raises(ConfigError, match="not the URL of a server"):

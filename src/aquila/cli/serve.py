@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -138,7 +139,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             scope = Scope(
                 kind="block",
                 name="aquila serve",
-                command=f"aquila serve --record --cassette {options.cassette or 'NAME'}",
+                command=record_command(options),
                 default_cassette=options.cassette,
                 options=scope_options(options.record),
             )
@@ -172,6 +173,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+def record_command(options: argparse.Namespace) -> str:
+    """Return the command of a server that records what this one misses. A request may name its cassette by itself."""
+    given = [("--dir", next(iter(options.folders or ()), None)), ("--cassette", options.cassette)]
+    told = [word for name, value in given if value is not None for word in (name, str(value))]
+    return shlex.join(["aquila", "serve", "--record", *told])
 
 
 def _read_script(path: Path | None) -> Script | None:

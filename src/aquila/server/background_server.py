@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -49,7 +50,9 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
     except (OSError, ValueError) as error:  # ValueError: not a host name
         bound.close()
         reason = error.strerror if isinstance(error, OSError) else None
-        raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}") from error
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        way_out = "; name another port with --port, or take a free one with --port 0" if is_taken else ""
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason or error}{way_out}") from error
     return bound
 
 
@@ -145,13 +148,14 @@ class RenewableScope:
     """Holds the scope of a running server, and can replace it by a new one from ``make``.
 
     It owns ``scope``, which changes only in ``reset_scope``, under ``_lock``. Readers need no lock: they get the old or
-    the new scope.
+    the new scope. What the scopes before it have recorded is counted on.
     """
 
     def __init__(self, make: Callable[[], Scope]) -> None:
         self._make = make
         self._lock = renewed_in_child(threading.Lock())
         self.scope = make()
+        self._recorded_before = 0
 
     def current_scope(self) -> Scope:
         """Return the scope that requests use now."""
@@ -164,8 +168,8 @@ class RenewableScope:
     def _renew_scope(self) -> None:
         with self._lock:
             before, self.scope = self.scope, self._make()
-            before.close()
+            self._recorded_before += before.close().recorded
 
     def close(self) -> int:
-        """End the scope and return how many answers it recorded. Raises ``CassetteWriteError``."""
-        return self.scope.close().recorded
+        """End the scope and return how many answers were recorded, resets or not. Raises ``CassetteWriteError``."""
+        return self._recorded_before + self.scope.close().recorded

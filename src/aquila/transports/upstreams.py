@@ -149,7 +149,10 @@ def _load_transport(name: str) -> Any:
     try:
         factory: Any = import_module(module_name)
     except ImportError as error:
-        raise UnknownTransport(f"transport {name!r}: cannot import {module_name!r}: {error}") from error
+        # A command does not import from the folder where it is typed.
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]
+        way_out = "; put the folder it is in on Python's path, such as PYTHONPATH=." if is_missing else ""
+        raise UnknownTransport(f"transport {name!r}: cannot import {module_name!r}: {error}{way_out}") from error
     for part in attribute.split("."):
         try:
             factory = getattr(factory, part)
