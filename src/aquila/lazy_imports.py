@@ -8,8 +8,7 @@ from __future__ import annotations
 import _frozen_importlib
 import os
 import sys
-import time
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Mapping
 
 # Aquila puts functions made here into `os`, `threading` and `logging`. Whatever these reach stays alive until the
@@ -25,6 +24,8 @@ _importing: dict[int, None] = {}
 """The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
 _LONGEST_WAIT = 5.0
 """For how many seconds a fork waits for them: a thread that imports may itself wait for the one that forks."""
+_PAUSE = 0.001
+"""Seconds between two looks whether a fork must wait on."""
 
 
 def import_module(name: str) -> ModuleType:
@@ -51,14 +52,34 @@ def find_loaded(name: str) -> ModuleType | None:
     return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
 
 
+def find_imports_elsewhere() -> set[tuple[int, str]]:
+    """Return what other threads are importing at this moment: the id of each thread, and the name of the module."""
+    # Private to Python, which has kept both names since 3.3: a lock for each module that is being imported, by its
+    # name. In a forked child there may be locks of threads that it does not have.
+    locks = [lock for ref in tuple(getattr(_frozen_importlib, "_module_locks", {}).values()) if (lock := ref())]
+    owned = {(lock.owner, lock.name) for lock in locks if getattr(lock, "owner", None) not in (None, get_ident())}
+    return {each for each in owned if each[0] in sys._current_frames()} if owned else set()
+
+
+def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
+    """Wait until ``is_over()`` is true, for about so many ``seconds`` at most. Return whether it is."""
+    # With a lock that nobody releases: a test may have replaced `time.sleep`, or stopped all clocks.
+    never = allocate_lock()
+    never.acquire()
+    for _ in range(round(seconds / _PAUSE)):
+        if is_over():
+            return True
+        never.acquire(timeout=_PAUSE)
+    return bool(is_over())
+
+
 def _wait_for_imports() -> None:
     """Before a fork: wait until no other thread imports here. A child could never import the same module.
 
     Python takes a lock for each module that it imports, and a child keeps those that other threads held.
     """
-    this, limit = get_ident(), time.monotonic() + _LONGEST_WAIT
-    while any(thread != this for thread in tuple(_importing)) and time.monotonic() < limit:
-        time.sleep(0.001)
+    this = get_ident()
+    wait_before_fork(lambda: all(thread == this for thread in tuple(_importing)), _LONGEST_WAIT)
 
 
 def _forget_threads() -> None:

@@ -6,13 +6,14 @@ imports none itself: ``ImportHooks`` calls it.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aquila.fork_locks import renewed_in_child
-from aquila.lazy_imports import find_loaded, lazy_modules
+from aquila.lazy_imports import find_imports_elsewhere, find_loaded, lazy_modules, wait_before_fork
 
 # What stands in `sys.meta_path` when Python ends, and all that it can reach, lives longest; see `aquila.lazy_imports`.
 TYPE_CHECKING = False
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 else:
     lazy_modules(globals(), calling_loader="aquila.intercept.calling_loader", util="importlib.util")
     Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
+
+_LONGEST_IMPORT = 15.0
+"""For how many seconds a fork waits for the imports of other threads. On a busy machine a client takes several."""
 
 _ABSENT = object()
 """Stands for an attribute that an owner inherits, and does not have in its own ``__dict__``."""
@@ -207,3 +211,23 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         hooks = self._hooks()
         return hooks.find_spec(name) if hooks is not None else None
+
+
+_endless: set[tuple[int, str]] = set()
+"""Imports for which a fork has waited in vain. They may last as long as the process, as that of a module whose body is
+the program."""
+
+
+def _wait_for_imports() -> None:
+    """Before a fork: wait until no other thread imports anything, if hooks wait for libraries.
+
+    A child that is forked while another thread imports a client keeps the lock of that thread, which it does not have.
+    So it would wait for ever when it imports the same client: any library on top of those that the hooks wait for.
+    """
+    is_hooked = any(isinstance(finder, _Finder) for finder in tuple(sys.meta_path))
+    if is_hooked and not wait_before_fork(lambda: find_imports_elsewhere() <= _endless, _LONGEST_IMPORT):
+        _endless.update(find_imports_elsewhere())
+
+
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
+    os.register_at_fork(before=_wait_for_imports)
