@@ -90,13 +90,14 @@ class TemporaryFolder:
     """A new folder in the folder for temporary files, for this user alone.
 
     ``purpose``, a word of small letters, becomes part of its name; so does ``mark``, 8 to 24 digits or small letters,
-    by which other processes find it with ``path_of``. Without it the name is a random one.
+    by which other processes find it with ``path_of``. Without it the name is a random one. ``root`` is another folder
+    to make it in.
 
     Raises ``OSError`` if it cannot be made; its message says what to do.
     """
 
-    def __init__(self, purpose: str, mark: str | None = None) -> None:
-        place = _make_place(purpose, mark)
+    def __init__(self, purpose: str, mark: str | None = None, root: str | None = None) -> None:
+        place = _make_place(purpose, mark, root or temporary_root())
         self.path = place.path
         _own.add(place)
         # Workers of `multiprocessing` run its finalizers at their end, and no others. There it has been imported.
@@ -119,9 +120,17 @@ class TemporaryFolder:
         self.close()
 
 
-def path_of(purpose: str, mark: str) -> str:
+def path_of(purpose: str, mark: str, root: str | None = None) -> str:
     """Return the path of a folder that another process has made with this mark. Raises ``OSError`` as making one."""
-    return os.path.join(_temporary_root(), f"aquila-{purpose}-{mark}.tmp")
+    return os.path.join(root or temporary_root(), f"aquila-{purpose}-{mark}.tmp")
+
+
+def temporary_root() -> str:
+    """Return the folder for temporary files. Raises ``OSError`` if there is none; its message says what to do."""
+    try:
+        return tempfile.gettempdir()
+    except OSError as error:
+        raise _explain(error) from error
 
 
 def remove_own_folders() -> None:
@@ -130,42 +139,37 @@ def remove_own_folders() -> None:
         place.remove()
 
 
-def remove_left_folders() -> None:
-    """Remove the folders of processes of this user that have ended without removing them."""
+def remove_left_folders(root: str | None = None) -> None:
+    """Remove the folders of processes of this user that have ended without removing them.
+
+    ``root`` is another folder to look in than that for temporary files.
+    """
     if fcntl is None:
         return
     with contextlib.suppress(OSError):  # there is no such folder, or it can be written and not listed
-        with os.scandir(root := _temporary_root()) as entries:
+        with os.scandir(root := root or temporary_root()) as entries:
             found = [os.path.join(root, entry.name) for entry in entries if _NAME.fullmatch(entry.name)]
         for path in found:
             with contextlib.suppress(OSError):  # that of another user, or one that is not left
                 _remove_if_left(path)
 
 
-def _make_place(purpose: str, mark: str | None) -> _Place:
-    root = _temporary_root()
+def _make_place(purpose: str, mark: str | None, root: str) -> _Place:
     if (here := (os.getpid(), root)) not in _swept:
         _swept.add(here)
-        remove_left_folders()
+        remove_left_folders(root)
     try:
         for _ in range(_MOST_ATTEMPTS):
             if mark is None:
                 path = tempfile.mkdtemp(prefix=f"aquila-{purpose}-", suffix=".tmp", dir=root)
             else:
-                os.mkdir(path := path_of(purpose, mark), 0o700)
+                os.mkdir(path := path_of(purpose, mark, root), 0o700)
             place = _Place(path)
             if place.lock():
                 return place
     except OSError as error:
         raise _explain(error) from error
     raise OSError(f"cannot make a temporary folder in {root}: other processes remove it again and again")
-
-
-def _temporary_root() -> str:
-    try:
-        return tempfile.gettempdir()
-    except OSError as error:
-        raise _explain(error) from error
 
 
 def _explain(error: OSError) -> OSError:

@@ -154,3 +154,34 @@ def test_what_a_killed_run_leaves_is_for_its_user_alone_and_goes_with_the_next_r
         os.umask(umask)
     assert code == 0, output
     assert left(folder) == []
+
+
+IN_CHILDREN = """
+import os, subprocess, sys
+
+ASKS = '''
+import os, subprocess, sys
+if int(os.environ["GENERATIONS"]):
+    os.environ["GENERATIONS"] = "0"
+    sys.exit(subprocess.call([sys.executable, "-c", os.environ["ASKS"]]))
+import httpx2
+body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+print(httpx2.post("http://api.openai.com/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"])
+'''
+
+def test_it(aquila_script, tmp_path):
+    for generations in ("0", "1"):
+        aquila_script.reply("an answer")
+        variables = {**os.environ, "TMPDIR": str(tmp_path), "GENERATIONS": generations, "ASKS": ASKS}
+        done = subprocess.run([sys.executable, "-c", ASKS], capture_output=True, text=True, env=variables)
+        assert done.stdout == "an answer\\n", done.stderr
+    assert not os.listdir(tmp_path)
+"""
+
+
+@pytest.mark.slow
+def test_children_with_another_temporary_folder_find_the_script_of_their_test(folder: Path) -> None:
+    (folder / "test_x.py").write_text(IN_CHILDREN)
+    code, output = run(folder, "passes")
+    assert code == 0, output
+    assert left(folder) == []

@@ -22,6 +22,7 @@ from aquila.recording import runtime
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
     from aquila.config import SettingsLayers
+    from aquila.recording import scripts
     from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
     from aquila.recording.storing import record_budget
@@ -31,6 +32,7 @@ else:
         child_misses="aquila.recording.reporting.child_misses",
         record_budget="aquila.recording.storing.record_budget",
         fingerprints="aquila.cassettes.redaction.fingerprints",
+        scripts="aquila.recording.scripts",
     )
 
 VARIABLE = "AQUILA_SESSION"
@@ -59,6 +61,8 @@ def describe_run(scope: Scope | None) -> str:
         "command": next((each.command for each in scope.enclosing() if each.command), ""),
         "misses": child_misses.misses_folder(run),
     }
+    if told["scope"]["script"] is not None:
+        told["meeting_place"] = scripts.meeting_place()  # a child may have another folder for temporary files
     if run.play_log is not None:
         told["plays"] = True
     if run.exchange_watch is not None or run.tells_jobs:

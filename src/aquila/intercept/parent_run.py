@@ -48,6 +48,8 @@ class _Parent(NamedTuple):
     """The file in which what is recorded is counted."""
     jobs: bool
     """Whether the parent wants to know which tasks are executed."""
+    meeting_place: str | None
+    """The folder in which the processes of the run find each other."""
 
 
 def join_parent_run() -> None:
@@ -96,16 +98,17 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
             inherited.get("plays", False),
             inherited.get("budget"),
             inherited.get("jobs", False),
+            inherited.get("meeting_place"),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     path = (str, NoneType)
-    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path, bool)
+    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path, bool, path)
     return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
 
 
 def _enter_run_of(parent: _Parent) -> None:
-    runtime.run_key().key = parent.key
+    runtime.run_key().key, runtime.run_key().meeting_place = parent.key, parent.meeting_place
     runtime.machine_keys().fingerprints = parent.fingerprints
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
     joining = _ParentScope(parent.scope, parent.command) if parent.scope is not None else None

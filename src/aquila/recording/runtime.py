@@ -131,12 +131,14 @@ SEAL_LENGTH = 32
 class RunKey:
     """The key for the seals of references. A process has one; that of the run around all others owns it.
 
-    ``accepts_all`` says that this process was put under test by hand and shares a key with nobody.
+    ``accepts_all`` says that this process was put under test by hand and shares a key with nobody. ``meeting_place`` is
+    the folder in which the processes that have the key find each other; None for the temporary folder of this one.
     """
 
     def __init__(self) -> None:
         self.key = os.urandom(16).hex()
         self.accepts_all = False
+        self.meeting_place: str | None = None
 
     def make_seal(self, text: str) -> str:
         """Return the seal of a text."""

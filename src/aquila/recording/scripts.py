@@ -17,6 +17,7 @@ from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
+    from aquila import temporary_folders
     from aquila.cassettes.model import Interaction
     from aquila.recording.reporting import exchange_watch
     from aquila.scripting import script_file, shared_script
@@ -27,6 +28,7 @@ else:
         exchange_watch="aquila.recording.reporting.exchange_watch",
         script_file="aquila.scripting.script_file",
         shared_script="aquila.scripting.shared_script",
+        temporary_folders="aquila.temporary_folders",
     )
 
 
@@ -54,10 +56,18 @@ def token_for_children(scope: Scope) -> str:
     shared = run.state_of(SharedScripts)
     if shared.server is None:
         server = shared_script.ScriptServer(
-            runtime.run_key().key, lambda *asked: _find_script(run, *asked), lambda told: _note_answer(run, told)
+            runtime.run_key().key,
+            lambda *asked: _find_script(run, *asked),
+            lambda told: _note_answer(run, told),
+            runtime.run_key().meeting_place,
         )
         shared.server = run.hold(contextlib.closing(server))
     return shared.server.token
+
+
+def meeting_place() -> str:
+    """Return the folder in which other processes find the scripts of this one. Raises ``OSError`` if there is none."""
+    return runtime.run_key().meeting_place or temporary_folders.temporary_root()
 
 
 def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> AnswersRequests | None:
@@ -104,7 +114,13 @@ def script_of_parent(scope: Scope) -> AnswersRequests:
 
 def _remote_script(token: str, scope: Scope, cassette: str | None = None) -> RemoteScript:
     return shared_script.RemoteScript(
-        runtime.run_key().key, token, scope.id, cassette, find_job=_find_job, make_note=_make_note
+        runtime.run_key().key,
+        token,
+        scope.id,
+        cassette,
+        find_job=_find_job,
+        make_note=_make_note,
+        meeting_place=runtime.run_key().meeting_place,
     )
 
 

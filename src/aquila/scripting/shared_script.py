@@ -83,10 +83,14 @@ def _mark_of(key: str, token: str) -> str:
     return hashlib.sha256(f"{key} {token}".encode()).hexdigest()[:24]
 
 
-def _address_of(mark: str) -> str:
+def _address_of(mark: str, meeting_place: str | None) -> str:
     """Return the address of the server with a mark. Raises ``OSError`` if there is no folder for temporary files."""
     # In a folder of this user alone: whoever connects and says nothing would keep everybody else waiting.
-    return rf"\\.\pipe\aquila-{mark}" if sys.platform == "win32" else os.path.join(path_of(_PURPOSE, mark), _SOCKET)
+    return (
+        rf"\\.\pipe\aquila-{mark}"
+        if sys.platform == "win32"
+        else os.path.join(path_of(_PURPOSE, mark, meeting_place), _SOCKET)
+    )
 
 
 class ScriptServer:
@@ -94,7 +98,8 @@ class ScriptServer:
 
     ``find_script`` returns the script of a scope by the scope's id, or of a cassette in it by its name too; it raises
     ``LookupError`` for an unknown scope. ``key`` is the key of the run. Other processes need ``token``, too.
-    ``note_answer`` gets the answers that they report: only they know which secrets are in them.
+    ``note_answer`` gets the answers that they report: only they know which secrets are in them. ``meeting_place`` is
+    the folder in which they look for this server; None for that of temporary files.
 
     The accepting thread, and one for each question, are daemon threads: they end with the process, or after ``close``.
     """
@@ -104,14 +109,15 @@ class ScriptServer:
         key: str,
         find_script: Callable[[str, str | None], AnswersRequests | None],
         note_answer: Callable[[SharedAnswer], None] | None = None,
+        meeting_place: str | None = None,
     ) -> None:
         self.token = os.urandom(8).hex()
         self._find_script = find_script
         self._note_answer = note_answer
         mark = _mark_of(key, self.token)
-        self._folder = TemporaryFolder(_PURPOSE, mark)
+        self._folder = TemporaryFolder(_PURPOSE, mark, meeting_place)
         try:
-            self._listener = listen(_address_of(mark), key.encode())
+            self._listener = listen(_address_of(mark, meeting_place), key.encode())
         except BaseException:
             self._folder.close()
             raise
@@ -186,6 +192,7 @@ class RemoteScript:
 
     ``find_job`` returns the id of the job in whose context the request is sent, an empty text for none. ``make_note``
     returns an interaction without the secrets of this process, to be reported; None if it need not be reported.
+    ``meeting_place`` is that of the ``ScriptServer``.
     """
 
     def __init__(
@@ -197,7 +204,9 @@ class RemoteScript:
         *,
         find_job: Callable[[], str] = str,
         make_note: Callable[[Interaction], Interaction | None] = lambda interaction: None,
+        meeting_place: str | None = None,
     ) -> None:
+        self._meeting_place = meeting_place
         self._cassette = cassette
         self._find_job = find_job
         self._make_note = make_note
@@ -242,7 +251,7 @@ class RemoteScript:
         question = {"scope": self._scope, "cassette": self._cassette, "wants": wants, "fault": fault, "last": last}
         head = json.dumps(question | {"job": self._find_job()}).encode()
         try:
-            with connect(_address_of(self._mark), self._key.encode()) as asked:
+            with connect(_address_of(self._mark, self._meeting_place), self._key.encode()) as asked:
                 asked.send_bytes(head + b"\n" + _pack(*sent))
                 reply = asked.recv_bytes()
         except (OSError, EOFError, AuthenticationError) as error:
