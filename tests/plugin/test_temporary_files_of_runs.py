@@ -185,3 +185,31 @@ def test_children_with_another_temporary_folder_find_the_script_of_their_test(fo
     code, output = run(folder, "passes")
     assert code == 0, output
     assert left(folder) == []
+
+
+SWALLOWS = """
+import subprocess, sys
+
+ASKS = '''
+import resource
+import httpx2
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # each write fails, as on a full disk
+try:
+    httpx2.post("http://api.openai.com/v1/chat/completions", json={"model": "m", "messages": []})
+except BaseException:
+    pass
+'''
+
+def test_it(aquila_cassette):
+    assert subprocess.run([sys.executable, "-c", ASKS]).returncode == 0
+"""
+
+
+@pytest.mark.slow
+def test_a_miss_fails_its_test_though_the_disk_is_too_full_to_tell_it(folder: Path) -> None:
+    (folder / "test_x.py").write_text(SWALLOWS)
+    code, output = run(folder, "passes")
+    assert code == 1, output
+    assert "could not write into" in output
+    assert "1 missed" in output
+    assert left(folder) == []

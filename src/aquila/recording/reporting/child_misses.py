@@ -40,6 +40,10 @@ _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
 """The file in which children write down what the guard refused them."""
+_TORN = (
+    "no recording answers a request of another process of this test, which could not write into {folder} what it had "
+    "asked: look in what that process printed, and whether the disk of that folder is full"
+)
 
 
 class ChildMisses:
@@ -55,6 +59,7 @@ class ChildMisses:
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
+        self._torn: dict[str, bool] = {}  # the files whose last row was not written whole; whether that has been told
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
@@ -175,9 +180,16 @@ class ChildMisses:
         return found
 
     def take(self, scope_id: str) -> Sequence[CassetteMiss]:
-        """The misses of the children of a scope since the last call. What was asked again is told once."""
+        """The misses of the children of a scope since the last call. What was asked again is told once.
+
+        A miss of which a child could not write a word, or not all, is a miss, too.
+        """
         rows = self._take_rows(scope_id)
-        return [_miss_of_child(_parse_row(row)) for row in rows] if rows else ()
+        misses = [_miss_of_child(_parse_row(row)) for row in rows] if rows else []
+        if self._torn.get(scope_id) is False:
+            self._torn[scope_id] = True
+            misses.append(CassetteMiss(_TORN.format(folder=self.folder)))
+        return misses
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""
@@ -198,6 +210,8 @@ class ChildMisses:
             rows = file.read()
             whole = rows.rfind(b"\n") + 1
             self._read[name] = begin + whole
+            if whole < len(rows) or not begin + whole:
+                self._torn.setdefault(name, False)
         return dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
 
 
