@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import re
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +17,21 @@ import httpx2
 import pytest
 
 import aquila
-from aquila import fork_locks
+from aquila import fork_locks, lazy_imports
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction import redactor, request_credentials
 from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.intercept import patching
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.runtime import set_variables
 from aquila.recording.secrets import redactors
 from aquila.recording.sessions import session
 from aquila.recording.storing import answers_in_progress, record_budget
+from tests.support.forked import LIMIT, do_in_child
 from tests.support.runs import separate_run
 
 SOURCE = Path(__file__).parent.parent / "src"
-LIMIT = 60
-"""Seconds after which a child that waits for ever is ended."""
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 in_threads = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -80,20 +79,6 @@ def held_elsewhere(locks: list[Any]) -> Iterator[None]:
     finally:
         release.set()
         thread.join()
-
-
-def do_in_child(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child, and return how the child ended: 0 if the work was done."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LIMIT)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
 
 
 @forks
@@ -157,6 +142,38 @@ def test_a_child_imports_what_a_thread_of_its_parent_was_importing(
     threading.begun.wait()  # type: ignore[attr-defined]
     assert do_in_child(lambda: first.x) == 0
     thread.join()
+
+
+@forks
+@in_threads
+def test_a_thread_that_imports_gets_each_lock_before_the_fork_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a library that sets a variable when it is imported."""
+
+    class Importing:
+        begun, fork_has_begun = threading.Event(), threading.Event()
+        lock = threading.Lock()
+
+    def tell_and_wait() -> None:
+        Importing.fork_has_begun.set()
+        lazy_imports.wait_for_imports()
+
+    (tmp_path / "locking_module.py").write_text(
+        f"import threading\nat = threading.importing\nat.begun.set()\nat.fork_has_begun.wait({LIMIT})\n"
+        f"got = at.lock.acquire(timeout={LIMIT})\nat.lock.release()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(threading, "importing", Importing, raising=False)
+    monkeypatch.setattr(fork_locks, "_held", [Importing.lock])
+    monkeypatch.setattr(fork_locks, "wait_for_imports", tell_and_wait)
+    monkeypatch.setattr(patching, "wait_before_fork", lambda *_: True)  # that of this run, which catches clients
+    thread = threading.Thread(target=lazy_imports.import_module, args=("locking_module",))
+    thread.start()
+    Importing.begun.wait()
+    assert do_in_child(lambda: lazy_imports.import_module("locking_module")) == 0
+    thread.join()
+    assert lazy_imports.import_module("locking_module").got is True
 
 
 @forks

@@ -12,10 +12,16 @@ from __future__ import annotations
 
 import os
 
+from aquila.lazy_imports import wait_for_imports
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol, TypeVar
     from weakref import WeakSet
+
+    class _AfterFork(Protocol):
+        def __call__(self, *, in_child: bool) -> object: ...
 
     class _AnyLock(Protocol):
         def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool: ...
@@ -34,6 +40,9 @@ _taken: list[_AnyLock] = []
 """Those that the thread that forks has taken so far."""
 _PATIENCE = 0.05
 """How many seconds a fork waits for a lock while it holds others."""
+
+_around: list[tuple[Callable[[], object], _AfterFork]] = []
+"""What ``call_around_forks`` was given, by modules that live as long as the process."""
 
 
 def renewed_in_child(lock: Lock) -> Lock:
@@ -54,6 +63,34 @@ def held_at_fork(lock: Lock) -> Lock:
     """
     _held.append(lock)
     return lock
+
+
+def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
+    """Call ``before`` before each fork, and ``after`` in both processes, for what is more than a lock.
+
+    ``after`` is told whether it is ``in_child``. A fork has waited for the imports of other threads before.
+    """
+    _around.append((before, after))
+
+
+def _prepare() -> None:
+    # First, because who imports may take one of the locks. The hook of `lazy_imports` itself may come after this one.
+    wait_for_imports()
+    for before, _ in _around:
+        before()
+    _take_held()
+
+
+def _go_on_in_parent() -> None:
+    _release_held()
+    for _, after in reversed(_around):
+        after(in_child=False)
+
+
+def _go_on_in_child() -> None:
+    _release_held()
+    for _, after in reversed(_around):
+        after(in_child=True)
 
 
 def _take_held() -> None:
@@ -86,5 +123,5 @@ def _renew_locks() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=_take_held, after_in_parent=_release_held, after_in_child=_release_held)
+    os.register_at_fork(before=_prepare, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
     os.register_at_fork(after_in_child=_renew_locks)

@@ -73,7 +73,7 @@ def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
     return bool(is_over())
 
 
-def _wait_for_imports() -> None:
+def wait_for_imports() -> None:
     """Before a fork: wait until no other thread imports here. A child could never import the same module.
 
     Python takes a lock for each module that it imports, and a child keeps those that other threads held.
@@ -90,7 +90,7 @@ def _forget_threads() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=_wait_for_imports, after_in_child=_forget_threads)
+    os.register_at_fork(before=wait_for_imports, after_in_child=_forget_threads)
 
 
 class LazyModule:

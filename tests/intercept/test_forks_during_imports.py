@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
 import textwrap
 import threading
@@ -16,6 +15,7 @@ import pytest
 
 from aquila.intercept import patching
 from aquila.intercept.patching import ImportHooks
+from tests.support.forked import LIMIT, do_in_child
 from tests.support.slow import nightly_but
 from tests.support.upstream import Answer, Upstream
 
@@ -23,9 +23,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
-
-LIMIT = 60
-"""Seconds after which a child that waits for ever is ended."""
 
 
 class SlowImport:
@@ -54,20 +51,6 @@ def importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowI
     hooks.stop_waiting("slow_transport")
     for name in ("slow_client", "slow_transport"):
         del sys.modules[name]
-
-
-def do_in_child(work: Callable[[], object]) -> int:
-    """Do ``work`` in a forked child, and return how the child ended: 0 if the work was done."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LIMIT)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
 
 
 def test_a_child_imports_the_client_that_another_thread_was_importing(

@@ -6,7 +6,8 @@ Begin reading with ``instances``, the classes (``typed_methods`` tells type chec
 
 - Messages: ``task_ids`` makes the ids of tasks, ``task_attributes`` keeps apart what is noted on them; ``serializer``,
   ``wire_format``, ``task_messages``, ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections``
-  refuses connections that cannot carry them, and ``sqlite_files`` waits for files that are locked.
+  refuses connections that cannot carry them, ``sqlite_files`` waits for files that are locked, and
+  ``connections_at_fork`` keeps connections to databases from children.
 - Enqueuing: ``enqueue_check`` compares arguments with parameters there.
 - A task that runs: ``task_wrapper``, ``task_types``, ``task_code``, ``running_task``, ``task_ends``; ``prompt_tasks``
   are tasks around a prompt, ``prompt_templates`` those whose prompt is a text with fields. ``scope_reference`` and

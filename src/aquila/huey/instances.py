@@ -19,6 +19,7 @@ from huey.exceptions import TaskTimeout
 from aquila.engine.calls.request_gate import set_gate_owner
 from aquila.errors import ConfigError, MessageRejected, NotSerializable
 from aquila.huey import scope_reference
+from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, check_lost_after
 from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
@@ -128,9 +129,11 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
 
     def get_storage(self, **options: Any) -> Any:
         """Return the storage of this queue. Waits for a SQLite file that another process has locked."""
-        return open_patiently(
+        storage = open_patiently(
             lambda: super(AquilaHuey, self).get_storage(**options), self.name, options.get("filename", "huey.db")
         )
+        close_before_forks(storage)
+        return storage
 
     def flush(self) -> None:
         """Remove everything from the storage: tasks, results, and what Aquila keeps beside them."""

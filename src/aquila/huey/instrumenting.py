@@ -11,6 +11,7 @@ from huey.api import TaskWrapper
 from huey.serializer import Serializer
 
 from aquila.errors import ConfigError, PickledMessages
+from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.redis_connections import reject_decoded_answers
 from aquila.huey.task_attributes import keep_attributes_apart
@@ -79,6 +80,7 @@ def change_class(huey: Any) -> None:
         # The class of the instance is replaced, because tasks and hooks of the program refer to this very object. No
         # `__init__` runs: the attributes of `AquilaHuey` have their defaults on the class.
         give_class(huey, _class_with_aquila(cast("Any", type(huey))))
+        close_before_forks(huey.storage)
         if huey.task_wrapper_class is TaskWrapper:
             huey.task_wrapper_class = AquilaTaskWrapper
         for task_class in huey._registry._registry.values():  # private to Huey, which has no public list of them

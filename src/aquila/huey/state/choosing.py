@@ -8,6 +8,7 @@ from typing import Any
 from huey.storage import FileStorage, MemoryStorage, PostgresStorage, RedisStorage, SqliteStorage
 
 from aquila.errors import ConfigError
+from aquila.huey.connections_at_fork import close_before_forks
 from aquila.huey.state.memory_tables import MemoryState
 from aquila.huey.state.redis_tables import RedisState
 from aquila.huey.state.shared_tables import SharedState
@@ -43,6 +44,7 @@ def _make_state(storage: Any) -> SharedState:
         case FileStorage():
             # A folder of files has neither an order nor atomic changes; a SQLite file in it has both.
             database = SqliteStorage(storage.name, os.path.join(storage.path, "aquila-state.db"), create_tables=False)
+            close_before_forks(database)
             return FileState(database, "aquila_state")
         case MemoryStorage():
             return MemoryState()
