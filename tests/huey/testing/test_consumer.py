@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib.util
+import multiprocessing
 import os
 import pickle
 import signal
@@ -14,7 +15,9 @@ from huey import MemoryHuey, SqliteHuey
 from huey.api import chord
 
 from aquila.errors import ConfigError, RemoteTaskError, TaskError
+from aquila.huey.delivery.consumer import AquilaWorker
 from aquila.huey.testing import all_enqueued, run_consumer, use_test_queue
+from aquila.huey.testing.consumers.consumer_delays import QuickScheduler
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 needs_gevent = pytest.mark.skipif(importlib.util.find_spec("gevent") is None, reason="gevent is not installed")
@@ -180,6 +183,20 @@ def test_without_draining_the_rest_stays(make_huey):
             started.wait(60)
             threading.Timer(0.05, go.set).start()
         assert len(all_enqueued(wait)) <= 1
+
+
+@needs_fork
+@pytest.mark.parametrize("stuck", [QuickScheduler, AquilaWorker])
+def test_a_process_that_does_not_end_is_killed(stuck, make_huey, monkeypatch):
+    began, never = multiprocessing.get_context("fork").Event(), threading.Event()
+    monkeypatch.setattr(stuck, "loop", lambda *arguments: began.set() or never.wait())
+    with (
+        use_test_queue(make_huey("file"), storage="own"),
+        pytest.raises(TaskError, match=r"did not end within 0\.2 s"),
+        run_consumer(worker_type="process", timeout=0.2),
+    ):
+        assert began.wait(60)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_task_that_does_not_end_is_named(make_huey):

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -187,6 +188,14 @@ class _TestConsumer(AquilaConsumer):
         workers = [process for _, process in self.worker_threads]
         return any(self.environment.is_alive(process) for process in [*workers, self.scheduler])
 
+    def kill_processes(self) -> None:
+        """End the worker processes that have not stopped. They ignore what ``multiprocessing`` sends at the exit, and
+        then waits for: the run of the tests would not end."""
+        for process in [*(worker for _, worker in self.worker_threads), self.scheduler]:
+            if isinstance(process, BaseProcess) and process.is_alive():
+                process.kill()
+                process.join()
+
     def stop(self, graceful: bool = False) -> None:
         """Stop as Huey does, and close the pipe that has told worker processes to stop, which Huey leaves open."""
         super().stop(graceful)
@@ -295,6 +304,7 @@ def _run_in_process(
             yield running
         except BaseException:
             consumer.stop(graceful=True)
+            consumer.kill_processes()
             raise
         _stop_consumer(huey, consumer, timeout)
         while (
@@ -328,6 +338,7 @@ def _stop_consumer(huey: Any, consumer: _TestConsumer, timeout: float) -> None:
         # Private to Huey, and empty where the workers are processes.
         stuck = ", ".join(repr(task) for task in huey._tasks_in_flight) or "in another process"
         huey.notify_interrupted_tasks()
+        consumer.kill_processes()
         raise TaskError(f"the consumer did not end within {timeout:g} s; still executing: {stuck}")
 
 
