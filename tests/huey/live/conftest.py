@@ -59,19 +59,28 @@ def consumer(huey, workers=1):
 
 @contextlib.contextmanager
 def worker_program(source, tmp_path, *, name="app", worker_type="thread"):
-    """``huey_consumer`` as a program, for a module with ``source``. Yields its process."""
+    """``huey_consumer`` as a program, for a module with ``source``. Yields its process.
+
+    It ends with the block, and so do its worker processes, which a consumer that is killed would leave.
+    """
     (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
     options = ["-w", "2", "-d", "0.02", "-m", "0.05", "-k", worker_type]
     command = [sys.executable, *start_of(worker_type), f"{name}.huey", *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AQUILA_")}
     environment["PYTHONPATH"] = str(tmp_path)
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # all have ended
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def start_of(worker_type):
