@@ -6,7 +6,9 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
+import select
 import signal
+import subprocess
 import sys
 import threading
 
@@ -400,3 +402,65 @@ def test_a_program_that_does_not_end_is_killed(app, tmp_path):
         with pytest.raises(TaskError, match="did not end"):
             stack.close()
     assert consumer.process.returncode is not None
+
+
+KILLED = """
+import os, sys
+from aquila.huey import SqliteHuey
+from aquila.huey.testing import run_consumer, use_test_queue
+
+huey = SqliteHuey("killed", filename=os.environ["QUEUE"])
+
+@huey.task()
+def where():
+    return os.getpid()
+
+def main():
+    options = {"timeout": 240, **eval(sys.argv[1])}
+    with use_test_queue(huey, storage="own"), run_consumer(**options) as consumer:
+        task = where()
+        print(os.getpgid(consumer.wait(task)), flush=True)
+        sys.stdin.read()
+"""
+
+
+@needs_fork
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"worker_type": "process"},
+        {"subprocess": "killed_app.huey"},
+        {"subprocess": "killed_app.huey", "worker_type": "process"},
+        pytest.param({"subprocess": "killed_app.huey", "worker_type": "greenlet"}, marks=needs_gevent),
+    ],
+    ids=str,
+)
+def test_no_process_of_a_consumer_outlives_a_run_that_is_killed(options, how, tmp_path):
+    """All of them hold the standard output of the run, which ends with the last one."""
+    (tmp_path / "killed_app.py").write_text(KILLED)
+    command = [sys.executable, "-c", "import killed_app; killed_app.main()", repr(options)]
+    environment = {
+        **os.environ,
+        "QUEUE": str(tmp_path / "q.db"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+    }
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        group = int(process.stdout.readline())
+        try:
+            process.send_signal(how)
+            assert process.wait(60) == -how
+            assert select.select([process.stdout], [], [], 60)[0]
+            assert process.stdout.read() == b""
+        finally:
+            for each in {group, process.pid}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(each, signal.SIGKILL)

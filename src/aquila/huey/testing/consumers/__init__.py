@@ -2,5 +2,5 @@
 
 Begin with ``running_consumer``. ``shared_consumer`` is one for many tests, ``consumer_program`` what runs in a process
 of its own, ``consumer_delays`` how often workers look for tasks. ``worker_errors`` and ``unanswered_requests`` bring to
-the test what failed in a worker.
+the test what failed in a worker. ``orphans`` ends them with a test run that was killed.
 """

@@ -6,6 +6,8 @@ from typing import Any
 
 from huey.consumer import Scheduler
 
+from aquila.huey.testing.consumers.orphans import EndsWithMaker
+
 FIRST_DELAY, LONGEST_DELAY = 0.01, 0.02
 """Seconds between two looks at an empty queue."""
 
@@ -13,7 +15,7 @@ READY = "ready"
 """The name of the file that a consumer program makes when it takes tasks and obeys signals. Its log says so earlier."""
 
 
-class QuickScheduler(Scheduler):  # type: ignore[misc]
+class QuickScheduler(EndsWithMaker, Scheduler):  # type: ignore[misc]
     """A scheduler that looks at the schedule as often as the workers look at the queue."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

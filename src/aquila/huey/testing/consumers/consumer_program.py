@@ -12,11 +12,13 @@ from huey.consumer import Consumer
 
 from aquila.huey.instrumenting import change_class
 from aquila.huey.testing.consumers.consumer_delays import READY, QuickScheduler
+from aquila.huey.testing.consumers.orphans import end_with_input
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 
 
 def main() -> None:
     """Run ``huey_consumer`` with the arguments of this process. The first one is the folder for files of the test."""
+    end_with_input()
     # The patches below are for the whole process and never undone: it ends with the consumer.
     folder = Path(sys.argv.pop(1))
     load, set_handlers = huey_consumer.load_huey, Consumer._set_signal_handlers

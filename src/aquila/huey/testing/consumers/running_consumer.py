@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from huey.constants import EmptyData
@@ -26,6 +26,7 @@ from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
 from aquila.huey.scope_sharing import collect_misses, share_with_workers
 from aquila.huey.testing.attribute_patches import replace_attributes
 from aquila.huey.testing.consumers.consumer_delays import FIRST_DELAY, LONGEST_DELAY, READY, QuickScheduler
+from aquila.huey.testing.consumers.orphans import EndsWithMaker
 from aquila.huey.testing.consumers.unanswered_requests import UnansweredRequests
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
@@ -167,7 +168,7 @@ class RunningConsumer:
             raise TaskError(f"the consumer has ended with code {code}; it wrote:\n{self.log[-2000:]}")
 
 
-class _ClosingWorker(AquilaWorker):
+class _ClosingWorker(EndsWithMaker, AquilaWorker):
     def shutdown(self) -> None:
         """Close the Postgres connection that listens, one for each thread. Huey leaves it to the garbage collector."""
         super().shutdown()
@@ -372,6 +373,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
             command,
             # The program finds the same modules in the same order as this process, and takes part in its tests.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), VARIABLE: "1"},
+            stdin=PIPE,  # By whose end it knows that this process has ended; see `end_with_input`.
             stderr=log,
             start_new_session=True,  # So that `_kill_program` can end its worker processes, too.
         )
@@ -391,6 +393,9 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
             _kill_program(process)
             process.wait()
             raise TaskError(f"the consumer did not end within {running.timeout:g} s:\n{running.log[-2000:]}") from None
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _kill_program(process: Popen[bytes]) -> None:
