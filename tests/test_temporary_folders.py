@@ -207,13 +207,19 @@ def test_a_signal_ends_a_fork_at_once(place: Path) -> None:
         assert list(place.iterdir())
 
 
-def test_signals_are_as_before_when_the_last_folder_has_gone() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
-    with TemporaryFolder("one"):
-        with TemporaryFolder("two"):
+RESTORES = """
+for _ in range(2):
+    with TemporaryFolder('one'):
+        with TemporaryFolder('two'):
             pass
-        assert signal.getsignal(signal.SIGTERM) is not before[0]
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+folder = TemporaryFolder('test')
+"""
+
+
+def test_signals_are_as_before_when_the_last_folder_has_gone() -> None:
+    assert left_by(RESTORES, None) == 0
 
 
 CHAINS = """
