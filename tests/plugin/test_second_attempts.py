@@ -290,7 +290,8 @@ def test_a_client_of_the_tests_server_begins_its_conversation_again(
                 body = json.dumps({"model": "m", "tools": TOOLS, **body}).encode()
                 headers = {"authorization": f"Bearer {aquila_server.token}", "content-type": "application/json"}
                 asked = urllib.request.Request(aquila_server.base_url + "/responses", body, headers)
-                return json.load(urllib.request.urlopen(asked))
+                with urllib.request.urlopen(asked) as answered:
+                    return json.load(answered)
             answer = ask(input="What is an eagle?")
             for output in ("a bird", "it is large"):
                 result = {"type": "function_call_output", "call_id": "any", "output": output}
