@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -25,6 +26,18 @@ from tests.support.slow import nightly_but, slow_but
 
 pytestmark = needs_sealing()
 
+_running: list[tuple[socket.socket, threading.Thread]] = []
+"""The servers of the test that runs, and the threads that accept their connections."""
+
+
+@pytest.fixture(autouse=True)
+def _servers_end() -> Iterator[None]:
+    yield
+    while _running:
+        server, accepting = _running.pop()
+        server.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+
 
 def serve(address: str, answer: Callable[[socket.socket], None]) -> tuple[int, list[threading.Thread]]:
     """A server of the machine that hands each of its connections to a function in a thread. Returns its port."""
@@ -32,12 +45,15 @@ def serve(address: str, answer: Callable[[socket.socket], None]) -> tuple[int, l
     answering: list[threading.Thread] = []
 
     def accept() -> None:
-        while True:
-            connection, _ = server.accept()
-            answering.append(threading.Thread(target=answer, args=(connection,), daemon=True))
-            answering[-1].start()
+        with server, contextlib.suppress(OSError):  # raised once `_servers_end` has shut it down
+            while True:
+                connection, _ = server.accept()
+                answering.append(threading.Thread(target=answer, args=(connection,), daemon=True))
+                answering[-1].start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    _running.append((server, accepting))
     return server.getsockname()[1], answering
 
 
