@@ -1,7 +1,7 @@
 """Regular expressions that are compiled when they are first used.
 
-Compiling takes long: the patterns of all secrets took more time than thirty replayed calls, and most runs need few of
-them. Modules that a replayed test loads therefore declare their patterns here.
+Compiling takes long: the patterns of all secrets took 40 ms, and a run that records or misses needs a dozen. The
+modules that such a run loads declare their patterns here.
 """
 
 from __future__ import annotations

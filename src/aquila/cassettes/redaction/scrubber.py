@@ -1,4 +1,7 @@
-"""Finds and replaces secrets in bytes and texts. Loaded by the first search."""
+"""Finds and replaces secrets in bytes and texts.
+
+Loaded by the first search. A replay whose requests equal the recorded ones never searches.
+"""
 
 from __future__ import annotations
 
