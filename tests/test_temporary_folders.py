@@ -207,6 +207,21 @@ def test_a_signal_ends_a_fork_at_once(place: Path) -> None:
         assert list(place.iterdir())
 
 
+def test_a_signal_that_comes_right_after_a_fork_ends_the_child(place: Path) -> None:
+    """Python forgets signals that reach a child before it has put itself in order, if it has a handler for them."""
+    with TemporaryFolder("parent"):
+        for _ in range(50):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(PATIENCE)
+                while True:
+                    signal.pause()
+            os.kill(child, signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGHUP}
+        assert in_fork(lambda: os._exit(len(signal.pthread_sigmask(signal.SIG_BLOCK, ())))) == 0
+
+
 RESTORES = """
 for _ in range(2):
     with TemporaryFolder('one'):
@@ -253,6 +268,49 @@ def test_a_signal_that_is_ignored_stays_ignored(place: Path) -> None:
         process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
     assert not list(place.iterdir())
+
+
+HANDLED_BELOW = "import faulthandler\nfaulthandler.register(signal.SIGTERM)\n" + MAKES
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not say what handles a signal")
+def test_a_handler_that_is_no_function_of_python_stays(place: Path) -> None:
+    """As those of gevent, with which a server answers what it was asked before it ends."""
+    with running(HANDLED_BELOW) as process:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+
+
+def test_the_first_process_of_a_container_keeps_its_folders_at_a_signal(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives the signal: the system spares it those that it does not handle itself."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with TemporaryFolder("test"):
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+WITHIN = """
+WORK = '''
+from aquila.temporary_folders import TemporaryFolder
+with TemporaryFolder("within") as path:
+    open(path + ".txt", "w").close()
+'''
+try:
+    import _interpreters as interpreters
+    interpreters.run_string(interpreters.create("legacy"), WORK)
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    interpreters.run_string(interpreters.create(isolated=False), WORK)
+folder = TemporaryFolder("test")
+"""
+
+
+def test_an_interpreter_within_another_one_can_make_it(place: Path) -> None:
+    """As where a server runs several applications in one process. It may not say what a signal does."""
+    assert left_by(WITHIN, None) == 0
+    assert [entry.suffix for entry in place.iterdir()] == [".txt"]
 
 
 def test_a_folder_that_another_process_cleared_before_it_was_locked_is_made_again(

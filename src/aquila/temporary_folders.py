@@ -75,8 +75,8 @@ class _Place:
         """Remove the folder, in the process that made it."""
         if self.process != os.getpid():
             return
-        _own.discard(self)
         _remove_tree(self.path)
+        _own.discard(self)  # not before: a signal may end this process within the removal
         if self._lock is not None and self._identity is not None:
             # A program may close all descriptors and open others, which are not to be closed here.
             with contextlib.suppress(OSError):
@@ -214,9 +214,24 @@ def _heed_signals() -> None:
     """Remove the folders when a signal ends this process that would end it at once."""
     if threading.current_thread() is not threading.main_thread():  # no other one may say what a signal does
         return
+    if os.getpid() == 1:  # the first process of a container: the system spares it what it does not handle itself
+        return
     for number in _SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _end_by_signal)
+        if signal.getsignal(number) == signal.SIG_DFL and not _is_handled_below(number):
+            with contextlib.suppress(ValueError):  # an interpreter within another one, which alone may say it
+                signal.signal(number, _end_by_signal)
+
+
+def _is_handled_below(number: int) -> bool:
+    """Tell whether a library handles a signal of which Python takes the default for granted, as gevent does.
+
+    Only Linux says so.
+    """
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith((b"SigCgt:", b"SigIgn:")) and int(line.split()[1], 16) >> (number - 1) & 1:
+                return True
+    return False
 
 
 def _leave_signals_alone() -> None:
@@ -231,11 +246,38 @@ def _end_by_signal(number: int, frame: object) -> None:
     """End as the signal would have done without this handler."""
     if signal.getsignal(number) is not _end_by_signal:
         return  # a handler of the program calls the one before it, and there was none
-    remove_own_folders()
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    try:
+        remove_own_folders()
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+_forking = threading.local()
+"""For a thread that forks: ``mask``, the signals that were blocked in it before, if others are blocked meanwhile."""
+
+
+def _hold_signals_back() -> None:
+    """Before a fork: block the signals. Python forgets those that reach a child before it can run its handlers."""
+    if any(signal.getsignal(number) is _end_by_signal for number in _SIGNALS):
+        # In two steps, because each runs the handlers of signals that have come, and these may raise.
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_signals_through() -> None:
+    mask = _forking.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _let_signals_end_child() -> None:
+    # A fork has no folders yet. The signal is to end it at once, also within a call that would let no handler run.
+    _leave_signals_alone()
+    _let_signals_through()
 
 
 if hasattr(os, "register_at_fork"):
-    # A fork has no folders yet. The signal is to end it at once, also within a call that would let no handler run.
-    os.register_at_fork(after_in_child=_leave_signals_alone)
+    os.register_at_fork(
+        before=_hold_signals_back, after_in_parent=_let_signals_through, after_in_child=_let_signals_end_child
+    )
