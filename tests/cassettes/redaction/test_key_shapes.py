@@ -6,6 +6,10 @@ import json
 import random
 import re
 import string
+from collections.abc import Iterator
+from re import _constants as constants
+from re import _parser as parser
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -44,6 +48,7 @@ KEYS: list[tuple[str, str | int, str]] = [
         ("shpat_", 32, HEX),
         ("shpss_", 32, HEX),
         ("sq0atp-", 22, DASHED),
+        ("sq0csp-", 43, DASHED),
         ("shippo_live_", 40, HEX),
         ("EZAK", 54, MIXED),
     ],
@@ -67,6 +72,7 @@ KEYS: list[tuple[str, str | int, str]] = [
     *[("napi_", 64, LOWER), ("HRKU-AA", 58, DASHED), ("nfp_", 36, MIXED), ("rnd_", 32, MIXED), ("fo1_", 43, DASHED)],
     *[("fm2_", 120, MIXED), ("tk-us-", 48, DASHED), ("pul-", 40, HEX), ("pnu_", 36, MIXED), ("ico-", 32, MIXED)],
     *[("sha256~", 43, DASHED), ("tskey-auth-", "17-32", MIXED), ("hvs.", 95, DASHED), ("hvb.", 140, DASHED)],
+    *[("dp.said.", 43, MIXED), ("dt0s16.", "24.64", MIXED)],
     *[("dp.pt.", 43, MIXED), ("ops_eyJ", 300, MIXED), ("AGE-SECRET-KEY-1", 58, BASE32), ("AQVN", 36, DASHED)],
     *[
         ("4b1d", 38, MIXED),
@@ -119,6 +125,55 @@ def test_every_row_of_the_table_has_a_key_here() -> None:
     assert unseen == ["Novita key"]  # they are like those of others, but longer
 
 
+def codes_of(op: Any, value: Any) -> set[int]:
+    """The bytes of which one item of a pattern matches any."""
+    if op is constants.LITERAL:
+        return {value}
+    if op is constants.RANGE:
+        return set(range(value[0], value[1] + 1))
+    if op is constants.CATEGORY:
+        assert value in (constants.CATEGORY_DIGIT, constants.CATEGORY_WORD)
+        is_digit = value is constants.CATEGORY_DIGIT
+        return {code for code in range(128) if re.match(rb"\d" if is_digit else rb"\w", bytes((code,)))}
+    assert op is constants.IN
+    return set().union(*(codes_of(*item) for item in value))
+
+
+def beginnings_without(prefixes: tuple[bytes, ...], items: list[Any], begun: bytes = b"") -> Iterator[bytes]:
+    """Yield what texts that a pattern matches may begin with beside the prefixes. ``items`` of it follow ``begun``."""
+    if begun.startswith(prefixes):
+        return
+    if not items or not any(prefix.startswith(begun) for prefix in prefixes):
+        yield begun
+        return
+    (op, value), *rest = items
+    if op is constants.SUBPATTERN:
+        ways = [[*value[3], *rest]]
+    elif op is constants.BRANCH:
+        ways = [[*branch, *rest] for branch in value[1]]
+    elif op in (constants.MAX_REPEAT, constants.MIN_REPEAT):
+        ways = [[*value[2]] * count + rest for count in {value[0], min(value[0] + 1, value[1])}]
+    elif op in (constants.ASSERT, constants.ASSERT_NOT):
+        ways = [rest]
+    else:
+        for code in sorted(codes_of(op, value)):
+            yield from beginnings_without(prefixes, rest, begun + bytes((code,)))
+        return
+    for way in ways:
+        yield from beginnings_without(prefixes, way, begun)
+
+
+def test_no_pattern_matches_a_text_that_begins_with_none_of_its_prefixes() -> None:
+    # Patterns are tried only where a prefix stands, so such a key would escape.
+    for kind, prefixes, pattern in KEY_SHAPES:
+        assert (kind, next(beginnings_without(prefixes, list(parser.parse(pattern))), None)) == (kind, None)
+
+
+def test_a_pattern_that_matches_more_than_its_prefixes_is_noticed() -> None:
+    found = beginnings_without((b"a1-", b"b2-"), list(parser.parse(rb"[ab](?:1|2)-x")))
+    assert list(found) == [b"a2", b"b1"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -131,12 +186,19 @@ def test_every_row_of_the_table_has_a_key_here() -> None:
         + "/IncomingWebhook/"
         + "0a" * 16,
         "abc8Q~" + "aB3" * 11,
+        "dp.st.dev." + "aB3" * 14,
+        "dt0s02.ABCD1234." + "A1B2" * 16,
         "aB3aB3aB3aB3aB.atlasv1." + "aB3" * 21,
         "https://hooks.slack.com/workflows/T0000/B0000/aBcDeFgH1234aBcDeFgH",
     ],
 )
 def test_keys_that_only_their_middle_tells_are_found(text: str) -> None:
-    assert Redactor().redact_text(f"use {text}.").endswith("[redacted].")
+    redactor = Redactor()
+    assert redactor.redact_text(f"use {text}.").endswith("[redacted].")
+    for before in ("\n", "\t", "\u2028", "é"):
+        inner = json.dumps({"a": f"use{before}{text}."})
+        for written in (inner, json.dumps({"b": inner})):
+            assert text not in redactor.redact_text(written), before
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Each row follows what the provider documents about its keys, and is as narrow as that allows, because ids may begin in a
 similar way: ``chatcmpl-``, ``sk_id_``. Every key must hold a run of at least 16 letters, digits, ``-`` and ``_``: only
-where such a run begins is a key searched for. The prefix may end with a character outside of that alphabet.
+where such a run begins is a key searched for. The prefix may end with a character outside of that alphabet. A pattern
+is tried only where one of its prefixes stands, so it must match nothing else.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Atlassian token", (b"ATATT3", b"ATCTT3"), rb"AT[AC]TT3[\w=-]{100,}"),
     ("Airtable token", (b"pat",), rb"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
     ("Shopify token", (b"shpat_", b"shpca_", b"shppa_", b"shpss_"), rb"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
-    ("Square token", (b"sq0atp-", b"sq0csp-"), rb"sq0[ac][ts]p-[\w-]{22,}"),
+    ("Square token", (b"sq0atp-", b"sq0csp-"), rb"sq0(?:at|cs)p-[\w-]{22,}"),
     ("Shippo token", (b"shippo_",), rb"shippo_(?:live|test)_[0-9a-f]{40}"),
     ("EasyPost key", (b"EZAK", b"EZTK"), rb"EZ[AT]K[A-Za-z0-9]{54}" + _END),
     ("Duffel token", (b"duffel_",), rb"duffel_(?:test|live)_[\w-]{43}"),
@@ -119,8 +120,8 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Vault token", (b"hvs.", b"hvb.", b"hvr."), rb"hv[sbr]\.[\w-]{20,}"),
     (
         "Doppler token",
-        tuple(b"dp.%s." % kind for kind in (b"pt", b"st", b"ct", b"sa", b"scim", b"audit")),
-        rb"dp\.[a-z]{2,5}\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}",
+        tuple(b"dp.%s." % kind for kind in (b"pt", b"st", b"ct", b"sa", b"said", b"scim", b"audit")),
+        rb"dp\.(?:pt|st|ct|sa|said|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}",
     ),
     ("1Password token", (b"ops_",), rb"ops_eyJ[A-Za-z0-9+/=_-]{100,}"),
     ("age key", (b"AGE-SECRET-KEY-",), rb"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
@@ -132,7 +133,11 @@ KEY_SHAPES: tuple[tuple[str, tuple[bytes, ...], bytes], ...] = (
     ("Sentry token", (b"sntrys_",), rb"sntrys_eyJ[A-Za-z0-9+/=_]{20,}"),
     ("Sentry token", (b"sntryu_",), rb"sntryu_[0-9a-f]{64}"),
     ("New Relic key", (b"NRAK-", b"NRII-", b"NRJS-", b"NRRA-"), rb"NR(?:AK|II|JS|RA)-[A-Za-z0-9-]{19,}"),
-    ("Dynatrace token", (b"dt0c01.", b"dt0s16."), rb"dt0[cs][0-9]{2}\.[A-Za-z0-9]{8,24}\.[A-Za-z0-9]{64}"),
+    (
+        "Dynatrace token",
+        tuple(b"dt0%s." % kind for kind in (b"c01", b"s01", b"s02", b"s03", b"s16")),
+        rb"dt0(?:c01|s0[123]|s16)\.[A-Za-z0-9]{8,24}\.[A-Za-z0-9]{64}",
+    ),
     ("PostHog key", (b"phx_", b"phs_"), rb"ph[xs]_[A-Za-z0-9]{40,}"),
     ("Sourcegraph token", (b"sgp_", b"sgd_"), rb"sg[pd]_(?:(?:[0-9a-f]{16}|local)_)?[0-9a-f]{40}"),
     ("SonarQube token", (b"squ_", b"sqp_", b"sqa_"), rb"sq[upa]_[0-9a-f]{40}"),

@@ -73,6 +73,10 @@ _A_DIGIT = lazy_pattern(rb"[0-9]")
 _MORE = (*(bytes((code,)) for code in b"=+/-"), *(bytes((code,)) for code in _TOKEN_CHARS))
 """Characters that must not follow basic credentials: base64 that goes on was not matched as a whole."""
 
+# The letter or the digits of an escape in JSON are not the end of a word.
+_ESCAPE_BEFORE = rb"(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4})"
+_NO_WORD_BEFORE = rb"(?:(?<![A-Za-z0-9])|%s)" % _ESCAPE_BEFORE
+
 _PEM = rb"PRIVATE KEY(?: BLOCK)?-----"
 
 # Each row: the kind, a character and a word that the text must hold, and the pattern, whose group 1 is replaced.
@@ -100,18 +104,36 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
     ),
     ("Discord webhook", b"/", b"/api/webhooks/", lazy_pattern(rb"/api/webhooks/[0-9]{15,22}/([\w-]{40,})")),
     ("Teams webhook", b".", b".webhook.office.com/", lazy_pattern(rb"\.webhook\.office\.com/webhookb2/([\w@/-]{60,})")),
-    ("Telegram token", b":", b":AA", lazy_pattern(rb"(?<!\w)([0-9]{8,10}:AA[\w-]{33})(?![\w-])")),
+    (
+        "Telegram token",
+        b":",
+        b":AA",
+        lazy_pattern(rb"(?:(?<!\w)|%s)([0-9]{8,10}:AA[\w-]{33})(?![\w-])" % _ESCAPE_BEFORE),
+    ),
     (
         "Entra client secret",
         b"~",
         b"Q~",
-        lazy_pattern(rb"(?<![\w.~-])([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])"),
+        lazy_pattern(rb"(?:(?<![\w.~-])|%s)([\w.~]{3}[0-9]Q~[\w.~-]{30,33}[\w~-])(?![\w~-])" % _ESCAPE_BEFORE),
     ),
     (
         "Terraform token",
         b".",
         b".atlasv1.",
-        lazy_pattern(rb"(?<![A-Za-z0-9])([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})"),
+        lazy_pattern(_NO_WORD_BEFORE + rb"([A-Za-z0-9]{14}\.atlasv1\.[\w=-]{60,70})"),
+    ),
+    # Between their prefix and their run is a part that may be too short for a run: the name of a config, or an id.
+    (
+        "Doppler token",
+        b".",
+        b"dp.st.",
+        lazy_pattern(_NO_WORD_BEFORE + rb"(dp\.st\.[a-z0-9_-]{2,35}\.[A-Za-z0-9]{40,44})"),
+    ),
+    (
+        "Dynatrace token",
+        b".",
+        b"dt0s0",
+        lazy_pattern(_NO_WORD_BEFORE + rb"(dt0s0[123]\.[A-Za-z0-9]{8,15}\.[A-Za-z0-9]{64})"),
     ),
 )
 # Without their first letter, whose case may differ: `re` is much faster with a pattern that begins with fixed text.
