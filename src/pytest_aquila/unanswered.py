@@ -68,14 +68,15 @@ def shorten_crash_line(report: pytest.TestReport, call: pytest.CallInfo[None]) -
 
 def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) -> pytest.ExceptionInfo[BaseException]:
     error = info.value
-    shown: BaseException | None = _behind(item, error)
-    if shown is None:
-        if not isinstance(error, (CassetteError, ConfigError, MissingKey, MissingDependency)):
-            return info
-        shown = error
-        # Their text says what the error behind them said. The test is over, so nobody else looks for that one.
-        shown.__cause__, shown.__suppress_context__ = None, True
-    rows = _project_rows(error, shown)
+    behind = _behind(item, error)
+    if behind is None and not isinstance(error, (CassetteError, ConfigError, MissingKey, MissingDependency)):
+        return info
+    shown: BaseException = error if behind is None else behind
+    if behind is None:
+        shown.__suppress_context__ = True
+    rows = _project_rows(error, shown)  # also those of the errors that caused it, such as in a function of the project
+    if behind is None:
+        shown.__cause__ = None  # its text says what that one said; the test is over, so nobody else looks for it
     if not rows and isinstance(shown, (ConfigError, CassetteNameError)):  # a marker: no frame shows where it stands
         return pytest.ExceptionInfo.from_exception(
             pytest.fail.Exception(f"{type(shown).__name__}: {shown}", pytrace=False).with_traceback(error.__traceback__)

@@ -76,6 +76,7 @@ def test_an_unknown_transport_in_the_environment_or_in_a_call_is_told_the_same_w
             ("mine:client", "transport 'mine:client' gave Client, which is not a transport"),
             ("mine:nothing", "transport 'mine:nothing' gave NoneType, which is not a transport"),
             ("mine:greedy", "transport 'mine:greedy': the factory must be callable without arguments"),
+            ("mine:mistaken", "TypeError: object of type 'int' has no len()"),
             ("mine:only_async", "transport mine:only_async has no sync side"),
         ],
         of_several_names=True,
@@ -92,6 +93,9 @@ def test_a_factory_that_is_no_transport_is_named_with_what_it_gave(name: str, me
 
         def greedy(url):
             return httpx2.HTTPTransport()
+
+        def mistaken():
+            return len(5)
 
         class only_async(httpx2.AsyncBaseTransport):
             async def handle_async_request(self, request):

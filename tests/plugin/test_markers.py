@@ -48,6 +48,25 @@ def test_a_wrong_argument_shows_the_line_of_the_test_alone(pytester: pytest.Pyte
     assert "aquila/scripting" not in result.stdout.str()
 
 
+def test_a_mistake_in_a_module_of_the_project_shows_its_line(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(provider="import json\nimport no_such_module_of_provider\n")
+    pytester.syspathinsert()
+    pytester.makepyfile(
+        """
+        import aquila, pytest
+
+        @pytest.mark.aquila(transport="record", upstream="provider:transport")
+        def test_it(aquila_cassette):
+            aquila.ask("hi")
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(
+        [">*aquila.ask*", ">*import no_such_module_of_provider", "E*UnknownTransport: *cannot import 'provider'*"]
+    )
+    assert "upstreams.py" not in result.stdout.str()
+
+
 @pytest.mark.slow
 def test_an_unknown_variable_warns_with_a_suggestion(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch

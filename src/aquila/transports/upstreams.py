@@ -167,6 +167,8 @@ def _call_factory(factory: Any, name: str) -> Any:
     try:
         return factory()
     except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # from within the factory, which has been called
         raise ConfigError(f"transport {name!r}: the factory must be callable without arguments: {error}") from error
 
 
