@@ -41,7 +41,10 @@ def import_optional(
     try:
         imported = import_module(module)
     except ImportError as error:
-        raise MissingDependency(f"{purpose} needs the package {module!r}; install it with: {install}") from error
+        # The name in the error is another one where the package is there and lacks something.
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        why = "" if is_missing else f", which cannot be imported ({error})"
+        raise MissingDependency(f"{purpose} needs the package {module!r}{why}; install it with: {install}") from error
     if oldest is not None and _numbers_of(imported.__version__) < _numbers_of(oldest):
         raise MissingDependency(
             f"{purpose} needs the package {module!r} in version {oldest} or newer, and {imported.__version__} is "

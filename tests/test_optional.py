@@ -1,0 +1,35 @@
+"""What is said of an optional package: whether it is missing, or there and broken."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from aquila.errors import MissingDependency
+from aquila.optional import import_optional
+
+
+def test_a_missing_package_is_told_with_the_command_alone() -> None:
+    with pytest.raises(MissingDependency) as caught:
+        import_optional("no_such_package.inner", "vcr", purpose="this test")
+    assert str(caught.value) == (
+        "this test needs the package 'no_such_package.inner'; install it with: pip install 'aquila-llm[vcr]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("import no_such_dependency", "No module named 'no_such_dependency'"),
+        ("from json import no_such_name", "cannot import name 'no_such_name' from 'json'"),
+    ],
+)
+def test_a_package_that_is_there_and_cannot_be_imported_says_why(
+    source: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.joinpath("broken_package.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependency) as caught:
+        import_optional("broken_package", "vcr", purpose="this test")
+    assert f"the package 'broken_package', which cannot be imported ({why}" in str(caught.value)
+    assert "broken_package" not in sys.modules
