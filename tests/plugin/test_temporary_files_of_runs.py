@@ -213,3 +213,40 @@ def test_a_miss_fails_its_test_though_the_disk_is_too_full_to_tell_it(folder: Pa
     assert "could not write into" in output
     assert "1 missed" in output
     assert left(folder) == []
+
+
+FOLDERS_OF_TESTS = """
+import subprocess, sys, tempfile
+import pytest
+from test_x import ASKS
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder, monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+
+def ask():
+    done = subprocess.run([sys.executable, "-c", ASKS], capture_output=True, text=True)
+    assert done.stdout == "an answer\\n", done.stderr
+
+def test_one(elsewhere, aquila_script):
+    aquila_script.reply("an answer")
+    ask()
+
+def test_two(aquila_script):
+    aquila_script.reply("an answer")
+    ask()
+
+def test_three(elsewhere, aquila_script):
+    aquila_script.reply("an answer")
+    ask()
+"""
+
+
+@pytest.mark.slow
+def test_children_find_the_script_of_a_test_that_has_another_temporary_folder_itself(folder: Path) -> None:
+    (folder / "test_y.py").write_text(FOLDERS_OF_TESTS)
+    code, output = run(folder, "passes")
+    assert code == 0, output
+    assert left(folder) == []

@@ -132,7 +132,7 @@ class RunKey:
     """The key for the seals of references. A process has one; that of the run around all others owns it.
 
     ``accepts_all`` says that this process was put under test by hand and shares a key with nobody. ``meeting_place`` is
-    the folder in which the processes that have the key find each other; None for the temporary folder of this one.
+    the folder in which the processes that have the key find each other; None until one of them can be found there.
     """
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,9 @@ def token_for_children(scope: Scope) -> str:
         return scope.script_token
     run = scope.run
     shared = run.state_of(SharedScripts)
-    if shared.server is None:
+    if shared.server is None or not shared.server.is_reachable:
+        # Kept: this process may have another folder for temporary files when its children, or its threads, ask.
+        runtime.run_key().meeting_place = meeting_place()
         server = shared_script.ScriptServer(
             runtime.run_key().key,
             lambda *asked: _find_script(run, *asked),
@@ -67,7 +70,8 @@ def token_for_children(scope: Scope) -> str:
 
 def meeting_place() -> str:
     """Return the folder in which other processes find the scripts of this one. Raises ``OSError`` if there is none."""
-    return runtime.run_key().meeting_place or temporary_folders.temporary_root()
+    known = runtime.run_key().meeting_place
+    return known if known is not None and os.path.isdir(known) else temporary_folders.temporary_root()
 
 
 def _find_script(run: runtime.Run, scope_id: str, cassette: str | None) -> AnswersRequests | None:

@@ -123,6 +123,11 @@ class ScriptServer:
             raise
         threading.Thread(target=self._serve, name="aquila-scripts", daemon=True).start()
 
+    @property
+    def is_reachable(self) -> bool:
+        """Whether its folder is still there. It went if it lay in that of a test, or if somebody cleared it."""
+        return os.path.isdir(self._folder.path)
+
     def close(self) -> None:
         """Stop answering, and close the socket."""
         self._listener.close()
