@@ -40,7 +40,6 @@ if TYPE_CHECKING:
         unanswered,
         vcr_compat,
     )
-    from pytest_aquila.faulted_tests import fault_check
     from pytest_aquila.recording_runs import rerun_status, second_attempts
     from pytest_aquila.scope_ends import Outcome
     from pytest_aquila.summary import end_of_run, redacted_terminal, session_end
@@ -50,7 +49,6 @@ else:
         end_of_run="pytest_aquila.summary.end_of_run",
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
-        fault_check="pytest_aquila.faulted_tests.fault_check",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
@@ -160,12 +158,6 @@ def pytest_configure(config: pytest.Config) -> None:
         if isinstance(error, errors.AquilaError):
             raise pytest.UsageError(str(error)) from error
         raise
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse unknown faults, and faults that no answer of a test can have."""
-    if any("faults" in marker.kwargs for item in items for marker in item.iter_markers(options.MARKER)):
-        fault_check.check_faults(items)
 
 
 # Shorter parameters are never taken for secrets, which saves most tests the search.

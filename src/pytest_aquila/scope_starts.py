@@ -13,10 +13,13 @@ from aquila.recording import scope as scopes
 from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_command
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from aquila import errors
     from aquila.recording.scope import Scope
+    from pytest_aquila.faulted_tests import fault_check
 else:
-    lazy_modules(globals(), errors="aquila.errors")
+    lazy_modules(globals(), errors="aquila.errors", fault_check="pytest_aquila.faulted_tests.fault_check")
 
 
 def asking_item() -> pytest.Item:
@@ -43,7 +46,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         scope = item.stash.get(test_scopes.SCOPE, None)
         if scope is None:
             test = node_ids.id_of(item)
-            named, settings = marker_options.options_of(item)
+            named, settings = _options_of(item)
             scope = scopes.Scope(
                 kind="test",
                 name=test,
@@ -72,9 +75,17 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         return scope
 
 
+def _options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
+    """Return what ``options_of`` does. Raises ``ConfigError``, also for faults that are none or cannot be."""
+    named, settings = marker_options.options_of(item)
+    if settings.get("faults") is not None:
+        fault_check.check_faults(item, named, settings["faults"])
+    return named, settings
+
+
 def _follow_markers(item: pytest.Item, scope: Scope) -> None:
     """Apply markers that a fixture has added to a test since its scope was opened."""
-    named, settings = marker_options.options_of(item)
+    named, settings = _options_of(item)
     if (named, settings) == item.stash[test_scopes.MARKED]:
         return
     item.stash[test_scopes.MARKED] = named, settings

@@ -169,7 +169,7 @@ def test_a_fault_that_nothing_meets_or_that_cannot_be_fails_the_test(project: py
     result.assert_outcomes(passed=1, deselected=4)
 
 
-def test_what_is_wrong_with_a_fault_is_told_before_any_test_runs(project: pytest.Pytester) -> None:
+def test_what_is_wrong_with_a_fault_fails_its_test_alone(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         import pytest
@@ -183,7 +183,8 @@ def test_what_is_wrong_with_a_fault_is_told_before_any_test_runs(project: pytest
     project.runpytest_inprocess(*RECORD).assert_outcomes(passed=1)
     project.makepyfile(
         test_wrong="""
-        import pytest
+        import openai, pytest
+        from helpers import stream
 
         @pytest.mark.aquila(faults="cut_strem(after=3)")
         def test_name(): pass
@@ -192,18 +193,20 @@ def test_what_is_wrong_with_a_fault_is_told_before_any_test_runs(project: pytest
         def test_impossible(): pass
 
         @pytest.mark.aquila("counting", faults="cut_stream(after=3)")
-        def test_possible(): pass
+        def test_possible():
+            with pytest.raises(openai.APIConnectionError):
+                list(stream())
         """
     )
     result = project.runpytest_inprocess()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
+    result.assert_outcomes(errors=2, passed=2)
+    result.stdout.fnmatch_lines(
         [
-            "ERROR: *::test_name: unknown fault 'cut_strem'; did you mean 'cut_stream'?",
-            "*::test_impossible: cut_stream(after=50): the stream has 7 events, so nothing is left after 50",
+            "ConfigError: *::test_name: unknown fault 'cut_strem'; did you mean 'cut_stream'?",
+            "ConfigError: *::test_impossible: cut_stream(after=50): the stream has 7 events, so nothing is left *",
         ]
     )
-    assert "test_possible" not in result.stderr.str()
+    assert "fault_check.py" not in result.stdout.str()
 
 
 def test_a_fault_takes_what_it_can_and_leaves_the_rest_alone(project: pytest.Pytester) -> None:

@@ -1,17 +1,15 @@
-"""A check, before any test runs, of the faults that tests name: a wrong one must not give a passing test."""
+"""A check, before a test runs, of the faults that its markers name: a wrong one must not give a passing test."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pytest
-
-from aquila.errors import AquilaError
+from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import marker_options, options
 
 if TYPE_CHECKING:
+    import pytest
+
     from aquila.cassettes.storage import cassette_files, names
     from aquila.faults import fault as faults
     from aquila.faults import parsing
@@ -31,33 +29,23 @@ else:
     )
 
 
-def check_faults(items: Sequence[pytest.Item]) -> None:
-    """Read the faults in the markers of tests. Raises ``UsageError`` for unknown faults and for impossible ones."""
-    mistakes = []
-    for item in items:
-        try:
-            text = _named_faults(item)
-            for fault in parsing.read_faults(text) if text is not None else ():
-                _check_fault(item, fault)
-        except AquilaError as error:
-            mistakes.append(f"{item.nodeid}: {error}")
-    if mistakes:
-        raise pytest.UsageError("\n".join(mistakes))
+def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
+    """Read the faults in the markers of a test. Raises ``ConfigError`` for unknown faults and for impossible ones.
+
+    ``cassette`` is the one that the markers name, or None. ``text`` has the faults.
+    """
+    try:
+        for fault in parsing.read_faults(text):
+            _check_fault(item, cassette, fault)
+    except ConfigError as error:
+        raise ConfigError(f"{item.nodeid}: {error}") from None
 
 
-def _named_faults(item: pytest.Item) -> str | None:
-    if not any("faults" in marker.kwargs for marker in item.iter_markers(options.MARKER)):
-        return None
-    text: str | None = marker_options.options_of(item)[1].get("faults")
-    return text
-
-
-def _check_fault(item: pytest.Item, fault: Fault) -> None:
+def _check_fault(item: pytest.Item, cassette: str | None, fault: Fault) -> None:
     """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault.
 
     Without a cassette, do nothing.
     """
-    cassette, _ = marker_options.options_of(item)
     if cassette is None:
         cassette = node_ids.own_cassette_name(item, node_ids.id_of(item))
     path = names.cassette_path(runtime.current_settings().cassette_root(), cassette)
