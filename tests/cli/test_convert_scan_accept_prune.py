@@ -156,6 +156,13 @@ def test_scan_reads_any_file_that_is_named(cassettes: Cassettes) -> None:
     assert "notes.txt:2: GitHub token" in done.out
 
 
+def test_scan_says_that_a_name_is_neither_a_file_nor_a_cassette(cassettes: Cassettes, tmp_path: Path) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    assert "there is no file 'nofile.txt', and no cassette of that name in " in cassettes.run("scan", "nofile.txt").err
+    cassettes.folder.rename(tmp_path / "elsewhere")
+    assert "there is no file 'nofile.txt', and no cassette" in cassettes.run("scan", "nofile.txt").err
+
+
 def test_scan_fails_for_what_it_cannot_read(cassettes: Cassettes) -> None:
     (cassettes.folder / "a.yaml").write_text("aquila: 1\ninteractions: {\n")
     done = cassettes.run("scan")

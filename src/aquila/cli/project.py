@@ -132,10 +132,11 @@ class Project:
             path for folder in self.folders for path in sorted(folder.rglob("*.pending.*")) if path.suffix in suffixes
         ]
 
-    def choose_files(self, names: Sequence[str]) -> list[Path]:
+    def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
         """Return the files that arguments name; all cassettes without an argument.
 
-        A name is a file, a cassette, a folder of cassettes, or a pattern.
+        A name is a file, a cassette, a folder of cassettes, or a pattern. ``of_any_kind`` says that the command takes
+        other files than cassettes, too.
 
         Raises ``CassetteError`` for a name that fits no cassette, with similar names, and for a name that
         fits several.
@@ -148,7 +149,7 @@ class Project:
             named = self._find_exactly(name)
             if len(named) > 1:
                 raise self._ambiguity(name, named)
-            found.update(dict.fromkeys(named or self._find_fitting(name)))
+            found.update(dict.fromkeys(named or self._find_fitting(name, of_any_kind=of_any_kind)))
         return list(found)
 
     def find_one(self, name: str) -> Path:
@@ -204,13 +205,13 @@ class Project:
         inside = [_existing_cassette(folder, name) for folder in self.folders[1:]]
         return [path for path in inside if path is not None]
 
-    def _find_fitting(self, name: str) -> list[Path]:
+    def _find_fitting(self, name: str, *, of_any_kind: bool = False) -> list[Path]:
         """Return the files that a pattern or a folder means. Raises ``CassetteError`` for none."""
         folder = Path(name).absolute() if Path(name).is_dir() else None
         try:
             files = self.list_cassettes()
         except ConfigError:  # the project has no cassettes, but the folder that was given may have some
-            if folder is None or self._given is not None:
+            if (folder is None and not of_any_kind) or self._given is not None:
                 raise
             files = []
         named = {path: self.names_of(path) for path in files}
@@ -224,7 +225,8 @@ class Project:
             raise CassetteError(f"no cassettes in {folder}")
         called = [known[0] for known in named.values()]
         hint = suggest_name(name, called) if len(called) <= _SHOWN or find_nearest(name, called) else ""
-        raise CassetteError(f"no cassette {name!r} in {list_folders(self.folders)}{hint if called else ''}")
+        what = f"there is no file {name!r}, and no cassette of that name" if of_any_kind else f"no cassette {name!r}"
+        raise CassetteError(f"{what} in {list_folders(self.folders)}{hint if called else ''}")
 
 
 def _check_is_given(name: str) -> None:

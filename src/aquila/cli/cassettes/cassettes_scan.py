@@ -53,7 +53,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     leaks: list[Leak] = []
     unreadable: list[str] = []
     with project.open_project(options) as here:
-        files = here.choose_files(options.files)
+        files = here.choose_files(options.files, of_any_kind=True)
         if not options.files:
             files += here.list_pending()
         settings = runtime.current_settings()
