@@ -27,6 +27,7 @@ LAYERS = [
         "aquila.spelling",
     },
     {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},
+    {"aquila.unknown_variables"},
     {
         "aquila.messages",
         "aquila.content",

@@ -30,6 +30,20 @@ def test_help_lists_the_commands(words: list[str], capsys: pytest.CaptureFixture
     assert "aquila cassettes scan" in capsys.readouterr().out
 
 
+def test_a_variable_that_is_no_setting_is_warned_of(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    monkeypatch.setenv("AQUILA_JOBS_TOKEN", "known, and no setting")
+    assert "warning" not in cassettes.run("list").err
+    monkeypatch.setenv("AQUILA_CASETTE_DIR", "kept")
+    done = cassettes.run("list", "--json")
+    assert done.code == 0
+    assert done.err.strip() == (
+        "aquila: warning: the environment variable AQUILA_CASETTE_DIR is not one that Aquila knows; "
+        "did you mean 'AQUILA_CASSETTE_DIR'?"
+    )
+    assert done.json
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_is_a_module_with_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.name.split(), "--help"]) == 0  # type: ignore[attr-defined]
