@@ -11,8 +11,9 @@ them. Only this package imports pytest.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` knows what becomes of it, ``scope_starts`` opens its scope and ``scope_ends`` closes it,
   ``outcomes`` and ``unanswered`` turn a miss into a failure, ``play_requirements`` fails what was not played.
-  ``test_reports`` completes reports: ``advice`` and ``key_advice`` add a remedy, ``report_redaction`` keeps secrets
-  out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to type for them.
+  ``test_reports`` completes reports: ``advice``, ``key_advice`` and ``recorder_advice`` add a remedy,
+  ``report_redaction`` keeps secrets out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to
+  type for them.
 - ``recording_runs``: what a run that records shows meanwhile, and tests that it runs again.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import key_advice, test_scopes
+from pytest_aquila import key_advice, recorder_advice, test_scopes
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_advice(
     advice = [
         key_advice.advise_on_missing_key(str(failure.value), of_run, settings or of_run),
         short_names.advise_on_short_name(failure.value, config),
+        recorder_advice.advise_on_recorder_fixture(failure.value, config),
     ]
     if of_run.guard == "sealed":
         advice.append(sealed_run.advise_on_ports(report.longreprtext))

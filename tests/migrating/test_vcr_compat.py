@@ -302,6 +302,21 @@ def test_what_is_wrong_or_means_nothing_is_told(suite: Suite) -> None:
     )
 
 
+def test_without_the_layer_a_fixture_of_another_recorder_is_told_with_what_to_set(suite: Suite) -> None:
+    result = suite.run(
+        "def test_both(vcr): pass\n\ndef test_one(cassette): pass\n\ndef test_other(vrc): pass\n", ini=""
+    )
+    result.assert_outcomes(errors=3)
+    advice = [line for line in result.outlines if "add to the ini file" in line]
+    assert advice == [
+        "vcr is a fixture of pytest-recording and of cassetter. To have it from Aquila, add to the ini file: "
+        "aquila_vcr_compat = true (for tests of pytest-recording) or aquila_cassetter_compat = true (for tests of "
+        "cassetter)",
+        "cassette is a fixture of cassetter. To have it from Aquila, add to the ini file: "
+        "aquila_cassetter_compat = true (for tests of cassetter)",
+    ]
+
+
 def test_the_network_can_be_blocked(suite: Suite) -> None:
     result = suite.run(
         """
