@@ -148,6 +148,7 @@ def pytest_configure(config: pytest.Config) -> None:
             now.transport == "record"
             or now.guard == "sealed"
             or chosen.aquila_orphans is not None
+            or chosen.aquila_drift is not None
             or chosen.aquila_report
             or "GITHUB_STEP_SUMMARY" in os.environ
             or options.wants_verification(config)

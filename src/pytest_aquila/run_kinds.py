@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.lazy_imports import lazy_modules
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_aquila import sealed_run, verify_run
     from pytest_aquila.faulted_tests import fault_runs
     from pytest_aquila.recording_runs import recording_plan, recording_progress
-    from pytest_aquila.report_writing import wanted_reports
+    from pytest_aquila.report_writing import targets, wanted_reports
     from pytest_aquila.summary import orphans_report, run_totals
 else:
     lazy_modules(
@@ -32,6 +33,7 @@ else:
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         run_totals="pytest_aquila.summary.run_totals",
         sealed_run="pytest_aquila.sealed_run",
+        targets="pytest_aquila.report_writing.targets",
         verify_run="pytest_aquila.verify_run",
         wanted_reports="pytest_aquila.report_writing.wanted_reports",
     )
@@ -44,6 +46,8 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
     ``AquilaError`` for what cannot be.
     """
     plugins, now = config.pluginmanager, run.layers.at_start()
+    if not hasattr(config, "workerinput"):
+        _check_files(config)
     if config.getoption("aquila_orphans") is not None:
         plugins.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
     if config.option.aquila_report or wanted_reports.STEP_SUMMARY in os.environ:
@@ -60,6 +64,14 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
         plugins.register(recording_progress.RecordingProgress(config))
         if not hasattr(config, "workerinput"):
             _recover_journals(config, run)
+
+
+def _check_files(config: pytest.Config) -> None:
+    """Raise ``UsageError`` if a file that this run is to write at its end cannot be written."""
+    for option in ("--aquila-orphans", "--aquila-drift", "--aquila-verify-json", "--aquila-faults-json"):
+        name = config.getoption(option)
+        if name not in (None, options.IMPLIED_VALUES.get(option)):
+            targets.check_target(Path(config.invocation_params.dir, name), option, in_place=True)
 
 
 def _recover_journals(config: pytest.Config, run: Run) -> None:

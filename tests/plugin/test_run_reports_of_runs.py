@@ -171,6 +171,30 @@ def test_where_reports_go_is_checked_before_any_test(project: Project) -> None:
     assert not list(project.pytester.path.rglob("*.partial*"))
 
 
+@pytest.mark.parametrize(
+    ("option", "more"),
+    [
+        ("--aquila-orphans", ()),
+        ("--aquila-drift", ()),
+        ("--aquila-verify-json", ("--aquila-verify",)),
+        ("--aquila-faults-json", ("--aquila-faults",)),
+    ],
+)
+def test_a_file_that_a_run_cannot_write_at_its_end_is_told_before_any_test(
+    option: str, more: tuple[str, ...], project: Project
+) -> None:
+    project.pytester.makepyfile(test_app="def test_it(): pass")
+    project.pytester.path.joinpath("folder.json").mkdir()
+    for given, told in (("test_app.py/found.json", "there is a file *"), ("folder.json", "it is a folder")):
+        result = project.run(f"{option}={given}", *more)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            [f"ERROR: {option}: *{given} cannot be written: {told}. Name a file *{option}=build/*"]
+        )
+    assert not project.run(f"{option}=new/found.json", *more).ret
+    assert project.pytester.path.joinpath("new/found.json").exists()
+
+
 def test_both_kinds_can_be_given_and_folders_are_made(project: Project) -> None:
     both = ("--aquila-report=new/folder/run.html", "--aquila-report=run.json", "--aquila-report=run.json")
     result = project.run(*both, tests="def test_it(): pass")

@@ -1,4 +1,4 @@
-"""The files of a run's reports, checked before any test runs."""
+"""The files to which a run writes, checked before any test runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_targets(given: Sequence[str], folder: Path) -> list[Path]:
                 "can be given, each with an option of its own"
             )
     for target in targets:
-        _check_target(target)
+        check_target(target, "--aquila-report")
     return targets
 
 
@@ -35,19 +35,28 @@ def partial_of(target: Path, mark: str = "") -> Path:
     return target.with_name(target.name + SUFFIX + mark)
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
+    """Make the folder of a file that ``option`` names. Raises ``UsageError`` if the file cannot be written.
+
+    ``in_place`` says that no new file takes the place of the old one, which may be in a folder that cannot be changed,
+    such as ``/dev/stdout``.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _unwritable(target, option, "there is a file where its folder would be") from None
     except OSError as error:
-        raise _unwritable(target, error.strerror or str(error)) from None
+        raise _unwritable(target, option, error.strerror or str(error)) from None
     if target.is_dir():
-        raise _unwritable(target, "it is a folder")
-    if not os.access(target.parent, os.W_OK | os.X_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise _unwritable(target, os.strerror(13))
+        raise _unwritable(target, option, "it is a folder")
+    is_there = target.exists()
+    may_add = (in_place and is_there) or os.access(target.parent, os.W_OK | os.X_OK)
+    if not may_add or (is_there and not os.access(target, os.W_OK)):
+        raise _unwritable(target, option, os.strerror(13))
 
 
-def _unwritable(target: Path, why: str) -> pytest.UsageError:
+def _unwritable(target: Path, option: str, why: str) -> pytest.UsageError:
     return pytest.UsageError(
-        f"--aquila-report: {target} cannot be written: {why}. Name a file in a folder that you may write to, such as "
-        f"--aquila-report=build/{target.name}"
+        f"{option}: {target} cannot be written: {why}. Name a file in a folder that you may write to, such as "
+        f"{option}=build/{target.name}"
     )

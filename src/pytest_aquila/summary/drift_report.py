@@ -48,4 +48,4 @@ def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: s
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))
         prefix = ""
     if target != "-":
-        Path(target).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        Path(reporter.config.invocation_params.dir, target).write_text(json.dumps(report, indent=1), encoding="utf-8")
