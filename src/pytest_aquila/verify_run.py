@@ -6,7 +6,7 @@ This module is loaded only by a run that verifies. The tests replay as always; n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -75,7 +75,9 @@ def verify_session(session: pytest.Session) -> None:
     if terminal is not None:
         terminal.write_line("")  # ends the line with the progress of the tests
         RedactedTerminal(terminal).write_line(f"aquila: verify: {announce(plan)}")
-    verification = config.stash[_VERIFICATION] = verify(plan, _progress_on(terminal))
+    progress = _Progress(terminal)
+    verification = config.stash[_VERIFICATION] = verify(plan, progress.tell)
+    progress.end()
     is_written = _write_json(verification, config)
     if verification.interrupted:
         session.exitstatus = pytest.ExitCode.INTERRUPTED
@@ -105,19 +107,28 @@ def _write_json(verification: Verification, config: pytest.Config) -> bool:
     return True
 
 
-def _progress_on(terminal: pytest.TerminalReporter | None) -> Callable[[int, int], None]:
-    def tell(done: int, total: int) -> None:
-        if terminal is None:
-            return
-        text = f"aquila: verify: {done} of {total} asked"
-        if terminal.isatty:
-            terminal.rewrite(text, erase=True)
-            if done == total:
-                terminal.ensure_newline()
-        elif done < total and done * _STEPS // total > (done - 1) * _STEPS // total:
-            terminal.write_line(text)
+class _Progress:
+    """Tells how many questions were asked: in one line of a terminal that is rewritten, elsewhere in a few lines."""
 
-    return tell
+    def __init__(self, terminal: pytest.TerminalReporter | None) -> None:
+        self._terminal = terminal
+        self._has_line = False
+
+    def tell(self, asked: int, total: int) -> None:
+        """Show how many of ``total`` questions were asked."""
+        if self._terminal is None:
+            return
+        text = f"aquila: verify: {asked} of {total} asked"
+        if self._terminal.isatty:
+            self._terminal.rewrite(text, erase=True)
+            self._has_line = True
+        elif asked < total and asked * _STEPS // total > (asked - 1) * _STEPS // total:
+            self._terminal.write_line(text)
+
+    def end(self) -> None:
+        """End the line that was rewritten."""
+        if self._terminal is not None and self._has_line:
+            self._terminal.write("\n")
 
 
 def write_report(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.reporting.play_log import PlayedRecording
 from aquila.verifying.asking import AT_ONCE, Answers, ask_questions
 from aquila.verifying.credentials import VerifyingKeys
@@ -18,10 +19,11 @@ from tests.support.runs import name_upstream
 NO_KEYS = VerifyingKeys({}, {})
 
 
-def question(number: int, *givers: int) -> PlannedQuestion:
+def question(number: int, *givers: int, host: str = "provider.example", upstream: str = "scripted") -> PlannedQuestion:
     path = Path("c.yaml")
-    request = RecordedRequest("POST", f"https://provider.example/{number}", (), b"{}")
-    played = PlayedRecording(path, number, ("t",), "scripted", request)
+    headers = (("authorization", f"Bearer OPENAI_API_KEY.{DUMMY_KEY}"),) if upstream == "live" else ()
+    request = RecordedRequest("POST", f"https://{host}/{number}", headers, b"{}")
+    played = PlayedRecording(path, number, ("t",), upstream, request)
     return PlannedQuestion(
         played, Interaction(request, RecordedResponse(200)), request, tuple((path, each) for each in givers)
     )
@@ -84,6 +86,15 @@ def test_a_conversation_is_asked_one_after_the_other_until_it_breaks(upstream: U
     answers = ask_questions(Plan([conversation]), NO_KEYS, lambda done, total: None)
     assert upstream.asked == ["/1", "/2", "/15"]
     assert [each.is_verifiable for each in answers.outcomes] == [True, True, True, False, False]
+
+
+def test_what_cannot_be_sent_is_not_counted_as_asked(upstream: Upstream) -> None:
+    without_key = [question(number, host="api.openai.com", upstream="live") for number in range(3)]
+    plan = Plan([[each] for each in [*without_key, question(5), question(6)]])
+    told: list[tuple[int, int]] = []
+    answers = ask_questions(plan, NO_KEYS, lambda done, total: told.append((done, total)))
+    assert told == [(1, 5), (2, 5)]
+    assert [each.problem for each in answers.outcomes] == [*["no key: OPENAI_API_KEY is not set"] * 3, "", ""]
 
 
 def test_trouble_with_one_does_not_keep_the_others_from_being_asked(upstream: Upstream) -> None:

@@ -30,13 +30,14 @@ _GIVEN_UP = "interrupted before it was answered"
 class AskedOutcome:
     """The outcome of a question: an answer, or the problem.
 
-    ``is_verifiable`` is false if it could not be sent at all.
+    ``is_verifiable`` is false if nothing could make it possible to send it, and ``was_sent`` also if a key is missing.
     """
 
     question: PlannedQuestion
     answer: RecordedResponse | None = None
     problem: str = ""
     is_verifiable: bool = True
+    was_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,15 @@ class Answers:
 def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[int, int], None]) -> Answers:
     """Ask all questions of a plan and return the outcome of each.
 
-    ``machine``: the keys of this machine. ``tell_progress`` is called after each question with the number done and the
-    number of all. Ctrl-C ends it: requests under way are abandoned, and the rest is not sent.
+    ``machine``: the keys of this machine. ``tell_progress`` is called after each question that was sent, with their
+    number so far and the number of all questions. Ctrl-C ends it: requests under way are abandoned, and the rest is not
+    sent.
     """
     questions = plan.questions
     waiting: queue.SimpleQueue[list[PlannedQuestion]] = queue.SimpleQueue()
     for conversation in plan.conversations:
         waiting.put(list(conversation))
-    news: queue.SimpleQueue[None] = queue.SimpleQueue()
+    news: queue.SimpleQueue[bool] = queue.SimpleQueue()  # of each outcome, whether its question was sent
     stopped = threading.Event()
     # The worker threads fill it directly, each place once. Passed through the queue, an outcome could be lost if Ctrl-C
     # interrupts this thread between taking and storing it.
@@ -65,7 +67,7 @@ def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[i
 
     def take(outcome: AskedOutcome) -> None:
         found[outcome.question.place] = outcome
-        news.put(None)
+        news.put(outcome.was_sent)
 
     try:
         for number in range(min(AT_ONCE, len(plan.conversations))):
@@ -73,12 +75,14 @@ def ask_questions(plan: Plan, machine: VerifyingKeys, tell_progress: Callable[[i
             threading.Thread(
                 target=_work, args=(waiting, take, machine, stopped), name=f"aquila-verify-{number}", daemon=True
             ).start()
-        reported = 0
+        reported = sent = 0
         while reported < len(questions):
             with suppress(queue.Empty):
-                news.get(timeout=_SECONDS_TO_CTRL_C)  # on Windows Ctrl-C does not interrupt a wait without a timeout
+                was_sent = news.get(timeout=_SECONDS_TO_CTRL_C)  # on Windows Ctrl-C interrupts no endless wait
                 reported += 1
-                tell_progress(reported, len(questions))
+                if was_sent:
+                    sent += 1
+                    tell_progress(sent, len(questions))
     except KeyboardInterrupt:
         stopped.set()
     outcomes = [found.get(each.place, AskedOutcome(each, problem=_GIVEN_UP)) for each in questions]
@@ -124,7 +128,7 @@ class _Conversation:
     def _ask(self, question: PlannedQuestion, *, names_ids: bool) -> AskedOutcome:
         if any(giver not in self._answered for giver in question.givers):
             problem = "its conversation broke off: the answer that it goes on with did not come"
-            return AskedOutcome(question, problem=problem, is_verifiable=False)
+            return AskedOutcome(question, problem=problem, is_verifiable=False, was_sent=False)
         try:
             request = replace_ids(question.request, self._ids) if question.givers else question.request
             if question.upstream != "local":
@@ -134,8 +138,10 @@ class _Conversation:
             patience = max(_LEAST_PATIENCE, question.recorded.response.ended / 1000 * 4)
             answer = ask_again(request, question.upstream, seconds=patience)
         except (LostId, Unsigned) as error:
-            return AskedOutcome(question, problem=str(error), is_verifiable=False)
-        except (KeyNotSet, UpstreamTrouble) as error:
+            return AskedOutcome(question, problem=str(error), is_verifiable=False, was_sent=False)
+        except KeyNotSet as error:
+            return AskedOutcome(question, problem=str(error), was_sent=False)
+        except UpstreamTrouble as error:
             return AskedOutcome(question, problem=str(error))
         if answer.status < 400:
             self._answered.add(question.place)
