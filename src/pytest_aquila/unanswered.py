@@ -77,7 +77,8 @@ def _simplified(item: pytest.Item, info: pytest.ExceptionInfo[BaseException]) ->
     rows = _project_rows(error, shown)  # also those of the errors that caused it, such as in a function of the project
     if behind is None:
         shown.__cause__ = None  # its text says what that one said; the test is over, so nobody else looks for it
-    if not rows and isinstance(shown, (ConfigError, CassetteNameError)):  # a marker: no frame shows where it stands
+    is_mistake = not rows and isinstance(shown, (ConfigError, CassetteNameError))
+    if is_mistake and all(map(_is_of_runner, _rows_of(error.__traceback__))):  # no frame shows where the marker stands
         return pytest.ExceptionInfo.from_exception(
             pytest.fail.Exception(f"{type(shown).__name__}: {shown}", pytrace=False).with_traceback(error.__traceback__)
         )
@@ -164,6 +165,16 @@ def _path_to(error: BaseException, shown: BaseException) -> Iterator[BaseExcepti
 
 
 _OURS = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(miss_outcomes.__file__), __file__))
+
+
+_RUNNERS = frozenset(("_pytest", "aquila", "pluggy", "pytest", "pytest_aquila"))
+
+
+def _is_of_runner(row: TracebackType) -> bool:
+    """Whether a frame belongs to pytest or Aquila. Tests that are installed with their package belong to neither."""
+    file = row.tb_frame.f_code.co_filename
+    package = package_of(file)
+    return package in _RUNNERS if package is not None else file.startswith(_OURS) or is_standard_library(file)
 
 
 def _is_of_project(file: str) -> bool:

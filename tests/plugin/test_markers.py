@@ -48,6 +48,15 @@ def test_a_wrong_argument_shows_the_line_of_the_test_alone(pytester: pytest.Pyte
     assert "aquila/scripting" not in result.stdout.str()
 
 
+def test_a_wrong_argument_shows_its_line_in_a_test_that_is_installed_with_its_package(
+    pytester: pytest.Pytester,
+) -> None:
+    test = pytester.mkdir("site-packages") / "test_installed.py"
+    test.write_text("def test_it(aquila_script):\n    aquila_script.reply('hi', finish='lenght')\n")
+    result = pytester.runpytest_inprocess(str(test))
+    result.stdout.fnmatch_lines([">*finish='lenght'*", "E*ConfigError: finish='lenght': must be one of stop, *"])
+
+
 def test_a_mistake_in_a_module_of_the_project_shows_its_line(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(provider="import json\nimport no_such_module_of_provider\n")
     pytester.syspathinsert()
