@@ -1,9 +1,9 @@
 """Temporary folders that only this user can read, and that end with the process that made them.
 
-A folder is removed by ``close``, when its object is collected, and at the end of the process: also when SIGTERM or
-SIGHUP ends it, if the main thread made the folder and nothing else handles that signal. What SIGKILL or ``os._exit``
-leaves is removed by the next process that makes such a folder: each is locked by the process that it belongs to, and
-the system takes the lock back however that ends. A fork of that process holds the lock too, and removes nothing.
+A folder is removed by ``close``, when its object is collected, and at the end of the process. What SIGTERM, SIGKILL or
+``os._exit`` leaves is removed by the next process that makes such a folder: each is locked by the process that it
+belongs to, and the system takes the lock back however that ends. A fork of that process holds the lock too, and removes
+nothing. No signal is handled for that: what a signal does belongs to the program.
 
 A module of its own below all others, so that commands, runs and requests alike leave nothing behind.
 """
@@ -14,10 +14,8 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import weakref
 from typing import Any
 
@@ -30,7 +28,6 @@ _NAME = re.compile(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
 """The names of these folders, and of nothing else: what has such a name and no owner is removed."""
 _MOST_ATTEMPTS = 20
 """How often a folder is made again whose place another process has cleared before it was locked."""
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _own: set[_Place] = set()
 """The folders of this process; those of its parent too, if it was forked."""
@@ -75,15 +72,13 @@ class _Place:
         """Remove the folder, in the process that made it."""
         if self.process != os.getpid():
             return
+        _own.discard(self)
         _remove_tree(self.path)
-        _own.discard(self)  # not before: a signal may end this process within the removal
         if self._lock is not None and self._identity is not None:
             # A program may close all descriptors and open others, which are not to be closed here.
             with contextlib.suppress(OSError):
                 if os.path.samestat(os.fstat(self._lock), self._identity):
                     os.close(self._lock)
-        if not any(place.process == self.process for place in tuple(_own)):
-            _leave_signals_alone()
 
 
 class TemporaryFolder:
@@ -105,7 +100,6 @@ class TemporaryFolder:
         self._close: Any = (
             weakref.finalize(self, place.remove) if util is None else util.Finalize(self, place.remove, exitpriority=0)
         )
-        _heed_signals()
 
     def close(self) -> None:
         """Remove the folder, with what is in it."""
@@ -205,79 +199,3 @@ def _remove_tree(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if not os.path.lexists(path):  # else another process has put a file into it meanwhile
             return
-
-
-# Signals.
-
-
-def _heed_signals() -> None:
-    """Remove the folders when a signal ends this process that would end it at once."""
-    if threading.current_thread() is not threading.main_thread():  # no other one may say what a signal does
-        return
-    if os.getpid() == 1:  # the first process of a container: the system spares it what it does not handle itself
-        return
-    for number in _SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL and not _is_handled_below(number):
-            with contextlib.suppress(ValueError):  # an interpreter within another one, which alone may say it
-                signal.signal(number, _end_by_signal)
-
-
-def _is_handled_below(number: int) -> bool:
-    """Tell whether a library handles a signal of which Python takes the default for granted, as gevent does.
-
-    Only Linux says so.
-    """
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith((b"SigCgt:", b"SigIgn:")) and int(line.split()[1], 16) >> (number - 1) & 1:
-                return True
-    return False
-
-
-def _leave_signals_alone() -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in _SIGNALS:
-        if signal.getsignal(number) is _end_by_signal:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end_by_signal(number: int, frame: object) -> None:
-    """End as the signal would have done without this handler."""
-    if signal.getsignal(number) is not _end_by_signal:
-        return  # a handler of the program calls the one before it, and there was none
-    try:
-        remove_own_folders()
-    finally:
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-
-_forking = threading.local()
-"""For a thread that forks: ``mask``, the signals that were blocked in it before, if others are blocked meanwhile."""
-
-
-def _hold_signals_back() -> None:
-    """Before a fork: block the signals. Python forgets those that reach a child before it can run its handlers."""
-    if any(signal.getsignal(number) is _end_by_signal for number in _SIGNALS):
-        # In two steps, because each runs the handlers of signals that have come, and these may raise.
-        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-
-
-def _let_signals_through() -> None:
-    mask = _forking.__dict__.pop("mask", None)
-    if mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _let_signals_end_child() -> None:
-    # A fork has no folders yet. The signal is to end it at once, also within a call that would let no handler run.
-    _leave_signals_alone()
-    _let_signals_through()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_hold_signals_back, after_in_parent=_let_signals_through, after_in_child=_let_signals_end_child
-    )

@@ -104,21 +104,14 @@ def left(folder: Path) -> list[str]:
 
 ALONE: tuple[str, ...] = ()
 DISTRIBUTED = ("-n1",)
-ENDS = [
-    (signal.SIGTERM, ALONE, -signal.SIGTERM),
-    (signal.SIGHUP, ALONE, -signal.SIGHUP),
-    (signal.SIGINT, ALONE, 2),
-    (signal.SIGTERM, DISTRIBUTED, -signal.SIGTERM),
-    (signal.SIGINT, DISTRIBUTED, 2),
-    (signal.SIGTERM, ("-o", "aquila_record_budget=9 requests", "--aquila-record"), -signal.SIGTERM),
-]
+RECORDING = ("-o", "aquila_record_budget=9 requests", "--aquila-record")
 
 
-@pytest.mark.parametrize(("how", "arguments", "code"), slow_but(ENDS[:1], ENDS, of_several_names=True))
-def test_a_run_that_a_signal_ends_leaves_nothing(folder: Path, how: int, arguments: tuple[str, ...], code: int) -> None:
+@pytest.mark.parametrize("arguments", slow_but([ALONE], [ALONE, DISTRIBUTED, RECORDING]))
+def test_a_run_that_is_interrupted_leaves_nothing(folder: Path, arguments: tuple[str, ...]) -> None:
     if "-n1" in arguments:
         pytest.importorskip("xdist")
-    assert end_run(folder, how, *arguments) == code
+    assert end_run(folder, signal.SIGINT, *arguments) == 2
     assert left(folder) == []
 
 
@@ -136,12 +129,12 @@ def test_a_run_that_ends_by_itself_leaves_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["SIGKILL", "os._exit", "os._exit of a worker"])
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP", "SIGKILL", "os._exit", "os._exit of a worker"])
 def test_what_a_killed_run_leaves_is_for_its_user_alone_and_goes_with_the_next_run(folder: Path, ending: str) -> None:
     umask = os.umask(0)  # inherited by the runs
     try:
-        if ending == "SIGKILL":
-            assert end_run(folder, signal.SIGKILL) == -signal.SIGKILL
+        if ending.startswith("SIG"):
+            assert end_run(folder, signal.Signals[ending]) == -signal.Signals[ending]
         elif ending == "os._exit":
             assert run(folder, "exits")[0] == 3
         else:
