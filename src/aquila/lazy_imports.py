@@ -62,15 +62,34 @@ def find_imports_elsewhere() -> set[tuple[int, str]]:
 
 
 def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
-    """Wait until ``is_over()`` is true, for about so many ``seconds`` at most. Return whether it is."""
-    # With a lock that nobody releases: a test may have replaced `time.sleep`, or stopped all clocks.
-    never = allocate_lock()
-    never.acquire()
-    for _ in range(round(seconds / _PAUSE)):
-        if is_over():
-            return True
-        never.acquire(timeout=_PAUSE)
+    """Wait until ``is_over()`` is true, for about so many ``seconds`` at most. Return whether it is.
+
+    A signal whose handler raises something ends this wait, and all others of the same fork.
+    """
+
+    def wait() -> None:
+        # With a lock that nobody releases: a test may have replaced `time.sleep`, or stopped all clocks.
+        never = allocate_lock()
+        never.acquire()
+        for _ in range(0 if interrupts else round(seconds / _PAUSE)):
+            if is_over():
+                return
+            never.acquire(timeout=_PAUSE)
+
+    take_step(wait)
     return bool(is_over())
+
+
+interrupts: list[BaseException] = []
+"""What handlers of signals have raised while the main thread prepares a fork. It is raised again after that."""
+
+
+def take_step(step: Callable[[], object]) -> None:
+    """Take a step before a fork. What the handler of a signal raises meanwhile ends this step, and no other one."""
+    try:
+        step()
+    except BaseException as error:  # noqa: BLE001 - a hook of a fork can raise nothing: Python would print and forget it
+        interrupts.append(error)
 
 
 def wait_for_imports() -> None:
@@ -82,15 +101,23 @@ def wait_for_imports() -> None:
     wait_before_fork(lambda: all(thread == this for thread in tuple(_importing)), _LONGEST_WAIT)
 
 
-def _forget_threads() -> None:
-    """In a forked child: it has none of the other threads."""
+def _go_on_in_parent() -> None:
+    if interrupts:
+        errors = list(interrupts)
+        interrupts.clear()
+        import_module("aquila.fork_interrupts").send_again(errors, sys._getframe(1))
+
+
+def _go_on_in_child() -> None:
+    """Forget the other threads, which a child has not, and what is for the parent."""
+    interrupts.clear()
     for thread in tuple(_importing):
         if thread != get_ident():
             del _importing[thread]
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=wait_for_imports, after_in_child=_forget_threads)
+    os.register_at_fork(before=wait_for_imports, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
 
 
 class LazyModule:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from weakref import WeakSet
 
@@ -115,6 +116,59 @@ def test_a_fork_does_not_wait_for_ever_and_its_child_leaves_the_connection_alone
         thread.join()
     assert storage._conn is connection
     assert storage.enqueued_items() == [b"1", b"2"]
+
+
+class Struck(Exception):
+    """What the handler of a signal raises, as Ctrl-C and time limits of tests do."""
+
+
+class Striking:
+    """A lock of another thread. A signal comes while a fork waits for it."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def acquire(self, timeout):
+        if timeout > 0:
+            signal.raise_signal(self.number)
+        return False
+
+    def release(self):
+        raise AssertionError("it was never taken")
+
+
+def raise_struck(number, frame):
+    raise Struck(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "error"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt),
+        (signal.SIGTERM, raise_struck, Struck),
+    ],
+    ids=["Ctrl-C", "handler"],
+)
+def test_a_signal_while_a_fork_waits_is_not_lost_and_the_child_uses_all_queues(
+    number, handler, error, make_forkable, monkeypatch
+):
+    first, second = make_forkable("file"), make_forkable("sqlite")
+    storages = [state_of(first)._storage, second.storage]
+    children, before = [], signal.signal(number, handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(error):
+            for storage in storages:
+                patch.setattr(storage, "lock", Striking(number))
+            children.append(os.fork())
+            if children == [0]:
+                with contextlib.suppress(BaseException):
+                    second.storage.enqueue(b"1")
+                os._exit(0)
+            threading.Event().wait(60)
+    finally:
+        signal.signal(number, before)
+    assert os.waitpid(*children, 0)[1] == 0
+    assert second.storage.enqueued_items() == [b"1"]
 
 
 def test_a_queue_in_memory_stays():

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 from huey.storage import BaseSqlStorage, PostgresStorage, SqliteStorage
 
 from aquila.fork_locks import call_around_forks
+from aquila.lazy_imports import interrupts, take_step
 
 _PATIENCE = 5.0
 """Seconds for which a fork waits for the transaction of another thread."""
+_MOST_ATTEMPTS = 3
+"""How often a fork begins to close them if signals interrupt it."""
 
 _storages: WeakSet[Any] = WeakSet()
 """The storages whose connections are closed. One leaves the set with its Huey."""
@@ -49,16 +53,24 @@ def close_before_forks(storage: Any) -> None:
 
 
 def _close_connections() -> None:
-    _forking.acquire()
+    got: list[bool] = []
+    for _ in range(_MOST_ATTEMPTS):
+        if not got:  # after the first attempt: a signal has interrupted it
+            take_step(lambda: got.append(_forking.acquire()))
     for storage in list(_storages):
-        if not storage.lock.acquire(timeout=_PATIENCE):
-            _busy.append(storage)
-            continue
-        _closed.append(storage)
-        connection, storage._conn = storage._conn, None
-        if connection is not None:
-            with contextlib.suppress(Exception):  # of a server that is away; the connection is given up in any case
-                connection.close()
+        _busy.append(storage)
+        take_step(partial(_close_connection, storage))
+
+
+def _close_connection(storage: Any) -> None:
+    if not storage.lock.acquire(timeout=0 if interrupts else _PATIENCE):
+        return
+    _busy.remove(storage)
+    _closed.append(storage)
+    connection, storage._conn = storage._conn, None
+    if connection is not None:
+        with contextlib.suppress(Exception):  # of a server that is away; the connection is given up in any case
+            connection.close()
 
 
 def _go_on(*, in_child: bool) -> None:
