@@ -21,7 +21,6 @@ LAYERS = [
         "aquila.optional",
         "aquila.lazy_imports",
         "aquila.lazy_patterns",
-        "aquila.fork_interrupts",
         "aquila.fork_locks",
         "aquila.temporary_folders",
         "aquila.quick_records",

@@ -81,7 +81,7 @@ def wait_before_fork(is_over: Callable[[], object], seconds: float) -> bool:
 
 
 interrupts: list[BaseException] = []
-"""What handlers of signals have raised while the main thread prepares a fork. It is raised again after that."""
+"""What handlers of signals have raised while the main thread prepares a fork. Python prints the first after that."""
 
 
 def take_step(step: Callable[[], object]) -> None:
@@ -101,11 +101,12 @@ def wait_for_imports() -> None:
     wait_before_fork(lambda: all(thread == this for thread in tuple(_importing)), _LONGEST_WAIT)
 
 
-def _go_on_in_parent() -> None:
+def _tell_interrupt() -> None:
+    """In the parent: raise what a signal raised meanwhile, which Python prints, as it does for every hook of a fork."""
     if interrupts:
-        errors = list(interrupts)
+        error = interrupts[0]
         interrupts.clear()
-        import_module("aquila.fork_interrupts").send_again(errors, sys._getframe(1))
+        raise error
 
 
 def _go_on_in_child() -> None:
@@ -117,7 +118,7 @@ def _go_on_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=wait_for_imports, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
+    os.register_at_fork(before=wait_for_imports, after_in_parent=_tell_interrupt, after_in_child=_go_on_in_child)
 
 
 class LazyModule:
