@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from aquila.lazy_imports import take_step, wait_for_imports
+from aquila.lazy_imports import insist_on, take_step, wait_for_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ _taken: list[_AnyLock] = []
 """Those that the thread that forks has taken so far."""
 _PATIENCE = 0.05
 """How many seconds a fork waits for a lock while it holds others."""
-_MOST_ATTEMPTS = 3
-"""How often a fork takes the locks if signals interrupt it. Not for ever: it may be something else that does."""
 
 _around: list[tuple[Callable[[], object], _AfterFork]] = []
 """What ``call_around_forks`` was given, by modules that live as long as the process."""
@@ -80,9 +78,7 @@ def _prepare() -> None:
     wait_for_imports()
     for before, _ in _around:
         take_step(before)
-    for _ in range(_MOST_ATTEMPTS):
-        if len(_taken) < len(_held):  # after the first attempt: a signal has interrupted it
-            take_step(_take_held)
+    insist_on(_take_held, lambda: len(_taken) >= len(_held))
 
 
 def _go_on_in_parent() -> None:

@@ -24,6 +24,8 @@ _importing: dict[int, None] = {}
 """The threads that are in ``import_module`` now, by their ids. Each adds and removes itself, which is atomic."""
 _LONGEST_WAIT = 5.0
 """For how many seconds a fork waits for them: a thread that imports may itself wait for the one that forks."""
+_MOST_ATTEMPTS = 3
+"""How often a fork takes a step that signals interrupt. Not for ever: it may be something else that does."""
 _PAUSE = 0.001
 """Seconds between two looks whether a fork must wait on."""
 
@@ -90,6 +92,13 @@ def take_step(step: Callable[[], object]) -> None:
         step()
     except BaseException as error:  # noqa: BLE001 - a hook of a fork can raise nothing: Python would print and forget it
         interrupts.append(error)
+
+
+def insist_on(step: Callable[[], object], is_done: Callable[[], object]) -> None:
+    """Take a step before a fork until ``is_done()`` is true, though signals interrupt it."""
+    for _ in range(_MOST_ATTEMPTS):
+        if not is_done():
+            take_step(step)
 
 
 def wait_for_imports() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.process_groups import process_group
 from tests.support.slow import slow_but
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
@@ -62,19 +63,9 @@ def running(folder: Path, ending: str, *arguments: str) -> Iterator[subprocess.P
     """Run the project in a group of its own."""
     environment = {**os.environ, "TMPDIR": str(temporary(folder)), "ENDING": ending, "TELL": str(folder / "tell")}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(folder / "base")]
-    with subprocess.Popen(
-        [*command, *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with process_group([*command, *arguments], cwd=folder, env=environment, **streams) as process:
+        yield process
 
 
 def run(folder: Path, ending: str, *arguments: str) -> tuple[int, str]:

@@ -19,12 +19,10 @@ from weakref import WeakSet
 from huey.storage import BaseSqlStorage, PostgresStorage, SqliteStorage
 
 from aquila.fork_locks import call_around_forks
-from aquila.lazy_imports import interrupts, take_step
+from aquila.lazy_imports import insist_on, interrupts, take_step
 
 _PATIENCE = 5.0
 """Seconds for which a fork waits for the transaction of another thread."""
-_MOST_ATTEMPTS = 3
-"""How often a fork begins to close them if signals interrupt it."""
 
 _storages: WeakSet[Any] = WeakSet()
 """The storages whose connections are closed. One leaves the set with its Huey."""
@@ -54,9 +52,7 @@ def close_before_forks(storage: Any) -> None:
 
 def _close_connections() -> None:
     got: list[bool] = []
-    for _ in range(_MOST_ATTEMPTS):
-        if not got:  # after the first attempt: a signal has interrupted it
-            take_step(lambda: got.append(_forking.acquire()))
+    insist_on(lambda: got.append(_forking.acquire()), lambda: got)
     for storage in list(_storages):
         _busy.append(storage)
         take_step(partial(_close_connection, storage))

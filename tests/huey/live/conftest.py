@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ import pytest
 from aquila.huey import FileHuey, MemoryHuey, PostgresHuey, RedisHuey, SqliteHuey
 from aquila.huey.live import publish_jobs
 from aquila.huey.live.waking import wake_ups_of
+from tests.support.process_groups import process_group
 from tests.support.upstream import chat_chunks
 
 CLASSES = {"memory": MemoryHuey, "sqlite": SqliteHuey, "file": FileHuey, "redis": RedisHuey, "postgres": PostgresHuey}
@@ -68,19 +68,9 @@ def worker_program(source, tmp_path, *, name="app", worker_type="thread"):
     command = [sys.executable, *start_of(worker_type), f"{name}.huey", *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AQUILA_")}
     environment["PYTHONPATH"] = str(tmp_path)
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # all have ended
-                os.killpg(process.pid, signal.SIGKILL)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with process_group(command, cwd=tmp_path, env=environment, **streams) as process:
+        yield process
 
 
 def start_of(worker_type):
