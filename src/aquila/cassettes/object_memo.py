@@ -24,7 +24,7 @@ class ObjectMemo(Generic[Key, Value]):
     """Values by the identity of immutable objects, which the memo keeps alive. Thread-safe.
 
     ``limit`` is the largest sum of the sizes that ``add`` is given. Beyond it, the memo drops what was added first.
-    Nothing else removes a row: a memo at the top of a module lives as long as the process.
+    A memo at the top of a module lives as long as the process, so its rows go with ``remove`` or beyond the limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -47,3 +47,10 @@ class ObjectMemo(Generic[Key, Value]):
             self._size += size - (before[2] if before is not None else 0)
             while self._size > self._limit:
                 self._size -= self._rows.popitem(last=False)[1][2]
+
+    def remove(self, key: Key) -> None:
+        """Forget the value of an object, if it is known."""
+        with _lock:
+            row = self._rows.pop(id(key), None)
+            if row is not None:
+                self._size -= row[2]

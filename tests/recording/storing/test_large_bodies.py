@@ -25,7 +25,6 @@ from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.event_streams import stream_writer
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage import body_writer, cassette_files, large_bodies
-from aquila.cassettes.storage.cassette_files import _LoadedCassettes
 from aquila.errors import CassetteCorrupt, CassetteMiss, CassetteWriteError
 from aquila.recording.storing import interrupted_runs
 
@@ -480,13 +479,3 @@ def test_unused_bodies_are_those_that_no_file_beside_their_folder_names(tmp_path
     cassette_files.save_cassette(path, Cassette((large_interaction(), large_interaction(BLOCK * 9))))
     cassette_files.save_cassette(path, Cassette((large_interaction(BLOCK * 9),)))
     assert large_bodies.find_unused_bodies(tmp_path) == [used]
-
-
-def test_loaded_cassettes_are_kept_by_the_bytes_of_their_files() -> None:
-    loaded = _LoadedCassettes(limit=100)
-    cassettes = {name: Cassette() for name in "abcd"}
-    for name in "abc":
-        loaded.add((name,), cassettes[name], 40)
-    assert [name for name in "abc" if loaded.find((name,))] == ["b", "c"]
-    loaded.add(("d",), cassettes["d"], 1000)
-    assert [name for name in "abcd" if loaded.find((name,))] == ["d"]

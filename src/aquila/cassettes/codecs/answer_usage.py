@@ -43,7 +43,7 @@ _BEGINNING, _END = 64 * 1024, 256 * 1024
 counts come at the end."""
 
 _known_tokens: ObjectMemo[RecordedResponse, int] = ObjectMemo(limit=64 * 1024 * 1024)
-"""What ``tokens_of`` says of answers that a compiled copy has told. As large as all cassettes that are kept loaded."""
+"""What ``tokens_of`` says of answers that a compiled copy has told, while their cassettes are kept loaded."""
 
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -57,6 +57,12 @@ def tokens_of(response: RecordedResponse) -> int:
 def remember_tokens(response: RecordedResponse, tokens: int, size: int) -> None:
     """Let ``tokens_of`` return ``tokens`` for an answer without reading it. ``size`` is about that of it, in bytes."""
     _known_tokens.add(response, tokens, size)
+
+
+def forget_tokens(responses: Iterable[RecordedResponse]) -> None:
+    """Undo ``remember_tokens`` for the answers of a cassette that is no longer kept."""
+    for response in responses:
+        _known_tokens.remove(response)
 
 
 def usage_of_response(response: RecordedResponse) -> dict[str, int]:

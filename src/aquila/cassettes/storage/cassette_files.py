@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import secrets
 import shlex
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
+from aquila.cassettes.codecs.answer_usage import forget_tokens
 from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
@@ -45,35 +46,62 @@ _BODY_NAME = b"sha256-"
 
 
 class _LoadedCassettes:
-    """The cassettes that were loaded or saved last, because many tests share one.
+    """The cassettes that are loaded again and again, because many tests share one.
 
     The key is made of suffix and hash of the bytes, and of the folder where bodies lie in files beside the cassette, so
-    no entry is ever stale. ``limit`` is the largest sum of the sizes of their files in bytes. Beyond it the oldest
-    entries go; the newest stays, whatever its size. One object for the whole process; nothing else clears it.
+    no entry is ever stale. A cassette that was loaded once is kept only while it is among the newest: where each test
+    has a cassette of its own, none is loaded again, and hundreds in memory cost each collection of garbage.
+
+    ``limit`` is the largest sum of the sizes of the files of those that are kept, in bytes. Beyond it the oldest go;
+    the newest stays, whatever its size. One object for the whole process; nothing else clears it.
     """
+
+    _NEWEST = 4
+    """How many are kept that were loaded once."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._entries: OrderedDict[tuple[object, ...], tuple[Cassette, int]] = OrderedDict()
-        # Any thread may load. Two threads in `add` at once would lose count of the size; `find` is one lookup, which is
-        # atomic.
+        # By key: the cassettes that were loaded more than once and the sizes of their files, and those that were loaded
+        # once. What was loaded at all is known by the hashes of the keys, which the collector does not look at.
+        self._shared: dict[tuple[object, ...], tuple[Cassette, int]] = {}
+        self._single: dict[tuple[object, ...], tuple[Cassette, int]] = {}
+        self._seen: set[int] = set()
+        # Any thread may load. Two threads in `add` at once would lose count of the size; `find` is two lookups, each of
+        # which is atomic.
         self._lock = held_at_fork(threading.Lock())
 
     def find(self, key: tuple[object, ...]) -> Cassette | None:
-        """Return a cassette that was loaded or saved before, or None."""
-        known = self._entries.get(key)
+        """Return a cassette that was loaded or saved before and is still kept, or None."""
+        known = self._shared.get(key)
+        if known is None and (known := self._single.get(key)) is not None:
+            self.add(key, *known)
         return known[0] if known is not None else None
 
     def add(self, key: tuple[object, ...], cassette: Cassette, size: int) -> None:
-        """Keep a cassette whose file has ``size`` bytes, and drop the oldest entries that exceed the limit."""
+        """Keep a cassette whose file has ``size`` bytes, and drop what exceeds the limits."""
         with self._lock:
-            if key in self._entries:
+            if key in self._shared:
                 return
-            self._entries[key] = cassette, size
-            self._size += size
-            while self._size > self._limit and len(self._entries) > 1:
-                self._size -= self._entries.popitem(last=False)[1][1]
+            if self._single.pop(key, None) is None:
+                self._size += size
+            kept = self._shared if hash(key) in self._seen else self._single
+            self._seen.add(hash(key))
+            kept[key] = cassette, size
+            dropped = self._drop_excess(newest=key)
+        for each in dropped:
+            forget_tokens(interaction.response for interaction in each.interactions)
+
+    def _drop_excess(self, newest: tuple[object, ...]) -> list[Cassette]:
+        dropped: list[Cassette] = []
+        while len(self._single) > self._NEWEST or self._size > self._limit:
+            oldest = next((key for key in itertools.chain(self._single, self._shared) if key != newest), None)
+            if oldest is None:
+                break
+            cassette, size = (self._single if oldest in self._single else self._shared).pop(oldest)
+            self._size -= size
+            dropped.append(cassette)
+        return dropped
 
 
 _loaded = _LoadedCassettes(limit=64 * 1024 * 1024)

@@ -92,12 +92,12 @@ def folder_of_cassette(root: Path, name: str) -> str:
 
 
 # The caches of this module hold results of pure functions. The suffixes of plugins count only in names with a suffix.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # a test asks several times for its cassette, and hardly ever for that of another
 def _to_path(file: str) -> Path:
     return Path(file)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
     # Split by hand: with `Path` this would be the slowest step between a test and its cassette.
     spelt = name.replace("\\", "/")
