@@ -90,3 +90,25 @@ def test_the_workers_of_a_distributed_run_are_grouped_together(project: Project)
     project.pytester.makepyfile(test_app=f"from app import post\nimport pytest\n{changed}")
     result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2")
     result.stdout.fnmatch_lines(["aquila: 4 tests miss by the same change: *", "aquila: * 4 missed*"])
+
+
+def test_a_test_whose_script_has_no_answer_is_not_told_to_record(project: Project) -> None:
+    result = project.run(
+        tests="""
+            def test_scripted(aquila_script):
+                import aquila
+                aquila.ask("hi")
+
+            def test_recorded(aquila_cassette):
+                post("hi")
+            """,
+    )
+    result.assert_outcomes(failed=2)
+    assert news(result) == [
+        "aquila: 1 test asks what its script cannot answer: test_app.py::test_scripted",
+        "aquila: 1 test misses, for what it asks is not recorded: test_app.py::test_recorded. To record: pytest "
+        "test_app.py::test_recorded --aquila-record",
+    ]
+    result.stdout.fnmatch_lines(
+        ['E*To answer it, add aquila_script.reply("...") to the test, or *', "aquila: *2 missed*"]
+    )

@@ -10,7 +10,8 @@ import pytest
 
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
-from aquila.scripting.script import Script
+from aquila.scripting.script import _ADVICE, Script
+from aquila.scripting.script_file import read_script
 
 CHAT = "https://api.openai.com/v1/chat/completions"
 
@@ -97,6 +98,28 @@ def test_an_explanation_shows_the_request_and_why_each_answer_did_not_fit() -> N
     assert "user       Weather in Rome?" in text
     assert "embed() with 1 vectors: does not answer a request for a message" in text
     assert 'when("summarise"): no message holds the text' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "advice"),
+    [
+        ("chat/completions", {"messages": []}, 'aquila_script.reply("...") to the test, or `- reply: ...`'),
+        ("embeddings", {"input": "x"}, "aquila_script.embed([0.1, 0.2]) to the test, or `- embed: [[0.1, 0.2]]`"),
+        ("models", None, 'aquila_script.models("...") to the test, or `- models: [...]`'),
+        ("responses/input_tokens", {"input": "x"}, "aquila_script.token_count(12) to the test, or `- token_count: 12`"),
+        ("rerank", {"query": "x"}, "To record it, give the test the fixture aquila_cassette beside aquila_script."),
+    ],
+)
+def test_an_explanation_says_what_to_type(path: str, body: Any, advice: str) -> None:
+    request = RecordedRequest(
+        "GET" if body is None else "POST", f"https://api.openai.com/v1/{path}", (), json.dumps(body).encode()
+    )
+    assert advice in Script().explain(request)
+
+
+@pytest.mark.parametrize("kind", _ADVICE)
+def test_a_row_of_the_advice_is_a_row_of_a_script(kind: str) -> None:
+    assert read_script(f"script:\n- {_ADVICE[kind][1]}\n".encode(), source="x.script.yaml").left
 
 
 def test_a_response_that_the_provider_keeps_can_be_asked_for_again() -> None:

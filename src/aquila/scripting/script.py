@@ -263,7 +263,7 @@ class Script(Replies):
             called = "".join(f" calls {call.name}({call.arguments})" for call in message.tool_calls)
             head = "  messages   " if at == 0 else " " * 13
             lines.append(f"{head}{message.role:<10} {_one_line(message.text + called)}")
-        lines += ["", *self._explain_left(form, sent)]
+        lines += ["", *self._explain_left(form, sent), *_advise(form)]
         return "\n".join(lines)
 
     def _explain_left(self, form: WireForm | None, sent: SentRequest) -> list[str]:
@@ -289,12 +289,30 @@ _ASKED = {
     "stored": "an answer that was given before",
 }
 
+_ADVICE = {
+    "message": ('reply("...")', "reply: ..."),
+    "embeddings": ("embed([0.1, 0.2])", "embed: [[0.1, 0.2]]"),
+    "models": ('models("...")', "models: [...]"),
+    "token_count": ("token_count(12)", "token_count: 12"),
+}
+"""What to write for each kind of request: in a test, and in a file."""
+
 
 def fits(answer: Answer, form: WireForm) -> bool:
     """Whether an answer fits a wire form. An answer without a kind, such as an error, fits messages and embeddings."""
     if answer.kind is None:
         return form.kind in ("message", "embeddings")
     return answer.kind == form.kind and (form.has_tools or not answer.calls)
+
+
+def _advise(form: WireForm | None) -> list[str]:
+    """Return the lines that say what to type, for a request of ``form``."""
+    if form is None:
+        return ["", "To record it, give the test the fixture aquila_cassette beside aquila_script."]
+    if form.kind not in _ADVICE:
+        return []
+    call, row = _ADVICE[form.kind]
+    return ["", f"To answer it, add aquila_script.{call} to the test, or `- {row}` to the script's file."]
 
 
 def _explain_unfit(answer: Answer, form: WireForm) -> str:

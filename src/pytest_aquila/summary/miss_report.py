@@ -25,6 +25,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
     ``width`` is that of the terminal, and ``just_failed`` says that pytest knows them as those that failed last. In a
     run that ``is_recording`` each has a reason of its own, and its failure says what to type.
     """
+    yield from _describe_unscripted(list(dict.fromkeys(totals.unscripted)))
     tests = list(dict.fromkeys(totals.missing))
     if not tests:
         return
@@ -42,6 +43,13 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
         command = record_command(tests, width - 2, just_failed=just_failed)
         news = news._replace(command=command, lead="If it is meant:" if groups else "To record:")
     yield news
+
+
+def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
+    """Yield the news about the tests whose scripts had no answer. No recording cures them."""
+    if tests:
+        what = "1 test asks what its script" if len(tests) == 1 else f"{len(tests):,} tests ask what their scripts"
+        yield News(Kind.MISSES, f"{what} cannot answer", tests, details=list(tests), most_names=2)
 
 
 def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:

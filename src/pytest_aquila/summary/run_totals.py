@@ -53,6 +53,7 @@ class RunTotals:
         self.drifted: list[dict[str, Any]] = []
         self.unasked: list[str] = []
         self.missing: list[str] = []
+        self.unscripted: list[str] = []
         self.changed: list[ChangedRequest] = []
         self.unrecorded: list[MissedCassette] = []
         self.anew: list[tuple[str, str]] = []
@@ -71,7 +72,9 @@ class RunTotals:
         self.pending += report.pending
         self.cassettes += report.cassettes
         self.drifted += [{"test": test, **one} for one in report.drifted]
-        if report.missed:
+        if report.unscripted:
+            self.unscripted.append(test)
+        if report.unrecorded:
             self.missing.append(test)
             if settings.transport == "replay":
                 change = report.changes[0][1] if report.changes else ""
@@ -100,6 +103,7 @@ class RunTotals:
         if not self.places:
             return
         self.missing.sort(key=self._place_of)
+        self.unscripted.sort(key=self._place_of)
         self.changed.sort(key=lambda row: self._place_of(row[-1]))
         self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
         self.stale.sort(key=lambda row: self._place_of(row[-1]))
@@ -111,7 +115,7 @@ class RunTotals:
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
         """Return what a worker sends. ``collected`` are the ids of all tests, as users type them."""
         rows = (*self.changed, *self.unplayed, *self.stale)
-        named = {*self.missing, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
+        named = {*self.missing, *self.unscripted, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}
         # execnet, which carries the data of workers, serialises tuples but no subclass of them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, FaultFailed, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
@@ -38,10 +38,11 @@ class StoredRecordings(NamedTuple):
 class ScopeReport(NamedTuple):
     """What one scope did, and the blocks within it.
 
-    ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed`` says, for
-    the cassette that the scope owns, what it did not play. ``oldest`` is the earliest recording date that was played.
-    ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used, each after
-    the cassette folder.
+    Of the ``missed``, ``unrecorded`` are those that a recording cures, and ``unscripted`` those that a script has no
+    answer for. ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed``
+    says, for the cassette that the scope owns, what it did not play. ``oldest`` is the earliest recording date that was
+    played. ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used,
+    each after the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
     fields that differ. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are those
     that were recorded.
@@ -61,6 +62,8 @@ class ScopeReport(NamedTuple):
     changes: tuple[tuple[str, str], ...] = ()
     drifted: tuple[Mapping[str, Any], ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
+    unrecorded: int = 0
+    unscripted: int = 0
 
     def __repr__(self) -> str:
         # Without what was asked and answered.
@@ -104,6 +107,8 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
         changes=tuple([(one.group, one.difference or "") for one in misses if one.group is not None]) if misses else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
+        unrecorded=sum(not isinstance(one, (UnscriptedRequest, FaultFailed)) for one in misses) if misses else 0,
+        unscripted=sum(isinstance(one, UnscriptedRequest) for one in misses) if misses else 0,
     )
     return _with_blocks(own, blocks) if blocks else own
 
