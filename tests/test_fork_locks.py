@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -204,6 +206,47 @@ def test_a_fork_waits_for_no_thread_that_waits_for_it(monkeypatch: pytest.Monkey
     assert got_first == [True]
     assert not first.locked()
     assert not second.locked()
+
+
+TWO_FORKS = """
+import os, threading
+from contextlib import suppress
+from aquila import fork_locks
+from aquila.cassettes import object_memo  # has such a lock
+
+meeting, met, ends = threading.Barrier(2), [], []
+
+
+def meet():
+    with suppress(threading.BrokenBarrierError):  # nobody comes
+        met.append(meeting.wait(timeout=1))
+
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(lock.acquire(timeout=10) for lock in fork_locks._held) else 1)
+    ends.append(os.waitpid(child, 0)[1])
+
+
+fork_locks.call_around_forks(meet, lambda *, in_child: None)
+threads = [threading.Thread(target=fork) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(met, ends, all(lock.acquire(blocking=False) for lock in fork_locks._held))
+"""
+
+
+@forks
+def test_threads_that_fork_at_once_fork_one_after_the_other() -> None:
+    # In a process of its own, because modules such as `concurrent.futures` hold a lock of theirs at each fork as well.
+    # A child of this run loads some of them.
+    alone = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
+    command = [sys.executable, "-c", TWO_FORKS]
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True, timeout=LIMIT)
+    assert (done.stdout, done.stderr) == ("[] [0, 0] True\n", "")
 
 
 def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:

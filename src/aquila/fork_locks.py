@@ -11,6 +11,7 @@ Objects that a child never uses, such as those of one answer of ``ask``, need ne
 from __future__ import annotations
 
 import os
+from _thread import RLock
 
 from aquila.lazy_imports import insist_on, take_step, wait_for_imports
 
@@ -36,8 +37,12 @@ _renewed: WeakSet[Any] = WeakSet()
 
 _held: list[_AnyLock] = []
 """The locks that ``held_at_fork`` was given, each at the top of a module. They live as long as the process."""
+_forking = RLock()
+"""Held from before a fork to after it, in both processes: two threads that fork at once do so one after the other."""
+_LONGEST_FORK = 60.0
+"""For how many seconds one waits for the other: more than all its waits together, of which each has its end."""
 _taken: list[_AnyLock] = []
-"""Those that the thread that forks has taken so far."""
+"""Those of ``_held`` that its owner has taken so far."""
 _PATIENCE = 0.05
 """How many seconds a fork waits for a lock while it holds others."""
 
@@ -68,7 +73,8 @@ def held_at_fork(lock: Lock) -> Lock:
 def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
     """Call ``before`` before each fork, and ``after`` in both processes, for what is more than a lock.
 
-    ``after`` is told whether it is ``in_child``. A fork has waited for the imports of other threads before.
+    ``after`` is told whether it is ``in_child``. A fork has waited for the imports of other threads before. No other
+    thread forks meanwhile.
     """
     _around.append((before, after))
 
@@ -76,25 +82,26 @@ def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
 def _prepare() -> None:
     # First, because who imports may take one of the locks. The hook of `lazy_imports` itself may come after this one.
     wait_for_imports()
+    got: list[bool] = []
+    insist_on(lambda: got.append(_forking.acquire(timeout=_LONGEST_FORK)), lambda: got)
     for before, _ in _around:
         take_step(before)
     insist_on(_take_held, lambda: len(_taken) >= len(_held))
 
 
-def _go_on_in_parent() -> None:
-    _release_held()
-    for _, after in reversed(_around):
-        after(in_child=False)
-
-
-def _go_on_in_child() -> None:
-    _release_held()
-    for _, after in reversed(_around):
-        after(in_child=True)
+def _go_on(*, in_child: bool) -> None:
+    try:
+        while _taken:
+            _taken.pop().release()
+        for _, after in reversed(_around):
+            after(in_child=in_child)
+    finally:
+        if _forking._is_owned():  # type: ignore[attr-defined]  # it is not where signals kept a fork from that
+            _forking.release()
 
 
 def _take_held() -> None:
-    """Take all locks of ``_held``. Whoever has the first of them owns ``_taken``."""
+    """Take all locks of ``_held``."""
     while len(_taken) < len(_held):
         lock = _held[len(_taken)]
         if lock.acquire(timeout=_PATIENCE if _taken else -1):
@@ -102,13 +109,6 @@ def _take_held() -> None:
         else:  # its holder may be waiting for one of those that were taken
             while _taken:
                 _taken.pop().release()
-
-
-def _release_held() -> None:
-    taken = list(_taken)
-    _taken.clear()  # before the first lock is released, with which another thread that forks begins
-    for lock in reversed(taken):
-        lock.release()
 
 
 def _renew_locks() -> None:
@@ -123,5 +123,9 @@ def _renew_locks() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(before=_prepare, after_in_parent=_go_on_in_parent, after_in_child=_go_on_in_child)
+    os.register_at_fork(
+        before=_prepare,
+        after_in_parent=lambda: _go_on(in_child=False),
+        after_in_child=lambda: _go_on(in_child=True),
+    )
     os.register_at_fork(after_in_child=_renew_locks)

@@ -19,7 +19,7 @@ from weakref import WeakSet
 from huey.storage import BaseSqlStorage, PostgresStorage, SqliteStorage
 
 from aquila.fork_locks import call_around_forks
-from aquila.lazy_imports import insist_on, interrupts, take_step
+from aquila.lazy_imports import interrupts, take_step
 
 _PATIENCE = 5.0
 """Seconds for which a fork waits for the transaction of another thread."""
@@ -27,8 +27,7 @@ _PATIENCE = 5.0
 _storages: WeakSet[Any] = WeakSet()
 """The storages whose connections are closed. One leaves the set with its Huey."""
 
-# For the thread that forks: owner of the next two, from before its fork to after it.
-_forking = threading.RLock()
+# For the thread that forks, from before its fork to after it. No other thread forks meanwhile.
 _closed: list[Any] = []
 """The storages whose lock that thread holds."""
 _busy: list[Any] = []
@@ -51,8 +50,6 @@ def close_before_forks(storage: Any) -> None:
 
 
 def _close_connections() -> None:
-    got: list[bool] = []
-    insist_on(lambda: got.append(_forking.acquire()), lambda: got)
     for storage in list(_storages):
         _busy.append(storage)
         take_step(partial(_close_connection, storage))
@@ -71,13 +68,12 @@ def _close_connection(storage: Any) -> None:
 
 def _go_on(*, in_child: bool) -> None:
     closed, busy = list(_closed), list(_busy)
-    _closed.clear()  # before the first lock is released, with which another thread that forks goes on
+    _closed.clear()
     _busy.clear()
     for storage in closed:
         storage.lock.release()
     for storage in busy if in_child else ():
         _abandon_connection(storage)
-    _forking.release()
 
 
 def _abandon_connection(storage: BaseSqlStorage) -> None:
