@@ -35,6 +35,7 @@ MODULES = (
     "aquila.research",
     "aquila.run_report",
     "aquila.testing",
+    "aquila.testing.strategies",
     "aquila.vcr",
 )
 """The public modules. One that does not exist yet adds nothing."""

@@ -76,6 +76,14 @@ def test_what_waits_for_something_else_is_not_said_to_answer(project: Project) -
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+def test_what_waits_and_is_a_failure_is_not_said_to_answer(project: Project) -> None:
+    project.record(tests=TEST + "    assert False\n")
+    (path,) = (project.cassettes / "test_app").glob("*.pending.yaml")
+    path.write_text(path.read_text().replace("status: 200", "status: 401"))
+    output = project.run().stdout.str()
+    assert "It has only a failure for this request (401). To store it all the same:" in output
+
+
 def contents(project: Project) -> dict[str, bytes]:
     """What the cassettes answer, by the names of their files."""
     return {

@@ -36,6 +36,8 @@ else:
     hypothesis = import_optional("hypothesis", "hypothesis", purpose="aquila.testing.strategies")
     st = hypothesis.strategies
 
+__all__ = ["faults", "replies", "streams"]
+
 _SAME_CONTENT = ("one_piece", "split_events", "one_byte", "other_chunks")
 """The faults that change neither a byte nor their order, the simplest first."""
 _SLOW = ("slow",)
@@ -49,6 +51,14 @@ def faults(cassette: str, *, among: Sequence[str] | None = None) -> SearchStrate
     ``cassette`` is a name or the path of a file, ``among`` the names of the faults that are tried, all but those that
     take real time if None. Raises ``CassetteRequired`` for a cassette without recordings, ``ConfigError`` for an
     unknown name.
+
+    Examples:
+        >>> from hypothesis import find
+        >>> from aquila.testing import strategies
+        >>> with aquila.use_cassette("eagles", transport="record"):
+        ...     answer = aquila.ask("How do eagles fly?")
+        >>> find(strategies.faults("eagles", among=["cut_stream", "timeout"]), lambda fault: "cut" in fault)
+        'cut_stream'
     """
     names = [name for name in FAULTS if name not in _SLOW] if among is None else list(among)
     return _possible_faults(cassette, [_kind_of(name) for name in names])
@@ -58,6 +68,14 @@ def streams(cassette: str) -> SearchStrategy[str]:
     """Return faults, as text, under which the streams of a cassette say the same in other chunks.
 
     Parameters and errors are those of ``faults``. A program that fails under one depends on how a stream was cut.
+
+    Examples:
+        >>> from hypothesis import find
+        >>> from aquila.testing import strategies
+        >>> with aquila.use_cassette("eagles", transport="record"):
+        ...     answer = aquila.ask("How do eagles fly?")
+        >>> find(strategies.streams("eagles"), lambda fault: True)
+        'one_piece'
     """
     return _possible_faults(cassette, [_kind_of(name) for name in _SAME_CONTENT])
 
@@ -138,6 +156,12 @@ def replies(*, tools: Sequence[str] = ()) -> SearchStrategy[dict[str, Any]]:
 
     Any text in any script of the world, empty and long ones, with what the model thought, with any end; and with calls
     of ``tools``, whose arguments are any JSON object, if tools are given.
+
+    Examples:
+        >>> from hypothesis import find
+        >>> from aquila.testing import strategies
+        >>> find(strategies.replies(tools=["look_up"]), lambda answer: answer["tool_calls"])
+        {'text': '', 'tool_calls': [('look_up', {})]}
     """
     fields: dict[str, SearchStrategy[Any]] = {"text": _TEXTS}
     if tools:

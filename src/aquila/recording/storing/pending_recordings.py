@@ -106,7 +106,12 @@ def _describe_file(path: Path, session: Session, request: RecordedRequest) -> It
     yield f"{shown} waits to be accepted:"
     yield f"{content.describe()}."
     key = session.key_of(request)
-    if any(session.key_of(each.request) == key for each in pending.interactions):
+    answers = [each for each in pending.interactions if session.key_of(each.request) == key]
+    failures = [name_failure(each.response) for each in answers]
+    if answers and all(failures):
+        kinds = ", ".join(dict.fromkeys(failures))
+        yield f"It has only a failure for this request ({kinds}). To store it all the same:"
+    elif answers:
         yield "It answers this request. To store it:"
     else:
         yield "It does not answer this request. To store it all the same:"
