@@ -107,44 +107,45 @@ class _LoadedCassettes:
 _loaded = _LoadedCassettes(limit=64 * 1024 * 1024)
 
 
-def load_cassette(path: Path, *, copies_folder: Path | None = None) -> Cassette:
+def load_cassette(path: str | Path, *, copies_folder: Path | None = None) -> Cassette:
     """Return the cassette in a file. A file whose bytes were loaded before is not parsed again.
 
     ``copies_folder`` is the folder of copies that load faster (see ``compiled_copies``); None means no copies. Raises
     ``FileNotFoundError``, ``CassetteCorrupt`` for a file that cannot be read, and ``CassetteTooNew``.
     """
+    file = os.fspath(path)  # as text: every replayed test comes by here, and `Path` takes several times as long
     try:
         # Links are followed, because a project may keep its cassettes elsewhere. One byte more than the limit is read,
         # so that the parser sees that the text is too long and refuses it.
-        limit = MAX_BYTES + 1 if path.suffix.lower() in _LIMITED_SUFFIXES else -1
-        data = read_regular(path, most=limit, follow=True)
+        limit = MAX_BYTES + 1 if file.lower().endswith(_LIMITED_SUFFIXES) else -1
+        data = read_regular(file, most=limit, follow=True)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise CassetteCorrupt(f"{path}: cannot be read: {error.strerror}") from error
-    key = _loaded_key(data, path)
+        raise CassetteCorrupt(f"{file}: cannot be read: {error.strerror}") from error
+    key = _loaded_key(data, file)
     cassette = _loaded.find(key)
     if cassette is None:
         try:
             if copies_folder is None:
-                cassette = codec_for(path).loads(data, source=str(path))
+                cassette = codec_for(Path(file)).loads(data, source=file)
             else:
-                cassette = load_compiled_bytes(data, path, copies_folder, key[1])
-            if _BODY_NAME in data:
-                cassette = _locate_bodies(cassette, path)
+                cassette = load_compiled_bytes(data, file, copies_folder, key[1])
+            if key[2] is not None:
+                cassette = _locate_bodies(cassette, Path(file))
         except AquilaError:
             raise
         except Exception as error:  # a plugin's codec may raise anything, and so may a mistake in ours
-            raise CassetteCorrupt(f"{path}: cannot be read: {reason_of(error)}") from error
+            raise CassetteCorrupt(f"{file}: cannot be read: {reason_of(error)}") from error
         _loaded.add(key, cassette, len(data))
     return cassette
 
 
-def _loaded_key(data: bytes, path: Path) -> tuple[str, bytes, Path | None]:
+def _loaded_key(data: bytes, file: str) -> tuple[str, bytes, Path | None]:
     """Return the key of a cassette in ``_loaded``: the suffix, the hash of the bytes, and perhaps the folder."""
     digest = hashlib.blake2b(data, digest_size=16).digest()
     # The folder counts only for a cassette that refers to bodies in files beside it.
-    return path.suffix, digest, path.resolve().parent if _BODY_NAME in data else None
+    return file.rpartition(".")[2], digest, Path(file).resolve().parent if _BODY_NAME in data else None
 
 
 def _locate_bodies(cassette: Cassette, path: Path) -> Cassette:
@@ -160,7 +161,7 @@ def read_version(data: bytes, path: Path, *, source: str) -> Cassette:
     return _locate_bodies(codec_for(path).loads(data, source=source), path)
 
 
-def load_cassette_or_empty(path: Path, *, copies_folder: Path | None = None) -> Cassette:
+def load_cassette_or_empty(path: str | Path, *, copies_folder: Path | None = None) -> Cassette:
     """Like ``load_cassette``, with an empty cassette for a file that does not exist."""
     try:
         return load_cassette(path, copies_folder=copies_folder)
@@ -247,7 +248,7 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         raise cassette_write_error(path, error) from error
     # The next load need not parse what was just written. A plugin's codec may read something else than it wrote.
     if path.suffix.lower() in BUILT_IN_SUFFIXES:
-        _loaded.add(_loaded_key(data, path), Cassette(cassette.interactions), len(data))
+        _loaded.add(_loaded_key(data, str(path)), Cassette(cassette.interactions), len(data))
 
 
 def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:

@@ -54,29 +54,30 @@ PRUNE_ONE_IN = 16
 """One in this many new copies, by chance, counts the copies: a first run writes one for each cassette."""
 
 
-def load_compiled_bytes(data: bytes, path: Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
+def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
     """Return the cassette that a file holds, from its copy if there is one. ``data`` are the bytes of the file.
 
     ``cache_dir`` is the folder of the copies, created on first use; None, or a folder that cannot be used, means no
     copies. ``digest`` is a cryptographic hash of the data, of at least 16 bytes, if the caller has one. Raises
     ``CassetteCorrupt`` and ``CassetteTooNew``.
     """
-    if cache_dir is None or path.suffix.lower() not in _COPIED:
-        return codec_for(path).loads(data, source=str(path))
+    file = os.fspath(path)
+    if cache_dir is None or not file.lower().endswith(_COPIED):
+        return codec_for(Path(file)).loads(data, source=file)
     if digest is None:
         digest = hashlib.blake2b(data, digest_size=16).digest()
     key = user_key()
     if key is None:
-        return codec_for(path).loads(data, source=str(path))
-    copy = os.path.join(cache_dir, f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
+        return codec_for(Path(file)).loads(data, source=file)
+    copy = os.path.join(cache_dir, name := f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
     try:  # not `suppress`: nearly every test comes by here
-        return _read_copy(copy, key)
+        return _read_copy(copy, name, key)
     except (OSError, CassetteCorrupt):  # there is none, or it cannot be trusted: it is written anew
         pass
-    cassette = codec_for(path).loads(data, source=str(path))
+    cassette = codec_for(Path(file)).loads(data, source=file)
     cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
     with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written costs time, and nothing else
-        _write_copy(copy, cassette, key)
+        _write_copy(copy, name, cassette, key)
     return cassette
 
 
@@ -94,15 +95,15 @@ def _copy_codec() -> msgpack_codec.MsgpackCodec:
     return msgpack_codec.MsgpackCodec(tables=False, trusts_files=True)
 
 
-def _checksum(key: bytes, copy: str, content: bytes | memoryview) -> bytes:
+def _checksum(key: bytes, name: str, content: bytes | memoryview) -> bytes:
     """Return the checksum of a copy. It includes the name, so that renaming a copy to another cassette's is noticed."""
-    return keyed_checksum(key, os.fsencode(os.path.basename(copy)), content)
+    return keyed_checksum(key, name.encode(), content)
 
 
-def _read_copy(copy: str, key: bytes) -> Cassette:
+def _read_copy(copy: str, name: str, key: bytes) -> Cassette:
     data = read_regular(copy)
     view = memoryview(data)
-    if view[:MAC_SIZE] != _checksum(key, copy, view[MAC_SIZE:]):
+    if not data.startswith(_checksum(key, name, view[MAC_SIZE:])):
         raise CassetteCorrupt(f"{copy}: not written by this user")
     tokens = MAC_SIZE + len(_DIFFERENT)
     end = data.index(b"\n", tokens)
@@ -110,7 +111,7 @@ def _read_copy(copy: str, key: bytes) -> Cassette:
     for interaction, count in zip(cassette.interactions, data[tokens:end].split(b","), strict=False):
         if count:
             answer_usage.remember_tokens(interaction.response, int(count), len(data) // len(cassette.interactions))
-    return Cassette(cassette.interactions, requests_differ=view[MAC_SIZE:tokens] == _DIFFERENT)
+    return Cassette(cassette.interactions, requests_differ=data.startswith(_DIFFERENT, MAC_SIZE))
 
 
 def _tokens_line(cassette: Cassette) -> bytes:
@@ -120,23 +121,23 @@ def _tokens_line(cassette: Cassette) -> bytes:
     return ",".join(counts).encode() + b"\n"
 
 
-def _write_copy(copy: str, cassette: Cassette, key: bytes) -> None:
+def _write_copy(copy: str, name: str, cassette: Cassette, key: bytes) -> None:
     """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
     marker = _DIFFERENT if cassette.requests_differ else _NOT_KNOWN
     content = marker + _tokens_line(cassette) + _copy_codec().dumps(cassette)
-    data = _checksum(key, copy, content) + content
+    data = _checksum(key, name, content) + content
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
     if data[0] % PRUNE_ONE_IN == 0:  # the first byte of the checksum is as good as random
         _remove_old_copies(folder)
-    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         # Without `fsync`: a copy that a loss of power has damaged fails its checksum, and is made again.
-        os.replace(name, copy)
+        os.replace(temporary, copy)
     except BaseException:
-        os.unlink(name)
+        os.unlink(temporary)
         raise
 
 

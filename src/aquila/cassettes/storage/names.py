@@ -49,17 +49,18 @@ def cassette_path(root: Path, name: str) -> Path:
     script if only that one exists. Raises ``CassetteNameError`` for a name that is empty, too long or absolute, leaves
     the folder, has a control character, or is where Aquila keeps its journals.
     """
-    # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
-    # `os.path.exists` for a missing file, which is the usual case, take several times as long.
-    return _to_path(_file_of(root, name))
+    return _to_path(cassette_file(root, name))
 
 
 def names_script(root: Path, name: str) -> bool:
     """Whether the file of a cassette has answers that were written by hand. Raises like ``cassette_path``."""
-    return _file_of(root, name).endswith(SCRIPT_SUFFIX)
+    return is_script(cassette_file(root, name))
 
 
-def _file_of(root: Path, name: str) -> str:
+def cassette_file(root: Path, name: str) -> str:
+    """Return ``cassette_path`` as text. Raises like it."""
+    # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
+    # `os.path.exists` for a missing file, which is the usual case, take several times as long.
     readable, *others = _candidate_files(root, name if isinstance(name, str) else "")
     if not others or _is_there(readable):  # as nearly every cassette is
         return readable
@@ -73,9 +74,9 @@ def _is_there(file: str) -> bool:
         return False
 
 
-def is_script(path: Path) -> bool:
+def is_script(path: str | Path) -> bool:
     """Whether a file has answers that were written by hand."""
-    return path.name.endswith(SCRIPT_SUFFIX)
+    return os.fspath(path).endswith(SCRIPT_SUFFIX)
 
 
 def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
@@ -112,7 +113,7 @@ def _candidate_files(root: Path, name: str) -> tuple[str, ...]:
     if ".." in parts:
         raise CassetteNameError(f"cassette name {name!r} leaves the cassette folder {root}; remove the '..'")
     _check_parts(name, parts)
-    path = os.path.join(root, *parts)
+    path = os.path.join(root, os.sep.join(parts))
     stem, dot, suffix = parts[-1].rpartition(".")
     if stem and suffix and dot + suffix in cassette_suffixes():  # a name seldom has one: plugins need not be asked
         return (path,)
@@ -129,14 +130,18 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
     """Raise ``CassetteNameError`` for a name that no file can have, or that is Aquila's own."""
     if _CONTROL.search(name):
         raise CassetteNameError(f"cassette name {name[:_SHOWN]!r} has a control character; remove it")
-    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
-    if max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME:
+    if (len(name) > _LONGEST_GIVEN or not name.isascii()) and _is_too_long(parts):
         raise CassetteNameError(
             f"cassette name {name[:_SHOWN]!r}... is too long: at most {_LONGEST_GIVEN} bytes between two slashes, and "
             f"{_LONGEST_NAME} in all"
         )
     if WORK_FOLDER in map(str.lower, parts):  # in lower case, because not every file system tells the cases apart
         raise CassetteNameError(f"cassette name {name!r}: the folder {WORK_FOLDER} is Aquila's own; give another name")
+
+
+def _is_too_long(parts: Sequence[str]) -> bool:
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    return max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME
 
 
 def name_of_test(test: str, *, has_twin: bool = False) -> str:

@@ -18,7 +18,7 @@ from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
 from aquila.cassettes.matching.request_key import address_of, key_at_origin, origin_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.names import cassette_path, is_script
+from aquila.cassettes.storage.names import cassette_file, cassette_path, is_script
 from aquila.errors import CassetteWriteError, ConversationDrifted
 from aquila.lazy_imports import lazy_modules
 from aquila.plugins import has_listeners, plugin_manager
@@ -55,20 +55,20 @@ else:
 def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     """Open the session of a cassette under a scope's settings. A file that does not exist is an empty cassette."""
     settings = scope.settings
-    path = cassette_path(settings.cassette_root(), cassette)
-    if is_script(path):
-        return _open_script(scope, cassette, path, mode)
-    if mode != "replay" and path.suffix.lower() in READ_ONLY_SUFFIXES:
+    file = cassette_file(settings.cassette_root(), cassette)  # a replay whose requests all hit needs no `Path`
+    if is_script(file):
+        return _open_script(scope, cassette, Path(file), mode)
+    if mode != "replay" and Path(file).suffix.lower() in READ_ONLY_SUFFIXES:
         raise CassetteWriteError(
-            f"cannot record: {path} is of another recorder, and only read. To make it Aquila's: "
-            f"aquila cassettes convert {shlex.quote(str(path))} --to yaml --replace"
+            f"cannot record: {file} is of another recorder, and only read. To make it Aquila's: "
+            f"aquila cassettes convert {shlex.quote(file)} --to yaml --replace"
         )
     finds_drift = scope.run.layers.finds_drift and mode == "replay"
     if finds_drift:
         match_on = drift_watch.strict_match_on(match_rules_of(settings).match_on)
         settings = settings.with_options({"match_on": match_on}, source="--aquila-drift")
     rules = match_rules_of(settings)
-    stored = cassette_files.load_cassette_or_empty(path, copies_folder=scope.run.layers.copies_folder())
+    stored = cassette_files.load_cassette_or_empty(file, copies_folder=scope.run.layers.copies_folder())
     filters = scope.filters
     if finds_drift and filters is not None:
         filters = replace(filters, is_same=None)  # contents are compared, whatever a program compares
@@ -80,8 +80,8 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         identify_request=request_identifier(rules, filters),
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
-        explain_miss=lambda missed: _explain_miss(scope, session, path, missed),
-        find_drift=_drift_finder(scope, path) if mode == "missing" else None,
+        explain_miss=lambda missed: _explain_miss(scope, session, Path(file), missed),
+        find_drift=_drift_finder(scope, Path(file)) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
         repeat_last=settings.repeat == "last",
@@ -92,7 +92,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         # For its cache: it reads folders, which must not happen later, when a request is decided in an event loop.
         packages_of_project(scope.run.layers.root)
     if finds_drift:
-        explain = functools.partial(_explain_miss, scope, session, path)
+        explain = functools.partial(_explain_miss, scope, session, Path(file))
         session.find_stand_in = drift_watch.note_drift(scope, session, explain)
     return session
 
