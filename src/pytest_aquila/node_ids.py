@@ -39,13 +39,15 @@ def id_of(node: Any) -> str:
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 
 
-def id_to_type(item: pytest.Item) -> str:
-    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder."""
-    known = item.stash.get(test_scopes.TYPED_ID, None)
-    if known is not None:
-        return known
+def id_to_type(item: pytest.Item, test: str | None = None) -> str:
+    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder.
+
+    ``test`` is its id, if the caller has it.
+    """
+    if test_scopes.TYPED_ID in item.stash:
+        return item.stash[test_scopes.TYPED_ID]
     here, root = item.config.invocation_params.dir, root_of(item.config)
-    file, colons, inside = id_of(item).partition("::")
+    file, colons, inside = (id_of(item) if test is None else test).partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)
     item.stash[test_scopes.TYPED_ID] = typed = file + colons + inside

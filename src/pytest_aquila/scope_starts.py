@@ -43,15 +43,14 @@ def asking_item() -> pytest.Item:
 def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
     """Return the scope of a test, and open it if needed. ``with_cassette`` gives it its own cassette if it has none."""
     with item.config.stash[test_scopes.RUN].lock:  # two threads of a test that need it at the same time get one scope
-        scope = item.stash.get(test_scopes.SCOPE, None)
-        if scope is None:
+        if test_scopes.SCOPE not in item.stash:
             test = node_ids.id_of(item)
             named, settings = _options_of(item)
             scope = scopes.Scope(
                 kind="test",
                 name=test,
                 command=typed_command.complete(
-                    item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record"
+                    item.config, f"pytest {shlex.quote(node_ids.id_to_type(item, test))} --aquila-record"
                 ),
                 default_cassette=named,
                 options=settings,
@@ -65,10 +64,12 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             )
             if with_cassette and named is None:
                 scope.use_cassette(node_ids.own_cassette_name(item, test), owned=True)
-            if (prepare := item.stash.get(test_scopes.PREPARE_SCOPE, None)) is not None:
-                prepare(scope)
+            if test_scopes.PREPARE_SCOPE in item.stash:
+                item.stash[test_scopes.PREPARE_SCOPE](scope)
             scopes.open_scope(scope)
-        elif with_cassette:
+            return scope
+        scope = item.stash[test_scopes.SCOPE]
+        if with_cassette:
             _follow_markers(item, scope)
             if scope.default_cassette is None:
                 scope.use_cassette(node_ids.own_cassette_name(item, node_ids.id_of(item)), owned=True)

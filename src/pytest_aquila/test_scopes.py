@@ -39,7 +39,7 @@ RUN = run_life.RUN
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 """In the stash of a test: its open scope."""
 _ended: pytest.StashKey[bool] = pytest.StashKey()
-"""Whether the scope of a test was closed. Set and read under the lock of the run."""
+"""There once the scope of a test was closed. Set and read under the lock of the run."""
 _is_second: pytest.StashKey[bool] = pytest.StashKey()
 RECORDED_ANEW: pytest.StashKey[dict[str, dict[str, None]]] = pytest.StashKey()
 """In the stash of a test whose conversation has drifted: for each cassette the keys of recordings to record again.
@@ -103,12 +103,13 @@ def second_attempt(item: pytest.Item) -> Iterator[None]:
 
 def is_second_attempt(item: pytest.Item) -> bool:
     """Whether the second attempt of a test is running."""
-    return item.stash.get(_is_second, False)
+    return _is_second in item.stash
 
 
 def runs_again(item: pytest.Item) -> bool:
     """Whether a test will run a second time after this attempt."""
-    return bool(item.stash.get(RECORDED_ANEW, None)) and not is_second_attempt(item)
+    # Not with `get`: within it a key that is not there raises, as of nearly every test, and each asks six times.
+    return RECORDED_ANEW in item.stash and bool(item.stash[RECORDED_ANEW]) and not is_second_attempt(item)
 
 
 def running_item_of(run: Run) -> pytest.Item | None:
@@ -124,14 +125,14 @@ def running_item(config: pytest.Config) -> pytest.Item | None:
 def _scope_until_end(item: pytest.Item) -> Scope | None:
     """Return the scope of a test, or None after its teardown, because nothing would close a scope opened then."""
     with item.config.stash[RUN].lock:
-        return opened_scope(item) if item.stash.get(_ended, False) else scope_starts.scope_of(item)
+        return opened_scope(item) if _ended in item.stash else scope_starts.scope_of(item)
 
 
 def begin_test(item: pytest.Item) -> None:
     """Allow a test to open its scope. A plugin may run the test again after its teardown."""
-    if item.stash.get(_ended, False):
+    if _ended in item.stash:
         junit_facts.forget_facts(item)
-    item.stash[_ended] = False
+        del item.stash[_ended]
 
 
 def end_test(item: pytest.Item) -> Scope | None:
@@ -176,10 +177,10 @@ def remember_teardown_miss(config: pytest.Config, miss: CassetteMiss) -> None:
 
 def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
     """Return and clear the misses of fixtures that were torn down since the last call."""
-    misses = config.stash.get(_teardown_misses, None)
-    if not misses:
+    if _teardown_misses not in config.stash:
         return []
-    config.stash[_teardown_misses] = []
+    misses = config.stash[_teardown_misses]
+    del config.stash[_teardown_misses]
     return misses
 
 
