@@ -268,7 +268,7 @@ class Interception:
         self._adjust_keys()
         scopes = self._scopes_of(run)
         if scopes:
-            innermost = scopes[-1] if _are_nested(scopes) else None
+            innermost = scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None
             set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
         elif (inherited := run.state_of(_Inherited).value) is None:
             unset_own_variables((child_processes.VARIABLE,))

@@ -74,7 +74,7 @@ def describe_run(scope: Scope | None) -> str:
     return f"{_encode_json(told)[:-1]}, {around[1:]}"
 
 
-_encode_json = json.JSONEncoder(default=str).encode
+_encode_json = json.JSONEncoder(default=str, check_circular=False).encode
 
 
 # The keys in the cache's arguments are in memory anyway (see `MachineKeys`). Few entries, so that old keys leave it.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -96,6 +95,16 @@ def _dummies(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
     return _cached_dummies(settings.dummy_keys, answers=answers, named=named, variables=variables)
 
 
+# By the names alone, so no entry goes out of date. Between two tests they differ by the few that are shown while a
+# cassette answers alone, and a run goes from the one to the other and back.
+@functools.lru_cache(maxsize=8)
+def _differing_names(shown: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which names are no longer to be shown, and which are new. In the order of the tables: they are encoded
+    once."""
+    gone, new = set(shown).difference(wanted), set(wanted).difference(shown)
+    return tuple(filter(gone.__contains__, shown)), tuple(filter(new.__contains__, wanted))
+
+
 class DummyKeys:
     """The dummies that a run shows in the environment of this process. Nothing is replaced at first.
 
@@ -117,11 +126,10 @@ class DummyKeys:
         shown already is not touched: every replayed test comes by here, and there are many variables.
         """
         if dummies is not self._shown:
-            # Between two tests these differ by the few that are shown while a cassette answers alone.
-            # In the order of the tables, so that their names are encoded once.
-            if gone := list(itertools.filterfalse(dummies.__contains__, self._replaced)):
+            gone, new = _differing_names(tuple(self._replaced), tuple(dummies))
+            if gone:
                 self._restore(gone)
-            if new := list(itertools.filterfalse(self._replaced.__contains__, dummies)):
+            if new:
                 self._replace(new, dummies)
             self._shown = dummies
         if anew and (missing := find_missing_variables(dummies)):

@@ -300,10 +300,11 @@ class Scope(ScriptsAndFaults):
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
         recording = self._recording
-        if recording is None and self.is_owner and self.kind != "call" and self.settings.transport == "record":
+        stores = self.is_owner and self.kind != "call"
+        if recording is None and stores and self.settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording
-        if recording is not None and self.is_owner and self.kind != "call" and self.misses.drift is not None:
+        if recording is not None and stores and self.misses.drift is not None:
             recording.discard()
             return self._summarize(StoredRecordings())
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
