@@ -1,6 +1,7 @@
 """How the values of settings are read."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,30 @@ def test_an_age_is_a_number_of_days_weeks_or_hours(tmp_path: Path, text: str, da
 def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="max_age"):
         SettingsLayers(tmp_path, ini={"max_age": text}).resolve()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("timeout", "abc", "must be a number of seconds above 0"),
+        ("timeout", "nan", "must be a number of seconds above 0"),
+        ("replay_timing", "fast", "must be 'instant', 'recorded' or a factor of 0 or more"),
+        ("max_age", "3x", "must be an age such as 90d, 12w or 36h"),
+        ("sealed_ports", "db:5432", "must be ports of this machine, numbers from 1 to 65535"),
+        ("dummy_keys", "=x", "must be names of variables: NAME, NAME=value or -NAME; '=x' has none"),
+    ],
+)
+def test_a_mistake_in_the_ini_file_names_the_key_and_what_it_takes(
+    tmp_path: Path, name: str, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"ini file: aquila_{name} {text!r}: {told} (")):
+        SettingsLayers(tmp_path, ini={name: text}).resolve()
+
+
+def test_dummies_are_named_as_variables_are(tmp_path: Path) -> None:
+    words = "A_KEY Ü1=a=b, _X= -unset\n-OPENAI_API_KEY"
+    found = SettingsLayers(tmp_path, ini={"dummy_keys": words}).resolve().dummy_keys
+    assert found == ("A_KEY", "Ü1=a=b", "_X=", "-unset", "-OPENAI_API_KEY")
 
 
 def test_the_environment_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ OPTION_ROWS: tuple[tuple[str, Any, str | None, bool, str, str], ...] = (
     ("side_requests", (), None, True, "lines",
      "requests that no test asks for, a line each (POST api.example.com/v1/x), which fail as without a network; - "
      "before a row of the built-in table takes it away"),
-    ("dummy_keys", (), None, True, "words",
+    ("dummy_keys", (), None, True, "variables",
      "further environment variables that hold a dummy while nothing needs a key; NAME=value gives one of its own, "
      "-NAME leaves one out, -unset all that are not set"),
     ("log_content", "off", "AQUILA_LOG_CONTENT", True, "off|on",

@@ -35,8 +35,24 @@ def _parse_normalize(value: str) -> tuple[str, ...]:
     return tuple(entry for line in lines for entry in ((line,) if line[:1] == "/" else _parse_words(line)))
 
 
+def _parse_variables(value: str) -> tuple[str, ...]:
+    words = _parse_words(value)
+    for word in words:
+        if not re.fullmatch(r"-?[^\W\d]\w*(=.*)?", word):
+            raise ValueError(f"must be names of variables: NAME, NAME=value or -NAME; {word!r} has none")
+    return words
+
+
+def _as_number(value: str) -> float:
+    """Return the number that a text is, or one that no option can be: Python's own message says nothing to users."""
+    try:
+        return float(value)
+    except ValueError:
+        return float("nan")
+
+
 def _parse_seconds(value: str) -> float:
-    seconds = float(value)
+    seconds = _as_number(value)
     if not 0 < seconds < float("inf"):
         raise ValueError("must be a number of seconds above 0")
     return seconds
@@ -44,7 +60,7 @@ def _parse_seconds(value: str) -> float:
 
 def _parse_timing(value: str) -> float:
     named = {"instant": 0.0, "recorded": 1.0}
-    factor = named[value] if value in named else float(value)
+    factor = named[value] if value in named else _as_number(value)
     if not 0 <= factor < float("inf"):
         raise ValueError("must be 'instant', 'recorded' or a factor of 0 or more")
     return factor
@@ -53,17 +69,17 @@ def _parse_timing(value: str) -> float:
 def _parse_days(value: str) -> float:
     units = {"d": 1.0, "w": 7.0, "h": 1 / 24}
     number, unit = (value[:-1], value[-1]) if value[-1:] in units else (value, "d")
-    days = float(number) * units[unit]
-    if days <= 0:
+    days = _as_number(number) * units[unit]
+    if not 0 < days < float("inf"):
         raise ValueError("must be an age such as 90d, 12w or 36h")
     return days
 
 
 def _parse_ports(value: str) -> tuple[int, ...]:
-    ports = tuple(dict.fromkeys(map(int, _parse_words(value))))
-    if not all(0 < port < 65536 for port in ports):
+    words = _parse_words(value)
+    if not all(word.isdecimal() and 0 < int(word) < 65536 for word in words):
         raise ValueError("must be ports of this machine, numbers from 1 to 65535")
-    return ports
+    return tuple(dict.fromkeys(map(int, words)))
 
 
 Budget: TypeAlias = tuple[int | None, int | None]
@@ -105,6 +121,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "text": _parse_text,
     "secret": _parse_text,
     "words": _parse_words,
+    "variables": _parse_variables,
     "lines": _parse_lines,
     "patterns": _parse_normalize,
     "faults": _parse_faults,

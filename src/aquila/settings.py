@@ -15,6 +15,9 @@ from aquila import errors, spelling
 from aquila.config import DEFAULTS, VARIABLE_OF, SettingsLayers, find_cassette_root, records_by_environment
 from aquila.option_table import OPTIONS
 
+INI_FILE = "ini file"
+"""The source of the values of the ini file, for messages."""
+
 
 class Settings:
     """Everything that can be configured, resolved to final values. Immutable.
@@ -112,7 +115,8 @@ def parse_option(name: str, value: Any, *, source: str) -> Any:
         return option.parse(_as_text(value))
     except (TypeError, ValueError) as error:
         shown = "" if option.secret else f" {value!r}"
-        raise errors.ConfigError(f"{source}: {name}{shown}: {error} ({option.help})") from error
+        typed = f"aquila_{name}" if source == INI_FILE else name
+        raise errors.ConfigError(f"{source}: {typed}{shown}: {error} ({option.help})") from error
 
 
 def _as_text(value: Any) -> str:
@@ -135,7 +139,7 @@ def resolve_layers(layers: SettingsLayers) -> Settings:
 def _sources_of(layers: SettingsLayers) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield the sources of options, each with its name for messages. A later source overrides earlier ones."""
     yield layers.defaults, "defaults"
-    yield layers.ini, "ini file"
+    yield layers.ini, INI_FILE
     if records_by_environment():
         yield {"transport": "record"}, "environment variable AQUILA_RECORD"
     for name, variable in VARIABLE_OF.items():
