@@ -34,7 +34,12 @@ def plugin_manager() -> pluggy.PluginManager:
     created.add_hookspecs(hookspecs)
     if _has_installed_plugins():
         created.load_setuptools_entrypoints(hookspecs.PROJECT)
+    _made.append(created)
     return created
+
+
+_made: list[pluggy.PluginManager] = []
+"""The plugin manager, once something has asked for it. ``_has_plugins`` looks here three times for each session."""
 
 
 @functools.cache
@@ -86,7 +91,7 @@ def unregister(plugin: Any) -> None:
 
 def _has_plugins() -> bool:
     """Whether there may be any plugin. Where there is none, as in most runs, no plugin manager is made to say so."""
-    return plugin_manager.cache_info().currsize > 0 or _has_installed_plugins()
+    return bool(_made) or _has_installed_plugins()
 
 
 def has_listeners(hook: str) -> bool:

@@ -174,7 +174,7 @@ class Interception:
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
         with self._lock:
-            if not self._scopes_of(scope.run):
+            if not self._open or not self._scopes_of(scope.run):
                 scope.run.state_of(_Inherited).value = os.environ.get(child_processes.VARIABLE)
             self._open[scope.id] = scope
             self._intercepting.add(scope.id)
@@ -266,8 +266,7 @@ class Interception:
     def _adjust_environment(self, run: runtime.Run) -> None:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
         self._adjust_keys()
-        scopes = self._scopes_of(run)
-        if scopes:
+        if self._open and (scopes := self._scopes_of(run)):
             innermost = scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None
             set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
         elif (inherited := run.state_of(_Inherited).value) is None:
@@ -278,12 +277,13 @@ class Interception:
     def _adjust_keys(self) -> None:
         """Show a dummy for each key that nothing needs now."""
         keys = self._dummy_keys[-1]
-        scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside]
+        scopes = [scope for scope in self._sort_open() if scope.id not in keys.outside] if self._open else []
+        if not scopes:
+            keys.show(keys.base)
+            return
         answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
         deciding = [(scope, scope.settings) for scope in answering or scopes]
-        if not deciding:
-            dummies = keys.base
-        elif not all(itertools.starmap(_needs_no_key, deciding)):
+        if not all(itertools.starmap(_needs_no_key, deciding)):
             dummies = dummy_keys.NO_DUMMIES
         else:
             show = dummy_keys.dummies_of_scope if answering else dummy_keys.dummies_of_run

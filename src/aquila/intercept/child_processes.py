@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.recording.environment import find_missing_variables
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import fingerprints
@@ -58,7 +59,7 @@ def describe_run(scope: Scope | None) -> str:
     settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope.reference_fields(recording=False, settings=settings),
-        "command": next((each.command for each in scope.enclosing() if each.command), ""),
+        "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
         "misses": child_misses.misses_folder(run),
     }
     if told["scope"]["script"] is not None:
@@ -115,7 +116,7 @@ def tell_child_processes() -> Iterator[None]:
 
 def tell_if_forgotten() -> None:
     """Let child processes know of this run where something has taken the variable away: a test that cleared it."""
-    if VARIABLE not in os.environ:
+    if find_missing_variables((VARIABLE,)):  # `os.environ` would encode the name again, for each test
         tell_settings()
 
 

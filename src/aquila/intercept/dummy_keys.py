@@ -171,7 +171,7 @@ class DummyKeys:
 
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
         self._replaced.update(replaced)
-        if any(value is not None for value, _ in replaced.values()):
+        if [name for name, (value, _) in replaced.items() if value is not None]:
             # Before the environment changes: at no moment may a key be in neither place, where no redactor finds it.
             self._tell_hidden()
         set_own_variables({name: dummy for name, (_, dummy) in replaced.items()})

@@ -88,7 +88,7 @@ class RedactorCache:
         It learns the secrets that are set from now on, also those that are gone again when it has something to redact.
         """
         # Before all else, so that no variable that is set meanwhile is missed.
-        later = SecretsSet(runtime.set_variables().count)
+        position = runtime.set_variables().count
         secrets = self.find_secrets()
         extra: tuple[Any, ...] = ()
         if has_listeners("aquila_redactors"):
@@ -104,7 +104,7 @@ class RedactorCache:
                 extra,
                 request_headers=(*rules.header_names, *keep_headers),
                 response_headers=keep_headers,
-                later=later,
+                later=SecretsSet(position),
             )
             known = self._redactor = basis, redactor
         return known[1]
