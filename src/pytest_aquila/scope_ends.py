@@ -39,7 +39,8 @@ else:
 
 def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
     """Close the scope of a test: store its recordings if it passed, and add its report to the totals of the run."""
-    settings, misses = scope.settings, tuple(scope.misses)  # read once, because misses of children are read from files
+    settings, missed = scope.settings, scope.misses  # asked once, because misses of children are read from files
+    misses = tuple(missed) if missed else ()
     if misses:
         second_attempts.plan(item, misses)
     if misses or outcome != "passed":

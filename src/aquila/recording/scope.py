@@ -174,7 +174,9 @@ class Scope(ScriptsAndFaults):
     @property
     def filters(self) -> Filters | None:
         """What changes its interactions: its own filters, else those around it. They stay in this process."""
-        return next((each._filters for each in self.enclosing() if each._filters is not None), None)
+        if self._filters is not None or self.parent is None:
+            return self._filters
+        return self.parent.filters
 
     def use_filters(self, filters: Filters) -> None:
         """Filter the interactions of every session that opens from now on."""

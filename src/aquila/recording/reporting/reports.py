@@ -146,8 +146,8 @@ def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
     """The cassette that a scope owns, with what of its recordings was not played, if anything was not."""
     if not scope.owns_cassette:
         return ()
-    sessions = [one for one in scope.sessions.opened_for(scope.default_cassette) if one.mode == "replay"]
-    left = [(one, unplayed) for one in sessions if (unplayed := one.plays.unplayed)]
+    sessions = scope.sessions.opened_for(scope.default_cassette)
+    left = [(one, unplayed) for one in sessions if one.mode == "replay" and (unplayed := one.plays.unplayed)]
     if not left:  # as of nearly every test
         return ()
     described = [(one.name, *describe_unplayed(unplayed, one.plays.conversations)) for one, unplayed in left]

@@ -93,24 +93,25 @@ class ScopeSessions:
 
     def opened_for(self, cassette: str | None) -> Sequence[Session]:
         """The sessions that were opened for one cassette: at most one for each mode."""
-        return [session for session in self.opened() if session.name == cassette]
+        return [session for session in tuple(self._sessions.values()) if session.name == cassette]
 
     def _open_session(self, cassette: str, mode: str) -> Session:
+        scope = self._scope
         if mode != "replay":
             # Before anything else: if recordings cannot be stored, no request must be sent, which costs money.
-            self._scope.recording.open_journal()
-        session = session_factory.open_session(self._scope, cassette, mode)
+            scope.recording.open_journal()
+        session = session_factory.open_session(scope, cassette, mode)
         self.may_replay = self.may_replay or (bool(session.cassette.interactions) and not session.records_everything)
-        run = self._scope.run
+        run = scope.run
         if self.watches_contents:
-            session.observers.append(drift_watch.note_other_contents(self._scope, session))
-        if not self._scope.is_owner:
-            session.observers.append(tell_plays(self._scope, session))
+            session.observers.append(drift_watch.note_other_contents(scope, session))
+        if not scope.is_owner:
+            session.observers.append(tell_plays(scope, session))
         if run.make_outcome is None or not run.is_here:
-            run.state_of(ChildMisses).tell_used(str(self._scope.settings.cassette_root()), cassette)
+            run.state_of(ChildMisses).tell_used(str(scope.settings.cassette_root()), cassette)
         if self.counts is not None:
             session.share_counts(self.counts)
-            if self._scope.is_owner:
+            if scope.is_owner:
                 session.adopt_shared_plays()  # others may have used the cassette before this process does
         return session
 
