@@ -295,4 +295,4 @@ def test_sound_goes_along_with_its_cassette(cassettes: Cassettes) -> None:
     cassettes.write("c.yaml", spoken())
     (sound,) = (cassettes.folder / "@bodies").glob("*.wav")
     sound.write_bytes(b"x" + sound.read_bytes()[1:])
-    assert f"{sound}: the body of a recording, which was changed" in cassettes.run("list").out
+    assert f"{sound}: the body of a recording was changed" in cassettes.run("list").out

@@ -544,7 +544,7 @@ def test_every_command_names_a_damaged_large_body_and_what_to_type(
     change, what = DAMAGES[damage]
     change(body)
     done = cassettes.run(*command.split())
-    assert f"{body}: the body of a recording, which {what}" in done.out
+    assert f"{body}: the body of a recording {what}" in done.out
     assert "git checkout -- " in done.out
     assert (done.code != 0) == (not command.startswith("prune"))
     assert (cassettes.folder / name).read_bytes() == before

@@ -487,3 +487,17 @@ def test_the_variable_records_as_the_option_does(project: Project, monkeypatch: 
     assert len(project.calls) == 1
     monkeypatch.delenv("AQUILA_RECORD")
     project.run(tests=tests).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("mode", ["all", "missing"])
+def test_a_recording_whose_request_has_lost_its_body_is_made_anew(project: Project, mode: str) -> None:
+    tests = "def test_it(aquila_cassette):\n    post('a' * 300_000)\n"
+    project.record(tests=tests).assert_outcomes(passed=1)
+    (body,) = (project.cassettes / "test_app" / "@bodies").glob("sha256-*")
+    body.unlink()
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"E*{body.name}: the body of a recording is missing. *pytest --aquila-record=all"])
+    project.run(f"--aquila-record={mode}").assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+    assert body.exists()

@@ -164,7 +164,7 @@ class BodyFile:
 
     def _error(self, what: str) -> CassetteCorrupt:
         return CassetteCorrupt(
-            f"{self.path}: the body of a recording, which {what}. Restore it (for example: git checkout -- "
+            f"{self.path}: the body of a recording {what}. Restore it (for example: git checkout -- "
             f"'{self.path}'), or record again with: pytest --aquila-record=all"
         )
 

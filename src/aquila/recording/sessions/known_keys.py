@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.object_memo import ObjectMemo
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.errors import CassetteCorrupt
 from aquila.plugins import has_listeners
 from aquila.recording import runtime
 
@@ -61,3 +63,20 @@ def remembering(
         return key
 
     return key_of
+
+
+def despite_lost_bodies(key_of: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
+    """Return ``key_of`` for use while recording, where a recorded request whose body is lost must not stop anything.
+
+    Its key is that of no other request, so it is recorded anew, as the error of a replay says.
+    """
+
+    def key_of_any(request: RecordedRequest) -> str:
+        try:
+            return key_of(request)
+        except CassetteCorrupt:
+            if not isinstance(request, StoredRequest):
+                raise
+            return f"lost: {request.method} {request.url} {request.file.name}"
+
+    return key_of_any

@@ -26,7 +26,8 @@ class RecordingKeys:
     a method of the session, which would not be freed before the garbage collector comes if this referred to it. With
     ``later``, recordings have provisional keys, one for all equal requests, until ``compute`` replaces them; that is
     allowed only if unequal requests have different keys. ``rules`` are those by which ``compute_key`` compares; None if
-    a plugin or a filter decides, too.
+    a plugin or a filter decides, too. ``records`` says that the session records: then a request whose body is lost has
+    a key nevertheless.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class RecordingKeys:
         *,
         later: bool,
         rules: MatchRules | None = None,
+        records: bool = False,
     ) -> None:
         self._rules = rules
+        self._records = records
         self._cassette = cassette
         self._redactor = redactor
         self.computed_with = None if later else redactor.count_later()
@@ -56,7 +59,8 @@ class RecordingKeys:
             self._numbers[key].append(number)
 
     def _remembering_keys(self, compute_key: Callable[[RecordedRequest], str]) -> Callable[[RecordedRequest], str]:
-        return known_keys.remembering(compute_key, self._redactor, self._rules) if self._rules else compute_key
+        key_of = known_keys.remembering(compute_key, self._redactor, self._rules) if self._rules else compute_key
+        return known_keys.despite_lost_bodies(key_of) if self._records else key_of
 
     def identify(self, request: RecordedRequest) -> Identity:
         """Return what equal requests have in common. Foreign recordings have more header fields than are compared."""

@@ -21,6 +21,7 @@ from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_f
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.sessions import known_keys
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.sessions.played_recordings import PlayedRecordings
@@ -138,7 +139,9 @@ class Session:
         self.observers: list[Callable[[RecordedRequest, Interaction], None]] = []
         """See every request that a recording answers, and the recording."""
         plain = rules if filters is None else None
-        self._keys = RecordingKeys(cassette, redactor, self.key_of, later=compute_keys_later, rules=plain)
+        self._keys = RecordingKeys(
+            cassette, redactor, self.key_of, later=compute_keys_later, rules=plain, records=mode != "replay"
+        )
         self._other_origins = OtherOrigins(self._keys.numbers_by_key())
         self._may_borrow = bool(cassette.interactions) and not self.records_everything
         self._counts = CountedRequests(f"{mode}:{name}:")
@@ -405,7 +408,7 @@ class Session:
     def _key_of_stored(self, request: RecordedRequest) -> str:
         """The key of a request as it is stored. Those that filters leave out have one in common, which no other has."""
         filtered = request if self.filters is None else self.filters.filter_stored_request(request)
-        return _UNRECORDED if filtered is None else self.key_of(filtered)
+        return _UNRECORDED if filtered is None else known_keys.despite_lost_bodies(self.key_of)(filtered)
 
     def key_of(self, request: RecordedRequest) -> str:
         """The key of a request, filtered already, under this session's rules.
