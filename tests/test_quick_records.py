@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-from typing import TYPE_CHECKING
+import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -77,3 +81,89 @@ def test_an_ordinary_dataclass_can_add_fields_to_them() -> None:
 def test_they_can_be_copied_and_pickled() -> None:
     for again in (copy.copy(eagle), copy.deepcopy(eagle), pickle.loads(pickle.dumps(eagle))):
         assert (again, again.ring) == (eagle, "7")
+
+
+class Flight(NamedTuple):
+    """A flight."""
+
+    bird: str
+    hours: float = 1.5
+    stops: Sequence[str] = ()
+
+    @property
+    def minutes(self) -> float:
+        """How long it takes."""
+        return self.hours * 60
+
+
+class OrdinaryFlight(typing.NamedTuple):
+    bird: str
+    hours: float = 1.5
+    stops: Sequence[str] = ()
+
+
+flight = Flight("eagle", stops=["nest"])
+
+
+def test_named_tuples_are_tuples_whose_fields_have_names() -> None:
+    assert flight == ("eagle", 1.5, ["nest"]) == OrdinaryFlight("eagle", stops=["nest"])
+    assert (flight.bird, flight.hours, flight.stops, flight.minutes) == ("eagle", 1.5, ["nest"], 90)
+    assert {Flight("eagle"): 1}[Flight("eagle")] == 1
+    match flight:
+        case Flight(bird, hours, stops):
+            assert (bird, hours, stops) == flight
+    assert Flight.__doc__ == "A flight."
+
+
+def test_named_tuples_tell_of_themselves_what_those_of_typing_tell() -> None:
+    assert repr(flight) == repr(OrdinaryFlight("eagle", stops=["nest"])).replace("OrdinaryFlight", "Flight")
+    assert flight._asdict() == OrdinaryFlight(*flight)._asdict()
+    for name in ("_fields", "_field_defaults", "__match_args__", "__slots__"):
+        assert getattr(Flight, name) == getattr(OrdinaryFlight, name)
+    assert typing.get_type_hints(Flight) == typing.get_type_hints(OrdinaryFlight)
+
+
+def test_nothing_in_named_tuples_can_be_changed_and_nothing_added() -> None:
+    for name in ("bird", "colour"):
+        with pytest.raises(AttributeError):
+            setattr(flight, name, "hen")
+
+
+def test_named_tuples_can_be_copied_pickled_and_replaced() -> None:
+    for again in (copy.copy(flight), copy.deepcopy(flight), pickle.loads(pickle.dumps(flight)), Flight._make(flight)):
+        assert again == flight
+        assert type(again) is Flight
+    assert flight._replace(bird="hen", hours=2) == Flight("hen", 2, ["nest"])
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [((), {}), (("eagle", 1, (), 4), {}), (("eagle",), {"bird": "hen"}), (("eagle",), {"colour": "brown"})],
+)
+def test_named_tuples_refuse_what_is_no_field(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+    class New(NamedTuple):  # the first of a class is made in another way than those that follow
+        bird: str
+        hours: float = 1.5
+        stops: Sequence[str] = ()
+
+    with pytest.raises(TypeError, match=r"New\.__new__\(\)"):
+        New(*values, **named)
+    assert New("eagle") == ("eagle", 1.5, ())
+    with pytest.raises(TypeError, match=r"New\.__new__\(\)"):
+        New(*values, **named)
+    with pytest.raises(TypeError):
+        New("eagle")._replace(colour="brown")
+
+
+def test_a_named_tuple_may_have_no_field_and_a_function_that_calls_that_of_tuples() -> None:
+    class Nothing(NamedTuple):
+        pass
+
+    class Loud(NamedTuple):
+        bird: str
+
+        def __str__(self) -> str:
+            return super().__str__().upper()
+
+    assert Nothing() == ()
+    assert str(Loud("eagle")) == "LOUD(BIRD='EAGLE')"

@@ -1,16 +1,20 @@
-"""Frozen dataclasses with slots that are made quickly: for the records that every replay loads.
+"""Frozen dataclasses with slots, and named tuples, that are made quickly: for the records that every replay loads.
 
 ``dataclasses.dataclass`` writes five methods for a class and compiles them, which takes a millisecond. Here a class has
 its ``__init__`` written out, the other methods are closures, and the description of the fields, which ``replace``,
 ``fields`` and the like read, is made when something first asks for it. For all of these the class is a dataclass.
+
+``typing.NamedTuple`` compiles a function for each class and once more each annotation, which takes ten times as long as
+a class without fields. Here the annotations stay texts, and the function is compiled when the first such tuple is made.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 def dataclass(*, frozen: bool, slots: bool, repr: bool = True) -> Callable[[type], type]:
@@ -91,3 +95,61 @@ def _make_repr(names: list[str]) -> Callable[[Any], str]:
         return f"{type(self).__qualname__}({shown})"
 
     return __repr__
+
+
+class _NamedTuple(tuple[Any, ...]):
+    """What all named tuples have, as those of ``collections.namedtuple``."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:  # each class has its own
+        _fields: tuple[str, ...]
+        _field_defaults: dict[str, Any]
+
+    def __new__(cls, *values: Any, **named: Any) -> Any:
+        # The first of its class. From now on the function is there that takes each field by its name.
+        names = "".join([f"{name}, " for name in cls._fields])
+        made = eval(f"lambda _cls, {names}: _make(_cls, ({names}))", {"_make": tuple.__new__, "__builtins__": {}})
+        made.__defaults__ = tuple(cls._field_defaults.values())
+        made.__qualname__ = f"{cls.__qualname__}.__new__"
+        setattr(cls, "__new__", staticmethod(made))  # noqa: B010 - type checkers take an assignment for a mistake
+        return made(cls, *values, **named)
+
+    @classmethod
+    def _make(cls, values: Iterable[Any]) -> Any:
+        return cls(*values)
+
+    def _replace(self, /, **changes: Any) -> Any:
+        return type(self)(**{**self._asdict(), **changes})
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self, strict=True))
+
+    def __repr__(self) -> str:
+        shown = ", ".join([f"{name}={value!r}" for name, value in self._asdict().items()])
+        return f"{type(self).__name__}({shown})"
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+    __replace__ = _replace  # for `copy.replace`
+
+
+class _NamedTupleMaker(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], contents: dict[str, Any]) -> Any:
+        fields = tuple(contents.get("__annotations__", ()))
+        contents |= {
+            "__slots__": (),
+            "__match_args__": fields,
+            "_fields": fields,
+            "_field_defaults": {field: contents.pop(field) for field in fields if field in contents},
+        }
+        for place, field in enumerate(fields):
+            # Private to `collections`, and the fastest way to an item: a descriptor without a function.
+            contents[field] = collections._tuplegetter(place, "")  # type: ignore[attr-defined]
+        return type(name, (_NamedTuple,), contents)
+
+
+if TYPE_CHECKING:
+    from typing import NamedTuple as NamedTuple  # noqa: PLC0414 - the alias tells type checkers that it is exported
+else:
+    NamedTuple = type.__new__(_NamedTupleMaker, "NamedTuple", (), {})

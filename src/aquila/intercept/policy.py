@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
 from aquila.recording.network import guard
 from aquila.recording.network.host_names import is_loopback

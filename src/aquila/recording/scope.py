@@ -14,12 +14,13 @@ import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.config import OptionLayer
 from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
 from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.miss_log import MissLog

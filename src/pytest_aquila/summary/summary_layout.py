@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
     from aquila.cli import tables

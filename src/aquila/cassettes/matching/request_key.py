@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aquila.cassettes.body_file import LARGE, PREFIX, BodyFile, StoredRequest
@@ -18,6 +18,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
+from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
     from aquila.cassettes import multipart

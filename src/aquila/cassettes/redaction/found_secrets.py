@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from aquila.quick_records import NamedTuple
 
 PLACEHOLDER = b"[redacted]"
 """Stands in place of a secret, so that the requests of two developers with different keys stay equal."""

@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.answer_usage import tokens_of
@@ -16,6 +16,7 @@ from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError, CassetteCorrupt
+from aquila.quick_records import NamedTuple
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 # Numbers the messages of this process, because equal lines of a file count once (see `ChildMisses`). `next` is atomic.
 _number = itertools.count()
-
-
-# NamedTuples, as in `reports`: every replay loads these classes, and creating a dataclass takes five times as long.
 
 
 class PlayedAnswer(NamedTuple):

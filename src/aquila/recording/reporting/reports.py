@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, FaultFailed, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
 from aquila.recording.sessions.played_recordings import describe_unplayed
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from aquila.recording.scope import Scope
 else:
     lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
-
-
-# NamedTuples: every replay loads these classes, and creating a dataclass takes five times as long.
 
 
 class StoredRecordings(NamedTuple):
