@@ -304,7 +304,12 @@ def test_replays(aquila_cassette):
 """
 NEEDED_BY_NO_REPLAY = {
     "aquila.hookspecs",
+    "aquila.cassettes.codecs.answer_summary",
     "aquila.cassettes.codecs.event_streams.stream_reader",
+    "aquila.cassettes.codecs.yaml",
+    "aquila.cassettes.content_codings",
+    "aquila.cassettes.storage.cassette_lock",
+    "aquila.cassettes.web_socket_frames.frame",
     "aquila.cassettes.web_socket_frames.replay",
     "aquila.cassettes.web_socket_frames.sound_chunks",
     "aquila.cassettes.matching.miss_message",
@@ -314,8 +319,18 @@ NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.redaction.secret_patterns",
     "aquila.cassettes.storage.merging",
     "aquila.recording.reporting.drift_watch",
+    "aquila.recording.sessions.put_aside",
+    "aquila.recording.storing.recording_age",
+    "aquila.transports.callers.disconnected_caller",
+    "aquila.transports.live",
+    "aquila.transports.record",
     "aquila.transports.requested_delay",
     "aquila.transports.silence",
+    "aquila.transports.upload_spool",
+    "pytest_aquila.summary.miss_report",
+    "pytest_aquila.summary.run_news",
+    "pytest_aquila.summary.summary_layout",
+    "pytest_aquila.summary.totals_news",
 }
 
 

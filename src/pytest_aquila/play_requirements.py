@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.played_recordings import describe_unplayed
-from aquila.recording.storing import recording_age
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
+    from aquila.recording.storing import recording_age
+else:
+    lazy_modules(globals(), recording_age="aquila.recording.storing.recording_age")
 
 
 def check_plays(scope: Scope) -> None:

@@ -246,3 +246,15 @@ def test_what_several_processes_tell_alike_is_told_once() -> None:
         (Kind.REFUSED, "a job for another queue"),
         (Kind.SENTENCE, "the same"),
     ]
+
+
+@pytest.mark.parametrize("name", [name for name, value in vars(RunTotals()).items() if isinstance(value, list)])
+def test_only_what_every_run_fills_is_known_to_be_no_news(name: str) -> None:
+    totals = RunTotals()
+    assert not totals.tells_more
+    setattr(totals, name, [("cassettes", "a", "b", True)])
+    if name in ("cassettes", "uses"):
+        assert not totals.tells_more
+        assert list(describe_totals(totals, [], 80, just_failed=False)) == []
+    else:
+        assert totals.tells_more

@@ -34,6 +34,9 @@ FORMAT_VERSION = 1
 NO_STATUS = 0
 """The status of an answer that never began."""
 
+SWITCHED = 101
+"""The status of the handshake of a WebSocket that was accepted. No answer of plain HTTP is stored with it."""
+
 ENDS_WITHOUT_ANSWER = ("broken", "silent")
 """How it ended if no answer began: the connection broke, or the caller gave up waiting."""
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aquila.cassettes.model import End, Interaction, RecordedChunk, RecordedResponse
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, NotAFrame, store_close, store_frame
+from aquila.cassettes.model import SWITCHED, End, Interaction, RecordedChunk, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, NotAFrame, store_close, store_frame
 from aquila.cassettes.web_socket_frames.lanes import read_stream_id
 from aquila.cassettes.web_socket_frames.stored_frames import open_frames
 from aquila.faults.events import read_events

@@ -17,7 +17,7 @@ from aquila.recording.reporting.reports import ScopeReport
 from aquila.recording.scope import Scope
 from aquila.recording.secrets import outgoing
 from aquila.recording.sessions.session import Session
-from aquila.recording.sessions.session_decisions import PASS_ON, RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.sessions.session_decisions import PassOnDecision, RecordDecision, RefuseDecision, ReplayDecision
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift
@@ -147,7 +147,7 @@ class ExchangeCollector:
     # --- one exchange
 
     def _read(self, noted: WatchedExchange, places: StoredPlaces) -> Exchange | None:
-        if noted.decision is PASS_ON:
+        if isinstance(noted.decision, PassOnDecision):
             return None  # a filter keeps it out of cassettes, and so out of the report
         redactor = ExchangeRedactor.of(noted)
         if noted.interaction is not None and noted.scope is not None:

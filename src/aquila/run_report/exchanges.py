@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs.answer_usage import usage_of_response
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, NotAFrame, is_conversation, read_event
+from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import Close, NotAFrame, is_conversation, read_event
 from aquila.errors import CassetteCorrupt
 from aquila.run_report.answers import AnswerFacts, read_answer_text
 from aquila.run_report.bodies import LONGEST, LONGEST_END, Bodies

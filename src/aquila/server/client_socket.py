@@ -16,7 +16,8 @@ from websockets.http11 import Response
 from websockets.protocol import CONNECTING
 from websockets.server import ServerProtocol
 
-from aquila.cassettes.web_socket_frames.frame import BROKEN, SWITCHED, WITHOUT_CODE
+from aquila.cassettes.model import SWITCHED
+from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE
 from aquila.intercept.web_sockets.opening_handshakes import SILENT, phrase_of
 
 __all__ = ["ClientSocket", "ConnectionClosed", "closed_by_other"]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from uvicorn.server import ServerState
 
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.cassettes.model import SWITCHED
 from aquila.errors import AquilaError, CassetteMiss
 from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of, fields_of_acceptance
 from aquila.intercept.web_sockets.proxied import RefusedUpstream, SocketProxy, UpstreamConversation

@@ -14,15 +14,15 @@ from aquila.errors import ConfigError, UnknownTransport
 from aquila.lazy_imports import import_module, lazy_modules
 from aquila.plugins import plugin_manager
 from aquila.recording import runtime
-from aquila.transports.live import AsyncLiveTransport, LiveTransport
 from aquila.transports.own_requests import own_request
 
 if TYPE_CHECKING:
-    from aquila.transports import script_transport
+    from aquila.transports import live, script_transport
     from aquila.transports.local_model import local_transport
 else:
     lazy_modules(
         globals(),
+        live="aquila.transports.live",
         local_transport="aquila.transports.local_model.local_transport",
         script_transport="aquila.transports.script_transport",
     )
@@ -63,13 +63,13 @@ class Upstream:
     def get_ready(self, url: str) -> None:
         """Make what the first request of a process to ``url`` would make: it then leaves at once."""
         transport = self._made.get("sync") or self._make_transport("sync")
-        if isinstance(transport, LiveTransport):
+        if isinstance(transport, live.LiveTransport):
             transport.get_ready(url)
 
     async def get_ready_async(self, url: str) -> None:
         """The async twin of ``get_ready``."""
         transport = self._made.get("async") or self._make_transport("async")
-        if isinstance(transport, AsyncLiveTransport):
+        if isinstance(transport, live.AsyncLiveTransport):
             await transport.get_ready(url)
 
     def send_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -97,6 +97,14 @@ class Upstream:
         return self._made.setdefault(kind, make())
 
 
+def _live_sync() -> httpx2.BaseTransport:
+    return live.LiveTransport()
+
+
+def _live_async() -> httpx2.AsyncBaseTransport:
+    return live.AsyncLiveTransport()
+
+
 def _local_sync() -> httpx2.BaseTransport:
     return local_transport.LocalTransport()
 
@@ -108,14 +116,14 @@ def _local_async() -> httpx2.AsyncBaseTransport:
 # They live as long as the process, as their connections and models do. Connections to the network belong to one process
 # and one event loop; see ``live``.
 _BUILT_IN: dict[str, Upstream] = {
-    "live": Upstream("live", LiveTransport, AsyncLiveTransport, needs_key=True),
+    "live": Upstream("live", _live_sync, _live_async, needs_key=True),
     "local": Upstream("local", _local_sync, _local_async),
 }
 
 
 async def close_network() -> None:
     """Close the connections to the network of this event loop, which is about to end."""
-    transport: AsyncLiveTransport | None = _BUILT_IN["live"]._made.get("async")
+    transport: live.AsyncLiveTransport | None = _BUILT_IN["live"]._made.get("async")
     if transport is not None:
         await transport.aclose()
 

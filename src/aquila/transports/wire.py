@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from aquila.cassettes.body_file import BodyFile, StoredRequest
-from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Headers, RecordedRequest
-from aquila.transports.upload_spool import UploadSpool
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.cassettes import content_codings
+    from aquila.transports import upload_spool
+    from aquila.transports.upload_spool import UploadSpool
+else:
+    lazy_modules(
+        globals(), content_codings="aquila.cassettes.content_codings", upload_spool="aquila.transports.upload_spool"
+    )
 
 ERRORS: dict[str, type[httpx2.RequestError]] = {
     error.__name__: error
@@ -79,7 +87,7 @@ def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[B
     """
     if not _is_in_memory(request):
         stream: Any = request.stream
-        spool = UploadSpool(find_recorded)
+        spool = upload_spool.UploadSpool(find_recorded)
         for piece in stream:
             spool.add(piece)
         _keep_body(request, spool)
@@ -92,7 +100,7 @@ async def read_request_async(
     """The async twin of ``read_request``."""
     if not _is_in_memory(request):
         stream: Any = request.stream
-        spool = UploadSpool(find_recorded)
+        spool = upload_spool.UploadSpool(find_recorded)
         async for piece in stream:
             spool.add(piece)
         _keep_body(request, spool)
@@ -127,7 +135,9 @@ def to_recorded_request(request: httpx2.Request) -> RecordedRequest:
         body = request.stream.file.read()
     else:
         body = request.content
-    return RecordedRequest(request.method, str(request.url), headers, decode_body(body, encoding) if encoding else body)
+    return RecordedRequest(
+        request.method, str(request.url), headers, content_codings.decode_body(body, encoding) if encoding else body
+    )
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from pytest_aquila import options
+from pytest_aquila import options, run_life
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 from pytest_aquila.summary.run_totals import RunTotals
 
@@ -59,7 +59,8 @@ def write_end(
         drift_report.write_report(reporter, totals or RunTotals(), config.getoption("aquila_drift"))
     if options.wants_verification(config):
         verify_run.write_report(reporter, config)
-    news = [*run_news.take_news(config), *_find_waiting(exitstatus, totals)]
+    news = [*config.stash.get(run_life.NEWS, []), *_find_waiting(exitstatus, totals)]
+    config.stash[run_life.NEWS] = []
     _write_summary(reporter, config, totals, news)
 
 
@@ -78,16 +79,22 @@ def _write_summary(
     if totals is None and not news:
         return
     terminal, verbosity = RedactedTerminal(reporter), config.get_verbosity()
-    last = summary_layout.Line("")
+    last, is_wrong = "", False
     if totals is not None:
         waiting = pending_report.find_pending(totals)
-        width = terminal.width if verbosity <= 0 else _ANY_WIDTH
-        width -= len(typed_command.start_of_command(config)) - len("pytest")
-        knows_failures = config.pluginmanager.has_plugin("lfplugin")
-        news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
+        if waiting or totals.tells_more:
+            width = terminal.width if verbosity <= 0 else _ANY_WIDTH
+            width -= len(typed_command.start_of_command(config)) - len("pytest")
+            knows_failures = config.pluginmanager.has_plugin("lfplugin")
+            news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
         is_wrong = bool(totals.missed or totals.unstored)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
-            last = summary_layout.Line(summary_line.summary_line(totals, len(waiting)), "red" if is_wrong else "")
+            last = summary_line.summary_line(totals, len(waiting))
+    if not news and len(last) <= terminal.width:  # as most runs end: nothing has to be laid out
+        if last:
+            terminal.write_line(last, red=is_wrong)
+        return
     news = [row._replace(command=typed_command.complete(config, row.command)) for row in news]
-    for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=last):
+    end = summary_layout.Line(last, "red" if is_wrong else "")
+    for text, colour in run_news.lay_out_news(news, verbosity=verbosity, width=terminal.width, last=end):
         terminal.write_line(text, yellow=colour == "yellow", red=colour == "red")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
 from aquila.recording.storing.pending_files import accept_command, find_all_pending_files, shown_path
-from pytest_aquila.summary.run_news import Kind, News
 
 if TYPE_CHECKING:
+    from pytest_aquila.summary import run_news
+    from pytest_aquila.summary.run_news import Kind, News
     from pytest_aquila.summary.run_totals import RunTotals
+else:
+    lazy_modules(globals(), run_news="pytest_aquila.summary.run_news")
 
 
 class WaitingFile(NamedTuple):
@@ -40,22 +45,22 @@ def describe_pending(waiting: Sequence[WaitingFile]) -> Iterator[News]:
     new, old = [each for each in waiting if each.is_new], [each for each in waiting if not each.is_new]
     usual = settings.cassette_root()
     if new and settings.transport == "record" and settings.record == "pending":
-        yield _about_files(Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
+        yield _about_files(run_news.Kind.FOR_REVIEW, "recorded for a review, beside the cassettes", new, usual)
     elif len(new) == 1:
         text = "the test failed, so its cassette is as it was; the recording is kept"
-        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
+        yield _about_files(run_news.Kind.KEPT_BESIDE, text, new, usual)
     elif new:
         text = f"tests failed, so {len(new):,} cassettes are as they were; the recordings are kept"
-        yield _about_files(Kind.KEPT_BESIDE, text, new, usual)
+        yield _about_files(run_news.Kind.KEPT_BESIDE, text, new, usual)
     if old:
         runs = "an earlier run wait" if len(old) == 1 else "earlier runs wait"
-        yield _about_files(Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
+        yield _about_files(run_news.Kind.WAITS_SINCE_BEFORE, f"recordings of {runs}", old, usual)
 
 
 def _about_files(kind: Kind, text: str, files: Sequence[WaitingFile], usual: Path) -> News:
     """Return news that names pending files, with the command that accepts or reviews them."""
-    one, verb = files[0], "review" if kind is Kind.FOR_REVIEW else "accept"
+    one, verb = files[0], "review" if kind is run_news.Kind.FOR_REVIEW else "accept"
     command = f"aquila cassettes {verb}"
     if len(files) == 1:
         command = accept_command(one.path, one.root, usual_root=usual, verb=verb)
-    return News(kind, text, [str(shown_path(each.path)) for each in files], command)
+    return run_news.News(kind, text, [str(shown_path(each.path)) for each in files], command)

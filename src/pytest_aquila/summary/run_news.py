@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila.quick_records import NamedTuple
 from aquila.recording.secrets import outgoing
 from pytest_aquila.run_life import NEWS
 from pytest_aquila.summary import summary_layout
@@ -105,13 +106,6 @@ def add_news(config: pytest.Config, *news: News) -> None:
     Call it before the summary is written: at the latest in a hook ``pytest_terminal_summary`` that is not a wrapper.
     """
     config.stash.setdefault(NEWS, []).extend(news)
-
-
-def take_news(config: pytest.Config) -> list[News]:
-    """Return and clear the news that was added since the last call."""
-    news = config.stash.get(NEWS, [])
-    config.stash[NEWS] = []
-    return news
 
 
 def lay_out_news(news: Iterable[News], *, verbosity: int, width: int, last: Line) -> list[Line]:

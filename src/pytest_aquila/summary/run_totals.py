@@ -23,6 +23,9 @@ else:
         recording_age="aquila.recording.storing.recording_age",
     )
 
+_NO_NEWS = ("cassettes", "uses")
+"""The lists of totals that every run fills, also one that has nothing to tell."""
+
 
 class RunTotals:
     """Totals over tests. They contain only plain data, so that a worker can send them.
@@ -84,6 +87,11 @@ class RunTotals:
             self.unplayed += [(report.name, cassette, what, test) for cassette, what in report.unplayed]
         if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
             self.stale.append((report.name, report.oldest, test))
+
+    @property
+    def tells_more(self) -> bool:
+        """Whether there may be more to say than the sums, which the last line of the run has."""
+        return any(value and name not in _NO_NEWS for name, value in vars(self).items() if isinstance(value, list))
 
     def merge_worker(self, sent: dict[str, Any]) -> None:
         """Add the totals that a worker of pytest-xdist sent."""

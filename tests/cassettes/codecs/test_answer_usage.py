@@ -10,9 +10,8 @@ import pytest
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.codecs.answer_usage import total_of, usage_of_response
-from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.body_writer import write_body
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
 from aquila.run_report.exchanges import MOST_FRAMES
 from aquila.run_report.page import overview
 from aquila.run_report.totals import sum_up

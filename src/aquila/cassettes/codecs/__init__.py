@@ -69,6 +69,9 @@ READ_ONLY_SUFFIXES = frozenset({".toml"})
 BUILT_IN_SUFFIXES = tuple(_BUILT_IN)
 """The suffixes of our own formats, and of those that we read."""
 
+MAX_BYTES = 256 * 1024 * 1024
+"""A text cassette with more bytes is neither written nor parsed. Large bodies do not count: see ``body_file``."""
+
 
 def cassette_suffixes() -> tuple[str, ...]:
     """Return the suffixes of cassette files, with their dots: of the built-in formats, then of plugins."""

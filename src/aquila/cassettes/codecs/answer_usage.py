@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.codecs.answer_summary import read_aws_frames
-from aquila.cassettes.model import RecordedChunk, RecordedResponse
+from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
 from aquila.cassettes.object_memo import ObjectMemo
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, NotAFrame, parse_object, read_event
+from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
+
+if TYPE_CHECKING:
+    from aquila.cassettes.codecs import answer_summary
+    from aquila.cassettes.web_socket_frames import frame as frames
+else:
+    # A run that replays mostly knows the tokens of its answers from the compiled copies of cassettes.
+    lazy_modules(
+        globals(),
+        answer_summary="aquila.cassettes.codecs.answer_summary",
+        frames="aquila.cassettes.web_socket_frames.frame",
+    )
 
 _TOKENS = {
     "input_tokens": "input_tokens",
@@ -99,7 +109,7 @@ def usage_of_ends(beginning: bytes, end: bytes) -> dict[str, int]:
         except _Unknown:
             continue
     for line in end.splitlines()[-2:]:  # of Ollama, which has them beside everything else
-        _read_usage(parse_object(line) or {}, usage)
+        _read_usage(frames.parse_object(line) or {}, usage)
     return usage
 
 
@@ -110,7 +120,7 @@ def usage_of_messages(messages: Iterable[bytes]) -> dict[str, int]:
         if message[:1] != b"{" or _MAY_HAVE.search(message) is None:
             continue
         usage: dict[str, int] = {}
-        read_event_usage(parse_object(message) or {}, usage)
+        read_event_usage(frames.parse_object(message) or {}, usage)
         for name, count in usage.items():
             total[name] = total.get(name, 0) + count
     return total
@@ -132,10 +142,10 @@ def _received(chunks: Iterable[RecordedChunk]) -> Iterator[bytes]:
         if _MAY_HAVE.search(chunk.data) is None:
             continue
         try:
-            said = read_event(chunk)
-        except NotAFrame:
+            said = frames.read_event(chunk)
+        except frames.NotAFrame:
             continue
-        if isinstance(said, Frame) and not said.sent:
+        if isinstance(said, frames.Frame) and not said.sent:
             yield said.data
 
 
@@ -145,7 +155,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
     if body[:1] == b"\0":
-        yield from read_aws_frames(body)
+        yield from answer_summary.read_aws_frames(body)
         return
     if _MAY_HAVE.search(body) is None:
         return
@@ -159,7 +169,7 @@ def _events_of(body: bytes) -> Iterator[dict[str, Any]]:
             return
     for line in body.splitlines():
         if _MAY_HAVE.search(line) is not None:
-            event = parse_object(line.removeprefix(b"data:"))
+            event = frames.parse_object(line.removeprefix(b"data:"))
             if event is not None:
                 yield event
 

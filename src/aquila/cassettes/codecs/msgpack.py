@@ -22,7 +22,6 @@ import msgpack
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs.gc_pause import pause_garbage_collection
-from aquila.cassettes.codecs.yaml.tree import ADVICE, FOREIGN_ADVICE
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -44,6 +43,7 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     from aquila import optional
     from aquila.cassettes.codecs.event_streams import stream_reader, stream_writer
+    from aquila.cassettes.codecs.yaml import tree
     from aquila.cassettes.web_socket_frames import sound_chunks
 else:  # a compiled copy has no tables, and few have sound
     lazy_modules(
@@ -52,6 +52,7 @@ else:  # a compiled copy has no tables, and few have sound
         sound_chunks="aquila.cassettes.web_socket_frames.sound_chunks",
         stream_reader="aquila.cassettes.codecs.event_streams.stream_reader",
         stream_writer="aquila.cassettes.codecs.event_streams.stream_writer",
+        tree="aquila.cassettes.codecs.yaml.tree",
     )
 
 MAGIC = "aquila"
@@ -114,7 +115,7 @@ class MsgpackCodec:
         except _FromNewerVersion as newer:
             raise _too_new_error(str(newer), source) from None
         except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
-            raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {ADVICE}") from None
+            raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {tree.ADVICE}") from None
 
     def _encode_row(self, interaction: Interaction) -> list[Any]:
         request, response = interaction.request, interaction.response
@@ -175,14 +176,15 @@ def _replace_surrogates(value: Any) -> Any:
 
 
 def _advice_for(data: bytes) -> str:
-    return ADVICE if not data or MAGIC.encode() in data[:16] else FOREIGN_ADVICE
+    return tree.ADVICE if not data or MAGIC.encode() in data[:16] else tree.FOREIGN_ADVICE
 
 
 def _unpack_rows(data: bytes, source: str) -> list[Any]:
     is_ours = data.startswith(_HEAD)
     if is_ours and zlib.crc32(memoryview(data)[len(_HEAD) + 4 :]) != int.from_bytes(data[len(_HEAD) : len(_HEAD) + 4]):
         raise CassetteCorrupt(
-            f"{source}: not a cassette in msgpack form any more: it is damaged, its checksum does not fit. {ADVICE}"
+            f"{source}: not a cassette in msgpack form any more: it is damaged, its checksum does not fit. "
+            f"{tree.ADVICE}"
         )
     count = _ContainerCount(len(data))
     try:

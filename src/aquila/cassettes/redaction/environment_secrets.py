@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from aquila.cassettes.redaction.trivial_values import is_trivial
@@ -18,31 +18,30 @@ from aquila.lazy_patterns import lazy_pattern
 if TYPE_CHECKING:
     import binascii
     import json
+    from typing import Protocol
+
+    class WatchedVariables(Protocol):
+        """What has been set in an ``environment``, mostly ``os.environ``. Each variable that is adds to ``count``."""
+
+        count: int
+
+        @property
+        def environment(self) -> Mapping[str, str]: ...
+
+    class LaterSecrets(Protocol):
+        """Finds the secrets that come up while a redactor is in use."""
+
+        position: int
+        """The count of variables at which ``find_since`` begins."""
+
+        @property
+        def variables(self) -> WatchedVariables:
+            """Those among which it looks. As long as their count and ``os.environ`` stay, there is nothing to find."""
+
+        def find_since(self, position: int) -> Mapping[str, str]:
+            """Return the secrets among the variables from a count on, each with its kind."""
 else:
     lazy_modules(globals(), binascii="binascii", json="json")
-
-
-class WatchedVariables(Protocol):
-    """What has been set in an ``environment``, mostly ``os.environ``. ``count`` grows with each variable that is."""
-
-    count: int
-
-    @property
-    def environment(self) -> Mapping[str, str]: ...
-
-
-class LaterSecrets(Protocol):
-    """Finds the secrets that come up while a redactor is in use."""
-
-    position: int
-    """The count of variables at which ``find_since`` begins."""
-
-    @property
-    def variables(self) -> WatchedVariables:
-        """Those among which it looks. As long as their count and ``os.environ`` stay, there is nothing to find."""
-
-    def find_since(self, position: int) -> Mapping[str, str]:
-        """Return the secrets among the variables from a count on, each with its kind."""
 
 
 _WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -12,10 +12,11 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, StoredRequest
 from aquila.cassettes.model import (
+    SWITCHED,
     Headers,
     Interaction,
     RecordedChunk,
@@ -23,7 +24,7 @@ from aquila.cassettes.model import (
     RecordedResponse,
     first_value,
 )
-from aquila.cassettes.redaction.environment_secrets import LaterSecrets, environment_secrets
+from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.fingerprints import FingerprintRule
 from aquila.cassettes.redaction.request_headers import (
     REQUEST_HEADERS,
@@ -31,9 +32,9 @@ from aquila.cassettes.redaction.request_headers import (
     is_allowed_header,
     may_hold_credentials,
 )
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
+from aquila.quick_records import NamedTuple
 
 if TYPE_CHECKING:
     from aquila.cassettes.redaction import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from aquila.cassettes.redaction import response_headers as answer_headers
     from aquila.cassettes.redaction import scrubber as scrubbers
+    from aquila.cassettes.redaction.environment_secrets import LaterSecrets
     from aquila.cassettes.redaction.found_secrets import SecretNumbers
     from aquila.cassettes.redaction.request_credentials import NamedSecrets
     from aquila.cassettes.redaction.scrubber import Scrubber

@@ -15,15 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, cassette_suffixes, codec_for
+from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
 from aquila.cassettes.codecs.answer_usage import forget_tokens
-from aquila.cassettes.codecs.yaml.tree import MAX_BYTES
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.cassettes.storage.names import WORK_FOLDER, is_script
 from aquila.cassettes.storage.regular_files import read_regular
-from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
@@ -31,9 +28,15 @@ from aquila.lazy_imports import lazy_modules
 if TYPE_CHECKING:
     import filelock
 
-    from aquila.cassettes.storage import large_bodies
+    from aquila.cassettes.storage import cassette_lock, large_bodies, work_folder
 else:
-    lazy_modules(globals(), filelock="filelock", large_bodies="aquila.cassettes.storage.large_bodies")
+    lazy_modules(
+        globals(),
+        filelock="filelock",
+        cassette_lock="aquila.cassettes.storage.cassette_lock",
+        large_bodies="aquila.cassettes.storage.large_bodies",
+        work_folder="aquila.cassettes.storage.work_folder",
+    )
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
 _HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
@@ -185,7 +188,7 @@ def update_cassette(
     ``CassetteWriteError``; the file is then unchanged.
     """
     _refuse_what_leads_out(path, root)
-    with hold_cassette_lock(path, root, tell):
+    with cassette_lock.hold_cassette_lock(path, root, tell):
         return change_held_cassette(path, change, root=root, advise=advise)
 
 
@@ -245,7 +248,7 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         data = encode_cassette(path, cassette, advise=advise)
         replace_file(path, data)
     except OSError as error:
-        raise cassette_write_error(path, error) from error
+        raise work_folder.cassette_write_error(path, error) from error
     # The next load need not parse what was just written. A plugin's codec may read something else than it wrote.
     if path.suffix.lower() in BUILT_IN_SUFFIXES:
         _loaded.add(_loaded_key(data, str(path)), Cassette(cassette.interactions), len(data))
@@ -268,7 +271,7 @@ def _move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
     try:
         return large_bodies.move_large_bodies_out(cassette, folder)
     except OSError as error:
-        raise cassette_write_error(folder, error) from error
+        raise work_folder.cassette_write_error(folder, error) from error
 
 
 def encode_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], str] | None = None) -> bytes:
@@ -313,7 +316,7 @@ def remove_cassette(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise cassette_write_error(path, error) from error
+        raise work_folder.cassette_write_error(path, error) from error
 
 
 def pending_path(path: Path) -> Path:

@@ -5,10 +5,10 @@ A module apart from ``merging``, because every replay needs this, and no replay 
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from aquila.cassettes.model import RecordedResponse
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.cassettes.model import SWITCHED, RecordedResponse
+from aquila.quick_records import NamedTuple
 
 Slot: TypeAlias = tuple[str, int]
 """A key, and the position of a recording among those of that key."""

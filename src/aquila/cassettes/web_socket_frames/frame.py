@@ -22,12 +22,10 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest
-
-SWITCHED = 101
-"""The status of a handshake that was accepted. No answer of plain HTTP is stored with it."""
+from aquila.cassettes.model import SWITCHED, Interaction, RecordedChunk, RecordedRequest
+from aquila.quick_records import NamedTuple
 
 BROKEN, WITHOUT_CODE = 1006, 1005
 """Codes that stand for a connection that broke off, and for a close frame without a code. Neither may be sent (RFC

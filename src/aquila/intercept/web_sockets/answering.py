@@ -22,7 +22,7 @@ from aquila.recording.network.model_hosts import asks_model
 from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.scope import Scope, current_scope
 from aquila.recording.sessions.session import Session
-from aquila.recording.sessions.session_decisions import PASS_ON, RefuseDecision, ReplayDecision
+from aquila.recording.sessions.session_decisions import PassOnDecision, RefuseDecision, ReplayDecision
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
@@ -146,7 +146,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
         if met is not None:
             return _replay(scope, settings, session, met, request)
     decision = session.decide(request)
-    if decision is PASS_ON:
+    if isinstance(decision, PassOnDecision):
         guard.check_unanswered(request.method, *address, scope, settings)
         return None
     if isinstance(decision, RefuseDecision):

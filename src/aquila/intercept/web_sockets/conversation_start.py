@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.cassettes.model import SWITCHED
 from aquila.intercept.web_sockets.open_conversations import OpenConversations
 from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR, CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.provider_side import ProviderSide

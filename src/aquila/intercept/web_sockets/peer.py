@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from aquila.cassettes.web_socket_frames.frame import BROKEN, SWITCHED, WITHOUT_CODE, Close, Frame
+from aquila.cassettes.model import SWITCHED
+from aquila.cassettes.web_socket_frames.frame import BROKEN, WITHOUT_CODE, Close, Frame
 from aquila.cassettes.web_socket_frames.replay import AT_ONCE
 from aquila.intercept.web_sockets.opening_handshakes import (
     OF_THE_CONNECTION,

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.names import cassette_path
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, is_from_provider
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, is_from_provider
 from aquila.cassettes.web_socket_frames.replay import ConversationReplay, Ending, FrameMiss
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
 from aquila.intercept.web_sockets.watched_readings import Readings

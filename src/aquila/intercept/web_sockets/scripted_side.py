@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, read_frames, store_close, store_frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, read_frames, store_close, store_frame
 from aquila.cassettes.web_socket_frames.replay import Ending
 from aquila.errors import CassetteMiss, UnscriptedRequest
 from aquila.intercept.web_sockets.watched_readings import Readings

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from aquila.cassettes.model import RecordedChunk
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close, Frame, store_close, store_frame
+from aquila.cassettes.model import SWITCHED, RecordedChunk
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
 from aquila.recording.reporting.exchange_watch import WatchedExchange, current_exchange
 
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Frame, is_conversation, read_frames
+from aquila.cassettes.web_socket_frames.frame import Frame, is_conversation, read_frames
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.cassettes.web_socket_frames import replay as conversation_replay
 else:
-    # With it come the modules that compare and explain messages, and every session loads this one.
+    # With it come the modules that compare and explain messages.
     lazy_modules(globals(), conversation_replay="aquila.cassettes.web_socket_frames.replay")
 
 
 class PutAside:
-    """The recordings of some ``keys`` of a cassette, and what becomes of them when others were made."""
+    """The recordings of some ``keys`` of a cassette, one or more, and what becomes of them when others were made."""
 
     def __init__(self, keys: frozenset[str], rules: MatchRules, redactor: Redactor) -> None:
         self._keys = keys
@@ -32,8 +32,6 @@ class PutAside:
 
     def take_from(self, cassette: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
         """Return the cassette without them."""
-        if not self._keys:
-            return cassette
         kept: list[Interaction] = []
         for interaction in cassette.interactions:
             key = key_of(interaction.request)
@@ -49,7 +47,7 @@ class PutAside:
         In a shared cassette other tests have conversations with the same handshake. So all of them are left out only in
         a cassette of a single scope (``is_owned``). Elsewhere a new one replaces the one that begins in the same way.
         """
-        if not self._keys or not (changes.recorded or is_owned):
+        if not (changes.recorded or is_owned):
             return changes
         if is_owned:
             return replace(changes, drop_keys=self._keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aquila.cassettes.body_file import LARGE, BodyFile, StoredRequest, name_of_body
 from aquila.cassettes.matching.match_rules import MatchRules
@@ -13,6 +13,19 @@ from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.sessions import known_keys
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class RequestCounts(Protocol):
+        """Counts the requests of several processes together, under labels that the caller makes up."""
+
+        def count_request(self, label: str) -> int:
+            """Count a request and return how many came before it."""
+
+        def count_of(self, label: str) -> int:
+            """Return how many requests were counted."""
+
 
 Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]
 """What equal requests have in common. A tuple: no other object is built, hashed and compared as fast."""
@@ -129,16 +142,6 @@ def holds_stand_in(request: RecordedRequest) -> bool:
         return False
     dummy = DUMMY_KEY.encode()
     return "redacted" in request.url or DUMMY_KEY in request.url or b"redacted" in request.body or dummy in request.body
-
-
-class RequestCounts(Protocol):
-    """Counts the requests of several processes together, under labels that the caller makes up."""
-
-    def count_request(self, label: str) -> int:
-        """Count a request and return how many came before it."""
-
-    def count_of(self, label: str) -> int:
-        """Return how many requests were counted."""
 
 
 class CountedRequests:

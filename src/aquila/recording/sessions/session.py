@@ -25,18 +25,16 @@ from aquila.recording.sessions import known_keys
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.sessions.played_recordings import PlayedRecordings
-from aquila.recording.sessions.put_aside import PutAside
-from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, RequestCounts, holds_stand_in
+from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, holds_stand_in
 from aquila.recording.sessions.session_decisions import (
     EVERYTHING,
-    PASS_ON,
     Decision,
     MissedRequest,
+    PassOnDecision,
     RecordDecision,
     RefuseDecision,
     ReplayDecision,
 )
-from aquila.recording.storing.recording_age import leave_out_outdated
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import linked_recordings
@@ -45,7 +43,10 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import merging
     from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.recording.secrets import late_secrets
+    from aquila.recording.sessions import put_aside as put_asides
     from aquila.recording.sessions.filters import Filters
+    from aquila.recording.sessions.recording_keys import RequestCounts
+    from aquila.recording.storing import recording_age
     from aquila.scripting.shared_script import AnswersRequests
 else:
     lazy_modules(
@@ -53,6 +54,8 @@ else:
         linked_recordings="aquila.cassettes.matching.linked_recordings",
         merging="aquila.cassettes.storage.merging",
         late_secrets="aquila.recording.secrets.late_secrets",
+        put_asides="aquila.recording.sessions.put_aside",
+        recording_age="aquila.recording.storing.recording_age",
     )
 
 
@@ -107,16 +110,17 @@ class Session:
         self.redactor = redactor
         self._secret_count = redactor.count_later()
         self.closed = False
-        self._put_aside = PutAside(put_aside, rules, redactor)
+        self._put_aside = put_asides.PutAside(put_aside, rules, redactor) if put_aside else None
         self.filters = filters
         self.needs_whole_answers = filters is not None and filters.need_whole_answers
         """Whether what is stored of an answer depends on all of it."""
         if filters is not None:
             cassette = filters.filter_recordings(cassette)
-        cassette = self._put_aside.take_from(cassette, self.key_of)
+        if self._put_aside is not None:
+            cassette = self._put_aside.take_from(cassette, self.key_of)
         self._outdated_slots: frozenset[Slot] = frozenset()
         if is_outdated is not None:
-            cassette, self._outdated_slots = leave_out_outdated(cassette, self.key_of, is_outdated)
+            cassette, self._outdated_slots = recording_age.leave_out_outdated(cassette, self.key_of, is_outdated)
         self.outdated = frozenset(key for key, _ in self._outdated_slots)
         """The keys whose recordings are made anew because one of them is old."""
         self._own_count = len(cassette.interactions)
@@ -163,7 +167,7 @@ class Session:
         if self.filters is not None:
             filtered = self.filter_request(request)
             if filtered is None:
-                return PASS_ON
+                return PassOnDecision()
             request = filtered
         decision = self._decide(request)
         if isinstance(decision, ReplayDecision):
@@ -387,7 +391,8 @@ class Session:
             key_of_stored=key_of_stored,
             for_review=self.mode == "pending",
         )
-        changes = self._put_aside.add_to(changes, is_owned=drop_unused)
+        if self._put_aside is not None:
+            changes = self._put_aside.add_to(changes, is_owned=drop_unused)
         found = self._outdated_slots.union(slots.values())
         return replace(changes, drop=found - changes.touched_slots()) if drop_unused else changes
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import SecretNumbers
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteMiss
+from aquila.quick_records import NamedTuple
 
 EVERYTHING = ("all", "pending")
 """The modes of sessions that replay nothing."""
@@ -50,15 +50,13 @@ class RefuseDecision(NamedTuple):
     key: str
 
 
-class Unrecorded(Enum):
-    """What is decided about a request that filters keep out of cassettes: it goes its own way, past the guard."""
+class PassOnDecision:
+    """Let a request that filters keep out of cassettes go its own way, past the guard."""
 
-    PASS_ON = "pass on"
+    __slots__ = ()
 
 
-PASS_ON: Literal[Unrecorded.PASS_ON] = Unrecorded.PASS_ON
-
-Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision | Literal[Unrecorded.PASS_ON]
+Decision: TypeAlias = ReplayDecision | RecordDecision | RefuseDecision | PassOnDecision
 
 
 class MissedRequest(NamedTuple):

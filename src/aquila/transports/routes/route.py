@@ -14,15 +14,19 @@ import httpx2
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.replayed_time_limits import TimeLimit, time_limit
-from aquila.transports.record import run_in_thread
 from aquila.transports.upstreams import SCRIPT, Upstream
 
 if TYPE_CHECKING:
     from anyio import to_thread
 
-    from aquila.transports import watched_exchanges
+    from aquila.transports import record, watched_exchanges
 else:
-    lazy_modules(globals(), to_thread="anyio.to_thread", watched_exchanges="aquila.transports.watched_exchanges")
+    lazy_modules(
+        globals(),
+        to_thread="anyio.to_thread",
+        record="aquila.transports.record",
+        watched_exchanges="aquila.transports.watched_exchanges",
+    )
 
 
 class Route:
@@ -77,7 +81,7 @@ class Route:
     async def close_async(self, *, failed: bool = False) -> None:
         """``close`` without blocking the event loop. It is done even if the caller is cancelled."""
         if self.is_one_call:
-            await run_in_thread(functools.partial(self.close, failed=failed))
+            await record.run_in_thread(functools.partial(self.close, failed=failed))
 
 
 class PlainRoute(Route):

@@ -9,7 +9,7 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import httpx2
 
@@ -27,15 +27,12 @@ from aquila.recording.replayed_time_limits import current_limits
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import (
-    PASS_ON,
+    PassOnDecision,
     RecordDecision,
     RefuseDecision,
     ReplayDecision,
-    Unrecorded,
 )
 from aquila.settings import Settings
-from aquila.transports.callers.disconnected_caller import LEFT
-from aquila.transports.record import AnswerRecorder, run_in_thread
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes.route import Route
 from aquila.transports.upstreams import Upstream, find_upstream
@@ -44,13 +41,16 @@ from aquila.transports.wire import decode_headers, read_request, read_request_as
 if TYPE_CHECKING:
     from aquila.faults import fault
     from aquila.faults.fault import Within
+    from aquila.transports import record, watched_answers, watched_exchanges
     from aquila.transports import silence as silences
-    from aquila.transports import watched_answers, watched_exchanges
+    from aquila.transports.callers import disconnected_caller
     from aquila.wire_forms import table as wire_forms
 else:
     lazy_modules(
         globals(),
+        disconnected_caller="aquila.transports.callers.disconnected_caller",
         fault="aquila.faults.fault",
+        record="aquila.transports.record",
         silences="aquila.transports.silence",
         watched_answers="aquila.transports.watched_answers",
         watched_exchanges="aquila.transports.watched_exchanges",
@@ -180,7 +180,7 @@ class ScopeRoute(Route):
                 refuse=refuse,
                 fault=decision.fault,
             )
-        left = request.extensions.get(LEFT) if response.end == "closed" else None
+        left = request.extensions.get(disconnected_caller.LEFT) if response.end == "closed" else None
         has_left = functools.partial(left.wait, self._silence) if left is not None else None
         return Rest(response, silence=silence, refuse=refuse, has_left=has_left)
 
@@ -230,13 +230,13 @@ class CassetteRoute(ScopeRoute):
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, read_request(request, self._large_requests))
-        if decision is PASS_ON:
+        if isinstance(decision, PassOnDecision):
             return self._find_way_out(request).send_request(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not decision.fault:
                 self._remember_play(decision)
             return self._replay(decision, request)
-        recorder = AnswerRecorder(self._scope, self._session, decision, self.upstream)
+        recorder = record.AnswerRecorder(self._scope, self._session, decision, self.upstream)
         try:
             response = self.upstream.send_request(request)
         except BaseException as error:
@@ -246,17 +246,17 @@ class CassetteRoute(ScopeRoute):
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
-        if decision is PASS_ON:
+        if isinstance(decision, PassOnDecision):
             return await self._find_way_out(request).send_request_async(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
-                await run_in_thread(self._remember_play, decision)
+                await record.run_in_thread(self._remember_play, decision)
             return await self._replay_async(decision, request)
-        recorder = AnswerRecorder(self._scope, self._session, decision, self.upstream)
+        recorder = record.AnswerRecorder(self._scope, self._session, decision, self.upstream)
         try:
             response = await self.upstream.send_request_async(request)
         except BaseException as error:
-            await run_in_thread(recorder.finish_unanswered, error)
+            await record.run_in_thread(recorder.finish_unanswered, error)
             raise
         return recorder.record_response_async(response, decode_headers(response.headers.raw))
 
@@ -269,7 +269,7 @@ class CassetteRoute(ScopeRoute):
 
     def _decide(
         self, request: httpx2.Request, asked: RecordedRequest
-    ) -> ReplayDecision | RecordDecision | Literal[Unrecorded.PASS_ON]:
+    ) -> ReplayDecision | RecordDecision | PassOnDecision:
         """Decide about a request, of which ``asked`` is the recordable form.
 
         Raises ``CassetteMiss``, and ``BudgetSpent`` if the run may record no more.

@@ -20,7 +20,8 @@ import yaml.parser
 import yaml.reader
 import yaml.scanner
 
-from aquila.cassettes.codecs.yaml.tree import MAX_BYTES, MAX_DEPTH, NUMBER, Number, PlainText, Tree, advice_for
+from aquila.cassettes.codecs import MAX_BYTES
+from aquila.cassettes.codecs.yaml.tree import MAX_DEPTH, NUMBER, Number, PlainText, Tree, advice_for
 from aquila.errors import CassetteCorrupt
 
 _BINARY = "tag:yaml.org,2002:binary"

@@ -39,9 +39,6 @@ def advice_for(data: bytes) -> str:
     return SCRIPT_ADVICE if _SCRIPT.search(data) else FOREIGN_ADVICE
 
 
-MAX_BYTES = 256 * 1024 * 1024
-"""A text cassette with more bytes is neither written nor parsed. Large bodies do not count: see ``body_file``."""
-
 MAX_DEPTH = 100
 """Containers inside containers."""
 

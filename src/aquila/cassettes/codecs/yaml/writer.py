@@ -14,6 +14,7 @@ from aquila.cassettes.codecs.yaml import emitter, frame_writer
 from aquila.cassettes.codecs.yaml.emitter import LONG_KEY
 from aquila.cassettes.codecs.yaml.tree import Number, OneLine
 from aquila.cassettes.model import (
+    SWITCHED,
     Headers,
     Interaction,
     RecordedChunk,
@@ -22,7 +23,6 @@ from aquila.cassettes.model import (
     check_status_is_writable,
 )
 from aquila.cassettes.redaction.response_headers import differs_each_time
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")

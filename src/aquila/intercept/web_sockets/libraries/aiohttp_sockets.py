@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
-from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close
+from aquila.cassettes.model import SWITCHED, RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async

@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 
-from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close
+from aquila.cassettes.model import SWITCHED, RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake, answer_handshake_async
 from aquila.intercept.web_sockets.assembling import Assembler

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, WITHOUT_CODE, Close
+from aquila.cassettes.model import SWITCHED, RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler

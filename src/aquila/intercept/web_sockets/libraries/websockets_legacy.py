@@ -10,8 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import SWITCHED
+from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
 from aquila.intercept.web_sockets.libraries.websockets_asyncio import converse

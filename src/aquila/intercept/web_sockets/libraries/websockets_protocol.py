@@ -10,8 +10,8 @@ import functools
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
-from aquila.cassettes.model import RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import SWITCHED, Close
+from aquila.cassettes.model import SWITCHED, RecordedRequest
+from aquila.cassettes.web_socket_frames.frame import Close
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
 from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.recording.storing.frame_recorder import FrameRecorder
