@@ -16,7 +16,15 @@ from huey.storage import MemoryStorage
 import aquila.huey
 from aquila.errors import ConfigError, TaskContractBroken, TaskError
 from aquila.huey import instrument
-from aquila.huey.testing import all_enqueued, assert_enqueued, drain_queue, perform_job, run_periodic, use_test_queue
+from aquila.huey.testing import (
+    all_enqueued,
+    assert_enqueued,
+    drain_queue,
+    draining,
+    perform_job,
+    run_periodic,
+    use_test_queue,
+)
 
 
 @pytest.fixture
@@ -607,6 +615,18 @@ def test_a_rate_limit_is_over_when_its_time_is_skipped(huey, done):
     assert sorted(done) == [0, 1, 2]
     assert drained["complete"] == 3
     assert drained.skipped < dt.timedelta(minutes=3)
+
+
+def test_a_drain_that_waits_for_a_rate_limit_in_vain_names_what_skips_its_time(huey, monkeypatch):
+    @huey.task()
+    @huey.rate_limit("api", limit=1, per=1_000_000_000)
+    def call(): ...
+
+    call()
+    call()
+    monkeypatch.setattr(draining, "_MOST_TASKS", 5)
+    with pytest.raises(TaskError, match="with_time_skipping=True where tasks wait for a time"):
+        drain_queue(with_scheduled=True)
 
 
 def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_too(huey):

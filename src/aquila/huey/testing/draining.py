@@ -152,7 +152,8 @@ def _drain(
                 aside.append(task)
                 raise TaskError(
                     f"{_MOST_TASKS} tasks were executed and the queue still fills: a task enqueues itself, or is "
-                    "retried for ever; pass with_limit= or with_recursion=False"
+                    "retried for ever; pass with_limit= or with_recursion=False, or with_time_skipping=True where "
+                    "tasks wait for a time, as for @huey.rate_limit"
                 )
             if clock is not None:
                 clock.skip_to(task.eta, utc=huey.utc)
