@@ -108,8 +108,11 @@ def remember_redactors(item: pytest.Item, scope: Scope) -> None:
 
     If it has used some, no further one is made, because that takes long and most tests write nothing.
     """
-    used = dict.fromkeys(session.redactor for session in scope.sessions.opened())
-    item.stash.setdefault(test_scopes.REDACTORS, {}).update(used or dict.fromkeys(_redactors_of_scope(scope)))
+    used = dict.fromkeys([session.redactor for session in scope.sessions.opened()])
+    redactors = used or dict.fromkeys(_redactors_of_scope(scope))
+    if test_scopes.REDACTORS in item.stash:
+        redactors = item.stash[test_scopes.REDACTORS] | redactors
+    item.stash[test_scopes.REDACTORS] = redactors
 
 
 def redact_reports_for(config: pytest.Config, scope: Scope) -> None:

@@ -46,24 +46,23 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
         if test_scopes.SCOPE not in item.stash:
             test = node_ids.id_of(item)
             named, settings = _options_of(item)
+            owns = named is None and (
+                with_cassette
+                # Known from the fixture's name, before its setup: other fixtures, and their clients, may come first.
+                or test_scopes.uses_cassette_fixture(item)
+                or (not test_scopes.uses_script_fixture(item) and item.get_closest_marker(options.MARKER) is not None)
+            )
             scope = scopes.Scope(
                 kind="test",
                 name=test,
                 command=typed_command.complete(
                     item.config, f"pytest {shlex.quote(node_ids.id_to_type(item, test))} --aquila-record"
                 ),
-                default_cassette=named,
+                default_cassette=node_ids.own_cassette_name(item, test) if owns else named,
+                owns_cassette=owns,
                 options=settings,
             )
             item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED] = scope, (named, settings)
-            with_cassette = (
-                with_cassette
-                # Known from the fixture's name, before its setup: other fixtures, and their clients, may come first.
-                or test_scopes.uses_cassette_fixture(item)
-                or (not test_scopes.uses_script_fixture(item) and item.get_closest_marker(options.MARKER) is not None)
-            )
-            if with_cassette and named is None:
-                scope.use_cassette(node_ids.own_cassette_name(item, test), owned=True)
             if test_scopes.PREPARE_SCOPE in item.stash:
                 item.stash[test_scopes.PREPARE_SCOPE](scope)
             scopes.open_scope(scope)

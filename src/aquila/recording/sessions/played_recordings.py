@@ -87,9 +87,15 @@ class PlayedRecordings:
         self.counts: list[int] = [0] * len(interactions)
         self.order: list[tuple[int, int]] = []
         """For each play the order of its request in this process, and the number of the recording."""
-        self.conversations = PlayedConversations()
         self.spoilt: set[int] = set()
         """Recordings that faults replaced: neither played nor unplayed."""
+
+    @property
+    def conversations(self) -> PlayedConversations:
+        """The plays of conversations over WebSockets. Made when something asks for them: most sessions have none."""
+        known: PlayedConversations | None = vars(self).get("_conversations")
+        # Of two threads that ask first, both get the one that was stored first.
+        return known or vars(self).setdefault("_conversations", PlayedConversations())
 
     def add_plays_elsewhere(self, numbers: Iterable[int]) -> None:
         """Mark recordings as played that another process has played."""
@@ -120,7 +126,7 @@ class PlayedRecordings:
         """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
         with self._lock:
             counts = tuple(self.counts)
-        if 0 not in counts and not self.conversations.have_begun:
+        if 0 not in counts and not ("_conversations" in vars(self) and self.conversations.have_begun):
             return ()
         rows = enumerate(zip(counts, self._interactions, strict=True))
         unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
