@@ -55,8 +55,9 @@ def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, fold
     [
         ("huey", "write it as app.tasks:huey"),
         (":huey", "write it as app.tasks:huey"),
-        ("no_such_module:huey", "No module named 'no_such_module'"),
-        ("jobs_app:hue", "the module jobs_app has no hue"),
+        ("no_such.module:huey", "No module named 'no_such'; start the command in the folder above no_such, or add"),
+        ("jobs_app:hue", "the module jobs_app has no hue; did you mean 'huey'?"),
+        ("jobs_app:zzz", "the module jobs_app has no zzz; known are at_once, huey, silent"),
         ("jobs_app:silent", "nothing is published of its jobs. Call aquila.huey.live.publish_jobs(silent)"),
         ("jobs_app:number", "is no huey.Huey"),
         ("jobs_app:write", "is no huey.Huey"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_optional
+from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
     from aquila.huey import instrumenting
@@ -32,10 +34,16 @@ def import_huey(place: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"--huey {place}: {error}") from error
+        # Another module may be missing, one that this one imports.
+        is_itself = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        help = f"; start the command in the folder above {error.name}, or add that to PYTHONPATH" if is_itself else ""
+        raise ConfigError(f"--huey {place}: {error}{help}") from error
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"--huey {place}: the module {module} has no {name}")
+            huey = import_optional("huey", "huey", purpose="--huey")
+            hueys = [each for each, value in vars(sys.modules[module]).items() if isinstance(value, huey.Huey)]
+            known = suggest_name(name, hueys) if hueys else ""
+            raise ConfigError(f"--huey {place}: the module {module} has no {name}{known}")
         found = getattr(found, part)
     instrumenting.reject_other_than_huey(found)
     if found.immediate:
