@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aquila import errors
+    from aquila.cassettes.storage import names
     from aquila.recording.scope import Scope
     from pytest_aquila.faulted_tests import fault_check
 else:
-    lazy_modules(globals(), errors="aquila.errors", fault_check="pytest_aquila.faulted_tests.fault_check")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        fault_check="pytest_aquila.faulted_tests.fault_check",
+        names="aquila.cassettes.storage.names",
+    )
 
 
 def asking_item() -> pytest.Item:
@@ -62,6 +68,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 owns_cassette=owns,
                 options=settings,
             )
+            _check_name(scope, named)
             item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED] = scope, (named, settings)
             if test_scopes.PREPARE_SCOPE in item.stash:
                 item.stash[test_scopes.PREPARE_SCOPE](scope)
@@ -73,6 +80,12 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
             if scope.default_cassette is None:
                 scope.use_cassette(node_ids.own_cassette_name(item, node_ids.id_of(item)), owned=True)
         return scope
+
+
+def _check_name(scope: Scope, named: str | None) -> None:
+    """Raise ``CassetteNameError`` for a name that no cassette can have, before the scope is said to use it."""
+    if named is not None:
+        names.folder_of_cassette(scope.settings.cassette_root(), named)
 
 
 def _options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
@@ -90,5 +103,6 @@ def _follow_markers(item: pytest.Item, scope: Scope) -> None:
         return
     item.stash[test_scopes.MARKED] = named, settings
     if named is not None:
+        _check_name(scope, named)
         scope.use_cassette(named, owned=False)
     scope.override_settings(settings, source=item.nodeid)

@@ -41,6 +41,34 @@ def test_a_wrong_value_names_test_and_marker(pytester: pytest.Pytester) -> None:
     assert "marker_options.py" in pytester.runpytest_inprocess("--full-trace").stdout.str()
 
 
+def test_a_name_that_no_cassette_can_have_fails_its_test_and_no_other(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def marked(request):
+            request.node.add_marker(pytest.mark.aquila("../late"))
+
+        @pytest.mark.aquila("../named")
+        def test_named(aquila_cassette):
+            pass
+
+        def test_late(marked, aquila_cassette):
+            pass
+
+        def test_other(aquila_cassette):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["CassetteNameError: cassette name '../named' leaves the cassette folder *; remove *"])
+    result.stdout.fnmatch_lines(["CassetteNameError: cassette name '../late' leaves the cassette folder *; remove *"])
+    result.stdout.fnmatch_lines(["aquila: 0 replayed, 0 recorded, 0 missed"])
+    assert "Traceback" not in result.stderr.str()
+
+
 def test_a_wrong_argument_shows_the_line_of_the_test_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(aquila_script):\n    aquila_script.reply('hi', finish='lenght')\n")
     result = pytester.runpytest_inprocess()
