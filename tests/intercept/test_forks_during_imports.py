@@ -41,14 +41,14 @@ def importing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowI
     monkeypatch.syspath_prepend(tmp_path)
     slow, hooks = SlowImport(), ImportHooks()
     monkeypatch.setattr(threading, "slow_import", slow, raising=False)
-    hooks.call_when_imported("slow_transport", lambda module: setattr(module, "patched", True))
+    hooks.call_when_imported(["slow_transport"], lambda _name, module: setattr(module, "patched", True))
     thread = threading.Thread(target=importlib.import_module, args=("slow_client",))
     thread.start()
     slow.begun.wait()
     yield slow
     slow.go.set()
     thread.join()
-    hooks.stop_waiting("slow_transport")
+    hooks.stop_waiting(["slow_transport"])
     for name in ("slow_client", "slow_transport"):
         del sys.modules[name]
 

@@ -121,6 +121,39 @@ def test_a_library_is_patched_when_it_is_imported(tmp_path: Path, monkeypatch: p
     assert library.Client().own() == "theirs"
 
 
+def test_a_library_that_is_imported_while_another_one_is_patched_is_patched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_library.py").write_text("class Client:\n    def own(self): return 'theirs'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def patch_first(module: ModuleType) -> Iterable[Patch]:
+        yield Patch(Client, "own", patched)
+        importlib.import_module("late_library")
+
+    def patch_late(module: Any) -> Iterable[Patch]:
+        yield Patch(module.Client, "own", patched)
+
+    patches = PatchSet(ImportHooks(), {__name__: patch_first, "late_library": patch_late})
+    patches.put_in_force("one")
+    library: Any = sys.modules["late_library"]
+    monkeypatch.delitem(sys.modules, "late_library")
+    assert Client().own() == library.Client().own() == "ours around theirs"
+    patches.withdraw("one")
+    assert Client().own() == library.Client().own() == "theirs"
+
+
+def test_a_library_in_the_place_of_another_one_is_patched_under_the_name_that_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "replaced_library", sys.modules[__name__])
+    patches = PatchSet(ImportHooks(), {"replaced_library": patch_client})
+    patches.put_in_force("one")
+    assert Client().own() == "ours around theirs"
+    patches.withdraw("one")
+    assert Client().own() == "theirs"
+
+
 def test_more_patches_are_added_only_while_the_set_is_in_force(patches: PatchSet) -> None:
     assert not patches.add_patches(lambda: [Patch(Client, "own", patched)])
     assert Client().own() == "theirs"

@@ -32,9 +32,10 @@ class CallingLoader:
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        callback = self._callbacks.get(module.__name__)
+        name = module.__name__
+        callback = self._callbacks.get(name)
         if callback is not None:
-            callback(module)
+            callback(name, module)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_loader":  # a copy that is not made yet

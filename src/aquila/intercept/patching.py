@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aquila.intercept import calling_loader
 
-    ModuleCallback: TypeAlias = Callable[[ModuleType], object]
+    ModuleCallback: TypeAlias = Callable[[str, ModuleType], object]
 
     class Undoable(Protocol):
         """A change that can be taken back."""
@@ -112,8 +112,7 @@ class PatchSet:
             self.in_force = True
             if first:
                 try:
-                    for library, patch in self._libraries.items():
-                        self._hooks.call_when_imported(library, self._patching(patch))
+                    self._hooks.call_when_imported(self._libraries, self._patch_library)
                 except BaseException:
                     self.withdraw(holder)  # else the next holder would not be the first, and nothing would be patched
                     raise
@@ -126,8 +125,7 @@ class PatchSet:
             self._holders.discard(holder)
             self.in_force = bool(self._holders)
             if not self._holders:
-                for library in self._libraries:
-                    self._hooks.stop_waiting(library)
+                self._hooks.stop_waiting(self._libraries)
                 self._changes.clear()
                 while self._patches:
                     self._patches.pop().undo()
@@ -149,8 +147,8 @@ class PatchSet:
                         self._changes.append(patch.change)
             return bool(self._holders)
 
-    def _patching(self, patch: Callable[[ModuleType], Iterable[Undoable]]) -> Callable[[ModuleType], object]:
-        return lambda module: self.add_patches(lambda: patch(module))
+    def _patch_library(self, name: str, module: ModuleType) -> None:
+        self.add_patches(lambda: self._libraries[name](module))
 
 
 class ImportHooks:
@@ -167,19 +165,22 @@ class ImportHooks:
         # find nothing, or it would never end.
         self._finding: set[str] = set()
 
-    def call_when_imported(self, name: str, callback: ModuleCallback) -> None:
-        """Call ``callback`` with the module ``name``: now if it is loaded, else as soon as it is."""
-        self._callbacks[name] = callback
-        if self._finder not in sys.meta_path:
+    def call_when_imported(self, names: Iterable[str], callback: ModuleCallback) -> None:
+        """Call ``callback`` with each of these names and its module: now if that is loaded, else as soon as it is."""
+        self._callbacks.update(dict.fromkeys(names, callback))
+        if self._callbacks and self._finder not in sys.meta_path:
             sys.meta_path.insert(0, self._finder)
-        module = find_loaded(name)
-        # If another thread is loading it at this moment, `find_spec` has added the callback if it was there in time.
-        if module is not None:
-            callback(module)
+        # Listed before the first call, which may load another one of them: then the loader has called for that.
+        for name in [name for name in names if name in sys.modules]:
+            module = find_loaded(name)
+            # If another thread is loading it now, `find_spec` has added the callback if that was there in time.
+            if module is not None:
+                callback(name, module)
 
-    def stop_waiting(self, name: str) -> None:
+    def stop_waiting(self, names: Iterable[str]) -> None:
         """Undo ``call_when_imported``."""
-        self._callbacks.pop(name, None)
+        for name in names:
+            self._callbacks.pop(name, None)
         if not self._callbacks and self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
 
