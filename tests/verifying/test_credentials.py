@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aquila.cassettes.model import RecordedRequest
-from aquila.intercept.provider_keys import PROVIDER_KEYS, variables_of_host
+from aquila.intercept.provider_keys import PROVIDER_KEYS
 from aquila.recording.network.model_hosts import PROVIDERS
-from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
+from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, variables_of_host, with_keys
 
 MACHINE = VerifyingKeys(
     {

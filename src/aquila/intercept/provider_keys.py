@@ -59,20 +59,6 @@ REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
 NO_UNSET = "-unset"
 """The word of the setting ``dummy_keys`` that leaves a variable unset which the machine does not set."""
 
-_HOSTS: Mapping[str, str] = {"azure.com": "azure", "googleapis.com": "google", "x.ai": "xai"}
-"""Parts of hosts that do not hold the name of their provider."""
-
-
-def variables_of_host(host: str) -> tuple[str, ...]:
-    """Return the variables from which clients take the key for a host; none if it is no known provider's."""
-    if host.endswith(("huggingface.co", "huggingface.cloud")):
-        return ("HF_TOKEN",)
-    named = next((provider for part, provider in _HOSTS.items() if host == part or host.endswith(f".{part}")), None)
-    if named is None:
-        parts = host.split(".")
-        named = next((provider for provider in PROVIDER_KEYS if any(provider in part for part in parts[:-1])), None)
-    return PROVIDER_KEYS[named] if named is not None else ()
-
 
 def dummies_for_run(extra: Sequence[str]) -> dict[str, str]:
     """Return the dummies that a whole run can show, by variable.

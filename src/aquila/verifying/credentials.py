@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.request_headers import is_credential_header
-from aquila.intercept.provider_keys import variables_of_host
+from aquila.intercept.provider_keys import PROVIDER_KEYS
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.network.host_names import is_loopback
@@ -38,6 +38,9 @@ _HEADER_OF: Mapping[str, tuple[str, str]] = {
     "ELEVENLABS_API_KEY": ("xi-api-key", ""),
 }
 """The header field of a key, and what precedes it, by the first variable of its provider. All others use a bearer."""
+
+_HOSTS: Mapping[str, str] = {"azure.com": "azure", "googleapis.com": "google", "x.ai": "xai"}
+"""Parts of hosts that do not hold the name of their provider."""
 
 
 class KeyNotSet(Exception):
@@ -70,6 +73,17 @@ def read_machine(dummy_keys: Sequence[str]) -> VerifyingKeys:
         {name: value for name, value in keys.items() if value and DUMMY_KEY not in value and value not in dummies},
         dummies,
     )
+
+
+def variables_of_host(host: str) -> tuple[str, ...]:
+    """Return the variables from which clients take the key for a host; none if it is no known provider's."""
+    if host.endswith(("huggingface.co", "huggingface.cloud")):
+        return ("HF_TOKEN",)
+    named = next((provider for part, provider in _HOSTS.items() if host == part or host.endswith(f".{part}")), None)
+    if named is None:
+        parts = host.split(".")
+        named = next((provider for provider in PROVIDER_KEYS if any(provider in part for part in parts[:-1])), None)
+    return PROVIDER_KEYS[named] if named is not None else ()
 
 
 def with_keys(
