@@ -138,14 +138,10 @@ def pytest_plugin_registered(plugin: object, manager: pytest.PytestPluginManager
 
     pytest also calls this for each plugin that was registered before these hooks were.
     """
-    if _overrides_huey(plugin):
-        begin_testing_mode(manager.get_plugin("pytestconfig"))  # type: ignore[arg-type]
-
-
-def _overrides_huey(plugin: object) -> bool:
-    # The name of a module is compared and not that of the fixture's function, which may be imported from anywhere.
     names = getattr(plugin, "__dict__", {})
-    return _is_fixture(names.get("aquila_huey")) and getattr(plugin, "__name__", "") not in MODULES
+    # The name of a module is compared and not that of the fixture's function, which may be imported from anywhere.
+    if "aquila_huey" in names and _is_fixture(names["aquila_huey"]) and getattr(plugin, "__name__", "") not in MODULES:
+        begin_testing_mode(manager.get_plugin("pytestconfig"))  # type: ignore[arg-type]
 
 
 def _is_fixture(value: object) -> bool:

@@ -269,8 +269,11 @@ def _read_ini_settings(pytest_config: pytest.Config) -> dict[str, str]:
     # Private to pytest 9: what the ini file and `-o` give, by key. An older pytest is asked for each key, which takes
     # as long as loading a module.
     given = getattr(pytest_config, "_inicfg", None)
-    keys = {row[0]: f"aquila_{row[0]}" for row in OPTION_ROWS if row[3]}
-    values = {name: pytest_config.getini(key) for name, key in keys.items() if given is None or key in given}
+    named = [row[0] for row in OPTION_ROWS if row[3]]
+    if given is not None:
+        present = {key.removeprefix("aquila_") for key in given if key.startswith("aquila_")}
+        named = [name for name in named if name in present]
+    values = {name: pytest_config.getini(f"aquila_{name}") for name in named}
     if replaces_recorder(pytest_config):
         # Under the other recorder an unset key stayed unset, and such a suite may decide by it whether to record.
         values["dummy_keys"] = f"{provider_keys.NO_UNSET} {values.get('dummy_keys') or ''}"
