@@ -108,7 +108,7 @@ def _close_scope(
                 scope.sessions.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
                 scope.sessions.session_for(scope.default_cassette, "replay")
-        return scope.close(passed=passed, adds_only=adds_only)
+        return scope.close(passed=passed, adds_only=adds_only, settings=settings)
     finally:
         scopes.remove_scope(scope)
         del item.stash[test_scopes.SCOPE]  # a plugin that runs the test again gets a new scope

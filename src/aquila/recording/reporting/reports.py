@@ -16,6 +16,7 @@ from aquila.recording.sessions.played_recordings import describe_unplayed
 if TYPE_CHECKING:
     from aquila.recording.reporting import drift_watch
     from aquila.recording.scope import Scope
+    from aquila.settings import Settings
 else:
     lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
 
@@ -69,15 +70,18 @@ class ScopeReport(NamedTuple):
         return f"<ScopeReport of {self.name}: {counts}>"
 
 
-def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
-    """Sum up a scope that is closed. ``stored`` is what became of its recordings."""
+def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings | None = None) -> ScopeReport:
+    """Sum up a scope that is closed. ``stored`` is what became of its recordings.
+
+    ``settings`` are those in force in the scope, if the caller has them.
+    """
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
     children = scope.run.state_of(ChildMisses)
     hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
     if hears:
         misses = scope.misses
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
-    folder = _folder_of(scope)
+    folder = _folder_of(scope, settings)
     # Its own counts as used, whoever may have asked: another process, or nobody any more.
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
@@ -111,10 +115,10 @@ def summarize_scope(scope: Scope, stored: StoredRecordings) -> ScopeReport:
     return _with_blocks(own, blocks) if blocks else own
 
 
-def _folder_of(scope: Scope) -> str:
+def _folder_of(scope: Scope, settings: Settings | None) -> str:
     """The cassette folder of a scope; empty where it cannot be told any more, for it was relative to a deleted one."""
     try:
-        return str(scope.settings.cassette_root())
+        return str((scope.settings if settings is None else settings).cassette_root())
     except ConfigError:
         return ""
 
