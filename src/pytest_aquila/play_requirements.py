@@ -59,7 +59,8 @@ def _demand_script_is_used(scope: Scope, script: Any) -> None:
     if demand == "warn":
         warnings.warn(pytest.PytestWarning(message), stacklevel=1)
         return
-    pytest.fail(f'{message}\nIf that is meant, say so: unused = "ignore"', pytrace=False)
+    in_a_test, in_a_file = 'aquila_script.unused = "ignore" in the test', "`unused: ignore` in a script's file"
+    pytest.fail(f"{message}\nIf that is meant, say so: {in_a_test}, or {in_a_file}", pytrace=False)
 
 
 def _fail_for_unplayed(scope: Scope) -> None:

@@ -131,6 +131,7 @@ def test_what_nothing_answers_and_what_nobody_asks_for_fails_the_test(project: p
             "*2 scripted answers were not asked for:",
             '*reply("two")',
             '*when("never").reply("three")',
+            'If that is meant, say so: aquila_script.unused = "ignore" in the test, or `unused: ignore` in a script*',
         ]
     )
 
