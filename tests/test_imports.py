@@ -304,6 +304,8 @@ def test_replays(aquila_cassette):
 """
 NEEDED_BY_NO_REPLAY = {
     "aquila.hookspecs",
+    "aquila.optional",
+    "aquila.spelling",
     "aquila.cassettes.codecs.answer_summary",
     "aquila.cassettes.codecs.event_streams.stream_reader",
     "aquila.cassettes.codecs.yaml",
@@ -318,6 +320,11 @@ NEEDED_BY_NO_REPLAY = {
     "aquila.cassettes.redaction.scrubber",
     "aquila.cassettes.redaction.secret_patterns",
     "aquila.cassettes.storage.merging",
+    "aquila.recording.askers",
+    "aquila.recording.installed_code",
+    "aquila.recording.miss_outcomes",
+    "aquila.recording.network.guard",
+    "aquila.recording.network.no_network",
     "aquila.recording.reporting.drift_watch",
     "aquila.recording.sessions.put_aside",
     "aquila.recording.storing.recording_age",
@@ -331,6 +338,7 @@ NEEDED_BY_NO_REPLAY = {
     "pytest_aquila.summary.run_news",
     "pytest_aquila.summary.summary_layout",
     "pytest_aquila.summary.totals_news",
+    "pytest_aquila.tasks.named_hueys",
 }
 
 

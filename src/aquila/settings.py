@@ -9,11 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aquila import errors, spelling
+from aquila import errors
 from aquila.config import DEFAULTS, VARIABLE_OF, SettingsLayers, find_cassette_root, records_by_environment
+from aquila.lazy_imports import lazy_modules
 from aquila.option_table import OPTIONS
+
+if TYPE_CHECKING:
+    from aquila import spelling
+else:
+    lazy_modules(globals(), spelling="aquila.spelling")
 
 INI_FILE = "ini file"
 """The source of the values of the ini file, for messages."""

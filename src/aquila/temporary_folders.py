@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sys
 import tempfile
 import weakref
 from typing import Any
 
+from aquila.lazy_patterns import lazy_pattern
+
 try:
     import fcntl
 except ImportError:  # Windows: folders are not locked there, and what a killed process has left stays
     fcntl = None  # type: ignore[assignment]
 
-_NAME = re.compile(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
+_BEGINNING = "aquila-"
+_NAME = lazy_pattern(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
 """The names of these folders, and of nothing else: what has such a name and no owner is removed."""
 _MOST_ATTEMPTS = 20
 """How often a folder is made again whose place another process has cleared before it was locked."""
@@ -142,7 +144,8 @@ def remove_left_folders(root: str | None = None) -> None:
         return
     with contextlib.suppress(OSError):  # there is no such folder, or it can be written and not listed
         with os.scandir(root := root or temporary_root()) as entries:
-            found = [os.path.join(root, entry.name) for entry in entries if _NAME.fullmatch(entry.name)]
+            names = [entry.name for entry in entries if entry.name.startswith(_BEGINNING)]
+            found = [os.path.join(root, name) for name in names if _NAME.fullmatch(name)]
         for path in found:
             with contextlib.suppress(OSError):  # that of another user, or one that is not left
                 _remove_if_left(path)

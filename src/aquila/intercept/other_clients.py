@@ -17,17 +17,18 @@ from urllib.parse import urlsplit
 from aquila.intercept.foreign_mocks import has_foreign_cassette, is_replaced
 from aquila.intercept.patching import Patch, PatchSet, Undoable
 from aquila.lazy_imports import lazy_modules
-from aquila.optional import import_optional
 from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
+    from aquila import optional
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
     from aquila.recording.network import no_network
 else:
     lazy_modules(
         globals(),
+        optional="aquila.optional",
         aiohttp_answers="aquila.intercept.aiohttp_answers",
         no_network="aquila.recording.network.no_network",
         policy="aquila.intercept.policy",
@@ -161,7 +162,7 @@ class OtherClients:
         try:
             # Without path and user: they may hold secrets.
             purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
-            import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
+            optional.import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
         except ImportError:
             if asks_model(host, port, parts.path, answering.settings):
                 raise

@@ -13,19 +13,20 @@ from aquila.intercept import side_requests
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
-from aquila.recording.network import guard
 from aquila.recording.network.host_names import is_loopback
 from aquila.recording.network.model_hosts import asks_model, is_listed, is_listed_provider, is_model_path, is_provider
-from aquila.recording.network.no_network import NoNetwork
 from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
     from aquila.recording import scope as scopes
+    from aquila.recording.network import guard, no_network
     from aquila.recording.scope import Scope
 else:
     lazy_modules(
         globals(),
+        guard="aquila.recording.network.guard",
+        no_network="aquila.recording.network.no_network",
         scopes="aquila.recording.scope",
     )
 
@@ -66,7 +67,7 @@ def find_answering_scope(method: str, scheme: str, host: str, port: int | None, 
     listed = settings.side_requests, settings.ignore_hosts, settings.loopback
     if scope is None or (host, port) in own_servers() or not _is_plain(method, host, port, path, *listed):
         if fails_as_side_request(method, host, port, path, settings, answers=scope is not None or problem is not None):
-            raise NoNetwork
+            raise no_network.NoNetwork
         if is_let_through(host, port, path, settings):
             if scope is not None and _is_recorded_of_loopback(scope, settings, scheme, host, port, path):
                 return AnsweringScope(scope, settings)
@@ -129,7 +130,7 @@ def check_side_request(method: str, host: str, port: int | None, path: str) -> N
     if not is_own_request() and fails_as_side_request(
         method, host, port, path, runtime.current_settings(), answers=False
     ):
-        raise NoNetwork
+        raise no_network.NoNetwork
 
 
 def fails_as_side_request(
@@ -172,7 +173,7 @@ def check_connection(
                 return
     guarded = settings.guard != "off" and settings.transport != "live" and runtime.is_under_pytest()
     if guarded and side_requests.is_side_host(host, settings.side_requests):
-        raise NoNetwork
+        raise no_network.NoNetwork
     if guard.is_refused(host, port, path, settings, scope):
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))

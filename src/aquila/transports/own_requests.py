@@ -15,10 +15,15 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aquila.recording import askers, runtime
-from aquila.recording.miss_outcomes import outcome_boundary
+from aquila.lazy_imports import lazy_modules
+from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.recording import askers, miss_outcomes
+else:
+    lazy_modules(globals(), askers="aquila.recording.askers", miss_outcomes="aquila.recording.miss_outcomes")
 
 
 class _OwnRequest:
@@ -74,7 +79,7 @@ def share_with_executors(submit: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_within_boundary(asker: runtime.Asker, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    with askers.working_for(asker), outcome_boundary():
+    with askers.working_for(asker), miss_outcomes.outcome_boundary():
         return function(*args, **kwargs)
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
     from aquila import errors
@@ -37,9 +36,11 @@ if TYPE_CHECKING:
         TaskRun,
         UseTestQueue,
     )
+    from pytest_aquila.tasks import named_hueys
 else:
     lazy_modules(
         globals(),
+        named_hueys="pytest_aquila.tasks.named_hueys",
         errors="aquila.errors",
         attribute_patches="aquila.huey.testing.attribute_patches",
         queue_under_test="aquila.huey.testing.queue_under_test",

@@ -18,11 +18,16 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aquila.cassettes.model import Headers, RecordedRequest, first_value
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
-from aquila.recording.installed_code import is_standard_library, package_of
+
+if TYPE_CHECKING:
+    from aquila.recording import installed_code
+else:
+    lazy_modules(globals(), installed_code="aquila.recording.installed_code")
 
 _RETRY_COUNT = "x-stainless-retry-count"
 """A header in which many SDKs say how often they have sent a request before. A hint where the stack says nothing."""
@@ -147,10 +152,10 @@ def _owner_of(filename: str, module: str, root: Path) -> Literal["library", "run
         return "library"
     if filename.startswith("<"):  # made by a library, or typed in
         return "program" if module == "__main__" or filename.startswith("<ipython") else "library"
-    installed = package_of(filename)
+    installed = installed_code.package_of(filename)
     if installed is not None:
         return "program" if installed in packages_of_project(root) else "library"
-    return "library" if is_standard_library(filename) else "program"
+    return "library" if installed_code.is_standard_library(filename) else "program"
 
 
 @functools.lru_cache(maxsize=32)

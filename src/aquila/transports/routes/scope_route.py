@@ -18,11 +18,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteMiss
 from aquila.lazy_imports import lazy_modules
-from aquila.recording import askers
-from aquila.recording.miss_outcomes import attempt_of, suit_to_place
-from aquila.recording.network import guard
 from aquila.recording.network.model_hosts import asks_model
-from aquila.recording.network.no_network import fail_unasked
 from aquila.recording.replayed_time_limits import current_limits
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session import Session
@@ -41,6 +37,8 @@ from aquila.transports.wire import decode_headers, read_request, read_request_as
 if TYPE_CHECKING:
     from aquila.faults import fault
     from aquila.faults.fault import Within
+    from aquila.recording import askers, miss_outcomes
+    from aquila.recording.network import guard, no_network
     from aquila.transports import record, watched_answers, watched_exchanges
     from aquila.transports import silence as silences
     from aquila.transports.callers import disconnected_caller
@@ -48,6 +46,10 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        no_network="aquila.recording.network.no_network",
+        askers="aquila.recording.askers",
+        guard="aquila.recording.network.guard",
+        miss_outcomes="aquila.recording.miss_outcomes",
         disconnected_caller="aquila.transports.callers.disconnected_caller",
         fault="aquila.faults.fault",
         record="aquila.transports.record",
@@ -302,7 +304,8 @@ class CassetteRoute(ScopeRoute):
         url = request.url
         if not asks_model(url.host, url.port, url.path, self._scope.settings):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
-            raise httpx2.ConnectError(str(fail_unasked(self._session.redactor.redact_text(named))), request=request)
+            reason = no_network.fail_unasked(self._session.redactor.redact_text(named))
+            raise httpx2.ConnectError(str(reason), request=request)
 
     def _remember_play(self, decision: ReplayDecision) -> None:
         self._scope.recording.note_play(self._session, decision)
@@ -341,8 +344,8 @@ def spoil_recording(scope: Scope, session: Session, asked: RecordedRequest) -> R
 def refuse(scope: Scope, miss: CassetteMiss, key: str) -> NoReturn:
     """Note a miss in a scope and raise it, as an outcome of pytest or an ordinary exception. ``key``: the request's."""
     # A new exception each time: the remembered one must not collect the tracebacks of those that are raised.
-    raised = suit_to_place(miss)
+    raised = miss_outcomes.suit_to_place(miss)
     if scope.run.exchange_watch is not None:
         scope.run.exchange_watch.note_problem(scope, miss)
-    scope.remember_miss(miss, attempt_of(raised, key))
+    scope.remember_miss(miss, miss_outcomes.attempt_of(raised, key))
     raise raised
