@@ -252,7 +252,14 @@ def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def replaces_recorder(pytest_config: pytest.Config) -> bool:
     """Whether the ini file asks for a layer that stands in for another recorder's plugin."""
-    return bool(pytest_config.getini(COMPAT) or pytest_config.getini(CASSETTER_COMPAT))
+    key = COMPAT
+    try:
+        if pytest_config.getini(key):
+            return True
+        key = CASSETTER_COMPAT
+        return bool(pytest_config.getini(key))
+    except (ValueError, pytest.UsageError) as error:  # as the version of pytest has it, without the key
+        raise pytest.UsageError(f"ini file: {key}: {error}; write true or false") from error
 
 
 _ini_settings: pytest.StashKey[dict[str, str]] = pytest.StashKey()
