@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from aquila.fork_locks import held_at_fork
@@ -48,9 +49,10 @@ class ObjectMemo(Generic[Key, Value]):
             while self._size > self._limit:
                 self._size -= self._rows.popitem(last=False)[1][2]
 
-    def remove(self, key: Key) -> None:
-        """Forget the value of an object, if it is known."""
+    def remove(self, keys: Iterable[Key]) -> None:
+        """Forget the values of objects, where they are known."""
         with _lock:
-            row = self._rows.pop(id(key), None)
-            if row is not None:
-                self._size -= row[2]
+            for key in keys:
+                row = self._rows.pop(id(key), None)
+                if row is not None:
+                    self._size -= row[2]

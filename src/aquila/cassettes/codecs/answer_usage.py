@@ -71,8 +71,7 @@ def remember_tokens(response: RecordedResponse, tokens: int, size: int) -> None:
 
 def forget_tokens(responses: Iterable[RecordedResponse]) -> None:
     """Undo ``remember_tokens`` for the answers of a cassette that is no longer kept."""
-    for response in responses:
-        _known_tokens.remove(response)
+    _known_tokens.remove(responses)
 
 
 def usage_of_response(response: RecordedResponse) -> dict[str, int]:

@@ -93,7 +93,7 @@ class _LoadedCassettes:
             kept[key] = cassette, size
             dropped = self._drop_excess(newest=key)
         for each in dropped:
-            forget_tokens(interaction.response for interaction in each.interactions)
+            forget_tokens([interaction.response for interaction in each.interactions])
 
     def _drop_excess(self, newest: tuple[object, ...]) -> list[Cassette]:
         dropped: list[Cassette] = []
