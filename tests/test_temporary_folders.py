@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,44 @@ def test_a_folder_that_another_process_cleared_before_it_was_locked_is_made_agai
     with TemporaryFolder("test") as path:
         assert not os.path.exists(cleared[0])
         assert [str(one) for one in place.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("mark", [None, "a1b2c3d4"])
+def test_a_folder_that_another_process_is_about_to_clear_is_made_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch, mark: str | None
+) -> None:
+    fcntl = temporary_folders.fcntl
+    make, lock = os.mkdir, fcntl.flock
+    found: list[tuple[str, int]] = []
+    locking = threading.Event()
+
+    def clear() -> None:
+        locking.wait(PATIENCE)
+        path, descriptor = found[0]
+        os.rmdir(path)
+        os.close(descriptor)
+
+    def make_and_be_found(path: str, mode: int) -> None:
+        make(path, mode)
+        if not found:
+            found.append((path, os.open(path, os.O_RDONLY)))
+            lock(found[0][1], fcntl.LOCK_EX)
+
+    def lock_while_it_is_cleared(descriptor: int, how: int) -> None:
+        if not how & fcntl.LOCK_NB:
+            locking.set()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(os, "mkdir", make_and_be_found)
+    monkeypatch.setattr(fcntl, "flock", lock_while_it_is_cleared)
+    clearing = threading.Thread(target=clear)
+    clearing.start()
+    try:
+        with TemporaryFolder("test", mark) as path:
+            assert [str(one) for one in place.iterdir()] == [path]
+    finally:
+        locking.set()
+        clearing.join()
 
 
 def test_descriptors_that_the_program_closed_are_not_closed_again(place: Path) -> None:

@@ -57,13 +57,11 @@ class _Place:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Waits for another process that is about to remove it: only then can a folder of the same name be made.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_at(self.path, descriptor):
                 os.close(descriptor)
                 return False
-        except BlockingIOError:  # another process is about to remove it
-            os.close(descriptor)
-            return False
         except OSError:  # a file system without locks, where nobody removes what others have left
             os.close(descriptor)
             return True
