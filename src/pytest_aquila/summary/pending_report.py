@@ -32,7 +32,7 @@ def find_pending(totals: RunTotals) -> list[WaitingFile]:
     # A test that was run again and passed has taken its pending file away.
     written = {Path(path): Path(root) for root, path in totals.pending if Path(path).exists()}
     found = {path: WaitingFile(path, root, is_new=True) for path, root in written.items()}
-    roots = {root: Path(root) for root, _ in totals.cassettes}
+    roots = {root: Path(root) for root in {root for root, _ in totals.cassettes}}
     used = [(roots[root], name) for root, name in sorted(set(totals.cassettes))]
     for folder, path in find_all_pending_files(used):
         found.setdefault(path, WaitingFile(path, folder, is_new=False))

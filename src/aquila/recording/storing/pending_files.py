@@ -26,11 +26,12 @@ def find_all_pending_files(cassettes: Iterable[tuple[Path, str]]) -> Iterator[tu
 
     ``cassettes`` are their root folders and names. Each folder of theirs is listed once, and most have no such file.
     """
-    folders: dict[str, bool] = {}
+    # By what stands before the last slash: a run of many cassettes does not take each name apart for their few folders.
+    folders: dict[tuple[Path, str], bool] = {}
     for root, name in cassettes:
-        folder = folder_of_cassette(root, name)
+        folder = root, name.replace("\\", "/").rpartition("/")[0]
         if folder not in folders:
-            folders[folder] = _may_hold_pending(folder)
+            folders[folder] = _may_hold_pending(folder_of_cassette(root, name))
         if folders[folder]:
             for path in find_pending_files(root, name):
                 yield root, path
