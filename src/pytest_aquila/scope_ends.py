@@ -111,4 +111,4 @@ def _close_scope(
         return scope.close(passed=passed, adds_only=adds_only, settings=settings)
     finally:
         scopes.remove_scope(scope)
-        del item.stash[test_scopes.SCOPE]  # a plugin that runs the test again gets a new scope
+        del item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED]  # a test that runs again gets a new scope
