@@ -278,6 +278,34 @@ def test_a_folder_that_another_process_is_about_to_clear_is_made_again(
         clearing.join()
 
 
+def test_a_child_that_was_forked_while_a_folder_was_cleared_keeps_nobody_waiting(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = place / "aquila-test-a1b2c3d4.tmp"
+    left.mkdir()
+    waiting = os.open(left, os.O_RDONLY)
+    may_end, end = os.pipe()
+    children: list[int] = []
+
+    def fork_and_remove(path: str) -> None:
+        children.append(os.fork())
+        if not children[0]:  # another thread's child: it has all descriptors that are open now
+            os.close(end)
+            os.read(may_end, 1)
+            os._exit(0)
+        os.rmdir(path)
+
+    monkeypatch.setattr(temporary_folders, "_remove_tree", fork_and_remove)
+    try:
+        remove_left_folders()
+        assert not left.exists()
+        temporary_folders.fcntl.flock(waiting, temporary_folders.fcntl.LOCK_EX | temporary_folders.fcntl.LOCK_NB)
+    finally:
+        for descriptor in (end, may_end, waiting):
+            os.close(descriptor)
+        os.waitpid(children[0], 0)
+
+
 def test_descriptors_that_the_program_closed_are_not_closed_again(place: Path) -> None:
     folder = TemporaryFolder("test")
     (record,) = [each for each in temporary_folders._own if each.path == folder.path]

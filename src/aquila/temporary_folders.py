@@ -178,8 +178,13 @@ def _remove_if_left(path: str) -> None:
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):
-                _remove_tree(path)
+            try:
+                if _is_at(path, descriptor):
+                    _remove_tree(path)
+            finally:
+                # Closing does not end the lock while a child that was forked meanwhile has the descriptor, too, and
+                # whoever has just made the folder waits for it.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
