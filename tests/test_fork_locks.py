@@ -249,6 +249,37 @@ def test_threads_that_fork_at_once_fork_one_after_the_other() -> None:
     assert (done.stdout, done.stderr) == ("[] [0, 0] True\n", "")
 
 
+@forks
+def test_a_fork_that_ctrl_c_strikes_lets_other_threads_fork_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Struck:
+        """The lock of forks, where Ctrl-C comes just after it was taken for the first time."""
+
+        def __init__(self) -> None:
+            self.lock = threading.RLock()
+            self.is_struck = False
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            got = self.lock.acquire(blocking, timeout)
+            if not self.is_struck:
+                self.is_struck = True
+                raise KeyboardInterrupt
+            return got
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.lock, name)
+
+    struck = Struck()
+    monkeypatch.setattr(fork_locks, "_forking", struck)
+    fork_locks._prepare()
+    fork_locks._go_on(in_child=False)
+    lazy_imports.interrupts.clear()
+    got: list[bool] = []
+    other = threading.Thread(target=lambda: got.append(struck.acquire(blocking=False)))
+    other.start()
+    other.join()
+    assert got == [True]
+
+
 def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:
     bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition)\(")
     silent = []

@@ -96,7 +96,8 @@ def _go_on(*, in_child: bool) -> None:
         for _, after in reversed(_around):
             after(in_child=in_child)
     finally:
-        if _forking._is_owned():  # type: ignore[attr-defined]  # it is not where signals kept a fork from that
+        # Not at all where signals kept a fork from taking it, and twice where one came just after it was taken.
+        while _forking._is_owned():  # type: ignore[attr-defined]
             _forking.release()
 
 
