@@ -167,3 +167,17 @@ def test_a_named_tuple_may_have_no_field_and_a_function_that_calls_that_of_tuple
 
     assert Nothing() == ()
     assert str(Loud("eagle")) == "LOUD(BIRD='EAGLE')"
+
+
+def test_a_subclass_of_a_named_tuple_keeps_what_it_makes_itself() -> None:
+    class Parcel(NamedTuple):
+        bird: str
+        weight: int
+
+    class Letter(Parcel):
+        def __new__(cls, bird: str) -> Letter:
+            return super().__new__(cls, bird, 1)
+
+    assert Letter("eagle") == Letter("eagle") == ("eagle", 1)  # also the second, after the first of all
+    assert type(Letter("eagle")) is Letter
+    assert Parcel("eagle", 2) == ("eagle", 2)

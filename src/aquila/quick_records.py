@@ -106,12 +106,14 @@ class _NamedTuple(tuple[Any, ...]):
         _field_defaults: dict[str, Any]
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
-        # The first of its class. From now on the function is there that takes each field by its name.
+        # The first of its class. From now on the function is there that takes each field by its name. Not in a
+        # subclass, which may have a function of its own that calls this one.
+        owner = next(each for each in cls.__mro__ if "_fields" in vars(each))
         names = "".join([f"{name}, " for name in cls._fields])
         made = eval(f"lambda _cls, {names}: _make(_cls, ({names}))", {"_make": tuple.__new__, "__builtins__": {}})
         made.__defaults__ = tuple(cls._field_defaults.values())
-        made.__qualname__ = f"{cls.__qualname__}.__new__"
-        setattr(cls, "__new__", staticmethod(made))  # noqa: B010 - type checkers take an assignment for a mistake
+        made.__qualname__ = f"{owner.__qualname__}.__new__"
+        setattr(owner, "__new__", staticmethod(made))  # noqa: B010 - type checkers take an assignment for a mistake
         return made(cls, *values, **named)
 
     @classmethod
