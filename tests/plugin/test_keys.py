@@ -162,6 +162,37 @@ def test_a_project_adds_variables_and_leaves_others_out(pytester: pytest.Pyteste
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+def test_a_test_and_a_block_give_a_variable_another_dummy_than_the_project(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naquila_dummy_keys = OWN_ENDPOINT=https://project.example")
+    pytester.makepyfile(
+        """
+        import os, aquila, pytest
+
+        @pytest.mark.aquila(dummy_keys="OWN_ENDPOINT=https://test.example")
+        def test_marked(aquila_cassette):
+            assert os.environ["OWN_ENDPOINT"] == "https://test.example"
+            with aquila.use_cassette("block", dummy_keys="OWN_ENDPOINT=https://block.example"):
+                assert os.environ["OWN_ENDPOINT"] == "https://block.example"
+            assert os.environ["OWN_ENDPOINT"] == "https://test.example"
+            os.environ["OWN_ENDPOINT"] = "https://changed.example"
+            with aquila.use_cassette("block", dummy_keys="OWN_ENDPOINT=https://block.example"):
+                assert os.environ["OWN_ENDPOINT"] == "https://changed.example"
+
+        def test_other(aquila_cassette, monkeypatch):
+            monkeypatch.setenv("OWN_ENDPOINT", "https://changed.example")
+
+        def test_last(aquila_cassette):
+            assert os.environ["OWN_ENDPOINT"] == "https://changed.example"
+            del os.environ["OWN_ENDPOINT"]
+
+        def test_very_last(aquila_cassette):
+            assert os.environ["OWN_ENDPOINT"] == "https://project.example"
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+    assert "OWN_ENDPOINT" not in os.environ
+
+
 def test_a_project_may_leave_unset_what_is_not_set(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\naquila_dummy_keys = -unset OWN_KEY")
     pytester.makepyfile(

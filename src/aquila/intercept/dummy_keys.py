@@ -95,14 +95,22 @@ def _dummies(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
     return _cached_dummies(settings.dummy_keys, answers=answers, named=named, variables=variables)
 
 
-# By the names alone, so no entry goes out of date. Between two tests they differ by the few that are shown while a
+# By all that decides, so no entry goes out of date. Between two tests they differ by the few that are shown while a
 # cassette answers alone, and a run goes from the one to the other and back.
 @functools.lru_cache(maxsize=8)
-def _differing_names(shown: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which names are no longer to be shown, and which are new. In the order of the tables: they are encoded
-    once."""
-    gone, new = set(shown).difference(wanted), set(wanted).difference(shown)
-    return tuple(filter(gone.__contains__, shown)), tuple(filter(new.__contains__, wanted))
+def _differing_names(
+    shown: tuple[str, ...], shown_dummies: tuple[str, ...], wanted: tuple[str, ...], wanted_dummies: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which names are no longer to be shown with their dummies, and which are new or have another one.
+
+    In the order of the tables: they are encoded once.
+    """
+    before, after = tuple(zip(shown, shown_dummies, strict=True)), tuple(zip(wanted, wanted_dummies, strict=True))
+    gone, new = set(before).difference(after), set(after).difference(before)
+    return (
+        tuple([name for name, _ in filter(gone.__contains__, before)]),
+        tuple([name for name, _ in filter(new.__contains__, after)]),
+    )
 
 
 class DummyKeys:
@@ -126,7 +134,8 @@ class DummyKeys:
         shown already is not touched: every replayed test comes by here, and there are many variables.
         """
         if dummies is not self._shown:
-            gone, new = _differing_names(tuple(self._replaced), tuple(dummies))
+            shown = tuple([dummy for _, dummy in self._replaced.values()])
+            gone, new = _differing_names(tuple(self._replaced), shown, tuple(dummies), tuple(dummies.values()))
             if gone:
                 self._restore(gone)
             if new:
