@@ -42,6 +42,19 @@ def test_the_finder_names_compiled_modules_as_python_does_wherever_it_keeps_them
             assert found.cached == importlib.util.cache_from_source(found.origin)
 
 
+def test_the_finder_finds_the_same_while_a_test_replaces_what_the_system_tells_of_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = OrdinaryFinder.find_spec("pytest_aquila.summary", pytest_aquila.__path__)
+    told = os.stat(__file__)
+    monkeypatch.setattr(os, "stat", lambda *_, **__: told)
+    found = OrdinaryFinder.find_spec("pytest_aquila.summary", pytest_aquila.__path__)
+    monkeypatch.undo()
+    assert usual is not None
+    assert found is not None
+    assert found.origin == usual.origin
+
+
 def test_the_finder_leaves_to_pythons_own_what_is_not_in_a_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         archive.writestr("aquila/module.py", "")
