@@ -278,6 +278,16 @@ def test_a_folder_that_another_process_is_about_to_clear_is_made_again(
         clearing.join()
 
 
+def test_it_is_made_while_a_test_replaces_what_the_system_tells_of_files(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = os.stat(__file__)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda *_, **__: told)
+        folder = TemporaryFolder("test")
+    assert [str(one) for one in place.iterdir()] == [folder.path]
+
+
 def test_a_child_that_was_forked_while_a_folder_was_cleared_keeps_nobody_waiting(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
