@@ -192,7 +192,8 @@ def measure_replay(folder: Path, base_url: str, recorders: Mapping[str, Subject]
         subjects[name] = functools.partial(
             run_pytest, folder / name, subject.plugin, *subject.replay, base_url=base_url
         )
-    return paired(subjects, rounds=ROUNDS, warm=1, clock=cpu_time_of_children)
+    rounds = 2 * ROUNDS + 1  # because a percent or two are to be told from noise
+    return paired(subjects, rounds=rounds, warm=1, clock=cpu_time_of_children)
 
 
 def measure_recording(folder: Path, base_url: str, recorders: Mapping[str, Subject]) -> Times:
