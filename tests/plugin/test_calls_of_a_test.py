@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from tests.plugin.conftest import Project
 
 COUNTING = """
@@ -47,12 +49,16 @@ def test_last(aquila_cassette):
 """
 
 
-def test_a_further_test_calls_few_functions(project: Project) -> None:
+def test_a_further_test_calls_few_functions(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.record(tests=TESTS).assert_outcomes(passed=3)
     project.pytester.makeconftest(COUNTING)
-    project.run().assert_outcomes(passed=3)
+    # In a process of its own, which joins no other run: what other tests have done in this one would be counted, too.
+    monkeypatch.delenv("AQUILA_SESSION", raising=False)
+    for _ in range(2):  # the first run writes the compiled copies of the cassettes
+        run = project.pytester.runpytest_subprocess("-p", "no:xdist")
+        run.assert_outcomes(passed=3)
     called = Counter((project.pytester.path / "called.txt").read_text().splitlines())
     # Each is executed once for a test, and no longer in the caches of a processor when the next test comes.
-    most = 420
+    most = 390
     assert called.total() <= most, (called.total(), called.most_common())
     assert called.total() > most // 2  # else nothing was counted
