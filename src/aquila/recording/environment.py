@@ -75,12 +75,8 @@ def find_missing_variables(names: Iterable[str]) -> list[str]:
 def find_variables_named(prefix: str) -> list[str]:
     """Return the names of the environment variables that begin with ``prefix``."""
     names = tuple(_stored_environment())  # copied in one step, because another thread may change it
-    is_encoded = bool(names) and isinstance(names[0], bytes)
-    start: Any = os.fsencode(prefix) if is_encoded else prefix
-    between: Any = b"\0" if is_encoded else "\0"
-    # All names are searched at once, because to ask each one takes ten times as long. No name contains a NUL.
-    _, *rest = between.join((start[:0], *names)).split(between + start)
-    return [prefix + os.fsdecode(each.partition(between)[0]) for each in rest]
+    start: Any = os.fsencode(prefix) if names and isinstance(names[0], bytes) else prefix
+    return [os.fsdecode(name) for name in names if name.startswith(start)]
 
 
 def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
