@@ -180,6 +180,7 @@ class DummyKeys:
 
     def _put(self, replaced: Mapping[str, tuple[str | None, str]]) -> None:
         self._replaced.update(replaced)
+        # A list, because mostly there is nothing to find, and `any` would resume a generator for each variable.
         if [name for name, (value, _) in replaced.items() if value is not None]:
             # Before the environment changes: at no moment may a key be in neither place, where no redactor finds it.
             self._tell_hidden()

@@ -84,6 +84,7 @@ class PlayedRecordings:
     def __init__(self, interactions: Sequence[Interaction], lock: AbstractContextManager[object]) -> None:
         self._interactions = interactions
         self._lock = lock
+        self._conversations: PlayedConversations | None = None
         self.counts: list[int] = [0] * len(interactions)
         self.order: list[tuple[int, int]] = []
         """For each play the order of its request in this process, and the number of the recording."""
@@ -93,9 +94,10 @@ class PlayedRecordings:
     @property
     def conversations(self) -> PlayedConversations:
         """The plays of conversations over WebSockets. Made when something asks for them: most sessions have none."""
-        known: PlayedConversations | None = vars(self).get("_conversations")
-        # Of two threads that ask first, both get the one that was stored first.
-        return known or vars(self).setdefault("_conversations", PlayedConversations())
+        if self._conversations is None:
+            with self._lock:  # of two threads that ask first, both get the one that was stored first
+                self._conversations = self._conversations or PlayedConversations()
+        return self._conversations
 
     def add_plays_elsewhere(self, numbers: Iterable[int]) -> None:
         """Mark recordings as played that another process has played."""
@@ -126,7 +128,7 @@ class PlayedRecordings:
         """The recordings that were never played, or not to their end, with their numbers in the cassette (from 1)."""
         with self._lock:
             counts = tuple(self.counts)
-        if 0 not in counts and not ("_conversations" in vars(self) and self.conversations.have_begun):
+        if 0 not in counts and (self._conversations is None or not self._conversations.have_begun):
             return ()
         rows = enumerate(zip(counts, self._interactions, strict=True))
         unplayed = ((n, each) for n, (count, each) in rows if self.conversations.is_unplayed(each, count))
