@@ -39,15 +39,17 @@ def id_of(node: Any) -> str:
     return path if isinstance(node, pytest.Directory) else path + colons + inside
 
 
-def id_to_type(item: pytest.Item, test: str | None = None) -> str:
-    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder.
-
-    ``test`` is its id, if the caller has it.
-    """
+def id_to_type(item: pytest.Item) -> str:
+    """Return the id of a test as users type it in the folder where pytest was started, perhaps not the root folder."""
     if test_scopes.TYPED_ID in item.stash:
         return item.stash[test_scopes.TYPED_ID]
+    return note_id_to_type(item, id_of(item))
+
+
+def note_id_to_type(item: pytest.Item, test: str) -> str:
+    """Return what ``id_to_type`` will return from now on for a test with the id ``test``."""
     here, root = item.config.invocation_params.dir, root_of(item.config)
-    file, colons, inside = (id_of(item) if test is None else test).partition("::")
+    file, colons, inside = test.partition("::")
     with contextlib.suppress(ValueError):  # another drive
         file = file if here == root else os.path.relpath(root / file, here)
     item.stash[test_scopes.TYPED_ID] = typed = file + colons + inside

@@ -96,11 +96,7 @@ def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is
 def _close_scope(
     item: pytest.Item, scope: Scope, settings: Settings, *, passed: bool, adds_only: bool = False
 ) -> ScopeReport:
-    """Close the scope of a test, storing what it recorded if it passed. Raises what storing raises.
-
-    ``settings`` are those of the scope now. With ``adds_only`` recordings that the cassette lacks are stored even so;
-    see ``Scope.close``.
-    """
+    """Close the scope of a test, whose settings are ``settings``, as ``Scope.close`` does. Raises what that raises."""
     try:
         if passed and scope.owns_cassette and scope.default_cassette is not None:
             # The session is opened even without a request: a test that makes no requests any more keeps no recordings.
@@ -108,7 +104,7 @@ def _close_scope(
                 scope.sessions.session_for(scope.default_cassette, settings.record)
             elif settings.transport == "replay" and settings.unplayed != "ignore":
                 scope.sessions.session_for(scope.default_cassette, "replay")
-        return scope.close(passed=passed, adds_only=adds_only, settings=settings)
+        return scope.close(passed=passed, adds_only=adds_only)
     finally:
         scopes.remove_scope(scope)
         del item.stash[test_scopes.SCOPE], item.stash[test_scopes.MARKED]  # a test that runs again gets a new scope

@@ -286,12 +286,10 @@ class Scope(ScriptsAndFaults):
             "script": token,
         }
 
-    def close(self, *, passed: bool = True, adds_only: bool = False, settings: Settings | None = None) -> ScopeReport:
+    def close(self, *, passed: bool = True, adds_only: bool = False) -> ScopeReport:
         """End the scope: what was recorded is stored if it ``passed``, and kept beside otherwise.
 
         With ``adds_only`` what no cassette has yet is stored all the same, and no recording is replaced or dropped.
-        ``settings`` are those in force here, if the caller has them.
-
         Raises ``CassetteWriteError`` if it cannot be stored; the journals then stay and the next recording run merges
         them.
         """
@@ -303,9 +301,9 @@ class Scope(ScriptsAndFaults):
         self.sessions.close()
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
-        recording = self._recording
+        recording, settings = self._recording, self.settings
         stores = self.is_owner and self.kind != "call"
-        if recording is None and stores and (self.settings if settings is None else settings).transport == "record":
+        if recording is None and stores and settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording
         if recording is not None and stores and self.misses.drift is not None:
@@ -314,7 +312,7 @@ class Scope(ScriptsAndFaults):
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
         return self._summarize(stored, settings)
 
-    def _summarize(self, stored: StoredRecordings, settings: Settings | None) -> ScopeReport:
+    def _summarize(self, stored: StoredRecordings, settings: Settings) -> ScopeReport:
         report = summarize_scope(self, stored, settings)
         if self.run.exchange_watch is not None and self.is_owner:
             for told in self._child_misses.take_jobs(self.id):

@@ -70,18 +70,15 @@ class ScopeReport(NamedTuple):
         return f"<ScopeReport of {self.name}: {counts}>"
 
 
-def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings | None = None) -> ScopeReport:
-    """Sum up a scope that is closed. ``stored`` is what became of its recordings.
-
-    ``settings`` are those in force in the scope, if the caller has them.
-    """
+def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings) -> ScopeReport:
+    """Sum up a scope that is closed. ``stored`` is what became of its recordings, ``settings`` are those it had."""
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
     children = scope.run.state_of(ChildMisses)
     hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
     if hears:
         misses = scope.misses
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
-    folder = _folder_of(scope, settings)
+    folder = _folder_of(settings)
     # Its own counts as used, whoever may have asked: another process, or nobody any more.
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
@@ -94,11 +91,13 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         tokens += answer.tokens
         if answer.recorded and (not oldest or answer.recorded < oldest):
             oldest = answer.recorded
+    # Not asked again below: most tests miss nothing, and this runs for each of them.
+    rows = tuple(misses) if misses else ()
     own = ScopeReport(
         name=scope.name,
         replayed=len(played),
         recorded=stored.recorded,
-        missed=len(misses),
+        missed=len(rows),
         scripted=scope.scripted_count,
         seconds=seconds,
         tokens=tokens,
@@ -106,19 +105,19 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         pending=tuple([(folder, str(path)) for path in stored.pending]) if stored.pending else (),
         cassettes=tuple(sorted(used)),
         oldest=oldest,
-        changes=tuple([(one.group, one.difference or "") for one in misses if one.group is not None]) if misses else (),
+        changes=tuple([(one.group, one.difference or "") for one in rows if one.group is not None]) if rows else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
-        unrecorded=sum(not isinstance(one, (UnscriptedRequest, FaultFailed)) for one in misses) if misses else 0,
-        unscripted=sum(isinstance(one, UnscriptedRequest) for one in misses) if misses else 0,
+        unrecorded=sum(not isinstance(one, (UnscriptedRequest, FaultFailed)) for one in rows) if rows else 0,
+        unscripted=sum(isinstance(one, UnscriptedRequest) for one in rows) if rows else 0,
     )
     return _with_blocks(own, blocks) if blocks else own
 
 
-def _folder_of(scope: Scope, settings: Settings | None) -> str:
+def _folder_of(settings: Settings) -> str:
     """The cassette folder of a scope; empty where it cannot be told any more, for it was relative to a deleted one."""
     try:
-        return str((scope.settings if settings is None else settings).cassette_root())
+        return str(settings.cassette_root())
     except ConfigError:
         return ""
 
