@@ -80,7 +80,7 @@ def test_tests_that_have_no_recordings_are_told_together(project: Project) -> No
     result = project.run("-k", "city", tests=SEVERAL)
     result.assert_outcomes(failed=3)
     (line,) = news(result)
-    assert line.startswith("aquila: 3 tests miss, for what they ask is not recorded: test_app.py::test_city[Rome], ")
+    assert line.startswith("aquila: 3 tests ask what is not recorded: test_app.py::test_city[Rome], ")
 
 
 @pytest.mark.slow
@@ -106,7 +106,7 @@ def test_a_test_whose_script_has_no_answer_is_not_told_to_record(project: Projec
     result.assert_outcomes(failed=2)
     assert news(result) == [
         "aquila: 1 test asks what its script cannot answer: test_app.py::test_scripted",
-        "aquila: 1 test misses, for what it asks is not recorded: test_app.py::test_recorded. To record: pytest "
+        "aquila: 1 test asks what is not recorded: test_app.py::test_recorded. To record: pytest "
         "test_app.py::test_recorded --aquila-record",
     ]
     result.stdout.fnmatch_lines(

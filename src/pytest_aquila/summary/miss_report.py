@@ -69,9 +69,10 @@ def _count_missing(tests: Sequence[str]) -> str:
 
 
 def _describe_in_short(tests: Sequence[str], groups: Sequence[_Group]) -> str:
-    miss = _count_missing(tests)
     if not groups:
-        return f"{miss}, for what {'it asks' if len(tests) == 1 else 'they ask'} is not recorded"
+        asks = "1 test asks" if len(tests) == 1 else f"{len(tests):,} tests ask"
+        return f"{asks} what is not recorded"
+    miss = _count_missing(tests)
     difference, first = groups[0]
     shown = _in_one_line(difference)
     if len(tests) == 1:
