@@ -85,10 +85,9 @@ class MemoryState(SharedState):
                 wanted = range(first, min(end, first + limit))
             return [rows.entries[rows.in_order[at][1]] for at in wanted]
 
-    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
+    def count(self, table: str) -> int:
         with self._lock:
-            first, end = self._tables.get(table, _EMPTY).find_bounds(at_least, below)
-        return max(0, end - first)
+            return len(self._tables.get(table, _EMPTY).entries)
 
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
         with self._lock:

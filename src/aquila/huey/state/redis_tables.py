@@ -148,8 +148,8 @@ class RedisState(SharedState):
             for key, value, order in zip(found[::3], found[1::3], found[2::3], strict=True)
         ]
 
-    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
-        return int(self._redis.zcount(self.keys_of(table)[1], repr(at_least), _excluding(below)))
+    def count(self, table: str) -> int:
+        return int(self._redis.zcard(self.keys_of(table)[1]))
 
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
         return int(self._delete_below(keys=self.keys_of(table), args=(_excluding(order), limit)))

@@ -94,8 +94,8 @@ class SharedState(ABC):
         """
 
     @abstractmethod
-    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
-        """Return how many entries have an order that is at least ``at_least`` and less than ``below``."""
+    def count(self, table: str) -> int:
+        """Return how many entries a table has."""
 
     @abstractmethod
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:

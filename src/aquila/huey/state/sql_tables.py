@@ -127,8 +127,8 @@ class _SqlState(SharedState):
         )  # fmt: skip
         return [Entry(key, bytes(value), float(position)) for key, value, position in rows]
 
-    def count(self, table: str, *, at_least: float = LOWEST, below: float = HIGHEST) -> int:
-        return int(self._read(f"select count(*) {self._range}", table, at_least, below)[0][0])
+    def count(self, table: str) -> int:
+        return int(self._read(f"select count(*) {self._columns}", table)[0][0])
 
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
         with self._change() as cursor:
