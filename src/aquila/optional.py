@@ -28,16 +28,13 @@ def upgrade_command() -> str:
     return "pip install --upgrade pytest-aquila"
 
 
-def import_optional(
-    module: str, extra: str, *, purpose: str, command: str | None = None, oldest: str | None = None
-) -> Any:
+def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None = None) -> Any:
     """Import and return ``module``.
 
-    ``extra`` is the extra of the distribution that installs it. ``purpose`` says what it is needed for. ``command`` is
-    the install command if the extra alone is not enough. ``oldest`` is the first version that works. Raises
-    ``MissingDependency`` if the package is missing or too old.
+    ``extra`` is the extra of the distribution that installs it. ``purpose`` says what it is needed for. ``oldest`` is
+    the first version that works. Raises ``MissingDependency`` if the package is missing or too old.
     """
-    install = command or install_command(extra)
+    install = install_command(extra)
     try:
         imported = import_module(module)
     except ImportError as error:

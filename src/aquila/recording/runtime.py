@@ -174,16 +174,10 @@ class Run:
         scopes = _ScopesOnFirstUse()
     """Its open scopes. Made when something first asks for them: most test runs have none."""
 
-    def __init__(
-        self,
-        layers: SettingsLayers,
-        *,
-        make_outcome: MakeOutcome | None = None,
-        tell: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, layers: SettingsLayers) -> None:
         self.layers = layers
-        self.make_outcome = make_outcome
-        self.tell = tell
+        self.make_outcome: MakeOutcome | None = None
+        self.tell: Callable[[str], None] | None = None
         self.unstored: list[str] = []
         """What could not be written to disk, each error once, for the summary. Programs may swallow these errors."""
         self.runs_tests = False

@@ -37,9 +37,9 @@ class Bodies:
             return _clean(text)
         return self.add_long_text(text)
 
-    def add_long_text(self, text: str, media_type: str = "") -> BodyReference:
+    def add_long_text(self, text: str) -> BodyReference:
         """Add a text of any length, and return a reference to it."""
-        return self.add_bytes(text.encode("utf-8", "replace"), media_type)
+        return self.add_bytes(text.encode("utf-8", "replace"))
 
     def add_bytes(
         self, data: bytes, media_type: str = "", *, end: bytes = b"", size: int | None = None

@@ -41,10 +41,8 @@ class SecretNumbers:
 
     __slots__ = ("_numbers",)
 
-    def __init__(self, values: Iterable[bytes] = ()) -> None:
+    def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
-        for value in values:
-            self.placeholder_for(value)
 
     def __repr__(self) -> str:
         return f"<SecretNumbers: {len(self._numbers)}>"  # the values are secrets

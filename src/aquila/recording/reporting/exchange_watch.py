@@ -124,13 +124,13 @@ class ExchangeWatch:
         exchange.session = session
         return exchange
 
-    def note_problem(self, scope: Scope | None, problem: UnansweredRequest, address: str = "") -> None:
+    def note_problem(self, scope: Scope | None, problem: UnansweredRequest) -> None:
         """Note that nothing answers a request: the one that is being answered here, else one of its own."""
         exchange = current_exchange.get()
         if exchange is None:
             exchange = self.begin(scope, None)
         if exchange.problem is None:
-            exchange.problem, exchange.address = problem, exchange.address or address
+            exchange.problem = problem
         else:
             exchange.repeats.append(problem)
 

@@ -69,8 +69,7 @@ class OpenCalls:
     Belongs to a session, whose lock guards it. A call is removed when an answer ends it, and all when the session ends.
     """
 
-    def __init__(self, name: str = "") -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._number = 0
         self._root = runtime.current_run().layers.root
         self.by_key: dict[str, list[ClientCall]] = defaultdict(list)
@@ -96,7 +95,7 @@ class OpenCalls:
         """Remember the call that sends ``request`` for the first time."""
         self._number += 1
         retry_count = _retry_count_of(request.headers)
-        call = ClientCall(f"{self._name}{self._number}", find_calling_frame(self._root), retry_count)
+        call = ClientCall(str(self._number), find_calling_frame(self._root), retry_count)
         calls = self.by_key[key]
         calls.append(call)
         del calls[:-_MOST_CALLS]
