@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
-from aquila.cassettes.storage import cassette_files, large_bodies
+from aquila.cassettes.storage import cassette_files, file_replacement, large_bodies
 from aquila.cassettes.storage.cassette_lock import hold_cassette_locks
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
@@ -175,7 +175,7 @@ def _keep_before(root: Path, pending: Path, before: Mapping[Path, bytes | None])
         rows.append({"file": path.relative_to(root).as_posix(), "before": kept, "now": now})
     name = hashlib.sha256(os.fsencode(pending)).hexdigest()[:16]
     with contextlib.suppress(OSError):
-        cassette_files.replace_file(work_folder(root) / f"{name}{_BEFORE}", json.dumps(rows).encode())
+        file_replacement.replace_file(work_folder(root) / f"{name}{_BEFORE}", json.dumps(rows).encode())
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
@@ -183,7 +183,7 @@ def _put_back(path: Path, before: bytes | None) -> None:
     if before is None:
         path.unlink(missing_ok=True)
     else:
-        cassette_files.replace_file(path.resolve(), before)
+        file_replacement.replace_file(path.resolve(), before)
 
 
 def _digest(data: bytes | None) -> str | None:

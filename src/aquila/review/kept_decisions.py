@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
-from aquila.cassettes.storage.cassette_files import replace_file
 from aquila.cassettes.storage.cassette_lock import hold_named_lock
+from aquila.cassettes.storage.file_replacement import replace_file
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila.cassettes.model import Cassette
-from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage import cassette_files, file_replacement
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import work_folder
@@ -40,7 +40,7 @@ def write_note(pending: Path, root: Path, after: Cassette, waiting: Cassette, la
         "digest": digest_cassette(later),
     }
     work_folder(root)
-    cassette_files.replace_file(_note_of(pending, root), json.dumps(note).encode())
+    file_replacement.replace_file(_note_of(pending, root), json.dumps(note).encode())
 
 
 def forget_note(pending: Path, root: Path) -> None:

@@ -27,7 +27,7 @@ from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
-from aquila.cassettes.storage import cassette_files, cassette_lock, journal
+from aquila.cassettes.storage import cassette_files, cassette_lock, file_replacement, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.merging import NewRecording
 from aquila.errors import CassetteWriteError
@@ -335,7 +335,7 @@ def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_
         path.touch()
         os.utime(path, (1, 1))
     with living.open("rb+") as file:
-        cassette_files.lock_half_written_file(file.fileno())
+        file_replacement.lock_half_written_file(file.fileno())
         interrupted_runs.recover_journals(root)
     assert [path for path in (dead, living, other) if path.exists()] == [living, other]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aquila.cassettes.body_file import PREFIX, BodyFile
-from aquila.cassettes.storage.cassette_files import lock_half_written_file, sync_folder
+from aquila.cassettes.storage.file_replacement import lock_half_written_file, sync_folder
 
 
 class BodyWriter:

@@ -1,16 +1,12 @@
-"""Loads cassette files whole, replaces them atomically, and changes them under a lock."""
+"""Loads cassette files whole, and changes them under a lock. How a file is replaced is in ``file_replacement``."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
-import re
-import secrets
 import shlex
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,24 +22,17 @@ from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    import filelock
-
-    from aquila.cassettes.storage import cassette_lock, large_bodies, work_folder
+    from aquila.cassettes.storage import cassette_lock, file_replacement, large_bodies, work_folder
 else:
     lazy_modules(
         globals(),
-        filelock="filelock",
         cassette_lock="aquila.cassettes.storage.cassette_lock",
+        file_replacement="aquila.cassettes.storage.file_replacement",
         large_bodies="aquila.cassettes.storage.large_bodies",
         work_folder="aquila.cassettes.storage.work_folder",
     )
 
 _LIMITED_SUFFIXES = (".yaml", ".yml")
-_HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
-_LEFT_AFTER = 2.0
-"""Seconds after which an unlocked temporary file counts as left behind. Its writer may not have locked it before."""
-_OLD = 3600.0
-"""Seconds after which a temporary file counts as left behind where files cannot be locked."""
 _BODY_NAME = b"sha256-"
 """The beginning of the name of each large body. A cassette without it has none."""
 
@@ -246,7 +235,7 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
         path.parent.mkdir(parents=True, exist_ok=True)
         cassette = _move_large_bodies_out(cassette, path)
         data = encode_cassette(path, cassette, advise=advise)
-        replace_file(path, data)
+        file_replacement.replace_file(path, data)
     except OSError as error:
         raise work_folder.cassette_write_error(path, error) from error
     # The next load need not parse what was just written. A plugin's codec may read something else than it wrote.
@@ -351,69 +340,3 @@ def is_cassette_name(path: Path, root: Path) -> bool:
     if is_script(path) or is_pending_file(path):
         return False
     return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
-
-
-def find_half_written_files(root: Path) -> Iterator[Path]:
-    """Find the temporary files below a folder whose writers were killed: those that nobody has locked for 2 seconds."""
-    for path in root.rglob(".*.tmp"):
-        if re.fullmatch(_HALF_WRITTEN, path.name):
-            with contextlib.suppress(OSError):  # its writer has just renamed or removed it
-                if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
-                    yield path
-
-
-def remove_half_written_files(root: Path) -> None:
-    """Remove what ``find_half_written_files`` finds."""
-    for path in find_half_written_files(root):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def _is_unlocked(path: Path) -> bool:
-    """Say whether no process is writing a file. Where files cannot be locked, an old file counts as such."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        return filelock.lock_descriptor(descriptor, blocking=False)
-    except OSError:
-        return time.time() - path.stat().st_mtime > _OLD
-    finally:
-        os.close(descriptor)
-
-
-def lock_half_written_file(descriptor: int) -> None:
-    """Mark a temporary file as being written, for as long as its descriptor is open."""
-    with contextlib.suppress(OSError):  # a file system without locks: `_is_unlocked` then goes by the age
-        filelock.lock_descriptor(descriptor, blocking=False)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to a file beside ``path``, and replace ``path`` by it in one step. Raises ``OSError``."""
-    # In the same folder, because a rename is atomic only within one file system. The name is cut, because file systems
-    # allow 255 bytes.
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            lock_half_written_file(descriptor)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):  # a new file: the mode is what the umask has left of 0o666
-            os.chmod(temporary, path.stat().st_mode & 0o777)
-        # After `fsync`: some file systems may otherwise store the new name before the data, and a loss of power would
-        # leave an empty file.
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except BaseException:  # also Ctrl-C, and the time limit of a test
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a loss of power, where the system can do that."""
-    with contextlib.suppress(OSError):  # Windows opens no folder, and some file systems sync none
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.body_writer import BodyWriter
-from aquila.cassettes.storage.cassette_files import sync_folder
+from aquila.cassettes.storage.file_replacement import sync_folder
 from aquila.cassettes.storage.journal_entries import JournalEntry, pack_entry, split_frames, unpack_entry
 from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER

@@ -31,7 +31,7 @@ from aquila.cassettes.body_file import (
 from aquila.cassettes.codecs.event_streams.stream_writer import FoldedChunks, write_table
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage.body_writer import write_body
-from aquila.cassettes.storage.cassette_files import lock_half_written_file
+from aquila.cassettes.storage.file_replacement import lock_half_written_file
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.lazy_imports import lazy_modules
 

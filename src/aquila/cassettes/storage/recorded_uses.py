@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from aquila.cassettes.storage.cassette_files import replace_file
 from aquila.cassettes.storage.cassette_lock import hold_cassette_lock
+from aquila.cassettes.storage.file_replacement import replace_file
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 

@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from aquila.cassettes.storage import cassette_files, large_bodies, recorded_uses
+from aquila.cassettes.storage import cassette_files, file_replacement, large_bodies, recorded_uses
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.cassettes import unused_report_reader
@@ -143,7 +143,7 @@ def _find_shadowed(files: list[Path]) -> dict[Path, str]:
 
 
 def _find_half_written(folder: Path) -> dict[Path, str]:
-    abandoned = sorted(cassette_files.find_half_written_files(folder))
+    abandoned = sorted(file_replacement.find_half_written_files(folder))
     return dict.fromkeys(abandoned, "a process was killed while it wrote this")
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction.request_headers import can_be_named
-from aquila.cassettes.storage import cassette_files, journal
+from aquila.cassettes.storage import cassette_files, file_replacement, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
@@ -65,7 +65,7 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
     """
     recovered = RecoveryResult([], [])
     journal.remove_stray_bodies(root)
-    cassette_files.remove_half_written_files(root)
+    file_replacement.remove_half_written_files(root)
     for path, why in journal.find_what_is_no_journal(root):
         recovered.failures.append(f"{path} is no journal, and stays as it is: {why}. Delete it.")
     for paths in journal.find_abandoned_journals(root).values():

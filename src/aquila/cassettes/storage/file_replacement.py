@@ -1,0 +1,91 @@
+"""Replaces files in one step, and finds the temporary files of writers that were killed before that step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    lazy_modules(globals(), filelock="filelock")
+
+_HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
+_LEFT_AFTER = 2.0
+"""Seconds after which an unlocked temporary file counts as left behind. Its writer may not have locked it before."""
+_OLD = 3600.0
+"""Seconds after which a temporary file counts as left behind where files cannot be locked."""
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to a file beside ``path``, and replace ``path`` by it in one step. Raises ``OSError``."""
+    # In the same folder, because a rename is atomic only within one file system. The name is cut, because file systems
+    # allow 255 bytes.
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            lock_half_written_file(descriptor)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):  # a new file: the mode is what the umask has left of 0o666
+            os.chmod(temporary, path.stat().st_mode & 0o777)
+        # After `fsync`: some file systems may otherwise store the new name before the data, and a loss of power would
+        # leave an empty file.
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:  # also Ctrl-C, and the time limit of a test
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power, where the system can do that."""
+    with contextlib.suppress(OSError):  # Windows opens no folder, and some file systems sync none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def lock_half_written_file(descriptor: int) -> None:
+    """Mark a temporary file as being written, for as long as its descriptor is open."""
+    with contextlib.suppress(OSError):  # a file system without locks: `_is_unlocked` then goes by the age
+        filelock.lock_descriptor(descriptor, blocking=False)
+
+
+def find_half_written_files(root: Path) -> Iterator[Path]:
+    """Find the temporary files below a folder whose writers were killed: those that nobody has locked for 2 seconds."""
+    for path in root.rglob(".*.tmp"):
+        if re.fullmatch(_HALF_WRITTEN, path.name):
+            with contextlib.suppress(OSError):  # its writer has just renamed or removed it
+                if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):
+                    yield path
+
+
+def remove_half_written_files(root: Path) -> None:
+    """Remove what ``find_half_written_files`` finds."""
+    for path in find_half_written_files(root):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_unlocked(path: Path) -> bool:
+    """Say whether no process is writing a file. Where files cannot be locked, an old file counts as such."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return filelock.lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return time.time() - path.stat().st_mtime > _OLD
+    finally:
+        os.close(descriptor)
