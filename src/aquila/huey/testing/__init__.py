@@ -9,7 +9,7 @@
         assert drain_queue() == {"complete": 1}
 
 Begin reading with ``performing`` (one task), ``task_execution`` (executes it as a worker would), ``queue_under_test``
-(where tasks go in a test) and ``consumers.running_consumer`` (real workers). Only ``pytest_aquila`` and
+(where tasks go in a test) and ``consumers.consumer_runs`` (real workers). Only ``pytest_aquila`` and
 ``aquila.testing`` import from here. Names are imported when they are first used, so that the types of the fixtures can
 be imported without Huey.
 
@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 from aquila.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
+    from aquila.huey.testing.consumers.consumer_runs import run_consumer as run_consumer
     from aquila.huey.testing.consumers.running_consumer import RunningConsumer as RunningConsumer
-    from aquila.huey.testing.consumers.running_consumer import run_consumer as run_consumer
     from aquila.huey.testing.dead_tasks import assert_dead_letter as assert_dead_letter
     from aquila.huey.testing.dead_tasks import refute_dead_letter as refute_dead_letter
     from aquila.huey.testing.draining import Drained as Drained
@@ -60,7 +60,7 @@ _NAMES = {
     "perform_job": "aquila.huey.testing.performing",
     "refute_dead_letter": "aquila.huey.testing.dead_tasks",
     "refute_enqueued": "aquila.huey.testing.enqueued_tasks",
-    "run_consumer": "aquila.huey.testing.consumers.running_consumer",
+    "run_consumer": "aquila.huey.testing.consumers.consumer_runs",
     "run_periodic": "aquila.huey.testing.periodic",
     "use_test_queue": "aquila.huey.testing.queue_under_test",
 }

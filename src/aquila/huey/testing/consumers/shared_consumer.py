@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from aquila.huey.testing.attribute_patches import replace_attributes
-from aquila.huey.testing.consumers.running_consumer import RunningConsumer, run_consumer
+from aquila.huey.testing.consumers.consumer_runs import run_consumer
+from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.queue_under_test import use_test_queue
 
