@@ -113,9 +113,10 @@ def write_text(value: str, indent: int) -> str:
     if _UNSAFE.search(value) or not stripped:
         return _write_quoted_lines(value, indent)
     ends = len(value) - len(stripped)
-    header = "|" + ("2" if value[0] in " \n\t" else "") + ("-", "")[ends] if ends < 2 else "|+"
-    if ends >= 2 and value[0] in " \n\t":
-        header = "|2+"
+    # A reader takes the indentation from the first line, unless the header says it, as it must where that line begins
+    # with space. Of the line breaks at the end a block has none with `-`, one without a mark, and all with `+`.
+    indentation = "2" if value[0] in " \n\t" else ""
+    header = f"|{indentation}{('-', '')[ends] if ends < 2 else '+'}"
     spaces = " " * indent
     lines = [spaces + line if line else "" for line in stripped.split("\n")]
     return header + "\n" + "\n".join(lines) + "\n" * max(ends, 1)

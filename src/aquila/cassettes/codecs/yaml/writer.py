@@ -88,27 +88,33 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
     if response.attempts:
         tree["attempts"] = response.attempts
     if stored is not None:
-        if is_conversation and (transcript := frame_writer.write_stored_transcript(stored)):
-            tree["said"] = transcript
-        if stored:
-            recorded["chunks"] = Number(write_sizes(stored.sizes(), stored.times()))
-        tree |= _file_tree(stored.file)
+        body_tree, chunk_list = _stored_tree(stored, is_conversation=is_conversation)
     elif said is not None:
-        if said.times:
-            recorded["chunks"] = Number(said.times)
-        tree |= said.tree
-    elif (written := write_table(response.chunks)) is not None:
-        table, chunk_list = written
-        recorded |= _chunks_tree(response, chunk_list)
-        if table.crlf:
-            tree["newline"] = "crlf"
-        if table.layouts:
-            tree["layouts"] = dict(table.layouts)
-        tree["events"] = table.events
+        body_tree, chunk_list = said.tree, said.times or None
     else:
-        recorded |= _chunks_tree(response, write_chunk_list(response.chunks, [len(body)]))
-        tree |= _answer_tree(body)
-    return tree, recorded | ({"headers": dict(passing)} if passing else {})
+        body_tree, chunk_list = _body_tree(response, body)
+    if chunk_list is not None:
+        recorded["chunks"] = Number(chunk_list)
+    return tree | body_tree, recorded | ({"headers": dict(passing)} if passing else {})
+
+
+def _stored_tree(stored: StoredChunks, *, is_conversation: bool) -> tuple[dict[str, Any], str | None]:
+    """Write the keys of a body that lies in a file, and the list of its chunks, None if it has none."""
+    transcript = frame_writer.write_stored_transcript(stored) if is_conversation else ""
+    tree = {"said": transcript} if transcript else {}
+    return tree | _file_tree(stored.file), write_sizes(stored.sizes(), stored.times()) if stored else None
+
+
+def _body_tree(response: RecordedResponse, body: bytes) -> tuple[dict[str, Any], str | None]:
+    """Write the keys of a body, as a table if it is an event stream, and the list of its chunks if it needs one."""
+    written = write_table(response.chunks)
+    if written is None:
+        return _answer_tree(body), _needed_chunk_list(response, body, write_chunk_list(response.chunks, [len(body)]))
+    table, chunk_list = written
+    tree: dict[str, Any] = {"newline": "crlf"} if table.crlf else {}
+    if table.layouts:
+        tree["layouts"] = dict(table.layouts)
+    return {**tree, "events": table.events}, _needed_chunk_list(response, body, chunk_list)
 
 
 def _split_headers(headers: Headers) -> tuple[Headers, Headers]:
@@ -131,12 +137,10 @@ def _headers_tree(headers: Headers) -> Any:
     return mapping if len(mapping) == len(headers) else [{name: value} for name, value in headers]
 
 
-def _chunks_tree(response: RecordedResponse, chunk_list: str) -> dict[str, Number]:
-    """The chunk list; a body that came whole at its end needs none, nor does one without chunks."""
-    body = response.body
-    if not response.chunks or (body and response.chunks == (RecordedChunk(body, response.ended),)):
-        return {}
-    return {"chunks": Number(chunk_list)}
+def _needed_chunk_list(response: RecordedResponse, body: bytes, chunk_list: str) -> str | None:
+    """Return the chunk list, or None: a body that came whole at its end needs none, nor does one without chunks."""
+    came_whole = body and response.chunks == (RecordedChunk(body, response.ended),)
+    return chunk_list if response.chunks and not came_whole else None
 
 
 def _answer_tree(body: bytes) -> dict[str, Any]:
