@@ -249,7 +249,7 @@ class Interaction:
 class Cassette:
     """The interactions of one file, in the order in which they are stored.
 
-    ``requests_differ`` says that under the default rules no two requests are the same that are not equal. False if that
+    ``requests_differ`` says that requests that are not equal have different keys under the default rules. False if that
     is not known.
 
     Examples:

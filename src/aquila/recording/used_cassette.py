@@ -69,7 +69,7 @@ class UsedCassette:
     def requests(self) -> Sequence[SentRequest]:
         """The requests that were answered, as they are stored: first the replayed ones, then the recorded ones.
 
-        Each tells in one form for all providers what it says (``model``, ``messages``, ``tools``), and its own.
+        What each asks is in one form for all providers: ``model``, ``messages``, ``tools``. ``raw`` is its own JSON.
         """
         played = [interaction.request for session in self._sessions() for interaction in session.plays.in_order()]
         recorded = [row.interaction.request for session in self._sessions() for row in session.new_recordings]

@@ -42,10 +42,7 @@ def check_faults(item: pytest.Item, cassette: str | None, text: str) -> None:
 
 
 def _check_fault(item: pytest.Item, cassette: str | None, fault: Fault) -> None:
-    """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault.
-
-    Without a cassette, do nothing.
-    """
+    """Raise ``ImpossibleFault`` if no answer in the test's cassette can have the fault. Nothing without that file."""
     if cassette is None:
         cassette = node_ids.own_cassette_name(item, node_ids.id_of(item))
     path = names.cassette_path(runtime.current_settings().cassette_root(), cassette)

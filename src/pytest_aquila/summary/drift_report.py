@@ -31,7 +31,7 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
     if scope is not None and scope.default_cassette is not None:
         return
     running = item.config.stash[test_scopes.RUN].test
-    refused = [*(running.refusals if running is not None else ())]
+    refused = list(running.refusals) if running is not None else []
     if not refused and not isinstance(error, (CassetteRequired, LiveCallRefused)):
         return
     text = str(refused[0] if refused else error)

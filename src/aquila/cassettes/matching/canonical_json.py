@@ -46,6 +46,9 @@ def leave_out(value: Any, rules: MatchRules) -> None:
         path.remove_from(value)
 
 
+_NAN = float("nan")
+
+
 def _encode_number(value: Any) -> list[Any]:
     """Encode a ``Decimal`` so that no JSON value has the same encoding: JSON has no NaN."""
     if isinstance(value, Decimal):
@@ -53,7 +56,6 @@ def _encode_number(value: Any) -> list[Any]:
     raise TypeError(f"{type(value).__name__} is not part of a canonical request")
 
 
-_NAN = float("nan")
 # ASCII escapes, so that text with lone surrogates can be hashed too.
 _encode: Callable[[Any], str] = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), check_circular=False, default=_encode_number

@@ -34,20 +34,20 @@ _CHOICES = ("accept", "reject", "skip")
 
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
     """Return the application of a review's page. ``finish`` is called when the user ends the review there."""
-    desk = _Endpoints(review, reading, finish)
+    endpoints = _Endpoints(review, reading, finish)
     application = Starlette(
         routes=[
-            Route("/", desk.show_page, methods=["GET"]),
-            Route("/review", desk.tell_review, methods=["GET"]),
-            Route("/item", desk.tell_item, methods=["GET"]),
-            Route("/decide", desk.decide, methods=["POST"]),
-            Route("/undo", desk.undo, methods=["POST"]),
-            Route("/write", desk.write, methods=["POST"]),
-            Route("/done", desk.end, methods=["POST"]),
+            Route("/", endpoints.show_page, methods=["GET"]),
+            Route("/review", endpoints.tell_review, methods=["GET"]),
+            Route("/item", endpoints.tell_item, methods=["GET"]),
+            Route("/decide", endpoints.decide, methods=["POST"]),
+            Route("/undo", endpoints.undo, methods=["POST"]),
+            Route("/write", endpoints.write, methods=["POST"]),
+            Route("/done", endpoints.end, methods=["POST"]),
         ],
         middleware=[Middleware(PageGate, _letting_in(token), {"referrer-policy": "no-referrer"})],
     )
-    application.state.find_web_sockets = lambda: None
+    application.state.find_web_sockets = lambda: None  # asked by `server.connection`: this page has none
     return application
 
 

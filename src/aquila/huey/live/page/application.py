@@ -98,7 +98,7 @@ def app(
         middleware=[Middleware(PageGate, access.find_rejection, _HEADERS)],
         exception_handlers={404: page.show_not_found, 405: page.show_not_found},
     )
-    application.state.find_web_sockets = lambda: None
+    application.state.find_web_sockets = lambda: None  # asked by `server.connection`: this page has none
     return application
 
 
