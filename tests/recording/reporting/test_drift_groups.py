@@ -63,6 +63,14 @@ def test_groups_with_more_tests_come_first_and_a_setting_must_help_all() -> None
     ]
 
 
+def test_a_value_that_is_new_in_every_run_is_told_in_one_line() -> None:
+    fresh = row("a.py::test_a", group="x", changes=[change("id", kinds=("uuid",))], settings=[["aquila_ignore = id"]])
+    assert described(fresh, width=160)[2:] == [
+        "1 test: id has a UUID that is new in every run: aquila_ignore = id, or if it changed once, record again: "
+        "pytest a.py::test_a --aquila-record"
+    ]
+
+
 def test_other_reasons_are_told() -> None:
     rows = [
         row("a.py::test_a", kind="another", group="y"),

@@ -59,7 +59,7 @@ def _order_of(row: Row) -> tuple[str, ...]:
 def _make_group(rows: Sequence[Row]) -> dict[str, Any]:
     first = rows[0]
     tests = list(dict.fromkeys(row["test"] for row in rows))
-    # One that is not enough for a test of the group is none.
+    # Only those that cure every request of the group.
     settings = [each for each in first["settings"] if all(each in row["settings"] for row in rows)]
     return {
         "kind": first["kind"],
@@ -124,13 +124,12 @@ def describe_report(report: Mapping[str, Any], width: int) -> Iterator[str]:
 def _describe_group(group: Mapping[str, Any], width: int) -> Iterator[str]:
     tests, settings = group["tests"], [each.split("\n") for each in group["settings"]]
     is_fresh = bool(group["changes"]) and all(each["new_in_every_run"] for each in group["changes"])
-    again = "or, if it changed once, record again" if is_fresh and settings else "or record again"
-    again = again if settings else "record again"
+    again = "if it changed once, record again" if is_fresh and settings else "record again"
     head = _count(len(tests), "test")
     changes = [group["reason"]] if group["reason"] else [_describe_change(each) for each in group["changes"]]
     command = record_command(tests)
     if len(changes) == 1 and all(len(lines) == 1 for lines in settings):
-        cures = ", or ".join([*(lines[0] for lines in settings), f"{again.removeprefix('or ')}: {command}"])
+        cures = ", or ".join([*(lines[0] for lines in settings), f"{again}: {command}"])
         line = f"{head}: {changes[0]}: {cures}"
         if len(line) <= width:
             yield line
@@ -145,7 +144,8 @@ def _describe_group(group: Mapping[str, Any], width: int) -> Iterator[str]:
     for number, lines in enumerate(settings):
         yield f"  {'or ' if number else ''}{lines[0]}"
         yield from (f"  {line}" for line in lines[1:])
-    yield from _describe_command(again, tests, width)
+    alternative = ("or, " if is_fresh else "or ") if settings else ""
+    yield from _describe_command(alternative + again, tests, width)
 
 
 def _describe_command(lead: str, tests: Sequence[str], width: int) -> Iterator[str]:
