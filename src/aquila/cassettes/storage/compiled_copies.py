@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -54,19 +53,15 @@ PRUNE_ONE_IN = 16
 """One in this many new copies, by chance, counts the copies: a first run writes one for each cassette."""
 
 
-def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path | None, digest: bytes | None = None) -> Cassette:
+def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path, digest: bytes) -> Cassette:
     """Return the cassette that a file holds, from its copy if there is one. ``data`` are the bytes of the file.
 
-    ``cache_dir`` is the folder of the copies, created on first use; None, or a folder that cannot be used, means no
-    copies. ``digest`` is a cryptographic hash of the data, of at least 16 bytes, if the caller has one. Raises
-    ``CassetteCorrupt`` and ``CassetteTooNew``.
+    ``cache_dir`` is the folder of the copies, created on first use; a folder that cannot be used means no copies.
+    ``digest`` is a cryptographic hash of the data, of at least 16 bytes. Raises ``CassetteCorrupt`` and
+    ``CassetteTooNew``.
     """
     file = os.fspath(path)
-    if cache_dir is None or not file.lower().endswith(_COPIED):
-        return codec_for(Path(file)).loads(data, source=file)
-    if digest is None:
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-    key = user_key()
+    key = user_key() if file.lower().endswith(_COPIED) else None
     if key is None:
         return codec_for(Path(file)).loads(data, source=file)
     copy = os.path.join(cache_dir, name := f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
