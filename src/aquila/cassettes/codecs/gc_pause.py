@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from aquila.fork_locks import held_at_fork
+
 
 class _Pause:
     """The pause of this process: how many readers hold it, and whether the collector ran before the first one came.
@@ -20,8 +22,7 @@ class _Pause:
     """
 
     def __init__(self) -> None:
-        # fork: each fork takes it, see `end_in_child`
-        self.lock = threading.Lock()
+        self.lock = held_at_fork(threading.Lock())
         self.readers = 0
         self.was_enabled = False
 
@@ -30,14 +31,11 @@ class _Pause:
         if self.readers and self.was_enabled:
             gc.enable()
         self.readers = 0
-        self.lock.release()
 
 
 _pause = _Pause()  # one for the process, as there is one collector
 if hasattr(os, "register_at_fork"):  # Windows has neither this function nor fork.
-    os.register_at_fork(
-        before=_pause.lock.acquire, after_in_parent=_pause.lock.release, after_in_child=_pause.end_in_child
-    )
+    os.register_at_fork(after_in_child=_pause.end_in_child)
 
 
 @contextmanager
