@@ -99,6 +99,8 @@ class _Inherited:
 class Interception:
     """Keeps what is around the code under test in step with the scopes that are open."""
 
+    _socket_guard: SocketGuard | None = None
+
     def __init__(self) -> None:
         self._import_hooks = ImportHooks()
         # A stack, the innermost run last. The first entry is for the process itself, which shows no dummies.
@@ -167,9 +169,12 @@ class Interception:
 
     @property
     def socket_guard(self) -> SocketGuard:
-        """The guard of connections. Two threads may both be the first to need it; one object is kept."""
-        made: SocketGuard | None = self.__dict__.get("_socket_guard")
-        return made or self.__dict__.setdefault("_socket_guard", socket_guard.SocketGuard(self._connection_patches))
+        """The guard of connections. Made when something first needs it."""
+        if self._socket_guard is not None:
+            return self._socket_guard
+        # Of two threads that need it first at the same time, both get the one that was stored first.
+        made: SocketGuard = vars(self).setdefault("_socket_guard", socket_guard.SocketGuard(self._connection_patches))
+        return made
 
     def scope_opened(self, scope: Scope) -> None:
         """A scope is open, or has changed."""
@@ -190,8 +195,8 @@ class Interception:
 
     def scope_ending(self, scope: Scope) -> None:
         """A scope is about to close."""
-        if "_socket_guard" in self.__dict__:
-            self.socket_guard.end_scope(scope)
+        if self._socket_guard is not None:
+            self._socket_guard.end_scope(scope)
 
     def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""

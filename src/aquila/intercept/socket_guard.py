@@ -45,6 +45,8 @@ _MOST_NAMES = 1000
 class SocketGuard:
     """The guard of connections. In force while ``patches`` are, which ``activation`` makes."""
 
+    _redirects: redirection.Redirection | None = None
+
     def __init__(self, patches: PatchSet) -> None:
         self.patches = patches
         # The name that was last resolved to each address, so that the setting `ignore_hosts`, which lists names,
@@ -161,17 +163,17 @@ class SocketGuard:
 
     @property
     def redirects(self) -> redirection.Redirection:
-        """Redirects clients with sockets of their own. Two threads may both be the first to ask; one object is kept."""
-        return self._known_redirects or self.__dict__.setdefault("_redirects", redirection.Redirection(self.check))
-
-    @property
-    def _known_redirects(self) -> redirection.Redirection | None:
-        return self.__dict__.get("_redirects")
+        """Redirects clients with sockets of their own. Made when something first asks."""
+        if self._redirects is not None:
+            return self._redirects
+        # Of two threads that ask first at the same time, both get the one that was stored first.
+        made: redirection.Redirection = vars(self).setdefault("_redirects", redirection.Redirection(self.check))
+        return made
 
     def end_scope(self, scope: Scope) -> None:
         """Answer nothing more for a scope that ends."""
-        if self._known_redirects is not None:
-            self._known_redirects.end_scope(scope)
+        if self._redirects is not None:
+            self._redirects.end_scope(scope)
 
     def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
         checked = self._check_names(original)
