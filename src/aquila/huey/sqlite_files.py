@@ -81,8 +81,8 @@ def reject_unwritable_file(huey: Any) -> None:
     if not isinstance(storage, SqliteStorage):
         return
     try:
-        # Changes nothing, and needs the permission to. Beginning a transaction needs none: SQLite makes one for reading
-        # of it.
+        # Changes nothing, but needs the permission to. To begin a transaction would tell nothing: where SQLite may not
+        # write, it begins one for reading.
         storage.sql("delete from task where 0", commit=True)
     except sqlite3.Error as error:
         _refuse_if_lasting(error, huey.name, storage.filename)

@@ -67,7 +67,7 @@ class Changes:
     for_review: bool = False
 
     def without_left_open(self) -> Changes:
-        """Return the changes of a scope that failed: without answers that the failure, and no program, has closed."""
+        """Return the changes of a scope that failed, without the answers that the failure has closed, not a program."""
         chosen = tuple([row for row in self.recorded if not (row.left_open and row.interaction.response.was_left)])
         return replace(self, recorded=chosen)
 
