@@ -1,4 +1,4 @@
-"""The fixtures of Aquila, which are registered with pytest when the first of them is looked up.
+"""The fixtures of Aquila, which are registered with pytest when the first of their module is looked up.
 
 Each fixture costs a run about as much time as a module of Aquila, because pytest inspects its signature whether a test
 uses it or not. So the modules that define them are registered late. The result of a lookup is the same as if they had
@@ -28,7 +28,7 @@ else:
 
 PREFIX = "aquila_"
 MODULES = ("pytest_aquila.fixtures", "pytest_aquila.tasks.task_fixtures")
-"""The modules with the fixtures that every project has."""
+"""The modules with the fixtures that every project has. Of these, few projects use those for tasks."""
 
 SHORT_NAMES = "pytest_aquila.tasks.short_names"
 
@@ -40,7 +40,8 @@ class _LateFixtures:
         self._plugins = session.config.pluginmanager
         # Private to pytest: every look-up of a fixture goes through this method, and no hook tells of one.
         self._find: Callable[[str, Any], Definitions] = session._fixturemanager.getfixturedefs
-        self._are_registered = False
+        self._unregistered = [*MODULES]
+        self._names: set[str] = set()  # of the fixtures that are registered
         self.collector: pytest.Collector | None = None
         """The collector for which overrides were looked for last."""
 
@@ -48,12 +49,10 @@ class _LateFixtures:
         """Return the definitions of a fixture that a node sees, the nearest last, as pytest's manager does."""
         if not argname.startswith(PREFIX):
             found = self._find(argname, node)
-            if found is not None or self._are_registered or argname == "request":
-                return found
-            self.register()  # the name is misspelt, and pytest will list all fixtures
-            return None
-        if not self._are_registered:
-            self.register()
+            if found is None and argname != "request":
+                self.register()  # the name is misspelt, and pytest will list all fixtures
+            return found
+        self.register(argname)
         found = self._find(argname, node)
         # They were registered late, so they are behind those of other plugins. The last one wins, so they move first.
         return found and sorted(found, key=_is_foreign)
@@ -62,12 +61,14 @@ class _LateFixtures:
         """Whether a node sees a definition of one of Aquila's fixtures that is not Aquila's own."""
         return any(map(_is_foreign, self._find(name, node) or ()))
 
-    def register(self) -> None:
-        """Register Aquila's fixtures, because one is used or all fixtures are to be listed."""
-        self._are_registered = True
-        for module in MODULES:
-            if not self._plugins.has_plugin(module):
-                self._plugins.register(importlib.import_module(module), module)
+    def register(self, wanted: str = "") -> None:
+        """Register the modules up to the one that has the fixture ``wanted``. All of them if none has it."""
+        while self._unregistered and wanted not in self._names:
+            name = self._unregistered.pop(0)
+            module = importlib.import_module(name)
+            self._names.update(module.__all__)
+            if not self._plugins.has_plugin(name):
+                self._plugins.register(module, name)
 
 
 def _is_foreign(definition: pytest.FixtureDef[Any]) -> bool:

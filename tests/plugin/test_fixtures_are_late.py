@@ -38,6 +38,17 @@ def test_a_plugin_and_a_conftest_override_a_fixture_and_can_ask_for_what_they_ov
     result.assert_outcomes(passed=1)
 
 
+def test_a_run_without_tasks_registers_no_fixtures_for_tasks(run_tests) -> None:
+    conftest = """
+        def pytest_sessionfinish(session):
+            print("are there:", session.config.pluginmanager.has_plugin("pytest_aquila.tasks.task_fixtures"))
+    """
+    without = run_tests("def test_one(aquila_cassette): pass", conftest=conftest)
+    without.assert_outcomes(passed=1)
+    without.stdout.fnmatch_lines(["*are there: False"])
+    run_tests("def test_one(aquila_tasks_): pass", conftest=conftest).stdout.fnmatch_lines(["*are there: True"])
+
+
 def test_fixtures_are_listed_and_offered_where_a_name_is_misspelt(run_tests) -> None:
     listed = run_tests("", "--fixtures")
     listed.stdout.fnmatch_lines(["aquila_cassette*", "aquila_perform_job*"])
