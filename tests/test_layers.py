@@ -23,6 +23,7 @@ LAYERS = [
         "aquila.lazy_patterns",
         "aquila.fork_locks",
         "aquila.temporary_folders",
+        "aquila.plurals",
         "aquila.quick_records",
         "aquila.spelling",
     },

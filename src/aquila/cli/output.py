@@ -108,8 +108,3 @@ def format_size(count: int) -> str:
             return f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def format_count(number: int, noun: str) -> str:
-    """Format a number with its noun: ``1 cassette``, ``2 cassettes``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -15,10 +15,10 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
-from aquila.cli.output import format_count
 from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_project
 from aquila.config import SettingsLayers
 from aquila.errors import AquilaError, CassetteError, CassetteNameError, ConfigError, reason_of
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.spelling import find_nearest, suggest_name
 
@@ -241,7 +241,7 @@ _SHOWN = 10
 
 def list_folders(folders: Sequence[Path]) -> str:
     """Return the name of the first of some folders, and how many others there are."""
-    others = f" and {format_count(len(folders) - 1, 'other folder')}" if len(folders) > 1 else ""
+    others = f" and {count_of(len(folders) - 1, 'other folder')}" if len(folders) > 1 else ""
     return f"{folders[0]}{others}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from aquila.cassettes.codecs.answer_summary import model_of_answer
+from aquila.cassettes.codecs.answer_summary import model_of_answer, status_of
 from aquila.cassettes.matching.difference import ABSENT, dump_json
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Headers, Interaction
@@ -126,12 +126,6 @@ def _model_answering(interaction: Interaction) -> str:
     return " ".join(filter(None, (interaction.upstream, model)))
 
 
-def _status(interaction: Interaction) -> str:
-    response = interaction.response
-    status = str(response.status) if response.has_begun else "no answer,"
-    return status if response.end == "complete" else f"{status} {response.end}"
-
-
 def _tokens(interaction: Interaction) -> str:
     return f"{count_tokens(interaction):,}" if count_tokens(interaction) else ""
 
@@ -139,7 +133,7 @@ def _tokens(interaction: Interaction) -> str:
 _FACTS: tuple[tuple[str, Callable[[Interaction], str]], ...] = (
     ("model", _model_asked),
     ("answered by", _model_answering),
-    ("status", _status),
+    ("status", status_of),
     ("tokens", _tokens),
     ("took", lambda one: f"{one.response.ended / 1000:.1f} s" if one.response.ended else ""),
     ("recorded", lambda one: one.recorded),

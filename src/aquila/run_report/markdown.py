@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from aquila.plurals import count_of
 from aquila.run_report.schema import RunReport, Test, Text
 from aquila.run_report.totals import last_attempts
 
@@ -33,7 +34,7 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
     counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     lines = ["### Aquila: what the tests asked", "", f"Requests: {counted}.", ""]
     if changes:
-        lines += [f"#### {_many(len(changes), 'change')} without a recording", ""]
+        lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
     for difference, tests in sorted(changes, key=lambda each: -len(each[1]))[:_MOST_ROWS]:
         lines.append(f"- {_code(difference)}")
         lines += [f"  - {_code(f'pytest {shlex.quote(test)} --aquila-record')}" for test in tests[:_MOST_TESTS]]
@@ -54,8 +55,8 @@ def _write(report: RunReport) -> Iterator[str]:
         yield ""
     counted = [f"{totals[name]} {name}" for name in _COUNTED if totals[name]]  # type: ignore[literal-required]
     counted += [f"{totals[name]} {name}" for name in ("pending", "orphaned") if totals[name]]
-    asked = _many(totals["requests"], "request")
-    yield f"{_many(totals['tests'], 'test')}, {asked}: {', '.join(counted) or 'nothing was asked'}."
+    asked = count_of(totals["requests"], "request")
+    yield f"{count_of(totals['tests'], 'test')}, {asked}: {', '.join(counted) or 'nothing was asked'}."
     yield ""
     if totals["hosts"]:
         yield from _write_hosts(report)
@@ -67,7 +68,7 @@ def _write(report: RunReport) -> Iterator[str]:
 
 def _write_pending(pending: Sequence[str]) -> Iterator[str]:
     if pending:
-        yield f"{_many(len(pending), 'file')} to review, with `aquila cassettes accept`:"
+        yield f"{count_of(len(pending), 'file')} to review, with `aquila cassettes accept`:"
         yield ""
         yield from (f"- {_code(name)}" for name in pending[:_MOST_ROWS])
         yield ""
@@ -119,7 +120,7 @@ def _write_misses(report: RunReport) -> Iterator[str]:
                 groups.setdefault(name, []).append((test, told))
     if not groups:
         return
-    yield f"#### {_many(len(groups), 'change')} without a recording"
+    yield f"#### {count_of(len(groups), 'change')} without a recording"
     yield ""
     for members in sorted(groups.values(), key=lambda each: -len(each))[:_MOST_ROWS]:
         yield f"- {members[0][1]}"
@@ -151,10 +152,6 @@ def _show(report: RunReport, text: Text | None) -> str:
     if not isinstance(text, str):
         text = report["bodies"].get(text["key"], {}).get("text", "")
     return _code(text if len(text) <= 80 else f"{text[:79]}…")
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _escape(text: str) -> str:

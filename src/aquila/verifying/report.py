@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from aquila.plurals import count_of
 from aquila.recording.secrets.outgoing import redact_outgoing_value
 from aquila.verifying.comparison import AnswerComparison, Severity
 from aquila.verifying.verification import Measured, Result, Verification, VerifiedRecording
@@ -50,7 +51,7 @@ def describe_verification(verification: Verification, root: Path) -> Iterator[Re
         yield from (ReportLine(text, "yellow") for text in _group(found, root))
     skipped = Counter(row.reason for row in rows if row.result == "skipped")
     for reason, count in skipped.most_common():
-        yield ReportLine(f"skipped: {_count(count)}: {reason}")
+        yield ReportLine(f"skipped: {count_of(count, 'recording')}: {reason}")
     if verification.interrupted:
         yield ReportLine("interrupted; what was answered until then is above", "yellow")
     yield _last_line(verification)
@@ -81,15 +82,11 @@ def _place_of(row: VerifiedRecording, root: Path) -> str:
     return f"{_relative(row.played.path, root)} {row.number}"
 
 
-def _count(number: int) -> str:
-    return "1 recording" if number == 1 else f"{number} recordings"
-
-
 def _last_line(verification: Verification) -> ReportLine:
     rows = verification.recordings
     answered = [row for row in rows if row.was_answered]
     counts = ", ".join(f"{count} {_SHOWN[each]}" for each in _RESULTS if (count := verification.count_of(each)))
-    text = f"{_count(len(rows))}: {counts or 'none played'}"
+    text = f"{count_of(len(rows), 'recording')}: {counts or 'none played'}"
     likeness = Counter(row.comparison.likeness for row in answered if row.comparison.likeness != "not comparable")
     if likeness:
         shares = ", ".join(f"{count} {name}{_similarities(rows, name)}" for name, count in likeness.most_common())

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from aquila.cassettes.codecs.answer_summary import model_of_answer
 from aquila.cassettes.model import Interaction, RecordedResponse
 from aquila.errors import CassetteCorrupt
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.play_log import PlayedRecording
 from aquila.recording.reporting.played_answers import count_tokens
@@ -96,7 +97,7 @@ def announce(plan: Plan) -> str:
     for each in questions:
         host = urlsplit(each.request.url).hostname or "?"
         places[host if each.upstream == "live" else f"the upstream {each.upstream}"] += 1
-    requests = "1 request" if len(questions) == 1 else f"{len(questions)} requests"
+    requests = count_of(len(questions), "request")
     hosts = ", ".join(name if len(places) == 1 else f"{name} ({count})" for name, count in places.most_common())
     about = f" (about {tokens:,} tokens)" if tokens else ""
     return f"{requests}{about} to {hosts}" if questions else "nothing to ask"

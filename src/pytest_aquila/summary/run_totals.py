@@ -134,11 +134,6 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def count_of(number: int, thing: str) -> str:
-    """Return a number with its noun, such as ``2 tests``."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def totals_of(config: pytest.Config) -> RunTotals:
     """Return the totals of a run, and make them if there were none: then secrets are kept out of its warnings too."""
     if test_scopes.TOTALS not in config.stash:

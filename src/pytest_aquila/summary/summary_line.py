@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_aquila.summary.run_totals import count_of
+from aquila.plurals import count_of
 
 if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals

@@ -6,12 +6,12 @@ import collections
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.storing.pending_files import shown_path
 from pytest_aquila.summary import miss_report, pending_report
 from pytest_aquila.summary.record_commands import record_command
 from pytest_aquila.summary.run_news import Kind, News
-from pytest_aquila.summary.run_totals import count_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from aquila.cassettes.body_file import StoredChunks
-from aquila.cassettes.model import RecordedChunk
+from aquila.cassettes.model import Interaction, RecordedChunk
 
 LONGEST = 2000
 """The characters of a text that are shown; a longer one is cut."""
@@ -82,6 +82,13 @@ def model_of_chunks(chunks: Sequence[RecordedChunk]) -> str:
     if isinstance(chunks, StoredChunks):
         return model_of_answer(chunks.file.first_bytes(MODEL_WITHIN))
     return model_of_answer(b"".join([chunk.data for chunk in chunks]))
+
+
+def status_of(interaction: Interaction) -> str:
+    """Return the status of an answer, and how it ended if it is not complete: ``200``, ``200 broken``."""
+    response = interaction.response
+    status = str(response.status) if response.has_begun else "no answer,"
+    return status if response.end == "complete" else f"{status} {response.end}"
 
 
 def _shown(pieces: Iterable[str]) -> str:

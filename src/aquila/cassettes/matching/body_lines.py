@@ -17,6 +17,7 @@ from aquila.cassettes.matching.difference import (
 )
 from aquila.cassettes.matching.request_key import CanonicalRequest
 from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
+from aquila.plurals import count_of
 
 WIDTH = 96
 """The width of the text of a miss, in characters. Only a name, a URL or a command may make a line longer."""
@@ -131,8 +132,3 @@ def _clip_line(line: str, place: int) -> str:
     end = match.end() if match else 0
     label = line[: min(end, WIDTH // 2)]
     return label + clip_around(line[len(label) :], max(0, place - len(label)), WIDTH - 3 - len(label))
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 recording``, ``2 recordings``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

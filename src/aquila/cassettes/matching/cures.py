@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from aquila.cassettes.matching.body_lines import WIDTH, count_of
+from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
@@ -20,6 +20,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
+from aquila.plurals import count_of
 
 _MOST = 50
 """How many differences are examined. Requests that differ in more places differ in what they ask."""

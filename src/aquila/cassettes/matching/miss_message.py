@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aquila.cassettes.matching import cures
-from aquila.cassettes.matching.body_lines import WIDTH, count_of, render_body, write_unified_diff
+from aquila.cassettes.matching.body_lines import WIDTH, render_body, write_unified_diff
 from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import (
     Difference,
@@ -21,6 +21,7 @@ from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.plurals import count_of
 
 _MOST_PATHS = 8  # differences that are written
 _MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with

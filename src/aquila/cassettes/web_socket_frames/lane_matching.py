@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.matching.body_lines import count_of
 from aquila.cassettes.web_socket_frames.client_ids import ClientIds, Expected, has_made_id
 from aquila.cassettes.web_socket_frames.frame import Frame
 from aquila.cassettes.web_socket_frames.lanes import Lane, Lanes
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
 from aquila.cassettes.web_socket_frames.sounds import SoundPiece, cut_piece, find_piece, may_be_piece, may_float
+from aquila.plurals import count_of
 
 _SOON = 8
 """How many messages ahead ``comes_early`` looks: a program that sends from several threads may change their order."""

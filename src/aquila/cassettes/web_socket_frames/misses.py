@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aquila.cassettes.matching import cures
-from aquila.cassettes.matching.body_lines import count_of, render_body, write_unified_diff
+from aquila.cassettes.matching.body_lines import render_body, write_unified_diff
 from aquila.cassettes.matching.cures import Cure
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change, quote_around
 from aquila.cassettes.matching.miss_message import name_fields, write_differences, write_preview
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
+from aquila.plurals import count_of
 
 
 class FrameMiss(NamedTuple):

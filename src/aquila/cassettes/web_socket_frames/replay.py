@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
-from aquila.cassettes.matching.body_lines import count_of
 from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
@@ -23,6 +22,7 @@ from aquila.cassettes.web_socket_frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
 from aquila.cassettes.web_socket_frames.misses import FrameMiss, explain_difference, explain_played_out, explain_sound
 from aquila.cassettes.web_socket_frames.stored_frames import open_frames, senders_of
+from aquila.plurals import count_of
 
 __all__ = ["AT_ONCE", "ConversationReplay", "Ending", "FrameMiss"]
 

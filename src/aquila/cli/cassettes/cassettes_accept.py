@@ -19,8 +19,9 @@ from typing import Any
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.output import Output, format_count, print_error
+from aquila.cli.output import Output, print_error
 from aquila.errors import CassetteError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
@@ -111,7 +112,7 @@ def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, i
             rows.append((name, content.describe()))
             found.append({"cassette": name, **dataclasses.asdict(content)})
     for name, count in waiting:
-        rows.append((name, f"{format_count(count, 'recording')} of an interrupted run"))
+        rows.append((name, f"{count_of(count, 'recording')} of an interrupted run"))
         found.append({"cassette": name, "count": count, "interrupted": True})
     output.print_table(("CASSETTE", "WAITING"), rows)
     output.print_json(found)
@@ -173,13 +174,13 @@ def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_
     if not abandoned:
         return []
     if dry_run:
-        runs = format_count(len(abandoned), "interrupted run")
+        runs = count_of(len(abandoned), "interrupted run")
         json = {"cassette": None, "action": "merge journals", "runs": len(abandoned)}
         return [Step(f"would store the recordings of {runs}", json)]
     recovered = recover_journals(folder, new_as=new_as)
     steps = []
     for path, recorded in recovered.cassettes:
-        name, number = here.name_of(path), format_count(recorded, "recording")
+        name, number = here.name_of(path), count_of(recorded, "recording")
         json = {"cassette": name, "action": "recovered", "interactions": recorded}
         steps.append(Step(f"{name}: stored {number} of an interrupted run", json))
     return steps + [Step.make_failed(str(reason)) for reason in recovered.failures]
@@ -192,7 +193,7 @@ def _accept_file(name: str, pending: Path, folder: Path, *, dry_run: bool) -> St
     except project.UNREADABLE as error:
         return Step.make_failed(project.describe_problem(pending, error))
     would = "would be " if dry_run else ""
-    line = f"{name}: {would}{action}, {format_count(number, 'interaction')}"
+    line = f"{name}: {would}{action}, {count_of(number, 'interaction')}"
     return Step(line, {"cassette": name, "action": action, "interactions": number})
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aquila.cassettes.codecs.answer_summary import status_of
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
@@ -31,10 +32,11 @@ from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.comparing import frame_differences, git_versions
 from aquila.cli.comparing.compared_files import bases_of, choose_pairs
-from aquila.cli.comparing.interaction_summary import readable_text_of, status_of
-from aquila.cli.output import Output, format_count
+from aquila.cli.comparing.interaction_summary import readable_text_of
+from aquila.cli.output import Output
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
@@ -109,7 +111,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 output.print_line(f"{pair.name}:")
             _print_comparison(found, a, b, rules, output)
         if len(pairs) > 1:
-            output.print_line(f"{format_count(len(pairs), 'cassette')} compared, {differing} differ")
+            output.print_line(f"{count_of(len(pairs), 'cassette')} compared, {differing} differ")
         output.print_json(results if len(pairs) > 1 else results[0])
     return FOUND if differing else 0
 
@@ -147,7 +149,7 @@ def _compare_in_git(
             sys.stdout.write(text)
         elif options.markdown != "-":
             Path(options.markdown).write_text(text, encoding="utf-8")
-            output.print_line(f"{options.markdown}: {format_count(len(found), 'cassette')}")
+            output.print_line(f"{options.markdown}: {count_of(len(found), 'cassette')}")
     output.print_json(branch_diff.as_json(found))
     if any(each.problem for each in found):
         return FAILED
@@ -238,7 +240,7 @@ def _print_comparison(found: CassetteComparison, a: Cassette, b: Cassette, rules
     if found:
         output.print_line()
     output.print_line(
-        f"{format_count(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
+        f"{count_of(found.same, 'interaction')} the same, {len(found.requests)} with a changed request, "
         f"{len(found.answers)} with another answer, {len(found.only_a)} only in A, {len(found.only_b)} only in B"
     )
 

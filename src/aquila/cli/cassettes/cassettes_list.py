@@ -17,9 +17,10 @@ from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import pending_path
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import answered_by, day_of, days_since, format_age, with_provenance
-from aquila.cli.output import Output, format_count, format_size
+from aquila.cli.output import Output, format_size
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
+from aquila.plurals import count_of
 
 _COLUMNS = (
     Column("CASSETTE"),
@@ -96,7 +97,7 @@ def _count_pending(here: project.Project, found: list[dict[str, Any]], *, every:
 def _print_what_waits(pending: int, interrupted: bool, output: Output) -> None:
     """Print what ``aquila cassettes accept`` would store: ``pending`` files, and journals of an ``interrupted`` run."""
     if pending:
-        number = format_count(pending, "pending recording")
+        number = count_of(pending, "pending recording")
         output.print_line()
         output.print_line(f"{number}: run aquila cassettes accept to store {'it' if pending == 1 else 'them'}.")
     if interrupted:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files, journal, renaming
 from aquila.cli import FAILED, arguments, project
-from aquila.cli.output import Output, format_count, print_error
+from aquila.cli.output import Output, print_error
 from aquila.errors import CassetteError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.review.kept_decisions import hold_reviews
@@ -54,7 +55,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         unclear = [str(here.place_of(path) or path) for path in found.unclear]
     for source, target in rows:
         output.print_line(f"{source} -> {target}")
-    output.print_line(f"{'would move' if options.dry_run else 'moved'} {format_count(len(rows), 'file')}")
+    output.print_line(f"{'would move' if options.dry_run else 'moved'} {count_of(len(rows), 'file')}")
     output.print_json(
         {"moved": not options.dry_run, "files": [dict(zip(("old", "new"), row, strict=True)) for row in rows]}
     )
@@ -105,6 +106,6 @@ def _take_over_journals(here: project.Project, folder: Path, output: Output) -> 
     if journal.find_abandoned_journals(folder):
         recovered = recover_journals(folder)
         for path, count in recovered.cassettes:
-            output.print_line(f"{here.name_of(path)}: stored {format_count(count, 'recording')} of an interrupted run")
+            output.print_line(f"{here.name_of(path)}: stored {count_of(count, 'recording')} of an interrupted run")
         if recovered.failures:
             raise CassetteError("nothing was moved: " + " ".join(recovered.failures))

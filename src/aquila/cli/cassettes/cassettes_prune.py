@@ -23,8 +23,9 @@ from aquila.cassettes.storage import cassette_files, file_replacement, large_bod
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.cassettes import unused_report_reader
-from aquila.cli.output import Output, format_count, format_size, print_error
+from aquila.cli.output import Output, format_size, print_error
 from aquila.cli.progress import track
+from aquila.plurals import count_of
 from aquila.review.kept_decisions import hold_reviews
 
 
@@ -73,7 +74,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             _forget_uses(here.folder, orphans)
             for folder in here.folders:
                 _remove_empty_folders(folder)
-            output.print_line(f"removed {format_count(len(unused), 'file')}")
+            output.print_line(f"removed {count_of(len(unused), 'file')}")
         files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]
         output.print_json({"removed": remove, "files": files})
     return 0
@@ -120,7 +121,7 @@ def _print_unreadable(here: project.Project, output: Output, *, quiet: bool) -> 
 def _is_confirmed(unused: list[UnusedFile]) -> bool:
     """Ask at the terminal whether to remove the files."""
     total = format_size(sum(file.size for file in unused))
-    answer = input(f"Remove {format_count(len(unused), 'file')}, {total}? [y/N] ")
+    answer = input(f"Remove {count_of(len(unused), 'file')}, {total}? [y/N] ")
     return answer.strip().lower() in ("y", "yes")
 
 

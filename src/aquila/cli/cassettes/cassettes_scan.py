@@ -19,8 +19,9 @@ from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.output import Output, format_count
+from aquila.cli.output import Output
 from aquila.cli.progress import track
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
@@ -70,10 +71,10 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     hit = len({leak.file for leak in leaks})
     read = len(files) - len(unreadable)
     output.print_line(
-        f"{format_count(len(leaks), 'secret')} in {format_count(hit, 'file')}, of {format_count(read, 'file')}. "
+        f"{count_of(len(leaks), 'secret')} in {count_of(hit, 'file')}, of {count_of(read, 'file')}. "
         "Revoke these keys, and record again."
         if leaks
-        else f"no secrets in {format_count(read, 'file')}"
+        else f"no secrets in {count_of(read, 'file')}"
     )
     found: dict[str, Any] = {"files": read, "found": [dataclasses.asdict(leak) for leak in leaks]}
     output.print_json({**found, "unreadable": unreadable})

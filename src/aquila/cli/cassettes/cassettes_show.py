@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from aquila.cassettes.codecs.answer_summary import status_of
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
 from aquila.cassettes.matching.body_lines import render_body
@@ -26,12 +27,12 @@ from aquila.cli.comparing.interaction_summary import (
     model_of,
     prompt_of,
     readable_text_of,
-    status_of,
     with_provenance,
 )
-from aquila.cli.output import Output, format_count, format_size, shorten_to_line
+from aquila.cli.output import Output, format_size, shorten_to_line
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.secrets.redactors import redactor_for
@@ -79,7 +80,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _print_all(interactions: list[Interaction], path: Path, output: Output) -> None:
-    output.print_line(f"{path}: {format_count(len(interactions), 'interaction')}")
+    output.print_line(f"{path}: {count_of(len(interactions), 'interaction')}")
     output.print_line()
     output.print_table(
         _COLUMNS,
@@ -108,7 +109,7 @@ def _request_line(interaction: Interaction) -> str:
 def _print_one(interactions: list[Interaction], number: int, path: Path, output: Output) -> None:
     """Print interaction ``number`` (from 1) in full. Raises ``CassetteError`` if there is none."""
     if not 1 <= number <= len(interactions):
-        held = format_count(len(interactions), "interaction")
+        held = count_of(len(interactions), "interaction")
         raise CassetteError(f"{path} has {held}, and no number {number}")
     _print_in_full(interactions[number - 1], number, output)
     output.print_json(describe_interaction(interactions[number - 1], number, full=True))
@@ -130,7 +131,7 @@ def _print_in_full(interaction: Interaction, number: int, output: Output) -> Non
     output.print_line()
     said = frames_of(interaction)
     kind = "chunk" if said is None else "message"
-    pieces = f"{format_count(len(response.chunks if said is None else said), kind)}, {format_size(len(response.body))}"
+    pieces = f"{count_of(len(response.chunks if said is None else said), kind)}, {format_size(len(response.body))}"
     output.print_line(f"{status_of(interaction)}  after {response.started} ms, {pieces} until {response.ended} ms")
     for name, value in response.headers:
         output.print_line(f"  {name}: {value}")

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from aquila.cassettes.codecs.answer_summary import status_of
 from aquila.cassettes.model import Interaction
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import (
@@ -18,7 +19,6 @@ from aquila.cli.comparing.interaction_summary import (
     days_since,
     format_age,
     model_of,
-    status_of,
     with_provenance,
 )
 from aquila.cli.output import Output, format_size

@@ -11,8 +11,8 @@ from typing import Any
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT
 from aquila.cli import project
-from aquila.cli.output import format_count
 from aquila.errors import ConfigError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 
 _AGAIN = "Run all tests, without options that choose some: pytest --aquila-orphans=unused.json"
@@ -47,9 +47,7 @@ def read_report(source: str, here: project.Project) -> tuple[list[Path], list[st
             case _:
                 raise ConfigError(f"--orphans {source}: this is no report of unused cassettes. {_AGAIN}")
     for folder, count in elsewhere.items():
-        notes.append(
-            f"{format_count(count, 'unused cassette')} in {folder}: name that folder with --dir to remove them"
-        )
+        notes.append(f"{count_of(count, 'unused cassette')} in {folder}: name that folder with --dir to remove them")
     return found, notes
 
 

@@ -12,9 +12,10 @@ from aquila.cassettes.model import Cassette
 from aquila.cli import project
 from aquila.cli.comparing.compared_files import is_cassette
 from aquila.cli.comparing.git_versions import ChangedFile, Versions, list_changed_files, load_version
-from aquila.cli.output import Output, format_count
+from aquila.cli.output import Output
 from aquila.cli.reviewing.review_screen import fold_pieces
 from aquila.errors import AquilaError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.played_answers import count_tokens
 from aquila.recording.secrets.redactors import redactor_for
@@ -108,7 +109,7 @@ def print_changes(found: list[ChangedCassette], versions: Versions, output: Outp
                 _print_change(proposal, view, output)
     tokens = count_changed_tokens(found)
     output.print_line()
-    count = f"{format_count(len(found), 'cassette')} {'differs' if len(found) == 1 else 'differ'}"
+    count = f"{count_of(len(found), 'cassette')} {'differs' if len(found) == 1 else 'differ'}"
     output.print_line(f"{count if found else 'no cassette differs'} in {versions.title}")
     if tokens[0] != tokens[1]:
         output.print_line(f"tokens of what differs: {tokens[0]:,} -> {tokens[1]:,}")

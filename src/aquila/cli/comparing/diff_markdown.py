@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from html import escape
 
 from aquila.cli.comparing.branch_diff import WORDS, ChangedCassette, count_changed_tokens
-from aquila.cli.output import escape_controls, format_count
+from aquila.cli.output import escape_controls
 from aquila.cli.reviewing.review_screen import fold_pieces
+from aquila.plurals import count_of
 from aquila.recording.secrets import outgoing
 from aquila.review.proposals import Proposal
 from aquila.review.views import ProposalView
@@ -40,7 +41,7 @@ def write_markdown(found: list[ChangedCassette], title: str, longest: int = LONG
         else:
             text += section
     if left:
-        text += f"\nMore than a comment can hold: {format_count(left, 'cassette')} not shown in full.\n"
+        text += f"\nMore than a comment can hold: {count_of(left, 'cassette')} not shown in full.\n"
     return text
 
 
@@ -53,7 +54,7 @@ def _count_all(found: list[ChangedCassette]) -> str:
         return "nothing changed"
     before, after = count_changed_tokens(found)
     tokens = f", tokens {before:,} → {after:,}" if before != after else ""
-    return f"{format_count(len(found), 'file')} changed{tokens}"
+    return f"{count_of(len(found), 'file')} changed{tokens}"
 
 
 def _list_cassettes(found: list[ChangedCassette]) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _list_cassettes(found: list[ChangedCassette]) -> Iterator[str]:
         said = f"cannot be read: {_code(cassette.problem)}" if cassette.problem else cassette.count_kinds()
         yield f"{_code(cassette.name)}{renamed}: {said or 'the same recordings'}"
     if len(found) > _MOST_LISTED:
-        yield f"and {format_count(len(found) - _MOST_LISTED, 'more cassette')}"
+        yield f"and {count_of(len(found) - _MOST_LISTED, 'more cassette')}"
 
 
 def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
@@ -82,7 +83,7 @@ def _write_cassette(cassette: ChangedCassette, room: int) -> str | None:
     if not written:
         return None
     if written < len(shown):
-        section += f"\n<p>and {format_count(len(shown) - written, 'more change')}</p>\n"
+        section += f"\n<p>and {count_of(len(shown) - written, 'more change')}</p>\n"
     return section + end
 
 
@@ -98,7 +99,7 @@ def _write_change(proposal: Proposal, view: ProposalView) -> str:
     for each in fields[:_MOST_FIELDS]:
         lines.append(f"<p>{_code(each.path)}</p>\n\n<pre>{_words(each.compare_words(view.steps))}</pre>")
     if len(fields) > _MOST_FIELDS:
-        lines.append(f"<p>and {format_count(len(fields) - _MOST_FIELDS, 'more field')}</p>")
+        lines.append(f"<p>and {count_of(len(fields) - _MOST_FIELDS, 'more field')}</p>")
     return "\n\n".join(lines) + "\n\n"
 
 

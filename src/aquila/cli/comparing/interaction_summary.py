@@ -20,13 +20,6 @@ from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.recording_age import age_in_days
 
 
-def status_of(interaction: Interaction) -> str:
-    """Return the status of an answer, and how it ended if it is not complete."""
-    response = interaction.response
-    status = str(response.status) if response.has_begun else "no answer,"
-    return status if response.end == "complete" else f"{status} {response.end}"
-
-
 def model_of(interaction: Interaction) -> str:
     """Return the model that a request names, or an empty string."""
     if interaction.kind == "websocket":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from aquila.cli.output import Output, format_count
+from aquila.cli.output import Output
 from aquila.cli.queues import dead_letters
+from aquila.plurals import count_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     """Remove them."""
     letters = dead_letters.open_letters(options)
     dropped = [id for id in dead_letters.choose_ids(options, letters) if letters.drop(id)]
-    output.print_line(f"{format_count(len(dropped), 'dead letter')} removed")
+    output.print_line(f"{count_of(len(dropped), 'dead letter')} removed")
     output.print_json({"dropped": dropped})
     return 0

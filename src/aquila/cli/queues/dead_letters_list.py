@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from aquila.cli.output import Output, format_count
+from aquila.cli.output import Output
 from aquila.cli.queues import dead_letters
 from aquila.cli.tables import Column
+from aquila.plurals import count_of
 
 if TYPE_CHECKING:
     from aquila.huey.delivery.dead_letters import DeadLetter
@@ -50,7 +51,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         ],
     )
     total = len(letters)
-    output.print_line(format_count(total, "dead letter") + (f", {len(found):,} shown" if len(found) < total else ""))
+    output.print_line(count_of(total, "dead letter") + (f", {len(found):,} shown" if len(found) < total else ""))
     output.print_json([describe_letter(letter) for letter in found])
     return 0
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 
 from aquila.cli import FOUND
-from aquila.cli.output import Output, format_count
+from aquila.cli.output import Output
 from aquila.cli.queues import dead_letters
 from aquila.errors import TaskError
+from aquila.plurals import count_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,6 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         if not letters.can_be_read(letter):
             unreadable.append(id)
             output.print_line(f"{id} cannot be read here, and was put back as it is")
-    output.print_line(f"{format_count(len(retried), 'message')} put into the queue again")
+    output.print_line(f"{count_of(len(retried), 'message')} put into the queue again")
     output.print_json({"retried": retried, "refused": refused, "unreadable": unreadable})
     return FOUND if unreadable or refused else 0

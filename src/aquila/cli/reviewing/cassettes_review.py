@@ -25,13 +25,14 @@ from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.output import Output, format_count, print_error, shorten_path
+from aquila.cli.output import Output, print_error, shorten_path
 from aquila.cli.progress import track
 from aquila.cli.reviewing import unrecorded_tests_text
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError, ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest
 from aquila.recording.secrets.redactors import redactor_for
@@ -166,7 +167,7 @@ class Desk:
             number for folder in self.here.folders_with_journals for _, number in find_waiting_recordings(folder)
         )
         if count:
-            runs = format_count(count, "recording")
+            runs = count_of(count, "recording")
             output.print_line(f"{runs} of interrupted runs in journals; aquila cassettes accept stores what is there")
         for line in self.describe_unrecorded():
             output.print_line(line)
@@ -218,11 +219,11 @@ def _ask_on_page(desk: Desk, output: Output) -> int:
             background_server.open_listening_socket("127.0.0.1", desk.options.port) as bound,
         ):
             desk.tell_what_else(review, output)
-            output.print_line(f"{format_count(len(review.waiting), 'question')} to answer. Open in a browser:")
+            output.print_line(f"{count_of(len(review.waiting), 'question')} to answer. Open in a browser:")
             print(f"{background_server.url_of(bound)}/#{token}", flush=True)  # `Output` would redact the token
             server.run([bound])
         if review.items:
-            waits = format_count(len(review.items), "recording")
+            waits = count_of(len(review.items), "recording")
             output.print_line(f"{waits} left; what was decided and not written is kept: aquila cassettes review")
     return 0
 
@@ -246,7 +247,7 @@ def _say_what_is_next(review: Review, outcomes: Sequence[Outcome], output: Outpu
         output.print_line()
         output.print_line("pytest replays it; aquila cassettes review --undo takes it back")
     if review.items:
-        output.print_line(f"{format_count(len(review.items), 'recording')} still wait: aquila cassettes review")
+        output.print_line(f"{count_of(len(review.items), 'recording')} still wait: aquila cassettes review")
 
 
 def _list_questions(desk: Desk, output: Output) -> int:
@@ -323,7 +324,7 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
             output.print_line(line)
         gone = [item for item in review.items if item.proposal.kind == _ONLY_EXPLICITLY]
         if gone and not options.kind:
-            output.print_line(f"{format_count(len(gone), 'recording')} would be removed only with --kind gone")
+            output.print_line(f"{count_of(len(gone), 'recording')} would be removed only with --kind gone")
     output.print_json([dataclasses.asdict(each) for each in outcomes])
     return FAILED if not outcomes or any(each.problem for each in outcomes) else 0
 

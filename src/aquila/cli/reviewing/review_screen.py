@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from aquila.cli.output import escape_controls, format_count
+from aquila.cli.output import escape_controls
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.recording.secrets import outgoing
 from aquila.review.reviewing import Item
 from aquila.review.tested_by import TestPlace
@@ -59,7 +60,7 @@ class Screen:
         for test in tests[:_MOST_TESTS]:
             print_text(f"test {test.id}")
         if len(tests) > _MOST_TESTS:
-            print_text(f"and {format_count(len(tests) - _MOST_TESTS, 'more test')}")
+            print_text(f"and {count_of(len(tests) - _MOST_TESTS, 'more test')}")
         if group > 1:
             print_text(describe_group(item, group), "bold")
         if chain > 1:
@@ -101,7 +102,7 @@ class Screen:
             )
         left = len(view.fields) - len(shown) + view.left_out
         if left:
-            self._print(f"… and {format_count(left, 'more field')}", "dim")
+            self._print(f"… and {count_of(left, 'more field')}", "dim")
 
     def _join(self, pieces: Iterable[Change]) -> rich_text.Text:
         joined = rich_text.Text()

@@ -11,9 +11,9 @@ from typing import Any
 
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import project
-from aquila.cli.output import format_count
 from aquila.cli.pytest_settings import find_cache
 from aquila.errors import AquilaError
+from aquila.plurals import count_of
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files
 
@@ -43,7 +43,7 @@ def describe_unrecorded(here: project.Project, tests: Sequence[UnrecordedTest]) 
     """Yield lines that name the tests, and what to type."""
     if not tests:
         return
-    yield f"{format_count(len(tests), 'test')} drifted, nothing recorded yet:"
+    yield f"{count_of(len(tests), 'test')} drifted, nothing recorded yet:"
     for each in tests[:_MOST_NAMED]:
         yield f"  {_as_typed(here, each)}" + (f"  {each.change}" if each.change else "")
     if len(tests) > _MOST_NAMED:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
+from aquila.plurals import count_of
 
 Row: TypeAlias = Mapping[str, Any]
 """A request as ``drift_watch`` describes it, and the ``test`` that makes it, as it is typed."""
@@ -111,7 +112,7 @@ def describe_report(report: Mapping[str, Any], width: int) -> Iterator[str]:
         return
     if groups:
         tests = {test for group in groups for test in group["tests"]}
-        yield f"drift: {_count(len(tests), 'test')}, {_count(len(groups), 'change')}"
+        yield f"drift: {count_of(len(tests), 'test')}, {count_of(len(groups), 'change')}"
     for group in groups:
         yield ""
         yield from _describe_group(group, width)
@@ -125,7 +126,7 @@ def _describe_group(group: Mapping[str, Any], width: int) -> Iterator[str]:
     tests, settings = group["tests"], [each.split("\n") for each in group["settings"]]
     is_fresh = bool(group["changes"]) and all(each["new_in_every_run"] for each in group["changes"])
     again = "if it changed once, record again" if is_fresh and settings else "record again"
-    head = _count(len(tests), "test")
+    head = count_of(len(tests), "test")
     changes = [group["reason"]] if group["reason"] else [_describe_change(each) for each in group["changes"]]
     command = record_command(tests)
     if len(changes) == 1 and all(len(lines) == 1 for lines in settings):
@@ -179,12 +180,8 @@ def _describe_unrecorded(unrecorded: Sequence[Mapping[str, Any]], width: int) ->
         tests = [row["test"] for row in unrecorded if row["reason"] == reason]
         if not tests:
             continue
-        yield from textwrap.wrap(f"{_count(len(tests), 'test')} {what}", width)
+        yield from textwrap.wrap(f"{count_of(len(tests), 'test')} {what}", width)
         yield from (f"    {test}" for test in tests[:_MOST_TESTS])
         if len(tests) > _MOST_TESTS:
             yield f"    … and {len(tests) - _MOST_TESTS} more"
         yield from _describe_command(lead, tests, width)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

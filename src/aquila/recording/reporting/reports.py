@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, FaultFailed, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.quick_records import NamedTuple
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.played_answers import RecordedAnswer, plays_of
@@ -139,10 +140,6 @@ def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport
     )
 
 
-def _count_recordings(count: int) -> str:
-    return f"{count} recording" if count == 1 else f"{count} recordings"
-
-
 def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
     """The cassette that a scope owns, with what of its recordings was not played, if anything was not."""
     if not scope.owns_cassette:
@@ -152,7 +149,7 @@ def _describe_unplayed(scope: Scope) -> tuple[tuple[str, str], ...]:
     if not left:  # as of nearly every test
         return ()
     described = [(one.name, *describe_unplayed(unplayed, one.plays.conversations)) for one, unplayed in left]
-    rows = [(name, [_count_recordings(len(whole))] * bool(whole) + parts) for name, whole, parts in described]
+    rows = [(name, [count_of(len(whole), "recording")] * bool(whole) + parts) for name, whole, parts in described]
     return tuple((name, " and ".join(texts)) for name, texts in rows if texts)
 
 
