@@ -183,7 +183,9 @@ class SocketGuard:
             if not self.patches.in_force:
                 return original(*args, **kwargs)
             if self.redirects.keeps_address(find(args, kwargs, 0, "host"), find(args, kwargs, 1, "port")):
-                return original(*args, **kwargs)
+                # Many machines call ::1 localhost, too, and a client tries it first. Only 127.0.0.1 is redirected.
+                rows = original(*args, **kwargs)
+                return [row for row in rows if row[0] == socket.AF_INET] or rows
             redirected = self.redirects.resolve(args, kwargs)
             return checked(*args, **kwargs) if redirected is None else redirected
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import os
+import socket
+from typing import Any
 
 import pytest
 
@@ -185,8 +188,20 @@ def test_every_form_of_a_name_and_of_connecting_leads_there(run: Run) -> None:
     ).assert_outcomes(passed=7)
 
 
-def test_a_server_that_is_listed_as_a_provider_keeps_its_address(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_server_that_is_listed_as_a_provider_keeps_its_address(
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytester.makeini("[pytest]\naquila_providers = localhost:8976\n")
+    # As on a machine that has ::1 for localhost, before 127.0.0.1. `socket.getaddrinfo` asks this.
+    find = _socket.getaddrinfo
+
+    def find_both(host: Any, port: Any, family: int = 0, *others: int) -> list[Any]:
+        rows = find(host, port, socket.AF_INET, *others)
+        if family or host != "localhost":
+            return rows
+        return [(socket.AF_INET6, *row[1:4], ("::1", row[4][1], 0, 0)) for row in rows] + rows
+
+    monkeypatch.setattr(_socket, "getaddrinfo", find_both)
     run(
         """
         import socket
@@ -195,7 +210,9 @@ def test_a_server_that_is_listed_as_a_provider_keeps_its_address(run: Run, pytes
         def test_it(aquila_cassette):
             for flags in (0, socket.AI_PASSIVE):
                 rows = socket.getaddrinfo("localhost", 8976, socket.AF_INET, socket.SOCK_STREAM, 0, flags)
-                assert [row[4] for row in rows] == [("127.0.0.1", 8976)]
+                assert {row[4] for row in rows} == {("127.0.0.1", 8976)}
+            assert {row[4] for row in socket.getaddrinfo("localhost", 8976)} == {("127.0.0.1", 8976)}
+            assert ("::1", 8977, 0, 0) in {row[4] for row in socket.getaddrinfo("localhost", 8977)}
 
         def test_answered(aquila_script):
             aquila_script.reply("Far out.")
