@@ -68,7 +68,6 @@ _RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 _METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
 
 _CONNECTING = (
-    "asyncio.base_events",
     "curl_cffi.aio",
     "curl_cffi.curl",
     "gevent._socketcommon",
@@ -81,7 +80,6 @@ _CONNECTING = (
     "pytest_recording.network",
     "pytest_socket",
     "socks",
-    "ssl",
     "uvloop",
 )
 """What else ``socket_guard`` patches."""
@@ -116,6 +114,8 @@ class Interception:
         self._stub_patches = PatchSet(self._import_hooks, {})
         connecting = {
             **dict.fromkeys(_SOCKETS, self._patch_sockets),
+            "ssl": self._patch_handshakes,
+            "asyncio.base_events": self._patch_event_loops,
             **dict.fromkeys(_CONNECTING, self._patch_connecting),
         }
         self._connection_patches = PatchSet(self._import_hooks, connecting)
@@ -144,7 +144,8 @@ class Interception:
     def _patch_connecting(self, module: ModuleType) -> Iterable[Undoable]:
         return self.socket_guard.patch_library(module)
 
-    # `socket` is imported in every run, and few empty tests connect. So its guard is loaded by the first connection.
+    # `socket` is imported in every run, and by the `pdb` of Python 3.14 so are `ssl` and `asyncio`. Few empty tests
+    # connect, so the guard of these is loaded by the first connection.
 
     def _patch_sockets(self, module: ModuleType) -> Iterable[Undoable]:
         # `getaddrinfo` is where urllib3, httpcore, asyncio and the standard library resolve names.
@@ -154,6 +155,15 @@ class Interception:
         for name in _METHODS:
             if hasattr(module.socket, name):  # Windows has no `sendmsg`
                 yield Patch(module.socket, name, functools.partial(self._guard_late, name))
+
+    def _patch_handshakes(self, module: ModuleType) -> Iterable[Undoable]:
+        for name in ("wrap_socket", "wrap_bio"):
+            yield Patch(module.SSLContext, name, functools.partial(self._guard_late, name))
+
+    def _patch_event_loops(self, module: ModuleType) -> Iterable[Undoable]:
+        yield Patch(
+            module.BaseEventLoop, "getaddrinfo", functools.partial(self._guard_late, "getaddrinfo of an event loop")
+        )
 
     def _guard_late(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         guarded: Callable[..., Any] | None = None  # of two threads that connect first, both make the same

@@ -47,7 +47,7 @@ class NativeClients:
         return patch(module)
 
     def _patch_gevent_tls(self, module: ModuleType) -> Iterable[Undoable]:
-        yield self._guard.patch_handshake(module.SSLContext, "wrap_socket", position=5)
+        yield Patch(module.SSLContext, "wrap_socket", self._guard.make_replacement("wrap_socket"))
 
     def _patch_uvloop(self, module: ModuleType) -> Iterable[Undoable]:
         # It resolves names and connects in C. Its handshakes go through `ssl`.

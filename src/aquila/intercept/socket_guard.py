@@ -56,10 +56,6 @@ class SocketGuard:
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch a library that connects, or a plugin that keeps functions of ``socket``."""
-        if module.__name__ == "ssl":
-            return self.patch_ssl(module)
-        if module.__name__ == "asyncio.base_events":
-            return self._patch_asyncio(module)
         if module.__name__ in kept_originals.KEPT:
             return kept_originals.patch_kept(self, module, socket)
         return native_clients.NativeClients(self).patch_library(module)
@@ -70,7 +66,7 @@ class SocketGuard:
             yield Patch(module, name, self.make_replacement(name))
 
     def make_replacement(self, name: str) -> Replacement:
-        """Return what makes the replacement of a function of ``socket``, or of a method of its class, by its name."""
+        """Return what makes the replacement of a function of ``socket``, or of a method of a class, by its name."""
         connecting = functools.partial(self._check_addresses, connects=True)
         replacements: dict[str, Replacement] = {
             "connect": connecting,
@@ -81,34 +77,29 @@ class SocketGuard:
             # Datagrams, as of HTTP/3, need no connection. Their address comes last, and may be left out.
             "sendto": self._check_addresses,
             "sendmsg": functools.partial(self._check_addresses, position=4),
+            # The two ways to begin a TLS handshake: over a socket, and in memory, as asyncio and anyio do.
+            "wrap_socket": functools.partial(self.beginning_handshakes, position=5),
+            "wrap_bio": functools.partial(self.beginning_handshakes, position=4),
+            # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
+            "getaddrinfo of an event loop": self.resolving_in_loop,
         }
         return replacements[name]
 
-    def patch_ssl(self, module: ModuleType) -> Iterable[Undoable]:
-        """Patch ``ssl``."""
-        # The two ways to begin a handshake: over a socket, and in memory, as asyncio and anyio do.
-        yield self.patch_handshake(module.SSLContext, "wrap_socket", position=5)
-        yield self.patch_handshake(module.SSLContext, "wrap_bio", position=4)
+    def beginning_handshakes(self, original: Callable[..., Any], *, position: int) -> Callable[..., Any]:
+        """What makes a patch of a method that begins a TLS handshake.
 
-    def patch_handshake(self, context: type, method: str, *, position: int) -> Undoable:
-        """Patch a method that begins a handshake. ``position`` is that of its argument ``server_hostname``."""
+        ``position`` is that of its argument ``server_hostname``.
+        """
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            @functools.wraps(original)
-            def begin(*args: Any, **kwargs: Any) -> Any:
-                name = find(args, kwargs, position, "server_hostname")
-                redirected = self.redirects.redirect_handshake(args, kwargs, name) if self.patches.in_force else None
-                if redirected is None:
-                    self.check(name, None)
-                return original(*(args if redirected is None else redirected), **kwargs)
+        @functools.wraps(original)
+        def begin(*args: Any, **kwargs: Any) -> Any:
+            name = find(args, kwargs, position, "server_hostname")
+            redirected = self.redirects.redirect_handshake(args, kwargs, name) if self.patches.in_force else None
+            if redirected is None:
+                self.check(name, None)
+            return original(*(args if redirected is None else redirected), **kwargs)
 
-            return begin
-
-        return Patch(context, method, make)
-
-    def _patch_asyncio(self, module: ModuleType) -> Iterable[Undoable]:
-        # Event loops resolve names in another thread. Here it can still be seen which client asks for it.
-        yield Patch(module.BaseEventLoop, "getaddrinfo", self.resolving_in_loop)
+        return begin
 
     def check(self, host: object, port: object, *, path: str = "", within_loop: bool = False) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
