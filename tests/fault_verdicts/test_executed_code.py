@@ -67,6 +67,9 @@ def trust(reason):
 def default(text):
     return [text or ""]
 
+def default_number(text):
+    return [len(text) or 0]
+
 def loop(events):
     text = ""
     for event in events:
@@ -83,6 +86,7 @@ def loop(events):
         ("check", "stop", "length", True),
         ("trust", "stop", "length", False),
         ("default", "one", "", False),
+        ("default_number", "one", "", False),
         ("loop", "abc", "a", False),
         ("loop", "abc", "", False),
     ],

@@ -8,9 +8,10 @@ test, such as ``complete=False``. Libraries are not watched: what they notice wi
 from __future__ import annotations
 
 import dis
+import opcode
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from enum import Enum
@@ -29,6 +30,9 @@ _LOOP_ENDS = frozenset(
 
 Without the fault it may be left earlier, so they prove nothing.
 """
+
+_COMMON_CONSTANTS: Sequence[object] = getattr(opcode, "_common_constants", ())
+"""What Python has in common for the constants of all code. Private to it, and not there before 3.14."""
 
 
 class ExecutedCode:
@@ -152,8 +156,11 @@ def _is_test_file(file: str) -> bool:
 def _is_uninformative(code: CodeType, bytecode: bytes, offset: int) -> bool:
     """Whether an instruction may run only under a fault although nothing was checked: ``""`` in ``text or ""``."""
     name, argument = dis.opname[bytecode[offset]], bytecode[offset + 1]
-    if name == "LOAD_CONST":
-        return argument < len(code.co_consts) and not code.co_consts[argument]
+    if name == "LOAD_SMALL_INT":  # since Python 3.14
+        return not argument
+    if name in ("LOAD_CONST", "LOAD_COMMON_CONSTANT"):  # since Python 3.15 the second has "" and None
+        constants = code.co_consts if name == "LOAD_CONST" else _COMMON_CONSTANTS
+        return argument < len(constants) and not constants[argument]
     return name in _LOOP_ENDS
 
 
