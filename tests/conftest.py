@@ -80,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     import httpx2
     from hypothesis import HealthCheck, settings
     from hypothesis.internal.conjecture import providers
+    from hypothesis.internal.entropy import deterministic_PRNG
 
     from tests.support.authorities import share_authorities
 
@@ -97,6 +98,10 @@ def pytest_configure(config: pytest.Config) -> None:
         derandomize="AQUILA_FUZZ" not in os.environ,
     )
     settings.load_profile("suite")
+    # With its first example it looks who refers to its random numbers, and warns if it finds nobody. Python tells of
+    # nobody who was there before `gc.freeze`, which is called above.
+    with deterministic_PRNG():
+        pass
     if "AQUILA_FUZZ" not in os.environ and hasattr(providers, "_get_local_constants"):
         # It draws the constants of all modules that are loaded by then: a test would try other examples beside other
         # tests, and after each change of any module. To read them takes each process seconds, too.

@@ -40,12 +40,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def running(program: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program that has made a folder with a file and waits, until it is told to go on or the block ends."""
     lines = (
-        "import os, signal, sys, threading",
+        "import os, select, signal, sys, threading",
         "from aquila.temporary_folders import TemporaryFolder",
         program,
         "open(os.path.join(folder.path, 'file'), 'w').close()",
         "print(flush=True)",
-        "sys.stdin.read()",
+        # A signal that comes just before a read begins is noticed only when the read ends.
+        "while not select.select([sys.stdin], [], [], 0.1)[0]: pass",
     )
     command = [sys.executable, "-c", "\n".join(lines)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -516,8 +516,9 @@ def test_fixtures_of_the_test_are_answered_by_its_script(project: pytest.Pyteste
         @pytest.mark.aquila(faults="server_error(times=1)")
         def test_under_a_fault(aquila_script):
             aquila_script.reply("Hello.")
-            with pytest.raises(OSError, match="500"):
+            with pytest.raises(OSError, match="500") as refused:
                 ask()
+            refused.value.close()
             assert ask() == "Hello."
         """
     )

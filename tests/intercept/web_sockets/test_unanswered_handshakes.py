@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 import warnings
 from collections.abc import Callable, Iterator
@@ -104,7 +105,7 @@ async def httpx_ws_cancelled(url: str) -> None:
 
 def failure_of(connect: Callable[[str], Any], url: str) -> BaseException:
     with pytest.raises(Exception) as caught:  # noqa: PT011 (whatever the client has for it)
-        if asyncio.iscoroutinefunction(connect):
+        if inspect.iscoroutinefunction(connect):
             asyncio.run(connect(url))
         else:
             connect(url)
