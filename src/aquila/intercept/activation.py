@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
-    from aquila.intercept import httpx_clients, other_clients, socket_guard
+    from aquila.intercept import fork_server, httpx_clients, other_clients, socket_guard
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
@@ -37,6 +37,7 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        fork_server="aquila.intercept.fork_server",
         httpx_clients="aquila.intercept.httpx_clients",
         scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
@@ -108,6 +109,7 @@ class Interception:
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "concurrent.futures.thread": self._patch_executors,
+            "multiprocessing.spawn": _patch_preparation,
             "threading": _patch_threads,
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
@@ -308,6 +310,10 @@ class Interception:
 
 def _needs_no_key(scope: Scope, settings: Settings) -> bool:
     return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
+
+
+def _patch_preparation(module: ModuleType) -> Iterable[Undoable]:
+    return fork_server.patch_preparation(module)
 
 
 def _patch_threads(module: ModuleType) -> Iterable[Undoable]:

@@ -33,6 +33,15 @@ else:
     )
 
 
+class _Joined:
+    """What this process has joined: the value of the variable, the run that it began, and what holds its guard."""
+
+    def __init__(self) -> None:
+        self.stamp: str | None = None
+        self.run: runtime.Run | None = None
+        self.guard: object | None = None
+
+
 class _Parent(NamedTuple):
     """What ``AQUILA_SESSION`` says of the run of the parent."""
 
@@ -64,6 +73,23 @@ def join_parent_run() -> None:
         raise SystemExit(f"aquila: the guard of the test run could not be put in force here: {error!r}") from error
 
 
+def join_again() -> None:
+    """Join what the variable says now in place of what this process had joined, as the fork of one that had.
+
+    If this fails, the process ends, as with ``join_parent_run``.
+    """
+    joined = runtime.process_run().state_of(_Joined)
+    if (os.environ.get(VARIABLE) or None) == joined.stamp:
+        return
+    run, guard = joined.run, joined.guard
+    joined.stamp = joined.run = joined.guard = None
+    if run is not None:
+        run.__exit__()
+    join_parent_run()
+    if guard is not None:  # only now, so that there is one all the while
+        activation.interception().withdraw_guard(guard)
+
+
 def _join_parent_run() -> None:
     told = under_test.is_told_by_environment()
     if told:  # as pytest does: nothing goes live unless the environment of this process asks for it
@@ -80,7 +106,8 @@ def _join_parent_run() -> None:
         return
     if stamp and "AQUILA_QUEUES" in os.environ:  # asked here, so that other runs need not load the module
         parent_queues.join_testing_mode()
-    activation.install_guard()
+    joined = runtime.process_run().state_of(_Joined)
+    joined.stamp, joined.guard = stamp or None, activation.install_guard()
 
 
 def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
@@ -120,15 +147,21 @@ def _enter_run_of(parent: _Parent) -> None:
             run.play_log = play_log.PlayLog(parent.misses)
     if parent.budget:
         run.state_of(record_budget.RecordBudget).path = parent.budget
-    run.__enter__()  # and never left: it lasts as long as this process
+    _enter(run)
     run.hold(run.running_test(test, joining))
+
+
+def _enter(run: runtime.Run) -> None:
+    """Enter a run that lasts as long as this process, unless it joins another one: see ``join_again``."""
+    run.__enter__()
+    runtime.process_run().state_of(_Joined).run = run
 
 
 def _refuse_everything() -> None:
     """Begin a run like that of a test without a cassette, whose settings nothing of this process can change."""
     closed = {"transport": "replay", "guard": "all", "ignore_hosts": ()}
     run = runtime.Run(SettingsLayers(Path(), command_line=closed, under_pytest=True))
-    run.__enter__()
+    _enter(run)
     run.hold(run.running_test(f"unknown, because {VARIABLE}, set by the parent process, is damaged", None))
 
 

@@ -1,0 +1,88 @@
+"""Processes that ``multiprocessing`` forks from its fork server, as it does by default since Python 3.14.
+
+That server is started once and keeps the environment of that moment, so its children would join the test in which it
+was started, whichever test starts them. So each is told, with what ``multiprocessing`` sends it, what the variables of
+``child_processes`` say now. A process that is started in another way is told what it knows already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from aquila import errors
+from aquila.intercept import child_processes, parent_run, provider_keys
+from aquila.intercept.patching import Patch, Undoable
+from aquila.recording import runtime
+
+_OURS = (child_processes.VARIABLE, "AQUILA_QUEUES", "PYTEST_CURRENT_TEST", "PYTHONPATH")
+"""The variables, besides those of keys, by which a child knows to what it belongs."""
+
+_JOIN = """
+try:
+    from aquila.intercept.fork_server import join
+except ModuleNotFoundError as error:
+    if error.name != "aquila":
+        raise
+else:
+    join(told)
+"""
+"""What a child does, which may be without Aquila."""
+
+
+class _Told:
+    """The ``variables`` that a child is told. It takes them over as soon as it has received this."""
+
+    def __init__(self, variables: Mapping[str, str | None]) -> None:
+        self._variables = variables
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return exec, (_JOIN, {"told": self._variables})
+
+
+class _Preparation:
+    """Takes the place of the function with which ``multiprocessing`` finds out what a child has to know."""
+
+    def __init__(self, original: Callable[[str], dict[str, Any]]) -> None:
+        self._original = original
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        return {**self._original(name), "aquila": _Told(_variables_now())}
+
+
+class _PreparationPatch(Patch):
+    """Stays where a fork server may have been started meanwhile: that will always say what was in force then."""
+
+    def undo(self) -> None:
+        if "multiprocessing.forkserver" not in sys.modules:
+            super().undo()
+
+
+def patch_preparation(module: ModuleType) -> Iterable[Undoable]:
+    """Patch ``multiprocessing.spawn``, from which its fork server takes what each child is sent."""
+    if not isinstance(module.get_preparation_data, _Preparation):
+        yield _PreparationPatch(module, "get_preparation_data", _Preparation)
+
+
+def join(told: Mapping[str, str | None]) -> None:
+    """In a child: take over ``told``, the values of variables, and join what they say in place of what it had joined.
+
+    If that fails, the process ends: it must not go on without the guard of its parent.
+    """
+    for name, value in told.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    parent_run.join_again()
+
+
+def _variables_now() -> dict[str, str | None]:
+    try:
+        extra = runtime.current_run().layers.at_start().dummy_keys
+    except errors.AquilaError:  # settings that are wrong; the child says so as well
+        extra = ()
+    return {name: os.environ.get(name) for name in (*_OURS, *provider_keys.dummies_for_answers(extra))}

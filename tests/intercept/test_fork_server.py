@@ -1,0 +1,161 @@
+"""Processes that are forked from multiprocessing's fork server belong to the scope in which they are started."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.intercept import child_processes
+from tests.support.upstream import Answer, Upstream
+
+pytestmark = pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="this system has no fork server"
+)
+
+
+@pytest.fixture
+def echoing(server: Upstream) -> Upstream:
+    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
+    return server
+
+
+def ask(url: str, prompt: str) -> str:
+    """What a process does that knows nothing of Aquila."""
+    import httpx2
+
+    with httpx2.Client() as client:
+        return client.post(url + "/v1/chat/completions", json={"prompt": prompt}).text
+
+
+def environment_of_child(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def prompts(cassette: Path) -> list[str]:
+    return sorted(json.loads(each.request.body)["prompt"] for each in load_cassette(cassette).interactions)
+
+
+def test_each_process_uses_the_cassette_that_is_open_when_it_is_started(root: Path, echoing: Upstream) -> None:
+    context = multiprocessing.get_context("forkserver")
+
+    def ask_in_child(prompt: str) -> str:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(ask, echoing.url, prompt).result()
+
+    for name in ("first", "second"):
+        with aquila.use_cassette(name, transport="record"):
+            assert ask_in_child(name) == name
+    assert (prompts(root / "first.yaml"), prompts(root / "second.yaml")) == (["first"], ["second"])
+    for name in ("second", "first"):
+        with aquila.use_cassette(name):
+            assert ask_in_child(name) == name
+    with aquila.use_cassette("first"), pytest.raises(aquila.errors.CassetteMiss, match="second"):
+        ask_in_child("second")
+    assert len(echoing.requests) == 2
+
+
+def test_each_process_has_the_keys_and_the_test_of_the_moment_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = multiprocessing.get_context("forkserver")
+    names = (child_processes.VARIABLE, "PYTEST_CURRENT_TEST", "OPENAI_API_KEY", "HF_TOKEN")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(environment_of_child, "PATH").result()  # now there is a server
+    for key in ("sk-one", None):
+        monkeypatch.setenv("OPENAI_API_KEY", key) if key else monkeypatch.delenv("OPENAI_API_KEY")
+        with aquila.use_cassette("x", unused="ignore"), ProcessPoolExecutor(1, mp_context=context) as pool:
+            assert list(pool.map(environment_of_child, names)) == [os.environ.get(name) for name in names]
+
+
+PROGRAM = """
+import multiprocessing, sys
+import httpx2
+import aquila
+
+def ask(prompt):
+    with httpx2.Client() as client:
+        return client.post(sys.argv[1] + "/v1/chat/completions", json={"prompt": prompt}).text
+
+def ask_in_child(prompt):
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
+        return pool.apply(ask, (prompt,))
+
+if __name__ == "__main__":
+    if sys.argv[2] == "before":
+        assert ask_in_child("before") == "before"
+    for name in ("first", "second"):
+        with aquila.use_cassette(name, transport="record"):
+            assert ask_in_child(name) == name
+    assert ask_in_child("first") == "first"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", ["before", "within"])
+def test_a_program_may_start_its_server_before_within_and_behind_a_block(
+    begin: str, tmp_path: Path, root: Path, echoing: Upstream
+) -> None:
+    program = tmp_path / "asking.py"
+    program.write_text(PROGRAM)
+    variables = {name: value for name, value in os.environ.items() if name != child_processes.VARIABLE}
+    command = [sys.executable, "-W", "error", program, echoing.url, begin]
+    subprocess.run(command, check=True, env=variables, cwd=root.parent)
+    assert (prompts(root / "first.yaml"), prompts(root / "second.yaml")) == (["first"], ["second"])
+    asked = [json.loads(body)["prompt"] for _, body in echoing.requests]
+    assert asked == [*(["before"] if begin == "before" else []), "first", "second", "first"]
+
+
+TESTS = """
+import concurrent.futures, multiprocessing
+import pytest
+import asking
+
+multiprocessing.set_start_method("forkserver", force=True)
+
+def child(prompt):
+    with concurrent.futures.ProcessPoolExecutor(1) as pool:
+        return pool.submit(asking.ask, "{url}", prompt).result()
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_it(name, aquila_cassette):
+    assert child(name) == name
+
+def test_nothing_is_open():
+    process = multiprocessing.Process(target=asking.ask, args=("{url}", "none"))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+def test_a_miss(aquila_cassette):
+    with pytest.raises(Exception):
+        child("not recorded")
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_serves_many_tests_tells_each_its_own(pytester: pytest.Pytester, echoing: Upstream) -> None:
+    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
+    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
+    pytester.makepyfile(asking=asking, test_it=textwrap.dedent(TESTS).replace("{url}", echoing.url))
+    pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
+    plain = ("-p", "no:cacheprovider", "-p", "no:xdist")
+    pytester.runpytest_subprocess("--aquila-record", "-k", "one or two", *plain).assert_outcomes(passed=2, deselected=2)
+    for name in ("one", "two"):
+        assert prompts(pytester.path / "cassettes" / "test_it" / f"test_it-{name}.yaml") == [name]
+    echoing.script = lambda path, body: pytest.fail("reached in a replay")
+    files = {path: path.read_bytes() for path in (pytester.path / "cassettes").rglob("*.yaml")}
+    result = pytester.runpytest_subprocess(*plain)
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["FAILED *::test_nothing_is_open - *", "FAILED *::test_a_miss - *"])
+    # Recording again what matches keeps everything: what a child plays counts as used.
+    pytester.runpytest_subprocess("--aquila-record", "-k", "one or two", *plain).assert_outcomes(passed=2, deselected=2)
+    assert {path: path.read_bytes() for path in (pytester.path / "cassettes").rglob("*.yaml")} == files
+    assert len(echoing.requests) == 2
