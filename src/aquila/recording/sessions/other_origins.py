@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aquila.cassettes.matching.request_key import without_origin
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.recording_slots import Slot
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.recording_keys import CountedRequests
+
+if TYPE_CHECKING:
+    from aquila.cassettes.matching import request_key
+else:
+    lazy_modules(globals(), request_key="aquila.cassettes.matching.request_key")
 
 
 class OtherOrigins:
@@ -31,14 +37,14 @@ class OtherOrigins:
         )
         found: dict[str, list[Slot]] = defaultdict(list)
         for _, slot in numbered:
-            found[without_origin(slot[0])].append(slot)
+            found[request_key.without_origin(slot[0])].append(slot)
         return dict(found)
 
     def find_slots(self, key: str) -> Sequence[Slot]:
         """Return the recordings whose key differs from ``key`` at most in its origin, in the order of the cassette."""
         if self._slots is None:
             self._slots = self._slots_by_content()
-        return self._slots.get(without_origin(key), ())
+        return self._slots.get(request_key.without_origin(key), ())
 
 
 def choose_key(

@@ -11,11 +11,13 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, Headers, RecordedRequest
 from aquila.cassettes.redaction.found_secrets import without_numbers
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.environment import DUMMY_KEY
-from aquila.recording.sessions import known_keys
 
 if TYPE_CHECKING:
     from typing import Protocol
+
+    from aquila.recording.sessions import known_keys
 
     class RequestCounts(Protocol):
         """Counts the requests of several processes together, under labels that the caller makes up."""
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
         def count_of(self, label: str) -> int:
             """Return how many requests were counted."""
+
+else:  # most replays find a request by what equal requests have in common, and compute no key
+    lazy_modules(globals(), known_keys="aquila.recording.sessions.known_keys")
 
 
 Identity: TypeAlias = tuple[str, str, Headers, bytes | BodyFile]

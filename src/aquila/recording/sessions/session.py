@@ -21,7 +21,6 @@ from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot, is_f
 from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionClosed
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.sessions import known_keys
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
 from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.sessions.played_recordings import PlayedRecordings
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import merging
     from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.recording.secrets import late_secrets
+    from aquila.recording.sessions import known_keys
     from aquila.recording.sessions import put_aside as put_asides
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.sessions.recording_keys import RequestCounts
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        known_keys="aquila.recording.sessions.known_keys",
         linked_recordings="aquila.cassettes.matching.linked_recordings",
         merging="aquila.cassettes.storage.merging",
         late_secrets="aquila.recording.secrets.late_secrets",

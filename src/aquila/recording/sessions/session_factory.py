@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs import READ_ONLY_SUFFIXES
 from aquila.cassettes.matching.match_rules import DEFAULT_MATCH_ON, MatchRules
-from aquila.cassettes.matching.request_key import address_of, key_at_origin, origin_of
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import cassette_file, cassette_path, is_script
@@ -30,7 +29,7 @@ from aquila.recording.sessions.session_decisions import MissedRequest
 from aquila.settings import Settings
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching import miss_message
+    from aquila.cassettes.matching import miss_message, request_key
     from aquila.recording import scripts
     from aquila.recording.reporting import drift_watch, renamed_tests
     from aquila.recording.scope import Scope
@@ -48,6 +47,7 @@ else:
         recording_age="aquila.recording.storing.recording_age",
         request_filters="aquila.recording.sessions.filters",
         renamed_tests="aquila.recording.reporting.renamed_tests",
+        request_key="aquila.cassettes.matching.request_key",
         scripts="aquila.recording.scripts",
     )
 
@@ -77,7 +77,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         stored,
         mode=mode,
         rules=rules,
-        identify_request=request_identifier(rules, filters),
+        identify_request=_late_identifier(rules, filters, mode),
         takes_other_origins=functools.partial(takes_other_origins, rules=rules, settings=settings),
         redactor=redactors.redactor_for(rules, settings.keep_headers),
         explain_miss=lambda missed: _explain_miss(scope, session, Path(file), missed),
@@ -130,10 +130,10 @@ def addresses_in_cassette(scope: Scope, cassette: str) -> frozenset[str]:
 
 def address_within(scope: Scope, url: str) -> str:
     """Return the address of a URL (see ``address_of``), its path as the settings of a scope normalize it."""
-    address, normalizer = address_of(url), match_rules_of(scope.settings).normalizer
+    address, normalizer = request_key.address_of(url), match_rules_of(scope.settings).normalizer
     if normalizer is None:
         return address
-    origin = origin_of(url)
+    origin = request_key.origin_of(url)
     return origin + normalizer.mask_text(address.removeprefix(origin))
 
 
@@ -214,6 +214,13 @@ def takes_other_origins(request: RecordedRequest, rules: MatchRules, settings: S
         return False
 
 
+def _late_identifier(rules: MatchRules, filters: Filters | None, mode: str) -> Callable[[RecordedRequest], str]:
+    """Return ``request_identifier``, for a replay without the module behind it: most of its requests need no key."""
+    if mode == "replay" and _rules_decide(filters):
+        return lambda request: request_key.key_at_origin(request, rules)
+    return request_identifier(rules, filters)
+
+
 def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Callable[[RecordedRequest], str]:
     """Return the function that gives a redacted request the key under which its recordings are counted.
 
@@ -223,13 +230,13 @@ def request_identifier(rules: MatchRules, filters: Filters | None = None) -> Cal
     if filters is not None and filters.is_same is not None:
         return request_filters.ComparedRequests(filters.is_same).identify
     if not has_listeners("aquila_key"):
-        return functools.partial(key_at_origin, rules=rules)
+        return functools.partial(request_key.key_at_origin, rules=rules)
     hook = plugin_manager().hook.aquila_key
 
     def identify(request: RecordedRequest) -> str:
         value = hook(request=request)
         if value is None:
-            return key_at_origin(request, rules)
+            return request_key.key_at_origin(request, rules)
         text = json.dumps(value, sort_keys=True, separators=(",", ":"))
         return "plugin:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
