@@ -215,9 +215,8 @@ def test_a_copy_that_came_with_a_project_changes_no_answer(tmp_path: Path) -> No
     (copy,) = cache.iterdir()
     own = copy.read_bytes()
     false = Cassette((interaction(b"a false answer"),))
-    codec = compiled_copies._copy_codec()
+    content = compiled_copies._content_of(false)
     for key in (b"", b"0" * 32, b"guessed"):
-        content = compiled_copies._DIFFERENT + b"\n" + codec.dumps(false)
         checksum = user_key.keyed_checksum(key, copy.name.encode(), content) if key else own[: user_key.MAC_SIZE]
         copy.write_bytes(checksum + content)
         assert load_compiled(path, cache) == true

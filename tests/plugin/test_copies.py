@@ -27,7 +27,7 @@ def run(project: Project, *arguments: str) -> pytest.RunResult:
 def test_a_replay_leaves_a_copy_and_the_next_one_reads_it(project: Project, copies, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)
-    assert len(list(copies.glob("*.msgpack"))) == 1
+    assert len(list(copies.glob("*.marshal"))) == 1
     assert (project.pytester.path / ".pytest_cache" / ".gitignore").exists()
     with monkeypatch.context() as patch:
         patch.setattr("aquila.cassettes.codecs.yaml.codec.YamlCodec.loads", lambda *a, **k: pytest.fail("parsed again"))
@@ -48,7 +48,7 @@ def test_a_changed_cassette_is_never_answered_from_an_old_copy(project: Project,
 def test_a_damaged_copy_or_no_cache_at_all_changes_nothing(project: Project, copies) -> None:  # type: ignore[no-untyped-def]
     project.record(tests=LONG)
     run(project).assert_outcomes(passed=1)
-    (copy,) = copies.glob("*.msgpack")
+    (copy,) = copies.glob("*.marshal")
     copy.write_bytes(b"damaged")
     run(project).assert_outcomes(passed=1)
     shutil.rmtree(copies)
@@ -67,4 +67,4 @@ def test_a_replay_while_a_conftest_is_imported_keeps_no_copies_away(project: Pro
         """
     )
     run(project).assert_outcomes(passed=1)
-    assert len(list(copies.glob("*.msgpack"))) == 1
+    assert len(list(copies.glob("*.marshal"))) == 1

@@ -144,6 +144,7 @@ class RecordedResponse:
       one Aquila's own time limit that ran out, or empty.
     - ``started``, ``ended``: milliseconds from sending the request to the headers, and to the end of the body.
     - ``attempts``: how often a client had sent the request when it gave up with this failure; 0 for any other answer.
+    - ``known_tokens``: how many tokens it reports as used, where a compiled copy of its cassette has told; else None.
 
     Examples:
         >>> from aquila.cassettes import RecordedChunk, RecordedResponse
@@ -161,6 +162,7 @@ class RecordedResponse:
     started: int = 0
     ended: int = 0
     attempts: int = 0
+    known_tokens: int | None = field(default=None, init=False, compare=False, repr=False)
 
     def __init__(
         self,
@@ -181,6 +183,7 @@ class RecordedResponse:
         _put(self, "started", started)
         _put(self, "ended", ended)
         _put(self, "attempts", attempts)
+        _put(self, "known_tokens", None)
 
     def __repr__(self) -> str:
         names = ", ".join([name for name, _ in self.headers])

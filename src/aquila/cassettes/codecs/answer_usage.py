@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import SWITCHED, RecordedChunk, RecordedResponse
-from aquila.cassettes.object_memo import ObjectMemo
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from aquila.cassettes.codecs import answer_summary
     from aquila.cassettes.web_socket_frames import frame as frames
 else:
-    # A run that replays mostly knows the tokens of its answers from the compiled copies of cassettes.
     lazy_modules(
         globals(),
         answer_summary="aquila.cassettes.codecs.answer_summary",
@@ -52,26 +50,13 @@ _BEGINNING, _END = 64 * 1024, 256 * 1024
 """How many bytes are read at each end of a large answer. Anthropic reports input tokens in its first event; all other
 counts come at the end."""
 
-_known_tokens: ObjectMemo[RecordedResponse, int] = ObjectMemo(limit=64 * 1024 * 1024)
-"""What ``tokens_of`` says of answers that a compiled copy has told, while their cassettes are kept loaded."""
-
 _Unknown = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def tokens_of(response: RecordedResponse) -> int:
     """Return how many tokens an answer took in all, 0 if it reports none. Raises as ``usage_of_response`` does."""
-    known = _known_tokens.find(response)
+    known = response.known_tokens
     return known if known is not None else total_of(usage_of_response(response))
-
-
-def remember_tokens(response: RecordedResponse, tokens: int, size: int) -> None:
-    """Let ``tokens_of`` return ``tokens`` for an answer without reading it. ``size`` is about that of it, in bytes."""
-    _known_tokens.add(response, tokens, size)
-
-
-def forget_tokens(responses: Iterable[RecordedResponse]) -> None:
-    """Undo ``remember_tokens`` for the answers of a cassette that is no longer kept."""
-    _known_tokens.remove(responses)
 
 
 def usage_of_response(response: RecordedResponse) -> dict[str, int]:

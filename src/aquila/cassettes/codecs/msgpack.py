@@ -37,7 +37,7 @@ from aquila.cassettes.model import (
     RecordedResponse,
     check_status_is_writable,
 )
-from aquila.errors import CassetteCorrupt, CassetteTooNew, reason_of
+from aquila.errors import CassetteCorrupt, CassetteTooNew
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.codecs.event_streams import stream_reader, stream_writer
     from aquila.cassettes.codecs.yaml import tree
     from aquila.cassettes.web_socket_frames import sound_chunks
-else:  # a compiled copy has no tables, and few have sound
+else:  # few have sound, and of the tables each use reads or writes
     lazy_modules(
         globals(),
         optional="aquila.optional",
@@ -70,15 +70,12 @@ class MsgpackCodec:
     """Cassettes for machines.
 
     With ``tables=False`` the chunks of streams are written as they came: that is larger, and faster to write and read.
-    With ``trusts_files``, neither checksum nor size of a file are checked, nor the types of its fields, because the
-    caller has checked that this codec wrote it.
     """
 
     suffix = ".msgpack"
 
-    def __init__(self, *, tables: bool = True, trusts_files: bool = False) -> None:
+    def __init__(self, *, tables: bool = True) -> None:
         self._tables = tables
-        self._trusts_files = trusts_files
 
     def dumps(self, cassette: Cassette) -> bytes:
         """Return the file's content. Raises CassetteWriteError."""
@@ -88,65 +85,68 @@ class MsgpackCodec:
             return self._dump(cassette)
 
     def _dump(self, cassette: Cassette) -> bytes:
-        rows = [self._encode_row(interaction) for interaction in cassette.interactions]
+        rows = [encode_row(interaction, tables=self._tables) for interaction in cassette.interactions]
         try:
             packed: bytes = msgpack.packb(rows)
         except UnicodeEncodeError:  # half a surrogate pair, for example in the text of an error, has no UTF-8
             packed = msgpack.packb(_replace_surrogates(rows))
         return b"".join((_HEAD, zlib.crc32(packed).to_bytes(4), packed))
 
-    def loads(self, data: bytes | memoryview, *, source: str) -> Cassette:
+    def loads(self, data: bytes, *, source: str) -> Cassette:
         """Read a file's content. Raises CassetteCorrupt, CassetteTooNew."""
         if len(data) < _SMALL:
             return self._load(data, source)
         with pause_garbage_collection():
             return self._load(data, source)
 
-    def _load(self, data: bytes | memoryview, source: str) -> Cassette:
-        build = _build_interaction
-        if self._trusts_files:
-            rows, build = _unpack_trusted(data, source), _build_written
-        else:
-            rows = _unpack_rows(bytes(data), source)
+    def _load(self, data: bytes, source: str) -> Cassette:
+        rows = _unpack_rows(data, source)
         try:
             # Popped one by one, so that the raw form of an interaction is freed as soon as it has been read.
             rows.reverse()
-            return Cassette(tuple([build(rows.pop()) for _ in range(len(rows))]))
+            return Cassette(tuple([build_interaction(rows.pop()) for _ in range(len(rows))]))
         except _FromNewerVersion as newer:
             raise _too_new_error(str(newer), source) from None
         except (_WrongField, stream_reader.ChunkListError, stream_reader.TableError) as wrong:
             raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {wrong}. {tree.ADVICE}") from None
 
-    def _encode_row(self, interaction: Interaction) -> list[Any]:
-        request, response = interaction.request, interaction.response
-        if response.status not in STATUSES:
-            check_status_is_writable(response.status, response.end)
-        return [
-            interaction.kind,
-            request.method,
-            request.url,
-            [part for pair in request.headers for part in pair],
-            _encode_file(request.file) if isinstance(request, StoredRequest) else request.body,
-            interaction.recorded,
-            interaction.upstream,
-            interaction.model,
-            response.status,
-            [part for pair in response.headers for part in pair],
-            response.started,
-            response.ended,
-            _ENDS.index(response.end),
-            response.error,
-            self._encode_chunks(response.chunks),
-            *((response.attempts,) if response.attempts else ()),
-        ]
 
-    def _encode_chunks(self, chunks: Sequence[RecordedChunk]) -> Any:
-        if isinstance(chunks, sound_chunks.SoundChunks):
-            return {"sounds": list(map(_encode_file, chunks.sounds)), "chunks": self._encode_chunks(chunks.templates)}
-        if isinstance(chunks, StoredChunks):
-            return _encode_file(chunks.file) | {"sizes": chunks.sizes(), "times": chunks.times()}
-        table = _encode_table(chunks) if self._tables else None
-        return table or [part for chunk in chunks for part in (chunk.at, chunk.data)]
+def encode_row(interaction: Interaction, *, tables: bool) -> list[Any]:
+    """Return an interaction as plain data, which ``build_interaction`` reads. Raises CassetteWriteError.
+
+    ``tables`` is as for ``MsgpackCodec``.
+    """
+    request, response = interaction.request, interaction.response
+    if response.status not in STATUSES:
+        check_status_is_writable(response.status, response.end)
+    return [
+        interaction.kind,
+        request.method,
+        request.url,
+        [part for pair in request.headers for part in pair],
+        _encode_file(request.file) if isinstance(request, StoredRequest) else request.body,
+        interaction.recorded,
+        interaction.upstream,
+        interaction.model,
+        response.status,
+        [part for pair in response.headers for part in pair],
+        response.started,
+        response.ended,
+        _ENDS.index(response.end),
+        response.error,
+        _encode_chunks(response.chunks, tables=tables),
+        *((response.attempts,) if response.attempts else ()),
+    ]
+
+
+def _encode_chunks(chunks: Sequence[RecordedChunk], *, tables: bool) -> Any:
+    if isinstance(chunks, sound_chunks.SoundChunks):
+        inner = _encode_chunks(chunks.templates, tables=tables)
+        return {"sounds": list(map(_encode_file, chunks.sounds)), "chunks": inner}
+    if isinstance(chunks, StoredChunks):
+        return _encode_file(chunks.file) | {"sizes": chunks.sizes(), "times": chunks.times()}
+    table = _encode_table(chunks) if tables else None
+    return table or [part for chunk in chunks for part in (chunk.at, chunk.data)]
 
 
 def _encode_file(file: BodyFile) -> dict[str, Any]:
@@ -221,20 +221,12 @@ class _ContainerCount:
         return container
 
 
-def _unpack_trusted(data: bytes | memoryview, source: str) -> list[Any]:
-    """Return the rows of a file that Aquila wrote. The caller must have checked that, by a keyed checksum."""
-    try:
-        rows: list[Any] = msgpack.unpackb(data)[3]
-    except (ValueError, LookupError, TypeError) as error:
-        raise CassetteCorrupt(f"{source}: not a cassette in msgpack form: {reason_of(error)}") from None
-    return rows
-
-
 def _too_new_error(what: str, source: str) -> CassetteTooNew:
     return CassetteTooNew(f"{source}: written by a newer Aquila ({what}). Upgrade with: {optional.upgrade_command()}")
 
 
-def _build_interaction(row: Any) -> Interaction:
+def build_interaction(row: Any) -> Interaction:
+    """Build an interaction from what ``encode_row`` made of it. Anything else raises an exception of this module."""
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
     well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) == _TYPES
     if not (well_formed or _has_stored_request(row)) or type(attempts) not in (int, type(None)):
@@ -258,31 +250,6 @@ def _build_interaction(row: Any) -> Interaction:
             started,
             ended,
             attempts or 0,
-        ),
-        sys.intern(recorded),
-        sys.intern(upstream),
-        sys.intern(model),
-        kind,
-    )
-
-
-def _build_written(row: list[Any]) -> Interaction:
-    """``_build_interaction`` for a row that this codec wrote: the fields of an ordinary one are not looked at again."""
-    if len(row) != len(_TYPES) + 1 or type(row[4]) is not bytes or type(row[-1]) is not list:
-        return _build_interaction(row)
-    kind, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = (
-        row
-    )
-    return Interaction(
-        RecordedRequest(sys.intern(method), sys.intern(url), _shared_headers(tuple(asked)), body),
-        RecordedResponse(
-            status,
-            _shared_headers(tuple(answered)),
-            tuple(map(RecordedChunk, chunks[1::2], chunks[::2])),
-            _ENDS[end],
-            error,
-            started,
-            ended,
         ),
         sys.intern(recorded),
         sys.intern(upstream),

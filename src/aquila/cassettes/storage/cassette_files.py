@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffixes, codec_for
-from aquila.cassettes.codecs.answer_usage import forget_tokens
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.cassettes.storage.names import WORK_FOLDER, is_script
@@ -80,20 +79,15 @@ class _LoadedCassettes:
             kept = self._shared if hash(key) in self._seen else self._single
             self._seen.add(hash(key))
             kept[key] = cassette, size
-            dropped = self._drop_excess(newest=key)
-        for each in dropped:
-            forget_tokens([interaction.response for interaction in each.interactions])
+            self._drop_excess(newest=key)
 
-    def _drop_excess(self, newest: tuple[object, ...]) -> list[Cassette]:
-        dropped: list[Cassette] = []
+    def _drop_excess(self, newest: tuple[object, ...]) -> None:
         while len(self._single) > self._NEWEST or self._size > self._limit:
             oldest = next((key for key in itertools.chain(self._single, self._shared) if key != newest), None)
             if oldest is None:
                 break
-            cassette, size = (self._single if oldest in self._single else self._shared).pop(oldest)
+            _, size = (self._single if oldest in self._single else self._shared).pop(oldest)
             self._size -= size
-            dropped.append(cassette)
-        return dropped
 
 
 _loaded = _LoadedCassettes(limit=64 * 1024 * 1024)

@@ -1,47 +1,58 @@
-"""Compiled copies: loading a YAML cassette leaves a copy in msgpack form, which loads many times faster.
+"""Compiled copies: loading a YAML cassette leaves a copy that loads many times faster.
 
-A copy is named after the hash of the YAML's bytes, so it is never stale. It begins with a checksum that is made with a
-key of the user. So damage is noticed, and a copy that came with a project or that another user has put there is not
-used: nothing else would prove that it says what the YAML says. A copy also says whether the requests differ, so that a
-replay need not compute a key for each. Copies may be deleted at any time; where the folder or the key cannot be written
-there are none. Files of every size get one, because a run whose cassettes all have copies never imports `yaml`.
+A copy holds plain data in the form of ``marshal``, as Python's own compiled modules do. It is named after the hash of
+the YAML's bytes, so it is never stale. It begins with a checksum that is made with a key of the user. So damage is
+noticed, and a copy that came with a project or that another user has put there is not used: nothing else would prove
+that it says what the YAML says, and ``marshal`` must read nothing of strangers. A copy also says whether the requests
+differ, so that a replay need not compute a key for each, and how many tokens each answer reports. Copies may be deleted
+at any time; where the folder or the key cannot be written there are none. Files of every size get one, because a run
+whose cassettes all have copies never imports `yaml`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import marshal
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquila.cassettes.body_file import StoredRequest
 from aquila.cassettes.codecs import codec_for
-from aquila.cassettes.model import FORMAT_VERSION, Cassette
+from aquila.cassettes.model import (
+    FORMAT_VERSION,
+    Cassette,
+    Interaction,
+    RecordedChunk,
+    RecordedRequest,
+    RecordedResponse,
+)
 from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.user_key import MAC_SIZE, keyed_checksum, user_key
-from aquila.errors import CassetteCorrupt
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
-    from aquila.cassettes.codecs import answer_usage
+    from aquila.cassettes.codecs import answer_usage, gc_pause
     from aquila.cassettes.codecs import msgpack as msgpack_codec
     from aquila.cassettes.matching import match_rules, request_key
 else:
     lazy_modules(
         globals(),
         answer_usage="aquila.cassettes.codecs.answer_usage",
+        gc_pause="aquila.cassettes.codecs.gc_pause",
         match_rules="aquila.cassettes.matching.match_rules",
         msgpack_codec="aquila.cassettes.codecs.msgpack",
         request_key="aquila.cassettes.matching.request_key",
     )
 
-COPY_VERSION = 8
+COPY_VERSION = 9
 """Part of the name of a copy. To be changed with the form of copies, and with how a YAML file is understood."""
 
-_DIFFERENT, _NOT_KNOWN = b"differ;", b"unknown"
-"""What follows the checksum in a copy: whether its requests differ. Both have the same length."""
+_SMALL = 32 * 1024
+"""Bytes. A smaller copy has so few objects that pausing the garbage collector costs more than it saves."""
+
+_SUFFIX = ".marshal"
 
 MAX_COPIES = 5000
 """The most copies that are kept, about as many as the largest projects have cassettes."""
@@ -64,14 +75,15 @@ def load_compiled_bytes(data: bytes, path: str | Path, cache_dir: Path, digest: 
     key = user_key() if file.lower().endswith(_COPIED) else None
     if key is None:
         return codec_for(Path(file)).loads(data, source=file)
-    copy = os.path.join(cache_dir, name := f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}.msgpack")
+    copy = os.path.join(cache_dir, name := f"{digest.hex()}.{FORMAT_VERSION}-{COPY_VERSION}-{marshal.version}{_SUFFIX}")
     try:  # not `suppress`: nearly every test comes by here
         return _read_copy(copy, name, key)
-    except (OSError, CassetteCorrupt):  # there is none, or it cannot be trusted: it is written anew
+    except (OSError, EOFError, ValueError, TypeError):  # there is none, or it cannot be trusted: it is written anew
         pass
     cassette = codec_for(Path(file)).loads(data, source=file)
     cassette = Cassette(cassette.interactions, requests_differ=_have_keys_of_their_own(cassette))
-    with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written costs time, and nothing else
+    # A full disk, a folder that cannot be written, or a body too large for `marshal` costs time, and nothing else.
+    with contextlib.suppress(OSError, ValueError):
         _write_copy(copy, name, cassette, key)
     return cassette
 
@@ -84,42 +96,73 @@ def _have_keys_of_their_own(cassette: Cassette) -> bool:
     return len({request_key.key_of(request, match_rules.MatchRules()) for request in requests}) == len(requests)
 
 
-@functools.cache  # pure, and loaded late
-def _copy_codec() -> msgpack_codec.MsgpackCodec:
-    """Return the codec of copies. It writes the chunks of streams as they came: rebuilding them from tables is slow."""
-    return msgpack_codec.MsgpackCodec(tables=False, trusts_files=True)
-
-
 def _checksum(key: bytes, name: str, content: bytes | memoryview) -> bytes:
     """Return the checksum of a copy. It includes the name, so that renaming a copy to another cassette's is noticed."""
     return keyed_checksum(key, name.encode(), content)
 
 
 def _read_copy(copy: str, name: str, key: bytes) -> Cassette:
+    """Return what a copy holds. Raises ``ValueError`` for one that was not written by this user."""
     data = read_regular(copy)
     view = memoryview(data)
     if not data.startswith(_checksum(key, name, view[MAC_SIZE:])):
-        raise CassetteCorrupt(f"{copy}: not written by this user")
-    tokens = MAC_SIZE + len(_DIFFERENT)
-    end = data.index(b"\n", tokens)
-    cassette = _copy_codec().loads(view[end + 1 :], source=copy)
-    for interaction, count in zip(cassette.interactions, data[tokens:end].split(b","), strict=False):
-        if count:
-            answer_usage.remember_tokens(interaction.response, int(count), len(data) // len(cassette.interactions))
-    return Cassette(cassette.interactions, requests_differ=data.startswith(_DIFFERENT, MAC_SIZE))
+        raise ValueError(f"{copy}: not written by this user")
+    with gc_pause.pause_garbage_collection() if len(data) > _SMALL else contextlib.nullcontext():
+        requests_differ, rows = marshal.loads(view[MAC_SIZE:])
+        rows.reverse()  # to be popped one by one, so that each is freed as soon as it has been read
+        return Cassette(tuple([_build_interaction(rows.pop()) for _ in range(len(rows))]), requests_differ)
 
 
-def _tokens_line(cassette: Cassette) -> bytes:
-    """The tokens that each answer reports. Nothing for one that lies in a file of its own, which may go."""
-    responses = [interaction.response for interaction in cassette.interactions]
-    counts = (str(answer_usage.tokens_of(one)) if isinstance(one.chunks, tuple) else "" for one in responses)
-    return ",".join(counts).encode() + b"\n"
+def _build_interaction(row: Any) -> Interaction:
+    if type(row) is list:
+        return msgpack_codec.build_interaction(row)
+    request, status, headers, chunks, answer, about, tokens = row
+    response = RecordedResponse(status, headers, tuple(map(RecordedChunk, *chunks)), *answer)
+    object.__setattr__(response, "known_tokens", tokens)
+    return Interaction(RecordedRequest(*request), response, *about)
+
+
+def _plain_row(interaction: Interaction, shared: dict[Any, Any]) -> Any:
+    """Return an interaction as plain data: what ``_build_interaction`` reads. One with bodies in files is a list.
+
+    Chunks are as they came: rebuilding them from tables would be slow. ``shared`` has the texts and header fields of
+    the cassette so far. Equal ones are one object, which ``marshal`` writes once, and which is one object when read.
+    """
+    request, response = interaction.request, interaction.response
+    if isinstance(request, StoredRequest) or not isinstance(response.chunks, tuple):
+        return msgpack_codec.encode_row(interaction, tables=False)
+    method, url, asked, answered, recorded, upstream, model = (
+        shared.setdefault(value, value)
+        for value in (
+            request.method,
+            request.url,
+            request.headers,
+            response.headers,
+            interaction.recorded,
+            interaction.upstream,
+            interaction.model,
+        )
+    )
+    return (
+        (method, url, asked, request.body),
+        response.status,
+        answered,
+        (tuple([chunk.data for chunk in response.chunks]), tuple([chunk.at for chunk in response.chunks])),
+        (response.end, response.error, response.started, response.ended, response.attempts),
+        (recorded, upstream, model, interaction.kind),
+        answer_usage.tokens_of(response),
+    )
+
+
+def _content_of(cassette: Cassette) -> bytes:
+    """Return what follows the checksum in a copy. Raises ``ValueError`` for a body too large for ``marshal``."""
+    shared: dict[Any, Any] = {}
+    return marshal.dumps((cassette.requests_differ, [_plain_row(each, shared) for each in cassette.interactions]))
 
 
 def _write_copy(copy: str, name: str, cassette: Cassette, key: bytes) -> None:
     """Write a copy beside its place and move it there: another process sees all of it, or nothing."""
-    marker = _DIFFERENT if cassette.requests_differ else _NOT_KNOWN
-    content = marker + _tokens_line(cassette) + _copy_codec().dumps(cassette)
+    content = _content_of(cassette)
     data = _checksum(key, name, content) + content
     folder = os.path.dirname(copy)
     os.makedirs(folder, exist_ok=True)
@@ -138,7 +181,7 @@ def _write_copy(copy: str, name: str, cassette: Cassette, key: bytes) -> None:
 
 def _remove_old_copies(folder: str) -> None:
     """If there are too many copies, remove the oldest ones, mostly of cassettes that have changed since."""
-    copies = [entry for entry in os.scandir(folder) if entry.name.endswith((".msgpack", ".tmp"))]
+    copies = [entry for entry in os.scandir(folder) if entry.name.endswith((_SUFFIX, ".tmp"))]
     if len(copies) > MAX_COPIES:
         for entry in sorted(copies, key=lambda entry: entry.stat().st_mtime)[: MAX_COPIES // 2]:
             os.unlink(entry.path)

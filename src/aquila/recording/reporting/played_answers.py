@@ -10,20 +10,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from aquila.cassettes.codecs.answer_usage import tokens_of
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError, CassetteCorrupt
+from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
+    from aquila.cassettes.codecs import answer_usage
     from aquila.cassettes.model import RecordedRequest
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
+else:  # a run that replays mostly knows the tokens of its answers from the compiled copies of cassettes
+    lazy_modules(globals(), answer_usage="aquila.cassettes.codecs.answer_usage")
 
 # Numbers the messages of this process, because equal lines of a file count once (see `ChildMisses`). `next` is atomic.
 _number = itertools.count()
@@ -114,7 +117,10 @@ def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -
 
 def count_tokens(interaction: Interaction) -> int:
     """The tokens that an answer reports as used, or 0. In a conversation each answer reports its own."""
+    known = interaction.response.known_tokens
+    if known is not None:
+        return known
     try:
-        return tokens_of(interaction.response)
+        return answer_usage.tokens_of(interaction.response)
     except CassetteCorrupt:  # the file of a large body is missing: whoever asked for the body was told
         return 0
