@@ -9,7 +9,7 @@ model is a deep research model unless ``model=`` says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from aquila import api
 from aquila.errors import ConfigError
@@ -20,6 +20,7 @@ from aquila.tools import make_toolbox
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from aquila.api import ModelT
     from aquila.engine.calls import call_plan, stored_answers, timeouts
     from aquila.engine.calls.call_plan import CallPlan
     from aquila.engine.calls.options import AskOptions, RequestOptions, ResultOptions
@@ -68,6 +69,15 @@ _POLL_INTERVAL = 10.0
 """Seconds between two requests for the state of a research, which takes minutes."""
 
 
+# Overloads as of `aquila.ask`, for the reason that `aquila.api` gives.
+
+
+@overload
+def create(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Response[ModelT]: ...
+@overload
+def create(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
 def create(
     prompt: Prompt,
     *,
@@ -82,6 +92,14 @@ def create(
     return response
 
 
+@overload
+async def acreate(
+    prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]
+) -> Response[ModelT]: ...
+@overload
+async def acreate(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Response[None]: ...
 async def acreate(
     prompt: Prompt,
     *,
@@ -100,6 +118,12 @@ async def acreate(
     return response
 
 
+@overload
+def stream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> Stream[ModelT]: ...
+@overload
+def stream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> Stream[None]: ...
 def stream(
     prompt: Prompt,
     *,
@@ -113,6 +137,12 @@ def stream(
     return sync_stream.open_stream(prompt, _research_options(response_format, options))
 
 
+@overload
+def astream(prompt: Prompt, *, response_format: type[ModelT], **options: Unpack[AskOptions]) -> AsyncStream[ModelT]: ...
+@overload
+def astream(
+    prompt: Prompt, *, response_format: Mapping[str, Any] | None = None, **options: Unpack[AskOptions]
+) -> AsyncStream[None]: ...
 def astream(
     prompt: Prompt,
     *,

@@ -117,6 +117,9 @@ def other_calls(reply: aquila.Response) -> None:
     aquila.delete_response("resp_1")
     started = research.create("Hi", model="o3-deep-research")
     research.result(started, timeout=600, poll_interval=1, sink=aquila.Sink.ignore())
+    assert_type(research.create("Hi", response_format=City), aquila.Response[City])
+    assert_type(research.stream("Hi", response_format=City, temperature=0), aquila.Stream[City])
+    assert_type(research.astream("Hi", response_format={"type": "text"}), aquila.AsyncStream[None])
 
 
 @aquila.use_cassette("birds", ignore=["$.user"], replay_timing="recorded")

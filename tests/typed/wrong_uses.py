@@ -54,6 +54,8 @@ aquila.transcribe("a.wav", raw="yes")  # wrong: True or False
 aquila.transcribe(17)  # wrong: a path or bytes
 aquila.aks("Hi")  # wrong: no such function
 research.result("resp_1", poll_interval="often")  # wrong: a number
+RESEARCH: aquila.Response[City] = research.create("Hi")  # wrong: nothing says that a City is to be parsed
+RESEARCHED: aquila.Stream[City] = research.stream("Hi")  # wrong: nothing says that a City is to be parsed
 aquila.use_cassette("a", transprt="record")  # wrong: no such setting
 aquila.use_cassette("a", record="always")  # wrong: missing or all
 aquila.use_cassette(17)  # wrong: a name
@@ -77,3 +79,6 @@ async def asynchronous() -> None:
     forgotten: aquila.Response[City] = await aquila.aask("Hi")  # wrong: nothing says that a City is to be parsed
     print(forgotten)
     aquila.astream("Hi", temperature="hot")  # wrong: a number
+    started: aquila.Response[City] = await research.acreate("Hi")  # wrong: nothing says that a City is to be parsed
+    told: aquila.AsyncStream[City] = research.astream("Hi")  # wrong: nothing says that a City is to be parsed
+    print(started, told)
