@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -40,6 +41,7 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
+from aquila.settings import Settings
 
 if TYPE_CHECKING:
     from aquila.scripting import script_file
@@ -115,39 +117,15 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     A token of the user's comes from AQUILA_SERVER_TOKEN, because other users of the machine can see command-line
     arguments.
     """
-    for module in ("starlette", "uvicorn", "httptools"):
-        import_optional(module, "serve", purpose="aquila serve")
+    _check_options(options)
     admission = _choose_admission(options)
-    if options.max_body <= 0:
-        raise ConfigError(f"--max-body {options.max_body} refuses every request; give megabytes from 1")
-    if len(options.folders or ()) > 1:
-        raise ConfigError("serve works with one cassette folder; give --dir once")
-    if options.tls is not None:
-        background_server.check_certificate(options.tls)
     with project.open_project(options) as here:
         settings = runtime.current_settings()
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
-        script = (
-            None
-            if options.script is None
-            else script_transport.script_of(options.script, settings, given=f"--script {options.script}")
+        served = background_server.RenewableScope(
+            functools.partial(_open_scope, options, _find_script(options, settings))
         )
-        _read_script(script)  # an error in it is reported before the server starts
-
-        def open_scope() -> Scope:
-            scope = Scope(
-                kind="block",
-                name="aquila serve",
-                command=record_command(options),
-                default_cassette=options.cassette,
-                options=scope_options(options.record),
-            )
-            if (read := _read_script(script)) is not None:
-                scope.use_script(read)
-            return scope
-
-        served = background_server.RenewableScope(open_scope)
         proxy = proxies.Proxy(
             served.current_scope, upstream=options.upstream or settings.base_url, key=settings.api_key
         )
@@ -175,11 +153,46 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise ``MissingDependency`` for a missing package, and ``ConfigError`` for options that no server can have."""
+    for module in ("starlette", "uvicorn", "httptools"):
+        import_optional(module, "serve", purpose="aquila serve")
+    if options.max_body <= 0:
+        raise ConfigError(f"--max-body {options.max_body} refuses every request; give megabytes from 1")
+    if len(options.folders or ()) > 1:
+        raise ConfigError("serve works with one cassette folder; give --dir once")
+    if options.tls is not None:
+        background_server.check_certificate(options.tls)
+
+
+def _open_scope(options: argparse.Namespace, script: Path | None) -> Scope:
+    """Open the scope of a server, or the one after a reset."""
+    scope = Scope(
+        kind="block",
+        name="aquila serve",
+        command=record_command(options),
+        default_cassette=options.cassette,
+        options=scope_options(options.record),
+    )
+    if (read := _read_script(script)) is not None:
+        scope.use_script(read)
+    return scope
+
+
 def record_command(options: argparse.Namespace) -> str:
     """Return the command of a server that records what this one misses. A request may name its cassette by itself."""
     given = [("--dir", next(iter(options.folders or ()), None)), ("--cassette", options.cassette)]
     told = [word for name, value in given if value is not None for word in (name, str(value))]
     return shlex.join(["aquila", "serve", "--record", *told])
+
+
+def _find_script(options: argparse.Namespace, settings: Settings) -> Path | None:
+    """Return the file of the script, if one is given. An error in it is raised here, before the server starts."""
+    if options.script is None:
+        return None
+    script = script_transport.script_of(options.script, settings, given=f"--script {options.script}")
+    _read_script(script)
+    return script
 
 
 def _read_script(path: Path | None) -> Script | None:
