@@ -25,37 +25,23 @@ if TYPE_CHECKING:
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
     from aquila.recording import scope as scopes
-    from pytest_aquila import node_ids, outcomes, play_requirements, report_redaction, typed_command
+    from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command
     from pytest_aquila.recording_runs import second_attempts
 else:
     lazy_modules(
         globals(),
-        play_requirements="pytest_aquila.play_requirements",
         errors="aquila.errors",
         typed_command="pytest_aquila.typed_command",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
         report_redaction="pytest_aquila.report_redaction",
+        scope_ends="pytest_aquila.scope_ends",
         scopes="aquila.recording.scope",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
 
 
 _MOST_TESTS = 10
-_ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
-"""Fixtures of Aquila that need no scope while they are set up."""
-
-
-def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
-    """Whether the requests of a fixture are kept apart from those of ``item``, the test that sets it up."""
-    if fixture.scope != "function":
-        return True
-    if fixture.argname in _ASK_NOTHING:
-        return False
-    scope = test_scopes.opened_scope(item)
-    if scope is None:
-        return True
-    return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
 
 
 def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
@@ -104,7 +90,7 @@ class FixtureCassette:
             if scope is not None and scope.misses:
                 raise outcomes.make_outcome(scope.misses[0], with_traceback=False)
             if scope is not None:
-                play_requirements.check_plays(scope)
+                scope_ends.check_plays(scope)
         except BaseException as error:
             self._close_after(error)
             raise
@@ -126,7 +112,7 @@ class FixtureCassette:
     def begin_teardown(self) -> None:
         """Answer the requests until ``end_teardown``."""
         item = test_scopes.running_item(self._item.config) or self._item
-        if self._scope is None and not has_own_cassette(self._fixture, item):
+        if self._scope is None and not test_scopes.has_own_cassette(self._fixture, item):
             return  # it is a fixture that gave its test a cassette
         self._tearing_down.enter_context(self._answer())
 

@@ -1,12 +1,12 @@
-"""Further demands of the settings on a test that passes.
+"""Further demands of the settings on a test that passes, each with what happens if it is not met.
 
-That it plays every recording and no old one, uses every scripted answer, and meets every fault.
+That it plays every recording and no old one, uses every scripted answer, and meets every fault. ``scope_ends`` decides
+which are made: most runs make none and never load this module.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,20 +21,8 @@ else:
     lazy_modules(globals(), recording_age="aquila.recording.storing.recording_age")
 
 
-def check_plays(scope: Scope) -> None:
-    """Fail, or warn, for unplayed or old recordings, unmet faults and unused answers, as the settings demand."""
-    settings = scope.settings
-    if settings.faults is not None:
-        _demand_faults_are_met(scope)
-    for script in _scripts_of(scope):
-        _demand_script_is_used(scope, script)
-    if settings.unplayed == "fail":
-        _fail_for_unplayed(scope)
-    if settings.outdated == "fail" and settings.max_age is not None:
-        _fail_for_outdated(scope, settings.max_age)
-
-
-def _demand_faults_are_met(scope: Scope) -> None:
+def demand_faults_are_met(scope: Scope) -> None:
+    """Fail if a fault of a scope was met by no request."""
     plan = scope.faults
     if plan is None:
         return
@@ -44,10 +32,10 @@ def _demand_faults_are_met(scope: Scope) -> None:
         pytest.fail(f"{plan.explain_unmet()}{more}", pytrace=False)
 
 
-def _scripts_of(scope: Scope) -> Iterator[Any]:
-    if scope.has_script:
-        yield scope.script
-    yield from scope.file_scripts.values()
+def demand_scripts_are_used(scope: Scope) -> None:
+    """Fail, or warn, if an answer was not asked for that was written for a scope, as its settings demand."""
+    for script in (*([scope.script] if scope.has_script else ()), *scope.file_scripts.values()):
+        _demand_script_is_used(scope, script)
 
 
 def _demand_script_is_used(scope: Scope, script: Any) -> None:
@@ -63,7 +51,8 @@ def _demand_script_is_used(scope: Scope, script: Any) -> None:
     pytest.fail(f"{message}\nIf that is meant, say so: {in_a_test}, or {in_a_file}", pytrace=False)
 
 
-def _fail_for_unplayed(scope: Scope) -> None:
+def fail_for_unplayed(scope: Scope) -> None:
+    """Fail if a scope did not play every recording of the cassette that it owns."""
     if scope.default_cassette is None or not scope.owns_cassette:
         return
     if scope.settings.transport == "replay":
@@ -80,7 +69,7 @@ def _fail_for_unplayed(scope: Scope) -> None:
             )
 
 
-def _fail_for_outdated(scope: Scope, most: float) -> None:
+def fail_for_outdated(scope: Scope, most: float) -> None:
     """Fail if a played recording is older than ``most`` days, also one that was played in a block within the scope."""
     played = [
         (interaction.recorded, session.name)

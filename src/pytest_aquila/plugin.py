@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         fixture_cassettes,
         option_values,
         outcomes,
-        play_requirements,
         run_kinds,
         scope_ends,
         scope_starts,
@@ -53,7 +52,6 @@ else:
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
         outgoing="aquila.recording.secrets.outgoing",
-        play_requirements="pytest_aquila.play_requirements",
         redacted_terminal="pytest_aquila.summary.redacted_terminal",
         rerun_status="pytest_aquila.recording_runs.rerun_status",
         run_kinds="pytest_aquila.run_kinds",
@@ -207,7 +205,7 @@ def pytest_fixture_setup(
     before = test_scopes.node_of_fixture.set(request.node)
     try:
         item = test_scopes.running_item(request.config)
-        if item is None or not fixture_cassettes.has_own_cassette(fixturedef, item):
+        if item is None or not test_scopes.has_own_cassette(fixturedef, item):
             return (yield)
         cassette = fixture_cassettes.FixtureCassette(
             fixturedef, request, item, lambda report, settings: scope_ends.add_report(item, report, settings)
@@ -238,7 +236,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
     scope = test_scopes.opened_scope(item)
     if scope is not None:
-        play_requirements.check_plays(scope)
+        scope_ends.check_plays(scope)
     return result
 
 

@@ -1,4 +1,4 @@
-"""The end of a test's scope, and its report. Most runs never load this module."""
+"""The end of a test's scope: what is demanded of it, and its report. Most runs never load this module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
-    from pytest_aquila import node_ids, report_redaction
+    from pytest_aquila import node_ids, play_requirements, report_redaction
     from pytest_aquila.recording_runs import recording_progress, second_attempts
     from pytest_aquila.summary import junit_facts, noted_uses, run_totals
 
@@ -29,12 +29,26 @@ else:
         junit_facts="pytest_aquila.summary.junit_facts",
         node_ids="pytest_aquila.node_ids",
         noted_uses="pytest_aquila.summary.noted_uses",
+        play_requirements="pytest_aquila.play_requirements",
         report_redaction="pytest_aquila.report_redaction",
         run_totals="pytest_aquila.summary.run_totals",
         scopes="aquila.recording.scope",
         recording_progress="pytest_aquila.recording_runs.recording_progress",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
     )
+
+
+def check_plays(scope: Scope) -> None:
+    """Fail, or warn, for unplayed or old recordings, unmet faults and unused answers, as the settings demand."""
+    settings = scope.settings
+    if settings.faults is not None:
+        play_requirements.demand_faults_are_met(scope)
+    if scope.has_script or scope.file_scripts:
+        play_requirements.demand_scripts_are_used(scope)
+    if settings.unplayed == "fail":
+        play_requirements.fail_for_unplayed(scope)
+    if settings.outdated == "fail" and settings.max_age is not None:
+        play_requirements.fail_for_outdated(scope, settings.max_age)
 
 
 def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:

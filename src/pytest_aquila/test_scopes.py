@@ -67,6 +67,8 @@ OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
 """The outcome of a test before its teardown. Set by each setup, so that a test that runs again begins as passed."""
 TOTALS: pytest.StashKey[RunTotals] = pytest.StashKey()
 """In the stash of the configuration: the totals of the run, if there is anything to sum up."""
+_ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})
+"""Fixtures of Aquila that need no scope while they are set up."""
 
 
 class _RunningItem:
@@ -187,6 +189,18 @@ def take_teardown_misses(config: pytest.Config) -> list[CassetteMiss]:
 def opened_scope(item: pytest.Item) -> Scope | None:
     """Return the scope of a test if it is open, else None."""
     return item.stash.get(SCOPE, None)
+
+
+def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool:
+    """Whether the requests of a fixture are kept apart from those of ``item``, the test that sets it up."""
+    if fixture.scope != "function":
+        return True
+    if fixture.argname in _ASK_NOTHING:
+        return False
+    scope = opened_scope(item)
+    if scope is None:
+        return True
+    return scope.default_cassette is None and not scope.has_script and scope.settings.transport != "live"
 
 
 def has_unanswered(item: pytest.Item) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_aquila.play_requirements import check_plays
+from pytest_aquila.scope_ends import check_plays
 
 LENIENT = {"faults": None, "unplayed": "ignore", "outdated": "ignore", "max_age": None, "unused": "ignore"}
 

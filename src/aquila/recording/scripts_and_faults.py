@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aquila.cassettes.storage import names
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.settings import parse_option
@@ -90,9 +91,8 @@ class ScriptsAndFaults:
             return False
         known = self._named_scripts.get(cassette)
         if known is None:
-            known = self._named_scripts[cassette] = scripts.is_scripted(
-                cassette, self.settings if settings is None else settings
-            )
+            root = (self.settings if settings is None else settings).cassette_root()
+            known = self._named_scripts[cassette] = names.names_script(root, cassette)
         return known
 
     def knows_script(self, cassette: str) -> bool:

@@ -22,7 +22,6 @@ from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, SessionC
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.client_calls import ClientCall, OpenCalls
-from aquila.recording.sessions.other_origins import OtherOrigins, choose_key, move_to_origin
 from aquila.recording.sessions.played_recordings import PlayedRecordings
 from aquila.recording.sessions.recording_keys import CountedRequests, RecordingKeys, holds_stand_in
 from aquila.recording.sessions.session_decisions import (
@@ -42,9 +41,10 @@ if TYPE_CHECKING:
     from aquila.cassettes.storage import merging
     from aquila.cassettes.storage.merging import Changes, NewRecording
     from aquila.recording.secrets import late_secrets
-    from aquila.recording.sessions import known_keys
+    from aquila.recording.sessions import known_keys, other_origins
     from aquila.recording.sessions import put_aside as put_asides
     from aquila.recording.sessions.filters import Filters
+    from aquila.recording.sessions.other_origins import OtherOrigins
     from aquila.recording.sessions.recording_keys import RequestCounts
     from aquila.recording.storing import recording_age
     from aquila.scripting.shared_script import AnswersRequests
@@ -54,6 +54,7 @@ else:
         known_keys="aquila.recording.sessions.known_keys",
         linked_recordings="aquila.cassettes.matching.linked_recordings",
         merging="aquila.cassettes.storage.merging",
+        other_origins="aquila.recording.sessions.other_origins",
         late_secrets="aquila.recording.secrets.late_secrets",
         put_asides="aquila.recording.sessions.put_aside",
         recording_age="aquila.recording.storing.recording_age",
@@ -147,7 +148,8 @@ class Session:
         self._keys = RecordingKeys(
             cassette, redactor, self.key_of, later=compute_keys_later, rules=plain, records=mode != "replay"
         )
-        self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+        # Made when a request has no recording of its own origin, and anew when the keys have changed.
+        self._other_origins: OtherOrigins | None = None
         self._may_borrow = bool(cassette.interactions) and not self.records_everything
         self._counts = CountedRequests(f"{mode}:{name}:")
         self.plays = PlayedRecordings(cassette.interactions, self._lock)
@@ -200,7 +202,7 @@ class Session:
                 numbers = self._keys.numbers_of(key)
             borrowed = self._find_borrowed(key, request) if not numbers and self._may_borrow else ()
             if borrowed:
-                key, call = choose_key(borrowed, sent, self._open_calls, self._counts)
+                key, call = other_origins.choose_key(borrowed, sent, self._open_calls, self._counts)
                 numbers = self._keys.numbers_of(key)
             else:
                 call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
@@ -216,7 +218,7 @@ class Session:
                 call = call or self._open_calls.add_call(key, sent)
                 if borrowed:
                     # Under its own origin it would be the first one there, and answer the first one of the next run.
-                    url = move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
+                    url = other_origins.move_to_origin(request.url, self.cassette.interactions[numbers[-1]].request.url)
                     request = request.with_parts(url, request.headers)
                 further = self._further_count(numbers) if numbers and not self.records_everything else 0
                 recorded = RecordDecision(request, secrets, key, asked - further, next(self._order), call.name)
@@ -284,6 +286,8 @@ class Session:
 
     def _find_borrowed(self, key: str, request: RecordedRequest) -> Sequence[Slot]:
         """The recordings of other origins that answer a request whose own has none."""
+        if self._other_origins is None:
+            self._other_origins = other_origins.OtherOrigins(self._keys.numbers_by_key())
         slots = self._other_origins.find_slots(key)
         return slots if slots and self._takes_other_origins(request) else ()
 
@@ -306,7 +310,7 @@ class Session:
                 renamed = self._keys.compute(self.key_of)
                 self._counts.rename_keys(renamed)
                 self._open_calls.rename_keys(renamed)
-                self._other_origins = OtherOrigins(self._keys.numbers_by_key())
+                self._other_origins = None
 
     def share_counts(self, counts: RequestCounts) -> None:
         """Count requests together with other processes from now on, and add those that were counted so far."""
