@@ -110,8 +110,8 @@ def test_a_miss_and_a_refusal_end_the_waiting_and_are_the_headline(project, work
             "FAILED test_app.py::test_swallowed - CassetteMiss: nothing is *",
             "FAILED test_app.py::test_refused - LiveCallRefused: GET https://api.*",
             f"FAILED test_app.py::test_failed - {failed}",
-            "aquila: 2 tests ask what is not recorded:",
-            "  test_app.py::test_retried, test_app.py::test_swallowed. To record:",
+            "aquila: 2 tests ask what is not recorded: test_app.py::test_retried,",
+            "  test_app.py::test_swallowed. To record:",
             "aquila: 0 replayed, 0 recorded, 2 missed",
         ]
     )
