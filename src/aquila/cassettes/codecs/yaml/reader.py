@@ -19,7 +19,8 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
+from aquila.cassettes.codecs.yaml.fields import check_keys, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
     FORMAT_VERSION,
@@ -147,50 +148,6 @@ def _build_response(tree: Tree, recorded: Tree, interaction: TreePath) -> Record
         require_number(recorded, "ended", when),
         require_number(tree, "attempts", path),
     )
-
-
-# --- fields
-
-
-def check_keys(tree: Tree, known: frozenset[str], needed: tuple[str, ...], path: TreePath) -> None:
-    """Raise FormatError for a tree that is no mapping, lacks a key that is needed, or has one that is not known."""
-    if type(tree) is not dict:
-        name = f"{path[-1]!r}" if isinstance(path[-1], str) else "an interaction"
-        raise FormatError(f"{name} must be a mapping", path)
-    for name in needed:
-        if name not in tree:
-            raise FormatError(f"{name!r} is missing", path)
-    if not tree.keys() <= known:
-        name = next(name for name in tree if name not in known)
-        raise FormatError(f"unknown key {shortened(name)}", (*path, name))
-
-
-def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
-    """Return a text; an empty one if it is missing. Raises FormatError."""
-    value = tree.get(name, "")
-    if type(value) is str:
-        return value
-    if type(value) is Number:
-        return str(value)
-    raise FormatError(f"{name!r} must be text", (*path, name))
-
-
-def require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:
-    """Return a mapping of texts; an empty one if it is missing. Raises FormatError."""
-    texts = tree.get(name, {})
-    if type(texts) is not dict:
-        raise FormatError(f"{name!r} must be a mapping", (*path, name))
-    return {key: require_text(texts, key, (*path, name)) for key in texts}
-
-
-def require_number(tree: dict[str, Tree], name: str, path: TreePath) -> int:
-    """Return a whole number, which is not below 0; 0 if it is missing. Raises FormatError."""
-    value = tree.get(name)
-    if value is None and name not in tree:
-        return 0
-    if type(value) is not Number or not value.isdigit() or len(value) > 15:
-        raise FormatError(f"{name!r} must be a whole number", (*path, name))
-    return int(value)
 
 
 # --- bodies
