@@ -54,7 +54,8 @@ if [ "$want" = first ] && [ -n "${PYTHON:-}" ]; then
 fi
 
 case $want in
-    first | newest) names="python3 python3.14 python3.13 python3.12 python3.11 python" ;;
+    first | newest) # those of the next years, too
+        names="python3 $(i=30; while [ $i -ge 11 ]; do printf 'python3.%s ' $i; i=$((i - 1)); done)python" ;;
     *) names="python$want python3 python" ;;
 esac
 
