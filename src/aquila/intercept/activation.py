@@ -67,6 +67,7 @@ _SOCKETS = ("socket", "gevent._socket3")
 """The modules of sockets. The functions and methods of these that are patched:"""
 _RESOLVERS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 _METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
+_RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
 _CONNECTING = (
     "curl_cffi.aio",
@@ -163,21 +164,26 @@ class Interception:
             yield Patch(module.SSLContext, name, functools.partial(self._guard_late, name))
 
     def _patch_event_loops(self, module: ModuleType) -> Iterable[Undoable]:
-        yield Patch(
-            module.BaseEventLoop, "getaddrinfo", functools.partial(self._guard_late, "getaddrinfo of an event loop")
-        )
+        yield Patch(module.BaseEventLoop, "getaddrinfo", functools.partial(self._guard_late, _RESOLVING_IN_LOOP))
 
     def _guard_late(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         guarded: Callable[..., Any] | None = None  # of two threads that connect first, both make the same
 
-        @functools.wraps(original)
-        def call(*args: Any, **named: Any) -> Any:
+        def load() -> Callable[..., Any]:
             nonlocal guarded
             if guarded is None:
                 guarded = self.socket_guard.make_replacement(name)(original)
-            return guarded(*args, **named)
+            return guarded
 
-        return call
+        @functools.wraps(original)
+        def call(*args: Any, **named: Any) -> Any:
+            return load()(*args, **named)
+
+        @functools.wraps(original)
+        async def call_in_loop(*args: Any, **named: Any) -> Any:
+            return await load()(*args, **named)
+
+        return call_in_loop if name == _RESOLVING_IN_LOOP else call
 
     @property
     def socket_guard(self) -> SocketGuard:
