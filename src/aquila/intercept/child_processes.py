@@ -62,6 +62,8 @@ def describe_run(scope: Scope | None) -> str:
         "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
         "misses": child_misses.misses_folder(run),
     }
+    if scope.shows_its_end:
+        told["shows_end"] = True
     if told["scope"]["script"] is not None:
         told["meeting_place"] = scripts.meeting_place()  # a child may have another folder for temporary files
     if run.play_log is not None:

@@ -59,6 +59,8 @@ class _Parent(NamedTuple):
     """Whether the parent wants to know which tasks are executed."""
     meeting_place: str | None
     """The folder in which the processes of the run find each other."""
+    shows_end: bool
+    """Whether this process can see when the scope ends."""
 
 
 def join_parent_run() -> None:
@@ -126,11 +128,24 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
             inherited.get("budget"),
             inherited.get("jobs", False),
             inherited.get("meeting_place"),
+            inherited.get("shows_end", False),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
     path = (str, NoneType)
-    kinds: tuple[Any, ...] = (SettingsLayers, str, (list, tuple), (dict, NoneType), str, path, bool, path, bool, path)
+    kinds: tuple[Any, ...] = (
+        SettingsLayers,
+        str,
+        (list, tuple),
+        (dict, NoneType),
+        str,
+        path,
+        bool,
+        path,
+        bool,
+        path,
+        bool,
+    )
     return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
 
 
@@ -138,7 +153,9 @@ def _enter_run_of(parent: _Parent) -> None:
     runtime.run_key().key, runtime.run_key().meeting_place = parent.key, parent.meeting_place
     runtime.machine_keys().fingerprints = parent.fingerprints
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] or None
-    joining = _ParentScope(parent.scope, parent.command) if parent.scope is not None else None
+    joining = (
+        _ParentScope(parent.scope, parent.command, shows_end=parent.shows_end) if parent.scope is not None else None
+    )
     run = runtime.Run(parent.layers)
     if parent.misses:
         run.state_of(child_misses.ChildMisses).folder = parent.misses
@@ -166,11 +183,15 @@ def _refuse_everything() -> None:
 
 
 class _ParentScope:
-    """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there."""
+    """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there.
 
-    def __init__(self, reference: dict[str, Any], command: str) -> None:
+    ``shows_end`` says that this process can see when it ends.
+    """
+
+    def __init__(self, reference: dict[str, Any], command: str, *, shows_end: bool = False) -> None:
         self._reference = reference
         self._command = command
+        self._shows_end = shows_end
         self._scope: Scope | None = None
 
     def __call__(self) -> Scope:
@@ -180,5 +201,7 @@ class _ParentScope:
             if self._scope is None:
                 reference = scope_joining.ScopeReference(**self._reference)
                 self._scope = scope_joining.join_scope(reference, command=self._command)
+                if self._shows_end:
+                    self._scope.follow_owner()
                 atexit.register(self._scope.close)
             return self._scope

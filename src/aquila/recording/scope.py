@@ -96,6 +96,7 @@ class Scope(ScriptsAndFaults):
         self.keeps_unused = False
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
+        self._follows_owner = False
         self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
         self._own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
@@ -119,6 +120,15 @@ class Scope(ScriptsAndFaults):
     def is_owner(self) -> bool:
         """Whether this process stores what the scope records. A forked child does not: its parent does."""
         return self._process == os.getpid()
+
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether child processes can see when it ends: it is a test's own, or joined from one that can be seen."""
+        return self._follows_owner or self._child_misses.shows_scopes_of(self._process)
+
+    def follow_owner(self) -> None:
+        """Say that its owner runs tests and shows when it ends. Then it has ended here as well."""
+        self._follows_owner = True
 
     @property
     def closed(self) -> bool:
@@ -226,8 +236,9 @@ class Scope(ScriptsAndFaults):
     @property
     def misses(self) -> MissLog:
         """The misses so far, those of child processes included."""
-        if self._child_misses.folder is not None and self.is_owner:
-            for miss in self._child_misses.take(self.id):
+        told = self._child_misses
+        if told.folder is not None and self.is_owner and told.may_have_messages:
+            for miss in (*told.take(self.id), *told.take_outlived()):
                 self.remember_miss(miss, str(miss))
         return self._misses
 
@@ -333,11 +344,12 @@ def current_scope() -> Scope | None:
             raise SessionClosed(
                 f"{scope.describe()} has ended, and something it started is still making requests; wait for it first"
             )
-        return scope
+        return scope if scope.is_owner else _still_open(scope)
     run = runtime.current_run()
     innermost = run.scopes.innermost()
     if innermost is None:
-        return run.open_test_scope()
+        innermost = run.open_test_scope()
+        return innermost if innermost is None or innermost.is_owner else _still_open(innermost)
     if len(run.scopes) > 1:
         surrounding = run.scopes.surrounding()
         if not set(innermost.enclosing()).issuperset(surrounding):
@@ -346,7 +358,20 @@ def current_scope() -> Scope | None:
                 f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
                 "start it with contextvars.copy_context().run, or name the cassette with cassette="
             )
-    return innermost
+    return innermost if innermost.is_owner else _still_open(innermost)
+
+
+def _still_open(scope: Scope) -> Scope:
+    """Return a scope of another process. Raises ``SessionClosed``, and tells the tests, if it has ended there."""
+    misses = scope.run.state_of(ChildMisses)
+    if not scope.shows_its_end or misses.is_open(scope.id):
+        return scope
+    text = (
+        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other test "
+        "answers them: start the process, or its pool, in each test that uses it, or in a fixture that the tests share"
+    )
+    misses.tell_outlived(text)
+    raise SessionClosed(text)
 
 
 def look_for_scope() -> tuple[Scope | None, SessionClosed | CassetteRequired | None]:

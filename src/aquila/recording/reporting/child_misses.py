@@ -21,11 +21,13 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import temporary_folders
+    from aquila.recording.reporting import open_to_children
     from aquila.recording.runtime import Run
     from aquila.recording.secrets import outgoing
 else:
     lazy_modules(
         globals(),
+        open_to_children="aquila.recording.reporting.open_to_children",
         outgoing="aquila.recording.secrets.outgoing",
         temporary_folders="aquila.temporary_folders",
     )
@@ -40,6 +42,8 @@ _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
 """The file in which children write down what the guard refused them."""
+_OUTLIVED = "outlived"
+"""The file in which children that have outlived their test write down what that test no longer answers."""
 _TORN = (
     "no recording answers a request of another process of this test, which could not write into {folder} what it had "
     "asked: look in what that process printed, and whether the disk of that folder is full"
@@ -55,6 +59,8 @@ class ChildMisses:
 
     def __init__(self) -> None:
         self.folder: str | None = None
+        self.open_scopes: open_to_children.OpenToChildren | None = None
+        """Those of the process that made the folder."""
         self._time_when_empty: int | None = None  # see `may_have_messages`; known to the process that made the folder
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
@@ -76,6 +82,8 @@ class ChildMisses:
     def make_folder(self, run: Run) -> None:
         """Make the folder now. It ends with the run."""
         folder = run.hold(temporary_folders.TemporaryFolder("misses"))
+        with contextlib.suppress(OSError):  # a full disk; children then take every scope for an open one
+            self.open_scopes = open_to_children.OpenToChildren(folder)
         # A time in the past: also a file that comes within the same tick of the clock then changes it.
         earlier = time.time() - 3600
         with contextlib.suppress(OSError):
@@ -190,6 +198,35 @@ class ChildMisses:
             self._torn[scope_id] = True
             misses.append(CassetteMiss(_TORN.format(folder=self.folder)))
         return misses
+
+    def note_open(self, scope_id: str) -> None:
+        """Let child processes see that a scope of this process is open."""
+        if self.open_scopes is not None and self.open_scopes.process == os.getpid():
+            self.open_scopes.add(scope_id)
+
+    def note_closed(self, scope_id: str) -> None:
+        """Let child processes see that a scope of this process has ended."""
+        if self.open_scopes is not None and self.open_scopes.process == os.getpid():
+            self.open_scopes.remove(scope_id)
+
+    def shows_scopes_of(self, process: int | None) -> bool:
+        """Whether a process lets its children see which of its scopes are open. None stands for an unknown one."""
+        return self.open_scopes is not None and self.open_scopes.process == process
+
+    def is_open(self, scope_id: str) -> bool:
+        """Whether a scope is still open in the parent process, which lets its children see that."""
+        if self.open_scopes is not None:  # this is a fork of that process
+            return self.open_scopes.holds(scope_id)
+        return open_to_children.is_open_in_parent(self.folder, scope_id)
+
+    def tell_outlived(self, text: str) -> None:
+        """Write down that this process has outlived the test that started it, for the test that runs now."""
+        self._append(_OUTLIVED, [CassetteMiss.__name__, text, None, None, {}])
+
+    def take_outlived(self) -> Sequence[CassetteMiss]:
+        """What children have told with ``tell_outlived`` since the last call."""
+        rows = self._take_rows(_OUTLIVED)
+        return [_miss_of_child(_parse_row(row)) for row in rows] if rows else ()
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""

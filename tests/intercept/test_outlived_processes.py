@@ -1,0 +1,93 @@
+"""A process that outlives the test that started it is answered in no other one, and hides nothing there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from aquila.cassettes.storage.scope_ids import new_scope_id
+from aquila.recording.reporting.open_to_children import OpenToChildren, is_open_in_parent
+from tests.support.upstream import Answer, Upstream
+
+
+@pytest.fixture
+def echoing(server: Upstream) -> Upstream:
+    server.script = lambda path, body: Answer(chunks=[json.loads(body)["prompt"].encode()])
+    return server
+
+
+TESTS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+import asking
+
+@pytest.fixture(scope="module")
+def pool():
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("{way}")) as pool:
+        yield pool
+
+@pytest.fixture(scope="module")
+def ready_pool():
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("{way}")) as pool:
+        pool.submit(int).result()
+        yield pool
+
+def test_first(pool, aquila_cassette):
+    assert pool.submit(asking.ask, "{url}", "one").result() == "one"
+
+def test_second(pool, aquila_cassette):
+    try:
+        pool.submit(asking.ask, "{url}", "two").result()
+    except Exception:
+        pass
+
+@pytest.mark.parametrize("prompt", ["three", "four"])
+def test_of_a_fixture(ready_pool, prompt, aquila_cassette):
+    assert ready_pool.submit(asking.ask, "{url}", prompt).result() == prompt
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_a_pool_that_tests_share_fails_those_that_it_cannot_serve(
+    way: str, pytester: pytest.Pytester, echoing: Upstream
+) -> None:
+    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
+    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
+    tests = TESTS.replace("{way}", way).replace("{url}", echoing.url)
+    pytester.makepyfile(asking=asking, test_it=tests)
+    pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
+    plain = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
+    for options in (("--aquila-record",), ()):
+        result = pytester.runpytest_subprocess(*options, *plain)
+        result.assert_outcomes(passed=3, failed=1)
+        result.stdout.fnmatch_lines(["*test_it.py::test_first has ended, and a process that it started*"])
+    assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["one", "three", "four"]
+
+
+def test_children_see_which_scopes_are_open(tmp_path: Path) -> None:
+    scopes = OpenToChildren(str(tmp_path))
+    one, two, three = (new_scope_id() for _ in range(3))
+    for scope in (one, two, one):
+        scopes.add(scope)
+    scopes.remove(one)
+    scopes.remove(one)
+    scopes.add(three)
+    for scope, is_open in ((one, False), (two, True), (three, True)):
+        assert scopes.holds(scope) == is_open_in_parent(str(tmp_path), scope) == is_open
+    os.remove(tmp_path / "open")
+    assert is_open_in_parent(str(tmp_path), one), "nothing says that it has ended"
+
+
+def test_where_more_scopes_are_open_than_can_be_told_all_seem_open(tmp_path: Path) -> None:
+    scopes = OpenToChildren(str(tmp_path))
+    ids = [new_scope_id() for _ in range(400)]
+    for scope in ids:
+        scopes.add(scope)
+    scopes.remove(ids[0])
+    assert all(is_open_in_parent(str(tmp_path), scope) for scope in ids)
