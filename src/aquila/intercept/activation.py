@@ -31,13 +31,11 @@ if TYPE_CHECKING:
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
-    from aquila.recording.reporting import child_misses
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
 else:
     lazy_modules(
         globals(),
-        child_misses="aquila.recording.reporting.child_misses",
         errors="aquila.errors",
         fork_server="aquila.intercept.fork_server",
         httpx_clients="aquila.intercept.httpx_clients",
@@ -206,8 +204,7 @@ class Interception:
             self._client_patches.put_in_force(scope.id)
             self._stub_patches.put_in_force(scope.id)
             self._adjust_environment(scope.run)
-            if scope.is_owner:
-                scope.run.state_of(child_misses.ChildMisses).note_open(scope.id)
+            scope.child_misses.note_open(scope.id)
 
     def scope_suspended(self, scope: Scope) -> None:
         """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
@@ -223,8 +220,7 @@ class Interception:
     def scope_closed(self, scope: Scope) -> None:
         """A scope is no longer open."""
         with self._lock:
-            if scope.is_owner:
-                scope.run.state_of(child_misses.ChildMisses).note_closed(scope.id)
+            scope.child_misses.note_closed(scope.id)
             if self._open.pop(scope.id, None) is not None:
                 self._adjust_environment(scope.run)
             if scope.id in self._intercepting:

@@ -110,7 +110,7 @@ class Scope(ScriptsAndFaults):
         self.has_failed = False
         self.may_meet_faults = self._own_faults() is not None  # a wrong fault is refused here, not by the first request
         self.run = runtime.current_run()
-        self._child_misses = self.run.state_of(ChildMisses)
+        self.child_misses = self.run.state_of(ChildMisses)
         self.began_for = self.run.test.mark if self.run.test is not None else None
         self.run.scopes.register(self)
 
@@ -124,7 +124,8 @@ class Scope(ScriptsAndFaults):
     @property
     def shows_its_end(self) -> bool:
         """Whether child processes can see when it ends: it is a test's own, or joined from one that can be seen."""
-        return self._follows_owner or self._child_misses.shows_scopes_of(self._process)
+        shown = self.child_misses.open_scopes
+        return self._follows_owner or (shown is not None and shown.process == self._process)
 
     def follow_owner(self) -> None:
         """Say that its owner runs tests and shows when it ends. Then it has ended here as well."""
@@ -236,7 +237,7 @@ class Scope(ScriptsAndFaults):
     @property
     def misses(self) -> MissLog:
         """The misses so far, those of child processes included."""
-        told = self._child_misses
+        told = self.child_misses
         if told.folder is not None and self.is_owner and told.may_have_messages:
             for miss in (*told.take(self.id), *told.take_outlived()):
                 self.remember_miss(miss, str(miss))
@@ -254,7 +255,7 @@ class Scope(ScriptsAndFaults):
         """
         self._misses.remember(error, attempt)
         if not self.is_owner:
-            self._child_misses.tell(self.id, error)
+            self.child_misses.tell(self.id, error)
         if self.kind == "call" or not self.is_owner:
             return
         if self.parent is not None and not self.parent.closed:
@@ -326,7 +327,7 @@ class Scope(ScriptsAndFaults):
     def _summarize(self, stored: StoredRecordings, settings: Settings) -> ScopeReport:
         report = summarize_scope(self, stored, settings)
         if self.run.exchange_watch is not None and self.is_owner:
-            for told in self._child_misses.take_jobs(self.id):
+            for told in self.child_misses.take_jobs(self.id):
                 self.run.exchange_watch.take_job(told)
             self.run.exchange_watch.end_scope(self, report)
         return report
@@ -344,7 +345,7 @@ def current_scope() -> Scope | None:
             raise SessionClosed(
                 f"{scope.describe()} has ended, and something it started is still making requests; wait for it first"
             )
-        return scope if scope.is_owner else _still_open(scope)
+        return scope if scope._process == os.getpid() else _still_open(scope)
     run = runtime.current_run()
     innermost = run.scopes.innermost()
     if innermost is None:
@@ -358,7 +359,7 @@ def current_scope() -> Scope | None:
                 f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
                 "start it with contextvars.copy_context().run, or name the cassette with cassette="
             )
-    return innermost if innermost.is_owner else _still_open(innermost)
+    return innermost if innermost._process == os.getpid() else _still_open(innermost)
 
 
 def _still_open(scope: Scope) -> Scope:

@@ -209,10 +209,6 @@ class ChildMisses:
         if self.open_scopes is not None and self.open_scopes.process == os.getpid():
             self.open_scopes.remove(scope_id)
 
-    def shows_scopes_of(self, process: int | None) -> bool:
-        """Whether a process lets its children see which of its scopes are open. None stands for an unknown one."""
-        return self.open_scopes is not None and self.open_scopes.process == process
-
     def is_open(self, scope_id: str) -> bool:
         """Whether a scope is still open in the parent process, which lets its children see that."""
         if self.open_scopes is not None:  # this is a fork of that process

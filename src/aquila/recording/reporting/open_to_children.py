@@ -37,20 +37,17 @@ class OpenToChildren:
             return
         place = self._free.pop() if self._free else 0
         self._places[scope_id] = place
-        self._write(place, scope_id.encode() if place else b"*" * _WIDTH)
+        self._map[place * _WIDTH : (place + 1) * _WIDTH] = scope_id.encode() if place else b"*" * _WIDTH
 
     def remove(self, scope_id: str) -> None:
         """A scope has ended."""
         if place := self._places.pop(scope_id, 0):
-            self._write(place, bytes(_WIDTH))
+            self._map[place * _WIDTH : (place + 1) * _WIDTH] = bytes(_WIDTH)
             self._free.append(place)
 
     def holds(self, scope_id: str) -> bool:
         """Whether a scope is open in the process that made this, asked by itself or by a fork of it."""
         return _holds(self._map[:], scope_id)
-
-    def _write(self, place: int, value: bytes) -> None:
-        self._map[place * _WIDTH : (place + 1) * _WIDTH] = value
 
 
 def is_open_in_parent(folder: str | None, scope_id: str) -> bool:
