@@ -91,3 +91,10 @@ def test_where_more_scopes_are_open_than_can_be_told_all_seem_open(tmp_path: Pat
         scopes.add(scope)
     scopes.remove(ids[0])
     assert all(is_open_in_parent(str(tmp_path), scope) for scope in ids)
+
+
+def test_a_full_disk_is_an_error_and_no_crash_at_the_first_test(tmp_path: Path) -> None:
+    OpenToChildren(str(tmp_path))
+    made = (tmp_path / "open").stat()
+    # A part of a mapped file that has no place on the disk gets one when it is written; on a full disk that is SIGBUS.
+    assert made.st_blocks * 512 >= made.st_size > 0

@@ -6,6 +6,7 @@ be answered from the cassette of that test, nor recorded into it, so it looks wh
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 
@@ -21,14 +22,18 @@ class OpenToChildren:
 
     A scope opens and closes with each test, and a write to memory costs that nothing. More scopes than have a place are
     never open at once but by mistake; after that children are told that every scope is open.
+
+    Raises ``OSError`` if the file cannot be written.
     """
 
     def __init__(self, folder: str) -> None:
         self.process = os.getpid()
         self._places: dict[str, int] = {}
         self._free = list(range(_PLACES - 1, 0, -1))  # the first place says that there were not enough
-        with open(os.path.join(folder, _FILE), "x+b") as file:
-            file.truncate(_PLACES * _WIDTH)
+        with open(os.path.join(folder, _FILE), "x+b", buffering=0) as file:
+            # Written and not only made longer: on a full disk that is an error here, and later would be SIGBUS.
+            if file.write(bytes(_PLACES * _WIDTH)) < _PLACES * _WIDTH:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
             self._map = mmap.mmap(file.fileno(), _PLACES * _WIDTH)
 
     def add(self, scope_id: str) -> None:
