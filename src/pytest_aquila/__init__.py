@@ -10,7 +10,8 @@ them. Only this package imports pytest.
 - Fixtures: ``fixtures``, registered by ``fixture_names``; ``fixture_cassettes`` for those that ask models themselves.
   ``tasks``: the fixtures for Huey, and what keeps a run away from real queues.
 - A test: ``test_scopes`` knows what becomes of it, ``scope_starts`` opens its scope and ``scope_ends`` closes it,
-  ``outcomes`` and ``unanswered`` turn a miss into a failure, ``play_requirements`` fails what was not played.
+  ``outcomes`` and ``unanswered`` turn a miss into a failure, and ``grouped_misses`` those of a task group;
+  ``play_requirements`` fails what was not played.
   ``test_reports`` completes reports: ``advice``, ``key_advice`` and ``recorder_advice`` add a remedy,
   ``report_redaction`` keeps secrets out. ``node_ids`` names tests and their cassettes, ``typed_command`` says what to
   type for them.

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import nullcontext
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,10 +25,12 @@ from pytest_aquila.fixture_names import pytest_plugin_registered, pytest_pycolle
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.errors import UnansweredRequest
+    from aquila.recording import miss_outcomes
     from aquila.recording.secrets import outgoing
     from pytest_aquila import (
         environment_check,
         fixture_cassettes,
+        grouped_misses,
         option_values,
         outcomes,
         run_kinds,
@@ -49,6 +52,8 @@ else:
         environment_check="pytest_aquila.environment_check",
         errors="aquila.errors",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
+        grouped_misses="pytest_aquila.grouped_misses",
+        miss_outcomes="aquila.recording.miss_outcomes",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
         outgoing="aquila.recording.secrets.outgoing",
@@ -197,12 +202,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         scope_starts.scope_of(item)
 
 
+_ASYNC_CODE = CO_COROUTINE | CO_ASYNC_GENERATOR
+_UNCHANGED = nullcontext()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Answer the requests of a fixture from its own cassette, unless it belongs to one test. So does its teardown."""
     before = test_scopes.node_of_fixture.set(request.node)
+    function = changed = fixturedef.func
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC_CODE:
+        changed = fixturedef.func = grouped_misses.with_ordinary_groups(function)  # type: ignore[misc]
     try:
         item = test_scopes.running_item(request.config)
         if item is None or not test_scopes.has_own_cassette(fixturedef, item):
@@ -215,19 +227,27 @@ def pytest_fixture_setup(
             with cassette.answer_setup():
                 result = yield
         except BaseException as error:
-            fixture_cassettes.cache_setup_failure(fixturedef, request, error)
-            raise
-        request.addfinalizer(cassette.begin_teardown)
-        return result
+            failure = miss_outcomes.ordinary_form(error) if isinstance(error, BaseExceptionGroup) else error
+            fixture_cassettes.cache_setup_failure(fixturedef, request, failure)
+            if failure is error:
+                raise
+        else:
+            request.addfinalizer(cassette.begin_teardown)
+            return result
+        raise failure  # pytest does not note that a fixture failed with a group of outcomes, and sets it up again
     finally:
         test_scopes.node_of_fixture.reset(before)
+        if fixturedef.func is changed:  # else a plugin has put its own function there, for good
+            fixturedef.func = function  # type: ignore[misc]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test whose code swallowed a miss or a refusal."""
+    of_anyio = "anyio_backend" in getattr(item, "funcargs", ())  # anyio runs it in a task that runs others, too
     try:
-        result = yield
+        with grouped_misses.in_async_test(item) if of_anyio else _UNCHANGED:
+            result = yield
     except BaseException as error:
         if test_scopes.has_unanswered(item):
             unanswered.add_section(item, "call", error)

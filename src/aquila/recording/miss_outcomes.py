@@ -9,6 +9,7 @@ code that runs other code in such a place and turns an outcome into an ordinary 
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sys
 import threading
@@ -100,17 +101,34 @@ def outcome_boundary() -> Iterator[None]:
     except Exception:
         raise  # before the next clause: an `ExceptionGroup` is a `BaseExceptionGroup`, and has no outcomes in it
     except (UnansweredRequest, BaseExceptionGroup) as error:
-        raise _ordinary_form(error).with_traceback(error.__traceback__) from None
+        raise ordinary_form(error) from None
     finally:
         run.bounded_threads.discard(here)
 
 
-def _ordinary_form(error: BaseException) -> BaseException:
-    if isinstance(error, BaseExceptionGroup):
-        return BaseExceptionGroup(error.message, [_ordinary_form(each) for each in error.exceptions])
-    if isinstance(error, UnansweredRequest) and not isinstance(error, Exception):
-        return to_ordinary(error).with_traceback(error.__traceback__)
-    return error
+def ordinary_form(error: BaseException) -> BaseException:
+    """Return ``error`` with ordinary exceptions in place of the outcomes in it, or itself if it has none.
+
+    A group that has only ordinary exceptions then is an ``ExceptionGroup``. What caused an error, its traceback and its
+    notes stay with it.
+    """
+    made: BaseException
+    if isinstance(error, Exception):  # an `ExceptionGroup` has no outcomes in it
+        return error
+    if isinstance(error, UnansweredRequest):
+        made = to_ordinary(error)
+    elif isinstance(error, BaseExceptionGroup):
+        inside = [ordinary_form(each) for each in error.exceptions]
+        if all(map(operator.is_, inside, error.exceptions)):
+            return error
+        made = BaseExceptionGroup(error.message, inside)
+    else:
+        return error
+    made.__cause__, made.__context__ = error.__cause__, error.__context__
+    made.__suppress_context__ = error.__suppress_context__
+    for note in getattr(error, "__notes__", ()):
+        made.add_note(note)
+    return made.with_traceback(error.__traceback__)
 
 
 def only_unanswered(error: BaseException) -> UnansweredRequest | None:
