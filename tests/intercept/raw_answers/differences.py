@@ -6,6 +6,7 @@ recorded, and from that to its replay. Nothing may differ in the first.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _ON_HTTPX = ("httpx2", "httpx2 async", "httpx", "httpx async")
 _NOT_DECODING = ("http.client", "urllib.request", "httplib2", "boto3")
 _CODED = tuple(name for name, case in CASES.items() if case.coded)
 _ALL = ("*",)
+_IS_CUT_BY_BUFFER = io.DEFAULT_BUFFER_SIZE <= 8192
+"""Whether what ``http.client`` reads at once ends between a very long field and the body: not since Python 3.14."""
 
 _NOT_STORED = re.compile(
     "set-cookie|connection|transfer-encoding|content-length|via|trailer|upgrade|proxy-authenticate"
@@ -156,12 +159,18 @@ DIFFERENCES = (
         ("then",),
         "that a connection is used behind a failure is recorded as a failure of that connection",
     ),
-    Difference(
-        "replayed",
-        ("requests", "urllib3"),
-        ("a very long field",),
-        ("pieces",),
-        "a body comes in the pieces in which it was recorded; its length is not stored",
+    *(
+        (
+            Difference(
+                "replayed",
+                ("requests", "urllib3"),
+                ("a very long field",),
+                ("pieces",),
+                "a body comes in the pieces in which it was recorded; its length is not stored",
+            ),
+        )
+        if _IS_CUT_BY_BUFFER
+        else ()
     ),
 )
 """The rows. Each must still be true of some client and case."""

@@ -8,5 +8,5 @@ CODE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[
 
 
 def go(host: str, port: int) -> str:
-    python = os.path.join(sys.base_prefix, "bin", "python3")
+    python = os.path.join(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
     return subprocess.run([python, "-c", CODE, host, str(port)], capture_output=True, text=True, check=False).stderr
