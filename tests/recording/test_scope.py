@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 import aquila
+from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
 from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
@@ -23,6 +25,7 @@ from aquila.recording.scope_joining import ScopeReference, join_scope
 from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
+from tests.support.upstream import streamed, upstream
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +94,18 @@ def test_a_block_ends_where_the_working_directory_was_deleted(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path / "gone")
     with separate_run(Path()), aquila.use_cassette("x", transport="replay"):
         (tmp_path / "gone").rmdir()
+
+
+def test_what_was_recorded_is_stored_though_a_setting_became_wrong_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        upstream(lambda path, body: streamed("one")) as server,
+        aquila.use_cassette("x", transport="record") as cassette,
+    ):
+        httpx2.post(server.url + "/v1/chat/completions", json={"prompt": "one"})
+        monkeypatch.setenv("AQUILA_TIMEOUT", "soon")
+    assert len(load_cassette(cassette.path).interactions) == 1
 
 
 def test_threads_with_blocks_of_their_own_do_not_see_each_other() -> None:

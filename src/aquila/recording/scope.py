@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aquila.cassettes.storage.scope_ids import checked_scope_id, new_scope_id
 from aquila.config import OptionLayer
-from aquila.errors import CassetteMiss, CassetteRequired, SessionClosed
+from aquila.errors import CassetteMiss, CassetteRequired, ConfigError, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.quick_records import NamedTuple
 from aquila.recording import runtime
@@ -313,9 +313,14 @@ class Scope(ScriptsAndFaults):
         self.sessions.close()
         if self.run.play_log is not None and self.is_owner:
             self.run.play_log.add_scope(self)
-        recording, settings = self._recording, self.settings
+        recording, settings = self._recording, None
+        try:
+            settings = self.settings
+        except ConfigError:  # wrong by now: what was recorded is stored all the same
+            if recording is None:
+                raise
         stores = self.is_owner and self.kind != "call"
-        if recording is None and stores and settings.transport == "record":
+        if recording is None and stores and settings is not None and settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording
         if recording is not None and stores and self.misses.drift is not None:
@@ -324,7 +329,7 @@ class Scope(ScriptsAndFaults):
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()
         return self._summarize(stored, settings)
 
-    def _summarize(self, stored: StoredRecordings, settings: Settings) -> ScopeReport:
+    def _summarize(self, stored: StoredRecordings, settings: Settings | None) -> ScopeReport:
         report = summarize_scope(self, stored, settings)
         if self.run.exchange_watch is not None and self.is_owner:
             for told in self.child_misses.take_jobs(self.id):

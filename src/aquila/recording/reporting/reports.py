@@ -71,15 +71,18 @@ class ScopeReport(NamedTuple):
         return f"<ScopeReport of {self.name}: {counts}>"
 
 
-def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings) -> ScopeReport:
-    """Sum up a scope that is closed. ``stored`` is what became of its recordings, ``settings`` are those it had."""
+def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings | None) -> ScopeReport:
+    """Sum up a scope that is closed.
+
+    ``stored`` is what became of its recordings, ``settings`` are those it had; None if they were wrong at its end.
+    """
     sessions, blocks, misses = scope.sessions.opened(), scope.block_reports, scope.known_misses
     children = scope.run.state_of(ChildMisses)
     hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
     if hears:
         misses = scope.misses
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
-    folder = _folder_of(settings)
+    folder = _folder_of(settings) if settings is not None else ""
     # Its own counts as used, whoever may have asked: another process, or nobody any more.
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
