@@ -159,3 +159,73 @@ def test_a_server_that_serves_many_tests_tells_each_its_own(pytester: pytest.Pyt
     pytester.runpytest_subprocess("--aquila-record", "-k", "one or two", *plain).assert_outcomes(passed=2, deselected=2)
     assert {path: path.read_bytes() for path in (pytester.path / "cassettes").rglob("*.yaml")} == files
     assert len(echoing.requests) == 2
+
+
+OTHER_TESTS = """
+import multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
+
+import pytest
+import asking
+
+FORKSERVER = multiprocessing.get_context("forkserver")
+
+def child(prompt):
+    with ProcessPoolExecutor(1, mp_context=FORKSERVER) as pool:
+        return pool.submit(asking.ask, "{url}", prompt).result()
+
+def test_that_is_live(monkeypatch):
+    monkeypatch.setenv("AQUILA_TRANSPORT", "live")
+    monkeypatch.setenv("AQUILA_GUARD", "off")
+    assert child("meant") == "meant"
+
+def test_without_a_cassette():
+    with pytest.raises(Exception, match="was refused(.|\\\\n)*test_it.py::test_without_a_cassette"):
+        child("not meant")
+
+def test_with_a_cassette(aquila_cassette):
+    with pytest.raises(Exception, match="no recording|nothing is recorded"):
+        child("not meant")
+
+def test_that_clears_its_environment(aquila_cassette):
+    with mock.patch.dict(os.environ, {"PATH": os.environ["PATH"]}, clear=True):
+        with pytest.raises(Exception, match="no recording|nothing is recorded"):
+            child("not meant")
+
+def test_that_clears_its_environment_without_a_cassette():
+    with mock.patch.dict(os.environ, {"PATH": os.environ["PATH"]}, clear=True):
+        with pytest.raises(Exception, match="was refused"):
+            child("not meant")
+"""
+
+
+@pytest.mark.slow
+def test_settings_of_one_test_are_not_those_of_what_a_later_one_starts(
+    pytester: pytest.Pytester, echoing: Upstream
+) -> None:
+    asking = "import httpx2\n\ndef ask(url, prompt):\n    with httpx2.Client() as client:\n        return client.post("
+    asking += 'url + "/v1/chat/completions", json={"prompt": prompt}).text\n'
+    pytester.makepyfile(asking=asking, test_it=textwrap.dedent(OTHER_TESTS).replace("{url}", echoing.url))
+    pytester.makeini("[pytest]\naquila_providers = 127.0.0.1\n")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
+    assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["meant"]
+    result.stdout.no_fnmatch_line("*DID NOT RAISE*")
+    result.stdout.no_fnmatch_line("*Regex pattern did not match*")
+
+
+def places_here() -> object:
+    from aquila.intercept.parent_queues import QueuesOfParent
+    from aquila.recording import runtime
+
+    return runtime.process_run().state_of(QueuesOfParent).places
+
+
+def test_each_process_lets_jobs_into_the_queues_of_the_moment_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = multiprocessing.get_context("forkserver")
+    found = []
+    for places in ('["a"]', '["b"]', None):
+        monkeypatch.setenv("AQUILA_QUEUES", places) if places else monkeypatch.delenv("AQUILA_QUEUES")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            found.append(pool.submit(places_here).result())
+    assert found == [["a"], ["b"], None]

@@ -292,12 +292,19 @@ class Interception:
         """Bring the keys in step with all scopes, and the variable for child processes with those of ``run``."""
         self._adjust_keys()
         if self._open and (scopes := self._scopes_of(run)):
-            innermost = scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None
-            set_own_variables({child_processes.VARIABLE: child_processes.describe_run(innermost)})
+            set_own_variables({child_processes.VARIABLE: _describe_innermost(scopes)})
         elif (inherited := run.state_of(_Inherited).value) is None:
             unset_own_variables((child_processes.VARIABLE,))
         else:
             set_own_variables({child_processes.VARIABLE: inherited})
+
+    def describe_for_children(self) -> str | None:
+        """What child processes are to know of the run in force, also where a test has cleared the environment."""
+        run = runtime.current_run()
+        with self._lock:
+            if scopes := self._scopes_of(run):
+                return _describe_innermost(scopes)
+        return child_processes.describe_run(None) if run.layers.under_pytest else None
 
     def _adjust_keys(self) -> None:
         """Show a dummy for each key that nothing needs now."""
@@ -314,6 +321,11 @@ class Interception:
             show = dummy_keys.dummies_of_scope if answering else dummy_keys.dummies_of_run
             dummies = show(deciding[-1][1])
         keys.show(dummies, anew=len(scopes) == 1)
+
+
+def _describe_innermost(scopes: list[Scope]) -> str:
+    """What child processes are told where these scopes are open, outermost first: the innermost, if there is one."""
+    return child_processes.describe_run(scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None)
 
 
 def _needs_no_key(scope: Scope, settings: Settings) -> bool:

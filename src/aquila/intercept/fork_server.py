@@ -14,23 +14,25 @@ from types import ModuleType
 from typing import Any
 
 from aquila import errors
-from aquila.intercept import child_processes, parent_run, provider_keys
+from aquila.intercept import activation, child_processes, parent_run, provider_keys
 from aquila.intercept.patching import Patch, Undoable
 from aquila.recording import runtime
 
-_OURS = (child_processes.VARIABLE, "AQUILA_QUEUES", "PYTEST_CURRENT_TEST", "PYTHONPATH")
-"""The variables, besides those of keys, by which a child knows to what it belongs."""
+_OURS = "AQUILA_"
+"""With what the variables begin that say what Aquila does in a process."""
+_ALSO = ("PYTEST_CURRENT_TEST", "PYTHONPATH")
+"""Those, besides the variables of keys, that a child must have from its parent too."""
 
 _JOIN = """
 try:
     from aquila.intercept.fork_server import join
 except ModuleNotFoundError as error:
-    if error.name != "aquila":
+    if not (error.name or "").startswith("aquila"):
         raise
 else:
     join(told)
 """
-"""What a child does, which may be without Aquila."""
+"""What a child does, which may be without Aquila, or have an older one."""
 
 
 class _Told:
@@ -70,9 +72,12 @@ def patch_preparation(module: ModuleType) -> Iterable[Undoable]:
 def join(told: Mapping[str, str | None]) -> None:
     """In a child: take over ``told``, the values of variables, and join what they say in place of what it had joined.
 
+    It has no variable of Aquila's but those: one that its server was started with may be of a test that has ended.
+
     If that fails, the process ends: it must not go on without the guard of its parent.
     """
-    for name, value in told.items():
+    gone = dict.fromkeys(name for name in os.environ if name.startswith(_OURS))
+    for name, value in {**gone, **told}.items():
         if value is None:
             os.environ.pop(name, None)
         else:
@@ -85,4 +90,8 @@ def _variables_now() -> dict[str, str | None]:
         extra = runtime.current_run().layers.at_start().dummy_keys
     except errors.AquilaError:  # settings that are wrong; the child says so as well
         extra = ()
-    return {name: os.environ.get(name) for name in (*_OURS, *provider_keys.dummies_for_answers(extra))}
+    told = {name: os.environ.get(name) for name in (*_ALSO, *provider_keys.dummies_for_answers(extra))}
+    told |= {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+    if child_processes.VARIABLE not in told:  # a test has cleared its environment, which must not end the guard
+        told[child_processes.VARIABLE] = activation.interception().describe_for_children()
+    return told

@@ -57,7 +57,7 @@ def tell_again(told: str | None) -> None:
 
 
 def join_testing_mode() -> None:
-    """Refuse jobs, for as long as this process lasts, if the parent is in testing mode."""
+    """Refuse jobs from now on if the parent is in testing mode."""
     told = told_by_environment()
     if told is None:
         return
@@ -69,6 +69,11 @@ def join_testing_mode() -> None:
     runtime.process_run().state_of(QueuesOfParent).places = places if isinstance(places, list) else ()
     watching = runtime.process_run().state_of(_Watching)
     watching.patches.put_in_force(watching)
+
+
+def leave_testing_mode() -> None:
+    """Refuse no jobs any more: for a process that joins another scope, whose parent may not be in testing mode."""
+    runtime.process_run().state_of(QueuesOfParent).places = None
 
 
 def _check_queue(huey: Any, task: Any) -> None:

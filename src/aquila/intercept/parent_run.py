@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
@@ -34,10 +35,10 @@ else:
 
 
 class _Joined:
-    """What this process has joined: the value of the variable, the run that it began, and what holds its guard."""
+    """What this process has joined: the variables that said so, the run that it began, and what holds its guard."""
 
     def __init__(self) -> None:
-        self.stamp: str | None = None
+        self.variables: dict[str, str] = {}
         self.run: runtime.Run | None = None
         self.guard: object | None = None
 
@@ -76,23 +77,33 @@ def join_parent_run() -> None:
 
 
 def join_again() -> None:
-    """Join what the variable says now in place of what this process had joined, as the fork of one that had.
+    """Join what the variables say now in place of what this process had joined, as the fork of one that had.
 
     If this fails, the process ends, as with ``join_parent_run``.
     """
     joined = runtime.process_run().state_of(_Joined)
-    if (os.environ.get(VARIABLE) or None) == joined.stamp:
+    if _variables() == joined.variables:
         return
     run, guard = joined.run, joined.guard
-    joined.stamp = joined.run = joined.guard = None
+    joined.run = joined.guard = None
     if run is not None:
         run.__exit__()
+    if "aquila.intercept.parent_queues" in sys.modules:
+        parent_queues.leave_testing_mode()
     join_parent_run()
     if guard is not None:  # only now, so that there is one all the while
         activation.interception().withdraw_guard(guard)
 
 
+def _variables() -> dict[str, str]:
+    """The variables by which a process knows what it takes part in, and under which settings."""
+    names = [name for name in os.environ if name.startswith("AQUILA_") or name == "PYTEST_CURRENT_TEST"]
+    return {name: os.environ[name] for name in names}
+
+
 def _join_parent_run() -> None:
+    joined = runtime.process_run().state_of(_Joined)
+    joined.variables = _variables()
     told = under_test.is_told_by_environment()
     if told:  # as pytest does: nothing goes live unless the environment of this process asks for it
         runtime.process_run().layers = SettingsLayers(Path(), defaults={"transport": "replay"}, under_pytest=True)
@@ -108,8 +119,7 @@ def _join_parent_run() -> None:
         return
     if stamp and "AQUILA_QUEUES" in os.environ:  # asked here, so that other runs need not load the module
         parent_queues.join_testing_mode()
-    joined = runtime.process_run().state_of(_Joined)
-    joined.stamp, joined.guard = stamp or None, activation.install_guard()
+    joined.guard = activation.install_guard()
 
 
 def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
