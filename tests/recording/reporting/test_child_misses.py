@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,30 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         assert (str(miss), miss.difference) == ("asked [redacted]", "now [redacted]")
         assert list(told.take_drift("scope")) == [{"difference": "now [redacted]"}]
         assert str(refusal) == "refused [redacted]"
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path) -> ChildMisses:
+    misses = ChildMisses()
+    misses.folder = str(tmp_path)
+    return misses
+
+
+def test_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_yet_written(
+    in_folder: ChildMisses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(seconds: float) -> None:
+        in_folder.tell("scope", errors.CassetteMiss("the prompt differs"))
+
+    (tmp_path / "scope").touch()
+    monkeypatch.setattr(time, "sleep", write)
+    assert [str(miss) for miss in in_folder.take("scope")] == ["the prompt differs"]
+    assert in_folder.take("scope") == []
+
+
+@pytest.mark.parametrize("written", ["", '["CassetteMi'])
+def test_a_miss_that_a_child_could_not_write_is_told_once(in_folder: ChildMisses, tmp_path: Path, written: str) -> None:
+    (tmp_path / "scope").write_text(written)
+    (told,) = in_folder.take("scope")
+    assert "could not write into" in str(told)
+    assert in_folder.take("scope") == []

@@ -44,6 +44,8 @@ _REFUSED = "refused"
 """The file in which children write down what the guard refused them."""
 _OUTLIVED = "outlived"
 """The file in which children that have outlived their test write down what that test no longer answers."""
+_PATIENCE, _PAUSE = 1.0, 0.005
+"""Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
 _TORN = (
     "no recording answers a request of another process of this test, which could not write into {folder} what it had "
     "asked: look in what that process printed, and whether the disk of that folder is full"
@@ -241,11 +243,21 @@ class ChildMisses:
         with self._lock, open(path, "rb") as file:
             begin = file.seek(self._read.get(name, 0))
             rows = file.read()
+            patience = _PATIENCE if name not in self._torn else 0
+            while _is_torn(begin, rows) and patience > 0:  # its child may be about to write
+                time.sleep(_PAUSE)
+                patience -= _PAUSE
+                rows += file.read()
             whole = rows.rfind(b"\n") + 1
             self._read[name] = begin + whole
-            if whole < len(rows) or not begin + whole:
+            if _is_torn(begin, rows):
                 self._torn.setdefault(name, False)
         return dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
+
+
+def _is_torn(begin: int, rows: bytes) -> bool:
+    """Whether a file that has ``rows`` behind an offset is one in which a row was begun that is not whole."""
+    return not rows.endswith(b"\n") if rows else not begin
 
 
 def describe_miss(miss: CassetteMiss) -> list[Any]:
