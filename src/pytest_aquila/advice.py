@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from pytest_aquila import key_advice, recorder_advice, test_scopes
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
-    from aquila.settings import Settings
+    from aquila.recording.scope import Scope
     from pytest_aquila import sealed_run
 else:
     lazy_modules(globals(), sealed_run="pytest_aquila.sealed_run")
@@ -21,17 +22,21 @@ def add_advice(
     report: pytest.TestReport | pytest.CollectReport,
     failure: pytest.ExceptionInfo[Any] | None,
     config: pytest.Config,
-    settings: Settings | None = None,
+    scope: Scope | None = None,
 ) -> None:
     """Add to ``report`` a section with advice against ``failure``, if Aquila knows any.
 
-    ``settings`` are those of the test, or None for those of the run.
+    ``scope`` is that of the test; None if nothing in it needed one.
     """
     if failure is None:
         return
-    of_run = config.stash[test_scopes.RUN].layers.resolve()
+    try:
+        of_run = config.stash[test_scopes.RUN].layers.resolve()
+        of_test = of_run if scope is None else scope.settings
+    except ConfigError:  # a test has left a wrong one
+        return
     advice = [
-        key_advice.advise_on_missing_key(str(failure.value), of_run, settings or of_run),
+        key_advice.advise_on_missing_key(str(failure.value), of_run, of_test),
         short_names.advise_on_short_name(failure.value, config),
         recorder_advice.advise_on_recorder_fixture(failure.value, config),
     ]

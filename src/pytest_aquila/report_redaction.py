@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.secrets import outgoing
+from aquila.settings import Settings
 from pytest_aquila import test_scopes
 
 if TYPE_CHECKING:
@@ -121,7 +123,10 @@ def redact_reports_for(config: pytest.Config, scope: Scope) -> None:
 
 
 def _redactors_of_scope(scope: Scope) -> Iterator[Redactor]:
-    settings = scope.settings
+    try:
+        settings = scope.settings
+    except ConfigError:  # the test has left a wrong one; the secrets of the machine are the same under any
+        settings = Settings()
     yield from (session.redactor for session in scope.sessions.opened())
     # Blocks within the scope have their own sessions. This redactor knows the same secrets of the machine as theirs.
     yield known_redactors.redactor_for(session_factory.match_rules_of(settings), settings.keep_headers)

@@ -34,7 +34,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         report_redaction.redact_report(report, report_redaction.redactors_of(item))
     if report.failed:
         scope = test_scopes.opened_scope(item)
-        advice.add_advice(report, call.excinfo, item.config, scope.settings if scope is not None else None)
+        advice.add_advice(report, call.excinfo, item.config, scope)
         item.stash[test_scopes.OUTCOME] = "failed"
         if scope is not None:
             scope.note_failure()

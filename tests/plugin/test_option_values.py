@@ -58,3 +58,28 @@ def test_where_a_conftest_brings_the_plugin_the_run_says_what_to_type(
     command = [sys.executable, "-m", "pytest", "--aquila-drift"]
     assert "Write --aquila-drift=- ." in pytester.run(*command, ".").stderr.str()
     assert pytester.run(*command).ret == pytest.ExitCode.OK
+
+
+def test_a_test_that_leaves_a_wrong_setting_fails_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def wrong(monkeypatch):
+            monkeypatch.setenv("AQUILA_TIMEOUT", "soon")
+
+        def test_passes(wrong): pass
+
+        def test_with_a_cassette(aquila_cassette, wrong): pass
+
+        def test_fails(wrong): assert 0
+
+        def test_with_a_cassette_fails(aquila_cassette, wrong): assert 0
+
+        def test_behind(aquila_cassette): pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(["ConfigError: environment variable AQUILA_TIMEOUT: timeout 'soon': must be *"])

@@ -101,10 +101,11 @@ def test_what_was_recorded_is_stored_though_a_setting_became_wrong_meanwhile(
 ) -> None:
     with (
         upstream(lambda path, body: streamed("one")) as server,
+        monkeypatch.context() as patch,
         aquila.use_cassette("x", transport="record") as cassette,
     ):
         httpx2.post(server.url + "/v1/chat/completions", json={"prompt": "one"})
-        monkeypatch.setenv("AQUILA_TIMEOUT", "soon")
+        patch.setenv("AQUILA_TIMEOUT", "soon")
     assert len(load_cassette(cassette.path).interactions) == 1
 
 
