@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import CassetteMiss
     from aquila.intercept import activation
+    from aquila.recording.reporting import child_misses
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import scope_starts
@@ -31,6 +32,7 @@ else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
+        child_misses="aquila.recording.reporting.child_misses",
         junit_facts="pytest_aquila.summary.junit_facts",
         scope_starts="pytest_aquila.scope_starts",
     )
@@ -205,5 +207,8 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
 
 def has_unanswered(item: pytest.Item) -> bool:
     """Whether a request of the running test was missed or refused."""
-    scope, running = opened_scope(item), item.config.stash[RUN].test
+    scope, run = opened_scope(item), item.config.stash[RUN]
+    if scope is None and (told := run.state_of(child_misses.ChildMisses)).folder is not None and told.may_have_messages:
+        told.pass_on_outlived(run)
+    running = run.test
     return bool((scope is not None and scope.misses) or (running is not None and running.refusals))

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from aquila.cassettes.storage.scope_ids import new_scope_id
+from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.open_to_children import OpenToChildren, is_open_in_parent
+from tests.support.runs import separate_run
 from tests.support.upstream import Answer, Upstream
 
 
@@ -46,6 +48,15 @@ def test_second(pool, aquila_cassette):
     except Exception:
         pass
 
+def test_without_a_cassette(pool):
+    try:
+        pool.submit(asking.ask, "{url}", "two").result()
+    except Exception:
+        pass
+
+def test_innocent(aquila_cassette):
+    pass
+
 @pytest.mark.parametrize("prompt", ["three", "four"])
 def test_of_a_fixture(ready_pool, prompt, aquila_cassette):
     assert ready_pool.submit(asking.ask, "{url}", prompt).result() == prompt
@@ -53,7 +64,7 @@ def test_of_a_fixture(ready_pool, prompt, aquila_cassette):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["fork", "spawn"])
+@pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
 def test_a_pool_that_tests_share_fails_those_that_it_cannot_serve(
     way: str, pytester: pytest.Pytester, echoing: Upstream
 ) -> None:
@@ -65,8 +76,9 @@ def test_a_pool_that_tests_share_fails_those_that_it_cannot_serve(
     plain = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
     for options in (("--aquila-record",), ()):
         result = pytester.runpytest_subprocess(*options, *plain)
-        result.assert_outcomes(passed=3, failed=1)
+        result.assert_outcomes(passed=4, failed=2)
         result.stdout.fnmatch_lines(["*test_it.py::test_first has ended, and a process that it started*"])
+        result.stdout.no_fnmatch_line("*what is not recorded*")
     assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["one", "three", "four"]
 
 
@@ -82,6 +94,19 @@ def test_children_see_which_scopes_are_open(tmp_path: Path) -> None:
         assert scopes.holds(scope) == is_open_in_parent(str(tmp_path), scope) == is_open
     os.remove(tmp_path / "open")
     assert is_open_in_parent(str(tmp_path), one), "nothing says that it has ended"
+
+
+def test_what_children_are_shown_ends_with_the_run(tmp_path: Path) -> None:
+    with separate_run(tmp_path) as run:
+        told = ChildMisses()
+        told.make_folder(run)
+        scopes, scope = told.open_scopes, new_scope_id()
+        assert scopes is not None
+        told.note_open(scope)
+    told.note_closed(scope)
+    assert scopes.process == 0
+    with pytest.raises(ValueError, match="closed"):
+        scopes.add(new_scope_id())
 
 
 def test_where_more_scopes_are_open_than_can_be_told_all_seem_open(tmp_path: Path) -> None:

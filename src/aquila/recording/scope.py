@@ -239,8 +239,9 @@ class Scope(ScriptsAndFaults):
         """The misses so far, those of child processes included."""
         told = self.child_misses
         if told.folder is not None and self.is_owner and told.may_have_messages:
-            for miss in (*told.take(self.id), *told.take_outlived()):
+            for miss in told.take(self.id):
                 self.remember_miss(miss, str(miss))
+            told.pass_on_outlived(self.run)
         return self._misses
 
     @property
@@ -372,9 +373,13 @@ def _still_open(scope: Scope) -> Scope:
     misses = scope.run.state_of(ChildMisses)
     if not scope.shows_its_end or misses.is_open(scope.id):
         return scope
+    if scope.name.startswith("use_cassette("):  # a joined scope does not know that it is a block
+        other, where = "block", "within the block"
+    else:
+        other, where = "test", "in each test that uses it, or in a fixture that the tests share"
     text = (
-        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other test "
-        "answers them: start the process, or its pool, in each test that uses it, or in a fixture that the tests share"
+        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
+        f"answers them: start the process, or its pool, {where}"
     )
     misses.tell_outlived(text)
     raise SessionClosed(text)

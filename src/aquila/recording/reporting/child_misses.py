@@ -85,7 +85,7 @@ class ChildMisses:
         """Make the folder now. It ends with the run."""
         folder = run.hold(temporary_folders.TemporaryFolder("misses"))
         with contextlib.suppress(OSError):  # a full disk; children then take every scope for an open one
-            self.open_scopes = open_to_children.OpenToChildren(folder)
+            self.open_scopes = run.hold(contextlib.closing(open_to_children.OpenToChildren(folder)))
         # A time in the past: also a file that comes within the same tick of the clock then changes it.
         earlier = time.time() - 3600
         with contextlib.suppress(OSError):
@@ -219,12 +219,16 @@ class ChildMisses:
 
     def tell_outlived(self, text: str) -> None:
         """Write down that this process has outlived the test that started it, for the test that runs now."""
-        self._append(_OUTLIVED, [CassetteMiss.__name__, text, None, None, {}])
+        self._append(_OUTLIVED, text)
 
-    def take_outlived(self) -> Sequence[CassetteMiss]:
-        """What children have told with ``tell_outlived`` since the last call."""
-        rows = self._take_rows(_OUTLIVED)
-        return [_miss_of_child(_parse_row(row)) for row in rows] if rows else ()
+    def pass_on_outlived(self, run: Run) -> None:
+        """Let the running test of ``run`` know what children have told with ``tell_outlived`` since the last call.
+
+        As refusals, because no recording would answer such a request.
+        """
+        for row in self._take_rows(_OUTLIVED):
+            if isinstance(text := _parse_row(row), str):
+                run.remember_refusal(LiveCallRefused(outgoing.redact_outgoing(text)))
 
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""

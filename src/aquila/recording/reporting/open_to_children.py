@@ -50,9 +50,14 @@ class OpenToChildren:
             self._map[place * _WIDTH : (place + 1) * _WIDTH] = bytes(_WIDTH)
             self._free.append(place)
 
+    def close(self) -> None:
+        """Unmap the file: its folder is about to go, and no child asks any more."""
+        self.process = 0  # no process shows anything in it from now on
+        self._map.close()
+
     def holds(self, scope_id: str) -> bool:
         """Whether a scope is open in the process that made this, asked by itself or by a fork of it."""
-        return _holds(self._map[:], scope_id)
+        return self._map.closed or _holds(self._map[:], scope_id)
 
 
 def is_open_in_parent(folder: str | None, scope_id: str) -> bool:
