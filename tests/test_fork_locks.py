@@ -249,46 +249,6 @@ def test_threads_that_fork_at_once_fork_one_after_the_other() -> None:
     assert (done.stdout, done.stderr) == ("[] [0, 0] True\n", "")
 
 
-FORK_WITHIN_A_FORK = """
-import os, signal, threading
-
-held, ends = [], []
-lock = threading.Lock()
-
-
-def strike():
-    if not struck:
-        struck.append(True)
-        signal.raise_signal(signal.SIGUSR1)
-        held.append(lock.locked())
-
-
-def fork(*_):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if lock.acquire(timeout=10) else 1)
-    ends.append(os.waitpid(child, 0)[1])
-
-
-struck = []
-os.register_at_fork(before=strike)  # the hook that is registered first is called last
-from aquila import fork_locks
-
-fork_locks._held[:] = [lock]
-signal.signal(signal.SIGUSR1, fork)
-fork()
-print(held, ends, lock.locked())
-"""
-
-
-@forks
-def test_a_fork_of_a_signal_handler_leaves_its_locks_to_the_fork_that_the_signal_struck() -> None:
-    alone = {name: value for name, value in os.environ.items() if name not in ("AQUILA_SESSION", "PYTHONPATH")}
-    command = [sys.executable, "-c", FORK_WITHIN_A_FORK]
-    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True, timeout=LIMIT)
-    assert (done.stdout, done.stderr) == ("[True] [0, 0] False\n", "")
-
-
 @forks
 def test_a_fork_that_ctrl_c_strikes_lets_other_threads_fork_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     class Struck:

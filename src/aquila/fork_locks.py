@@ -11,7 +11,7 @@ Objects that a child never uses, such as those of one answer of ``ask``, need ne
 from __future__ import annotations
 
 import os
-from _thread import RLock, get_ident
+from _thread import RLock
 
 from aquila.lazy_imports import insist_on, take_step, wait_for_imports
 
@@ -41,9 +41,6 @@ _forking = RLock()
 """Held from before a fork to after it, in both processes: two threads that fork at once do so one after the other."""
 _LONGEST_FORK = 60.0
 """For how many seconds one waits for the other: more than all its waits together, of which each has its end."""
-_preparing: list[int] = []
-"""The threads that fork, or wait to, by their ids. One stands here twice while the handler of a signal that has struck
-its fork forks as well. Each adds and removes itself, which is atomic."""
 _taken: list[_AnyLock] = []
 """Those of ``_held`` that its owner has taken so far."""
 _PATIENCE = 0.05
@@ -77,14 +74,12 @@ def call_around_forks(before: Callable[[], object], after: _AfterFork) -> None:
     """Call ``before`` before each fork, and ``after`` in both processes, for what is more than a lock.
 
     ``after`` is told whether it is ``in_child``. A fork has waited for the imports of other threads before. No other
-    thread forks meanwhile. Where the handler of a signal forks in the midst of a fork, ``before`` is called for both of
-    them, and ``after`` once in each process.
+    thread forks meanwhile.
     """
     _around.append((before, after))
 
 
 def _prepare() -> None:
-    _preparing.append(get_ident())
     # First, because who imports may take one of the locks. The hook of `lazy_imports` itself may come after this one.
     wait_for_imports()
     got: list[bool] = []
@@ -95,12 +90,6 @@ def _prepare() -> None:
 
 
 def _go_on(*, in_child: bool) -> None:
-    if in_child:
-        _preparing.clear()
-    elif get_ident() in _preparing:
-        _preparing.remove(get_ident())
-        if get_ident() in _preparing:
-            return  # the handler of a signal has forked: what it found locked is still needed by the fork around it
     try:
         while _taken:
             _taken.pop().release()

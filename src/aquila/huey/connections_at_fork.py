@@ -51,9 +51,8 @@ def close_before_forks(storage: Any) -> None:
 
 def _close_connections() -> None:
     for storage in list(_storages):
-        if storage not in _closed and storage not in _busy:  # as where a signal's handler forks in the midst of a fork
-            _busy.append(storage)
-            take_step(partial(_close_connection, storage))
+        _busy.append(storage)
+        take_step(partial(_close_connection, storage))
 
 
 def _close_connection(storage: Any) -> None:
