@@ -32,7 +32,7 @@ from aquila.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aquila.recording import scripts
+    from aquila.recording import outlived_scopes, scripts
     from aquila.recording.sessions.filters import Filters
     from aquila.recording.sessions.session import Session
     from aquila.recording.storing import recorder
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 else:
     lazy_modules(
         globals(),
+        outlived_scopes="aquila.recording.outlived_scopes",
         recorder="aquila.recording.storing.recorder",
         scripts="aquila.recording.scripts",
     )
@@ -351,12 +352,12 @@ def current_scope() -> Scope | None:
             raise SessionClosed(
                 f"{scope.describe()} has ended, and something it started is still making requests; wait for it first"
             )
-        return scope if scope._process == os.getpid() else _still_open(scope)
+        return scope if scope._process == os.getpid() else outlived_scopes.require_open(scope)
     run = runtime.current_run()
     innermost = run.scopes.innermost()
     if innermost is None:
         innermost = run.open_test_scope()
-        return innermost if innermost is None or innermost.is_owner else _still_open(innermost)
+        return innermost if innermost is None or innermost.is_owner else outlived_scopes.require_open(innermost)
     if len(run.scopes) > 1:
         surrounding = run.scopes.surrounding()
         if not set(innermost.enclosing()).issuperset(surrounding):
@@ -365,24 +366,7 @@ def current_scope() -> Scope | None:
                 f"several cassettes are in use at once ({names}) and this thread belongs to none of them; "
                 "start it with contextvars.copy_context().run, or name the cassette with cassette="
             )
-    return innermost if innermost._process == os.getpid() else _still_open(innermost)
-
-
-def _still_open(scope: Scope) -> Scope:
-    """Return a scope of another process. Raises ``SessionClosed``, and tells the tests, if it has ended there."""
-    misses = scope.run.state_of(ChildMisses)
-    if not scope.shows_its_end or misses.is_open(scope.id):
-        return scope
-    if scope.name.startswith("use_cassette("):  # a joined scope does not know that it is a block
-        other, where = "block", "within the block"
-    else:
-        other, where = "test", "in each test that uses it, or in a fixture that the tests share"
-    text = (
-        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
-        f"answers them: start the process, or its pool, {where}"
-    )
-    misses.tell_outlived(text)
-    raise SessionClosed(text)
+    return innermost if innermost._process == os.getpid() else outlived_scopes.require_open(innermost)
 
 
 def look_for_scope() -> tuple[Scope | None, SessionClosed | CassetteRequired | None]:

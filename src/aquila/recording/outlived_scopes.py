@@ -1,0 +1,28 @@
+"""Refuses the requests of a child process that has outlived the scope it was started in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aquila.errors import SessionClosed
+from aquila.recording.reporting.child_misses import ChildMisses
+
+if TYPE_CHECKING:
+    from aquila.recording.scope import Scope
+
+
+def require_open(scope: Scope) -> Scope:
+    """Return a scope of another process. Raises ``SessionClosed``, and tells the tests, if it has ended there."""
+    misses = scope.run.state_of(ChildMisses)
+    if not scope.shows_its_end or misses.is_open(scope.id):
+        return scope
+    if scope.name.startswith("use_cassette("):  # a joined scope does not know that it is a block
+        other, where = "block", "within the block"
+    else:
+        other, where = "test", "in each test that uses it, or in a fixture that the tests share"
+    text = (
+        f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
+        f"answers them: start the process, or its pool, {where}"
+    )
+    misses.tell_outlived(text)
+    raise SessionClosed(text)
