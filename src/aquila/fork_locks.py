@@ -90,6 +90,9 @@ def _prepare() -> None:
 
 
 def _go_on(*, in_child: bool) -> None:
+    # A fork that the handler of a signal makes in the midst of another one of its thread releases the locks of that
+    # one, too. To know better, a fork would have to note that it has begun; what a handler raises before the end is
+    # noted would then keep all locks for ever, and programs that raise in handlers are many more.
     try:
         while _taken:
             _taken.pop().release()
