@@ -1,6 +1,7 @@
 """Long answers in jobs: checkpoints, time limits, revoking, and what is stored of an answer."""
 
 import asyncio
+import threading
 
 import httpx2
 import pytest
@@ -10,6 +11,7 @@ from huey.exceptions import CancelExecution, TaskException, TaskTimeout
 import aquila
 from aquila.errors import ConfigError, NotSerializable
 from aquila.huey import MemoryHuey, afollow, checkpoint, current_task, follow, once, partial_answer
+from aquila.huey.progress.task_watch import TaskWatch
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
 from tests.support.upstream import Answer, chat_chunks, upstream
 
@@ -300,6 +302,36 @@ def test_revoking_ends_a_stream_whose_reader_is_busy_with_an_event(huey, held):
 
     assert perform_job(job, raises=CancelExecution).state == "canceled"
     assert seen == ["one "]
+
+
+def test_no_reader_learns_why_its_stream_ends_before_it_has_ended(huey):
+    """It would close the answer itself, and a recording would say that it had left by itself."""
+    ended, seen = [], []
+
+    def read_on():
+        try:
+            watch.raise_if_ended()
+        except CancelExecution:
+            seen.extend(ended)
+
+    reader = threading.Thread(target=read_on)
+
+    def end_stream():
+        reader.start()
+        reader.join(0.2)  # It is to wait for this.
+        ended.append("ended")
+
+    @huey.task()
+    def job():
+        nonlocal watch
+        huey.revoke(current_task().task)
+        watch = TaskWatch(current_task(), 60.0, store=lambda: None, end_stream=end_stream)
+        watch._ask_once()
+
+    watch = None
+    perform_job(job)
+    reader.join()
+    assert seen == ["ended"]
 
 
 def test_outside_of_an_event_loop_of_asyncio_afollow_says_what_it_needs(huey):

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -343,6 +344,48 @@ def test_the_total_time_of_a_call_strikes_at_once(
         save_cassette(root / "x.yaml", Cassette((hour,)))
         with aquila.use_cassette("x", transport="replay", silence=3600) as cassette:
             assert ask(provider.url, limit) == recorded
+            assert not cassette.misses
+
+    in_time(root, provider, scenario)
+
+
+def stream_busily(url: str, seconds: float, busy: float) -> str:
+    limits = aquila.Timeouts(total=seconds)
+    try:
+        with aquila.stream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
+            for _ in stream:
+                time.sleep(busy)
+    except RequestTimeout as error:
+        return str(error)
+    return "whole"
+
+
+async def stream_busily_async(url: str, seconds: float, busy: float) -> str:
+    limits = aquila.Timeouts(total=seconds)
+    try:
+        async with aquila.astream("hi", base_url=url, endpoint="chat", api_key="-", timeout=limits) as stream:
+            async for _ in stream:
+                await anyio.sleep(busy)
+    except RequestTimeout as error:
+        return str(error)
+    return "whole"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [stream_busily, lambda *arguments: anyio.run(stream_busily_async, *arguments)],
+    ids=["stream", "astream"],
+)
+def test_the_total_time_of_a_call_that_is_over_between_two_reads_strikes_in_a_replay(
+    root: Path, provider: Silent, stream: Callable[[str, float, float], str]
+) -> None:
+    def scenario(limit: float) -> None:
+        with aquila.use_cassette("x", transport="record"):
+            recorded = stream(provider.url, limit, limit)
+        assert "total" in recorded
+        assert the_end(root) == "silent"
+        with aquila.use_cassette("x", transport="replay", silence=3600) as cassette:
+            assert stream(provider.url, limit, 0) == recorded
             assert not cassette.misses
 
     in_time(root, provider, scenario)

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+ENDED = "aquila_ended"
+"""The extension of a request whose answer was ended from without: by a timer, a revocation, another thread."""
+
 _MARK = "TimeLimit"
 TASK = "task"
 """The name of the limit of a task."""

@@ -17,7 +17,7 @@ from aquila.cassettes.model import NO_STATUS, End, Headers, RecordedChunk, Recor
 from aquila.errors import AquilaError, CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.replayed_time_limits import current_limits, describe_run_out
+from aquila.recording.replayed_time_limits import ENDED, current_limits, describe_run_out
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.transports.wire import error_to_text
@@ -41,12 +41,14 @@ _NOT_MODIFIED = 304
 class AnswerRecorder:
     """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 
-    It is made when the request is about to be sent to ``upstream``: from then on it measures the time. The interaction
+    It is made when ``request`` is about to be sent to ``upstream``: from then on it measures the time. The interaction
     is stored in ``scope``, for ``session``. Content codings are undone on the way, for the caller too, so that a run
     that records sees the same bytes as one that replays.
     """
 
-    def __init__(self, scope: Scope, session: Session, decision: RecordDecision, upstream: Upstream) -> None:
+    def __init__(
+        self, scope: Scope, session: Session, decision: RecordDecision, request: httpx2.Request, upstream: Upstream
+    ) -> None:
         self.is_awaited = False
         """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if its wait is ended."""
         # Whatever else its streams raise comes from the caller's side.
@@ -56,6 +58,7 @@ class AnswerRecorder:
         self._recording = scope.recording
         self._session = session
         self._decision = decision
+        self._request = request
         self._clock = time.monotonic()
         # A reader, another thread that closes the answer, and a scope that closes may all end the recording. Held until
         # it is stored: whoever comes second must not go on as if it were. A thread may come second to itself, in a
@@ -213,10 +216,14 @@ class AnswerRecorder:
         """Store what arrived until the caller stopped reading. ``left_open``: see ``NewRecording``.
 
         Clients stop at the terminator of an event stream and do not read the empty rest. Such an answer is complete.
+
+        A reader that was ended from without while it worked with a chunk would have read on, as one in a replay does
+        where its work is quicker: what it meets there is the silence of one that waited.
         """
         last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
         tail = b"".join(chunk.data for chunk in last).rstrip()
-        left: End = "silent" if self.is_awaited else "closed"
+        was_ended = ENDED in self._request.extensions or describe_run_out(self._limits)
+        left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if tail.endswith(_TERMINATOR) else left, left_open=left_open)
 
     def _store_answer(self, end: End, error: str = "", *, left_open: bool = False) -> None:

@@ -20,7 +20,7 @@ from aquila.errors import RemoteTaskError
 from aquila.huey import partial_answer
 from aquila.huey.testing import perform_job, run_consumer, use_test_queue
 from tests.support.limits import with_a_limit_in_time
-from tests.support.upstream import Upstream, streamed, upstream
+from tests.support.upstream import Answer, Upstream, streamed, upstream
 
 WORDS = " ".join(f"w{number}" for number in range(500))
 PAUSE = 0.02
@@ -35,6 +35,7 @@ WORKERS = [
 ]
 
 APP = """
+import threading
 import aquila
 from aquila.huey import FileHuey, current_task, follow
 
@@ -54,6 +55,16 @@ def revoked():
         for event in follow(stream, every=0.05):
             if isinstance(event, aquila.Chunk) and event.text == "w3 ":
                 huey.revoke_by_id(current_task().id)
+
+connection_has_ended = threading.Event()
+
+@huey.task(retries=2)
+def revoked_while_busy():
+    with open_stream() as stream:
+        for event in follow(stream, every=0.05):
+            if isinstance(event, aquila.Chunk) and event.text == "w3 ":
+                huey.revoke_by_id(current_task().id)
+                connection_has_ended.wait(60)
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
@@ -143,4 +154,27 @@ def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
 ) -> None:
     app = make_app()
     run = functools.partial(run_task, worker, app, app.revoked)
+    assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"
+
+
+@pytest.mark.parametrize("worker", WORKERS[:2])
+def test_a_task_that_was_revoked_while_it_worked_with_a_word_is_so_in_a_replay_that_works_faster(
+    root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any
+) -> None:
+    app = make_app()
+    answer = provider.script
+
+    def tell_the_end(path: str, body: bytes) -> Answer:
+        answered = answer(path, body)
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                yield from answered.chunks
+            finally:
+                app.connection_has_ended.set()
+
+        return replace(answered, chunks=chunks())
+
+    provider.script = tell_the_end
+    run = functools.partial(run_task, worker, app, app.revoked_while_busy)
     assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"

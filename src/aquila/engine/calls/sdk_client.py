@@ -20,7 +20,7 @@ from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.loop.steps import SendRequest
 from aquila.errors import RequestTimeout
-from aquila.recording.replayed_time_limits import TimeLimit
+from aquila.recording.replayed_time_limits import ENDED, TimeLimit
 from aquila.transports import clients
 
 if TYPE_CHECKING:
@@ -279,6 +279,7 @@ def end_answer(stream: Any) -> None:
     if stream.response.is_closed:  # its connection may already serve another request
         return
     connection = _duplicate_socket(stream)
+    stream.response.request.extensions[ENDED] = True  # for a recording: its reader had not left by itself
     # Closing comes first: a recording then notes that the caller left, not that the provider broke off.
     stream.response.close()
     if connection is not None:

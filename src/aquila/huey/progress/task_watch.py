@@ -40,7 +40,9 @@ class TaskWatch:
         self._store = store
         self._end_stream = end_stream
         # fork: of one stream of a task, whose threads are the parent's
-        self._lock = threading.Lock()  # Makes the first reason the only one: two threads may end the task.
+        # Makes the first reason the only one: two threads may end the task. Whoever reads the reason waits for the end
+        # of the stream, so that nobody closes it before.
+        self._lock = threading.Lock()
         self._reason: Exception | None = None  # Why the task must end. Set once, by `_end_with`.
         self._finishing = threading.Event()  # Set once, by `finish`; it ends the thread that asks the storage.
         self._patience = PATIENCE  # Set by `finish` before `_finishing`, and read by the thread after it.
@@ -89,17 +91,16 @@ class TaskWatch:
 
     def raise_if_ended(self) -> None:
         """Raise the exception by which the task ends, a time limit or a revocation of Huey, if it must end."""
-        if self._reason is not None:
-            raise self._reason
+        with self._lock:
+            if self._reason is not None:
+                raise self._reason
 
     def _end_with(self, reason: Exception) -> None:
         with self._lock:
             if self._reason is not None or self._finishing.is_set():
                 return
             self._reason = reason
-        # After the reason is set, and outside of the lock: the reader asks for the reason once its connection is
-        # closed.
-        self._end_stream()
+            self._end_stream()
 
     def _ask_storage(self) -> None:
         delay = self._every

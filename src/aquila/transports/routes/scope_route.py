@@ -238,7 +238,7 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not decision.fault:
                 self._remember_play(decision)
             return self._replay(decision, request)
-        recorder = record.AnswerRecorder(self._scope, self._session, decision, self.upstream)
+        recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
         try:
             response = self.upstream.send_request(request)
         except BaseException as error:
@@ -254,7 +254,7 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
                 await record.run_in_thread(self._remember_play, decision)
             return await self._replay_async(decision, request)
-        recorder = record.AnswerRecorder(self._scope, self._session, decision, self.upstream)
+        recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
         try:
             response = await self.upstream.send_request_async(request)
         except BaseException as error:
