@@ -197,7 +197,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Open the scope of a test that names a cassette: child processes and clients that it starts need it at once."""
     child_processes.tell_if_forgotten()
     test_scopes.begin_test(item)
-    item.stash[test_scopes.OUTCOME] = "passed"  # a plugin may run the test again, whose teardown may have failed
+    # Until its body has run: with `--setup-only` and `--setup-plan` it never does. A plugin may run the test again.
+    item.stash[test_scopes.OUTCOME] = "skipped"
     if test_scopes.wants_cassette(item):
         scope_starts.scope_of(item)
 
@@ -257,6 +258,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     scope = test_scopes.opened_scope(item)
     if scope is not None:
         scope_ends.check_plays(scope)
+    item.stash[test_scopes.OUTCOME] = "passed"
     return result
 
 
@@ -292,8 +294,7 @@ def pytest_make_collect_report(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
-    outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "passed")
-    item.stash[test_scopes.OUTCOME] = "passed"  # for a plugin that runs the test again
+    outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
     kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
     try:
         with kept:

@@ -67,7 +67,7 @@ REDACTORS: pytest.StashKey[dict[Redactor, None]] = pytest.StashKey()
 """In the stash of a test: the redactors for its reports. In that of the configuration: those of shared fixtures."""
 _teardown_misses: pytest.StashKey[list[CassetteMiss]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[Outcome] = pytest.StashKey()
-"""The outcome of a test before its teardown. Set by each setup, so that a test that runs again begins as passed."""
+"""The outcome of a test before its teardown. Each setup sets it to skipped, the end of the body to passed."""
 TOTALS: pytest.StashKey[RunTotals] = pytest.StashKey()
 """In the stash of the configuration: the totals of the run, if there is anything to sum up."""
 _ASK_NOTHING = frozenset({"aquila_script", "aquila_faults", "aquila_refusals"})

@@ -264,6 +264,16 @@ def test_a_test_that_skips_replaces_and_drops_nothing(project: Project, mode: st
     assert bool(list(project.cassettes.rglob("*.pending.yaml"))) == (mode == "all")
 
 
+@pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
+@pytest.mark.parametrize("mode", ["missing", "all"])
+def test_a_test_whose_body_does_not_run_keeps_its_recordings(project: Project, mode: str, option: str) -> None:
+    project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
+    before = {path: path.read_bytes() for path in project.cassettes.rglob("*.yaml")}
+    assert before
+    assert project.run(f"--aquila-record={mode}", option).ret == 0
+    assert {path: path.read_bytes() for path in project.cassettes.rglob("*.yaml")} == before
+
+
 def test_what_a_plugin_raises_on_purpose_in_a_teardown_is_no_failed_test(project: Project) -> None:
     tests = """
         @pytest.fixture(autouse=True)
