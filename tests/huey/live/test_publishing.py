@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import signal
 import threading
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import aquila
 from aquila import tool
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, current_task, follow
-from aquila.huey.live import event_writer, publish_jobs, subscribe
+from aquila.huey.live import event_writer, pausing, publish_jobs, subscribe
 from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.events import events_table
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
@@ -367,6 +368,7 @@ def test_without_content_only_sizes_are_published(published):
 
 def test_it_costs_what_the_docs_say(published, monkeypatch):
     """Of docs/jobs.md: one round trip more to enqueue, none of a worker's own, 1.3 kB beside the text."""
+    monkeypatch.setattr(pausing, "_LOOK_EVERY", math.inf)  # Whether it is paused is asked once, not once a second.
     huey = published("redis", every=0.2)
     jobs, trips, send = 200, [], AbstractConnection.send_packed_command
 
