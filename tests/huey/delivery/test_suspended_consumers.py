@@ -1,5 +1,6 @@
 """A consumer that is suspended for longer than ``lost_after``, on real servers: others do its tasks, each once."""
 
+import contextlib
 import os
 import re
 import signal
@@ -107,6 +108,13 @@ def test_the_tasks_of_a_suspended_consumer_have_one_outcome_each(kind, tmp_path,
             consumers.append(subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=log))
         return consumers[-1]
 
+    def suspend(consumer):
+        # A file of SQLite is locked as a whole: who is suspended within a transaction keeps all others from it. None is
+        # within one while this process is.
+        with huey.storage.db(commit=True) if kind == "sqlite" else contextlib.nullcontext():
+            consumer.send_signal(signal.SIGSTOP)
+            os.waitpid(consumer.pid, os.WUNTRACED)
+
     results = [huey.enqueue(app.draft.s(number).then(app.publish)) for number in NUMBERS]
     drafts, published = zip(*results, strict=True)
     others = [app.fail_once(7), app.single(8)]
@@ -115,7 +123,7 @@ def test_the_tasks_of_a_suspended_consumer_have_one_outcome_each(kind, tmp_path,
     try:
         first = start(5)
         wait_for(lambda: sum("begin 1" in each for each in noted()) == 5, "five tasks have begun")
-        first.send_signal(signal.SIGSTOP)
+        suspend(first)
         assert is_conflict(app.single(8))
         second = start(5)
         done = {"begin 2 nothing", "ended single 8 2", "succeeded 7", *(f"published {number}" for number in NUMBERS)}
