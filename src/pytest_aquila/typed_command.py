@@ -18,8 +18,11 @@ _WITH_VALUE = {
     "--import-mode": "--import-mode",
     "--confcutdir": "--confcutdir",
     "--ds": "--ds",  # pytest-django: its settings
+    "--doctest-glob": "--doctest-glob",
+    "--count": "--count",  # pytest-repeat: it is in the names of tests
 }
 """Options that are repeated, each with how it is written."""
+_WITHOUT_VALUE = ("--doctest-modules",)
 _OVERRIDES = ("aquila_", "addopts", "asyncio_", "consider_", "django_", "markers", "python_", "pythonpath")
 """How ini keys begin whose ``-o`` is repeated. Others change nothing here, and may hold what is not to be shown."""
 
@@ -46,7 +49,7 @@ def _repeated_options(config: pytest.Config) -> Iterator[str]:
     for argument in arguments:
         if argument == "--":
             return
-        if argument in flags:
+        if argument in flags or argument in _WITHOUT_VALUE:
             yield argument
             continue
         name, equals, value = argument.partition("=")

@@ -56,6 +56,19 @@ def test_a_command_repeats_the_options_without_which_it_would_mean_something_els
     assert project.calls == ['{"prompt":"one"}']
 
 
+def test_a_command_for_a_doctest_finds_it(project: Project) -> None:
+    project.pytester.makepyfile(
+        asking='def ask():\n    """\n    >>> from app import post; post(\'one\')\n    1\n    """\n'
+    )
+    project.pytester.makeconftest(
+        "import pytest\n@pytest.fixture(autouse=True)\ndef cassette(aquila_cassette):\n    pass\n"
+    )
+    missed = project.run("--doctest-modules", "--doctest-glob", "*.md", "asking.py")
+    [command] = commands(missed)
+    assert command == "pytest --doctest-modules '--doctest-glob=*.md' asking.py::asking.ask --aquila-record"
+    project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+
+
 def test_a_fixture_that_tests_share_is_recorded_with_the_same_options(project: Project) -> None:
     project.pytester.makeini(INI)
     missed = project.run(
