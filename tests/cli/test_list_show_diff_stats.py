@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -11,16 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import time_machine
 
 from aquila.cassettes.codecs.yaml.codec import YamlCodec
+from aquila.recording.storing import machine_clock
 from tests.cli.conftest import Cassettes, conversation
 
 AQUILA = str(Path(sys.executable).with_name("aquila"))
 
 
-@time_machine.travel("2026-11-30T13:00:00Z", tick=False)
-def test_list_tells_count_size_and_age(cassettes: Cassettes) -> None:
+def set_clock(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    monkeypatch.setattr(machine_clock, "machine_time", lambda: datetime.datetime.fromisoformat(moment))
+
+
+def test_list_tells_count_size_and_age(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(monkeypatch, "2026-11-30T13:00:00Z")
     path = cassettes.write("jobs/a.yaml", conversation("one", "1"), conversation("two", "2"))
     cassettes.write("b.msgpack", conversation("one", "1"))
     out = cassettes.run("list").out.splitlines()
@@ -43,10 +48,10 @@ def test_list_tells_count_size_and_age(cassettes: Cassettes) -> None:
     }
 
 
-@time_machine.travel("2026-11-25T13:00:00Z", tick=False)
 def test_list_show_and_stats_tell_the_age_and_an_answer_of_the_local_model_from_the_providers(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    set_clock(monkeypatch, "2026-11-25T13:00:00Z")
     provider = replace(
         conversation("one", "1"), upstream="live", model="gpt-4.1-mini-2025-04-14", recorded="2025-11-25T12:00:00Z"
     )

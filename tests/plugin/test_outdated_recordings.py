@@ -107,3 +107,25 @@ def test_what_a_killed_run_recorded_again_replaces_nothing(project: Project) -> 
     assert answers(shared) == before
     pending = answers(shared.with_name("shared.pending.yaml"))
     assert sorted(old for _, old in pending) == [False, False, True, True]
+
+
+@pytest.mark.parametrize("year", ["1971", "2099"])
+def test_recordings_are_as_old_as_they_are_whatever_clock_their_test_has(project: Project, year: str) -> None:
+    tests = f"""
+        import time_machine
+
+        @time_machine.travel("{year}-01-01", tick=False)
+        def test_it(aquila_cassette):
+            post("a")
+    """
+    project.pytester.makeini("[pytest]\naquila_max_age = 90d\naquila_outdated = fail\n")
+    project.record(tests=tests).assert_outcomes(passed=1)
+    path = project.cassettes / "test_app" / "test_it.yaml"
+    [row] = load_cassette(path).interactions
+    assert not row.recorded.startswith(year)
+    project.run().assert_outcomes(passed=1)
+    make_old(path, 1)
+    project.run().assert_outcomes(failed=1)
+    project.record().assert_outcomes(passed=1)
+    assert answers(path) == [(2, False)]
+    project.run().assert_outcomes(passed=1)

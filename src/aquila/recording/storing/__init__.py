@@ -4,7 +4,7 @@ Begin with ``recorder``, which writes journals. ``journal_merging`` brings them 
 those of a run that was killed or ended by Ctrl-C. ``answers_in_progress`` are those that arrive now. ``large_answer``
 goes to disk while it arrives, ``frame_recorder`` takes down a conversation over a WebSocket. ``pending_recordings`` and
 ``pending_files`` wait beside a cassette; ``record_budget`` and ``recording_age`` say what is recorded at all;
-``storage_failures`` says what could not be written.
+``machine_clock`` says when; ``storage_failures`` says what could not be written.
 
 Imports the modules of ``recording`` and ``cassettes.storage``; imported by ``sessions`` and whatever records.
 """

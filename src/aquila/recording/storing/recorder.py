@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from aquila.recording.reporting.reports import StoredRecordings
 from aquila.recording.sessions import drifted_conversations
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision, ReplayDecision
+from aquila.recording.storing import machine_clock
 from aquila.recording.storing.journal_merging import (
     changes_by_cassette,
     read_journals,
@@ -267,5 +267,5 @@ class ScopeRecording:
 
 
 def _now() -> str:
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
+    now = machine_clock.machine_time().replace(microsecond=0, tzinfo=None)
     return f"{now.isoformat()}Z"

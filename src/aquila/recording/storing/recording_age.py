@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage.recording_slots import Slot
+from aquila.recording.storing import machine_clock
 
 _UNITS = ((1.0, "day"), (1 / 24, "hour"), (1 / 1440, "minute"))
 
@@ -20,7 +21,7 @@ def age_in_days(recorded: str) -> float | None:
         return None
     if then.tzinfo is None:
         then = then.replace(tzinfo=datetime.UTC)
-    return (datetime.datetime.now(datetime.UTC) - then).total_seconds() / 86400
+    return (machine_clock.machine_time() - then).total_seconds() / 86400
 
 
 def is_older(recorded: str, days: float | None) -> bool:
