@@ -280,6 +280,41 @@ def test_a_fork_that_ctrl_c_strikes_lets_other_threads_fork_afterwards(monkeypat
     assert got == [True]
 
 
+@forks
+@pytest.mark.parametrize("at", ["the beginning", "a release"])
+def test_what_a_fork_has_not_released_because_ctrl_c_struck_then_the_next_one_releases(
+    monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    class Struck:
+        """A lock where Ctrl-C comes just after it was released for the first time."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.is_struck = at == "the beginning"
+
+        def release(self) -> None:
+            self.lock.release()
+            if not self.is_struck:
+                self.is_struck = True
+                raise KeyboardInterrupt
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.lock, name)
+
+    first, struck, told = threading.Lock(), Struck(), []
+    monkeypatch.setattr(fork_locks, "_held", [first, struck])
+    monkeypatch.setattr(fork_locks, "_around", [(lambda: None, lambda *, in_child: told.append(in_child))])
+    fork_locks._prepare()
+    if at == "a release":
+        with pytest.raises(KeyboardInterrupt):
+            fork_locks._go_on(in_child=False)
+    assert (first.locked(), told) == (True, [])
+    fork_locks._prepare()
+    fork_locks._go_on(in_child=False)
+    assert (first.locked(), struck.locked(), told) == (False, False, [False])
+    assert not fork_locks._forking._is_owned()  # type: ignore[attr-defined]
+
+
 def test_every_other_lock_says_why_a_child_does_not_need_it() -> None:
     bare = re.compile(r"(?<!renewed_in_child\()(?<!held_at_fork\()(?<!type\()threading\.(R?Lock|Condition)\(")
     silent = []
