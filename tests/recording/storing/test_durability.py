@@ -340,6 +340,14 @@ def test_temporary_files_of_killed_writers_are_removed_and_those_of_living_ones_
     assert [path for path in (dead, living, other) if path.exists()] == [living, other]
 
 
+def test_large_bodies_of_a_journal_that_is_gone_are_removed(root: Path) -> None:
+    bodies = root / ".journal" / "07e1200000000000.1.bodies"
+    bodies.mkdir(parents=True)
+    (bodies / "body").touch()
+    assert interrupted_runs.recover_journals(root) == ([], [])
+    assert not bodies.exists()
+
+
 def test_who_holds_a_lock_for_long_is_said(
     root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
