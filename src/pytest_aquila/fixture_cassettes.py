@@ -188,7 +188,7 @@ class FixtureCassette:
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
                     command=typed_command.complete(
-                        item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record"
+                        item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record", item.path
                     ),
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.

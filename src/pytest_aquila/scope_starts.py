@@ -62,7 +62,9 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 kind="test",
                 name=test,
                 command=typed_command.complete(
-                    item.config, f"pytest {shlex.quote(node_ids.note_id_to_type(item, test))} --aquila-record"
+                    item.config,
+                    f"pytest {shlex.quote(node_ids.note_id_to_type(item, test))} --aquila-record",
+                    item.path,
                 ),
                 default_cassette=node_ids.own_cassette_name(item, test) if owns else named,
                 owns_cassette=owns,

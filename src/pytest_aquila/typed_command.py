@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
+
+from pytest_aquila import run_life
 
 _WITH_VALUE = {
     "-c": "-c",
@@ -26,21 +31,63 @@ _WITHOUT_VALUE = ("--doctest-modules",)
 _OVERRIDES = ("aquila_", "addopts", "asyncio_", "consider_", "django_", "markers", "python_", "pythonpath")
 """How ini keys begin whose ``-o`` is repeated. Others change nothing here, and may hold what is not to be shown."""
 
-_start: pytest.StashKey[str] = pytest.StashKey()
+_ROOT_FILES = (
+    *("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"),
+    *("pyproject.toml", "tox.ini", "setup.cfg", "setup.py"),
+)
+"""Files by which pytest finds the root folder. Some count by what is in them, but naming the root does no harm."""
+
+_starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
+"""How commands of a run begin: those for the tests of a file, and those for all tests."""
 
 
-def complete(config: pytest.Config, command: str) -> str:
-    """Return a command that begins with ``pytest``, with the options of this run that it needs; others as they are."""
+def complete(config: pytest.Config, command: str, file: Path | None = None) -> str:
+    """Return a command that begins with ``pytest``, with the options of this run that it needs; others as they are.
+
+    ``file`` is the one that has the tests in the command, if the caller knows it.
+    """
     name, space, rest = command.partition(" ")
-    return start_of_command(config) + space + rest if name == "pytest" else command
+    if name != "pytest":
+        return command
+    if file is None:
+        words = (word.partition("::")[0] for word in shlex.split(rest) if not word.startswith("-"))
+        named = [Path(os.path.normpath(config.invocation_params.dir / word)) for word in words]
+        file = next((each for each in named if _finds_another_root(config, each)), named[0] if named else None)
+    return start_of_command(config, file) + space + rest
 
 
-def start_of_command(config: pytest.Config) -> str:
-    """Return ``pytest``, and of the options of this run those that decide which tests and cassettes are meant."""
-    known = config.stash.get(_start, None)
-    if known is None:
-        config.stash[_start] = known = shlex.join(["pytest", *_repeated_options(config)])
-    return known
+def start_of_command(config: pytest.Config, file: Path | None = None) -> str:
+    """Return ``pytest``, and of the options of this run those that decide which tests and cassettes are meant.
+
+    ``file`` has the tests that are to be named behind it. Without it all tests are meant.
+    """
+    starts = config.stash.setdefault(_starts, {})
+    if file not in starts:
+        starts[file] = shlex.join(["pytest", *_repeated_options(config), *_root_options(config, file)])
+    return starts[file]
+
+
+def _root_options(config: pytest.Config, file: Path | None) -> Iterator[str]:
+    """Yield the option without which pytest takes another root folder for a file, and other cassettes with it."""
+    here, option = config.invocation_params.dir, config.option
+    if option.inifilename or option.rootdir or not _finds_another_root(config, file or here / "_"):
+        return
+    with contextlib.suppress(ValueError):  # another drive
+        if config.inipath is not None:
+            yield from ["-c", os.path.relpath(config.inipath, here)]
+        else:
+            yield f"--rootdir={os.path.relpath(run_life.root_of(config), here)}"
+
+
+def _finds_another_root(config: pytest.Config, file: Path) -> bool:
+    """Whether pytest may take another root folder than that of this run, if this file is all that it is given."""
+    root = run_life.root_of(config)
+    folder = file.parent
+    while folder != root and root in folder.parents:
+        if any((folder / name).exists() for name in _ROOT_FILES):
+            return True
+        folder = folder.parent
+    return folder != root
 
 
 def _repeated_options(config: pytest.Config) -> Iterator[str]:

@@ -69,6 +69,38 @@ def test_a_command_for_a_doctest_finds_it(project: Project) -> None:
     project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
 
 
+ALONE = """
+    from app import post
+
+    def test_it(aquila_cassette):
+        post("PART")
+    """
+
+
+@pytest.mark.parametrize(
+    ("ini", "arguments"),
+    [
+        ("", ["one", "two"]),  # pytest takes the folder of the first argument that has such a file
+        ("[pytest]\n", []),
+        ("[pytest]\n", ["one", "two"]),
+    ],
+)
+def test_a_command_keeps_the_root_folder_of_the_run(project: Project, ini: str, arguments: list[str]) -> None:
+    pytester = project.pytester
+    if ini:
+        pytester.makeini(ini)
+    for part in ("one", "two"):
+        (pytester.mkdir(part) / "pytest.ini").write_text("[pytest]\n")
+        pytester.makepyfile(**{f"{part}/test_{part}": ALONE.replace("PART", part)})
+    project.pytester.syspathinsert()
+    missed = project.run(*arguments)
+    missed.assert_outcomes(failed=2)
+    for command in commands(missed)[:2]:
+        project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+    project.run(*arguments).assert_outcomes(passed=2)
+    assert len(project.calls) == 2
+
+
 def test_a_fixture_that_tests_share_is_recorded_with_the_same_options(project: Project) -> None:
     project.pytester.makeini(INI)
     missed = project.run(

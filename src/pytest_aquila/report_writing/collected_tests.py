@@ -82,7 +82,7 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": typed_command.complete(item.config, f"pytest {shlex.quote(name)} --aquila-record"),
+            "command": typed_command.complete(item.config, f"pytest {shlex.quote(name)} --aquila-record", item.path),
         }
         if line is not None:
             self._test["line"] = line + 1
