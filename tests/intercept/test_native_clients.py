@@ -42,6 +42,15 @@ WAYS = {
         curl.setopt(curl_cffi.CurlOpt.WRITEFUNCTION, len)
         curl.perform()
         """,
+    "curl_cffi_copied": """
+        import curl_cffi
+        curl = curl_cffi.Curl()
+        curl.setopt(curl_cffi.CurlOpt.URL, URL.encode())
+        curl.setopt(curl_cffi.CurlOpt.WRITEFUNCTION, len)
+        copy = curl.duphandle()
+        copy.setopt(curl_cffi.CurlOpt.WRITEFUNCTION, len)
+        copy.perform()
+        """,
     "curl_cffi_session": """
         import curl_cffi
         with curl_cffi.Session() as session:
