@@ -14,6 +14,7 @@ from aquila.recording.secrets import outgoing
 from pytest_aquila import advice, options, report_redaction, test_scopes
 
 if TYPE_CHECKING:
+    from pytest_aquila import unanswered
     from pytest_aquila.recording_runs import second_attempts
     from pytest_aquila.summary import drift_report, run_totals
 else:
@@ -22,6 +23,7 @@ else:
         drift_report="pytest_aquila.summary.drift_report",
         run_totals="pytest_aquila.summary.run_totals",
         second_attempts="pytest_aquila.recording_runs.second_attempts",
+        unanswered="pytest_aquila.unanswered",
     )
 
 
@@ -32,6 +34,8 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
     tells_more = report.sections or report.user_properties or hasattr(report, "wasxfail")
     if report.failed or report.skipped or tells_more:
         report_redaction.redact_report(report, report_redaction.redactors_of(item))
+    if report.skipped and hasattr(report, "wasxfail"):
+        unanswered.fail_though_expected(report, item, call)
     if report.failed:
         scope = test_scopes.opened_scope(item)
         advice.add_advice(report, call.excinfo, item.config, scope)

@@ -450,6 +450,39 @@ def test_a_miss_that_made_a_test_skip_fails_the_run(where: str, project: Project
     project.run().assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("option", ["--full-trace", "-q"])
+@pytest.mark.parametrize("fixture", ["aquila_cassette", "request"])  # a miss, or a refusal
+@pytest.mark.parametrize(
+    ("mark", "body"),
+    [
+        ("xfail", "ask()"),
+        ("xfail(strict=True)", "ask()"),
+        ("xfail(reason='a bug')", "try: ask()\n    except BaseException: pass\n    assert 0"),
+        ("plain", "try: ask()\n    except BaseException: pytest.xfail('the provider is down')"),
+    ],
+    ids=["marked", "strict", "swallowed", "called"],
+)
+def test_an_unanswered_request_is_no_expected_failure(
+    project: Project, mark: str, body: str, fixture: str, option: str
+) -> None:
+    project.pytester.makeini("[pytest]\nmarkers = plain\n")
+    tests = f"""
+import httpx2
+
+def ask():
+    httpx2.post("https://api.openai.com/v1/chat/completions", json={{"messages": []}})
+
+@pytest.mark.{mark}
+def test_it({fixture}):
+    {body}
+"""
+    result = project.run(option, tests=tests)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    found = result.parseoutcomes()
+    assert found.get("failed", 0) + found.get("errors", 0) == 1, found
+    result.stdout.fnmatch_lines(["*nothing is recorded yet*" if fixture == "aquila_cassette" else "*was refused*"])
+
+
 @pytest.mark.parametrize("way", ["fail", "warn"])
 def test_a_test_that_makes_no_request_any_more_has_unplayed_recordings(way: str, project: Project) -> None:
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
