@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def command(provider: Upstream, folder: Path, *options: str, **variables: str) -
         running.process.communicate()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize(
     ("options", "mode", "recorded", "outcome", "end"),
     [

@@ -8,6 +8,7 @@ import itertools
 import json
 import queue
 import re
+import shutil
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -476,6 +477,7 @@ def test_a_port_that_is_taken_and_an_upstream_that_is_none_are_told() -> None:
         Proxy(lambda: None, upstream="nonsense")  # type: ignore[arg-type, return-value]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.slow
 def test_the_fixture_serves_the_tests_own_cassette(pytester: pytest.Pytester, provider: Upstream) -> None:
     pytester.makepyfile(
