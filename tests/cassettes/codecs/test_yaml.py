@@ -385,6 +385,23 @@ def test_a_child_that_is_forked_during_a_pause_has_its_collector() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "answer", [b'{"said":["word"]}', b'{\n  "said": [\n    "word"\n  ]\n}', b'data: {"said":["word"]}\n\n']
+)
+def test_a_load_leaves_nothing_that_only_the_garbage_collector_would_free(answer: bytes) -> None:
+    request = RecordedRequest("POST", "https://api.example/", (("content-type", "application/json"),), b'{"asked":[1]}')
+    response = RecordedResponse(200, (), (RecordedChunk(answer, 10),), started=5, ended=10)
+    data = YAML.dumps(Cassette.from_interactions([Interaction(request, response, "2026-11-24T10:00:00Z")]))
+    assert load(data).interactions[0].response.body == answer  # and what a first load imports is there
+    gc.collect()
+    gc.disable()
+    try:
+        load(data)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 @pytest.mark.slow
 def test_a_load_takes_at_most_three_times_the_file() -> None:
     body = b'{"messages":[{"role":"user","content":"%d"},{"role":"system","content":"Answer in one word, please."}]}'

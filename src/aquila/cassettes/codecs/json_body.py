@@ -141,31 +141,41 @@ def with_compact_request(interaction: Interaction) -> Interaction:
 def write_json(value: Tree, style: JsonStyle) -> str:
     """Write a value. Raises ValueError for what JSON has no form for."""
     encode = _string_encoder(style)
-    comma, colon = (", ", ": ") if style.spaced else (",", ":")
-
-    def flat(value: Tree) -> str:
-        kind = type(value)
-        if kind is str:
-            return encode(value)
-        if kind is Number:
-            return str(value)
-        if kind is dict:
-            return "{" + comma.join([encode(key) + colon + flat(inner) for key, inner in value.items()]) + "}"
-        if kind is list:
-            return "[" + comma.join([flat(inner) for inner in value]) + "]"
-        return _constant_text(value)
-
-    def deep(value: Tree, outer: str) -> str:
-        if not value or (kind := type(value)) not in (dict, list):
-            return flat(value)
-        line = outer + style.indent
-        if kind is dict:
-            lines = [line + encode(key) + ": " + deep(inner, line) for key, inner in value.items()]
-            return "{" + ",".join(lines) + outer + "}"
-        return "[" + ",".join([line + deep(inner, line) for inner in value]) + outer + "]"
-
-    text = deep(value, "\n") if style.indent else flat(value)
+    if style.indent:
+        text = _write_indented(value, encode, style.indent, "\n")
+    else:
+        text = _write_flat(value, encode, *((", ", ": ") if style.spaced else (",", ":")))
     return text + "\n" if style.newline else text
+
+
+# Not closures of `write_json`: such hold themselves, and no collector frees them while a cassette is read.
+
+
+def _write_flat(value: Tree, encode: Callable[[str], str], comma: str, colon: str) -> str:
+    kind = type(value)
+    if kind is str:
+        return encode(value)
+    if kind is Number:
+        return str(value)
+    if kind is dict:
+        members = [encode(key) + colon + _write_flat(inner, encode, comma, colon) for key, inner in value.items()]
+        return "{" + comma.join(members) + "}"
+    if kind is list:
+        return "[" + comma.join([_write_flat(inner, encode, comma, colon) for inner in value]) + "]"
+    return _constant_text(value)
+
+
+def _write_indented(value: Tree, encode: Callable[[str], str], indent: str, outer: str) -> str:
+    """Write a value over lines: those that end it begin with ``outer``, a line break and white space."""
+    if not value or (kind := type(value)) not in (dict, list):
+        return _write_flat(value, encode, ",", ":")
+    line = outer + indent
+    if kind is dict:
+        members = [
+            line + encode(key) + ": " + _write_indented(inner, encode, indent, line) for key, inner in value.items()
+        ]
+        return "{" + ",".join(members) + outer + "}"
+    return "[" + ",".join([line + _write_indented(inner, encode, indent, line) for inner in value]) + outer + "]"
 
 
 def put_literals(value: Tree, literals: Mapping[str, str]) -> Tree:
