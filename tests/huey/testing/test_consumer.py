@@ -65,6 +65,29 @@ def test_tasks_run_to_their_end_whatever_they_enqueue(worker_type, kind, make_hu
         consumer.wait_until_empty(scheduled=True)
 
 
+def test_a_consumer_works_on_a_server_that_waits_for_whole_seconds_alone(make_huey, monkeypatch):
+    """As Redis did before version 6."""
+    redis = pytest.importorskip("redis")
+    huey = make_huey("redis")
+    connection = huey.storage.conn
+    about, take = connection.info("server"), connection.brpop
+
+    def take_as_before(keys, timeout=0):
+        if timeout != int(timeout):
+            raise redis.ResponseError("timeout is not an integer or out of range")
+        return take(keys, timeout)
+
+    monkeypatch.setattr(connection, "info", lambda section: {**about, "redis_version": "5.0.6"})
+    monkeypatch.setattr(connection, "brpop", take_as_before)
+
+    @huey.task()
+    def double(n):
+        return 2 * n
+
+    with use_test_queue(huey, storage="own"), run_consumer("thread") as consumer:
+        assert consumer.wait(double(2)) == 4
+
+
 @needs_fork
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 def test_a_consumer_of_processes_leaves_no_descriptor_open(make_huey):

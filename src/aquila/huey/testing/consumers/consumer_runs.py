@@ -16,7 +16,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
-from huey.storage import MemoryStorage
+from huey.storage import MemoryStorage, RedisStorage
 
 from aquila.errors import ConfigError, TaskError
 from aquila.huey.delivery.consumer import AquilaConsumer, AquilaWorker
@@ -151,6 +151,14 @@ def run_consumer(
             raise errors[0]
 
 
+def _knows_fractions(storage: Any) -> bool:
+    """Whether the server of a storage can wait for a part of a second. Redis can since version 6 (``BRPOP``)."""
+    if not isinstance(storage, RedisStorage):
+        return True
+    version = str(storage.conn.info("server")["redis_version"])
+    return int(version.partition(".")[0]) >= 6
+
+
 @contextlib.contextmanager
 def _run_in_process(
     huey: Any, worker_type: str, options: Any, timeout: float, drain: bool, folder: Path
@@ -161,7 +169,8 @@ def _run_in_process(
     with contextlib.ExitStack() as stack:
         # Huey's consumer sets the handler of time limits for its kind of worker on the Huey, and leaves it there.
         stack.enter_context(replace_attributes(huey, _timeout_handler=huey._timeout_handler))
-        if getattr(huey.storage, "read_timeout", None):  # How long a worker waits in the server before it sees the end.
+        # How long a worker waits in the server before it sees the end.
+        if getattr(huey.storage, "read_timeout", None) and _knows_fractions(huey.storage):
             stack.enter_context(replace_attributes(huey.storage, read_timeout=LONGEST_DELAY))
         if worker_type == "greenlet":
             # A worker that waits in the server would stop all of them: gevent patches nothing here.
