@@ -101,6 +101,23 @@ def test_it():
         assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
 
 
+def test_a_cassette_by_the_whole_name_of_its_test_is_used_where_there_is_none_by_the_other(
+    pytester: pytest.Pytester,
+) -> None:
+    folder = pytester.path / "cassettes" / "test_old"
+    folder.mkdir(parents=True)
+    other = {**ROW, "response": {**ROW["response"], "body": {"type": "json", "content": {"number": 2}}}}
+    for name, row in {"one?": ROW, "both?": other, "both-": ROW}.items():
+        (folder / f"test_it[{name}].yaml").write_text(json.dumps({"version": 1, "interactions": [row]}))
+    test = """
+@pytest.mark.vcr
+@pytest.mark.parametrize("name", ["one?", "both?"])
+def test_it(name):
+    assert get() == 1
+"""
+    run(pytester, test).assert_outcomes(passed=2)
+
+
 def test_an_object_may_hold_the_configuration(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
