@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     TakeReport = Callable[[ScopeReport, Settings], None]
     from aquila import errors
+    from aquila.recording import miss_outcomes
     from aquila.recording import scope as scopes
     from pytest_aquila import node_ids, outcomes, report_redaction, scope_ends, typed_command
     from pytest_aquila.recording_runs import second_attempts
@@ -31,6 +32,7 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        miss_outcomes="aquila.recording.miss_outcomes",
         typed_command="pytest_aquila.typed_command",
         node_ids="pytest_aquila.node_ids",
         outcomes="pytest_aquila.outcomes",
@@ -44,7 +46,7 @@ else:
 _MOST_TESTS = 10
 
 
-def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
+def _cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, error: BaseException) -> None:
     """Make the setup of a shared fixture fail for each test that uses it, as its own exceptions do.
 
     An exception from a hook around pytest's own setup leaves the fixture neither set up nor failed, and in the next
@@ -53,6 +55,31 @@ def cache_setup_failure(fixture: pytest.FixtureDef[Any], request: pytest.Fixture
     known = fixture.cached_result
     if isinstance(error, (Exception, pytest.fail.Exception, pytest.skip.Exception)) and (known is None or not known[2]):
         fixture.cached_result = None, fixture.cache_key(request), (error, error.__traceback__)  # type: ignore[arg-type]
+
+
+def set_up(
+    fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item
+) -> Generator[None, object, object]:
+    """Answer the requests of a fixture from its own cassette while it is set up around the ``yield``, and torn down.
+
+    ``item`` is the test that sets it up. Raises what the fixture does, a group of outcomes in its ordinary form.
+    """
+    cassette = FixtureCassette(
+        fixture, request, item, lambda report, settings: scope_ends.add_report(item, report, settings)
+    )
+    request.addfinalizer(cassette.end_teardown)  # finalizers run in reverse order, so this one runs last
+    try:
+        with cassette.answer_setup():
+            result = yield
+    except BaseException as error:
+        failure = miss_outcomes.ordinary_form(error) if isinstance(error, BaseExceptionGroup) else error
+        _cache_setup_failure(fixture, request, failure)
+        if failure is error:
+            raise
+    else:
+        request.addfinalizer(cassette.begin_teardown)
+        return result
+    raise failure  # pytest does not note that a fixture failed with a group of outcomes, and sets it up again
 
 
 class FixtureCassette:

@@ -84,10 +84,10 @@ def aquila_faults(request: pytest.FixtureRequest) -> Faults:
 @pytest.fixture
 def aquila_refusals(request: pytest.FixtureRequest) -> Refusals:
     """What the guard refused in this test. A test that is about refusals ends with ``aquila_refusals.forget()``."""
-    running = request.config.stash[test_scopes.RUN].test
-    if running is None:
+    run = request.config.stash[test_scopes.RUN]
+    if run.test is None:
         raise RuntimeError("no test runs")  # some plugin runs tests without pytest's protocol
-    return refusals.Refusals(running)
+    return refusals.Refusals(run, run.test)
 
 
 @pytest.fixture

@@ -53,6 +53,18 @@ def with_ordinary_groups(function: Function) -> Function:
 
 
 @contextlib.contextmanager
+def in_async_fixture(fixture: Any) -> Iterator[None]:
+    """Replace the function of an async fixture within the block, unless a plugin puts its own there, for good."""
+    function = fixture.func
+    changed = fixture.func = with_ordinary_groups(function)
+    try:
+        yield
+    finally:
+        if fixture.func is changed:
+            fixture.func = function
+
+
+@contextlib.contextmanager
 def in_async_test(item: Any) -> Iterator[None]:
     """Replace the function of a test within the block if it is async, or the one that hypothesis calls for the test."""
     tried = getattr(item.obj, "hypothesis", None)  # what `hypothesis.given` adds to a function

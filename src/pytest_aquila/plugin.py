@@ -18,14 +18,13 @@ import pytest
 from aquila.config import find_cassette_root
 from aquila.intercept import child_processes
 from aquila.lazy_imports import lazy_modules
-from aquila.recording.environment import find_variables_named
+from aquila.recording.environment import find_own_variables
 from pytest_aquila import fixture_names, options, run_life, test_scopes
 from pytest_aquila.fixture_names import pytest_plugin_registered, pytest_pycollect_makeitem  # noqa: F401 - hooks
 
 if TYPE_CHECKING:
     from aquila import errors
     from aquila.errors import UnansweredRequest
-    from aquila.recording import miss_outcomes
     from aquila.recording.secrets import outgoing
     from pytest_aquila import (
         environment_check,
@@ -53,7 +52,6 @@ else:
         errors="aquila.errors",
         fixture_cassettes="pytest_aquila.fixture_cassettes",
         grouped_misses="pytest_aquila.grouped_misses",
-        miss_outcomes="aquila.recording.miss_outcomes",
         option_values="pytest_aquila.option_values",
         outcomes="pytest_aquila.outcomes",
         outgoing="aquila.recording.secrets.outgoing",
@@ -132,7 +130,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", f"{options.LIVE}: this test is meant to reach the provider, without a cassette")
     is_worker = hasattr(config, "workerinput")
-    if not is_worker and not {*find_variables_named("AQUILA_")} <= {"AQUILA_SESSION", "AQUILA_QUEUES"}:
+    if not is_worker and not {*find_own_variables()} <= {"AQUILA_SESSION", "AQUILA_QUEUES"}:
         environment_check.warn_of_unknown_variables(config)
     starts_workers = not is_worker and config.getoption("dist", "no") != "no"  # the controller of pytest-xdist
     run = run_life.begin_tests(config, shows_keys=starts_workers)
@@ -212,34 +210,16 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Answer the requests of a fixture from its own cassette, unless it belongs to one test. So does its teardown."""
+    is_async = getattr(getattr(fixturedef.func, "__code__", None), "co_flags", 0) & _ASYNC_CODE
     before = test_scopes.node_of_fixture.set(request.node)
-    function = changed = fixturedef.func
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNC_CODE:
-        changed = fixturedef.func = grouped_misses.with_ordinary_groups(function)  # type: ignore[misc]
     try:
-        item = test_scopes.running_item(request.config)
-        if item is None or not test_scopes.has_own_cassette(fixturedef, item):
-            return (yield)
-        cassette = fixture_cassettes.FixtureCassette(
-            fixturedef, request, item, lambda report, settings: scope_ends.add_report(item, report, settings)
-        )
-        request.addfinalizer(cassette.end_teardown)  # finalizers run in reverse order, so this one runs last
-        try:
-            with cassette.answer_setup():
-                result = yield
-        except BaseException as error:
-            failure = miss_outcomes.ordinary_form(error) if isinstance(error, BaseExceptionGroup) else error
-            fixture_cassettes.cache_setup_failure(fixturedef, request, failure)
-            if failure is error:
-                raise
-        else:
-            request.addfinalizer(cassette.begin_teardown)
-            return result
-        raise failure  # pytest does not note that a fixture failed with a group of outcomes, and sets it up again
+        with grouped_misses.in_async_fixture(fixturedef) if is_async else _UNCHANGED:
+            item = test_scopes.running_item(request.config)
+            if item is None or not test_scopes.has_own_cassette(fixturedef, item):
+                return (yield)
+            return (yield from fixture_cassettes.set_up(fixturedef, request, item))
     finally:
         test_scopes.node_of_fixture.reset(before)
-        if fixturedef.func is changed:  # else a plugin has put its own function there, for good
-            fixturedef.func = function  # type: ignore[misc]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -332,9 +312,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     stash = session.config.stash
     run = stash[test_scopes.RUN]
     has_news = run.unstored or run.unasked or run.refused or run.notes or test_scopes.TOTALS in stash
-    if (
-        has_news
-        or "aquila.recording.reporting.child_misses" in sys.modules
-        or options.wants_verification(session.config)
-    ):
+    if has_news or test_scopes.CHILD_MISSES in sys.modules or options.wants_verification(session.config):
         session_end.sum_up(session)

@@ -6,8 +6,11 @@ that they have registered for the end of the process, stay guarded.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +57,8 @@ def begin_run(config: pytest.Config, chosen: argparse.Namespace) -> None:
     """
     run = config.stash[RUN] = Run(_layers_of(config, chosen))
     run.runs_tests = True
+    with contextlib.suppress(OSError):  # there is nowhere to put temporary files, which most tests do not need
+        run.messages = tempfile.gettempdir(), os.urandom(8).hex()
     if chosen.aquila_verify is not None:
         run.play_log = play_log.PlayLog()  # must exist before dummy keys are shown, which are others with it
     run.__enter__()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from _contextvars import ContextVar  # as in `aquila.recording.runtime`
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +39,8 @@ else:
     )
 
 RUN = run_life.RUN
+CHILD_MISSES = "aquila.recording.reporting.child_misses"
+"""The module that is loaded once something may have been told by a child process. Most runs never load it."""
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 """In the stash of a test: its open scope."""
 _ended: pytest.StashKey[bool] = pytest.StashKey()
@@ -135,6 +137,8 @@ def _scope_until_end(item: pytest.Item) -> Scope | None:
 
 def begin_test(item: pytest.Item) -> None:
     """Allow a test to open its scope. A plugin may run the test again after its teardown."""
+    if (test := item.config.stash[RUN].test) is not None:
+        test.has_begun = True
     if _ended in item.stash:
         junit_facts.forget_facts(item)
         del item.stash[_ended]
@@ -207,12 +211,12 @@ def has_own_cassette(fixture: pytest.FixtureDef[Any], item: pytest.Item) -> bool
 
 
 def has_unanswered(item: pytest.Item) -> bool:
-    """Whether a request of the running test was missed or refused."""
+    """Whether a request of the running test was missed or refused, by it or by a child process."""
     scope, run = opened_scope(item), item.config.stash[RUN]
-    # Loaded by the first scope whose children can tell anything.
-    if scope is None and "aquila.recording.reporting.child_misses" in sys.modules:
+    misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
+    if CHILD_MISSES in sys.modules:
         told = run.state_of(child_misses.ChildMisses)
         if told.may_have_messages:
-            told.pass_on_outlived(run)
-    running = run.test
-    return bool((scope is not None and scope.misses) or (running is not None and running.refusals))
+            told.pass_on_refusals(run)
+            misses = scope.misses if scope is not None else ()
+    return bool(misses or (run.test is not None and run.test.refusals))

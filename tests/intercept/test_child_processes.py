@@ -19,6 +19,7 @@ import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.intercept import child_processes, parent_run
 from aquila.recording import runtime
+from aquila.recording.network.refusals import Refusals
 from tests.support.real_hosts import real_hosts
 from tests.support.slow import slow_but
 from tests.support.upstream import Answer, Upstream
@@ -199,8 +200,9 @@ def test_a_child_with_a_damaged_stamp_reaches_nothing_but_this_machine(damaged: 
         *(json.dumps({"around": LAYERS | {name: 1}, "key": ""}) for name in LAYERS),
         *(
             json.dumps({"around": LAYERS, "key": "", name: 1})
-            for name in ("fingerprints", "scope", "command", "misses")
+            for name in ("fingerprints", "scope", "command", "messages")
         ),
+        *(json.dumps({"around": LAYERS, "key": "", "messages": told}) for told in ([], ["/tmp"], ["/tmp", 1])),
         json.dumps({"around": LAYERS, "key": 1}),
     ],
 )
@@ -233,17 +235,24 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("how", slow_but(["nothing", "ignores the environment"], OPTIONS))
-def test_a_child_is_guarded_whatever_its_path_and_options_say(how: str, provider: Upstream) -> None:
+def test_a_child_is_guarded_whatever_its_path_and_options_say(
+    how: str, provider: Upstream, aquila_refusals: Refusals
+) -> None:
     options, variables = OPTIONS[how]
     done = connect("api.openai.com", options=options, **variables)
     assert done.stdout.startswith("LiveCallRefused"), done
+    assert "api.openai.com" in str(aquila_refusals[0])
+    aquila_refusals.forget()
 
 
-def test_a_sitecustomize_on_the_path_of_the_child_runs_as_well(tmp_path: Path, provider: Upstream) -> None:
+def test_a_sitecustomize_on_the_path_of_the_child_runs_as_well(
+    tmp_path: Path, provider: Upstream, aquila_refusals: Refusals
+) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('mine')\n")
     done = connect("api.openai.com", PYTHONPATH=str(tmp_path))
     assert done.stdout.splitlines()[0] == "mine"
     assert done.stdout.splitlines()[1].startswith("LiveCallRefused"), done
+    aquila_refusals.forget()
 
 
 def test_a_child_that_cannot_join_does_not_go_on(tmp_path: Path, provider: Upstream) -> None:

@@ -195,18 +195,22 @@ def test_child_processes_that_know_nothing_of_aquila_are_refused(run: GuardedRun
         import multiprocessing, subprocess, sys
 
         @pytest.mark.parametrize("way", ["httpx2", "openai", "urllib", "aiohttp"])
-        def test_a_subprocess(way):
+        def test_a_subprocess(way, aquila_refusals):
             done = subprocess.run([sys.executable, "-c", f"import ways; ways.{way}()"], capture_output=True, text=True)
             assert "LiveCallRefused: " in done.stderr and "test_it.py::test_a_subprocess" in done.stderr, done.stderr
             assert done.returncode == 1
+            assert "test_it.py::test_a_subprocess" in str(aquila_refusals[0])
+            aquila_refusals.forget()
 
         @pytest.mark.parametrize("method", ["spawn", "fork"])
         @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-        def test_multiprocessing(method):
+        def test_multiprocessing(method, aquila_refusals):
             process = multiprocessing.get_context(method).Process(target=ways.httpx2)
             process.start()
             process.join()
             assert process.exitcode == 1
+            assert len(aquila_refusals) == 1
+            aquila_refusals.forget()
         """,
         subprocess=True,
     )
@@ -220,11 +224,13 @@ def test_a_grandchild_is_refused_too(run: GuardedRun, provider: Upstream) -> Non
         """
         import subprocess, sys
 
-        def test_it():
+        def test_it(aquila_refusals):
             inner = "import ways; ways.httpx2()"
             outer = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {inner!r}]).returncode)"
             done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True)
             assert "LiveCallRefused" in done.stderr
+            assert len(aquila_refusals) == 1
+            aquila_refusals.forget()
         """
     )
     result.assert_outcomes(passed=1)

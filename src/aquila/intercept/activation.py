@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from aquila.fork_locks import renewed_in_child
+from aquila.fork_locks import call_around_forks, renewed_in_child
 from aquila.intercept import child_processes, dummy_keys
 from aquila.intercept.dummy_keys import DummyKeys
 from aquila.intercept.patching import ImportHooks, Patch, PatchSet, Undoable
@@ -111,6 +111,7 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "concurrent.futures.thread": self._patch_executors,
             "multiprocessing.spawn": _patch_preparation,
+            "subprocess": _patch_starts,
             "threading": _patch_threads,
         }
         self._client_patches = PatchSet(self._import_hooks, libraries)
@@ -334,6 +335,22 @@ def _needs_no_key(scope: Scope, settings: Settings) -> bool:
 
 def _patch_preparation(module: ModuleType) -> Iterable[Undoable]:
     return fork_server.patch_preparation(module)
+
+
+def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
+    # Private, and not `__init__`: warnings of that name the line that called it, by counting frames.
+    if hasattr(module.Popen, "_execute_child"):
+        yield Patch(module.Popen, "_execute_child", _prepare_for_child)
+
+
+def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(start)(late_function("aquila.intercept.started_children", "prepare_and_start", start))
+
+
+call_around_forks(
+    late_function("aquila.intercept.started_children", "prepare"),
+    late_function("aquila.intercept.started_children", "go_on"),
+)
 
 
 def _patch_threads(module: ModuleType) -> Iterable[Undoable]:

@@ -53,14 +53,15 @@ def describe_run(scope: Scope | None) -> str:
         tuple(keys.fingerprints),
         tuple(keys.hidden.values()),
         runtime.run_key().key,
+        run.messages,
     )
     if scope is None:
         return around
+    child_misses.misses_folder(run)  # made now: the children of a scope have plays to tell, and whatever else
     settings = scope.settings
     told: dict[str, Any] = {
         "scope": scope.reference_fields(recording=False, settings=settings),
         "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
-        "misses": child_misses.misses_folder(run),
     }
     if scope.shows_its_end:
         told["shows_end"] = True
@@ -83,14 +84,19 @@ _encode_json = json.JSONEncoder(default=str, check_circular=False).encode
 # The keys in the cache's arguments are in memory anyway (see `MachineKeys`). Few entries, so that old keys leave it.
 @functools.lru_cache(maxsize=4)
 def _describe_layers(
-    layers: SettingsLayers, root: Path, known: tuple[str, ...], hidden: tuple[str, ...], key: str
+    layers: SettingsLayers,
+    root: Path,
+    known: tuple[str, ...],
+    hidden: tuple[str, ...],
+    key: str,
+    messages: tuple[str, str] | None,
 ) -> str:
     """Describe all but the scope. Every test asks, and nearly always the answer is that of the test before.
 
     ``known`` are the fingerprints of keys that were hidden in the parent, and ``hidden`` the keys that are hidden here.
-    They are in memory already. ``key`` is that of ``runtime.RunKey``.
+    They are in memory already. ``key`` is that of ``runtime.RunKey``, and ``messages`` are those of the run.
     """
-    inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key}
+    inherited: dict[str, Any] = {"around": layers.as_plain_data(), "key": key, "messages": messages}
     keys = [key for key in hidden if len(key) >= _SHORTEST_KEY]
     found = [*known, *(fingerprints.fingerprints_of(keys) if keys else ())]
     if found:

@@ -14,12 +14,11 @@ from types import ModuleType
 from typing import Any
 
 from aquila import errors
-from aquila.intercept import activation, child_processes, parent_run, provider_keys
+from aquila.intercept import activation, child_processes, parent_run, provider_keys, started_children
 from aquila.intercept.patching import Patch, Undoable
 from aquila.recording import runtime
+from aquila.recording.environment import find_own_variables
 
-_OURS = "AQUILA_"
-"""With what the variables begin that say what Aquila does in a process."""
 _ALSO = ("PYTEST_CURRENT_TEST", "PYTHONPATH")
 """Those, besides the variables of keys, that a child must have from its parent too."""
 
@@ -46,12 +45,16 @@ class _Told:
 
 
 class _Preparation:
-    """Takes the place of the function with which ``multiprocessing`` finds out what a child has to know."""
+    """Takes the place of the function with which ``multiprocessing`` finds out what a child has to know.
+
+    It calls that before it starts a process in another way than by a fork.
+    """
 
     def __init__(self, original: Callable[[str], dict[str, Any]]) -> None:
         self._original = original
 
     def __call__(self, name: str) -> dict[str, Any]:
+        started_children.prepare()
         return {**self._original(name), "aquila": _Told(_variables_now())}
 
 
@@ -76,7 +79,7 @@ def join(told: Mapping[str, str | None]) -> None:
 
     If that fails, the process ends: it must not go on without the guard of its parent.
     """
-    gone = dict.fromkeys(name for name in os.environ if name.startswith(_OURS))
+    gone = dict.fromkeys(find_own_variables())
     for name, value in {**gone, **told}.items():
         if value is None:
             os.environ.pop(name, None)
@@ -90,8 +93,8 @@ def _variables_now() -> dict[str, str | None]:
         extra = runtime.current_run().layers.at_start().dummy_keys
     except errors.AquilaError:  # settings that are wrong; the child says so as well
         extra = ()
-    told = {name: os.environ.get(name) for name in (*_ALSO, *provider_keys.dummies_for_answers(extra))}
-    told |= {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+    names = (*_ALSO, *provider_keys.dummies_for_answers(extra), *find_own_variables())
+    told = {name: os.environ.get(name) for name in names}
     if child_processes.VARIABLE not in told:  # a test has cleared its environment, which must not end the guard
         told[child_processes.VARIABLE] = activation.interception().describe_for_children()
     return told

@@ -16,6 +16,7 @@ from aquila.intercept import activation
 from aquila.intercept.child_processes import VARIABLE
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime, under_test
+from aquila.recording.environment import find_own_variables
 
 if TYPE_CHECKING:
     from aquila.intercept import parent_queues
@@ -51,7 +52,8 @@ class _Parent(NamedTuple):
     fingerprints: Sequence[str]
     scope: dict[str, Any] | None
     command: str
-    misses: str | None
+    messages: Sequence[str] | None
+    """Where to leave messages for it; see ``Run.messages``."""
     plays: bool
     """Whether the parent wants to know what is played."""
     budget: str | None
@@ -97,8 +99,8 @@ def join_again() -> None:
 
 def _variables() -> dict[str, str]:
     """The variables by which a process knows what it takes part in, and under which settings."""
-    names = [name for name in os.environ if name.startswith("AQUILA_") or name == "PYTEST_CURRENT_TEST"]
-    return {name: os.environ[name] for name in names}
+    names = [*find_own_variables(), "PYTEST_CURRENT_TEST"]
+    return {name: value for name in names if (value := os.environ.get(name)) is not None}
 
 
 def _join_parent_run() -> None:
@@ -126,6 +128,11 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
     """Read the value of the variable. None if it is damaged."""
     try:
         inherited = json.loads(stamp)
+        match inherited.get("messages"):
+            case None | [str(), str()] as messages:
+                pass
+            case _:
+                return None
         around = inherited["around"] | ({"under_pytest": True} if told else {})
         parent = _Parent(
             SettingsLayers.from_plain_data(around),
@@ -133,7 +140,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
             inherited.get("fingerprints", ()),
             inherited.get("scope"),
             inherited.get("command", ""),
-            inherited.get("misses"),
+            messages,
             inherited.get("plays", False),
             inherited.get("budget"),
             inherited.get("jobs", False),
@@ -149,7 +156,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
         (list, tuple),
         (dict, NoneType),
         str,
-        path,
+        (list, NoneType),
         bool,
         path,
         bool,
@@ -167,11 +174,12 @@ def _enter_run_of(parent: _Parent) -> None:
         _ParentScope(parent.scope, parent.command, shows_end=parent.shows_end) if parent.scope is not None else None
     )
     run = runtime.Run(parent.layers)
-    if parent.misses:
-        run.state_of(child_misses.ChildMisses).folder = parent.misses
+    if parent.messages:
+        run.messages = parent.messages[0], parent.messages[1]
+    if joining is not None and (folder := child_misses.misses_folder(run)) is not None:
         run.tells_jobs = parent.jobs
         if parent.plays:
-            run.play_log = play_log.PlayLog(parent.misses)
+            run.play_log = play_log.PlayLog(folder)
     if parent.budget:
         run.state_of(record_budget.RecordBudget).path = parent.budget
     _enter(run)

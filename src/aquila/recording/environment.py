@@ -35,6 +35,8 @@ DUMMY_KEY = "aquila-no-key"
 """The API key that clients get where no real key is needed. Not a secret."""
 _DUMMY = os.fsencode(DUMMY_KEY)
 
+_OURS = "AQUILA_"
+
 CHANGED_BY_EVERY_TEST = ("PYTEST_CURRENT_TEST", "AQUILA_SESSION", "AQUILA_QUEUES")
 """Variables that change with each test of a run. None of them holds a secret or a setting of a client."""
 _LEFT_OUT = frozenset(map(os.fsencode, CHANGED_BY_EVERY_TEST))
@@ -72,10 +74,10 @@ def find_missing_variables(names: Iterable[str]) -> list[str]:
     return [name for name, own in zip(wanted, stored, strict=True) if own not in variables]
 
 
-def find_variables_named(prefix: str) -> list[str]:
-    """Return the names of the environment variables that begin with ``prefix``."""
+def find_own_variables() -> list[str]:
+    """Return the names of the environment variables that say what Aquila does: those that begin with ``AQUILA_``."""
     names = tuple(_stored_environment())  # copied in one step, because another thread may change it
-    start: Any = os.fsencode(prefix) if names and isinstance(names[0], bytes) else prefix
+    start: Any = os.fsencode(_OURS) if names and isinstance(names[0], bytes) else _OURS
     return [os.fsdecode(name) for name in names if name.startswith(start)]
 
 

@@ -24,5 +24,5 @@ def require_open(scope: Scope) -> Scope:
         f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
         f"answers them: start the process, or its pool, {where}"
     )
-    misses.tell_outlived(text)
+    misses.tell_refusal(text)  # no recording would answer it
     raise SessionClosed(text)

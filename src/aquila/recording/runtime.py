@@ -81,10 +81,10 @@ class RunningTest:
     or None once the test has ended. ``mark`` stands for it where something else must not keep it alive.
 
     ``refusals`` are what the guard refused while it ran, oldest first. Any thread may add one. ``variables_before``
-    is the position in ``set_variables`` at which it began.
+    is the position in ``set_variables`` at which it began. ``has_begun`` says that its setup has.
     """
 
-    __slots__ = ("mark", "name", "open_scope", "refusals", "variables_before")
+    __slots__ = ("has_begun", "mark", "name", "open_scope", "refusals", "variables_before")
 
     def __init__(
         self, name: str | None, open_scope: Callable[[], Scope | None] | None, mark: Asker | None = None
@@ -93,6 +93,7 @@ class RunningTest:
         self.mark = Asker(name, is_test=True) if mark is None else mark
         self.open_scope = open_scope
         self.refusals: list[LiveCallRefused] = []
+        self.has_begun = False
         self.variables_before = set_variables().count
 
 
@@ -187,6 +188,9 @@ class Run:
         self.process = os.getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
+        self.messages: tuple[str, str] | None = None
+        """By which its processes find the folder for messages to the one that runs its tests: where it lies, and its
+        mark. Known before there is one; see ``reporting.child_misses``."""
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""
         self.test: RunningTest | None = None
@@ -282,6 +286,7 @@ class Run:
         if before[0] is not None:
             self.test.refusals = before[0].refusals  # a part of the test, such as a fixture
             self.test.variables_before = before[0].variables_before
+            self.test.has_begun = before[0].has_begun
         asker.set(self.test.mark)
         try:
             yield

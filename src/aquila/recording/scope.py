@@ -242,7 +242,6 @@ class Scope(ScriptsAndFaults):
         if told.folder is not None and self.is_owner and told.may_have_messages:
             for miss in told.take(self.id):
                 self.remember_miss(miss, str(miss))
-            told.pass_on_outlived(self.run)
         return self._misses
 
     @property

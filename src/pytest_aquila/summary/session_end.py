@@ -27,8 +27,6 @@ else:
         verify_run="pytest_aquila.verify_run",
     )
 
-CHILD_MISSES = "aquila.recording.reporting.child_misses"
-
 
 def sum_up(session: pytest.Session) -> None:
     """Complete the totals. A worker of pytest-xdist sends them to the controller, others store which test used what."""
@@ -42,7 +40,7 @@ def sum_up(session: pytest.Session) -> None:
         totals_of(config).refused += refused
     if run.notes:
         totals_of(config).notes += run.notes
-    if CHILD_MISSES in sys.modules:
+    if test_scopes.CHILD_MISSES in sys.modules:
         totals_of(config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
     totals = config.stash.get(test_scopes.TOTALS, None)
     if totals is not None and is_worker:

@@ -80,9 +80,8 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     refusal = LiveCallRefused(refusal_message(what) if message is None else message)
     run = runtime.current_run()
     run.remember_refusal(refusal)
-    # A child process has no test that could fail. For the workers of a queue the fixture that has started them reads
-    # what is told here, and lets its test fail; the refusals of other children nobody reads.
-    if run.make_outcome is None or not run.is_here:
+    if run.make_outcome is None or not run.is_here:  # a child process: the test that runs in its parent is to fail
+        child_misses.misses_folder(run)
         run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal))
     return refusal if ordinary else suit_to_place(refusal)
 

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from typing import overload
 
 from aquila.errors import LiveCallRefused
-from aquila.recording.runtime import RunningTest
+from aquila.recording.reporting.child_misses import ChildMisses
+from aquila.recording.runtime import Run, RunningTest
 
 
 class Refusals(Sequence[LiveCallRefused]):
-    """The refusals of the running test so far, oldest first. A test that has any fails, even if it swallowed them."""
+    """The refusals of the running test so far, oldest first, those of its child processes included.
 
-    def __init__(self, test: RunningTest) -> None:
+    A test that has any fails, even if it swallowed them.
+    """
+
+    def __init__(self, run: Run, test: RunningTest) -> None:
+        self._run = run
         self._test = test
 
     @overload
@@ -20,11 +25,15 @@ class Refusals(Sequence[LiveCallRefused]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[LiveCallRefused]: ...
     def __getitem__(self, index: int | slice) -> LiveCallRefused | Sequence[LiveCallRefused]:
-        return self._test.refusals[index]
+        return self._so_far()[index]
 
     def __len__(self) -> int:
-        return len(self._test.refusals)
+        return len(self._so_far())
 
     def forget(self) -> None:
         """Say that the refusals so far were expected: they no longer make the test fail."""
-        self._test.refusals.clear()
+        self._so_far().clear()
+
+    def _so_far(self) -> list[LiveCallRefused]:
+        self._run.state_of(ChildMisses).pass_on_refusals(self._run)
+        return self._test.refusals

@@ -36,14 +36,14 @@ else:
 _KINDS = {
     kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CassetteMiss)
 }
+_PURPOSE = "misses"
+"""What the name of the folder says that it is for."""
 _ANEW = "anew.json"
 """The file that says what is recorded anew. No id of a scope looks like that."""
 _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
-"""The file in which children write down what the guard refused them."""
-_OUTLIVED = "outlived"
-"""The file in which children that have outlived their test write down what that test no longer answers."""
+"""The file in which children write down what was refused them."""
 _PATIENCE, _PAUSE = 1.0, 0.005
 """Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
 _TORN = (
@@ -82,8 +82,17 @@ class ChildMisses:
         self._append(f"{scope_id}.plays", row)
 
     def make_folder(self, run: Run) -> None:
-        """Make the folder now. It ends with the run."""
-        folder = run.hold(temporary_folders.TemporaryFolder("misses"))
+        """Make the folder now, where children are told that it is. It ends with the run.
+
+        Raises ``OSError`` if it cannot be made.
+        """
+        if run.messages is None:
+            run.messages = temporary_folders.temporary_root(), os.urandom(8).hex()
+        root, mark = run.messages
+        try:
+            folder = run.hold(temporary_folders.TemporaryFolder(_PURPOSE, mark, root))
+        except FileExistsError:  # pytester has forgotten the module that had made it for this run
+            folder = temporary_folders.path_of(_PURPOSE, mark, root)
         with contextlib.suppress(OSError):  # a full disk; children then take every scope for an open one
             self.open_scopes = run.hold(contextlib.closing(open_to_children.OpenToChildren(folder)))
         # A time in the past: also a file that comes within the same tick of the clock then changes it.
@@ -120,15 +129,20 @@ class ChildMisses:
                 yield row
 
     def tell_refusal(self, text: str) -> None:
-        """Write down what the guard refused in this process."""
+        """Write down what was refused in this process."""
         self._append(_REFUSED, [os.getpid(), text])
 
     def take_refusals(self) -> Iterator[LiveCallRefused]:
-        """What the guard refused in child processes since the last call."""
+        """What was refused in child processes since the last call."""
         for row in self._take_rows(_REFUSED):
             match _parse_row(row):
                 case [int(), str(text)]:
                     yield LiveCallRefused(outgoing.redact_outgoing(text))
+
+    def pass_on_refusals(self, run: Run) -> None:
+        """Let the running test of ``run`` know what was refused in child processes since the last call."""
+        for refusal in self.take_refusals():
+            run.remember_refusal(refusal)
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
@@ -217,19 +231,6 @@ class ChildMisses:
             return self.open_scopes.holds(scope_id)
         return open_to_children.is_open_in_parent(self.folder, scope_id)
 
-    def tell_outlived(self, text: str) -> None:
-        """Write down that this process has outlived the test that started it, for the test that runs now."""
-        self._append(_OUTLIVED, text)
-
-    def pass_on_outlived(self, run: Run) -> None:
-        """Let the running test of ``run`` know what children have told with ``tell_outlived`` since the last call.
-
-        As refusals, because no recording would answer such a request.
-        """
-        for row in self._take_rows(_OUTLIVED):
-            if isinstance(text := _parse_row(row), str):
-                run.remember_refusal(LiveCallRefused(outgoing.redact_outgoing(text)))
-
     def take_drift(self, scope_id: str) -> Iterator[dict[str, Any]]:
         """What the children of a scope have told with ``tell_drift`` since the last call."""
         for text in self._take_rows(f"{scope_id}.drift"):
@@ -305,10 +306,18 @@ def _parse_row(row: str) -> Any:
 
 
 def misses_folder(run: Run) -> str | None:
-    """Return the folder for the misses of the children of ``run``, created now if tests run in it; it ends with it."""
+    """Return the folder for messages of the children of ``run``, or of the run that has started this process.
+
+    It is made now if tests run in ``run``, and ends with it. Raises ``OSError`` if it cannot be made.
+    """
     misses = run.state_of(ChildMisses)
-    if misses.folder is None and run.make_outcome is not None and run.process == os.getpid():
+    if misses.folder is not None:
+        return misses.folder
+    if run.make_outcome is not None and run.is_here:
         misses.make_folder(run)
+    elif run.messages is not None:
+        root, mark = run.messages
+        misses.folder = temporary_folders.path_of(_PURPOSE, mark, root)
     return misses.folder
 
 

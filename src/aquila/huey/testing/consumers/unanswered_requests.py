@@ -36,5 +36,5 @@ class UnansweredRequests:
         test = self._run.test
         if test is None:
             return None
-        test.refusals += self._run.state_of(ChildMisses).take_refusals()
+        self._run.state_of(ChildMisses).pass_on_refusals(self._run)
         return next(iter(test.refusals[self._refusals :]), None)

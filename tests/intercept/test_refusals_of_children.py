@@ -1,0 +1,144 @@
+"""What the guard refuses a child process fails the test that has started it, whatever the child makes of it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from tests.support.slow import slow_but
+
+ASKING = """
+import httpx2
+
+def ask():
+    try:
+        httpx2.post("https://api.openai.com/v1/chat/completions", json={})
+    except BaseException:
+        pass
+
+if __name__ == "__main__":
+    ask()
+"""
+TESTS = """
+import multiprocessing, os, subprocess, sys
+import asking
+
+ENVIRONMENT = dict(os.environ)
+
+def start(way):
+    match way:
+        case "os.fork":
+            child = os.fork()
+            if not child:
+                asking.ask()
+                os._exit(0)
+            os.waitpid(child, 0)
+        case "subprocess":
+            subprocess.run([sys.executable, "asking.py"], check=True)
+        case "environment of the module":
+            subprocess.run([sys.executable, "asking.py"], check=True, env=ENVIRONMENT)
+        case method:
+            child = multiprocessing.get_context(method).Process(target=asking.ask)
+            child.start()
+            child.join()
+            assert child.exitcode == 0
+"""
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-W", "ignore::DeprecationWarning")
+WAYS = ["os.fork", "subprocess", "environment of the module", "fork", "spawn", "forkserver"]
+
+
+@pytest.mark.parametrize("way", slow_but(["os.fork"], WAYS))
+def test_a_refusal_that_a_child_swallows_fails_its_test_alone(way: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        asking=ASKING,
+        test_it=f"{TESTS}\ndef test_before(): pass\n\ndef test_it(): start({way!r})\n\ndef test_after(): pass\n",
+    )
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*POST https://api.openai.com/v1/chat/completions was refused*", "*::test_it*"])
+
+
+@pytest.mark.slow
+def test_so_does_one_of_a_child_that_a_fixture_has_started(pytester: pytest.Pytester) -> None:
+    tests = """
+        import pytest
+
+        @pytest.fixture
+        def at_the_end():
+            yield
+            start("subprocess")
+
+        @pytest.fixture
+        def at_the_beginning():
+            start("subprocess")
+
+        def test_of_a_setup(at_the_beginning): pass
+
+        def test_of_a_teardown(at_the_end): pass
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+
+
+@pytest.mark.slow
+def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
+    expecting = """
+        def test_it(aquila_refusals):
+            start("subprocess")
+            assert "api.openai.com" in str(aquila_refusals[0]) and "test_it.py::test_it" in str(aquila_refusals[0])
+            aquila_refusals.forget()
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(expecting))
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+
+
+IN_A_FORK = """
+import os
+import pytest
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
+        reports = runtestprotocol(item, log=False)
+        os.write(into, " ".join(f"{report.when}-{report.outcome}" for report in reports).encode())
+        os._exit(0)
+    os.close(into)
+    with open(out) as reader:
+        print(item.name, reader.read())
+    os.waitpid(child, 0)
+    return True
+"""
+
+
+def test_a_test_that_runs_in_a_fork_of_its_own_tells_nobody_else(pytester: pytest.Pytester) -> None:
+    tests = """
+        def test_expects(aquila_refusals):
+            asking.ask()
+            aquila_refusals.forget()
+
+        def test_swallows():
+            asking.ask()
+
+        def test_of_a_child():
+            start("os.fork")
+        """
+    pytester.makepyfile(asking=ASKING, conftest=IN_A_FORK)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    result = pytester.runpytest_subprocess(*PLAIN, "-s")
+    result.stdout.fnmatch_lines(
+        [
+            "*test_expects setup-passed call-passed teardown-passed",
+            "*test_swallows setup-passed call-failed teardown-passed",
+            "*test_of_a_child setup-passed call-failed teardown-passed",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*outside of any test*")
