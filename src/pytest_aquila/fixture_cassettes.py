@@ -147,7 +147,7 @@ class FixtureCassette:
         """Store the recordings. After a failed setup it does nothing. Raises what storing raises."""
         self._tearing_down.close()
         if self._scope is not None:
-            for miss in self._scope.misses:
+            for miss in self._scope.hear_last_misses():
                 test_scopes.remember_teardown_miss(self._item.config, miss)
             self._close(passed=not self._scope.misses)
 

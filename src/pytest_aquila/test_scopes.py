@@ -215,8 +215,8 @@ def has_unanswered(item: pytest.Item) -> bool:
     scope, run = opened_scope(item), item.config.stash[RUN]
     misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
     if CHILD_MISSES in sys.modules:
-        told = run.state_of(child_misses.ChildMisses)
+        told = scope.child_misses if scope is not None else run.state_of(child_misses.ChildMisses)
         if told.may_have_messages:
             told.pass_on_refusals(run)
-            misses = scope.misses if scope is not None else ()
+            misses = scope.hear_last_misses() if scope is not None else ()
     return bool(misses or (run.test is not None and run.test.refusals))

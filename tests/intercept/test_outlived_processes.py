@@ -79,7 +79,99 @@ def test_a_pool_that_tests_share_fails_those_that_it_cannot_serve(
         result.assert_outcomes(passed=4, failed=2)
         result.stdout.fnmatch_lines(["*test_it.py::test_first has ended, and a process that it started*"])
         result.stdout.no_fnmatch_line("*what is not recorded*")
+        result.stdout.no_fnmatch_line(
+            "*in cassettes/.journal*"
+        )  # what was recorded before the test had ended is stored
     assert [json.loads(body)["prompt"] for _, body in echoing.requests] == ["one", "three", "four"]
+
+
+LATE = (
+    """
+import subprocess, sys
+import pytest
+
+ASKING = """
+    + repr(
+        """
+import httpx2, sys
+sys.stdin.read()  # until it is closed
+try:
+    httpx2.post("https://api.openai.com/v1/chat/completions", json={})
+except Exception:
+    pass
+"""
+    )
+    + """
+
+def start():
+    pytest.child = subprocess.Popen([sys.executable, "-c", ASKING], stdin=subprocess.PIPE)
+
+def test_plain():
+    start()
+
+def test_with_a_cassette(aquila_cassette):
+    start()
+"""
+)
+ENDING = """
+import pytest
+
+def pytest_sessionfinish():
+    if child := getattr(pytest, "child", None):
+        child.communicate()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["-n0", "-n1"])
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ("plain", "a process that test_it.py::test_plain started: POST https://api.openai.com/v1/chat/completions was"),
+        ("with_a_cassette", "test_it.py::test_with_a_cassette has ended, and a process that it started is still"),
+    ],
+)
+def test_what_no_test_can_hear_any_more_fails_the_run(
+    test: str, told: str, workers: str, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_it=LATE, conftest=ENDING)
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:randomly", f"test_it.py::test_{test}", workers
+    )
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    shown = " ".join(result.stdout.str().split())
+    assert f"aquila: refused when no test could fail for it any more: {told}" in shown
+
+
+BLOCKS = """
+import os
+import httpx2
+import aquila, aquila.vcr
+
+def test_it(aquila_refusals):
+    for block in (aquila.use_cassette("x"), aquila.vcr.use_cassette("x.yaml")):
+        ended, end = os.pipe()
+        with block:
+            child = os.fork()
+            if not child:
+                os.close(end)
+                os.read(ended, 1)  # until it is closed
+                try:
+                    httpx2.post("https://api.openai.com/v1/chat/completions", json={})
+                finally:
+                    os._exit(0)
+        os.close(end)
+        os.waitpid(child, 0)
+    assert [refusal.sentence.rpartition(", ")[2] for refusal in aquila_refusals] == 2 * ["within the block"]
+    aquila_refusals.forget()
+"""
+
+
+def test_a_process_that_has_outlived_a_block_is_told_so(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(BLOCKS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning")
+    result.assert_outcomes(passed=1)
 
 
 def test_children_see_which_scopes_are_open(tmp_path: Path) -> None:

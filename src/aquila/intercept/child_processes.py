@@ -64,7 +64,7 @@ def describe_run(scope: Scope | None) -> str:
         "command": scope.command or next((each.command for each in scope.enclosing() if each.command), ""),
     }
     if scope.shows_its_end:
-        told["shows_end"] = True
+        told["shows_end"] = scope.kind_of_owner
     if told["scope"]["script"] is not None:
         told["meeting_place"] = scripts.meeting_place()  # a child may have another folder for temporary files
     if run.play_log is not None:

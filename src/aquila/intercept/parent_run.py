@@ -62,8 +62,8 @@ class _Parent(NamedTuple):
     """Whether the parent wants to know which tasks are executed."""
     meeting_place: str | None
     """The folder in which the processes of the run find each other."""
-    shows_end: bool
-    """Whether this process can see when the scope ends."""
+    shows_end: str | None
+    """The kind of the scope, if this process can see when it ends."""
 
 
 def join_parent_run() -> None:
@@ -145,7 +145,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
             inherited.get("budget"),
             inherited.get("jobs", False),
             inherited.get("meeting_place"),
-            inherited.get("shows_end", False),
+            inherited.get("shows_end"),
         )
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
@@ -161,7 +161,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
         path,
         bool,
         path,
-        bool,
+        (str, NoneType),
     )
     return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
 
@@ -203,10 +203,10 @@ def _refuse_everything() -> None:
 class _ParentScope:
     """Joins the parent's scope when something asks for a scope. ``command`` records again what runs there.
 
-    ``shows_end`` says that this process can see when it ends.
+    ``shows_end`` is its kind, if this process can see when it ends.
     """
 
-    def __init__(self, reference: dict[str, Any], command: str, *, shows_end: bool = False) -> None:
+    def __init__(self, reference: dict[str, Any], command: str, *, shows_end: str | None = None) -> None:
         self._reference = reference
         self._command = command
         self._shows_end = shows_end
@@ -219,7 +219,7 @@ class _ParentScope:
             if self._scope is None:
                 reference = scope_joining.ScopeReference(**self._reference)
                 self._scope = scope_joining.join_scope(reference, command=self._command)
-                if self._shows_end:
-                    self._scope.follow_owner()
+                if self._shows_end is not None:
+                    self._scope.follow_owner(self._shows_end)
                 atexit.register(self._scope.close)
             return self._scope

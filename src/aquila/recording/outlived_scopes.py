@@ -16,7 +16,7 @@ def require_open(scope: Scope) -> Scope:
     misses = scope.run.state_of(ChildMisses)
     if not scope.shows_its_end or misses.is_open(scope.id):
         return scope
-    if scope.name.startswith("use_cassette("):  # a joined scope does not know that it is a block
+    if scope.kind_of_owner == "block":
         other, where = "block", "within the block"
     else:
         other, where = "test", "in each test that uses it, or in a fixture that the tests share"
@@ -24,5 +24,5 @@ def require_open(scope: Scope) -> Scope:
         f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
         f"answers them: start the process, or its pool, {where}"
     )
-    misses.tell_refusal(text)  # no recording would answer it
+    misses.tell_refusal(text, scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)

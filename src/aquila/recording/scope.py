@@ -97,7 +97,7 @@ class Scope(ScriptsAndFaults):
         self.keeps_unused = False
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
-        self._follows_owner = False
+        self._followed: str | None = None  # the kind of the owner's scope, if this one ends with it
         self.parent: Scope | None = None  # set once, by `nest_within`, when the scope opens
         self._own_settings = OptionLayer(options or {}, source=name or "use_cassette")
         self._filters: Filters | None = None
@@ -126,11 +126,16 @@ class Scope(ScriptsAndFaults):
     def shows_its_end(self) -> bool:
         """Whether child processes can see when it ends: it is a test's own, or joined from one that can be seen."""
         shown = self.child_misses.open_scopes
-        return self._follows_owner or (shown is not None and shown.process == self._process)
+        return self._followed is not None or (shown is not None and shown.process == self._process)
 
-    def follow_owner(self) -> None:
-        """Say that its owner runs tests and shows when it ends. Then it has ended here as well."""
-        self._follows_owner = True
+    def follow_owner(self, kind: str) -> None:
+        """Say that its owner runs tests and shows when it ends, and of which ``kind`` it is there."""
+        self._followed = kind
+
+    @property
+    def kind_of_owner(self) -> str:
+        """Of which kind it is where it was opened, as far as that is known."""
+        return self._followed or self.kind
 
     @property
     def closed(self) -> bool:
@@ -238,11 +243,19 @@ class Scope(ScriptsAndFaults):
     @property
     def misses(self) -> MissLog:
         """The misses so far, those of child processes included."""
+        self._hear_children()
+        return self._misses
+
+    def hear_last_misses(self) -> MissLog:
+        """The misses as above, where it is about to end: a child process that is just writing one is waited for."""
+        self._hear_children(is_last=True)
+        return self._misses
+
+    def _hear_children(self, *, is_last: bool = False) -> None:
         told = self.child_misses
         if told.folder is not None and self.is_owner and told.may_have_messages:
-            for miss in told.take(self.id):
+            for miss in told.take(self.id, is_last=is_last):
                 self.remember_miss(miss, str(miss))
-        return self._misses
 
     @property
     def known_misses(self) -> MissLog:
@@ -324,7 +337,7 @@ class Scope(ScriptsAndFaults):
         if recording is None and stores and settings is not None and settings.transport == "record":
             # Child processes may have recorded although this one did not; the recorder merges their journals.
             recording = self.recording
-        if recording is not None and stores and self.misses.drift is not None:
+        if recording is not None and stores and self.hear_last_misses().drift is not None:
             recording.discard()
             return self._summarize(StoredRecordings(), settings)
         stored = recording.close(passed=passed, adds_only=adds_only) if recording is not None else StoredRecordings()

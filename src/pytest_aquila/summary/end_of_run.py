@@ -87,7 +87,7 @@ def _write_summary(
             width -= len(typed_command.start_of_command(config)) - len("pytest")
             knows_failures = config.pluginmanager.has_plugin("lfplugin")
             news += totals_news.describe_totals(totals, waiting, width, just_failed=knows_failures)
-        is_wrong = bool(totals.missed or totals.unstored)
+        is_wrong = bool(totals.missed or totals.unstored or totals.unheard)
         if totals.used and (is_wrong or verbosity > _ERRORS_ONLY):
             last = summary_line.summary_line(totals, len(waiting))
     if not news and len(last) <= terminal.width:  # as most runs end: nothing has to be laid out

@@ -24,6 +24,7 @@ class Kind(enum.IntEnum):
     NOT_STORED = enum.auto()
     NOT_TAKEN_OVER = enum.auto()
     MISSES = enum.auto()
+    UNHEARD = enum.auto()
     BUDGET_SPENT = enum.auto()
     FAILED_REPORT = enum.auto()
     WAITS_IN_JOURNALS = enum.auto()

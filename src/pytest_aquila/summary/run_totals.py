@@ -52,6 +52,7 @@ class RunTotals:
         self.unstored: list[str] = []
         self.sentences: list[str] = []
         self.refused: list[str] = []
+        self.unheard: list[str] = []
         self.notes: list[tuple[str, str]] = []
         self.drifted: list[dict[str, Any]] = []
         self.unasked: list[str] = []

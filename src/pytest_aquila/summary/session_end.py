@@ -41,13 +41,17 @@ def sum_up(session: pytest.Session) -> None:
     if run.notes:
         totals_of(config).notes += run.notes
     if test_scopes.CHILD_MISSES in sys.modules:
-        totals_of(config).cassettes += sorted(run.state_of(child_misses.ChildMisses).take_used())
+        told = run.state_of(child_misses.ChildMisses)
+        totals_of(config).cassettes += sorted(told.take_used())
+        totals_of(config).unheard += told.take_unheard()
     totals = config.stash.get(test_scopes.TOTALS, None)
     if totals is not None and is_worker:
         tests = map(node_ids.id_to_type, session.items)
         config.workeroutput["aquila"] = totals.as_plain_data(tests)  # type: ignore[attr-defined]
     elif totals is not None and totals.uses:
         totals.unstored += noted_uses.store_uses(itertools.starmap(noted_uses.NotedUse, totals.uses))
+    if totals is not None and totals.unheard and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if options.wants_verification(config):
         if is_worker:
             verify_run.send_plays(config)

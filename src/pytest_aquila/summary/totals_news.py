@@ -34,6 +34,7 @@ def describe_totals(
     yield from _group(Kind.NOT_TAKEN_OVER, totals.unrecovered)
     is_recording = runtime.current_settings().transport == "record"
     yield from miss_report.describe_misses(totals, width, just_failed=just_failed, is_recording=is_recording)
+    yield from _group(Kind.UNHEARD, totals.unheard, "refused when no test could fail for it any more: ")
     yield from _describe_notes(totals.notes)
     yield from _group(Kind.REFUSED, dict.fromkeys(totals.refused))
     yield from pending_report.describe_pending(waiting)

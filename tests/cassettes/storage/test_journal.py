@@ -59,6 +59,26 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
     writer.close()
 
 
+def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Path) -> None:
+    writer = journal.Journal(tmp_path, "5c09e00000000000")
+    entries = [
+        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+        for number in range(3)
+    ]
+    writer.append_entry(entries[0])
+    (path,) = journal.find_journals_of(tmp_path, "5c09e00000000000")
+    for later in entries[1:]:
+        size = journal.size_of(path)
+        writer.append_entry(later)  # the process goes on while its journal is merged
+        journal.discard_journal(path, merged=size)
+        assert list(journal.read_entries(path)) == [later]
+    journal.discard_journal(path, merged=journal.size_of(path))
+    assert list(journal.read_entries(path)) == []
+    writer.close()
+    journal.discard_journal(path)
+    assert [each.name for each in path.parent.iterdir()] == [".gitignore"]
+
+
 def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
     writer = journal.Journal(tmp_path, "5c09e00000000000")
     entries = [

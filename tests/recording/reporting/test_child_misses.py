@@ -44,13 +44,13 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         told.folder = str(tmp_path)
         told.tell("scope", errors.CassetteMiss(f"asked {key}", difference=f"now {key}"))
         told.tell_drift("scope", {"difference": f"now {key}"})
-        told.tell_refusal(f"refused {key}")
+        told.tell_refusal(f"refused {key}", None)
         monkeypatch.setenv("MY_API_KEY", key)
         (miss,) = told.take("scope")
-        (refusal,) = told.take_refusals()
+        (refusal,) = told.take_unheard()
         assert (str(miss), miss.difference) == ("asked [redacted]", "now [redacted]")
         assert list(told.take_drift("scope")) == [{"difference": "now [redacted]"}]
-        assert str(refusal) == "refused [redacted]"
+        assert refusal == "refused [redacted]"
 
 
 @pytest.fixture
@@ -60,21 +60,24 @@ def in_folder(tmp_path: Path) -> ChildMisses:
     return misses
 
 
-def test_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_yet_written(
+def test_at_the_end_a_miss_is_waited_for_whose_child_has_made_the_file_and_not_yet_written(
     in_folder: ChildMisses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write(seconds: float) -> None:
         in_folder.tell("scope", errors.CassetteMiss("the prompt differs"))
 
     (tmp_path / "scope").touch()
-    monkeypatch.setattr(time, "sleep", write)
-    assert [str(miss) for miss in in_folder.take("scope")] == ["the prompt differs"]
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("a request waits for a child"))
     assert in_folder.take("scope") == []
+    monkeypatch.setattr(time, "sleep", write)
+    assert [str(miss) for miss in in_folder.take("scope", is_last=True)] == ["the prompt differs"]
+    assert in_folder.take("scope", is_last=True) == []
 
 
 @pytest.mark.parametrize("written", ["", '["CassetteMi'])
 def test_a_miss_that_a_child_could_not_write_is_told_once(in_folder: ChildMisses, tmp_path: Path, written: str) -> None:
     (tmp_path / "scope").write_text(written)
-    (told,) = in_folder.take("scope")
-    assert "could not write into" in str(told)
     assert in_folder.take("scope") == []
+    (told,) = in_folder.take("scope", is_last=True)
+    assert "could not write into" in str(told)
+    assert in_folder.take("scope", is_last=True) == []

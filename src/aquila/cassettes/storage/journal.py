@@ -5,12 +5,16 @@ the file for as long as it lives, so a journal whose lock is free belongs to a p
 scope merges the journals at its end. The journals of a killed run are merged by the next pytest run that records, or by
 ``aquila cassettes accept``; see ``recording.storing.interrupted_runs.recover_journals``.
 
+A process may outlive the scope, as a worker of a pool that several tests share. Its journal stays then, and a file
+beside it says how much of it was merged.
+
 Large bodies are not in the journal but in the folder ``<scope>.<process>.bodies`` beside it. The merge links them to
 their cassettes, and the folder is removed with its journal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -43,6 +47,8 @@ else:
 
 DAMAGED = ".damaged"
 """The suffix of a file beside a journal, for those bytes of the journal that cannot be read."""
+_MERGED = ".merged"
+"""The suffix of a file beside a journal whose process went on after a merge: how many bytes of it were merged."""
 _NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}\.journal")
 _LOCKED_BYTE = b"\0"
 """The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
@@ -193,17 +199,42 @@ def keep_damaged_entries(path: Path) -> Path | None:
 def _read_frames(path: Path) -> bytes:
     try:
         with open(open_regular(path), "rb", buffering=0) as file:
-            file.seek(len(_LOCKED_BYTE))
+            file.seek(max(len(_LOCKED_BYTE), _count_merged(path)))
             return file.read()
     except FileNotFoundError:
         return b""
 
 
-def discard_journal(path: Path) -> None:
-    """Remove a journal after its entries were stored, unless its process is alive and may still add to it."""
+def _count_merged(path: Path) -> int:
+    try:
+        with open(open_regular(path.with_suffix(_MERGED)), encoding="ascii") as file:
+            return int(file.read(20))
+    except (OSError, ValueError):  # nearly always: there is none
+        return 0
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes a journal has now: whole entries, because each is written at once. 0 if it is gone."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def discard_journal(path: Path, *, merged: int | None = None) -> None:
+    """Remove a journal after its entries were stored.
+
+    If its process is alive it may still add to it. Then the journal stays; of its first ``merged`` bytes, as
+    ``size_of`` told before it was read, nothing is read again.
+    """
     descriptor = _open_unused(path)
     if descriptor is not None:
         _remove_file(path, descriptor)
+    elif merged is not None and path.exists():
+        beside = path.with_suffix(_MERGED)
+        with contextlib.suppress(OSError):  # else it is merged once more, which changes nothing
+            beside.unlink(missing_ok=True)
+            write_new_file(beside, str(merged).encode())
 
 
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:
@@ -275,6 +306,7 @@ def _remove_file(path: Path, descriptor: int) -> None:
     else:  # while it is locked: after `close`, another process may have opened it to write
         path.unlink(missing_ok=True)
         os.close(descriptor)
+    path.with_suffix(_MERGED).unlink(missing_ok=True)
     _remove_bodies(bodies_folder_of(path))
 
 
@@ -283,7 +315,10 @@ def _remove_bodies(folder: Path) -> None:
 
 
 def remove_stray_bodies(root: Path) -> None:
-    """Remove the large bodies of journals that no longer exist: a process was killed between removing the two."""
+    """Remove what belongs to journals that no longer exist: a process was killed between removing the two."""
+    for file in (root / WORK_FOLDER).glob(f"*{_MERGED}"):
+        if not file.with_suffix(".journal").exists():
+            file.unlink(missing_ok=True)
     for folder in (root / WORK_FOLDER).glob("*.bodies"):
         if not folder.with_suffix(".journal").exists():
             _remove_bodies(folder)

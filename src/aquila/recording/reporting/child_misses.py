@@ -128,21 +128,27 @@ class ChildMisses:
             if isinstance(row, dict) and isinstance(row.get("id"), str) and isinstance(row.get("began"), float):
                 yield row
 
-    def tell_refusal(self, text: str) -> None:
-        """Write down what was refused in this process."""
-        self._append(_REFUSED, [os.getpid(), text])
-
-    def take_refusals(self) -> Iterator[LiveCallRefused]:
-        """What was refused in child processes since the last call."""
-        for row in self._take_rows(_REFUSED):
-            match _parse_row(row):
-                case [int(), str(text)]:
-                    yield LiveCallRefused(outgoing.redact_outgoing(text))
+    def tell_refusal(self, text: str, test: str | None) -> None:
+        """Write down what was refused in this process, which ``test`` has started."""
+        self._append(_REFUSED, [os.getpid(), text, test])
 
     def pass_on_refusals(self, run: Run) -> None:
         """Let the running test of ``run`` know what was refused in child processes since the last call."""
-        for refusal in self.take_refusals():
+        for refusal, _ in self._take_refusals():
             run.remember_refusal(refusal)
+
+    def take_unheard(self) -> list[str]:
+        """What was refused in child processes since then: where no test is to follow, in sentences."""
+        return [
+            f"a process that {test} started: {sentence}" if test and test not in sentence else sentence
+            for sentence, test in ((refusal.sentence, test) for refusal, test in self._take_refusals())
+        ]
+
+    def _take_refusals(self) -> Iterator[tuple[LiveCallRefused, str | None]]:
+        for row in self._take_rows(_REFUSED):
+            match _parse_row(row):
+                case [int(), str(text), str() | None as test]:
+                    yield LiveCallRefused(outgoing.redact_outgoing(text)), test
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
@@ -203,12 +209,13 @@ class ChildMisses:
                     found.add((folder, cassette))
         return found
 
-    def take(self, scope_id: str) -> Sequence[CassetteMiss]:
+    def take(self, scope_id: str, *, is_last: bool = False) -> Sequence[CassetteMiss]:
         """The misses of the children of a scope since the last call. What was asked again is told once.
 
-        A miss of which a child could not write a word, or not all, is a miss, too.
+        ``is_last`` says that the scope is about to end. Then a child that is writing is waited for, and a miss of which
+        one could not write a word, or not all, is a miss, too.
         """
-        rows = self._take_rows(scope_id)
+        rows = self._take_rows(scope_id, patience=_PATIENCE if is_last else 0)
         misses = [_miss_of_child(_parse_row(row)) for row in rows] if rows else []
         if self._torn.get(scope_id) is False:
             self._torn[scope_id] = True
@@ -238,7 +245,7 @@ class ChildMisses:
             if isinstance(row, dict):
                 yield outgoing.redact_outgoing_value(row)
 
-    def _take_rows(self, name: str) -> Collection[str]:
+    def _take_rows(self, name: str, *, patience: float = 0) -> Collection[str]:
         if self.folder is None:
             return ()
         path = f"{self.folder}{os.sep}{name}"  # each test asks a few times, and `os.path.join` takes longer
@@ -248,15 +255,15 @@ class ChildMisses:
         with self._lock, open(path, "rb") as file:
             begin = file.seek(self._read.get(name, 0))
             rows = file.read()
-            patience = _PATIENCE if name not in self._torn else 0
-            while _is_torn(begin, rows) and patience > 0:  # its child may be about to write
-                time.sleep(_PAUSE)
-                patience -= _PAUSE
-                rows += file.read()
+            if patience and name not in self._torn:
+                while _is_torn(begin, rows) and patience > 0:  # its child may be about to write
+                    time.sleep(_PAUSE)
+                    patience -= _PAUSE
+                    rows += file.read()
+                if _is_torn(begin, rows):
+                    self._torn[name] = False
             whole = rows.rfind(b"\n") + 1
             self._read[name] = begin + whole
-            if _is_torn(begin, rows):
-                self._torn.setdefault(name, False)
         return dict.fromkeys(rows[:whole].decode("utf-8", "replace").split("\n")[:-1])
 
 

@@ -80,7 +80,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     children = scope.run.state_of(ChildMisses)
     hears = scope.is_owner and children.may_have_messages  # mostly not: then nothing more is asked
     if hears:
-        misses = scope.misses
+        misses = scope.hear_last_misses()
     played = plays_of(scope, children.take_plays(scope.id) if hears else ())
     folder = _folder_of(settings) if settings is not None else ""
     # Its own counts as used, whoever may have asked: another process, or nobody any more.

@@ -212,7 +212,7 @@ class ScopeRecording:
     def discard(self) -> None:
         """Store nothing of what all processes of the scope recorded. Only for the owner."""
         for path in self._find_journals_of_others():
-            journal.discard_journal(path)
+            journal.discard_journal(path, merged=journal.size_of(path))
         self._journal.remove_file()
         self._journal.close()
 
@@ -224,7 +224,7 @@ class ScopeRecording:
         """Store what this process and all others of the scope recorded, and remove the journals that are stored."""
         owned = self._scope.default_cassette if self._scope.owns_cassette else None
         changes: dict[str, list[tuple[Changes, MatchRules]]] = defaultdict(list)
-        others = self._find_journals_of_others()
+        others = {path: journal.size_of(path) for path in self._find_journals_of_others()}
         foreign, unread = read_journals(others)
         for session in self._scope.sessions.opened():
             name, mode = session.name, session.mode
@@ -258,9 +258,9 @@ class ScopeRecording:
                 }
             stored, failed = store_changes(changes, self._root, passed=passed, owned=owned)
         if not failed:
-            for path in others:
+            for path, size in others.items():
                 if all(path != failure.path for failure in unread):
-                    journal.discard_journal(path)
+                    journal.discard_journal(path, merged=size)
             self._journal.remove_file()
         raise_failures([*unread, *failed], self._root)
         return stored._replace(cassettes=tuple(changes), answers=answers)
