@@ -332,3 +332,30 @@ def test_wrong_options_are_refused_before_any_test(
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{said.replace('[', '[[]')}*"])
+
+
+@pytest.mark.slow
+def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: pytest.Pytester) -> None:
+    asking = "from aquila.recording.network import guard; guard.make_refusal('what it asks')"
+    pytester.makepyfile(
+        f"""
+        import os, subprocess, sys
+        import httpx2
+
+        HERE = os.getpid()
+
+        def test_it(aquila_script):
+            aquila_script.reply("Tern Bay")
+            httpx2.post("https://api.openai.com/v1/chat/completions", json={{"model": "m", "messages": []}})
+            if os.getpid() != HERE:
+                subprocess.run([sys.executable, "-c", {asking!r}], stderr=subprocess.DEVNULL)
+
+        def test_next(): pass
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--aquila-faults=overloaded"
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*without a fault it does not pass*"])
+    result.stdout.no_fnmatch_line("*refused when no test*")
