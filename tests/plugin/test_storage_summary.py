@@ -179,3 +179,13 @@ def test_no_free_descriptors_are_counted_and_nothing_is_asked_that_could_not_be_
 def test_a_recording_run_that_records_nothing_leaves_no_folder(project: Project) -> None:
     project.record(tests="def test_it(aquila_cassette): pass").assert_outcomes(passed=1)
     assert not project.cassettes.exists()
+
+
+def test_that_it_cannot_be_stored_which_test_used_what_is_said_in_a_sentence(project: Project) -> None:
+    (project.cassettes / "@tests.jsonl").mkdir(parents=True)  # as with a full disk, it cannot be replaced
+    result = project.record(tests="@pytest.mark.aquila('shared')\ndef test_it(): post('one')")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["aquila: not stored: cannot record: *@tests.jsonl: *", "*1 recorded*1 error of storage"]
+    )
+    project.run().assert_outcomes(passed=1)
