@@ -109,7 +109,8 @@ class VerifyProject:
         self.pytester.makepyfile(test_app=f"PROMPTS = {[*prompts]!r}\n" + textwrap.dedent(tests))
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+        plugins = ("-p", "no:cacheprovider", "-p", "no:xdist")
+        return self.pytester.runpytest_inprocess(*plugins, *arguments, no_reraise_ctrlc=True)
 
     def record(self, prompts: Sequence[str], tests: str = TESTS) -> None:
         self.write(prompts, tests)
@@ -283,6 +284,14 @@ def test_an_interruption_reports_what_was_answered_until_then(project: VerifyPro
         ]
     )
     assert project.report["interrupted"]
+
+
+def test_nothing_is_asked_where_the_tests_themselves_were_interrupted(project: VerifyProject) -> None:
+    project.write([], "def test_it(aquila_cassette):\n    raise KeyboardInterrupt")
+    result = project.verify()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["aquila: verify: nothing was asked, because the tests were interrupted"])
+    assert project.server.requests == []
 
 
 ON_THE_LOCAL_MODEL = """

@@ -388,6 +388,7 @@ def test_a_job_that_failed_can_be_tried_again(huey):
     assert "Retry" in client.get(page_of(huey, result)).text
     assert "Dead letters" in client.get("/").text
     assert act(client, "retry", huey, result).status_code == 303
+    assert "Failed" not in client.get(page_of(huey, result)).text
     with consumer(huey):
         second = list(subscribe(huey, result, after=first[-1].number, timeout=60))
     assert [event.kind for event in second] == ["queued", "started", "done"]

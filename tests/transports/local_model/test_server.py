@@ -351,6 +351,18 @@ def test_an_error_of_the_local_model_names_it_and_not_the_provider() -> None:
     assert "openai.com" not in str(caught.value)
 
 
+def test_a_forked_child_closes_no_file_that_has_the_number_of_a_lifeline_that_was_closed(tmp_path: Path) -> None:
+    servers = _Servers()
+    with (tmp_path / "log").open("wb") as log:
+        process, lifeline = servers.start_process([sys.executable, "-c", ""], log)
+        servers.close_lifeline(lifeline)
+        with process:
+            process.wait()
+        os.dup2(log.fileno(), lifeline)
+        servers.forget_after_fork()
+        os.close(lifeline)  # which is still open
+
+
 @pytest.mark.slow
 def test_another_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = tmp_path / "Another-Model.Q4_1.gguf"
