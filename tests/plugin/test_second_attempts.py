@@ -283,15 +283,14 @@ def test_a_client_of_the_tests_server_begins_its_conversation_again(
     pytest.importorskip("starlette")
     monkeypatch.setenv("OPENAI_BASE_URL", stateful.server.url)
     tests = """
-        import urllib.request
+        import httpx2
 
         def test_it(aquila_server, aquila_cassette):
             def ask(**body):
-                body = json.dumps({"model": "m", "tools": TOOLS, **body}).encode()
-                headers = {"authorization": f"Bearer {aquila_server.token}", "content-type": "application/json"}
-                asked = urllib.request.Request(aquila_server.base_url + "/responses", body, headers)
-                with urllib.request.urlopen(asked) as answered:
-                    return json.load(answered)
+                body = {"model": "m", "tools": TOOLS, **body}
+                headers = {"authorization": f"Bearer {aquila_server.token}"}
+                answered = httpx2.post(aquila_server.base_url + "/responses", json=body, headers=headers)
+                return answered.raise_for_status().json()
             answer = ask(input="What is an eagle?")
             for output in ("a bird", "it is large"):
                 result = {"type": "function_call_output", "call_id": "any", "output": output}

@@ -64,8 +64,12 @@ def running(folder: Path, ending: str, *arguments: str) -> Iterator[subprocess.P
     environment = {**os.environ, "TMPDIR": str(temporary(folder)), "ENDING": ending, "TELL": str(folder / "tell")}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(folder / "base")]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with process_group([*command, *arguments], cwd=folder, env=environment, **streams) as process:
-        yield process
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under `nohup` it is ignored, in all that is started, too
+    try:
+        with process_group([*command, *arguments], cwd=folder, env=environment, **streams) as process:
+            yield process
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
 
 
 def run(folder: Path, ending: str, *arguments: str) -> tuple[int, str]:
