@@ -77,8 +77,9 @@ def test_what_it_does_not_know_is_refused(words: list[str], message: str, capsys
     assert message in capsys.readouterr().err
 
 
-def test_the_installed_command_says_its_version() -> None:
-    done = subprocess.run([AQUILA, "--version"], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("command", [[AQUILA], [sys.executable, "-m", "aquila"]], ids=["script", "module"])
+def test_the_installed_command_says_its_version(command: list[str]) -> None:
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("aquila 0.")
 
 

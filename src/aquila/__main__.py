@@ -1,0 +1,8 @@
+"""``python -m aquila`` is the command ``aquila``, also where the folder of that script is not on ``PATH``."""
+
+import sys
+
+from aquila.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
