@@ -14,8 +14,8 @@ Begin with ``policy``, which says for one request or connection: answered by a s
 - ``activation`` puts all of this in force and takes it back, by ``patching`` and, for a library that is imported later,
   ``calling_loader``. ``dummy_keys`` stand in the variables of the table ``provider_keys``.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
-  ``fork_server`` tells those that are forked from a server of an earlier moment. ``left_threads`` are those that
-  outlive it.
+  ``fork_server`` tells those that are forked from a server of an earlier moment. ``started_children`` prepares what the
+  first child of a run needs. ``left_threads`` are those that outlive it.
 
 ``use_cassette`` opens a scope: ``scope_block`` for a block, ``decorated_functions`` for a function.
 ``watched_queues`` sees each job before it enters a queue; ``parent_queues`` says what child processes may enqueue, by
