@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +234,10 @@ def test_a_setting_that_a_mark_has_is_advised_at_the_mark(project: Project, monk
         ["ignore=['user'] at the marker or the call", "normalize=['date', 'uuid'] at the marker or the call"],
         ["repeat='last' at the marker or the call"],
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_report_for_which_the_disk_has_no_room_is_said_in_a_sentence(project: Project) -> None:
+    result = project.run("--aquila-drift=/dev/full", tests="def test_it(aquila_cassette): post('one')")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["aquila: /dev/full: the report was not written: No space left on device"])

@@ -48,4 +48,8 @@ def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: s
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))
         prefix = ""
     if target != "-":
-        Path(reporter.config.invocation_params.dir, target).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        path = Path(reporter.config.invocation_params.dir, target)
+        try:
+            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        except OSError as error:
+            terminal.write_line(f"aquila: {path}: the report was not written: {error.strerror}", red=True)
