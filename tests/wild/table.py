@@ -39,6 +39,7 @@ class Client:
         whole: The ways whose streams the client itself hands on when they are whole, with Aquila or without.
         unscripted: Why a script answers none of its ways, if it does not.
         remarks: What the documentation says besides.
+        broken_since: The Python since which it fails by itself, without Aquila too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Client:
     whole: tuple[str, ...] = ()
     unscripted: str = ""
     remarks: str = ""
+    broken_since: tuple[int, int] | None = None
 
     @property
     def source(self) -> str:
@@ -132,7 +134,13 @@ CLIENTS = (
     ),
     Client("dspy", "dspy_programs", ("dspy",), group="wild-frameworks", own_sockets=("ask", "ask_async")),
     Client("haystack", "haystack_chat", ("haystack-ai",), group="wild-frameworks"),
-    Client("semantic-kernel", "semantic_kernel_chat", ("semantic-kernel",), group="wild-frameworks"),
+    Client(  # It looks for arguments of `Union` itself, which Python 3.14 made a class.
+        "semantic-kernel",
+        "semantic_kernel_chat",
+        ("semantic-kernel",),
+        group="wild-frameworks",
+        broken_since=(3, 14),
+    ),
     Client(
         "tornado", "plain_tornado", ("tornado",), group="wild-frameworks", own_sockets=("ask_async", "stream_async")
     ),
