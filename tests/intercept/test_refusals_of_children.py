@@ -83,6 +83,16 @@ def test_so_does_one_of_a_child_that_a_fixture_has_started(pytester: pytest.Pyte
     result.assert_outcomes(passed=1, failed=1, errors=1)
 
 
+@pytest.mark.parametrize(
+    "conftest", ["import asking; asking.ask()", "import aquila\nwith aquila.use_cassette('x'): pass"]
+)
+def test_so_does_one_after_the_import_of_a_conftest_that_asks(conftest: str, pytester: pytest.Pytester) -> None:
+    test = "def test_it(): start('os.fork')\n\ndef test_other(aquila_cassette): start('os.fork')\n"
+    pytester.makepyfile(asking=ASKING, conftest=conftest, test_it=f"{TESTS}\n{test}")
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(failed=2)
+
+
 @pytest.mark.slow
 def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
     expecting = """

@@ -80,7 +80,7 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     refusal = LiveCallRefused(refusal_message(what) if message is None else message)
     run = runtime.current_run()
     run.remember_refusal(refusal)
-    if run.make_outcome is None or not run.is_here:  # a child process: the test that runs in its parent is to fail
+    if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
         child_misses.misses_folder(run)
         run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal), run.test_name)
     return refusal if ordinary else suit_to_place(refusal)

@@ -320,7 +320,7 @@ def misses_folder(run: Run) -> str | None:
     misses = run.state_of(ChildMisses)
     if misses.folder is not None:
         return misses.folder
-    if run.make_outcome is not None and run.is_here:
+    if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
         misses.make_folder(run)
     elif run.messages is not None:
         root, mark = run.messages
