@@ -24,6 +24,7 @@ import pytest
 
 from aquila.huey.live.page.access import FORM_COOKIE
 from aquila.huey.live.pausing import is_paused, resume_queue
+from tests.support.process_groups import process_group
 
 _FILES = Path(__file__).parent / "mounted"
 _TOKEN = "a-token-that-nobody-knows"
@@ -79,18 +80,16 @@ def serve(application: str, server: str, folder: Path, *more_options: str) -> It
         shutil.copy(file, folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AQUILA_", "PYTEST_"))}
     environment |= {"JOBS_DB": str(folder / "queue.db"), "AQUILA_JOBS_TOKEN": _TOKEN, "PYTHONPATH": str(folder)}
-    with socket.create_server(("127.0.0.1", 0)) as bound, (folder / "server.log").open("wb") as log:
-        name, *options = SERVERS[server](bound.fileno())
-        command = [sys.executable, "-m", name, f"{application}_application:application", *options, *more_options]
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, pass_fds=[bound.fileno()], stdout=log, stderr=subprocess.STDOUT
-        )
-        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    with process, httpx2.Client(base_url=address, timeout=_PATIENCE, trust_env=False) as client:
-        try:
-            yield Served(process, folder, client, import_jobs(folder))
-        finally:
-            process.kill()
+    with contextlib.ExitStack() as until_the_end:
+        with socket.create_server(("127.0.0.1", 0)) as bound, (folder / "server.log").open("wb") as log:
+            name, *options = SERVERS[server](bound.fileno())
+            command = [sys.executable, "-m", name, f"{application}_application:application", *options, *more_options]
+            streams = {"stdout": log, "stderr": subprocess.STDOUT}
+            running = process_group(command, cwd=folder, env=environment, pass_fds=[bound.fileno()], **streams)
+            process = until_the_end.enter_context(running)  # Hypercorn serves in a process that it starts
+            address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        client = httpx2.Client(base_url=address, timeout=_PATIENCE, trust_env=False)
+        yield Served(process, folder, until_the_end.enter_context(client), import_jobs(folder))
 
 
 def import_jobs(folder: Path) -> Any:
