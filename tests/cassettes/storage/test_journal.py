@@ -79,6 +79,26 @@ def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Pat
     assert [each.name for each in path.parent.iterdir()] == [".gitignore"]
 
 
+@settings(max_examples=examples(50))
+@given(entries, st.data())
+def test_an_entry_that_was_being_written_while_the_others_were_merged_is_read_later(
+    tmp_path_factory: pytest.TempPathFactory, written: list[JournalEntry], data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("cassettes")
+    writer = journal.Journal(root, "5c09e00000000000")
+    sizes = [0]
+    writer.open()
+    (path,) = journal.find_journals_of(root, "5c09e00000000000")
+    for entry in written:
+        writer.append_entry(entry)
+        sizes.append(path.stat().st_size)
+    for merged in sorted(data.draw(st.lists(st.integers(0, sizes[-1]), min_size=1, max_size=3))):
+        journal.discard_journal(path, merged=merged)
+        assert list(journal.read_entries(path)) == written[sum(size <= merged for size in sizes[1:]) :]
+    assert journal.keep_damaged_entries(path) is None
+    writer.close()
+
+
 def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
     writer = journal.Journal(tmp_path, "5c09e00000000000")
     entries = [

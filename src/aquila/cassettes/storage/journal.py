@@ -31,7 +31,13 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.body_writer import BodyWriter
 from aquila.cassettes.storage.file_replacement import sync_folder
-from aquila.cassettes.storage.journal_entries import JournalEntry, pack_entry, split_frames, unpack_entry
+from aquila.cassettes.storage.journal_entries import (
+    JournalEntry,
+    end_of_frames,
+    pack_entry,
+    split_frames,
+    unpack_entry,
+)
 from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import open_regular, write_new_file
@@ -199,22 +205,23 @@ def keep_damaged_entries(path: Path) -> Path | None:
 def _read_frames(path: Path) -> bytes:
     try:
         with open(open_regular(path), "rb", buffering=0) as file:
-            file.seek(max(len(_LOCKED_BYTE), _count_merged(path)))
+            file.seek(_begin_of_frames(path))
             return file.read()
     except FileNotFoundError:
         return b""
 
 
-def _count_merged(path: Path) -> int:
+def _begin_of_frames(path: Path) -> int:
+    """Return the offset of the first entry that was not merged before."""
     try:
         with open(open_regular(path.with_suffix(_MERGED)), encoding="ascii") as file:
-            return int(file.read(20))
+            return max(len(_LOCKED_BYTE), int(file.read(20)))
     except (OSError, ValueError):  # nearly always: there is none
-        return 0
+        return len(_LOCKED_BYTE)
 
 
 def size_of(path: Path) -> int:
-    """Return how many bytes a journal has now: whole entries, because each is written at once. 0 if it is gone."""
+    """Return how many bytes a journal has now, perhaps with a part of an entry that is being written; 0 without one."""
     try:
         return path.lstat().st_size
     except OSError:
@@ -224,17 +231,18 @@ def size_of(path: Path) -> int:
 def discard_journal(path: Path, *, merged: int | None = None) -> None:
     """Remove a journal after its entries were stored.
 
-    If its process is alive it may still add to it. Then the journal stays; of its first ``merged`` bytes, as
-    ``size_of`` told before it was read, nothing is read again.
+    If its process is alive it may still add to it. Then the journal stays; of the entries that are whole in its first
+    ``merged`` bytes, as ``size_of`` told before it was read, none is read again.
     """
     descriptor = _open_unused(path)
     if descriptor is not None:
         _remove_file(path, descriptor)
     elif merged is not None and path.exists():
-        beside = path.with_suffix(_MERGED)
+        begin, beside = _begin_of_frames(path), path.with_suffix(_MERGED)
         with contextlib.suppress(OSError):  # else it is merged once more, which changes nothing
+            end = begin + end_of_frames(_read_frames(path)[: max(merged - begin, 0)])
             beside.unlink(missing_ok=True)
-            write_new_file(beside, str(merged).encode())
+            write_new_file(beside, str(end).encode())
 
 
 def find_abandoned_journals(root: Path) -> dict[str, list[Path]]:

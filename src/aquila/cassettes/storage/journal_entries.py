@@ -129,6 +129,14 @@ def split_frames(data: bytes) -> tuple[list[bytes], list[bytes]]:
     return payloads, damaged
 
 
+def end_of_frames(data: bytes) -> int:
+    """Return the offset behind the whole frames with which ``data`` begins."""
+    at = 0
+    while (payload := _frame_at(data, at)[0]) is not None:
+        at += _FRAME.size + len(payload)
+    return at
+
+
 def _frame_at(data: bytes, at: int) -> tuple[bytes | None, int]:
     """Return the payload of the frame at an offset, None if there is no whole one, and how many bytes were checked."""
     if at + _FRAME.size >= len(data):
