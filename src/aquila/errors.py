@@ -19,6 +19,7 @@
     │   ├── CassetteWriteError       the recording cannot be stored; the old file is as it was
     │   ├── CassetteMiss             no recording for a request *
     │   │   ├── PlayedOut            more identical requests than recordings *
+    │   │   ├── RecordingTooShort    the program reads on where it had stopped when it was recorded *
     │   │   ├── UnscriptedRequest    no answer was written for a request *
     │   │   ├── FaultFailed          a fault that cannot be made of an answer, or that no request met *
     │   │   ├── BudgetSpent          a request that the budget of a recording run has no room for *
@@ -200,6 +201,13 @@ class CassetteMiss(UnansweredRequest):
 
 class PlayedOut(CassetteMiss):
     """The same request was made more often than it was recorded."""
+
+
+class RecordingTooShort(CassetteMiss):
+    """The program reads on where it had stopped reading, or waiting, when the answer was recorded.
+
+    Only recording the answer anew helps (``--aquila-record=all``): its request is recorded already.
+    """
 
 
 class UnscriptedRequest(CassetteMiss):

@@ -112,3 +112,22 @@ def test_a_test_whose_script_has_no_answer_is_not_told_to_record(project: Projec
     result.stdout.fnmatch_lines(
         ['E*To answer it, add aquila_script.reply("...") to the test, or *', "aquila: *2 missed*"]
     )
+
+
+def test_a_recording_in_which_the_program_had_stopped_is_to_be_recorded_anew(
+    project: Project,
+) -> None:
+    reading = """
+        def test_reads(aquila_cassette):
+            with aquila.http_client() as http, http.stream("POST", "https://provider.example/v1/x", json={}) as answer:
+                answer.READ
+        """
+    project.record(tests=reading.replace("READ", "status_code")).assert_outcomes(passed=1)
+    result = project.run(tests=reading.replace("READ", "read()"))
+    result.assert_outcomes(failed=1)
+    assert news(result) == [
+        "aquila: 1 test reads on where a recorded answer ends: test_app.py::test_reads. If it is meant: pytest "
+        "test_app.py::test_reads --aquila-record=all"
+    ]
+    project.run("--aquila-record=all").assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)

@@ -71,4 +71,4 @@ def test_at_the_recorded_pace_a_limit_strikes_when_it_is_over(read: float, monke
 def test_without_a_limit_in_time_the_wait_is_that_of_the_recording_and_the_setting(
     instant: bool, read: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert meet(monkeypatch, read, instant=instant, more=1.5) == ("CassetteMiss", about(RECORDED + 1.5))
+    assert meet(monkeypatch, read, instant=instant, more=1.5) == ("RecordingTooShort", about(RECORDED + 1.5))

@@ -12,7 +12,7 @@ import httpx2
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.recording_slots import TRANSIENT
-from aquila.errors import CassetteMiss
+from aquila.errors import CassetteMiss, RecordingTooShort
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.wire import encode_recorded_headers, error_from_text
@@ -190,7 +190,7 @@ class Rest:
             if self._has_left is not None and self._has_left():
                 raise httpx2.ReadError("the caller has left")
             self._refuse(
-                CassetteMiss(
+                RecordingTooShort(
                     f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading "
                     "there when it was recorded; now it reads on. Record this answer again with --aquila-record=all."
                 )

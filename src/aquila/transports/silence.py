@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx2
 
 from aquila.cassettes.model import RecordedResponse
-from aquila.errors import CassetteMiss, FaultFailed, SessionClosed
+from aquila.errors import CassetteMiss, FaultFailed, RecordingTooShort, SessionClosed
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.replayed_time_limits import TimeLimit, strike_limit, strike_shortest_limit
 from aquila.transports.callers.disconnected_caller import LEFT
@@ -74,7 +74,7 @@ class Silence:
         self._closed.set()
 
     def wait(self) -> NoReturn:
-        """Wait. Raises ``httpx2.ReadTimeout``, the error of a limit, or ``CassetteMiss``."""
+        """Wait. Raises ``httpx2.ReadTimeout``, the error of a limit, or ``RecordingTooShort``."""
         for seconds in self._steps():
             self._closed.wait(seconds)
         raise AssertionError("the last step raises")
@@ -113,7 +113,7 @@ class Silence:
             waited += _STEP
         if self._fault:
             self._refuse(unended_silence(f"{self._request.method} {self._request.url.host}", self._fault, longest))
-        self._refuse(CassetteMiss(self._explain(recorded, longest)))
+        self._refuse(RecordingTooShort(self._explain(recorded, longest)))
 
     def _strike_total(self) -> None:
         """Raise the error of a client's limit for the whole request, if it has one that is shorter than for a read."""

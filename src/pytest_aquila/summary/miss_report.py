@@ -26,6 +26,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
     run that ``is_recording`` each has a reason of its own, and its failure says what to type.
     """
     yield from _describe_unscripted(list(dict.fromkeys(totals.unscripted)))
+    yield from _describe_too_short(list(dict.fromkeys(totals.too_short)), width - 2)
     tests = list(dict.fromkeys(totals.missing))
     if not tests:
         return
@@ -50,6 +51,21 @@ def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
     if tests:
         what = "1 test asks what its script" if len(tests) == 1 else f"{len(tests):,} tests ask what their scripts"
         yield News(Kind.MISSES, f"{what} cannot answer", tests, details=list(tests), most_names=2)
+
+
+def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
+    """Yield the news about the tests that read on where a recorded answer ends. Only recording it anew helps."""
+    if tests:
+        reads = "1 test reads" if len(tests) == 1 else f"{len(tests):,} tests read"
+        yield News(
+            Kind.MISSES,
+            f"{reads} on where a recorded answer ends",
+            tests,
+            details=list(tests),
+            most_names=2,
+            command=record_command(tests, width, option="--aquila-record=all"),
+            lead="If it is meant:",
+        )
 
 
 def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:

@@ -58,6 +58,7 @@ class RunTotals:
         self.unasked: list[str] = []
         self.missing: list[str] = []
         self.unscripted: list[str] = []
+        self.too_short: list[str] = []
         self.changed: list[ChangedRequest] = []
         self.unrecorded: list[MissedCassette] = []
         self.anew: list[tuple[str, str]] = []
@@ -78,6 +79,8 @@ class RunTotals:
         self.drifted += [{"test": test, **one} for one in report.drifted]
         if report.unscripted:
             self.unscripted.append(test)
+        if report.too_short:
+            self.too_short.append(test)
         if report.unrecorded:
             self.missing.append(test)
             if settings.transport == "replay":
@@ -113,6 +116,7 @@ class RunTotals:
             return
         self.missing.sort(key=self._place_of)
         self.unscripted.sort(key=self._place_of)
+        self.too_short.sort(key=self._place_of)
         self.changed.sort(key=lambda row: self._place_of(row[-1]))
         self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
         self.stale.sort(key=lambda row: self._place_of(row[-1]))
@@ -124,7 +128,8 @@ class RunTotals:
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
         """Return what a worker sends. ``collected`` are the ids of all tests, as users type them."""
         rows = (*self.changed, *self.unplayed, *self.stale)
-        named = {*self.missing, *self.unscripted, *(row[-1] for row in rows), *(test for test, _ in self.anew)}
+        tests = (*self.missing, *self.unscripted, *self.too_short, *(test for test, _ in self.anew))
+        named = {*tests, *(row[-1] for row in rows)}
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}
         # execnet, which carries the data of workers, serialises tuples but no subclass of them.

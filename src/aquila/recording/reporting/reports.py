@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import ConfigError, FaultFailed, UnscriptedRequest
+from aquila.errors import CassetteMiss, ConfigError, FaultFailed, RecordingTooShort, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.quick_records import NamedTuple
@@ -38,11 +38,11 @@ class StoredRecordings(NamedTuple):
 class ScopeReport(NamedTuple):
     """What one scope did, and the blocks within it.
 
-    Of the ``missed``, ``unrecorded`` are those that a recording cures, and ``unscripted`` those that a script has no
-    answer for. ``seconds`` and ``tokens`` are what the replayed answers took when they were recorded. ``unplayed``
-    says, for the cassette that the scope owns, what it did not play. ``oldest`` is the earliest recording date that was
-    played. ``pending`` are the pending files that were written, and ``cassettes`` the names of those that were used,
-    each after the cassette folder.
+    Of the ``missed``, ``unrecorded`` are those that a recording cures, ``too_short`` those that only one anew does,
+    and ``unscripted`` those that a script has no answer for. ``seconds`` and ``tokens`` are what the replayed answers
+    took when they were recorded. ``unplayed`` says, for the cassette that the scope owns, what it did not play.
+    ``oldest`` is the earliest recording date that was played. ``pending`` are the pending files that were written, and
+    ``cassettes`` the names of those that were used, each after the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
     fields that differ. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are those
     that were recorded.
@@ -64,6 +64,7 @@ class ScopeReport(NamedTuple):
     answers: tuple[RecordedAnswer, ...] = ()
     unrecorded: int = 0
     unscripted: int = 0
+    too_short: int = 0
 
     def __repr__(self) -> str:
         # Without what was asked and answered.
@@ -112,9 +113,9 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         changes=tuple([(one.group, one.difference or "") for one in rows if one.group is not None]) if rows else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
-        unrecorded=sum(not isinstance(one, (UnscriptedRequest, FaultFailed)) for one in rows) if rows else 0,
-        unscripted=sum(isinstance(one, UnscriptedRequest) for one in rows) if rows else 0,
     )
+    if rows:
+        own = _count_by_remedy(own, rows)
     return _with_blocks(own, blocks) if blocks else own
 
 
@@ -124,6 +125,15 @@ def _folder_of(settings: Settings) -> str:
         return str(settings.cassette_root())
     except ConfigError:
         return ""
+
+
+def _count_by_remedy(own: ScopeReport, misses: Sequence[CassetteMiss]) -> ScopeReport:
+    unscripted = sum(isinstance(miss, UnscriptedRequest) for miss in misses)
+    too_short = sum(isinstance(miss, RecordingTooShort) for miss in misses)
+    failed = sum(isinstance(miss, FaultFailed) for miss in misses)
+    return own._replace(
+        unrecorded=len(misses) - unscripted - too_short - failed, unscripted=unscripted, too_short=too_short
+    )
 
 
 def _with_blocks(own: ScopeReport, blocks: Sequence[ScopeReport]) -> ScopeReport:
