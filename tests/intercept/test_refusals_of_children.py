@@ -93,6 +93,24 @@ def test_so_does_one_after_the_import_of_a_conftest_that_asks(conftest: str, pyt
     result.assert_outcomes(failed=2)
 
 
+@pytest.mark.parametrize("replaced", ["builtins.open", "os.open", "os.getpid"])
+def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, pytester: pytest.Pytester) -> None:
+    replacing = f"""
+        from unittest import mock
+
+        def test_with_another_function():
+            with mock.patch({replaced!r}):
+                subprocess.run([sys.executable, "-c", ""], check=True)
+
+        def test_it(): start("os.fork")
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(replacing))
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
+
+
 @pytest.mark.slow
 def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
     expecting = """
