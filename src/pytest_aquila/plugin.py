@@ -7,7 +7,6 @@ gets a scope only when something in it needs one.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator
 from contextlib import nullcontext
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
@@ -312,5 +311,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     stash = session.config.stash
     run = stash[test_scopes.RUN]
     has_news = run.unstored or run.unasked or run.refused or run.notes or test_scopes.TOTALS in stash
-    if has_news or test_scopes.CHILD_MISSES in sys.modules or options.wants_verification(session.config):
+    if has_news or run.told_by_children is not None or options.wants_verification(session.config):
         session_end.sum_up(session)

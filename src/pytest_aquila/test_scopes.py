@@ -8,7 +8,6 @@ of pytester forgets the modules that it has imported, and a key that is created 
 from __future__ import annotations
 
 import contextlib
-import sys
 from _contextvars import ContextVar  # as in `aquila.recording.runtime`
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction.redactor import Redactor
     from aquila.errors import CassetteMiss
     from aquila.intercept import activation
-    from aquila.recording.reporting import child_misses
     from aquila.recording.runtime import Run
     from aquila.recording.scope import Scope
     from pytest_aquila import scope_starts
@@ -33,14 +31,11 @@ else:
     lazy_modules(
         globals(),
         activation="aquila.intercept.activation",
-        child_misses="aquila.recording.reporting.child_misses",
         junit_facts="pytest_aquila.summary.junit_facts",
         scope_starts="pytest_aquila.scope_starts",
     )
 
 RUN = run_life.RUN
-CHILD_MISSES = "aquila.recording.reporting.child_misses"
-"""The module that is loaded once something may have been told by a child process. Most runs never load it."""
 SCOPE: pytest.StashKey[Scope] = pytest.StashKey()
 """In the stash of a test: its open scope."""
 _ended: pytest.StashKey[bool] = pytest.StashKey()
@@ -214,9 +209,8 @@ def has_unanswered(item: pytest.Item) -> bool:
     """Whether a request of the running test was missed or refused, by it or by a child process."""
     scope, run = opened_scope(item), item.config.stash[RUN]
     misses: Sequence[CassetteMiss] = scope.known_misses if scope is not None else ()
-    if CHILD_MISSES in sys.modules:
-        told = scope.child_misses if scope is not None else run.state_of(child_misses.ChildMisses)
-        if told.may_have_messages:
-            told.pass_on_refusals(run)
-            misses = scope.hear_last_misses() if scope is not None else ()
+    told = run.told_by_children
+    if told is not None and told.may_have_messages:
+        told.pass_on_refusals(run)
+        misses = scope.hear_last_misses() if scope is not None else ()
     return bool(misses or (run.test is not None and run.test.refusals))

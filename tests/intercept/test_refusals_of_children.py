@@ -111,6 +111,15 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, p
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
 
 
+def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
+    tests = 'pytest_plugins = ["pytester"]\n\ndef test_first(pytester): subprocess.run([sys.executable, "-c", ""])\n'
+    pytester.makepyfile(
+        asking=ASKING, test_it=f"{TESTS}\n{tests}\ndef test_it(): start('os.fork')\n\ndef test_last(): pass\n"
+    )
+    result = pytester.runpytest_subprocess(*PLAIN)
+    result.assert_outcomes(passed=2, failed=1)
+
+
 @pytest.mark.slow
 def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
     expecting = """

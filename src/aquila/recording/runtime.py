@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     import hmac
 
+    from aquila.recording.reporting.child_misses import ChildMisses
     from aquila.recording.reporting.exchange_watch import ExchangeWatch
     from aquila.recording.reporting.play_log import PlayLog
     from aquila.recording.reporting.wire_watch import WireWatch
@@ -191,6 +192,8 @@ class Run:
         self.messages: tuple[str, str] | None = None
         """By which its processes find the folder for messages to the one that runs its tests: where it lies, and its
         mark. Known before there is one; see ``reporting.child_misses``."""
+        self.told_by_children: ChildMisses | None = None
+        """What they have told it, once there is a folder for that. Here too, because pytester forgets modules."""
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""
         self.test: RunningTest | None = None

@@ -6,7 +6,6 @@ Most runs never load this module.
 from __future__ import annotations
 
 import itertools
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,13 +15,11 @@ from pytest_aquila import node_ids, options, test_scopes
 from pytest_aquila.summary.run_totals import totals_of
 
 if TYPE_CHECKING:
-    from aquila.recording.reporting import child_misses
     from pytest_aquila import verify_run
     from pytest_aquila.summary import noted_uses
 else:
     lazy_modules(
         globals(),
-        child_misses="aquila.recording.reporting.child_misses",
         noted_uses="pytest_aquila.summary.noted_uses",
         verify_run="pytest_aquila.verify_run",
     )
@@ -40,8 +37,7 @@ def sum_up(session: pytest.Session) -> None:
         totals_of(config).refused += refused
     if run.notes:
         totals_of(config).notes += run.notes
-    if test_scopes.CHILD_MISSES in sys.modules:
-        told = run.state_of(child_misses.ChildMisses)
+    if (told := run.told_by_children) is not None:
         totals_of(config).cassettes += sorted(told.take_used())
         totals_of(config).unheard += told.take_unheard()
     totals = config.stash.get(test_scopes.TOTALS, None)

@@ -100,7 +100,7 @@ class ChildMisses:
         with contextlib.suppress(OSError):
             os.utime(folder, (earlier, earlier))
             self._time_when_empty = os.stat(folder).st_mtime_ns
-        self.folder = folder
+        self.folder, run.told_by_children = folder, self
 
     @property
     def may_have_messages(self) -> bool:
@@ -317,7 +317,7 @@ def misses_folder(run: Run) -> str | None:
 
     It is made now if tests run in ``run``, and ends with it. Raises ``OSError`` if it cannot be made.
     """
-    misses = run.state_of(ChildMisses)
+    misses = run.told_by_children or run.state_of(ChildMisses)
     if misses.folder is not None:
         return misses.folder
     if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
