@@ -222,7 +222,7 @@ class AnswerRecorder:
         """
         last = self._chunks[-3:] if self._large is None else self._large.last_chunks()
         tail = b"".join(chunk.data for chunk in last).rstrip()
-        was_ended = ENDED in self._request.extensions or describe_run_out(self._limits)
+        was_ended = ENDED in self._request.extensions or (self._limits and describe_run_out(self._limits))
         left: End = "silent" if self.is_awaited or was_ended else "closed"
         self._store_answer("complete" if tail.endswith(_TERMINATOR) else left, left_open=left_open)
 

@@ -18,7 +18,9 @@ def test_a_driver_does_not_go_on_before_the_answer_is_closed_that_another_thread
         went_on.append(left.wait(0.3))  # would be set by then if the driver did not wait
 
     interrupter = ReadInterrupter()
-    stream = SimpleNamespace(response=SimpleNamespace(is_closed=False, close=close, extensions={}))
+    stream = SimpleNamespace(
+        response=SimpleNamespace(is_closed=False, close=close, extensions={}, request=SimpleNamespace(extensions={}))
+    )
     closer = threading.Thread(target=interrupter.interrupt)
     with interrupter.watch_reading(stream, None):
         closer.start()
@@ -36,7 +38,9 @@ def test_what_ends_a_reading_in_the_thread_that_leaves_it_does_not_wait_for_itse
             stream.response.is_closed = True
             interrupter.interrupt()  # as a signal handler may in the midst of it
 
-    stream = SimpleNamespace(response=SimpleNamespace(is_closed=False, close=close, extensions={}))
+    stream = SimpleNamespace(
+        response=SimpleNamespace(is_closed=False, close=close, extensions={}, request=SimpleNamespace(extensions={}))
+    )
     with interrupter.watch_reading(stream, None):
         interrupter.interrupt()
     assert stream.response.is_closed

@@ -343,4 +343,5 @@ def test_it_fits_a_phone_and_is_used_by_keys(browser, huey, server, scheme):
 
 
 def wait_until_as_wide_as_the_screen(tab):
-    tab.page.wait_for_function("document.documentElement.scrollWidth <= 380")  # where its style came a moment later
+    # Where its style came a moment later. A function: text that is evaluated again the policy of the page forbids.
+    tab.page.wait_for_function("() => document.documentElement.scrollWidth <= 380")

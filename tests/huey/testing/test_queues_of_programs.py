@@ -80,16 +80,18 @@ def test_a_script_reaches_the_queues_on_redis_that_are_under_test_with_their_own
         def nothing_in(hueys):
             return dict.fromkeys(hueys, (0, 0))
 
-        def test_memory():
+        def test_memory(aquila_refusals):
             start()
+            aquila_refusals.forget()
             real = app.HUEYS | app.OTHERS | {"redis": app.RedisHuey("app", url=app.on(0))}
             assert app.counts(real) == nothing_in(real)
 
-        def test_own():
+        def test_own(aquila_refusals):
             with contextlib.ExitStack() as queues:
                 for huey in app.HUEYS.values():
                     queues.enter_context(use_test_queue(huey, storage="own"))
                 start()
+                aquila_refusals.forget()
                 assert app.counts(app.HUEYS) == dict.fromkeys(app.HUEYS, (3, 1))
                 assert app.counts(app.OTHERS) == nothing_in(app.OTHERS)
                 for huey in app.HUEYS.values():
@@ -143,10 +145,11 @@ def test_a_script_reaches_the_tables_on_postgres_that_are_under_test_and_no_othe
         import subprocess, sys
         import app
 
-        def test_own(aquila_tasks):
+        def test_own(aquila_tasks, aquila_refusals):
             command = [sys.executable, "-c", "import app; app.double(1); app.halve(1)"]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 1 and "the PostgresHuey 'app' was refused" in done.stderr, done
+            aquila_refusals.forget()
             assert (app.huey.pending_count(), app.other.pending_count()) == (1, 0)
             app.huey.storage.close(), app.other.storage.close()
         """,

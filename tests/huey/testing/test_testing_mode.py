@@ -619,7 +619,7 @@ def test_a_script_that_a_test_starts_reaches_the_queue_under_test_where_that_has
         def start(code):
             return subprocess.run([sys.executable, "-c", f"import app; {code}"], capture_output=True, text=True)
 
-        def test_refused(aquila_tasks):
+        def test_refused(aquila_tasks, aquila_refusals):
             with use_test_queue(app.huey):
                 done = start("app.greet(1)")
             assert done.returncode == 1 and "run of tests that started this process" in done.stderr, done
@@ -627,6 +627,7 @@ def test_a_script_that_a_test_starts_reaches_the_queue_under_test_where_that_has
 
             assert start("app.send(1)").returncode == 1
             assert app.mail.pending_count() == app.huey.pending_count() == 0
+            aquila_refusals.forget()
 
         def test_own(aquila_tasks):
             done = start("app.greet(1); app.mail.immediate = True; app.send(2)")
