@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     import argparse
 
     from aquila import errors
-    from aquila.recording.reporting import play_log
+    from aquila.recording.reporting import child_misses, play_log
     from pytest_aquila import calling_program, marker_options, option_values
     from pytest_aquila.summary.run_news import News
 else:
     lazy_modules(
         globals(),
         calling_program="pytest_aquila.calling_program",
+        child_misses="aquila.recording.reporting.child_misses",
         errors="aquila.errors",
         marker_options="pytest_aquila.marker_options",
         option_values="pytest_aquila.option_values",
@@ -84,6 +85,9 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     if not run.layers.say_nothing():
         _follow(lambda: marker_options.check_rules(run.layers.resolve()))
+    if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
+        with contextlib.suppress(OSError):
+            child_misses.misses_folder(run)
     return run
 
 

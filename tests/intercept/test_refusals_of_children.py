@@ -121,6 +121,23 @@ def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> No
 
 
 @pytest.mark.slow
+def test_where_tests_may_have_false_files_nothing_waits_for_the_first_child(pytester: pytest.Pytester) -> None:
+    """In a test with ``fs`` of pyfakefs the folder for what it tells would be a false one, for the rest of the run."""
+    pytester.makepyfile(
+        pyfakefs="",
+        test_folder="""
+        import os
+        from aquila.recording import runtime
+
+        def test_folder():
+            assert os.path.isdir(runtime.current_run().told_by_children.folder)
+        """,
+    )
+    pytester.syspathinsert()
+    pytester.runpytest_subprocess("-p", "pyfakefs").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess().assert_outcomes(failed=1)
+
+
 def test_a_test_may_expect_what_a_child_is_refused(pytester: pytest.Pytester) -> None:
     expecting = """
         def test_it(aquila_refusals):
