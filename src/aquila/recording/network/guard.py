@@ -82,8 +82,7 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
         child_misses.misses_folder(run)
-        told = run.told_by_children or run.state_of(child_misses.ChildMisses)
-        told.tell_refusal(str(refusal), run.test_name)
+        child_misses.messages_to(run).tell_refusal(str(refusal), run.test_name)
     return refusal if ordinary else suit_to_place(refusal)
 
 

@@ -312,12 +312,17 @@ def _parse_row(row: str) -> Any:
         return None
 
 
+def messages_to(run: Run) -> ChildMisses:
+    """Return the messages of the children of ``run``, also where pytester has forgotten the module that made them."""
+    return run.told_by_children or run.state_of(ChildMisses)
+
+
 def misses_folder(run: Run) -> str | None:
     """Return the folder for messages of the children of ``run``, or of the run that has started this process.
 
     It is made now if tests run in ``run``, and ends with it. Raises ``OSError`` if it cannot be made.
     """
-    misses = run.told_by_children or run.state_of(ChildMisses)
+    misses = messages_to(run)
     if misses.folder is not None:
         return misses.folder
     if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
