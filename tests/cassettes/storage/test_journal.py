@@ -39,12 +39,8 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=examples(50))
-@given(entries, st.data())
-def test_whole_entries_are_read_back_wherever_the_file_was_torn(
-    tmp_path_factory: pytest.TempPathFactory, written: list[JournalEntry], data: st.DataObject
-) -> None:
-    root = tmp_path_factory.mktemp("cassettes")
+def write_journal(root: Path, written: list[JournalEntry]) -> tuple[journal.Journal, Path, list[int]]:
+    """Write a journal, and return it with its file and the sizes of that before and after each entry."""
     writer = journal.Journal(root, "5c09e00000000000")
     sizes = [0]
     writer.open()
@@ -52,6 +48,15 @@ def test_whole_entries_are_read_back_wherever_the_file_was_torn(
     for entry in written:
         writer.append_entry(entry)
         sizes.append(path.stat().st_size)
+    return writer, path, sizes
+
+
+@settings(max_examples=examples(50))
+@given(entries, st.data())
+def test_whole_entries_are_read_back_wherever_the_file_was_torn(
+    tmp_path_factory: pytest.TempPathFactory, written: list[JournalEntry], data: st.DataObject
+) -> None:
+    writer, path, sizes = write_journal(tmp_path_factory.mktemp("cassettes"), written)
     assert list(journal.read_entries(path)) == written
     torn = data.draw(st.integers(0, sizes[-1]))
     os.truncate(path, torn)
@@ -84,14 +89,7 @@ def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Pat
 def test_an_entry_that_was_being_written_while_the_others_were_merged_is_read_later(
     tmp_path_factory: pytest.TempPathFactory, written: list[JournalEntry], data: st.DataObject
 ) -> None:
-    root = tmp_path_factory.mktemp("cassettes")
-    writer = journal.Journal(root, "5c09e00000000000")
-    sizes = [0]
-    writer.open()
-    (path,) = journal.find_journals_of(root, "5c09e00000000000")
-    for entry in written:
-        writer.append_entry(entry)
-        sizes.append(path.stat().st_size)
+    writer, path, sizes = write_journal(tmp_path_factory.mktemp("cassettes"), written)
     for merged in sorted(data.draw(st.lists(st.integers(0, sizes[-1]), min_size=1, max_size=3))):
         journal.discard_journal(path, merged=merged)
         assert list(journal.read_entries(path)) == written[sum(size <= merged for size in sizes[1:]) :]

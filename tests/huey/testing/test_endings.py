@@ -49,22 +49,16 @@ def limited(followed):
     with open_stream() as stream:
         list(follow(stream) if followed else stream)
 
-@huey.task(retries=2)
-def revoked():
-    with open_stream() as stream:
-        for event in follow(stream, every=0.05):
-            if isinstance(event, aquila.Chunk) and event.text == "w3 ":
-                huey.revoke_by_id(current_task().id)
-
 connection_has_ended = threading.Event()
 
 @huey.task(retries=2)
-def revoked_while_busy():
+def revoked(while_busy=False):
     with open_stream() as stream:
         for event in follow(stream, every=0.05):
             if isinstance(event, aquila.Chunk) and event.text == "w3 ":
                 huey.revoke_by_id(current_task().id)
-                connection_has_ended.wait(60)
+                if while_busy:
+                    connection_has_ended.wait(60)
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
@@ -176,5 +170,5 @@ def test_a_task_that_was_revoked_while_it_worked_with_a_word_is_so_in_a_replay_t
         return replace(answered, chunks=chunks())
 
     provider.script = tell_the_end
-    run = functools.partial(run_task, worker, app, app.revoked_while_busy)
+    run = functools.partial(run_task, worker, app, app.revoked, True)
     assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"
