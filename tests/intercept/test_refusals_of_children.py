@@ -121,6 +121,32 @@ def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> No
 
 
 @pytest.mark.slow
+def test_a_program_with_a_consumer_does_not_hear_what_an_earlier_one_was_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        asking=ASKING,
+        consuming="""
+        from aquila.huey import MemoryHuey
+        from aquila.huey.testing import run_consumer, use_test_queue
+
+        huey = MemoryHuey("app")
+        double = huey.task()(lambda number: 2 * number)
+        with use_test_queue(huey, storage="own"), run_consumer("thread") as consumer:
+            assert consumer.wait(double(2)) == 4
+        """,
+        test_programs="""
+        import subprocess, sys
+
+        def test_refused(aquila_refusals):
+            subprocess.run([sys.executable, "asking.py"], check=True)
+            aquila_refusals.forget()
+
+        def test_consumer():
+            subprocess.run([sys.executable, "consuming.py"], check=True)
+        """,
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
 def test_where_tests_may_have_false_files_nothing_waits_for_the_first_child(pytester: pytest.Pytester) -> None:
     """In a test with ``fs`` of pyfakefs the folder for what it tells would be a false one, for the rest of the run."""
     pytester.makepyfile(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from aquila.errors import LiveCallRefused
-from aquila.recording.reporting.child_misses import messages_to
+from aquila.recording.reporting.child_misses import hear_refusals
 from aquila.recording.runtime import Run, RunningTest
 
 
@@ -35,5 +35,5 @@ class Refusals(Sequence[LiveCallRefused]):
         self._so_far().clear()
 
     def _so_far(self) -> list[LiveCallRefused]:
-        messages_to(self._run).pass_on_refusals(self._run)
+        hear_refusals(self._run)
         return self._test.refusals

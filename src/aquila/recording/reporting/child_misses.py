@@ -317,6 +317,15 @@ def messages_to(run: Run) -> ChildMisses:
     return run.told_by_children or run.state_of(ChildMisses)
 
 
+def hear_refusals(run: Run) -> None:
+    """Let the running test of ``run`` know what its child processes were refused since the last call.
+
+    Only in the process that runs the tests: a child would take for its own what others were refused before it began.
+    """
+    if run.told_by_children is not None:
+        run.told_by_children.pass_on_refusals(run)
+
+
 def misses_folder(run: Run) -> str | None:
     """Return the folder for messages of the children of ``run``, or of the run that has started this process.
 

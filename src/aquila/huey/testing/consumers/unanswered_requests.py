@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.huey.scope_sharing import collect_misses
 from aquila.recording import runtime
-from aquila.recording.reporting.child_misses import messages_to, misses_folder
+from aquila.recording.reporting.child_misses import hear_refusals, misses_folder
 
 if TYPE_CHECKING:
     from aquila.errors import UnansweredRequest
@@ -36,5 +36,5 @@ class UnansweredRequests:
         test = self._run.test
         if test is None:
             return None
-        messages_to(self._run).pass_on_refusals(self._run)
+        hear_refusals(self._run)
         return next(iter(test.refusals[self._refusals :]), None)
