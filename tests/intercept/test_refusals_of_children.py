@@ -120,6 +120,20 @@ def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> No
     result.assert_outcomes(passed=2, failed=1)
 
 
+def test_a_miss_of_a_child_fails_its_test_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:
+    """Pytester forgets the modules that its test has imported, here those that made the folder for messages."""
+    tests = """
+        pytest_plugins = ["pytester"]
+
+        def test_first(pytester): subprocess.run([sys.executable, "-c", ""])
+
+        def test_it(aquila_cassette): start('os.fork')
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
+
+
 @pytest.mark.slow
 def test_a_program_with_a_consumer_does_not_hear_what_an_earlier_one_was_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(

@@ -82,6 +82,17 @@ def test_what_other_rooms_keep_for_a_run_is_made_once_and_belongs_to_it_alone(tm
         assert kept(outer) is not kept(inner)
 
 
+def test_code_of_a_module_that_was_imported_again_finds_what_the_run_keeps(tmp_path: Path) -> None:
+    def import_anew() -> type[object]:
+        class Kept:
+            pass
+
+        return Kept
+
+    with separate_run(tmp_path) as run:
+        assert run.state_of(import_anew()) is run.state_of(import_anew())
+
+
 def test_the_class_of_runs_can_be_inspected() -> None:
     assert "scopes" in dict(inspect.getmembers(Run))
 

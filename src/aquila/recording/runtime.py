@@ -193,7 +193,7 @@ class Run:
         """By which its processes find the folder for messages to the one that runs its tests: where it lies, and its
         mark. Known before there is one; see ``reporting.child_misses``."""
         self.told_by_children: ChildMisses | None = None
-        """What they have told it, once there is a folder for that. Here too, because pytester forgets modules."""
+        """What they have told it, once there is a folder for that: asked for without a look into a module."""
         self.bounded_threads: set[int] = set()
         """The threads that are within a boundary of ``aquila.recording.miss_outcomes`` now."""
         self.test: RunningTest | None = None
@@ -224,7 +224,7 @@ class Run:
         """Whether the run of the parent process wants to know which tasks are executed here."""
         self.lock = renewed_in_child(threading.RLock())
         """Held while a test's scope opens, so that all its threads get the same scope."""
-        self._states: dict[type[Any], Any] = {}  # see `state_of`; they go with the run
+        self._states: dict[tuple[str, str], Any] = {}  # see `state_of`; they go with the run
         self._resources = contextlib.ExitStack()  # see `hold`; closed by `end_tests` or at the end of the run
         self._bound_outside: Scope | None = None  # the scope that was bound when this run was entered
 
@@ -268,12 +268,14 @@ class Run:
     def state_of(self, kind: type[T]) -> T:
         """Return this run's one object of a class, made without arguments on first use.
 
-        So a room below this one keeps what lasts as long as the run, and needs no state of its module.
+        So a room below this one keeps what lasts as long as the run, and needs no state of its module. A class is known
+        by its name: pytester forgets the modules that a test has imported, and the next one to need them has new ones.
         """
-        state: T | None = self._states.get(kind)
+        name = kind.__module__, kind.__qualname__
+        state: T | None = self._states.get(name)
         if state is None:
             # Without a lock: of two threads that make one at once, both get the one that was stored first.
-            state = self._states.setdefault(kind, kind())
+            state = self._states.setdefault(name, kind())
         return state
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ from aquila.fault_verdicts.report import FaultReport, describe_report
 from aquila.faults.fault import Fault
 from aquila.faults.parsing import read_faults
 from aquila.faults.table import FAULTS
-from aquila.recording.reporting.child_misses import messages_to
+from aquila.recording.reporting.child_misses import ChildMisses
 from aquila.recording.reporting.wire_watch import Attempt
 from aquila.recording.scope import Scope
 from pytest_aquila import node_ids, test_scopes
@@ -185,7 +185,7 @@ class FaultRuns:
         except ChildEnded as ended:
             outcome |= {"ending": "killed" if ended.was_killed else "raised", "detail": str(ended)}
         # The attempt has heard what was refused to its own child processes. It fails no other test.
-        messages_to(self._config.stash[test_scopes.RUN]).take_unheard()
+        self._config.stash[test_scopes.RUN].state_of(ChildMisses).take_unheard()
         return outcome
 
     @pytest.hookimpl(trylast=True)

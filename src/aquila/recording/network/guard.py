@@ -82,7 +82,7 @@ def make_refusal(what: str, message: str | None = None, *, ordinary: bool = Fals
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
         child_misses.misses_folder(run)
-        child_misses.messages_to(run).tell_refusal(str(refusal), run.test_name)
+        run.state_of(child_misses.ChildMisses).tell_refusal(str(refusal), run.test_name)
     return refusal if ordinary else suit_to_place(refusal)
 
 

@@ -91,7 +91,7 @@ class ChildMisses:
         root, mark = run.messages
         try:
             folder = run.hold(temporary_folders.TemporaryFolder(_PURPOSE, mark, root))
-        except FileExistsError:  # pytester has forgotten the module that had made it for this run
+        except FileExistsError:  # this was called before, in a test that had put something in place of `open`
             folder = temporary_folders.path_of(_PURPOSE, mark, root)
         with contextlib.suppress(OSError):  # a full disk; children then take every scope for an open one
             self.open_scopes = run.hold(contextlib.closing(open_to_children.OpenToChildren(folder)))
@@ -312,11 +312,6 @@ def _parse_row(row: str) -> Any:
         return None
 
 
-def messages_to(run: Run) -> ChildMisses:
-    """Return the messages of the children of ``run``, also where pytester has forgotten the module that made them."""
-    return run.told_by_children or run.state_of(ChildMisses)
-
-
 def hear_refusals(run: Run) -> None:
     """Let the running test of ``run`` know what its child processes were refused since the last call.
 
@@ -331,7 +326,7 @@ def misses_folder(run: Run) -> str | None:
 
     It is made now if tests run in ``run``, and ends with it. Raises ``OSError`` if it cannot be made.
     """
-    misses = messages_to(run)
+    misses = run.state_of(ChildMisses)
     if misses.folder is not None:
         return misses.folder
     if run.runs_tests and run.is_here:  # also while a conftest is imported, or nothing would make it later
