@@ -21,8 +21,10 @@ if __name__ == "__main__":
     ask()
 """
 TESTS = """
-import multiprocessing, os, subprocess, sys
+import multiprocessing, os, shlex, subprocess, sys
 import asking
+
+COMMAND = shlex.join([sys.executable, "asking.py"])
 
 ENVIRONMENT = dict(os.environ)
 
@@ -38,6 +40,13 @@ def start(way):
             subprocess.run([sys.executable, "asking.py"], check=True)
         case "environment of the module":
             subprocess.run([sys.executable, "asking.py"], check=True, env=ENVIRONMENT)
+        case "os.system":
+            os.system(COMMAND)
+        case "os.spawnv":
+            os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "asking.py"])
+        case "os.posix_spawn" | "os.posix_spawnp":
+            spawn = getattr(os, way.removeprefix("os."))
+            os.waitpid(spawn(sys.executable, [sys.executable, "asking.py"], os.environ), 0)
         case method:
             child = multiprocessing.get_context(method).Process(target=asking.ask)
             child.start()
@@ -45,7 +54,8 @@ def start(way):
             assert child.exitcode == 0
 """
 PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "-W", "ignore::DeprecationWarning")
-WAYS = ["os.fork", "subprocess", "environment of the module", "fork", "spawn", "forkserver"]
+WAYS = ["os.fork", "subprocess", "environment of the module", "fork", "spawn", "forkserver", "os.system", "os.spawnv"]
+WAYS += ["os.posix_spawn", "os.posix_spawnp"]
 
 
 @pytest.mark.parametrize("way", slow_but(["os.fork"], WAYS))
@@ -109,6 +119,23 @@ def test_a_child_may_start_while_a_test_has_replaced_a_function(replaced: str, p
     result = pytester.runpytest_subprocess(*PLAIN)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_it *"])
+
+
+def test_what_a_test_is_refused_that_has_replaced_getpid_is_its_own(pytester: pytest.Pytester) -> None:
+    """And not that of a child, for which there would have to be a folder already."""
+    tests = """
+        from unittest import mock
+
+        def test_with_another_function(aquila_refusals):
+            with mock.patch("os.getpid"):
+                asking.ask()
+            aquila_refusals.forget()
+
+        def test_it(): start("os.fork")
+        """
+    pytester.makepyfile(asking=ASKING)
+    (pytester.path / "test_it.py").write_text(TESTS + textwrap.dedent(tests))
+    pytester.runpytest_subprocess(*PLAIN).assert_outcomes(passed=1, failed=1)
 
 
 def test_so_does_one_after_a_test_with_pytester(pytester: pytest.Pytester) -> None:

@@ -111,6 +111,7 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "concurrent.futures.thread": self._patch_executors,
             "multiprocessing.spawn": _patch_preparation,
+            "os": _patch_starts,
             "subprocess": _patch_starts,
             "threading": _patch_threads,
         }
@@ -339,8 +340,9 @@ def _patch_preparation(module: ModuleType) -> Iterable[Undoable]:
 
 def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
     # Private, and not `__init__`: warnings of that name the line that called it, by counting frames.
-    if hasattr(module.Popen, "_execute_child"):
-        yield Patch(module.Popen, "_execute_child", _prepare_for_child)
+    owner = module if module is os else module.Popen
+    names = ("system", "posix_spawn", "posix_spawnp") if module is os else ("_execute_child",)
+    yield from (Patch(owner, name, _prepare_for_child) for name in names if hasattr(owner, name))
 
 
 def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:

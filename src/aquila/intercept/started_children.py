@@ -19,8 +19,8 @@ else:
 def prepare() -> None:
     """Make the folder for messages of child processes, if a test runs. Of a process that no test starts none fails."""
     run = runtime.current_run()
-    # Not where a test has replaced `os.getpid`: the run would take itself for a child, and the folder for made.
-    if run.test is not None and run.test.has_begun and run.is_here:
+    # Not in a child, nor where a test has replaced `os.getpid`: nobody would remove the folder.
+    if run.test is not None and run.test.has_begun and run.process == os.getpid():
         # Nowhere to put it, or a test has replaced `open`: a program is not to end for that.
         with contextlib.suppress(Exception):
             child_misses.misses_folder(run)

@@ -16,6 +16,7 @@ import sys
 import threading
 from _contextvars import ContextVar  # the C module behind `contextvars`, which would cost every test run its import
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import getpid  # not what a test has put in its place
 from pathlib import Path
 
 from aquila.config import SettingsLayers
@@ -186,7 +187,7 @@ class Run:
         """Whether pytest runs in it."""
         self.has_ended = False
         """Whether its tests are over. What they have left is refused all the same, and told at once."""
-        self.process = os.getpid()
+        self.process = getpid()
         self.thread = threading.get_ident()
         """The thread in which tests run: that of the running one, else the one that began the run."""
         self.messages: tuple[str, str] | None = None
@@ -322,7 +323,7 @@ class Run:
     @property
     def is_here(self) -> bool:
         """Whether this is the process in which the run began, not a forked child of it."""
-        return self.process == os.getpid()
+        return self.process == getpid()
 
     @property
     def test_name(self) -> str | None:

@@ -53,6 +53,19 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         assert refusal == "refused [redacted]"
 
 
+def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path) -> None:
+    told = ChildMisses()
+    told.folder = str(tmp_path)
+
+    def tell_many() -> int:
+        for _ in range(10_000):
+            told.tell_refusal("refused", None)
+        return (tmp_path / "refused").stat().st_size
+
+    assert tell_many() == tell_many()
+    assert len(told.take_unheard()) == 1
+
+
 @pytest.fixture
 def in_folder(tmp_path: Path) -> ChildMisses:
     misses = ChildMisses()

@@ -44,6 +44,8 @@ _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
 """The file in which children write down what was refused them."""
+_MOST_REFUSALS = 10_000
+"""How many of its refusals a process tells: one that asks in a loop would fill the disk."""
 _PATIENCE, _PAUSE = 1.0, 0.005
 """Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
 _TORN = (
@@ -67,6 +69,7 @@ class ChildMisses:
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
+        self._refusals = 0  # how many this process has told
         self._torn: dict[str, bool] = {}  # the files whose last row was not written whole; whether that has been told
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
@@ -129,8 +132,10 @@ class ChildMisses:
                 yield row
 
     def tell_refusal(self, text: str, test: str | None) -> None:
-        """Write down what was refused in this process, which ``test`` has started."""
-        self._append(_REFUSED, [os.getpid(), text, test])
+        """Write down what was refused in this process, which ``test`` has started, unless it has told very many."""
+        self._refusals += 1
+        if self._refusals <= _MOST_REFUSALS:
+            self._append(_REFUSED, [os.getpid(), text, test])
 
     def pass_on_refusals(self, run: Run) -> None:
         """Let the running test of ``run`` know what was refused in child processes since the last call."""
