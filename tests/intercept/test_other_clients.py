@@ -22,7 +22,7 @@ import urllib3
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
-from aquila.intercept.other_clients import OLDEST_VCRPY
+from aquila.optional import OLDEST_VCRPY
 from tests.support.runs import name_upstream
 from tests.support.traffic import ROOT
 from tests.support.upstream import Answer, Upstream

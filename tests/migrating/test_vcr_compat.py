@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -347,6 +348,26 @@ def test_beside_its_original_it_says_so(name: str, package: str, suite: Suite) -
     result = suite.pytester.runpytest_subprocess("-p", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*uninstall {package}, or run with -p no:{name}*"])
+
+
+@pytest.mark.parametrize("layer", ["vcr", "cassetter"])
+def test_a_vcrpy_that_is_too_old_or_missing_ends_the_run_at_once_with_what_to_install(
+    layer: str, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suite of pytest-recording often pins a vcrpy of years ago."""
+    key = f"aquila_{layer}_compat"
+    ini = f"{key} = true"
+    monkeypatch.setattr("vcr.__version__", "8.5.0")
+    old = suite.run("def test_it(): pass", ini=ini)
+    assert old.ret == pytest.ExitCode.USAGE_ERROR
+    old.stderr.fnmatch_lines(
+        f"ERROR: {key} in the ini file needs the package 'vcr' in version 9.4.2 or newer, and 8.5.0 is "
+        "installed; install it with: pip install 'aquila-llm[[]vcr]'"
+    )
+    monkeypatch.setitem(sys.modules, "vcr", None)
+    missing = suite.run("def test_it(): pass", ini=ini)
+    assert missing.ret == pytest.ExitCode.USAGE_ERROR
+    missing.stderr.fnmatch_lines("ERROR: * needs the package 'vcr'; install it with: pip install 'aquila-llm[[]vcr]'")
 
 
 def test_a_suite_that_asks_the_environment_whether_to_record_sees_no_key_that_is_not_there(

@@ -205,3 +205,9 @@ def test_without_vcrpy_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['vcr'] = None\ntry:\n    from aquila import vcr\nexcept Exception as e: print(e)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "aquila.vcr needs the package 'vcr'; install it with: pip install 'aquila-llm[vcr]'" in done.stdout
+
+
+def test_with_an_old_vcrpy_it_says_what_to_install() -> None:
+    code = "import vcr; vcr.__version__ = '8.5.0'\ntry:\n    import aquila.vcr\nexcept Exception as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "aquila.vcr needs the package 'vcr' in version 9.4.2 or newer, and 8.5.0 is installed; " in done.stdout

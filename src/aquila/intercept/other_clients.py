@@ -42,9 +42,6 @@ _HTTPS_PORT = 443
 # what was there before.
 _is_below_mock: ContextVar[bool] = ContextVar("aquila_below_mock", default=False)
 
-OLDEST_VCRPY = "9.4.2"
-"""The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
-
 
 class OtherClients:
     """Interception of the clients that vcrpy knows."""
@@ -162,7 +159,7 @@ class OtherClients:
         try:
             # Without path and user: they may hold secrets.
             purpose = f"{method} {parts.scheme}://{host}: a cassette for this client"
-            optional.import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
+            optional.import_vcrpy(purpose=purpose)
         except ImportError:
             if asks_model(host, port, parts.path, answering.settings):
                 raise

@@ -13,9 +13,9 @@ cassettes of vcrpy is ``aquila.cassettes.codecs.vcrpy``.
 
 from __future__ import annotations
 
-from aquila.optional import import_optional
+from aquila.optional import import_vcrpy
 
-import_optional("vcr", "vcr", purpose="aquila.vcr")
+import_vcrpy(purpose="aquila.vcr")
 
 from vcr.record_mode import RecordMode as mode  # noqa: E402 - the sentence above names what to install
 from vcr.request import Request  # noqa: E402

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import pytest
 
+from aquila.errors import MissingDependency
+from aquila.optional import import_vcrpy
 from pytest_aquila.options import CASSETTER_COMPAT, COMPAT
 from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording
 
@@ -19,7 +21,8 @@ _REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr", "cass
 def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on the layer that the ini file names, before the whole command line is parsed.
 
-    Raises ``UsageError`` if the original plugin is active too, and if the ini file names both layers.
+    Raises ``UsageError`` if the original plugin is active too, if vcrpy is missing or too old, and if the ini file
+    names both layers.
     """
     manager, key = config.pluginmanager, COMPAT if config.getini(COMPAT) else CASSETTER_COMPAT
     if config.getini(COMPAT) and config.getini(CASSETTER_COMPAT):
@@ -29,6 +32,10 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
             raise pytest.UsageError(
                 f"{key} stands in for {package}, and both are here: uninstall {package}, or run with -p no:{name}"
             )
+    try:
+        import_vcrpy(purpose=f"{key} in the ini file")
+    except MissingDependency as error:
+        raise pytest.UsageError(str(error)) from error
     if key == CASSETTER_COMPAT:
         cassetter.add_options(parser)
         manager.register(cassetter, "aquila-compat")

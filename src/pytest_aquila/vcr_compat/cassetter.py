@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.optional import import_optional
 from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
@@ -91,7 +90,6 @@ pytest_terminal_summary = marks_and_options.tell_drift
 
 
 def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: str) -> CassetterCassette:
-    import_optional("vcr", "vcr", purpose=f"{item.nodeid}: @pytest.mark.vcr")
     if unknown := sorted(marker.kwargs.keys() - cassetter_config.OF_MARKS):
         raise TypeError(f"unsupported @pytest.mark.vcr options: {', '.join(unknown)}")
     options = _defaults_of(item.config) | cassetter_config.options_of(config) | dict(marker.kwargs)

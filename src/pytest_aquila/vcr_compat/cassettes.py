@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
-from aquila.optional import import_optional
 from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
@@ -60,10 +59,8 @@ def open_cassette(
     """Let a test use its cassette, and return the cassette.
 
     ``name`` is that of its file in ``folder``. ``config`` is the configuration of its fixtures and ``record_mode`` that
-    of the run; ``markers`` are its own, the closest first. Raises ``MissingDependency`` without vcrpy, and what vcrpy
-    raises for options that are wrong.
+    of the run; ``markers`` are its own, the closest first. Raises what vcrpy raises for options that are wrong.
     """
-    import_optional("vcr", "vcr", purpose=f"{item.nodeid}: @pytest.mark.vcr")
     merged = marks_and_options.merge_config(config, markers)
     suffix = f".{merged.get('serializer', 'yaml')}"
     mode = merged.get("record_mode", record_mode)
