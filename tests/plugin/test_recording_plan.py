@@ -45,6 +45,13 @@ def test_a_run_that_records_everything_says_first_how_much_that_is(project: Proj
     assert "will be sent" not in project.run().stdout.str()
 
 
+def test_a_name_that_no_cassette_can_have_is_an_error_of_its_test_alone(project: Project) -> None:
+    tests = '@pytest.mark.aquila("../x")\ndef test_it(): pass\n\ndef test_other(): pass\n'
+    result = project.record("--aquila-record=all", tests=tests)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*CassetteNameError: cassette name '../x' leaves the cassette folder *"])
+
+
 def test_a_spent_budget_refuses_the_request_ends_the_run_and_keeps_what_is_finished(project: Project) -> None:
     swallowing = TESTS.replace('post(f"{n} b")', 'quietly(f"{n} b")') + (
         "\ndef quietly(prompt):\n    try:\n        post(prompt)\n    except Exception:\n        pass\n"

@@ -47,6 +47,11 @@ def test_a_name_that_no_file_system_takes_is_refused_in_a_short_message(name: st
     assert len(str(refused.value)) < 250
 
 
+def test_a_name_that_the_locale_cannot_encode_is_refused_with_what_to_do() -> None:
+    with pytest.raises(CassetteNameError, match=r"cannot be the name of a file .*PYTHONUTF8=1"):
+        cassette_path(ROOT, "jobs/\ud800")
+
+
 @pytest.mark.parametrize("name", ["x" * 200, "\u9df2" * 66, "x" * 192 + ".msgpack", "/".join(["x" * 99] * 10)])
 def test_the_longest_names_can_be_written(name: str, tmp_path: Path) -> None:
     path = cassette_path(tmp_path, name)

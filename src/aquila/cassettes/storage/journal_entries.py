@@ -25,6 +25,9 @@ _CHECKED_TIMES, _ALWAYS_CHECKED = 16, 1024 * 1024
 that was crafted for it would otherwise be read once for each of its bytes."""
 _CODEC = MsgpackCodec(tables=False)  # an entry lives for one run, so writing its events as a table would be wasted
 
+_UNICODE_ERRORS = "surrogatepass"
+"""The name of a cassette has halves of surrogate pairs if the locale cannot decode the name of the test's file."""
+
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
@@ -54,7 +57,8 @@ def pack_entry(entry: JournalEntry) -> bytes:
             entry.rules.normalize,
             isinstance(row, NewRecording) and row.renews,
             row.part if isinstance(row, NewRecording) else 0,
-        ]
+        ],
+        unicode_errors=_UNICODE_ERRORS,
     )
     packed: bytes = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
     return packed
@@ -84,7 +88,9 @@ def unpack_entry(payload: bytes, path: Path, bodies: Path) -> JournalEntry:
     """
     row: NewRecording | RecordingPlayed
     try:
-        fields = msgpack.unpackb(payload, list_hook=_refuse_nested_lists, max_map_len=0, max_ext_len=0)
+        fields = msgpack.unpackb(
+            payload, list_hook=_refuse_nested_lists, unicode_errors=_UNICODE_ERRORS, max_map_len=0, max_ext_len=0
+        )
         if type(fields) is not list or [type(field) for field in fields] not in _ENTRY_TYPES:
             raise ValueError("an entry with other fields")
         cassette, mode, record_errors, match_on, ignore, key, *rest = fields

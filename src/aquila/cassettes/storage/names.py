@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -135,6 +136,11 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
             f"cassette name {name[:_SHOWN]!r}... is too long: at most {_LONGEST_GIVEN} bytes between two slashes, and "
             f"{_LONGEST_NAME} in all"
         )
+    if not name.isascii() and not _is_encodable(name):
+        raise CassetteNameError(
+            f"cassette name {name!r} cannot be the name of a file here, where such names are encoded in "
+            f"{sys.getfilesystemencoding()}; give another name, or run Python with PYTHONUTF8=1"
+        )
     if WORK_FOLDER in map(str.lower, parts):  # in lower case, because not every file system tells the cases apart
         raise CassetteNameError(f"cassette name {name!r}: the folder {WORK_FOLDER} is Aquila's own; give another name")
 
@@ -142,6 +148,14 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
 def _is_too_long(parts: Sequence[str]) -> bool:
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
     return max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def name_of_test(test: str, *, has_twin: bool = False) -> str:
