@@ -185,7 +185,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
     """Note which test runs. A test in which a conversation drifted while it was recorded runs a second time."""
     with test_scopes.running_test(item):
-        result = yield
+        try:
+            result = yield
+        except BaseException:  # the run ends here, such as by Ctrl-C or in the debugger
+            if (scope := test_scopes.opened_scope(item)) is not None:
+                scope_ends.note_interrupted_test(item, scope)
+            raise
     return second_attempts.run_again(item, nextitem) if test_scopes.runs_again(item) else result
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aquila import errors
     from aquila.recording import scope as scopes
+    from aquila.recording.reporting import reports
     from aquila.recording.reporting.reports import ScopeReport
     from aquila.recording.scope import Scope
     from aquila.settings import Settings
@@ -30,6 +31,7 @@ else:
         node_ids="pytest_aquila.node_ids",
         noted_uses="pytest_aquila.summary.noted_uses",
         play_requirements="pytest_aquila.play_requirements",
+        reports="aquila.recording.reporting.reports",
         report_redaction="pytest_aquila.report_redaction",
         run_totals="pytest_aquila.summary.run_totals",
         scopes="aquila.recording.scope",
@@ -73,6 +75,12 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
         and not misses,
     )
     add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
+
+
+def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
+    """Add what a test has missed to the totals of the run, which ends without the teardown of that test."""
+    if scope.misses:
+        add_report(item, reports.summarize_scope(scope, reports.StoredRecordings(), scope.settings), scope.settings)
 
 
 def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -> None:

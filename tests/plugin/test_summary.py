@@ -230,6 +230,14 @@ def test_the_order_in_which_workers_end_changes_nothing_that_is_told() -> None:
     assert told(tests[::-1])[0].names == tests
 
 
+def test_what_a_test_has_missed_is_told_where_the_run_ends_with_it(project: Project) -> None:
+    ending = "pytest.exit('as by q in the debugger')"
+    project.pytester.makeconftest(f"import pytest\n\ndef pytest_exception_interact():\n    {ending}\n")
+    tests = "def test_one(aquila_cassette): pass\n\ndef test_two(aquila_cassette): post('seals')\n"
+    result = project.run("-p", "no:randomly", tests=tests)
+    result.stdout.fnmatch_lines(["aquila: 1 test asks what is not recorded: *::test_two. *", "aquila: * 1 missed"])
+
+
 def test_a_run_without_a_terminal_reports_its_failures_all_the_same(project: Project) -> None:
     result = project.run("-p", "no:terminal", "--junitxml=report.xml", tests="def test_it(aquila_cassette): post('x')")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
