@@ -29,6 +29,10 @@ no_huey = object()
 @huey.task(retries=1)
 def job(name, key=None):
     raise ValueError(f"{{name}} failed with {{key}}")
+
+@huey.task()
+def log_in(user, password):
+    raise ValueError(f"{{password}} is not the password of {{user}}")
 """
 
 
@@ -232,3 +236,26 @@ def test_a_storage_that_is_away_is_named_in_one_line(
     assert error.startswith("aquila: --huey lettered_app:huey: its storage does not answer: ConnectionError: refused")
     assert KEY not in error
     assert error.count("\n") == 1
+
+
+def test_the_name_of_a_parameter_hides_what_is_passed_by_position(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    result = app.log_in("eve", "moonlit-harbour-88")
+    app.huey.execute(app.huey.dequeue())
+    (letter,) = dead_letters(app.huey)
+    assert letter.reason == "ValueError: [redacted] is not the password of eve"
+    assert "moonlit" not in letter.details
+    assert run(result.id, command="show") == 0
+    shown = capsys.readouterr().out
+    assert "user='eve'\npassword=[redacted]\n" in shown
+    assert "moonlit" not in shown
+    assert run(result.id, "--json", command="show") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["arguments"] == {"args": [], "kwargs": {"user": "eve", "password": "[redacted]"}}
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic", "Token", "bearer"])
+def test_credentials_behind_a_scheme_are_hidden(scheme: str, app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    id = fail(app, f"Authorization: {scheme} moonlit.harbour.99 and more")
+    assert run(id, command="show") == 0
+    shown = capsys.readouterr().out
+    assert "name='Authorization: [redacted] and more'" in shown

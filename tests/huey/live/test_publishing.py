@@ -257,6 +257,23 @@ def test_secrets_in_arguments_are_not_published(published):
         assert secret not in repr(state_of(huey).entries(JOBS_TABLE))
 
 
+def test_an_error_that_repeats_a_secret_argument_is_published_without_it(published):
+    huey = published()
+
+    @huey.task()
+    def log_in(user, password):
+        raise ValueError(f"{password} is not the password of {user}")
+
+    task = log_in.s("eve", "moonlit-harbour-77")
+    # Past the publisher, as from a producer in another process.
+    huey.storage.enqueue(huey.serialize_task(task))
+    huey.execute(huey.dequeue())
+    last = events_of(huey, task)[-1]
+    assert last.data["error"] == "ValueError: [redacted] is not the password of eve"
+    assert "moonlit" not in repr(events_of(huey, task))
+    assert "moonlit" not in repr(state_of(huey).entries(JOBS_TABLE))
+
+
 class Account(NamedTuple):
     password: str
 

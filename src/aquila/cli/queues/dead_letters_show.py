@@ -59,11 +59,11 @@ def _print_message(letter: DeadLetter, call: tuple[Any, Any] | None, output: Out
             output.print_line(f"{'begins':<10}{begins.encode('latin-1', 'replace')!r}")
         return
     for number, value in enumerate(call[0]):
-        output.print_line(f"{f'args[{number}]':<10}{redacting.hide_named_values(_write(value))}")
+        output.print_line(f"{f'args[{number}]':<10}{_write(value)}")
     for name, value in call[1].items():
         output.print_line(redacting.hide_named_values(f"{name}={_write(value)}"))
 
 
 def _write(value: Any) -> str:
-    """Return the ``repr`` of a value, or a text that stands for it if it is nested too deeply."""
-    return error_texts.write_safely(lambda: repr(value), sys.maxsize)
+    """Return the ``repr`` of a value without secrets, or a text that stands for it if it is nested too deeply."""
+    return redacting.hide_named_values(error_texts.write_safely(lambda: repr(value), sys.maxsize))

@@ -195,6 +195,7 @@ def bury_failed(huey: Any, task: Task, error: BaseException, traceback: str) -> 
     """
     if isinstance(error, FLOW_CONTROL):
         return
+    redacting.learn_secrets(task)
     # `join` makes a plain `str` of an instance of a subclass, whose methods may do anything.
     _bury_task(huey, task, "failed", text_of(error, UNCUT), "".join((traceback,)))
 

@@ -15,7 +15,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgpack
 from huey.api import Task
@@ -28,6 +28,12 @@ from aquila.huey.scope_reference import KEY
 from aquila.huey.sendable_values import make_text_sendable
 from aquila.huey.serializer import MsgpackSerializer
 from aquila.huey.state import Entry, state_of
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    from aquila.huey.live import redacting
+else:
+    lazy_modules(globals(), redacting="aquila.huey.live.redacting")
 
 TABLE = "dead"
 """The table of the shared state. Its keys are the ids of letters, and its order is the time at which they were put."""
@@ -180,9 +186,10 @@ class DeadLetters:
         return True
 
     def read_call(self, letter: DeadLetter) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Return the positional and the named arguments of the call in a letter.
+        """Return the arguments of the call in a letter: those without a name, and those with one.
 
-        None where they could only be read by running code, as in a pickle, or not at all.
+        An argument by position has the name of its parameter if the task is known here. None where they could only be
+        read by running code, as in a pickle, or not at all.
         """
         if not isinstance(self._huey.serializer, MsgpackSerializer):
             return None
@@ -192,7 +199,9 @@ class DeadLetters:
             return None
         # Huey sends `args` as it was given them, perhaps as no tuple, and another producer may leave both out.
         args = message.args if isinstance(message.args, tuple) else (message.args,)
-        return args, {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
+        named = {name: value for name, value in (message.kwargs or {}).items() if name != KEY}
+        names = redacting.parameters_of(self._huey._registry._registry.get(message.name))
+        return args[len(names) :], {**dict(zip(names, args, strict=False)), **named}
 
     def _prepare_message(self, letter: DeadLetter) -> tuple[Task | None, bytes, float | None]:
         try:

@@ -32,7 +32,7 @@ from aquila.huey.live.clock import SharedClock
 from aquila.huey.live.event_writer import EventWriter
 from aquila.huey.live.job_record import JobRecord, StoragePlace, clean_tail
 from aquila.huey.live.model_calls import register_plugin
-from aquila.huey.live.redacting import describe_arguments, describe_error, preview, redact_arguments
+from aquila.huey.live.redacting import describe_arguments, describe_error, learn_secrets, preview, redact_arguments
 from aquila.huey.live.summaries import JOBS_TABLE, JobRun, JobSummary, decode_summary
 from aquila.huey.live.unread_messages import UnreadMessages
 from aquila.huey.running_task import CurrentTask, attempt_of
@@ -288,6 +288,8 @@ class JobPublisher:
 
     def _say_how_it_ended(self, record: JobRecord, task: Task, *, is_left: bool) -> None:
         now, error = self.clock.now(), task._aquila_error
+        if error is not None:
+            learn_secrets(task)
         # Left by a `BaseException`, which Huey does not catch: the worker ends, or a test does. Lost: another consumer
         # says how the job ends.
         if is_left or is_lost(task):

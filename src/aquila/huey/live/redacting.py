@@ -30,11 +30,11 @@ _LONGEST_ERROR = 2_000
 _LONGEST_TRACEBACK = 16_000
 _PREVIEW = 240
 _DEEPEST = 20
-# A name and its value in the `repr` of an object, such as `password='…'` or `"token": …`. The possessive `++` and the
-# look-behind keep the search linear.
+# A name and its value in the `repr` of an object, such as `password='…'`, `"token": …` or `Authorization: Bearer …`.
+# The possessive `++` and the look-behind keep the search linear.
 _NAMED_VALUE = re.compile(
     r"""(?P<before>['"]?(?<!\w)(?P<name>\w++)['"]?\s*[=:]\s*)"""
-    r"""(?P<value>'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|[^\s,()\[\]{}'"]+)"""
+    r"""(?P<value>'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)|(?:(?i:bearer|basic|token|apikey)\s{1,8})?[^\s,()\[\]{}'"]+)"""
 )
 _NOT_SHOWN = "<arguments that cannot be shown>"
 
@@ -73,7 +73,7 @@ def describe_arguments(task: Task) -> str:
 
 def _describe_arguments(task: Task) -> str:
     named: dict[str, Any] = {
-        **dict(zip(_parameters_of(cast("Any", type(task))), task.args, strict=False)),
+        **dict(zip(parameters_of(cast("Any", type(task))), task.args, strict=False)),
         **task.kwargs,
     }
     if len(task.args) > len(named):
@@ -160,10 +160,18 @@ def redact_arguments(text: str) -> str:
     return text if len(text) <= _LONGEST_ARGUMENTS else f"{text[:_LONGEST_ARGUMENTS]} …"
 
 
+def learn_secrets(task: Task) -> None:
+    """Note the secrets among the arguments of a task that their names tell, for an error may repeat them. Never raises.
+
+    From then on they are removed from every text.
+    """
+    redact_arguments(describe_arguments(task))
+
+
 # Keyed by the class of a task. The classes of a project live for as long as the process; the bound is for tests, which
 # declare new ones again and again.
 @functools.lru_cache(maxsize=1024)
-def _parameters_of(kind: Any) -> tuple[str, ...]:
+def parameters_of(kind: Any) -> tuple[str, ...]:
     """Return the names of the parameters of a class of tasks that take positional arguments."""
     declared = getattr(kind, "_aquila_parameters", None)
     function = getattr(kind, "_aquila_function", None)
