@@ -35,14 +35,15 @@ WORKERS = [
 ]
 
 APP = """
+import asyncio
 import threading
 import aquila
-from aquila.huey import FileHuey, current_task, follow
+from aquila.huey import FileHuey, afollow, current_task, follow
 
 huey = FileHuey("app", path={place!r})
 
-def open_stream():
-    return aquila.stream("hi", base_url={url!r}, endpoint="chat", api_key="-", timeout=7200, max_retries=0)
+def open_stream(stream=aquila.stream):
+    return stream("hi", base_url={url!r}, endpoint="chat", api_key="-", timeout=7200, max_retries=0)
 
 @huey.task(timeout={limit})
 def limited(followed):
@@ -59,6 +60,15 @@ def revoked(while_busy=False):
                 huey.revoke_by_id(current_task().id)
                 if while_busy:
                     connection_has_ended.wait(60)
+
+@huey.task(retries=2)
+async def revoked_async(while_busy):
+    async with open_stream(aquila.astream) as stream:
+        async for event in afollow(stream, every=0.05):
+            if isinstance(event, aquila.Chunk) and event.text == "w3 ":
+                huey.revoke_by_id(current_task().id)
+                if while_busy:
+                    await asyncio.to_thread(connection_has_ended.wait, 60)
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and alarms")
@@ -151,9 +161,10 @@ def test_a_task_that_was_revoked_between_two_words_is_so_in_a_replay(
     assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"
 
 
+@pytest.mark.parametrize("task", ["revoked", "revoked_async"])
 @pytest.mark.parametrize("worker", WORKERS[:2])
 def test_a_task_that_was_revoked_while_it_worked_with_a_word_is_so_in_a_replay_that_works_faster(
-    root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any
+    root: Path, provider: Upstream, make_app: Callable[..., Any], worker: Any, task: str
 ) -> None:
     app = make_app()
     answer = provider.script
@@ -170,5 +181,5 @@ def test_a_task_that_was_revoked_while_it_worked_with_a_word_is_so_in_a_replay_t
         return replace(answered, chunks=chunks())
 
     provider.script = tell_the_end
-    run = functools.partial(run_task, worker, app, app.revoked, True)
+    run = functools.partial(run_task, worker, app, getattr(app, task), True)
     assert run_recorded_and_replayed(root, provider, run) == "CancelExecution"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -36,7 +37,9 @@ class AsyncStream(Generic[ParsedT_co]):
     def __init__(self, plan: CallPlan) -> None:
         self._plan = plan
         self._state: StreamState[ParsedT_co] = StreamState(plan.ref)
-        self._events = drive_call_async(plan)
+        # Set by ``aclose`` in another task than the reader's: a recording then says that the reader had not left.
+        self._was_ended = threading.Event()
+        self._events = drive_call_async(plan, was_ended=self._was_ended)
         self._task: asyncio.Task[None] | None = None
         # Whether the events are at their end, or will be read no further; then there is nothing to close.
         self._ended = False
@@ -65,7 +68,7 @@ class AsyncStream(Generic[ParsedT_co]):
     def _replan(self, plan: CallPlan) -> None:
         """Replace the plan. Only before the first event is asked for, when nothing has been sent."""
         self._plan = plan
-        self._events = drive_call_async(plan)
+        self._events = drive_call_async(plan, was_ended=self._was_ended)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Yield the events. Raises ``StreamConsumed`` the second time, ``StreamClosed`` after close."""
@@ -135,6 +138,8 @@ class AsyncStream(Generic[ParsedT_co]):
         Whoever iterates the stream in another task gets ``StreamClosed``.
         """
         self._state.closed = True
+        if _current_task() is not (self._task or self._reader):
+            self._was_ended.set()
         if self._task is not None:
             if self._task is not asyncio.current_task() and not self._task.done():
                 self._task.cancel()

@@ -17,8 +17,11 @@ from aquila.engine.loop.tool_execution import ToolOutcome
 from aquila.errors import StreamClosed
 from aquila.events import Event
 from aquila.lazy_imports import lazy_modules
+from aquila.recording.replayed_time_limits import ENDED
 
 if TYPE_CHECKING:
+    import threading
+
     from aquila.engine.streams import socket_exchange
 else:
     lazy_modules(globals(), socket_exchange="aquila.engine.streams.socket_exchange")
@@ -174,10 +177,13 @@ def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
     return call.error_or_total_timeout(error)
 
 
-async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = True) -> AsyncGenerator[Event, None]:
+async def drive_call_async(
+    made: CallPlan | PreparedCall, *, is_read: bool = True, was_ended: threading.Event | None = None
+) -> AsyncGenerator[Event, None]:
     """``drive_call`` for asynchronous calls.
 
-    The route of a plan is resolved first, on a thread, as it may read files.
+    The route of a plan is resolved first, on a thread, as it may read files. ``was_ended`` is set once another task
+    than the reader's has ended the call.
     """
     call = await prepare_call_async(made) if isinstance(made, CallPlan) else made
     sockets = socket_exchange.AsyncSocketExchange(call) if call.plan.options.websocket else None
@@ -194,7 +200,7 @@ async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = Tru
                     case GetReady(sending):
                         await call.get_ready_async(sending)
                     case SendRequest():
-                        exchange = sockets if sockets and step.over_socket else _AsyncExchange(call, is_read)
+                        exchange = sockets if sockets and step.over_socket else _AsyncExchange(call, is_read, was_ended)
                         # Closed here rather than by the garbage collector, whose closing the end of the event loop may
                         # cut short.
                         async with aclosing(exchange.exchange_request(step)) as arriving:
@@ -212,7 +218,11 @@ async def drive_call_async(made: CallPlan | PreparedCall, *, is_read: bool = Tru
 
 
 class _AsyncExchange(_Exchange):
-    """One request of the asynchronous driver."""
+    """One request of the asynchronous driver. ``was_ended`` is that of ``drive_call_async``."""
+
+    def __init__(self, call: PreparedCall, is_read: bool, was_ended: threading.Event | None) -> None:
+        super().__init__(call, is_read)
+        self._was_ended = was_ended
 
     async def exchange_request(self, step: SendRequest) -> AsyncGenerator[Event, None]:
         call = self._call
@@ -230,6 +240,8 @@ class _AsyncExchange(_Exchange):
                 else:
                     self._body = await call.within_total(stream.response.aread())
         finally:
+            if self._was_ended is not None and self._was_ended.is_set():
+                stream.response.request.extensions[ENDED] = True
             with anyio.CancelScope(shield=True):  # a cancelled call must still close its connection
                 await stream.close()
 
