@@ -23,6 +23,7 @@ from tests.support.runs import separate_run
 from tests.support.web_sockets import web_socket_provider
 
 URL = "wss://api.openai.com/v1/responses"
+UNANSWERED = "nothing to say"
 GREETING_URL = "wss://api.openai.com/v1/realtime?model=m"
 
 
@@ -39,21 +40,23 @@ def record(url: str, *conversations: list[str]) -> None:
         if url == GREETING_URL:
             connection.send(json.dumps({"type": "session.created", "number": next(count)}))
         while True:
-            connection.send(connection.recv(60).upper())
+            if (text := connection.recv(60)) != UNANSWERED:
+                connection.send(text.upper())
 
     with web_socket_provider("api.openai.com", speak=speak), aquila.use_cassette("x", transport="record"):
         for texts in conversations:
             with connect(url) as connection:
                 if url == GREETING_URL:
                     connection.recv(60)
-                assert say(connection, *texts) == [text.upper() for text in texts]
+                assert say(connection, *texts) == [text.upper() for text in texts if text != UNANSWERED]
 
 
 def say(connection: Any, *texts: str) -> list[str]:
     said = []
     for text in texts:
         connection.send(text)
-        said.append(connection.recv(60))
+        if text != UNANSWERED:
+            said.append(connection.recv(60))
     return said
 
 
@@ -90,6 +93,17 @@ def test_what_begins_like_none_is_a_miss_of_one_that_nobody_has() -> None:
         with pytest.raises(PlayedOut):
             connect(URL)
         used.forget_misses()
+
+
+def test_the_last_one_answers_further_connections_whichever_of_them_speak_first() -> None:
+    record(URL, ["a", "one"], [UNANSWERED, "a", "two"])
+    with aquila.use_cassette("x", transport="replay", repeat="last") as used:
+        with connect(URL) as first, connect(URL) as second, connect(URL) as third:
+            assert not say(second, UNANSWERED)
+            assert say(third, UNANSWERED, "a", "two") == ["A", "TWO"]
+            assert say(first, "a", "one") == ["A", "ONE"]
+            assert say(second, "a", "two") == ["A", "TWO"]
+        assert used.all_played
 
 
 def test_one_that_nobody_takes_was_not_played() -> None:

@@ -108,11 +108,12 @@ class RecordedSide:
             self._move(place)
             history.add([said])
             return None
-        if miss is None:  # what differs is shown beside one that nobody has
-            free = (history.fit(each) for each in self._others() if plays.holder_of(each) is None)
-            beside = next(filter(None, free), None)
-            if beside is not None:
-                self._move(beside)
+        if miss is None:  # another connection has this one
+            if self._settings.repeat != "last":  # what differs is shown beside one that nobody has
+                free = (history.fit(each) for each in self._others() if plays.holder_of(each) is None)
+                beside = next(filter(None, free), None)
+                if beside is not None:
+                    self._move(beside)
             miss = self._replay.take_sent(data, is_text)
             if miss is None:
                 history.add([said])
