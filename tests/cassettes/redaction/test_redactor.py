@@ -538,6 +538,22 @@ def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
     assert Redactor().find_secrets(data) == [SecretFinding(3, "header field with credentials")]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic [redacted]",
+        'Token token="[redacted]"',
+        "AWS4-HMAC-SHA256 Credential=[redacted]/20260101/us-east-1/s3/aws4_request, Signature=[redacted-2]",
+        "Bearer <FILTERED>",
+    ],
+)
+def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their_scheme(value: str) -> None:
+    echoed = (
+        f"    headers: |-\n      Accept: */*\n      Authorization: {value}\n"  # the lines of an answer that echoes them
+    )
+    assert Redactor().find_secrets(echoed.encode()) == []
+
+
 def test_scan_of_a_clean_file_is_empty() -> None:
     assert Redactor().find_secrets(b"a: [redacted]\nb: Bearer [redacted]\nc: chatcmpl-0123456789abcdefghij\n") == []
 

@@ -160,7 +160,7 @@ _FIELD_WORDS = (b"authorization", b"cookie", b"api-key", b"api_key", b"apikey", 
 
 _HEADER_LINE = lazy_pattern(
     rb"^[ \t-]*[\"']?(?i:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key|x-goog-api-key)[\"']?:"
-    rb"(?:[ \t]*\r?\n[ \t]*-)?[ \t]*(?!\S*(?i:redacted|filtered|\*\*\*|xxx))([^\s\[][^\r\n]{7,})",
+    rb"(?:[ \t]*\r?\n[ \t]*-)?[ \t]*(?!(?:[\w-]++[ \t]++)?\S*(?i:redacted|filtered|\*\*\*|xxx))([^\s\[][^\r\n]{7,})",
     re.MULTILINE,
 )
 
