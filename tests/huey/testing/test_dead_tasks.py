@@ -59,3 +59,10 @@ def test_messages_say_what_there_is(huey, divide):
         refute_dead_letter(divide)
     with pytest.raises(ConfigError, match="needs a function decorated"):
         assert_dead_letter(len)
+
+
+@pytest.mark.usefixtures("huey")
+@pytest.mark.parametrize("function", [assert_dead_letter, refute_dead_letter])
+def test_a_kind_that_is_none_is_refused(function):
+    with pytest.raises(ConfigError, match=r"no kind 'faild' of dead letters; did you mean 'failed'\?"):
+        function(kind="faild")

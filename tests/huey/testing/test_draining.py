@@ -650,6 +650,13 @@ def test_what_tasks_and_other_threads_see_is_the_real_time_unless_that_is_moved_
     assert huey._get_timestamp() - start.replace(tzinfo=None) < dt.timedelta(hours=1)
 
 
+@pytest.mark.parametrize("option", ["with_scheduled", "with_time_skipping"])
+@pytest.mark.parametrize("value", [3600, "all", dt.date(2026, 1, 1)], ids=str)
+def test_a_stretch_of_time_that_is_none_is_refused(huey, option, value):
+    with pytest.raises(ConfigError, match=r"take True, a datetime or a timedelta, .*, not "):
+        drain_queue(**{option: value})
+
+
 @pytest.mark.parametrize("options", [{"with_scheduled": True}, {"with_time_skipping": False}], ids=str)
 def test_options_that_say_different_things_about_time_are_refused(huey, options):
     with pytest.raises(ConfigError, match="with_time_skipping"):

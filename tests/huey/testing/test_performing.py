@@ -510,8 +510,8 @@ def test_an_attempt_that_never_happens_is_refused(huey):
     def fail():
         raise ValueError
 
-    for attempt in (0, 4):
-        with pytest.raises(ConfigError, match=f"attempt {attempt} never happens"):
+    for attempt, message in ((4, "attempt 4 never happens"), (0, "from 1, not 0"), ("2", "from 1, not '2'")):
+        with pytest.raises(ConfigError, match=message):
             perform_job(fail, attempt=attempt)
 
 

@@ -40,7 +40,9 @@ TABLE = "dead"
 
 Kind: TypeAlias = Literal["unreadable", "unknown", "failed", "lost"]
 
-_KINDS = get_args(Kind)
+KINDS = get_args(Kind)
+"""All of them."""
+
 _TIDIED_EVERY = 50  # Letters that this process puts between two times that it tidies.
 # Seconds for which a letter that is being retried is not retried again. A process that is killed in the midst of a
 # retry leaves its mark on the letter; after this time the mark counts for nothing.
@@ -301,7 +303,7 @@ def read_letter(entry: Entry) -> DeadLetter:
     """Return the letter of an entry of the table, whatever is stored there."""
     fields = _unpack(entry.value)
     message = fields.get("message")
-    kind: Kind | None = next((kind for kind in _KINDS if kind == fields.get("kind")), None)
+    kind: Kind | None = next((kind for kind in KINDS if kind == fields.get("kind")), None)
     if kind is None or not isinstance(message, bytes):
         reason = "this entry of the dead letters was not written by this version"
         return DeadLetter(entry.key, "unreadable", reason, _as_time(entry.order), entry.value)

@@ -8,13 +8,14 @@ from typing import Any
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError
-from aquila.huey.delivery.dead_letters import DeadLetter, dead_letters
+from aquila.huey.delivery.dead_letters import KINDS, DeadLetter, dead_letters
 from aquila.huey.testing.call_arguments import separate_arguments
 from aquila.huey.testing.django_commits import find_task_wrapper
 from aquila.huey.testing.fixture_types import AssertDeadLetter, RefuteDeadLetter, declared_as
 from aquila.huey.testing.queue_under_test import huey_under_test
 from aquila.huey.testing.task_matching import TaskPattern
 from aquila.huey.testing.task_run import call_text, shortened_repr
+from aquila.spelling import suggest_name
 
 _OPTIONS = ("huey", "queue", "kind", "reason")
 
@@ -30,7 +31,8 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
     - ``huey``: the Huey to look at; by default that of ``task``, or the one under test. ``queue`` is the name of one.
     - ``args=`` and ``kwargs=`` are as for ``all_enqueued``.
 
-    Raises ``AssertionError`` that lists the dead letters, and ``ConfigError`` for a ``task`` that is none.
+    Raises ``AssertionError`` that lists the dead letters, and ``ConfigError`` for a ``task`` that is none and for a
+    ``kind`` that there is not.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -56,7 +58,7 @@ def assert_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keyword
 def refute_dead_letter(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any) -> None:
     """Assert that there is no matching dead letter. The arguments are those of ``assert_dead_letter``.
 
-    Raises ``AssertionError`` that lists the dead letters which match.
+    Raises ``AssertionError`` that lists the dead letters which match, and ``ConfigError`` as that one does.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -87,6 +89,8 @@ def _search(
     call = separate_arguments(function, task, args, keywords, _OPTIONS)
     given = call.options
     kind, reason = given.get("kind"), given.get("reason", "")
+    if kind not in (None, *KINDS):  # else `refute_dead_letter` would hold whatever there is
+        raise ConfigError(f"there is no kind {kind!r} of dead letters{suggest_name(str(kind), KINDS)}")
     pattern = TaskPattern(wrapper=task, args=call.args, kwargs=call.kwargs)
     huey = given.get("huey")
     huey = huey_under_test(huey if huey is not None or task is None else task.huey, given.get("queue"))

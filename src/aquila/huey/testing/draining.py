@@ -98,7 +98,8 @@ def drain_queue(
     - ``huey``: the Huey; by default the one under test. ``queue`` is the name of one of several.
 
     Raises ``TaskError`` for a message that cannot be read, and when the queue does not end. Raises ``ConfigError`` for
-    ``with_time_skipping`` together with ``with_scheduled``, and for ``move_clock`` without ``with_time_skipping``.
+    ``with_time_skipping`` together with ``with_scheduled``, for another value of these, and for ``move_clock`` without
+    ``with_time_skipping``.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -139,7 +140,7 @@ def _drain(
     __tracebackhide__ = True
     runs: list[Observation] = []
     aside: list[Task] = []  # Tasks that are not executed now. They are enqueued again at the end, whatever happens.
-    until = None if scheduled is False else _last_due_moment(huey, scheduled)
+    until = _last_due_moment(huey, scheduled) if scheduled not in (False, None) else None
     expected = None if with_recursion else Counter(task.id for task in read_enqueued(huey))
     try:
         while (with_limit is None or len(runs) < with_limit) and (task := _take_next_task(huey, until)) is not None:
@@ -174,7 +175,12 @@ def _last_due_moment(huey: Any, scheduled: bool | datetime | timedelta) -> Any:
         return huey._get_timestamp() + timedelta(days=36_525)
     if isinstance(scheduled, timedelta):
         return huey._get_timestamp() + scheduled
-    return normalize_time(eta=scheduled, utc=huey.utc) if isinstance(scheduled, datetime) else None
+    if isinstance(scheduled, datetime):
+        return normalize_time(eta=scheduled, utc=huey.utc)
+    raise ConfigError(
+        "with_scheduled= and with_time_skipping= of drain_queue take True, a datetime or a timedelta, such as "
+        f"datetime.timedelta(hours=1), not {scheduled!r}"
+    )
 
 
 def _take_next_task(huey: Any, until: Any) -> Task | None:

@@ -78,7 +78,9 @@ def _build(task: TaskWrapper, call: CallArguments) -> Task:
 
 
 def _advance_to_attempt(task: Task, attempt: int) -> None:
-    if not 1 <= attempt <= task.retries + 1:
+    if not isinstance(attempt, int) or attempt < 1:
+        raise ConfigError(f"attempt= is the number of an attempt, from 1, not {attempt!r}")
+    if attempt > task.retries + 1:
         raise ConfigError(
             f"{task_name(task)} has {task.retries} retries, so attempt {attempt} never happens: "
             "give it more retries=, or a lower attempt="
