@@ -368,6 +368,17 @@ def test_accept_takes_over_what_an_interrupted_run_left(cassettes: Cassettes) ->
     assert journal.find_abandoned_journals(cassettes.folder) == {}
 
 
+def test_an_answer_that_nobody_read_to_its_end_is_nothing_to_accept(cassettes: Cassettes) -> None:
+    one, rules = conversation("one", "cut off"), MatchRules()
+    cut = replace(one, response=replace(one.response, end="silent"))
+    left = Journal(cassettes.folder, "0123456789abcdef")
+    row = NewRecording(key_of(cut.request, rules), 0, 0, cut, left_open=True)
+    left.append_entry(JournalEntry("a", "missing", "last", rules, row))
+    left.close()
+    assert "accept" not in cassettes.run("list").out
+    assert cassettes.run("accept", "--dry-run").out == "nothing is pending\n"
+
+
 @pytest.fixture
 def littered(cassettes: Cassettes) -> Cassettes:
     """A folder with one cassette in use and one of each thing that may go."""

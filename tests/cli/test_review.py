@@ -303,6 +303,13 @@ def test_scripts_decide_by_name_number_and_id_and_nothing_vanishes_unasked(waiti
     assert waiting.run("review", "--list").code == 0
 
 
+@pytest.mark.parametrize("choice", ["b", "a:1"])
+def test_what_would_vanish_is_told_of_where_its_cassette_was_named_as_a_whole(waiting: Cassettes, choice: str) -> None:
+    done = waiting.run("review", "--accept", choice)
+    assert done.code == 0
+    assert "--kind gone" not in done.out
+
+
 def test_the_last_review_is_taken_back(waiting: Cassettes) -> None:
     before = {path.name: path.read_bytes() for path in waiting.folder.glob("*.yaml")}
     waiting.run("review", "--accept", "b", "--reject", "a:1", "--accept", "a:2")

@@ -134,6 +134,7 @@ def test_a_cassette_may_be_edited_as_any_yaml(old: str, new: str) -> None:
         ("    method: POST\n", "", 3, "'method' is missing"),
         ("method: POST", "method: null", 4, "'method' must be text"),
         ("method: POST", "method: [POST]", 4, "'method' must be text"),
+        ("https://", "https://me:secret@[::1/", 5, "'url' is no URL"),
         (RESPONSE, "begun: 5\n    " + RESPONSE, 14, "unknown key 'begun'"),
         (RESPONSE, "end: soon\n    " + RESPONSE, 14, "'end' must be one of complete, closed, broken"),
         (RESPONSE, "end: [broken]\n    " + RESPONSE, 14, "'end' must be one of"),

@@ -171,7 +171,7 @@ def _tell_decided(name: str) -> Step:
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
     """Store the recordings in the journals of a folder that interrupted runs left. ``new_as``: suffix of new files."""
     abandoned = journal.find_abandoned_journals(folder)
-    if not abandoned:
+    if not abandoned or (dry_run and not find_waiting_recordings(folder)):
         return []
     if dry_run:
         runs = count_of(len(abandoned), "interrupted run")

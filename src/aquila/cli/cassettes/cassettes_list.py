@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import pending_path
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.comparing.interaction_summary import answered_by, day_of, days_since, format_age, with_provenance
@@ -21,6 +20,7 @@ from aquila.cli.output import Output, format_size
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
 from aquila.plurals import count_of
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings
 
 _COLUMNS = (
     Column("CASSETTE"),
@@ -56,7 +56,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         files = [] if is_new else here.choose_files(options.names)
         found = [_describe_cassette(path, here) for path in track(files, "reading", quiet=options.quiet)]
         pending = _count_pending(here, found, every=not options.names)
-        interrupted = any(map(journal.find_abandoned_journals, here.folders_with_journals))
+        interrupted = any(map(find_waiting_recordings, here.folders_with_journals))
     _print_cassettes(found, output)
     if not found:
         output.print_line(f"no cassettes in {here.folder} yet")

@@ -313,7 +313,9 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
                         f"{item.cassette.name}:{item.proposal.number} is both accepted and rejected; leave one out"
                     )
                 decided[item.id] = item, choice  # type: ignore[assignment]
-        named = {path for name in options.accept + options.reject for path in _find_cassettes(desk, review, name)[0]}
+        found = [_find_cassettes(desk, review, name) for name in options.accept + options.reject]
+        named = {path for paths, _ in found for path in paths}
+        as_a_whole = {path for paths, numbers in found if not numbers for path in paths}
         idle = [each for each in review.cassettes if each.path in named and not each.proposals]
         conversations = [review.chain_of(item) for item, choice in decided.values() if choice == "accept"]
         outcomes = review.apply_only(decided.values(), idle)
@@ -322,7 +324,9 @@ def _decide_unasked(desk: Desk, options: argparse.Namespace, output: Output) -> 
             output.print_line("nothing was decided: no such question")
         for line in _name_torn_apart(conversations, review):
             output.print_line(line)
-        gone = [item for item in review.items if item.proposal.kind == _ONLY_EXPLICITLY]
+        gone = [
+            item for item in review.items if item.proposal.kind == _ONLY_EXPLICITLY and item.cassette.path in as_a_whole
+        ]
         if gone and not options.kind:
             output.print_line(f"{count_of(len(gone), 'recording')} would be removed only with --kind gone")
     output.print_json([dataclasses.asdict(each) for each in outcomes])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
+from urllib.parse import urlsplit
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
@@ -120,6 +121,10 @@ def _read_kind(kind: Tree, path: TreePath) -> Kind:
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     check_keys(tree, _REQUEST, ("method", "url"), path)
     method, url = (sys.intern(require_text(tree, name, path)) for name in ("method", "url"))
+    try:
+        urlsplit(url)
+    except ValueError:  # such as a bracket that does not close; not named, because its text may hold a password
+        raise FormatError("'url' is no URL", (*path, "url")) from None
     headers = _build_headers(tree, path)
     if "body_file" in tree:
         return StoredRequest(method, url, headers, _build_body_file(tree, path))
