@@ -176,6 +176,7 @@ def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
     found: Callable[..., Any] | None = None
 
     def call(*args: Any, **named: Any) -> Any:
+        __tracebackhide__ = True  # pytest shows no such frame
         nonlocal found
         if found is None:
             found = getattr(import_module(module), name)

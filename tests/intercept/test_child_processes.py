@@ -326,3 +326,14 @@ def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypa
     open_scope = parent_run._ParentScope(reference, "pytest")
     assert open_scope() is open_scope() is joined
     assert entered == [False]
+
+
+@pytest.mark.parametrize("start", ["subprocess.run(['no-such-program'])", "os.posix_spawn('/no-such', ['x'], {})"])
+def test_where_a_program_cannot_be_started_the_traceback_is_that_without_aquila(
+    start: str, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(f"import os, subprocess\n\ndef test_it(): {start}\n")
+    output = pytester.runpytest_inprocess("-p", "no:randomly", "--tb=short").stdout.str()
+    assert "FileNotFoundError" in output
+    assert "started_children" not in output
+    assert "lazy_imports" not in output

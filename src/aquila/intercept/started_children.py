@@ -28,6 +28,7 @@ def prepare() -> None:
 
 def prepare_and_start(start: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Start a process with ``start``, the original of a function that does."""
+    __tracebackhide__ = True  # pytest shows no such frame
     prepare()
     return start(*arguments, **options)
 
