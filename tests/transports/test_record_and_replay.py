@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,26 @@ def test_a_recording_says_what_it_was_recorded_from_and_which_model_answered(roo
         ask("hi")
     (stored,) = interactions(root, "x")
     assert (stored.upstream, stored.model) == ("server", "small-model-2")
+
+
+@pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")
+def test_the_pace_of_an_answer_is_kept_where_a_test_has_stopped_the_clock(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As freezegun stops it."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        time.sleep(0.02)
+        return httpx2.Response(200, content=b"late")
+
+    name_upstream("late", httpx2.MockTransport(answer))
+    monkeypatch.setenv("AQUILA_UPSTREAM", "late")
+    with monkeypatch.context() as stopped, aquila.use_cassette("x"):
+        stopped.setattr(time, "monotonic", lambda: 1.0)
+        ask("hi")
+    (stored,) = interactions(root, "x")
+    assert stored.response.started >= 20
+    assert stored.response.chunks[0].at >= 20
 
 
 def test_a_chunk_reaches_the_caller_before_the_next_one_is_sent(recording: Upstream) -> None:

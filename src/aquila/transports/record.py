@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.replayed_time_limits import ENDED, current_limits, describe_run_out
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
+from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.transports.wire import error_to_text
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class AnswerRecorder:
         self._session = session
         self._decision = decision
         self._request = request
-        self._clock = time.monotonic()
+        self._clock = machine_seconds()
         # A reader, another thread that closes the answer, and a scope that closes may all end the recording. Held until
         # it is stored: whoever comes second must not go on as if it were. A thread may come second to itself, in a
         # signal handler or where the garbage collector closes an answer.
@@ -88,7 +88,7 @@ class AnswerRecorder:
 
     @property
     def began(self) -> float:
-        """When the request was sent, in seconds of ``time.monotonic``."""
+        """When the request was sent, in seconds of ``machine_seconds``."""
         return self._clock
 
     @property
@@ -252,7 +252,7 @@ class AnswerRecorder:
         self._recording.store_interaction(self._session, self._decision, response, left_open=left_open)
 
     def _elapsed_milliseconds(self) -> int:
-        return round((time.monotonic() - self._clock) * 1000)
+        return round((machine_seconds() - self._clock) * 1000)
 
 
 def _damage_of(error: DamagedBody) -> httpx2.DecodingError:

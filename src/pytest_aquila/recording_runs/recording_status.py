@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import pytest
 
 from aquila.fork_locks import renewed_in_child
 from aquila.recording.storing.answers_in_progress import AnswerInProgress, AnswersInProgress
+from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.run_report.answers import read_answer
 from aquila.wire_forms.table import read_sent
 from pytest_aquila.summary import run_news
@@ -140,7 +140,7 @@ class RecordingStatus:
         sent = read_sent(first.asked)
         what = [urlsplit(first.asked.url).hostname or "", sent.model]
         named = run_news.clean_text(" ".join(" ".join(filter(None, what)).split()))[:_LONGEST_NAME]
-        parts = [named, f"{time.monotonic() - first.began:.0f} s"]
+        parts = [named, f"{machine_seconds() - first.began:.0f} s"]
         counted = self._count
         if counted is None or counted.answer is not first:
             counted = self._count = Count(first)

@@ -6,10 +6,10 @@ A run has them only where they are shown: on a terminal.
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Protocol
 
 from aquila.fork_locks import renewed_in_child
+from aquila.recording.storing.machine_clock import machine_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ class AnswerInProgress(Protocol):
 
     @property
     def began(self) -> float:
-        """When it was asked, as a moment of ``time.monotonic``."""
+        """When it was asked, as a moment of ``machine_seconds``."""
 
     @property
     def arrived(self) -> Sequence[RecordedChunk]:
@@ -61,4 +61,4 @@ class AnswersInProgress:
         """Return those that were asked at least so many seconds ago."""
         with self._lock:
             answers = list(self._open.values())
-        return [each for each in answers if time.monotonic() - each.began >= seconds]
+        return [each for each in answers if machine_seconds() - each.began >= seconds]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
@@ -24,6 +23,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import RecordDecision
 from aquila.recording.storing.large_answer import LargeAnswer
+from aquila.recording.storing.machine_clock import machine_seconds
 from aquila.recording.storing.recorder import ScopeRecording
 
 _ENDS_TURN = re.compile(rb'"type"\s*:\s*"[^"]*(?:completed|done|failed|incomplete|error)"|"turnComplete"')
@@ -46,7 +46,7 @@ class FrameRecorder:
         self._recording = recording
         self._session = session
         self._decision = decision
-        self._clock = time.monotonic()
+        self._clock = machine_seconds()
         self._response = RecordedResponse(NO_STATUS)
         self._chunks: list[RecordedChunk] = []
         # Guards the fields above and below. Held for moments only, because clients in an event loop add frames.
@@ -229,7 +229,7 @@ class FrameRecorder:
         return self._on_disk.finish(cut_off=cut_off)
 
     def _elapsed(self) -> int:
-        return round((time.monotonic() - self._clock) * 1000)
+        return round((machine_seconds() - self._clock) * 1000)
 
 
 def _ends_turn(data: bytes) -> bool:
