@@ -76,6 +76,17 @@ def test_what_waits_for_something_else_is_not_said_to_answer(project: Project) -
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(("path", "says"), [("chat/completions", "It answers this"), ("x", "It does not answer this")])
+def test_what_waits_answers_for_another_host_where_a_cassette_does(project: Project, path: str, says: str) -> None:
+    app = project.pytester.path / "app.py"
+    app.write_text(app.read_text().replace("v1/x", f"v1/{path}"))
+    tests = "def test_it(aquila_cassette):\n    post('one')\n    assert False\n"
+    project.record(tests=tests)
+    app.write_text(app.read_text().replace("provider.example", "other.example"))
+    output = project.run(tests=tests).stdout.str()
+    assert f"{says} request. To store it" in output
+
+
 def test_what_waits_and_is_a_failure_is_not_said_to_answer(project: Project) -> None:
     project.record(tests=TEST + "    assert False\n")
     (path,) = (project.cassettes / "test_app").glob("*.pending.yaml")

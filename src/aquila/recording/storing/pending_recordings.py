@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.matching import request_key
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.recording_slots import name_failure
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.matching.miss_message import Explanation
     from aquila.recording.scope import Scope
     from aquila.recording.sessions.session import Session
+    from aquila.recording.sessions.session_decisions import MissedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +83,21 @@ def _by_slot(
     return found
 
 
-def mention_pending(explained: Explanation, scope: Scope, session: Session, request: RecordedRequest) -> Explanation:
+def mention_pending(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
     """Add to the explanation of a miss what waits beside the cassette, if anything does."""
     root = scope.settings.cassette_root()
     with suppress(OSError):  # a folder that cannot be read: the explanation of the miss is needed all the same
         files = find_pending_files(root, session.name)
         if files:
             usual = scope.run.layers.resolve().cassette_root()
-            lines = [line for path in files for line in _describe_file(path, session, request)]
+            lines = [line for path in files for line in _describe_file(path, session, missed)]
             lines += ["", *(f"  {accept_command(path, root, usual_root=usual)}" for path in files[:1])]
             added = session.redactor.redact_text("\n".join(["", "", *lines]))
             return replace(explained, text=explained.text + added)
     return explained
 
 
-def _describe_file(path: Path, session: Session, request: RecordedRequest) -> Iterator[str]:
+def _describe_file(path: Path, session: Session, missed: MissedRequest) -> Iterator[str]:
     shown = shown_path(path)
     try:
         pending = cassette_files.load_cassette(path)
@@ -105,8 +107,7 @@ def _describe_file(path: Path, session: Session, request: RecordedRequest) -> It
     content = compare_pending(session.cassette, pending, session.key_of)
     yield f"{shown} waits to be accepted:"
     yield f"{content.describe()}."
-    key = session.key_of(request)
-    answers = [each for each in pending.interactions if session.key_of(each.request) == key]
+    answers = _find_answers(pending, session, missed)
     failures = [name_failure(each.response) for each in answers]
     if answers and all(failures):
         kinds = ", ".join(dict.fromkeys(failures))
@@ -115,3 +116,14 @@ def _describe_file(path: Path, session: Session, request: RecordedRequest) -> It
         yield "It answers this request. To store it:"
     else:
         yield "It does not answer this request. To store it all the same:"
+
+
+def _find_answers(pending: Cassette, session: Session, missed: MissedRequest) -> list[Interaction]:
+    """Return which recordings would answer a request if they were in the cassette, where they may from other hosts."""
+    key = session.key_of(missed.request)
+    keyed = [(session.key_of(each.request), each) for each in pending.interactions]
+    own = [each for known, each in keyed if known == key]
+    if own or missed.compares_origin:
+        return own
+    content = request_key.without_origin(key)
+    return [each for known, each in keyed if request_key.without_origin(known) == content]
