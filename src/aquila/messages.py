@@ -6,6 +6,7 @@ between them, JSON-able and reversible.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -31,10 +32,10 @@ class AssistantToolCall:
 class Message:
     """One message.
 
-    ``content`` is text or a tuple of parts. ``calls`` are the tool calls of an assistant message, ``call_id`` is the id
-    of the call that a tool message answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able
-    fields that only the provider understands and expects back (``{"output": [...]}`` are the items of a Responses
-    answer).
+    ``content`` is text or a tuple of parts; a list of texts and parts becomes one. ``calls`` are the tool calls of an
+    assistant message, ``call_id`` is the id of the call that a tool message answers, ``name`` is an optional name of
+    the author. ``extra`` holds JSON-able fields that only the provider understands and expects back
+    (``{"output": [...]}`` are the items of a Responses answer).
 
     Examples:
         >>> first = aquila.ask([aquila.Message("system", "You know birds."), aquila.Message("user", "Eagles?")])
@@ -56,6 +57,8 @@ class Message:
             raise InvalidMessage("a message of role 'tool' needs call_id=, the id of the tool call that it answers")
         if self.calls and self.role != "assistant":
             raise InvalidMessage(f"only an assistant message has tool calls, not one of role {self.role!r}")
+        if not isinstance(self.content, str):  # as callers write it: a list, with texts among the parts
+            object.__setattr__(self, "content", _content_from(self.content))
 
     @property
     def text(self) -> str:
@@ -165,7 +168,7 @@ def message_from(value: Any) -> Message:
     if isinstance(value, Message):
         return value
     if isinstance(value, (str, Text, Image, File, Audio)):
-        return Message("user", _content_from(value))
+        return _make_message("user", value)
     if _is_role_and_content(value):
         return _make_message(value[0], value[1])
     if isinstance(value, Mapping):
@@ -186,20 +189,24 @@ def _message_from_mapping(value: Mapping[str, Any]) -> Message:
         raise InvalidMessage(f"unknown field {unknown[0]!r} of a message{suggest_name(str(unknown[0]), _FIELDS[:6])}")
     # Providers add fields to their own answers (`reasoning_content` of DeepSeek, `annotations` of OpenAI), and may
     # expect them in the next request. The first six fields have their own attribute, the others go into `extra`.
-    extra = dict(value.get("extra") or {})
-    extra |= {key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each}
+    extra = value.get("extra") or {}
+    if not isinstance(extra, Mapping):
+        raise InvalidMessage(f"the 'extra' of a message is a dict of further fields, not {type(extra).__name__}")
+    extra = dict(extra) | {
+        key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each
+    }
     return _make_message(
         value["role"],
         value.get("content"),
         name=value.get("name"),
-        calls=tuple(map(_tool_call_from, value.get("tool_calls") or ())),
+        calls=_tool_calls_from(value.get("tool_calls") or ()),
         call_id=value.get("tool_call_id"),
         extra=extra,
     )
 
 
 def _make_message(role: Any, content: Any, **fields: Any) -> Message:
-    return Message(role, _content_from(content), **fields)
+    return Message(role, content, **fields)
 
 
 def _content_from(value: Any) -> str | tuple[Part, ...]:
@@ -214,15 +221,26 @@ def _content_from(value: Any) -> str | tuple[Part, ...]:
     raise InvalidMessage(f"the content of a message is text or a list of parts, not {type(value).__name__}")
 
 
-def _tool_call_from(value: Any) -> AssistantToolCall:
-    if isinstance(value, AssistantToolCall):
-        return value
+def _tool_calls_from(value: Any) -> tuple[AssistantToolCall, ...]:
     try:
-        function = value["function"]
-        return AssistantToolCall(
-            str(value.get("id") or ""), str(function["name"]), str(function.get("arguments") or "")
-        )
+        return tuple(map(_tool_call_from, value))
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidMessage(
             "a tool call of a message looks like {'id': ..., 'function': {'name': ..., 'arguments': '{}'}}"
         ) from error
+
+
+def _tool_call_from(value: Any) -> AssistantToolCall:
+    if isinstance(value, AssistantToolCall):
+        return value
+    function = value["function"]
+    return AssistantToolCall(
+        str(value.get("id") or ""), str(function["name"]), text_of_arguments(function.get("arguments"))
+    )
+
+
+def text_of_arguments(arguments: Any) -> str:
+    """Return the arguments of a tool call as text. Some servers send the object itself, not its JSON as text."""
+    if isinstance(arguments, Mapping):
+        return json.dumps(dict(arguments))
+    return arguments if isinstance(arguments, str) else ""

@@ -138,8 +138,16 @@ def test_parts_are_content_alone_and_in_lists() -> None:
     assert messages_from_prompt(("user", ["What is this?", picture])) == (
         Message("user", (Text("What is this?"), picture)),
     )
+    as_it_is_written: Any = ["What is this?", picture]
+    assert Message("user", as_it_is_written) == Message("user", (Text("What is this?"), picture))
     assert message_from({"type": "text", "text": "Hi"}) == Message("user", (Text("Hi"),))
     assert Message("user", (Text("a"), picture, Text("b"))).text == "ab"
+
+
+def test_arguments_of_a_tool_call_that_are_an_object_become_its_json() -> None:
+    call = {"id": "call_1", "function": {"name": "weather", "arguments": {"city": "Ulm"}}}
+    (read,) = message_from({"role": "assistant", "tool_calls": [call]}).calls
+    assert read == AssistantToolCall("call_1", "weather", '{"city": "Ulm"}')
 
 
 def test_files_become_parts(tmp_path: Path) -> None:
@@ -178,6 +186,14 @@ def test_files_become_parts(tmp_path: Path) -> None:
             lambda: message_from({"role": "assistant", "tool_calls": [{"id": "x"}]}),
             "a tool call of a message looks like",
         ),
+        (
+            lambda: message_from({"role": "assistant", "tool_calls": 3}),
+            "a tool call of a message looks like",
+        ),
+        (lambda: message_from({"role": "user", "content": "x", "extra": 3}), "'extra' of a message is a dict"),
+        (lambda: Message("user", 5), "text or a list of parts, not int"),  # type: ignore[arg-type]
+        (lambda: aquila.image_url(5), "needs an http, https or data URL, got '5'"),  # type: ignore[arg-type]
+        (lambda: aquila.file(url=5), "needs an http or https URL"),  # type: ignore[arg-type]
         (lambda: part_from(5), "not int"),
     ],
 )

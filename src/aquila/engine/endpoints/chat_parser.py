@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from aquila.engine.endpoints.answer_form import Form, raise_explained, require_f
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
-from aquila.messages import AssistantToolCall, Message, call_to_dict
+from aquila.messages import AssistantToolCall, Message, call_to_dict, text_of_arguments
 
 if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
@@ -259,11 +258,6 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
         # Most providers send the name once, some in pieces, and others repeat it with every fragment.
         state.name = named if state.name in ("", named) else state.name + named
     state.arguments.write(text_of_arguments(getattr(function, "arguments", None)))
-
-
-def text_of_arguments(arguments: Any) -> str:
-    """Return the arguments of a tool call as text. Some servers send the object itself, not its JSON as text."""
-    return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
 
 
 def _key_of_call(

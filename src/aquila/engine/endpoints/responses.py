@@ -9,12 +9,12 @@ from aquila.content import Audio, File, Image, Part, Text
 from aquila.engine.calls.error_translation import error_from_object
 from aquila.engine.calls.options import RESPONSES_FIELDS, TOOL_CHOICES, Options
 from aquila.engine.endpoints.answer_form import Form, raise_explained, require_form
-from aquila.engine.endpoints.chat_parser import TextBuffer, text_of_arguments, usage_of
+from aquila.engine.endpoints.chat_parser import TextBuffer, usage_of
 from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.engine.endpoints.structured_output import metadata_to_wire, response_format_to_wire
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal, Usage
-from aquila.messages import AssistantToolCall, Message
+from aquila.messages import AssistantToolCall, Message, text_of_arguments
 from aquila.tools import BUILT_IN, Tool
 
 name = "responses"
