@@ -97,6 +97,17 @@ def test_an_entry_that_was_being_written_while_the_others_were_merged_is_read_la
     writer.close()
 
 
+def test_an_entry_that_is_being_written_is_no_damage_unless_its_process_ends(tmp_path: Path) -> None:
+    entry = JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    writer, path, (begin, end) = write_journal(tmp_path, [entry])
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[begin + 1 : end - 3])
+    assert journal.keep_damaged_entries(path) is None
+    assert list(journal.read_entries(path)) == [entry]
+    writer.close()
+    assert journal.keep_damaged_entries(path) is not None
+
+
 def test_a_damaged_entry_costs_itself_alone_and_its_bytes_are_kept(tmp_path: Path) -> None:
     writer = journal.Journal(tmp_path, "5c09e00000000000")
     entries = [

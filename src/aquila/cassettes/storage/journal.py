@@ -192,10 +192,11 @@ def read_entries(path: Path) -> Iterator[JournalEntry]:
 def keep_damaged_entries(path: Path) -> Path | None:
     """Write the damaged bytes of a journal to a file beside it, and return that file; None if nothing is damaged.
 
-    Raises ``OSError``.
+    An entry that a process may be writing at this moment is not. Raises ``OSError``.
     """
-    damaged = split_frames(_read_frames(path))[1]
-    if not damaged:
+    data = _read_frames(path)
+    damaged = split_frames(data)[1]
+    if not damaged or (damaged == [data[end_of_frames(data) :]] and not _is_unused(path)):
         return None
     beside = path.with_suffix(DAMAGED)
     write_new_file(beside, b"".join(damaged))
