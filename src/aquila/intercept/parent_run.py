@@ -128,11 +128,7 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
     """Read the value of the variable. None if it is damaged."""
     try:
         inherited = json.loads(stamp)
-        match inherited.get("messages"):
-            case None | [str(), str()] as messages:
-                pass
-            case _:
-                return None
+        messages = inherited.get("messages")
         around = inherited["around"] | ({"under_pytest": True} if told else {})
         parent = _Parent(
             SettingsLayers.from_plain_data(around),
@@ -163,7 +159,8 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
         path,
         (str, NoneType),
     )
-    return parent if all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True)) else None
+    is_whole = all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True))
+    return parent if is_whole and (messages is None or list(map(type, messages)) == [str, str]) else None
 
 
 def _enter_run_of(parent: _Parent) -> None:
