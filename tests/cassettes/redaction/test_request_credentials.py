@@ -60,6 +60,8 @@ CARRIED: dict[str, Callable[[str], RecordedRequest]] = {
         '{"password":"%s"}' % "".join(f"\\u{ord(char):04x}" for char in value)  # noqa: UP031
     ),
     "multipart": lambda value: request(part("api_key", value), "multipart/form-data; boundary=b1"),
+    "multipart, camel case": lambda value: request(part("idToken", value), "multipart/form-data; boundary=b1"),
+    "multipart, capitals": lambda value: request(part("API_KEY", value), "multipart/form-data; boundary=b1"),
     "header": lambda value: request(authorization=f"Bearer {value}"),
     "header, a maker's scheme": lambda value: request(authorization=f"Acme-API-Key {value}"),
     "header, a parameter": lambda value: request(authorization=f'Token realm="x", token="{value}"'),

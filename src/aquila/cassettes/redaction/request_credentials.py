@@ -286,7 +286,8 @@ def _json_parameters(text: str) -> Iterator[bytes]:
 
 def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
     """Yield the plain fields of a multipart body: name, content, and the offset of the content in the body."""
-    if not any(word in body for word in _ENDS):  # much cheaper than parsing
+    lowered = body.lower()
+    if not any(word in lowered for word in _ENDS):  # much cheaper than parsing
         return
     at = 0
     for part in multipart.parse_multipart(body, media) or ():
