@@ -427,6 +427,12 @@ def test_a_wrong_mode_or_storage_is_refused(huey):
         pass
 
 
+def test_a_huey_in_place_of_the_mode_as_of_the_fixture_is_told_of_what_takes_one(huey):
+    message = r"open aquila\.huey\.testing\.use_test_queue\(huey\)$"
+    with pytest.raises(ConfigError, match=message), use_test_queue(huey, MemoryHuey("mail")):
+        pass
+
+
 def test_inline_executes_after_the_way_over_the_wire(huey):
     @huey.task()
     def append(items):

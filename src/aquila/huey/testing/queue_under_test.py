@@ -164,7 +164,10 @@ def ensure_test_queue(huey: Any) -> Iterator[OpenTestQueue]:
 @contextlib.contextmanager
 def _open_test_queue(huey: Any, mode: QueueMode, storage: QueueStorage | BaseStorage) -> Iterator[OpenTestQueue]:
     if mode not in ("manual", "inline"):
-        raise ConfigError(f"the mode of use_test_queue is 'manual' or 'inline', not {mode!r}")
+        hint = ". For another Huey than those under test open aquila.huey.testing.use_test_queue(huey)"
+        raise ConfigError(
+            f"the mode of use_test_queue is 'manual' or 'inline', not {mode!r}{hint if isinstance(mode, Huey) else ''}"
+        )
     outer = innermost_test_queue(huey)
     reject_other_than_huey(huey)
     own = outer.production if outer is not None and isinstance(outer.production, BaseStorage) else huey.storage
