@@ -1,5 +1,6 @@
 """What is said of an optional package: whether it is missing, or there and broken."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,3 +34,28 @@ def test_a_package_that_is_there_and_cannot_be_imported_says_why(
         import_optional("broken_package", "vcr", purpose="this test")
     assert f"the package 'broken_package', which cannot be imported ({why}" in str(caught.value)
     assert "broken_package" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [
+        ("aquila.huey", "MemoryHuey", "huey"),
+        ("aquila.huey.testing", "perform_job", "huey"),
+        ("aquila.huey.live", "publish_jobs", "jobs"),
+    ],
+)
+def test_a_public_name_that_needs_an_extra_says_which(package: str, name: str, extra: str) -> None:
+    program = (
+        "import importlib.abc, sys\n"
+        "class NoHuey(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'huey':\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, NoHuey())\n"
+        "from aquila.errors import MissingDependency\n"
+        f"try:\n    from {package} import {name}\n"
+        "except MissingDependency as missing:\n    print(missing)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    needs = f"{package}.{name} needs the package 'huey'; install it with: pip install 'aquila-llm[{extra}]'"
+    assert done.stdout.strip() == needs, done.stderr

@@ -185,10 +185,14 @@ def late_function(module: str, name: str, /, *bound: Any) -> Callable[..., Any]:
     return call
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_names(
+    package: str, modules: Mapping[str, str], *, extra: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` for a package (PEP 562).
 
     ``package`` is its ``__name__``. ``modules`` says for each public name the full name of the module that defines it.
+    ``extra`` is the extra of the distribution that these modules need, if any: where it is not installed, a name raises
+    ``MissingDependency``.
     """
     namespace = vars(sys.modules[package])
 
@@ -196,7 +200,14 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
         module = modules.get(name)
         if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = namespace[name] = getattr(import_module(module), name)
+        try:
+            value = namespace[name] = getattr(import_module(module), name)
+        except ModuleNotFoundError as missing:
+            if extra and missing.name:
+                from aquila.optional import import_optional  # noqa: PLC0415 - it imports this module
+
+                import_optional(missing.name, extra, purpose=f"{package}.{name}")
+            raise
         return value
 
     def list_names() -> list[str]:

@@ -126,4 +126,4 @@ __all__ = list(_NAMES)
 if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
     __getattr__, __dir__ = lazy_names(__name__, {
         name: module if module.startswith("aquila.") else f"{__name__}.{module}" for name, module in _NAMES.items()
-    })  # fmt: skip
+    }, extra="huey")  # fmt: skip

@@ -38,4 +38,6 @@ _NAMES = {
 __all__ = list(_NAMES)
 
 if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
-    __getattr__, __dir__ = lazy_names(__name__, {name: f"{__name__}.{module}" for name, module in _NAMES.items()})
+    __getattr__, __dir__ = lazy_names(
+        __name__, {name: f"{__name__}.{module}" for name, module in _NAMES.items()}, extra="jobs"
+    )

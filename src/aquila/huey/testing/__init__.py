@@ -69,4 +69,4 @@ _NAMES = {
 __all__ = list(_NAMES)
 
 if not TYPE_CHECKING:  # else type checkers would take any name for one of this package
-    __getattr__, __dir__ = lazy_names(__name__, _NAMES)
+    __getattr__, __dir__ = lazy_names(__name__, _NAMES, extra="huey")
