@@ -51,7 +51,15 @@ def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
         raise errors.ConfigError(
             f'{named_by} {path!r}, which is no path of a Huey: write module:attribute, as in "myapp.tasks:huey"'
         )
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if f"{module}.".startswith(f"{missing.name}."):
+            raise errors.ConfigError(
+                f"{named_by} {path!r}, and there is no module {missing.name!r}; name one that the tests can import, or "
+                "put its folder on Python's path, as with pythonpath = . in the ini file"
+            ) from missing
+        raise
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise errors.ConfigError(f"{named_by} {path!r}, and {module} has no {attribute!r}")

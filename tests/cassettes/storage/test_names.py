@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import unicodedata
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import aquila
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.cassette_files import (
     is_pending_file,
@@ -19,7 +22,7 @@ from aquila.cassettes.storage.cassette_files import (
     save_cassette,
     update_cassette,
 )
-from aquila.cassettes.storage.names import cassette_path, name_of_fixture, name_of_test
+from aquila.cassettes.storage.names import candidate_paths, cassette_path, name_of_fixture, name_of_test
 from aquila.errors import CassetteNameError
 
 ROOT = Path("/project/cassettes")
@@ -31,6 +34,14 @@ ROOT = Path("/project/cassettes")
 def test_a_name_that_is_empty_or_leaves_the_folder_is_refused(name: str) -> None:
     with pytest.raises(CassetteNameError, match="cassette name"):
         cassette_path(ROOT, name)
+
+
+@pytest.mark.parametrize("name", [5, None, ["jobs"], cassette_path])
+def test_a_name_that_is_no_text_is_refused_with_its_type(name: Any) -> None:
+    kind = type(name).__name__
+    for use in (functools.partial(cassette_path, ROOT), functools.partial(candidate_paths, ROOT), aquila.use_cassette):
+        with pytest.raises(CassetteNameError, match=f"is a text such as 'jobs/generate_summary', and .* type {kind}"):
+            use(name)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a/b\x1b[31m", "\x7f"])

@@ -163,9 +163,12 @@ def test_without_a_huey_the_ini_key_is_named(project):
         ("", '*aquila_huey = "myapp.tasks:huey"*'),
         ("aquila_huey = app.huey\n", "*'app.huey', which is no path of a Huey*"),
         ("aquila_huey = app:queue\n", "*app has no 'queue'*"),
+        ("aquila_huey = ap:huey\n", "*aquila_huey is 'ap:huey', and there is no module 'ap'; *pythonpath = .*"),
+        ("aquila_huey = app.tasks:huey\n", "*is 'app.tasks:huey', and there is no module 'app.tasks'; *"),
+        ("aquila_huey = broken:huey\n", "*No module named 'no_such_library'*"),
     ]:
         project.pytester.makeini(f"[pytest]\npythonpath = .\n{ini}")
-        result = project(test_one=uses)
+        result = project(test_one=uses, broken="import no_such_library")
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([message])
 

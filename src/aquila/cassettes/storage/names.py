@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from aquila.cassettes.codecs import cassette_suffixes
 from aquila.errors import CassetteNameError
@@ -62,7 +63,7 @@ def cassette_file(root: Path, name: str) -> str:
     """Return ``cassette_path`` as text. Raises like it."""
     # With text and `os.access`, because a run comes here twice for every test. `Path`, and the exception within
     # `os.path.exists` for a missing file, which is the usual case, take several times as long.
-    readable, *others = _candidate_files(root, name if isinstance(name, str) else "")
+    readable, *others = _candidate_files(root, name if isinstance(name, str) else _refuse_name(name))
     if not others or _is_there(readable):  # as nearly every cassette is
         return readable
     return next((file for file in others if _is_there(file)), readable)
@@ -75,6 +76,11 @@ def _is_there(file: str) -> bool:
         return False
 
 
+def _refuse_name(name: object) -> NoReturn:
+    kind = type(name).__name__
+    raise CassetteNameError(f"a cassette name is a text such as 'jobs/generate_summary', and this is of type {kind}")
+
+
 def is_script(path: str | Path) -> bool:
     """Whether a file has answers that were written by hand."""
     return os.fspath(path).endswith(SCRIPT_SUFFIX)
@@ -85,7 +91,7 @@ def candidate_paths(root: Path, name: str) -> tuple[Path, ...]:
 
     The disk is not read.
     """
-    return tuple(map(_to_path, _candidate_files(root, name if isinstance(name, str) else "")))
+    return tuple(map(_to_path, _candidate_files(root, name if isinstance(name, str) else _refuse_name(name))))
 
 
 def folder_of_cassette(root: Path, name: str) -> str:
