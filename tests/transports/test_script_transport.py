@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import aquila
+import aquila.testing
 from aquila.errors import ConfigError, UnscriptedRequest
+from aquila.transports import replay
 from tests.support.runs import separate_run
 
 SCRIPT = "script:\n- reply: one\n- reply: {chunks: [t, wo], first: 0.01, pace: 0.001}\n- when: many\n  reply: any\n"
@@ -49,6 +51,28 @@ def test_a_name_among_the_cassettes_will_do_and_it_can_be_recorded_from(
     with separate_run(program), aquila.use_cassette("recorded") as recorded:
         assert aquila.ask("x").text == "one"
         assert recorded.all_played
+
+
+@pytest.mark.parametrize("given", ["by the file of the run", "as a cassette", "in code"])
+def test_times_that_were_written_are_kept_at_every_pace(
+    given: str, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "script:\n- reply: {chunks: [t, wo], first: 4, pace: 0.5}\n"
+    (program / "cassettes").mkdir()
+    (program / "cassettes" / "numbers.script.yaml").write_text(words)
+    slept: list[float] = []
+    monkeypatch.setattr(replay.time, "sleep", slept.append)
+    with separate_run(program):
+        if given == "by the file of the run":
+            monkeypatch.setenv("AQUILA_SCRIPT", "numbers")
+            assert aquila.ask("x").text == "two"
+        elif given == "as a cassette":
+            assert aquila.ask("x", cassette="numbers", transport="replay").text == "two"
+        else:
+            with aquila.testing.use_script() as script:
+                script.reply(chunks=["t", "wo"], first=4, pace=0.5)
+                assert aquila.ask("x").text == "two"
+    assert slept == [4.0, 0.5]
 
 
 @pytest.mark.parametrize(("name", "what"), [(None, "set AQUILA_SCRIPT"), ("none", "there is no such file")])

@@ -70,6 +70,8 @@ class ScopeRoute(Route):
 
     unstored = ""
     """The name of the upstream, if neither a cassette nor a script stores its answers."""
+    keeps_times = False
+    """Whether answers take their time whatever the pace of replays is."""
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.is_one_call = scope.kind == "call"
@@ -157,7 +159,7 @@ class ScopeRoute(Route):
         if (watch := self._scope.run.exchange_watch) is not None:
             watch.note_decision(decision)
         rest = None if decision.interaction.response.end == "complete" else self._rest_of(decision, request)
-        pace = self._pace_for(decision, request) if self._timing or decision.fault else None
+        pace = self._pace_for(decision, request) if self._timing or decision.fault or self.keeps_times else None
         return rest, pace
 
     def _refuse(self, miss: CassetteMiss, key: str) -> NoReturn:

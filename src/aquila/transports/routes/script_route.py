@@ -39,6 +39,7 @@ class ScriptRoute(ScopeRoute):
     name = SCRIPT
     needs_key = False
     source = SCRIPT
+    keeps_times = True
 
     def __init__(
         self, scope: Scope, settings: Settings, otherwise: Route | None = None, *, script: AnswersRequests | None = None
