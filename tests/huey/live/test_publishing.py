@@ -500,6 +500,23 @@ def test_no_job_fails_because_nobody_can_be_told_of_it(published, monkeypatch, c
     assert [event.kind for event in events] == ["queued", "started", "done"]
 
 
+def test_that_there_is_nothing_to_store_does_not_mean_that_the_storage_is_back(published, monkeypatch, caplog):
+    huey = published()
+
+    @huey.task()
+    def write():
+        pass
+
+    monkeypatch.setattr(state_of(huey), "add", _broken)
+    write()  # A producer: its summary is not stored, and there is no record.
+    huey.publisher.store.flush()
+    assert "cannot be published now" in caplog.text
+    assert "published again" not in caplog.text
+    monkeypatch.undo()
+    write()
+    assert "published again" in caplog.text
+
+
 def _broken(*args, **options):
     raise ConnectionError("the storage is away")
 

@@ -197,6 +197,8 @@ class EventWriter:
         with self._flushing:
             with self._publisher.lock:
                 waiting = [(key, record) for key, record in self._publisher.records.items() if record.has_more]
+            if not waiting:  # The storage is not asked, so this does not tell whether it is there.
+                return
             stored: dict[StoragePlace, dict[str, None]] = {}
             with self._unless_away():
                 try:
