@@ -482,8 +482,22 @@ def test_a_call_that_cannot_be_resumed_is_refused_before_anything_is_sent(huey, 
 
 
 def test_an_unknown_way_to_resume_is_refused(huey):
-    with pytest.raises(ConfigError, match="resume='contineu' is not known; did you mean 'continue'"):
+    with pytest.raises(ConfigError, match=r"resume='contineu' is not known; did you mean 'continue'\?$"):
         stream_task(huey, "p", name="p", resume="contineu")
+
+
+def test_a_way_to_ask_for_the_rest_that_is_none_is_refused_before_anything_was_cut(huey):
+    with pytest.raises(ConfigError, match="continue_by= is a text or a Prefill, not True"):
+        stream_task(huey, "p", name="p", resume="continue", continue_by=True)
+    provider = Provider()
+
+    @huey.task()
+    def job():
+        with aquila.stream("p", transport=provider) as stream:
+            list(follow(stream, resume="continue", continue_by=True))
+
+    perform_job(job, raises=ConfigError)
+    assert provider.bodies == []
 
 
 # Recordings

@@ -180,7 +180,7 @@ def ask_task(
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
-    check_resume(resume, Options.check(options))
+    check_resume(resume, continue_by, Options.check(options))
     # Only the answer of a stream arrives in parts that can be kept.
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
     return _declare_task(huey, prompt, name, cassette, result, ask, options, metadata, {
@@ -245,7 +245,7 @@ def stream_task(
     Revoking the task, or its time limit, ends the stream; see ``aquila.huey.follow``. Raises as ``ask_task`` does.
     """
 
-    check_resume(resume, Options.check(options))
+    check_resume(resume, continue_by, Options.check(options))
     streaming = functools.partial(
         _stream_answer, on_event=on_event, every=every, resume=resume, continue_by=continue_by
     )

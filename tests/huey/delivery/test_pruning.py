@@ -140,6 +140,13 @@ def test_pruning_needs_a_measure(huey):
             call()
 
 
+@pytest.mark.parametrize("limits", [{"older_than": 7}, {"keep": "100"}], ids=str)
+def test_a_measure_of_another_type_is_refused_where_the_pruner_is_added(huey, limits):
+    for call in (prune_results, add_pruner):
+        with pytest.raises(ConfigError, match="older_than= is a timedelta and keep= a whole number"):
+            call(huey, **limits)
+
+
 KINDS = {
     "memory": classes.MemoryHuey,
     "sqlite": classes.SqliteHuey,

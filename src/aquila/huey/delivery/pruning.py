@@ -47,8 +47,8 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
 
     Only the keys of the store are read, not the values. Huey stores no times, so an age is counted from the first call
     that has seen the entry. Locks, revocations, rate limits, chords and running tasks are left alone. Returns how many
-    entries were removed. Raises ``ConfigError`` where neither argument is given, and for a storage that is none of
-    Huey's own.
+    entries were removed. Raises ``ConfigError`` where neither argument is given, or one of another type, and for a
+    storage that is none of Huey's own.
 
     Examples:
         >>> import datetime
@@ -60,10 +60,7 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
         >>> prune_results(huey, keep=0).results
         1
     """
-    if older_than is None and keep is None:
-        raise ConfigError(
-            "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
-        )
+    _check_limits(older_than, keep)
     state = state_of(huey)
     now = state.now()
     present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
@@ -103,19 +100,25 @@ def add_pruner(
     """Declare a periodic task that calls ``prune_results``, and return it.
 
     ``when`` is a ``crontab``, by default five minutes past every hour. ``name`` is the name of the task. ``older_than``
-    and ``keep`` are passed to ``prune_results``. Raises ``ConfigError`` where both are None.
+    and ``keep`` are passed to ``prune_results``. Raises ``ConfigError`` where both are None, or one of another type.
     """
     # Checked here, too: in the task the error would show only in the log of a worker, five minutes past the hour.
-    if older_than is None and keep is None:
-        raise ConfigError(
-            "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
-        )
+    _check_limits(older_than, keep)
 
     def run() -> None:
         prune_results(huey, older_than=older_than, keep=keep)
 
     wrapper: TaskWrapper = huey.periodic_task(when or crontab(minute="5"), name=name)(run)
     return wrapper
+
+
+def _check_limits(older_than: timedelta | None, keep: int | None) -> None:
+    if older_than is None and keep is None:
+        raise ConfigError(
+            "nothing says which results to remove: give older_than= (a timedelta), keep= (a number), or both"
+        )
+    if not isinstance(older_than, timedelta | None) or not isinstance(keep, int | None):
+        raise ConfigError(f"older_than= is a timedelta and keep= a whole number, not {older_than!r} and {keep!r}")
 
 
 def _is_removable(huey: Any, key: str) -> bool:

@@ -127,7 +127,7 @@ class FollowedAnswer:
         """``plan`` is that of the call. The other parameters are those of ``follow``. Raises ``ConfigError`` for a call
         that cannot be resumed.
         """
-        check_resume(resume, plan.options)
+        check_resume(resume, continue_by, plan.options)
         self.current = current
         self._plan = plan
         self._resume = resume
@@ -260,12 +260,18 @@ class FollowedAnswer:
         )
 
 
-def check_resume(resume: str | None, options: Options) -> None:
-    """Raise ``ConfigError`` for an unknown way to resume, and for a call whose answer cannot be resumed."""
+def check_resume(resume: str | None, continue_by: object, options: Options) -> None:
+    """Raise ``ConfigError`` for an unknown way to resume, and for a call whose answer cannot be resumed.
+
+    The parameters are those of ``follow``, and the options of the call.
+    """
+    # Whether or not anything was cut so far: an error that shows only then loses what was paid for.
+    if not isinstance(continue_by, str | Prefill | None):
+        raise ConfigError(f"continue_by= is a text or a Prefill, not {continue_by!r}")
     if resume is None:
         return
     if resume not in RESUMES:
-        raise ConfigError(f"resume={resume!r} is not known{suggest_name(str(resume), RESUMES)}; it is one of {RESUMES}")
+        raise ConfigError(f"resume={resume!r} is not known{suggest_name(str(resume), RESUMES)}")
     reject_unresumable(options)
 
 
