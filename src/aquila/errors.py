@@ -206,7 +206,8 @@ class PlayedOut(CassetteMiss):
 class RecordingTooShort(CassetteMiss):
     """The program reads on where it had stopped reading, or waiting, when the answer was recorded.
 
-    Only recording the answer anew helps (``--aquila-record=all``): its request is recorded already.
+    Or it waits for a message of a WebSocket where it had sent one. Only recording the answer anew
+    helps (``--aquila-record=all``): its request is recorded already.
     """
 
 

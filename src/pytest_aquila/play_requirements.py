@@ -64,7 +64,7 @@ def fail_for_unplayed(scope: Scope) -> None:
             texts = [f"recordings {', '.join(map(str, whole))}"] * bool(whole) + parts
             pytest.fail(
                 f"cassette {session.name}: {' and '.join(texts)} were not played (aquila_unplayed = fail). "
-                f"Record it again: {scope.record_command()}",
+                f"Record it again: {scope.record_command(everything=bool(parts))}",
                 pytrace=False,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -29,13 +30,14 @@ LESS = TEST.replace('talk("one", "two", "three")', 'talk("one", "two")')
 UNASKED = LESS.replace("    assert aquila_cassette.all_played\n", "")
 
 
+def speak(connection: Any) -> None:
+    while True:
+        said = json.loads(connection.recv(60))
+        connection.send(json.dumps({"type": "response.done", "text": said["text"].upper()}))
+
+
 @pytest.fixture
 def recorded(pytester: pytest.Pytester) -> pytest.Pytester:
-    def speak(connection: Any) -> None:
-        while True:
-            said = json.loads(connection.recv(60))
-            connection.send(json.dumps({"type": "response.done", "text": said["text"].upper()}))
-
     with web_socket_provider("api.openai.com", speak=speak):
         run(pytester, TEST, "--aquila-record").assert_outcomes(passed=1)
     run(pytester, TEST, "-o", "aquila_unplayed=fail").assert_outcomes(passed=1)
@@ -61,6 +63,15 @@ def test_it_is_named_where_the_settings_say_so(recorded: pytest.Pytester) -> Non
     result = run(recorded, UNASKED, "-o", "aquila_unplayed=fail")
     assert result.parseoutcomes().keys() == {"passed", "errors"} or result.parseoutcomes() == {"failed": 1}
     result.stdout.fnmatch_lines(["*test_it: 1 of 3 messages of recording 2 were not played (aquila_unplayed = fail)*"])
+
+
+@pytest.mark.parametrize("demand", ["warn", "fail"])
+def test_what_it_says_to_type_drops_the_rest(recorded: pytest.Pytester, demand: str) -> None:
+    output = run(recorded, UNASKED, "-o", f"aquila_unplayed={demand}").stdout.str()
+    (option,) = set(re.findall(r"--aquila-record\S*", output))
+    with web_socket_provider("api.openai.com", speak=speak):
+        run(recorded, UNASKED, option).assert_outcomes(passed=1)
+    run(recorded, UNASKED, "-o", "aquila_unplayed=fail").assert_outcomes(passed=1)
 
 
 def test_a_conversation_that_nobody_begins_is_a_recording_that_nobody_plays(recorded: pytest.Pytester) -> None:

@@ -85,7 +85,11 @@ def wait(server):
     def replay(silence: float) -> None:
         failed = run(pytester, waits, "-o", f"aquila_silence={silence}")
         failed.assert_outcomes(failed=1)
-        said = ["the program waits for a message, and none comes in test_it/test_it*", "*> two*"]
+        said = [
+            "the program waits for a message, and none comes in test_it/test_it*",
+            "*> two*",
+            "*--aquila-record=all*",
+        ]
         failed.stdout.fnmatch_lines(said)
 
     with_a_limit_in_time(replay, 0.2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aquila.plurals import count_of
 from aquila.recording import runtime
+from aquila.recording.sessions.played_recordings import MESSAGES_OF
 from aquila.recording.storing.pending_files import shown_path
 from pytest_aquila.summary import miss_report, pending_report
 from pytest_aquila.summary.record_commands import record_command
@@ -108,12 +109,14 @@ def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) ->
     unique = list(dict.fromkeys(rows))
     if unique:
         tests = list(dict.fromkeys(test for *_, test in unique))
+        begun = any(MESSAGES_OF in what for _, _, what, _ in unique)
+        option = "--aquila-record=all" if begun else "--aquila-record"
         yield News(
             Kind.UNPLAYED,
             f"{count_of(len(tests), 'test')} did not play all of {'its' if len(tests) == 1 else 'their'} recordings",
             names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in unique],
             lead="To drop what is not played:",
-            command=record_command(tests, width - 2),
+            command=record_command(tests, width - 2, option=option),
         )
 
 

@@ -12,7 +12,7 @@ from aquila.cassettes.model import SWITCHED, Interaction, RecordedRequest, Recor
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, is_from_provider
 from aquila.cassettes.web_socket_frames.replay import ConversationReplay, Ending, FrameMiss
-from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut
+from aquila.errors import CassetteMiss, ConversationDrifted, PlayedOut, RecordingTooShort
 from aquila.intercept.web_sockets.watched_readings import Readings
 from aquila.intercept.web_sockets.which_recording import Fitting, History, Holder, SaidMessage, find_place
 from aquila.lazy_imports import lazy_modules
@@ -205,7 +205,7 @@ class RecordedSide:
                 "  how much longer to wait)."
             )
         title = f"the program waits for a message, and none comes in {self._session.name}"
-        return CassetteMiss(self._explain(title, details, self._record_advice()))
+        return RecordingTooShort(self._explain(title, details, self._record_advice(everything=True)))
 
     @property
     def is_silenced(self) -> bool:
@@ -238,8 +238,9 @@ class RecordedSide:
         drifted.conversation = keys
         return drifted
 
-    def _record_advice(self) -> list[str]:
-        return ["If the change is meant, record the conversation again:", "", f"  {self._scope.record_command()}"]
+    def _record_advice(self, *, everything: bool = False) -> list[str]:
+        command = self._scope.record_command(everything=everything)
+        return ["If the change is meant, record the conversation again:", "", f"  {command}"]
 
     @property
     def _address(self) -> str:

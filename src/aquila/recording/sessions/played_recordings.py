@@ -135,6 +135,10 @@ class PlayedRecordings:
         return tuple((n + 1, each) for n, each in unplayed if n not in self.spoilt)
 
 
+MESSAGES_OF = "messages of recording"
+"""What is said of a conversation that was begun and not played to its end: only ``=all`` records it anew."""
+
+
 def describe_unplayed(
     unplayed: Iterable[tuple[int, Interaction]], plays: PlayedConversations
 ) -> tuple[list[int], list[str]]:
@@ -146,5 +150,5 @@ def describe_unplayed(
         if play is None or not play.sent:
             whole.append(number)
         else:
-            parts.append(f"{play.rest} of {play.count} messages of recording {number}")
+            parts.append(f"{play.rest} of {play.count} {MESSAGES_OF} {number}")
     return whole, parts
