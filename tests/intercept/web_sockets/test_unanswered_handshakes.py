@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,15 @@ LIMIT = 0.5
 def url() -> Iterator[str]:
     """A server that takes connections, and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
+
+
+@pytest.fixture
+def busy_url() -> Iterator[str]:
+    """A server with which no connection is made: as many wait as it lets wait, and nobody takes one."""
+    if sys.platform != "linux":
+        pytest.skip("elsewhere the system refuses what is too many")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.create_connection(server.getsockname()):
         yield f"ws://127.0.0.1:{server.getsockname()[1]}/v1/realtime?model=m"
 
 
@@ -63,6 +73,13 @@ async def aiohttp_reading(url: str) -> None:
     import aiohttp
 
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_read=LIMIT)) as session:
+        await session.ws_connect(url)
+
+
+async def aiohttp_connecting(url: str) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=LIMIT)) as session:
         await session.ws_connect(url)
 
 
@@ -137,6 +154,28 @@ def test_a_handshake_that_was_not_answered_ends_by_the_same_limit(name: str, url
         assert not cassette.misses
         assert cassette.all_played
     assert describe(recorded) == describe(replayed)
+
+
+CONNECTING = {
+    connect.__name__: connect
+    for connect in (
+        *(in_threads, in_a_loop, in_a_loop_cancelled, of_old, aiohttp_limited, aiohttp_connecting, aiohttp_cancelled),
+        *(websocket_client, httpx_ws, httpx_ws_in_a_loop, httpx_ws_cancelled),
+    )
+}
+
+
+@pytest.mark.parametrize("name", slow_but(["websocket_client", "aiohttp_connecting"], CONNECTING))
+def test_a_connection_that_was_not_made_in_time_ends_in_the_same_error(name: str, busy_url: str, root: Path) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = failure_of(CONNECTING[name], busy_url)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert not interaction.response.has_begun
+    with aquila.use_cassette("x") as cassette:
+        replayed = failure_of(CONNECTING[name], busy_url)
+        assert not cassette.misses
+        assert cassette.all_played
+    assert type(recorded) is type(replayed)
 
 
 def test_a_client_that_has_no_limit_any_more_is_a_miss_and_no_hang(url: str, root: Path) -> None:

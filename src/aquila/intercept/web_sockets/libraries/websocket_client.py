@@ -14,8 +14,9 @@ from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake
 from aquila.intercept.web_sockets.assembling import BINARY, CONTINUATION, TEXT, Assembler
+from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.intercept.web_sockets.writing import store_failure, then_write
+from aquila.intercept.web_sockets.writing import is_time_limit, store_failure, then_write
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
 
@@ -119,7 +120,11 @@ def _record(socket: Any, connect: Callable[[], None], recorder: FrameRecorder) -
         recorder.write_due()
         raise
     except (OSError, errors.WebSocketException) as error:
-        store_failure(recorder, error)
+        if is_time_limit(error):  # that of the connection: the library has an error of its own for the answer's
+            recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
+            recorder.write_due()
+        else:
+            store_failure(recorder, error)
         raise
     except BaseException as error:
         if not isinstance(error, Exception):  # Ctrl-C or a time limit of a test: the client gave up, nothing failed
