@@ -66,6 +66,13 @@ def test_key_that_a_provider_echoes_is_in_no_error(engine: Engine) -> None:
     assert KEY not in str(caught.value) + repr(caught.value) + repr(caught.value.body)
 
 
+@pytest.mark.parametrize("key", ["ollama", "x", "EMPTY"])
+def test_text_in_place_of_a_key_is_no_secret_in_an_error(key: str) -> None:
+    body = {"message": f"model 'm' not found, try pulling it first: {key} pull m, or ask an expert"}
+    error = translate_error(error_from_object(body), ErrorContext("host", Timeouts(), (key,)), begun=True)
+    assert body["message"] in str(error)
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_key_that_stands_where_a_text_is_cut_off_is_in_no_error(engine: Engine, status: int) -> None:
     for before in (200 - len(KEY) // 2, 199):

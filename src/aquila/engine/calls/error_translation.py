@@ -28,11 +28,16 @@ _MAX_SHOWN = 800
 """The greatest number of characters of a provider's message that an error shows."""
 _LONGEST_MESSAGE = 2 * _MAX_SHOWN
 """The greatest number of characters of an error's own words and the message."""
+_SHORTEST_SECRET = 8
+"""The fewest characters of a secret, as for recordings."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorContext:
-    """What error messages say about a request. ``secrets`` are values that no message may show."""
+    """What error messages say about a request. ``secrets`` are values that no message may show.
+
+    Short ones are no secrets: they stand in place of a key where none is needed, such as ``ollama``.
+    """
 
     host: str
     timeouts: Timeouts
@@ -42,7 +47,8 @@ class ErrorContext:
         """Return text or JSON-able values without the secrets."""
         if isinstance(value, str):
             for secret in self.secrets:
-                value = value.replace(secret, "[redacted]")
+                if len(secret) >= _SHORTEST_SECRET:
+                    value = value.replace(secret, "[redacted]")
             return value
         if isinstance(value, Mapping):
             return {self.remove_secrets(key): self.remove_secrets(each) for key, each in value.items()}
