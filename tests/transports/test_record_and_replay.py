@@ -250,6 +250,21 @@ def test_a_call_outside_any_scope_is_stored_when_its_answer_ends(root: Path, rec
     assert len(interactions(root, "alone")) == 1
 
 
+def test_an_async_call_outside_any_scope_is_stored_when_its_answer_ends(
+    root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask_async() -> bytes:
+        async with aquila.async_http_client(cassette="alone") as http:
+            async with http.stream("POST", URL, json={"prompt": "hi"}) as response:
+                return await response.aread()
+
+    assert anyio.run(ask_async) == b'{"ok":true}'
+    assert len(interactions(root, "alone")) == 1
+    monkeypatch.setenv("AQUILA_TRANSPORT", "replay")
+    assert anyio.run(ask_async) == b'{"ok":true}'
+    assert len(recording.requests) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_paid_for(
     root: Path, recording: Upstream
 ) -> None:
