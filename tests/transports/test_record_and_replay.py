@@ -254,9 +254,9 @@ def test_an_async_call_outside_any_scope_is_stored_when_its_answer_ends(
     root: Path, recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask_async() -> bytes:
-        async with aquila.async_http_client(cassette="alone") as http:
-            async with http.stream("POST", URL, json={"prompt": "hi"}) as response:
-                return await response.aread()
+        client = aquila.async_http_client(cassette="alone")
+        async with client as http, http.stream("POST", URL, json={"prompt": "hi"}) as response:
+            return await response.aread()
 
     assert anyio.run(ask_async) == b'{"ok":true}'
     assert len(interactions(root, "alone")) == 1

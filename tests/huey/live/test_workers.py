@@ -12,9 +12,11 @@ from huey.serializer import Serializer
 from aquila.huey import list_consumers, requeue_lost_tasks
 from aquila.huey.delivery.choosing_copies import copies_of
 from aquila.huey.delivery.consumer_heartbeats import CONSUMERS
+from aquila.huey.live import event_writer
 from aquila.huey.live.heartbeat_reader import read_workers
 from aquila.huey.live.job_index import JobIndex
 from aquila.huey.live.pausing import pause_queue
+from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import consumer, settle
@@ -39,6 +41,24 @@ def state_on_page(huey, result):
     index.refresh()
     (summary,) = index.load([result.id])
     return index.state_of_job(summary)
+
+
+def test_a_worker_forgets_the_oldest_jobs_and_the_workers_of_long_ago(published, monkeypatch):
+    monkeypatch.setattr(event_writer, "_PRUNE_EVERY", 0.01)
+    huey = published("sqlite", heartbeat=0.02, keep=2)
+    state = state_of(huey)
+    state.put(WORKERS_TABLE, "long ago", b"{}", order=state.now() - 4000)
+
+    @huey.task()
+    def job():
+        return 1
+
+    with consumer(huey):
+        results = [job() for _ in range(5)]
+        assert [result.get(blocking=True, timeout=60) for result in results] == [1] * 5
+        wait_until(lambda: state.count(JOBS_TABLE) == 2)
+        wait_until(lambda: state.get(WORKERS_TABLE, "long ago") is None)
+        assert [row.is_alive for row in read_workers(huey)] == [True]
 
 
 def test_a_worker_with_keep_running_is_shown_by_that_heartbeat_alone(kept):
