@@ -152,6 +152,14 @@ KINDS = {
             with aquila.use_cassette("test_app/test_it"):
                 assert converse("What is an eagle?", "a bird", "it is large") == "done after 2"
         """,
+    "child": """
+        import subprocess, sys
+
+        @pytest.mark.aquila("test_app/test_it")
+        def test_it():
+            code = 'from app import *; print(converse("What is an eagle?", "a bird", "it is large"), end="")'
+            assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE).stdout == b"done after 2"
+        """,
     "httpx2": """
         import httpx2
 
