@@ -379,6 +379,19 @@ def test_an_answer_that_nobody_read_to_its_end_is_nothing_to_accept(cassettes: C
     assert cassettes.run("accept", "--dry-run").out == "nothing is pending\n"
 
 
+def test_a_journal_that_cannot_be_read_is_told_of(cassettes: Cassettes) -> None:
+    left = Journal(cassettes.folder, "0123456789abcdef")
+    left.append_entry(
+        JournalEntry("a", "missing", "last", MatchRules(), NewRecording("key", 0, 0, conversation("one", "lost")))
+    )
+    left.close()
+    ((path,),) = journal.find_abandoned_journals(cassettes.folder).values()
+    path.write_bytes(path.read_bytes()[:50])
+    assert "aquila cassettes accept" in cassettes.run("list").out
+    assert "would store" in cassettes.run("accept", "--dry-run").out
+    assert "was damaged or cut off" in cassettes.run("accept", "--yes").out
+
+
 @pytest.fixture
 def littered(cassettes: Cassettes) -> Cassettes:
     """A folder with one cassette in use and one of each thing that may go."""

@@ -24,7 +24,7 @@ from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of
-from aquila.recording.storing.interrupted_runs import find_waiting_recordings, recover_journals
+from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
 from aquila.recording.storing.journal_merging import add_missing, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
 from aquila.review.kept_decisions import hold_reviews
@@ -171,7 +171,7 @@ def _tell_decided(name: str) -> Step:
 def _accept_journals(here: project.Project, folder: Path, *, dry_run: bool, new_as: str) -> list[Step]:
     """Store the recordings in the journals of a folder that interrupted runs left. ``new_as``: suffix of new files."""
     abandoned = journal.find_abandoned_journals(folder)
-    if not abandoned or (dry_run and not find_waiting_recordings(folder)):
+    if not abandoned or (dry_run and not is_anything_left(folder)):
         return []
     if dry_run:
         runs = count_of(len(abandoned), "interrupted run")

@@ -20,7 +20,7 @@ from aquila.cli.output import Output, format_size
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
 from aquila.plurals import count_of
-from aquila.recording.storing.interrupted_runs import find_waiting_recordings
+from aquila.recording.storing.interrupted_runs import is_anything_left
 
 _COLUMNS = (
     Column("CASSETTE"),
@@ -56,7 +56,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
         files = [] if is_new else here.choose_files(options.names)
         found = [_describe_cassette(path, here) for path in track(files, "reading", quiet=options.quiet)]
         pending = _count_pending(here, found, every=not options.names)
-        interrupted = any(map(find_waiting_recordings, here.folders_with_journals))
+        interrupted = any(map(is_anything_left, here.folders_with_journals))
     _print_cassettes(found, output)
     if not found:
         output.print_line(f"no cassettes in {here.folder} yet")

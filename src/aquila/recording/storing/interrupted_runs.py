@@ -55,6 +55,16 @@ def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list
     return sorted((name, count) for name, count in waiting.items() if count)
 
 
+def is_anything_left(root: Path) -> bool:
+    """Whether journals of ended processes hold recordings, or nothing that can be read, of which a merge tells."""
+    for paths in journal.find_abandoned_journals(root).values():
+        groups, failures = read_journals(paths, keep_damaged=False)
+        rows = [row for group in _without_left_answers(groups).values() for row in group]
+        if failures or not groups or any(isinstance(row, NewRecording) for row in rows):
+            return True
+    return False
+
+
 def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
     """Merge what killed runs left in their journals. ``new_as`` is the suffix of cassettes that do not exist yet.
 
