@@ -249,6 +249,7 @@ def test_all_headers_but_credentials_are_given_back() -> None:
     [
         (recorded({"method": None}), "'method' must be text"),
         (recorded({"uri": None}), "'uri' must be text"),
+        (recorded({"uri": "https://me:secret@[::1/v1"}), "'uri' is no URL"),
         (recorded(None, {"status": {"message": "OK"}}), "'status' must have a code"),
         (recorded(None, {"status": None}), "'status' must have a code"),
         (recorded({"body": ["a"]}), "'body' must be text or binary"),

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from aquila.cassettes import content_codings
 from aquila.cassettes.codecs import foreign, json_body
+from aquila.cassettes.codecs.yaml.fields import check_url
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.lazy_imports import lazy_modules
@@ -90,7 +91,7 @@ def build_interaction(
     return Interaction(
         RecordedRequest(
             foreign.require_text(asked, "method", request),
-            foreign.require_text(asked, "uri", request),
+            check_url(foreign.require_text(asked, "uri", request), (*request, "uri")),
             foreign.headers_of_request(asked.get("headers"), (*request, "headers")),
             read_body(asked, request),
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
 
 
@@ -26,6 +28,15 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
     if type(value) is Number:
         return str(value)
     raise FormatError(f"{name!r} must be text", (*path, name))
+
+
+def check_url(url: str, path: TreePath) -> str:
+    """Return a URL as it is. Raises FormatError for what is none, such as one with a bracket that does not close."""
+    try:
+        urlsplit(url)
+    except ValueError:  # not named, because its text may hold a password
+        raise FormatError(f"{path[-1]!r} is no URL", path) from None
+    return url
 
 
 def require_texts(tree: dict[str, Tree], name: str, path: TreePath) -> dict[str, str]:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, get_args
-from urllib.parse import urlsplit
 
 from aquila.cassettes.body_file import NAME, BodyFile, StoredChunks, StoredRequest
 from aquila.cassettes.codecs import json_body
@@ -20,7 +19,7 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.yaml.fields import check_keys, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.fields import check_keys, check_url, require_number, require_text, require_texts
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
@@ -121,10 +120,7 @@ def _read_kind(kind: Tree, path: TreePath) -> Kind:
 def _build_request(tree: Tree, path: TreePath) -> RecordedRequest:
     check_keys(tree, _REQUEST, ("method", "url"), path)
     method, url = (sys.intern(require_text(tree, name, path)) for name in ("method", "url"))
-    try:
-        urlsplit(url)
-    except ValueError:  # such as a bracket that does not close; not named, because its text may hold a password
-        raise FormatError("'url' is no URL", (*path, "url")) from None
+    check_url(url, (*path, "url"))
     headers = _build_headers(tree, path)
     if "body_file" in tree:
         return StoredRequest(method, url, headers, _build_body_file(tree, path))
