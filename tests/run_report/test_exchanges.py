@@ -129,6 +129,118 @@ def test_images_of_a_request_are_kept_with_their_bytes(form: str) -> None:
     assert bodies[parts[0]["body"]["key"]]["base64"] == DOT
 
 
+CHAT, RESPONSES = "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/responses"
+WITHOUT_BYTES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "image by url": (CHAT, {"type": "image_url", "image_url": {"url": "https://x.org/a.png"}},
+                     {"kind": "image", "url": "https://x.org/a.png"}),
+    "file by id": (CHAT, {"type": "file", "file": {"file_id": "file-1"}}, {"kind": "file", "name": "file-1"}),
+    "file by url": (RESPONSES, {"type": "input_file", "file_url": "https://x.org/a.pdf"},
+                    {"kind": "file", "url": "https://x.org/a.pdf"}),
+    "document by url": (
+        "https://api.anthropic.com/v1/messages",
+        {"type": "document", "title": "Terns", "source": {"type": "url", "url": "https://x.org/a.pdf"}},
+        {"kind": "file", "name": "Terns", "url": "https://x.org/a.pdf"},
+    ),
+    "image by id": (
+        "https://api.anthropic.com/v1/messages",
+        {"type": "image", "source": {"type": "file", "file_id": "file_1"}},
+        {"kind": "image", "name": "file_1"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WITHOUT_BYTES)
+def test_what_a_request_only_names_is_told_by_its_name_or_address(what: str) -> None:
+    url, part, told = WITHOUT_BYTES[what]
+    said = {"role": "user", "content": [part]}
+    request = samples.post(url, {"model": "m", "input" if url == RESPONSES else "messages": [said]}, samples.VERSION)
+    exchange, _ = read(request, None)
+    assert exchange["messages"][-1]["parts"] == [told]
+
+
+def test_sounds_and_files_of_a_request_are_kept_with_their_bytes() -> None:
+    parts = [
+        {"type": "input_audio", "input_audio": {"format": "mp3", "data": DOT}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{DOT}"}},
+    ]
+    request = samples.post(CHAT, {"model": "m", "messages": [{"role": "user", "content": parts}]})
+    exchange, bodies = read(request, None)
+    sound, file = exchange["messages"][0]["parts"]
+    assert (sound["kind"], sound["media_type"]) == ("audio", "audio/mp3")
+    assert (file["kind"], file["name"], file["media_type"]) == ("file", "a.pdf", "application/pdf")
+    assert bodies[sound["body"]["key"]]["base64"] == bodies[file["body"]["key"]]["base64"] == DOT
+
+
+def test_the_pieces_of_a_sound_that_is_streamed_are_one_sound_with_its_transcript() -> None:
+    said = [
+        {"transcript": "Hel"},
+        {"transcript": "lo"},
+        *({"data": base64.b64encode(each).decode()} for each in (b"ab", b"c")),
+    ]
+    chunks = [{"choices": [{"index": 0, "delta": {"audio": {"id": "a", **each}}}]} for each in said]
+    (message,), bodies = read_streamed(CHAT, chunks)
+    (sound,) = message["parts"]
+    assert (message["text"], sound["kind"], sound["media_type"]) == ("Hello", "audio", "audio/pcm")
+    assert base64.b64decode(bodies[sound["body"]["key"]]["base64"]) == b"abc"
+
+    pieces = [
+        {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": base64.b64encode(each).decode()}}
+        for each in (b"ab", b"c")
+    ]
+    (message,), bodies = read_streamed(
+        f"{samples.GOOGLE}/gemini:streamGenerateContent?alt=sse",
+        [{"candidates": [{"content": {"parts": [each]}}]} for each in pieces],
+    )
+    (sound,) = message["parts"]
+    assert base64.b64decode(bodies[sound["body"]["key"]]["base64"]) == b"abc"
+
+
+def read_streamed(url: str, events: list[dict[str, Any]]) -> tuple[list[Any], Any]:
+    """The messages of an answer that has these events, and the bodies beside them."""
+    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    response = RecordedResponse(200, (("content-type", "text/event-stream"),), (RecordedChunk(body, 0),))
+    exchange, bodies = read(samples.post(url, {"model": "m", "stream": True}), response)
+    return exchange["answer"], bodies
+
+
+def test_the_whole_answer_of_a_chat_completion_is_told_in_whatever_parts_it_comes() -> None:
+    sound = {"id": "a", "data": DOT, "transcript": "Hello"}
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    said = {
+        "sound": {"content": None, "audio": sound},
+        "parts": {"content": [thought, {"type": "text", "text": "Hello"}]},
+        "function": {"content": "Hello", "function_call": {"name": "greet", "arguments": "{}"}},
+    }
+    answers = {}
+    for what, message in said.items():
+        body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", **message}}]}).encode()
+        exchange, _ = read(samples.post(CHAT, {"model": "m"}), RecordedResponse(200, (), (RecordedChunk(body, 0),)))
+        (answers[what],) = exchange["answer"]
+    assert {answer["text"] for answer in answers.values()} == {"Hello"}
+    assert [part["kind"] for part in answers["sound"]["parts"]] == ["audio"]
+    assert answers["parts"]["reasoning"] == "Hm."
+    assert answers["function"]["tool_calls"] == [{"name": "greet", "arguments": "{}"}]
+
+
+def test_a_streamed_answer_of_cohere_is_told_with_its_calls() -> None:
+    def event(kind: str, message: dict[str, Any]) -> dict[str, Any]:
+        return {"type": kind, "index": 0, "delta": {"message": message}}
+
+    begun = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+    events = [
+        event("content-start", {"content": {"type": "text", "text": ""}}),
+        *(event("content-delta", {"content": {"text": text}}) for text in ("It ", "rains.")),
+        event("tool-call-start", {"tool_calls": begun}),
+        *(
+            event("tool-call-delta", {"tool_calls": {"function": {"arguments": text}}})
+            for text in ('{"city":', '"Ulm"}')
+        ),
+    ]
+    (message,), _ = read_streamed("https://api.cohere.com/v2/chat", events)
+    assert message["text"] == "It rains."
+    assert message["tool_calls"] == [{"name": "weather", "id": "c1", "arguments": '{"city":"Ulm"}'}]
+
+
 def test_what_says_the_same_stands_once_and_what_is_large_is_cut() -> None:
     bodies = Bodies(most=LONGEST + 100)
     first, second = bodies.add_text("x" * 300), bodies.add_text("x" * 300)

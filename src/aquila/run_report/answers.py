@@ -200,7 +200,9 @@ def _read_openai(event: _Event, facts: AnswerFacts) -> None:
             _add_call(choice, "function", called.get("name"), None, called.get("arguments"))
         if audio := mapping(said.get("audio")):
             _add(choice.text, audio.get("transcript"))
-            choice.media += find_media({"type": "input_audio", "input_audio": audio})
+            if audio.get("data"):  # a streamed one is always PCM
+                sound = {"format": "pcm", **audio} if "delta" in given else audio
+                choice.media += find_media({"type": "input_audio", "input_audio": sound})
 
 
 def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
@@ -208,7 +210,8 @@ def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
     for number, block in enumerate(mappings(blocks)):
         kind = block.get("type")
         if kind in ("thinking", "reasoning"):
-            texts = [part.get("text") for key in ("summary", "content") for part in mappings(block.get(key))]
+            keys = ("summary", "content", "thinking")  # Mistral has parts where Anthropic has a text
+            texts = [part.get("text") for key in keys for part in mappings(block.get(key))]
             _add(choice.reasoning, block.get("thinking"), *texts)
         elif kind in ("tool_use", "server_tool_use"):
             _add_call(choice, number, block.get("name"), block.get("id"), block.get("input"))

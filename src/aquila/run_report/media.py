@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +32,17 @@ class Media:
 def find_media(value: Any) -> list[Media]:
     """Return the images, sounds and files in a JSON value."""
     return list(_walk(value, 0))
+
+
+def join_pieces(found: Iterable[Media]) -> Iterator[Media]:
+    """Yield what was found, with the pieces of a streamed sound, which have no header each, as one."""
+    for _, group in itertools.groupby(found, key=lambda each: each.media_type if _is_piece(each) else id(each)):
+        first, *others = group
+        yield replace(first, data=b"".join([each.data or b"" for each in (first, *others)])) if others else first
+
+
+def _is_piece(media: Media) -> bool:
+    return media.data is not None and media.media_type.lower().startswith(("audio/pcm", "audio/l16"))
 
 
 def as_part(media: Media, bodies: Bodies) -> Part:
@@ -78,13 +90,14 @@ def _read(part: dict[str, Any]) -> Media | None:
     if kind in ("file", "input_file"):
         file = mapping(part.get("file")) or part
         name = string(file.get("filename"))
-        return _from_url("file", string(file.get("file_data")), name or string(file.get("file_id")))
+        url = string(file.get("file_data")) or string(file.get("file_url"))
+        return _from_url("file", url, name or string(file.get("file_id")))
     if kind in ("image", "document") and mapping(part.get("source")):
         source = mapping(part["source"])
         what: Kind = "image" if kind == "image" else "file"
         if source.get("type") == "base64":
             return _from_base64(what, string(source.get("media_type")), string(source.get("data")))
-        return _from_url(what, string(source.get("url")), string(part.get("title")))
+        return _from_url(what, string(source.get("url")), string(part.get("title")) or string(source.get("file_id")))
     if kind == "image_generation_call":
         return _from_base64("image", "image/png", string(part.get("result")))
     return _read_others(part)

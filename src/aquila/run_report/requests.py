@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from aquila.run_report.answers import AnswerChoice, AnswerFacts
 from aquila.run_report.bodies import Bodies
-from aquila.run_report.media import Kind, Media, as_part, find_media
+from aquila.run_report.media import Kind, Media, as_part, find_media, join_pieces
 from aquila.run_report.schema import Message, Part, Text, ToolCall
 from aquila.wire_forms.sent import SentMessage, SentRequest, SentToolCall, mapping
 
@@ -73,7 +73,7 @@ def _answer_message(choice: AnswerChoice, bodies: Bodies) -> Message:
             _as_call(SentToolCall(each.name, "".join(each.arguments), each.id or None), bodies) for each in calls
         ]
     if choice.media:
-        message["parts"] = [as_part(each, bodies) for each in choice.media]
+        message["parts"] = [as_part(each, bodies) for each in join_pieces(choice.media)]
     return message
 
 
