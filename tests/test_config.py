@@ -11,6 +11,7 @@ import pytest
 from aquila.config import SettingsLayers
 from aquila.config_types import StartSettings
 from aquila.errors import ConfigError
+from aquila.intercept.side_requests import DOWNLOADS, SIDE_REQUESTS
 from aquila.recording.environment import (
     SetVariables,
     find_variables_set_to,
@@ -42,6 +43,27 @@ def test_another_age_is_refused(tmp_path: Path, text: str) -> None:
         ("max_age", "3x", "must be an age such as 90d, 12w or 36h"),
         ("sealed_ports", "db:5432", "must be ports of this machine, numbers from 1 to 65535"),
         ("dummy_keys", "=x", "must be names of variables: NAME, NAME=value or -NAME; '=x' has none"),
+        *[
+            (
+                name,
+                "https://acme.example",
+                "must be hosts, such as models.example, *.internal or localhost:8080; 'https://acme.example' is none",
+            )
+            for name in ("providers", "ignore_hosts")
+        ],
+        *[
+            (
+                "side_requests",
+                row,
+                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*; {row!r} is none",
+            )
+            for row in (
+                "traces.acme.example/v1",
+                "POST https://acme.example/v1",
+                "post acme.example/v1",
+                "GET acme.example",
+            )
+        ],
     ],
 )
 def test_a_mistake_in_the_ini_file_names_the_key_and_what_it_takes(
@@ -49,6 +71,11 @@ def test_a_mistake_in_the_ini_file_names_the_key_and_what_it_takes(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"ini file: aquila_{name} {text!r}: {told} (")):
         SettingsLayers(tmp_path, ini={name: text}).resolve()
+
+
+def test_every_row_of_the_table_of_side_requests_can_be_taken_away(tmp_path: Path) -> None:
+    rows = tuple(f"-{row}" for row in (*SIDE_REQUESTS, *DOWNLOADS, "* acme.example/*"))
+    assert SettingsLayers(tmp_path, ini={"side_requests": "\n".join(rows)}).resolve().side_requests == rows
 
 
 def test_dummies_are_named_as_variables_are(tmp_path: Path) -> None:

@@ -35,6 +35,25 @@ def _parse_normalize(value: str) -> tuple[str, ...]:
     return tuple(entry for line in lines for entry in ((line,) if line[:1] == "/" else _parse_words(line)))
 
 
+def _parse_hosts(value: str) -> tuple[str, ...]:
+    words = _parse_words(value)
+    for word in words:
+        if "/" in word:  # a URL fits no host, so the setting would do nothing
+            raise ValueError(f"must be hosts, such as models.example, *.internal or localhost:8080; {word!r} is none")
+    return words
+
+
+def _parse_requests(value: str) -> tuple[str, ...]:
+    lines = _parse_lines(value)
+    for line in lines:
+        # A path, or `*` for one: an address without fits no request. `-` takes away a row of the table.
+        if not re.fullmatch(r"-?\s*([A-Z]+|\*) (?!\S*://)\S*[/*]\S*", line):
+            raise ValueError(
+                f"must be methods and addresses, a line each, such as POST api.example.com/v1/*; {line!r} is none"
+            )
+    return lines
+
+
 def _parse_variables(value: str) -> tuple[str, ...]:
     words = _parse_words(value)
     for word in words:
@@ -121,6 +140,8 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "text": _parse_text,
     "secret": _parse_text,
     "words": _parse_words,
+    "hosts": _parse_hosts,
+    "requests": _parse_requests,
     "variables": _parse_variables,
     "lines": _parse_lines,
     "patterns": _parse_normalize,

@@ -17,12 +17,14 @@ from pytest_aquila.options import LIVE, MARKER
 
 if TYPE_CHECKING:
     from aquila import errors
+    from aquila.cassettes.redaction import request_headers
     from aquila.recording import scope_settings
     from aquila.recording.sessions import session_factory
 else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
+        request_headers="aquila.cassettes.redaction.request_headers",
         scope_settings="aquila.recording.scope_settings",
         session_factory="aquila.recording.sessions.session_factory",
     )
@@ -63,10 +65,15 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     return cassette, options
 
 
-_RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize"})
+_RULES = frozenset({"match_on", "ignore", "ignore_query", "normalize", "keep_headers"})
 
 
 def check_rules(settings: Settings) -> None:
-    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test."""
+    """Raise ``ConfigError`` for wrong rules of comparison now; later they would break the report of a test.
+
+    So would wrong names of the header fields to keep.
+    """
+    if settings.keep_headers:
+        request_headers.check_header_names(settings.keep_headers, "keep_headers")
     if any(getattr(settings, name) != DEFAULTS[name] for name in _RULES):
         session_factory.match_rules_of(settings)

@@ -50,7 +50,7 @@ def test_compiled_copies_follow_the_setting(project: Project) -> None:
     run("aquila_normalize=uuid /capture.*$/").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("option", ["normalize=uid", "ignore=a[", "match_on=bodi"])
+@pytest.mark.parametrize("option", ["normalize=uid", "ignore=a[", "match_on=bodi", "keep_headers=authorization"])
 def test_a_setting_that_is_wrong_is_told_before_any_test(project: Project, option: str) -> None:
     name, _, value = option.partition("=")
     tests = f"@pytest.mark.aquila({name}={value!r})\ndef test_it(aquila_cassette):\n    post('a')\n"
