@@ -25,7 +25,7 @@ from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.delivery.signed_results import SignedResult, notice_dead_letters
 from aquila.huey.enqueue_check import check_arguments
 from aquila.huey.limits.budgets import keep_for_retry
-from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling
+from aquila.huey.limits.rescheduling import DEFAULT_RESCHEDULING, ReschedulesTask, Rescheduling, check_rescheduling
 from aquila.huey.limits.settings import NO_LIMITS, Limits, Prices, set_limits
 from aquila.huey.limits.unique_jobs import begin_execution, enqueue_once, mark_followers, release_claim
 from aquila.huey.message_fields import attach_fields, fields_to_send
@@ -121,7 +121,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         super().__init__(name, *args, serializer=serializer, **options)
         reject_decoded_answers(self)
         self.lost_after = check_lost_after(lost_after)
-        self.rescheduling = rescheduling
+        self.rescheduling = check_rescheduling(rescheduling)
         if (limit, budget, prices) != (None, None, None):
             set_limits(self, limit, budget=budget, prices=prices)
         if keep_running:

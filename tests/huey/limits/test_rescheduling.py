@@ -340,3 +340,9 @@ def test_a_scripted_refusal_reschedules(huey, aquila_script):
     drained = drain_queue(with_scheduled=True)
     assert [run.state for run in drained.runs] == ["retry", "complete"]
     assert drained.runs[1].value == "hello"
+
+
+@pytest.mark.parametrize("given", [False, 300], ids=str)
+def test_what_is_no_rescheduling_is_refused_where_the_huey_is_made(given):
+    with pytest.raises(errors.ConfigError, match=f"is a Rescheduling, or None for none, not {given}"):
+        MemoryHuey("app", rescheduling=given)
