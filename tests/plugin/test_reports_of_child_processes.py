@@ -124,6 +124,52 @@ def test_what_a_script_answers_another_process_is_told_like_what_it_answers_here
     assert too_much["error"].startswith("not kept: other processes were answered more than")
 
 
+MISSES = """
+import subprocess
+import sys
+
+import clients
+import pytest
+
+
+def ask(*arguments):
+    assert subprocess.run([sys.executable, "clients.py", *arguments]).returncode != 0
+
+
+def test_script(aquila_script):
+    aquila_script.reply("over a socket")
+    clients.talk("Hi")
+    ask("chat", "nobody answers")
+
+
+def test_cassette(aquila_cassette):
+    ask("chat", "nobody answers")
+
+
+def test_sockets(aquila_script):
+    ask("talk", "nobody answers")
+"""
+
+
+@pytest.mark.slow
+def test_what_nothing_answers_in_another_process_is_told_with_its_address(project: Project) -> None:
+    project.pytester.makepyfile(clients=CLIENTS, test_everything=MISSES)
+    project.run("--aquila-report=run.json").assert_outcomes(failed=3)
+    report = json.loads((project.pytester.path / "run.json").read_text())
+    check_report(report)
+    chat, socket = "https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/responses?model=gpt-socket"
+    assert {
+        test["id"].rpartition("::")[2]: {
+            (each["kind"], f"https://{each['host']}{each['path']}", *each["states"]) for each in test["exchanges"]
+        }
+        for test in report["tests"]
+    } == {
+        "test_script": {("websocket", socket, "scripted"), ("http", chat, "missed")},
+        "test_cassette": {("http", chat, "missed")},
+        "test_sockets": {("websocket", socket, "missed")},
+    }
+
+
 KEYS = """
 import os
 import subprocess

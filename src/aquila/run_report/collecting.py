@@ -31,7 +31,8 @@ from aquila.run_report.stored_places import StoredPlaces, with_stored_bodies
 SCRIPT = "script"
 _Answered = Literal["replayed", "scripted", "live"]
 _MOST_UNPLAYED = 20
-_ASKED = re.compile(r"^(?:.*\brequested\s+)?([A-Z]+) (\w+)://([^/\s]+)(\S*)", re.M)
+_ASKED = re.compile(r"^(?:.*\b(?:requested|scripted for)\s+)?(?:([A-Z]+)|a message to) (\w+)://([^/\s]+)(\S*)", re.M)
+"""What an error says that was asked: method, scheme, host and the rest. The method of a conversation may be missing."""
 
 
 @dataclass
@@ -251,7 +252,8 @@ class ExchangeCollector:
         """Add a miss from another process, or one within a conversation."""
         told = outgoing.redact_outgoing(str(miss))
         address = _ASKED.search(told)
-        for exchange in self.facts.exchanges if address is not None else ():
+        is_conversation = address is not None and address[2].startswith("ws")
+        for exchange in self.facts.exchanges if is_conversation else ():
             known = exchange["kind"] == "websocket" and "missed" not in exchange["states"]
             if address is not None and known and address[3] == exchange["host"]:
                 _add_problem(exchange, miss, told)
@@ -284,7 +286,7 @@ class ExchangeCollector:
 
     def _read_address(self, text: str, asked: float) -> Exchange:
         found = _ASKED.search(text)
-        method, scheme, host, path = found.groups() if found is not None else ("", "", "", "")
+        method, scheme, host, path = found.groups("GET") if found is not None else ("", "", "", "")
         return {
             "id": self._next_id(),
             "kind": "websocket" if scheme in ("ws", "wss") else "http",
