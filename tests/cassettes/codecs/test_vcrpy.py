@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.codecs import vcrpy as vcrpy_codec
@@ -83,6 +85,46 @@ def test_a_body_that_is_a_value_is_understood_as_vcrpy_understands_it(key: str) 
         b'{"z":1.0e-05,"a":0.10,"id":"12e4567","small":"1e-05","on":true,"hex":31,"octal":8,"day":"2024-01-01",'
         b'"none":null,"endless":".inf","quoted":"5","list":[false,1000]}'
     )
+
+
+_DUMPED: list[dict[str, Any]] = [
+    {},
+    {"ensure_ascii": False},
+    {"separators": (",", ":")},
+    {"separators": (",", ":"), "ensure_ascii": False},
+    {"indent": 2},
+    {"indent": 2, "ensure_ascii": False},
+]
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text("aé ,:☃"),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text("kü"), inner),
+    ),
+    form=st.sampled_from(_DUMPED),
+)
+def test_an_answer_that_is_a_value_is_as_long_as_its_headers_say(value: Any, form: dict[str, Any]) -> None:
+    written = json.dumps({"it": value}, **form).encode()
+    length = {"content-length": [str(len(written))]}
+    response = load(recorded({}, {"body": None, "parsed_body": {"it": value}, "headers": length})).response
+    assert len(response.body) == len(written)
+    assert json.loads(response.body) == {"it": value}
+
+
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        ("18", b'{"a": [1, 2, "x"]}'),
+        ("14", b'{"a":[1,2,"x"]}'),
+        ("999", b'{"a":[1,2,"x"]}'),
+        ("none", b'{"a":[1,2,"x"]}'),
+        (b"18", b'{"a":[1,2,"x"]}'),
+    ],
+)
+def test_an_answer_that_is_a_value_is_compact_where_no_form_is_that_long(length: str | bytes, body: bytes) -> None:
+    fields = {"body": None, "parsed_body": {"a": [1, 2, "x"]}, "headers": {"Content-Length": [length]}}
+    assert load(recorded({}, fields)).response.body == body
 
 
 def test_a_body_that_is_a_mapping_is_a_form_where_its_headers_say_so() -> None:

@@ -2,7 +2,8 @@
 
 vcrpy has no chunks and no times: a body becomes one chunk at 0 ms. Its bodies may still be compressed; they are decoded
 here. A body that was stored as a value (``parsed_body``, or a mapping) has lost its exact bytes: it is read by the
-rules of YAML 1.1, as by vcrpy's own loader, and written compactly, as the openai SDK writes JSON.
+rules of YAML 1.1, as by vcrpy's own loader, and written compactly, as the openai SDK writes JSON. That of an answer is
+written in the usual form of JSON that is as long as its header ``content-length`` says, if there is one.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def build_interaction(
 
 def _body_bytes(tree: dict[str, Tree], path: TreePath) -> bytes:
     if tree.get("parsed_body") is not None:
-        return _json_bytes(tree["parsed_body"], (*path, "parsed_body"))
+        length = foreign.first_header(tree.get("headers"), "content-length") if path[-1] == "response" else ""
+        return _json_bytes(tree["parsed_body"], (*path, "parsed_body"), length)
     name = "content" if "content" in tree else "body"
     if "parsed_body" in tree and name not in tree:
         return b"null"
@@ -137,9 +139,27 @@ def _value_bytes(tree: dict[str, Tree], value: Tree, path: TreePath) -> bytes:
     return _json_bytes(value, path)
 
 
-def _json_bytes(value: Tree, path: TreePath) -> bytes:
+_STYLES = (
+    json_body.JsonStyle(),
+    json_body.JsonStyle(spaced=True, ascii=True),  # Python's `json.dumps`
+    json_body.JsonStyle(spaced=True),
+    json_body.JsonStyle(ascii=True),
+    json_body.JsonStyle(indent="  "),
+    json_body.JsonStyle(indent="  ", newline=True),
+    json_body.JsonStyle(indent="  ", ascii=True),
+)
+"""The forms in which providers and serializers of programs write JSON, the default first."""
+
+
+def _json_bytes(value: Tree, path: TreePath, length: str = "") -> bytes:
+    """The bytes of a body that is stored as a value; ``length`` says how many, as far as that is known."""
     try:
-        return json_body.write_json(values_1_1.resolve_values(value), json_body.JsonStyle()).encode()
+        resolved = values_1_1.resolve_values(value)
+        compact = json_body.write_json(resolved, _STYLES[0]).encode()
+        if not length.isdecimal() or len(compact) >= int(length):
+            return compact  # no form is shorter
+        others = (json_body.write_json(resolved, style).encode() for style in _STYLES[1:])
+        return next((body for body in others if len(body) == int(length)), compact)
     except ValueError as error:
         raise FormatError(str(error), path) from None
 
