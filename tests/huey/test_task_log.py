@@ -14,6 +14,7 @@ from aquila.errors import ConfigError, MessageRejected
 from aquila.huey import AquilaHuey, MemoryHuey, MsgpackSerializer, TaskLog, instrument, scope_reference
 from aquila.huey.telemetry import task_log
 from aquila.huey.testing import drain_queue, perform_job, run_consumer, use_test_queue
+from aquila.testing import use_script
 from tests.support.upstream import chat_chunks
 
 
@@ -73,6 +74,29 @@ def test_records_say_what_and_not_what_was_said_unless_asked(huey):
         chunks = [record.data for record in log.read() if record.data.get("kind") == "Chunk"]
         assert chunks[0] == {"ref": chunks[0]["ref"], "kind": "Chunk", **expected}
         log.close()
+
+
+def test_tools_and_retries_of_a_call_are_in_the_log(huey, log):
+    def weather(city: str) -> str:
+        if city == "Ulm":
+            raise ValueError
+        return f"fine in {city}"
+
+    @huey.task()
+    def job():
+        aquila.ask("p", tools=[weather])
+
+    with use_script() as script:
+        script.error(429, retry_after=0).tool_call("weather", city="Ulm").tool_call("weather", city="Rome").reply(
+            "fine"
+        )
+        perform_job(job)
+    told = [(record.name, record.data) for record in log.read()]
+    (retry,) = [data for name, data in told if name == "retry"]
+    assert retry["error"] == "RateLimited"
+    calls, results = ([data for name, data in told if name == kind] for kind in ("tool_call", "tool_result"))
+    assert [call["tool"] for call in calls] == ["weather"] * 2
+    assert [(result["id"], result["failed"]) for result in results] == [(calls[0]["id"], True), (calls[1]["id"], False)]
 
 
 def test_calls_of_other_hueys_and_outside_of_tasks_are_not_in_the_log(huey, log):
