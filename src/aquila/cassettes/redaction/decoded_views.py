@@ -96,13 +96,16 @@ _NEEDLESS = lazy_pattern(rb"\\(?:u00[2-7]|/)")
 _NEEDLESS_IN_UNICODE = lazy_pattern(rb"\\(?:u[0-9a-fA-F]|/)")
 
 
-def decoded_views(raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None) -> Iterator[DecodedView]:
+def decoded_views(
+    raw: bytes, *, ascii_only: bool, outer: DecodedView | None = None, cut_off: bool = False
+) -> Iterator[DecodedView]:
     """Decode the escapes that may hide a secret: those of JSON, and those of URLs.
 
     With ``ascii_only`` all secrets are ASCII, so escapes of other letters hide none. ``outer`` is the view whose
-    decoded bytes ``raw`` are, if they are not those of the body.
+    decoded bytes ``raw`` are, if they are not those of the body. A secret that is ``cut_off`` has no spelling with the
+    escapes that it needs, so these are decoded, too.
     """
-    if b"\\" in raw and (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw):
+    if b"\\" in raw and (cut_off or (_NEEDLESS if ascii_only else _NEEDLESS_IN_UNICODE).search(raw)):
         yield decode_json_escapes(raw, outer)
     if b"%" in raw and _PERCENT.search(raw):
         yield DecodedView(raw, _PERCENT, _decode_percent, outer)
@@ -117,6 +120,12 @@ def without_cut_escape(data: bytes) -> bytes:
     """Return the beginning of a JSON string without an escape that is cut off at its end."""
     cut = _CUT_ESCAPE.search(data, max(0, len(data) - 64))
     return data[: cut.end(1) - 1] if cut and len(cut[1]) % 2 else data
+
+
+def without_cut_percent(data: bytes) -> bytes:
+    """Return the beginning of a text without a percent-encoding that is cut off at its end."""
+    at = data.rfind(b"%", max(0, len(data) - 2))
+    return data if at < 0 else data[:at]
 
 
 def widen_to_whole_escapes(data: bytes, start: int, end: int, view: DecodedView | None = None) -> tuple[int, int]:

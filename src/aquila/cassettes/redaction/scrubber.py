@@ -181,11 +181,11 @@ class Scrubber:
         """Find the beginning of a known value at the end of ``data``, through up to ``depth`` layers of encoding."""
         start = max(0, len(data) - _TAIL) if view is None else 0
         found = list(self._known.find_cut_off_end(data[start:]))
-        tail = views.without_cut_escape(data[start:])
+        tail = views.without_cut_percent(views.without_cut_escape(data[start:]))
         if start + len(tail) < len(data):  # a backslash at the end may be half an escape, or belong to the value
             found += self._known.find_cut_off_end(tail)
         if depth:
-            for inner in views.decoded_views(tail, ascii_only=self._known.ascii_only, outer=view):
+            for inner in views.decoded_views(tail, ascii_only=self._known.ascii_only, outer=view, cut_off=True):
                 for one in self._find_cut_off_end(inner.data, inner, depth - 1):
                     place = inner.locate_in_raw(one.start, one.end)
                     found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
