@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
@@ -129,7 +129,19 @@ async def close_network() -> None:
 
 
 class LoadedUpstreams(dict[str, Upstream]):
-    """The upstreams that were made from a name. The run owns it, so a factory is called once in each run."""
+    """The upstreams that were made from a name. The run owns it, so a factory is called once in each run.
+
+    ``plugins`` has the names that plugins gave, each with the plugins that were registered when it was looked up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plugins: dict[str, Collection[object]] = {}
+
+    def holds(self, name: str) -> bool:
+        """Whether there is one of this name, which is still what plugins say it is."""
+        known = self.plugins.get(name)
+        return name in self and (known is None or known == plugin_manager().get_plugins())
 
 
 def find_upstream(name: str) -> Upstream:
@@ -137,8 +149,10 @@ def find_upstream(name: str) -> Upstream:
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     loaded = runtime.current_run().state_of(LoadedUpstreams)
-    if name not in loaded:
+    if not loaded.holds(name):
         loaded[name] = upstream_from(_load_transport(name), name)
+        if ":" not in name:
+            loaded.plugins[name] = plugin_manager().get_plugins()
     return loaded[name]
 
 

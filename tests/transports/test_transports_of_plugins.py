@@ -1,0 +1,46 @@
+"""Transports that plugins name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+import aquila
+from aquila.errors import UnknownTransport
+
+URL = "https://provider.example/v1/x"
+
+
+class Plugin:
+    """Names a transport that says ``text``, and counts how often its factory is called."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.calls = 0
+
+    @aquila.hookspecs.hookimpl
+    def aquila_transports(self) -> dict[str, Callable[[], httpx2.BaseTransport]]:
+        def make() -> httpx2.BaseTransport:
+            self.calls += 1
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, text=self.text))
+
+        return {"canned": make}
+
+
+def ask() -> str:
+    with aquila.http_client(transport="canned") as http:
+        return http.get(URL).text
+
+
+def test_a_name_means_what_the_plugins_say_that_are_registered_now() -> None:
+    for text in ("one", "two"):
+        plugin = aquila.register(Plugin(text))
+        try:
+            assert [ask(), ask()] == [text, text]
+        finally:
+            aquila.unregister(plugin)
+        assert plugin.calls == 1
+    with pytest.raises(UnknownTransport, match="unknown transport 'canned'"):
+        ask()
