@@ -36,6 +36,8 @@ def test_unknown_option_suggests_the_nearest() -> None:
         ({"provider_options": {"stream": False}}, "every call is streamed"),
         ({"sink": print}, "a sink is built with Sink.queue"),
         ({"base_url": "api.openai.com/v1"}, "is not an http or https URL"),
+        ({"base_url": " https://api.openai.com/v1"}, "is not an http or https URL"),
+        ({"base_url": "https://api.openai.com/v1\n"}, "is not an http or https URL"),
         ({"base_url": "http://localhost:80a/v1"}, "is not a URL: Port"),
         ({"base_url": "http://[::1/v1"}, "is not a URL: Invalid IPv6"),
         ({"endpoint": "responses", "seed": 1}, "'seed' belongs to endpoint='chat'"),

@@ -240,7 +240,8 @@ def _host_of(base_url: str) -> str:
         # What is taken for the port may be the end of a password that has a slash.
         reason = "its host or its port cannot be read" if "@" in base_url else error
         raise ConfigError(f"base_url {_without_secrets(base_url)!r} is not a URL: {reason}") from None
-    if scheme not in ("http", "https") or not host:
+    # `urlsplit` passes over spaces around a URL, and the clients do not.
+    if scheme not in ("http", "https") or not host or base_url != base_url.strip():
         shown = _without_secrets(base_url)
         raise ConfigError(f"base_url {shown!r} is not an http or https URL, such as {DEFAULT_BASE_URL!r}")
     return host if port is None else f"{host}:{port}"
