@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import struct
 import wave
 from collections.abc import Iterable
@@ -249,6 +250,21 @@ def test_the_same_sound_is_recorded_once(tmp_path: Path) -> None:
     assert load_cassette(tmp_path / "a.yaml") == load_cassette(tmp_path / "b.yaml")
     save_cassette(tmp_path / "a.yaml", load_cassette(tmp_path / "b.yaml"))
     assert chunks_in(tmp_path / "a.yaml") == chunks_in(tmp_path / "b.yaml")
+
+
+def test_sound_goes_along_to_another_folder(tmp_path: Path) -> None:
+    before, after = tmp_path / "a.yaml", tmp_path / "sub" / "b.msgpack"
+    said = save(before, [*hear(PCM), *say(PCM)])
+    save_cassette(after, load_cassette(before))
+    shutil.rmtree(tmp_path / "@bodies")
+    assert list(chunks_in(after)) == said
+
+
+def test_a_session_of_the_older_realtime_api_says_the_formats_of_its_sound(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    formats = {"input_audio_format": "g711_ulaw", "output_audio_format": "g711_alaw"}
+    save(path, [received({"type": "session.created", "session": formats}), *hear(PCM), *say(PCM)])
+    assert [sound[20:22] for sound in sounds_of(path)] == [struct.pack("<H", tag) for tag in (7, 6)]
 
 
 def test_a_conversation_of_many_sounds_opens_few_files_at_a_time(tmp_path: Path) -> None:
