@@ -374,3 +374,20 @@ def test_only_a_moment_that_differs_is_asked_last_and_together(cassettes: Casset
     found = cassettes.run("review", "--list", "--json").json
     assert [one["kind"] for one in found] == ["answer", "answer", "details", "details"]
     assert found[2]["group"] == found[3]["group"]
+    assert re.search(r"^a +1  [0-9a-f]{8}  details +recorded$", cassettes.run("review", "--list").out, re.MULTILINE)
+
+
+def test_fields_that_differ_beside_the_words_are_told(cassettes: Cassettes) -> None:
+    def ended(reason: str) -> Interaction:
+        said = conversation("one", "a")
+        data = said.response.body.replace(b'"index": 0', b'"index": 0, "finish_reason": "%s"' % reason.encode())
+        chunks = (replace(said.response.chunks[0], data=data),)
+        headers = (*said.response.headers, ("x-model", reason))
+        return replace(said, response=replace(said.response, chunks=chunks, headers=headers))
+
+    cassettes.write("a.yaml", ended("stop"))
+    cassettes.write("a.pending.yaml", ended("length"))
+    listed = cassettes.run("review", "--list").out
+    assert re.search(r"answer +answer choices\[\*\]\.finish_reason, answer header x", listed, re.MULTILINE)
+    (found,) = cassettes.run("review", "--list", "--json").json
+    assert [(each["was"], each["now"]) for each in found["fields"]] == [("stop", "length")] * 2

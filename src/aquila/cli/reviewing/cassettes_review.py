@@ -282,7 +282,7 @@ def _summarize(view: ProposalView) -> str:
         changed = [(kind, " ".join(text.split())) for kind, text in pieces if kind != "same"]
         if changed:
             return " ".join(f"-{text}" if kind == "removed" else f"+{text}" for kind, text in changed[:2])
-    return ", ".join([each.path for each in view.fields[:3]]) or ", ".join([name for name, *_ in view.facts if name])
+    return ", ".join([each.path for each in view.fields[:3]] or [name for name, was, now in view.facts if was != now])
 
 
 def _as_json(desk: Desk, review: Review, item: Item, view: ProposalView) -> dict[str, Any]:
