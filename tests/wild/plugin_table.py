@@ -100,6 +100,7 @@ PLUGINS = (
     Plugin("pytest-sugar", "pytest-sugar", ("sugar",), PLAIN, PLAIN_OUTCOMES, alone=True),
     Plugin("pytest-order", "pytest-order", ("pytest_order",), ("test_order.py",), {"passed": 2}),
     Plugin("pytest-benchmark", "pytest-benchmark", ("benchmark",), ("test_benchmark.py",)),
+    Plugin("blockbuster", "blockbuster", ("anyio",), ("test_blockbuster.py",), {"passed": 3}),
     Plugin("freezegun", "freezegun", (), ("test_frozen_time.py",)),
     Plugin("time-machine", "time-machine", ("time_machine",), ("test_time_machine.py",)),
     Plugin("pytest-socket", "pytest-socket", ("socket",), PLAIN, PLAIN_OUTCOMES, ("--disable-socket",), alone=True),

@@ -109,6 +109,7 @@ class Interception:
             **dict.fromkeys(_HTTPX_FAMILY, self._patch_httpx),
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
+            "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
             "concurrent.futures.thread": self._patch_executors,
             "multiprocessing.spawn": _patch_preparation,
             "os": _patch_starts,
