@@ -12,6 +12,7 @@ import pytest
 
 from tests.plugin.conftest import Project
 from tests.support.report_schema import check_report
+from tests.support.server import json_answer, serving
 
 REPORT = "--aquila-report=run.json"
 
@@ -330,6 +331,37 @@ def test_a_live_run_is_told_whole(project: Project, read: Callable[[], Any]) -> 
     (exchange,) = read()["tests"][0]["exchanges"]
     assert exchange["error"].startswith("ConnectError")
     assert "status" not in exchange
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_what_a_client_is_answered_live_is_told_and_reaches_it(
+    project: Project, read: Callable[[], Any], library: str
+) -> None:
+    pytest.importorskip(library)
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}}]}
+    with serving(json_answer(body), json_answer(body)) as server:
+        tests = f"""
+            import anyio
+            import {library} as library
+
+            URL, BODY = "{server.url}/chat/completions", {{"model": "m", "messages": []}}
+
+            def test_sync():
+                with library.Client() as client, client.stream("POST", URL, json=BODY) as answer:
+                    assert answer.read()
+
+            def test_async():
+                async def ask():
+                    async with library.AsyncClient() as client, client.stream("POST", URL, json=BODY) as answer:
+                        assert b"Hello" in b"".join([piece async for piece in answer.aiter_bytes()])
+
+                anyio.run(ask)
+            """
+        project.run(REPORT, "--aquila-transport=live", tests=tests).assert_outcomes(passed=2)
+    assert {
+        name: [(each["states"], each["end"], each["answer"][0]["text"]) for each in exchanges]
+        for name, exchanges in exchanges_of(read()).items()
+    } == {name: [(["live"], "complete", "Hello")] for name in ("test_sync", "test_async")}
 
 
 def test_no_test_fails_because_what_it_asked_cannot_be_told(

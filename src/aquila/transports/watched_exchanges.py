@@ -30,7 +30,7 @@ def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live:
     with _Sending(scope, request, live) as sending:
         if sending.must_read:
             read_request(request)
-        return sending.follow(send(request))
+        return sending.follow(send(request), FollowedStream)
 
 
 async def send_watched_async(
@@ -40,7 +40,7 @@ async def send_watched_async(
     with _Sending(scope, request, live) as sending:
         if sending.must_read:
             await read_request_async(request)
-        return sending.follow(await send(request))
+        return sending.follow(await send(request), AsyncFollowedStream)
 
 
 class _Sending:
@@ -56,9 +56,9 @@ class _Sending:
         self.must_read = self._exchange is not None and bool(live)
         """Whether the request must be read before it is sent, since nothing else keeps it."""
 
-    def follow(self, response: httpx2.Response) -> httpx2.Response:
-        """Return the answer. How it is read is noted."""
-        return response if self._exchange is None else _follow(self._exchange, response)
+    def follow(self, response: httpx2.Response, stream: type[FollowedStream | AsyncFollowedStream]) -> httpx2.Response:
+        """Return the answer. How it is read is noted: ``stream`` is the class of its body, as its reader wants it."""
+        return response if self._exchange is None else _follow(self._exchange, response, stream)
 
     def __enter__(self) -> Self:
         if self._exchange is not None:
@@ -91,22 +91,19 @@ def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
             exchange.address = f"{request.method} {request.url.copy_with(userinfo=b'', query=None, fragment=None)}"
 
 
-def _follow(exchange: WatchedExchange, response: httpx2.Response) -> httpx2.Response:
+def _follow(
+    exchange: WatchedExchange, response: httpx2.Response, stream: type[FollowedStream | AsyncFollowedStream]
+) -> httpx2.Response:
     """Return the answer with a stream that notes when it was read and, for a live answer, its chunks."""
     exchange.first_byte = time.perf_counter()
-    stream: Any = response.stream
     if exchange.source:
         exchange.response = RecordedResponse(response.status_code, decode_headers(response.headers.raw))
     if response.is_closed:  # it came whole, so that nobody reads the stream
         kept = _Kept(exchange)
         kept.add(response.content)
         kept.end("read")
-    elif isinstance(stream, httpx2.AsyncByteStream) and not isinstance(stream, httpx2.SyncByteStream):
-        response.stream = AsyncFollowedStream(stream, exchange)
-    elif hasattr(stream, "__aiter__") and hasattr(stream, "__iter__"):  # one that is both, as of a whole body
-        response.stream = EitherFollowedStream(stream, exchange)
     else:
-        response.stream = FollowedStream(stream, exchange)
+        response.stream = stream(response.stream, exchange)
     return response
 
 
@@ -151,11 +148,7 @@ class _Kept:
             return
         chunks, coding = self._chunks, dict(begun.headers).get("content-encoding", "")
         if coding and chunks:
-            try:
-                body = decode_body(b"".join([each.data for each in chunks]), coding)
-            except Exception:  # noqa: BLE001 - the body was cut or the coding is unknown: the report lacks it
-                body = b""
-            chunks = [RecordedChunk(body, chunks[-1].at)]
+            chunks = [RecordedChunk(decode_body(b"".join([each.data for each in chunks]), coding), chunks[-1].at)]
         exchange.response = RecordedResponse(
             begun.status,
             tuple(each for each in begun.headers if each[0] not in ("content-encoding", "content-length")),
@@ -211,24 +204,3 @@ class AsyncFollowedStream(httpx2.AsyncByteStream):
         finally:
             if self.after_close is not None:
                 await self.after_close()
-
-
-class EitherFollowedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """A body that can be read in both ways."""
-
-    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
-        self.watched_stream = stream
-        self._sync = FollowedStream(stream, exchange)
-        self._async = AsyncFollowedStream(stream, exchange)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._sync)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._async)
-
-    def close(self) -> None:
-        self._sync.close()
-
-    async def aclose(self) -> None:
-        await self._async.aclose()
