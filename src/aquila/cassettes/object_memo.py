@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from aquila.fork_locks import held_at_fork
@@ -48,11 +47,3 @@ class ObjectMemo(Generic[Key, Value]):
             self._size += size - (before[2] if before is not None else 0)
             while self._size > self._limit:
                 self._size -= self._rows.popitem(last=False)[1][2]
-
-    def remove(self, keys: Iterable[Key]) -> None:
-        """Forget the values of objects, where they are known."""
-        with _lock:
-            for key in keys:
-                row = self._rows.pop(id(key), None)
-                if row is not None:
-                    self._size -= row[2]

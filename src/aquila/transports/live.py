@@ -52,7 +52,7 @@ class LiveTransport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._lock = renewed_in_child(threading.Lock())
-        # By process and proxy: a forked child must not use its parent's connections. Emptied by `close`.
+        # By process and proxy: a forked child must not use its parent's connections. They last as long as the process.
         self._pools: dict[tuple[int, str | None], httpx2.HTTPTransport] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -77,13 +77,6 @@ class LiveTransport(httpx2.BaseTransport):
             is_ready = any(of == process for of, _ in self._pools)
         if not is_ready:
             self.pool_for(httpx2.URL(url))
-
-    def close(self) -> None:
-        with self._lock:
-            for (process, _), pool in self._pools.items():
-                if process == os.getpid():
-                    pool.close()
-            self._pools.clear()
 
 
 class AsyncLiveTransport(httpx2.AsyncBaseTransport):
