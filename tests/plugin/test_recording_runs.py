@@ -321,7 +321,52 @@ def test_metadata_never_makes_a_replay_miss(project: Project) -> None:
 def test_a_test_without_a_cassette_is_told_what_to_add(project: Project) -> None:
     result = project.run(tests="def test_it():\n    post('one')\n")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*test_app.py::test_it: * no cassette. Use the fixture aquila_cassette*"])
+    result.stdout.fnmatch_lines(
+        ["*a request to a model was refused: *", "*test *test_app.py::test_it", "*use the fixture aquila_cassette*"]
+    )
+    assert project.calls == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--aquila-record",)])
+def test_a_call_without_a_cassette_fails_its_test_although_the_program_swallows_that(
+    arguments: tuple[str, ...], project: Project
+) -> None:
+    swallowed = """
+    import asyncio, threading
+
+    def swallow(call, **options):
+        try:
+            return call("Hi", **options)
+        except Exception:
+            return None
+
+    def test_plain():
+        swallow(aquila.ask)
+
+    def test_async():
+        async def ask():
+            try:
+                await aquila.aask("Hi")
+            except Exception:
+                pass
+        asyncio.run(ask())
+
+    def test_in_a_thread():
+        thread = threading.Thread(target=swallow, args=[aquila.ask])
+        thread.start()
+        thread.join()
+
+    def test_that_is_about_it(aquila_refusals):
+        with pytest.raises(aquila.errors.LiveCallRefused):
+            aquila.ask("Hi")
+        assert len(aquila_refusals) == 1
+        aquila_refusals.forget()
+
+    def test_whose_call_itself_asks_for_a_replay():
+        assert swallow(aquila.ask, transport="replay") is None
+    """
+    result = project.run(*arguments, tests=swallowed)
+    result.assert_outcomes(passed=2, failed=3)
     assert project.calls == []
 
 

@@ -112,7 +112,9 @@ def test_without_a_cassette_nothing_is_asked(pytester: pytest.Pytester, monkeypa
         use(provider, monkeypatch)
         result = run(pytester, test='import app\n\ndef test_it():\n    app.ask("Here?")\n')
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*CassetteRequired*no cassette*"])
+        result.stdout.fnmatch_lines(
+            ["*LiveCallRefused: a request to a model was refused*", "*use the fixture aquila_cassette*"]
+        )
         assert provider.connections == 0
 
 
