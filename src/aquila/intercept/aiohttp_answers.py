@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import socket
+import ssl
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -318,15 +320,23 @@ def _error_before_body(error: httpx2.RequestError, request: aiohttp.ClientReques
     if isinstance(error, httpx2.TimeoutException):
         return _timeout_from(error)
     if isinstance(error, httpx2.ConnectError):
-        os_error = os_error_from_text(text)
-        is_name = type(os_error).__name__ == "gaierror"
-        kind = aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError
-        return kind(request.connection_key, os_error)
+        return connector_error(request.connection_key, os_error_from_text(text))
     if isinstance(error, httpx2.ProtocolError):
         if is_disconnection(text):
             return aiohttp.ServerDisconnectedError(text)
         return aiohttp.ClientResponseError(request.request_info, (), status=400, message=text)
     return aiohttp.ClientOSError(*os_error_from_text(text).args)
+
+
+def connector_error(key: Any, error: OSError) -> Exception:
+    """What aiohttp raises where no connection is made, because of ``error``. ``key`` is its own name of the server."""
+    if isinstance(error, socket.gaierror):
+        return aiohttp.ClientConnectorDNSError(key, error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return aiohttp.ClientConnectorCertificateError(key, error)
+    return (aiohttp.ClientConnectorSSLError if isinstance(error, ssl.SSLError) else aiohttp.ClientConnectorError)(
+        key, error
+    )
 
 
 def _error_in_body(error: httpx2.RequestError) -> Exception:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from aquila.cassettes.model import SWITCHED, RecordedRequest
 from aquila.cassettes.web_socket_frames.frame import Close
+from aquila.intercept.aiohttp_answers import connector_error
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
@@ -83,18 +84,15 @@ def _handshake_of(session: Any, url: Any, options: dict[str, Any]) -> RecordedRe
 def _connector_error(url: str, error: OSError) -> Exception:
     """What aiohttp raises where no connection is made."""
     aiohttp: Any = sys.modules["aiohttp"]
-    made: Exception
     if is_time_limit(error):
-        made = aiohttp.ConnectionTimeoutError(*error.args)
+        made: Exception = aiohttp.ConnectionTimeoutError(*error.args)
         return made
     parts = urlsplit(url)
     # aiohttp's messages show the first four fields of this key. The further ones are settings of a proxy and of TLS.
     # Their number differs between versions of aiohttp, and no message shows them.
     key_class = aiohttp.client_reqrep.ConnectionKey
     key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
-    is_name = type(error).__name__ == "gaierror"
-    made = (aiohttp.ClientConnectorDNSError if is_name else aiohttp.ClientConnectorError)(key, error)
-    return made
+    return connector_error(key, error)
 
 
 # In a replay
