@@ -206,6 +206,27 @@ def test_a_close_of_the_provider_keeps_code_and_reason(
     assert both.said() == ["< bye", "> ok", f"provider closes: {code} {reason}".rstrip()]
 
 
+def test_a_close_of_the_provider_without_a_code_is_one_in_a_replay(both: Both, provider: WebSocketProvider) -> None:
+    def speak(connection: Any) -> None:
+        connection.send("bye")
+        connection.recv(60)
+        with connection.send_context():
+            connection.protocol.send_close()
+
+    provider.speak = speak
+
+    def use(talk: Talk) -> tuple[Any, ...]:
+        assert talk.recv() == "bye"
+        talk.send("ok")
+        with pytest.raises(Closed) as caught:
+            talk.recv()
+        return caught.value.args
+
+    recorded, replayed = both(use)
+    assert recorded == replayed
+    assert both.said() == ["< bye", "> ok", "provider closes: 1005"]
+
+
 def test_what_is_said_behind_a_close_is_no_miss(both: Both, provider: WebSocketProvider) -> None:
     def speak(connection: Any) -> None:
         connection.send("bye")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aquila.cassettes.model import SWITCHED, RecordedRequest
-from aquila.cassettes.web_socket_frames.frame import Close
+from aquila.cassettes.web_socket_frames.frame import WITHOUT_CODE, Close
 from aquila.intercept.aiohttp_answers import connector_error
 from aquila.intercept.foreign_mocks import is_replaced
 from aquila.intercept.web_sockets import peer
@@ -217,7 +217,8 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
             data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
             recorder.add_received(data, is_text=kind == _TEXT)
         elif kind == _CLOSE:
-            recorder.finish_closed(Close("provider", int(message.data), message.extra or ""))
+            # aiohttp gives a close without a code the code 0.
+            recorder.finish_closed(Close("provider", int(message.data) or WITHOUT_CODE, message.extra or ""))
         elif kind not in _PING_OR_PONG:
             recorder.finish_broken(f"RemoteProtocolError: {message.data or 'the connection was lost'}")
         return message
