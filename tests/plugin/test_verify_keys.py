@@ -13,7 +13,7 @@ import pytest
 import aquila.verifying.verification  # noqa: F401
 from tests.plugin.test_verify import completion, whole
 from tests.support.real_hosts import real_hosts
-from tests.support.upstream import Answer, Upstream
+from tests.support.upstream import Answer, Upstream, upstream
 
 KEYS = {
     "OPENAI_API_KEY": "q7Zr2mXv9KpLw4TbN8sYc3Hd6GfJ1aEu",
@@ -127,3 +127,28 @@ def test_a_missing_key_is_named_by_its_variable(
     assert reasons["test_query"] == "no key: GEMINI_API_KEY is not set"
     assert rows["test_body"]["result"] == "same"
     assert result.ret == 0
+
+
+def test_a_key_that_only_the_test_knows_is_not_told_where_a_server_of_this_machine_repeats_it(
+    pytester: pytest.Pytester,
+) -> None:
+    key = "q7Zr2mXv9KpLw4-of-the-test"
+    with upstream(lambda path, body: whole(completion("hello"))) as provider:
+        pytester.makepyfile(
+            test_app=f"""
+            import openai
+
+            def test_it(aquila_cassette):
+                client = openai.OpenAI(api_key={key!r}, base_url={provider.url + "/v1"!r}, max_retries=0)
+                messages = [{{"role": "user", "content": "hi"}}]
+                assert client.chat.completions.create(model="m", messages=messages).choices[0].message.content
+            """
+        )
+        run(pytester, "--aquila-record").assert_outcomes(passed=1)
+        provider.headers.clear()
+        provider.script = lambda path, body: whole({"error": {"message": f"Incorrect API key: {key}."}}, 401)
+        result = run(pytester, "--aquila-verify", "--aquila-verify-json=report.json")
+        assert provider.headers[0]["authorization"] == f"Bearer {key}"
+    told = result.stdout.str() + (pytester.path / "report.json").read_text()
+    assert "Incorrect API key: [redacted]." in told
+    assert key not in told

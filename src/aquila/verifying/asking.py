@@ -6,9 +6,11 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from aquila.cassettes.model import RecordedResponse
+from aquila.cassettes.model import RecordedRequest, RecordedResponse
+from aquila.cassettes.redaction.found_secrets import SecretNumbers
+from aquila.recording.secrets.outgoing import run_redactor
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from aquila.transports.upstreams import find_upstream
 from aquila.verifying.credentials import KeyNotSet, Unsigned, VerifyingKeys, with_keys
@@ -147,4 +149,11 @@ class _Conversation:
             self._answered.add(question.place)
             if names_ids:
                 self._ids |= map_ids(question.recorded, answer)
-        return AskedOutcome(question, answer)
+        return AskedOutcome(question, _redact(answer, request))
+
+
+def _redact(answer: RecordedResponse, sent: RecordedRequest) -> RecordedResponse:
+    """Return an answer as a recording would have it: it may repeat the key that was sent, which nothing else knows."""
+    redactor, numbers = run_redactor(), SecretNumbers()
+    redactor.redact_request(sent, numbers)
+    return replace(answer, chunks=redactor.redact_response(answer, numbers).chunks)
