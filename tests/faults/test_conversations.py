@@ -75,7 +75,7 @@ def test_a_fault_makes_a_conversation_or_says_why_not(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("cut_stream(after=9)", "the provider sends 1 messages, so nothing is left after 9"),
+        ("cut_stream(after=9)", "the provider sends 1 message, so nothing is left after 9"),
         ("cut_stream(after_bytes=1)", "a message comes as a whole: give after="),
         ("garbage(at=2)", "there is no message 2"),
         ("abnormal_close(code=1000)", "code=1000 is none that closes a WebSocket abnormally"),

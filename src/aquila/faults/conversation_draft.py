@@ -12,6 +12,7 @@ from aquila.cassettes.web_socket_frames.lanes import read_stream_id
 from aquila.cassettes.web_socket_frames.stored_frames import open_frames
 from aquila.faults.events import read_events
 from aquila.faults.fault import ImpossibleFault
+from aquila.plurals import count_of
 from aquila.wire_forms.conversations.protocol_table import open_conversation
 from aquila.wire_forms.form import SSE_TYPE
 
@@ -42,7 +43,7 @@ class ConversationDraft:
         count = len(self._places)
         after = count // 2 if after is None else after
         if not 0 <= after < count:
-            raise ImpossibleFault(f"the provider sends {count} messages, so nothing is left after {after}")
+            raise ImpossibleFault(f"the provider sends {count_of(count, 'message')}, so nothing is left after {after}")
         return self._places[after]
 
     def place_of(self, number: int | None, *, is_followed: bool = False) -> int:

@@ -18,6 +18,7 @@ from aquila.faults.events import (
     with_events,
 )
 from aquila.faults.fault import ImpossibleFault
+from aquila.plurals import count_of
 
 _DATA = re.compile(rb"(?<![^\r\n])data:[ ]?([^\r\n]*)")
 
@@ -232,7 +233,7 @@ def _size_to_keep(
     if after is None:
         after = len(events) // 2
     if not 0 <= after < len(events):
-        raise ImpossibleFault(f"the stream has {len(events)} events, so nothing is left after {after}")
+        raise ImpossibleFault(f"the stream has {count_of(len(events), 'event')}, so nothing is left after {after}")
     return sum(len(event.data) for event in events[:after])
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 
 from aquila.cassettes.model import Headers
 from aquila.errors import ConfigError
+from aquila.plurals import count_of
 from aquila.wire_forms.answer import (
     FINISHES,
     Answer,
@@ -215,7 +216,7 @@ def describe_answer(answer: Answer) -> str:
     if answer.error is not None:
         return f"error({answer.error.status})"
     if answer.vectors:
-        return f"embed() with {len(answer.vectors)} vectors"
+        return f"embed() with {count_of(len(answer.vectors), 'vector')}"
     if answer.models:
         return f"models({', '.join(answer.models)})"
     if answer.token_count is not None:

@@ -14,6 +14,7 @@ from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
 from aquila.cassettes.storage.recording_slots import TRANSIENT
 from aquila.errors import CassetteMiss, RecordingTooShort
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.wire import encode_recorded_headers, error_from_text
 
@@ -191,8 +192,9 @@ class Rest:
                 raise httpx2.ReadError("the caller has left")
             self._refuse(
                 RecordingTooShort(
-                    f"the recorded answer ends after {len(response.chunks)} chunks, because the caller stopped reading "
-                    "there when it was recorded; now it reads on. Record this answer again with --aquila-record=all."
+                    f"the recorded answer ends after {count_of(len(response.chunks), 'chunk')}, because the caller "
+                    "stopped reading there when it was recorded; now it reads on. Record this answer again with "
+                    "--aquila-record=all."
                 )
             )
 

@@ -15,6 +15,7 @@ from aquila.engine.endpoints.protocol import EventTags, Turn
 from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
 from aquila.messages import AssistantToolCall, Message, call_to_dict, text_of_arguments
+from aquila.plurals import count_of
 
 if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
@@ -142,7 +143,8 @@ class ChatParser:
             raise InvalidAnswer("the provider answered with a stream that holds no choice")
         if choice.finish_reason is None and self._whole is None:
             raise StreamBroken(
-                f"the stream ended without a finish reason, after {len(text)} characters: the answer is not complete"
+                f"the stream ended without a finish reason, after {count_of(len(text), 'character')}: "
+                "the answer is not complete"
             )
         raw = dict(self._whole) if self._whole is not None else self._assemble_completion()
         refusal = choice.refusal.getvalue()

@@ -15,6 +15,7 @@ from aquila.engine.endpoints.structured_output import metadata_to_wire, response
 from aquila.errors import InvalidAnswer, InvalidMessage, StreamBroken
 from aquila.events import Chunk, Event, Progress, Reasoning, Refusal, Usage
 from aquila.messages import AssistantToolCall, Message, text_of_arguments
+from aquila.plurals import count_of
 from aquila.tools import BUILT_IN, Tool
 
 name = "responses"
@@ -273,7 +274,8 @@ class ResponsesParser:
         text = self._texts[Chunk].getvalue()
         if self._final is None:
             raise StreamBroken(
-                f"the stream ended without a final event, after {len(text)} characters: the answer is not complete"
+                f"the stream ended without a final event, after {count_of(len(text), 'character')}: "
+                "the answer is not complete"
             )
         try:
             return self._make_turn(dict(self._final), text)

@@ -18,6 +18,7 @@ from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.redaction.split_secrets.stream_events import Framing, StreamEvent, find_events, join_lines
 from aquila.faults.events import is_stream, read_events, without_length
 from aquila.faults.fault import ImpossibleFault
+from aquila.plurals import count_of
 
 Value = dict[str, Any]
 
@@ -119,7 +120,7 @@ class Draft:
         count = len(self.parts) if self._is_array else len(self._sizes)
         after = count // 2 if after is None else after
         if not 0 <= after < count:
-            raise ImpossibleFault(f"the stream has {count} events, so nothing is left after {after}")
+            raise ImpossibleFault(f"the stream has {count_of(count, 'event')}, so nothing is left after {after}")
         first = self._sources[0]
         if self._is_array:
             place = self._sources[after - 1].end if after else first.start

@@ -18,6 +18,7 @@ from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteCorrupt
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.reporting.reports import StoredRecordings
 from aquila.recording.secrets import redactors
@@ -76,8 +77,9 @@ def _join(before: NewRecording | RecordingPlayed, part: NewRecording) -> NewReco
 
 def _describe_damage(path: Path, damaged: Path, count: int) -> str:
     return (
-        f"{path} was damaged or cut off: {count} entries of it are whole and are taken over. The damaged bytes are "
-        f"kept in {damaged}; what they held must be recorded again with: pytest --aquila-record. Then delete that file"
+        f"{path} was damaged or cut off: what is whole of it, {count_of(count, 'row')}, is taken over. The damaged "
+        f"bytes are kept in {damaged}; what they held must be recorded again with: pytest --aquila-record. Then delete "
+        "that file"
     )
 
 
