@@ -187,6 +187,29 @@ def test_empty_choices_comments_and_unknown_fields_are_tolerated(engine: Engine)
     assert reply.raw["choices"][0]["message"]["vendor_field"] == "x"
 
 
+def test_lists_that_come_in_pieces_are_whole_in_the_raw_answer(engine: Engine) -> None:
+    rates = [{"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []} for text in ("He", "llo")]
+    sources = [{"type": "url_citation", "url_citation": {"url": url}} for url in ("https://a.org", "https://b.org")]
+    frames = [
+        chat_frame(
+            [
+                {
+                    "index": 0,
+                    "delta": {"content": rate["token"], "annotations": [source]},
+                    "logprobs": {"content": [rate]},
+                }
+            ]
+        )
+        for rate, source in zip(rates, sources, strict=True)
+    ]
+    with serving(Answer([sse(*frames, chat_chunk(annotations=None, finish="stop"), done=True)])) as server:
+        reply = engine.ask("Hi", base_url=server.url, provider_options={"logprobs": True})
+    (choice,) = reply.raw["choices"]
+    assert choice["message"]["content"] == "Hello"
+    assert [each["token"] for each in choice["logprobs"]["content"]] == ["He", "llo"]
+    assert choice["message"]["annotations"] == sources
+
+
 def test_reasoning_of_a_provider_is_shown_apart_from_the_text(engine: Engine) -> None:
     body = sse(
         chat_chunk(reasoning_content="hm "),
