@@ -127,7 +127,7 @@ def test_what_nothing_answers_and_what_nobody_asks_for_fails_the_test(project: p
             "E *UnscriptedRequest: no answer is scripted for POST https://api.openai.com/v1/chat/completions",
             "*form       OpenAI chat completions",
             "*messages   user       Who?",
-            "*embed() with 1 vectors: does not answer a request for a message",
+            "*embed() with 1 vector: does not answer a request for a message",
             "*2 scripted answers were not asked for:",
             '*reply("two")',
             '*when("never").reply("three")',

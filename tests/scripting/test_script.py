@@ -86,7 +86,7 @@ def test_reasoning_belongs_to_the_answer_that_follows_it() -> None:
 def test_what_was_left_is_told_as_the_calls_that_wrote_it() -> None:
     script = Script().reply("Hello").tool_call("weather", city="Rome").error(503).embed([0.5])
     script.when("x", model="m").refuse("no")
-    written = ['reply("Hello")', "tool_call(weather)", "error(503)", "embed() with 1 vectors"]
+    written = ['reply("Hello")', "tool_call(weather)", "error(503)", "embed() with 1 vector"]
     assert script.left == [*written, 'when("x", model="m").refuse("no")']
 
 
@@ -96,7 +96,7 @@ def test_an_explanation_shows_the_request_and_why_each_answer_did_not_fit() -> N
     assert ask(script, "Weather in Rome?") is None
     text = script.explain(script.requests[-1].http)
     assert "user       Weather in Rome?" in text
-    assert "embed() with 1 vectors: does not answer a request for a message" in text
+    assert "embed() with 1 vector: does not answer a request for a message" in text
     assert 'when("summarise"): no message holds the text' in text
 
 
