@@ -89,6 +89,14 @@ def test_what_cannot_be_is_said(text: str, why: str) -> None:
         fault.change(conversation([Frame(b"{}", sent=False)], None, "/v1/realtime"))
 
 
+def test_a_conversation_breaks_after_so_many_seconds() -> None:
+    said = [Frame(b'{"n": %d}' % at, sent=at == 0, at=at) for at in (0, 100, 1_400, 1_600)]
+    (fault,) = read_faults("cut_stream(after_seconds=1.5)")
+    changed = fault.change(conversation(said, None, "/v1/realtime"))
+    assert [each.at for each in read_frames(changed.chunks)] == [0, 100, 1_400]
+    assert changed.end == "broken"
+
+
 def test_a_request_is_never_closed_with_a_code() -> None:
     (fault,) = read_faults("abnormal_close")
     asked = RecordedRequest("POST", "https://api.openai.com/v1/responses")
