@@ -534,8 +534,36 @@ def test_scan_reports_line_and_kind_and_never_the_value() -> None:
 
 
 def test_scan_finds_header_fields_in_files_of_other_recorders() -> None:
-    data = b"headers:\n  Cookie:\n  - __cf_bm=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
+    data = b"headers:\n  Cookie:\n  - session=abcdefghij\n  authorization:\n  - REDACTED\n  authorization: [redacted]\n"
     assert Redactor().find_secrets(data) == [SecretFinding(3, "header field with credentials")]
+
+
+_BOT = b"__cf_bm=gln1XI8zJVAJ0K-1754432619-1.0.1.1-Ef07EWA"
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_found"),
+    [
+        (b"cookie:\n      - " + _BOT, False),
+        (b"Cookie: " + _BOT + b"; _cfuvid=Ckz8lfebgV0n8Q-604800000", False),
+        (b"cookie:\n      - " + _BOT + b";\n        _cfuvid=Ckz8lfebgV0n8Q-604800000\n      host:", False),
+        (b"set-cookie:\n      - '" + _BOT + b"; Path=/; HttpOnly; Secure; Domain=api.example.com;'", False),
+        (b"cookie: AWSALB=abcdef1234567890; AWSALBCORS=abcdef1234567890", False),
+        (b"cookie:\n      - " + _BOT + b"; session=eyJ1c2VyIjo3fQ", True),
+        (b"cookie:\n      - " + _BOT + b";\n        session=eyJ1c2VyIjo3fQ", True),
+        (b"cookie: aid=f3044f53-9561-498a-90b3-59b52706d8f8", True),
+        (b"authorization: __cf_bm=1234567890", True),
+    ],
+)
+def test_cookies_of_servers_on_the_way_are_no_finding(lines: bytes, is_found: bool) -> None:
+    found = Redactor().find_secrets(b"    headers:\n      " + lines + b"\n    method: POST\n")
+    assert [finding.kind for finding in found] == ["header field with credentials"] * is_found
+
+
+@pytest.mark.parametrize("value", ["scrubbed", "REDACTED", "[Filtered]", "placeholder"])
+def test_a_word_in_the_place_of_a_secret_is_no_finding(value: str) -> None:
+    assert not Redactor().find_secrets(f"body: grant_type=x&client_secret={value}&y=1".encode())
+    assert Redactor().find_secrets(f"body: grant_type=x&client_secret={value}-1&y=1".encode())
 
 
 @pytest.mark.parametrize(

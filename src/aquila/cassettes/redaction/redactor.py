@@ -372,12 +372,11 @@ class Redactor:
         """
         found: dict[SecretFinding, None] = {}
         line, position = 1, 0
-        for span in sorted(
-            (
-                *self._scrubber_knowing(self._find_seen_credentials()).find_secrets(data),
-                *secret_patterns.find_header_lines(data),
-            )
-        ):
+        spans = (
+            *self._scrubber_knowing(self._find_seen_credentials()).find_secrets(data),
+            *secret_patterns.find_header_lines(data),
+        )
+        for span in sorted(span for span in spans if not secret_patterns.is_placeholder(data[span.start : span.end])):
             line += data.count(b"\n", position, span.start)
             position = span.start
             found[SecretFinding(line, span.kind)] = None

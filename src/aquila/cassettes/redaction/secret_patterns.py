@@ -164,6 +164,26 @@ _HEADER_LINE = lazy_pattern(
     re.MULTILINE,
 )
 
+_NEXT_LINE = lazy_pattern(rb"\r?\n[ \t]+([^\r\n]+)")
+
+# https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/, and the cookies of
+# load balancers: docs.aws.amazon.com/elasticloadbalancing, learn.microsoft.com/azure/app-service.
+_COOKIES_ON_THE_WAY = frozenset(
+    {
+        *(b"__cf_bm", b"__cflb", b"__cfruid", b"__cfseq", b"_cfuvid"),
+        *(b"awsalb", b"awsalbcors", b"awsalbtg", b"awsalbtgcors", b"awselb", b"awselbcors"),
+        *(b"arraffinity", b"arraffinitysamesite"),
+    }
+)
+_COOKIE_ATTRIBUTES = frozenset(
+    {b"", *(b"domain", b"expires", b"httponly", b"max-age", b"partitioned", b"path", b"samesite", b"secure")}
+)
+
+_PLACEHOLDER = lazy_pattern(
+    rb"[<\[({*]*(?:dummy|fake|filtered|hidden|masked|mock|placeholder|redacted|removed|sanitized|scrubbed)[>\])}*]*",
+    re.IGNORECASE,
+)
+
 _STRONG_NAMES = (
     rb"(?:x-)?api[_-]?key|(?:access|refresh|id|auth|session)_token|client_secret|client_assertion|password|passwd"
     rb"|sig|signature|subscription-key|awsaccesskeyid|x-(?:amz|goog)-(?:signature|credential|security-token)"
@@ -231,7 +251,31 @@ def _find_basic_credentials(data: bytes) -> Iterator[FoundSecret]:
 def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
     for match in _HEADER_LINE.finditer(data):
-        yield FoundSecret(*match.span(1), "header field with credentials")
+        is_cookie = b"cookie" in match[0].partition(b":")[0].lower()
+        if not (is_cookie and _is_of_servers_on_the_way(_with_further_lines(data, match))):
+            yield FoundSecret(*match.span(1), "header field with credentials")
+
+
+def _with_further_lines(data: bytes, match: re.Match[bytes]) -> bytes:
+    """The value of a cookie's header field, whose pairs YAML may write over several lines."""
+    value, end = match[1].rstrip(), match.end()
+    while value.endswith(b";"):
+        further = _NEXT_LINE.match(data, end)
+        if further is None:
+            break
+        value, end = value + further[1].rstrip(), further.end()
+    return value
+
+
+def _is_of_servers_on_the_way(cookies: bytes) -> bool:
+    """Whether cookies only tell a network of servers, or a load balancer, which connection this is."""
+    names = {pair.partition(b"=")[0].strip().lower() for pair in cookies.strip(b"'\"").split(b";")}
+    return names <= _COOKIES_ON_THE_WAY | _COOKIE_ATTRIBUTES
+
+
+def is_placeholder(value: bytes) -> bool:
+    """Whether a value is a word that people write in the place of a secret, such as ``scrubbed`` or ``<fake>``."""
+    return _PLACEHOLDER.fullmatch(value) is not None
 
 
 def _find_passwords_in_urls(data: bytes) -> Iterator[FoundSecret]:
