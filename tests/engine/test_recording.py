@@ -15,7 +15,7 @@ import pytest
 import aquila
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.errors import AuthenticationError, CassetteMiss, StreamBroken
+from aquila.errors import AuthenticationError, CassetteMiss, RequestTimeout, StreamBroken
 from aquila.events import Chunk, Event, Retry
 from aquila.recording.runtime import current_run
 from tests.support.engines import KEY, Engine
@@ -159,6 +159,18 @@ def test_broken_stream_breaks_again_on_replay(engine: Engine, folder: Path) -> N
     assert [row.response.end for row in recorded(folder)] == ["broken"]
     with pytest.raises(StreamBroken):
         engine.ask("Hi", **replaying(url))
+
+
+def test_a_total_time_that_runs_out_is_kept_and_runs_out_on_replay(engine: Engine, folder: Path) -> None:
+    limits = aquila.Timeouts(idle=20, total=0.3)
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        url = server.url
+        with pytest.raises(RequestTimeout, match="total"):
+            engine.ask("Hi", **recording(url, timeout=limits))
+    (folder / "x.pending.yaml").rename(folder / "x.yaml")  # the call failed
+    assert [row.response.end for row in recorded(folder)] == ["silent"]
+    with pytest.raises(RequestTimeout, match="total"):
+        engine.ask("Hi", **replaying(url, timeout=limits))
 
 
 def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

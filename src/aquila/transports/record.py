@@ -231,8 +231,10 @@ class AnswerRecorder:
             if self._ended:
                 return
             self._ended = True
+            # A limit that has run out belongs to the program, even where the reader was cancelled for it.
+            run_out = describe_run_out(self._limits) if end == "silent" else ""
             try:
-                self._store_ended(end, describe_run_out(self._limits) if end == "silent" else error, left_open)
+                self._store_ended(end, run_out if end == "silent" else error, left_open and not run_out)
             finally:
                 self._recording.unfinished.discard(self)
                 if self._shown is not None:
