@@ -181,9 +181,17 @@ def test_convert_makes_a_cassette_of_cassetter_aquilas(name: str, cassettes: Cas
     after = cassettes.read("http.yaml")
     assert [one.response.body for one in after.interactions] == [one.response.body for one in before.interactions]
     assert [one.request.url for one in after.interactions] == [one.request.url for one in before.interactions]
-    assert "without the header fields " in done.out
+    assert "1 file without header fields that recordings do not have; " in done.out
     assert "server" in done.out
     assert (cassettes.folder / "http.yaml").read_bytes().startswith(b"aquila: 1\n")
+
+
+def test_convert_of_many_files_names_each_header_field_that_is_left_out_once(cassettes: Cassettes) -> None:
+    for name in ("a.yaml", "b.yaml", "c.yaml"):
+        cassettes.folder.joinpath(name).write_bytes((CASSETTER / "http.yaml").read_bytes())
+    done = cassettes.run("convert", "a", "b", "c", "--to", "yaml", "--replace")
+    assert "3 files without header fields that recordings do not have; " in done.out
+    assert done.out.count("server (3)") == done.out.count("server") == 1
 
 
 @pytest.mark.parametrize("name", ["grpc.yaml", "observed.yaml"])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from aquila.cli.output import Output, format_size, shorten_path
 from aquila.cli.progress import track
 from aquila.cli.tables import Column
 from aquila.errors import CassetteError
+from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
@@ -76,12 +78,12 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             for one in converted
         ],
     )
-    for one in converted:
-        if one.get("left_out"):
-            output.print_line(
-                f"{one['to']}: without the header fields {', '.join(one['left_out'])}, which recordings do not have; "
-                "aquila_keep_headers keeps them"
-            )
+    if reduced := [one["left_out"] for one in converted if one["left_out"]]:
+        fields = Counter(name for names in reduced for name in names).most_common()
+        output.print_line(
+            f"{count_of(len(reduced), 'file')} without header fields that recordings do not have; aquila_keep_headers "
+            f"keeps them: {', '.join(f'{name} ({count})' if len(reduced) > 1 else name for name, count in fields)}"
+        )
     output.print_json(done)
     return FAILED if len(converted) < len(done) else 0
 
