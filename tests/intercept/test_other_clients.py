@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import tomllib
 from collections.abc import Callable
@@ -218,6 +219,31 @@ def test_forms_and_files_are_compared_by_their_parts(server: Upstream) -> None:
         assert send() == 4 * [b"heard"]
         assert cassette.all_played
     assert len(server.requests) == 4
+
+
+BODIES: dict[str, Callable[[], Any]] = {
+    "text": lambda: "tern é",
+    "file": lambda: io.BytesIO(b"a tern"),
+    "pieces": lambda: iter([b"a ", b"tern"]),
+    "bytearray": lambda: bytearray(b"a tern"),
+    "memoryview": lambda: memoryview(b"a tern"),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_body_of_any_kind_goes_out_and_is_compared_as_its_bytes(server: Upstream, kind: str) -> None:
+    server.script = lambda path, body: Answer(chunks=[body])
+
+    def post() -> bytes:
+        with urllib3.PoolManager() as pool:
+            data: bytes = pool.request("POST", server.url + PATH, body=BODIES[kind]()).data
+            return data
+
+    with aquila.use_cassette("x", transport="record"):
+        sent = post()
+    with aquila.use_cassette("x") as cassette:
+        assert post() == sent == ("tern é".encode() if kind == "text" else b"a tern")
+        assert cassette.all_played
 
 
 def test_redirects_that_aiohttp_follows_replay(server: Upstream) -> None:

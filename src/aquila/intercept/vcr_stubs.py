@@ -151,6 +151,8 @@ class _AnsweringConnection:
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
         """Take in a request."""
         self._begin(kwargs)
+        if isinstance(body, memoryview):  # vcrpy would take it for an iterator of pieces
+            body = bytes(body)
         super().request(method, url, body, headers)  # type: ignore[misc]
         self._ask_early()
 
