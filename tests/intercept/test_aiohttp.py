@@ -74,6 +74,17 @@ def test_a_body_that_nobody_reads_is_kept_if_it_has_arrived(server: Upstream, ro
     assert in_both(use) == (400, 400)
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_body_that_is_no_bytes_object_is_sent_and_compared(server: Upstream, kind: type) -> None:
+    server.script = lambda path, body: Answer(chunks=[body])
+
+    async def use(session: aiohttp.ClientSession) -> bytes:
+        async with session.post(server.url + PATH, data=kind(b"a tern")) as answer:
+            return await answer.read()
+
+    assert in_both(use) == (b"a tern", b"a tern")
+
+
 def test_an_error_by_status_is_raised(server: Upstream) -> None:
     server.script = lambda path, body: Answer(503, chunks=[b"busy"])
 

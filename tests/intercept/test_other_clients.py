@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import gzip
 import io
@@ -227,6 +228,7 @@ BODIES: dict[str, Callable[[], Any]] = {
     "pieces": lambda: iter([b"a ", b"tern"]),
     "bytearray": lambda: bytearray(b"a tern"),
     "memoryview": lambda: memoryview(b"a tern"),
+    "array": lambda: array.array("b", b"a tern"),
 }
 
 

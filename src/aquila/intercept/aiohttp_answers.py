@@ -63,7 +63,8 @@ async def _answer_request(
     answering = find_answering_scope(request.method, url.scheme, url.host or "", url.port, url.raw_path)
     if answering is None:  # a redirect has led to where no scope answers
         return _decode(await handler(request))
-    body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
+    # A bytearray or a memoryview stays one in aiohttp, and httpx2 would take it for an iterator of pieces.
+    body = request.body if isinstance(request.body, bytes) else bytes(await request.body.as_bytes())
     fields = encode_headers(request.headers.items())
     asked = httpx2.Request(
         request.method, parse_url(str(url)), headers=fields, content=body, extensions={"timeout": limits}

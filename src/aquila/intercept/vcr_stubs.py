@@ -7,6 +7,7 @@ gives out an answer only when it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import socket
@@ -151,9 +152,7 @@ class _AnsweringConnection:
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
         """Take in a request."""
         self._begin(kwargs)
-        if isinstance(body, memoryview):  # vcrpy would take it for an iterator of pieces
-            body = bytes(body)
-        super().request(method, url, body, headers)  # type: ignore[misc]
+        super().request(method, url, _plain_body(body), headers)  # type: ignore[misc]
         self._ask_early()
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
@@ -353,6 +352,15 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _text_of(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _plain_body(body: Any) -> Any:
+    """A body; as bytes if it is of another type that holds some, which vcrpy would take for an iterator of pieces."""
+    if body is None or isinstance(body, (bytes, str)) or hasattr(body, "read"):
+        return body
+    with contextlib.suppress(TypeError):
+        return bytes(memoryview(body))
+    return body
 
 
 def _join_body(body: Any) -> bytes:
