@@ -132,6 +132,12 @@ def test_what_a_test_used_when_it_was_last_recorded_is_kept_as_long_as_the_test_
     assert [row["because"] for row in report["kept"]] == ["no test that was collected uses the fixture idle"]
 
 
+def test_a_cassette_into_which_nothing_was_recorded_is_not_noted_as_used(project: Project) -> None:
+    write(project, "test_app/test_other")
+    project.record(tests="@pytest.mark.aquila('jobs/x')\ndef test_it(): pass").assert_outcomes(passed=1)
+    assert not (project.cassettes / "@tests.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_what_only_a_child_process_uses_is_used(project: Project) -> None:
     tests = """

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aquila.cassettes.storage.cassette_files import pending_path
+from aquila.cassettes.storage.names import candidate_paths
 from aquila.cassettes.storage.recorded_uses import update_uses
 from aquila.errors import CassetteWriteError
 from aquila.recording.secrets import outgoing
@@ -48,7 +50,7 @@ def store_uses(noted: Iterable[NotedUse]) -> list[str]:
     used: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     whole: dict[str, set[str]] = defaultdict(set)
     for use in noted:
-        used[use.folder][use.test].update({use.cassette} - {""})
+        used[use.folder][use.test].update({use.cassette} if use.cassette and _is_there(use) else ())
         if use.is_whole:
             whole[use.folder].add(use.test)
     failures = []
@@ -58,3 +60,9 @@ def store_uses(noted: Iterable[NotedUse]) -> list[str]:
         except CassetteWriteError as error:
             failures.append(str(error))
     return failures
+
+
+def _is_there(use: NotedUse) -> bool:
+    """Whether a cassette has a file: a test that asked nothing may have recorded none. A pending one counts."""
+    files = candidate_paths(Path(use.folder), use.cassette)
+    return any(path.exists() or pending_path(path).exists() for path in files)
