@@ -19,7 +19,7 @@ them. Only this package imports pytest.
 - ``summary``: the lines at the end of a run.
 - Further kinds of run: ``verify_run`` (``--aquila-verify``), ``faulted_tests`` (``--aquila-faults``),
   ``report_writing`` (``--aquila-report``).
-- ``vcr_compat``: the marks, fixtures and options of pytest-recording and cassetter.
+- ``vcr_compat``: the marks, fixtures and options of pytest-recording, pytest-vcr and cassetter.
 """
 
 from __future__ import annotations

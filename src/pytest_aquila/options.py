@@ -19,7 +19,10 @@ else:
 MARKER = "aquila"
 LIVE = "aquila_live"
 COMPAT = "aquila_vcr_compat"
+PYTEST_VCR_COMPAT = "aquila_pytest_vcr_compat"
 CASSETTER_COMPAT = "aquila_cassetter_compat"
+REPLACED_RECORDERS = {COMPAT: "pytest-recording", PYTEST_VCR_COMPAT: "pytest-vcr", CASSETTER_COMPAT: "cassetter"}
+"""The ini keys that let Aquila stand in for another recorder's plugin, and the distributions of these plugins."""
 
 
 IMPLIED_VALUES = {
@@ -105,9 +108,9 @@ def add_options(parser: pytest.Parser) -> None:
     for name, _, _, is_ini, _, help in OPTION_ROWS:
         if is_ini:
             parser.addini(f"aquila_{name}", help, default=None)
-    parser.addini(COMPAT, "understand the marks, fixtures and options of pytest-recording", type="bool", default=False)
-    help = "understand the marks, fixtures and options of cassetter"
-    parser.addini(CASSETTER_COMPAT, help, type="bool", default=False)
+    for name, package in REPLACED_RECORDERS.items():
+        help = f"understand the marks, fixtures and options of {package}"
+        parser.addini(name, help, type="bool", default=False)
     for name, help in HUEY_KEYS:
         parser.addini(name, help, default=None)
 
@@ -252,14 +255,13 @@ def command_line_settings(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def replaces_recorder(pytest_config: pytest.Config) -> bool:
     """Whether the ini file asks for a layer that stands in for another recorder's plugin."""
-    key = COMPAT
-    try:
-        if pytest_config.getini(key):
-            return True
-        key = CASSETTER_COMPAT
-        return bool(pytest_config.getini(key))
-    except (ValueError, pytest.UsageError) as error:  # as the version of pytest has it, without the key
-        raise pytest.UsageError(f"ini file: {key}: {error}; write true or false") from error
+    for key in REPLACED_RECORDERS:
+        try:
+            if pytest_config.getini(key):
+                return True
+        except (ValueError, pytest.UsageError) as error:  # as the version of pytest has it, without the key
+            raise pytest.UsageError(f"ini file: {key}: {error}; write true or false") from error
+    return False
 
 
 _ini_settings: pytest.StashKey[dict[str, str]] = pytest.StashKey()

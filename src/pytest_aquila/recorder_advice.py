@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, replaces_recorder
+from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS, replaces_recorder
 
-_LAYERS = {"pytest-recording": COMPAT, "cassetter": CASSETTER_COMPAT}
-_BOTH = tuple(_LAYERS)
 _FIXTURES = {
-    **dict.fromkeys(("vcr", "vcr_config", "vcr_cassette_dir"), _BOTH),
-    **dict.fromkeys(("vcr_markers", "default_cassette_name"), ("pytest-recording",)),
-    "cassette": ("cassetter",),
+    **dict.fromkeys(("vcr", "vcr_config", "vcr_cassette_dir"), tuple(REPLACED_RECORDERS)),
+    **dict.fromkeys(("vcr_markers", "default_cassette_name"), (COMPAT,)),
+    **dict.fromkeys(("vcr_cassette", "vcr_cassette_name"), (PYTEST_VCR_COMPAT,)),
+    "cassette": (CASSETTER_COMPAT,),
 }
-"""The fixtures of other recorders that tests ask for by name, and whose they are."""
+"""The fixtures of other recorders that tests ask for by name, and the keys of the layers that have them."""
 
 
 def advise_on_recorder_fixture(error: object, config: pytest.Config) -> str | None:
     """Return advice for a test that lacks a fixture of another recorder, or None."""
     name = getattr(error, "argname", None)
-    plugins = _FIXTURES.get(name) if isinstance(name, str) else None
-    if plugins is None or replaces_recorder(config):
+    layers = _FIXTURES.get(name) if isinstance(name, str) else None
+    if layers is None or replaces_recorder(config):
         return None
-    keys = " or ".join(f"{_LAYERS[plugin]} = true (for tests of {plugin})" for plugin in plugins)
-    return f"{name} is a fixture of {' and of '.join(plugins)}. To have it from Aquila, add to the ini file: {keys}"
+    plugins = _join([REPLACED_RECORDERS[key] for key in layers], "and")
+    keys = _join([f"{key} = true (for tests of {REPLACED_RECORDERS[key]})" for key in layers], "or")
+    return f"{name} is a fixture of {plugins}. To have it from Aquila, add to the ini file: {keys}"
+
+
+def _join(names: list[str], word: str) -> str:
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))

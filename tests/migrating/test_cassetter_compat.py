@@ -151,7 +151,7 @@ def test_mode():
 def test_beside_what_declares_the_same_it_says_so(pytester: pytest.Pytester) -> None:
     result = run(pytester, "", ini="aquila_vcr_compat = true")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*aquila_vcr_compat and aquila_cassetter_compat declare the same options*"])
+    result.stderr.fnmatch_lines(["*aquila_vcr_compat and aquila_cassetter_compat declare the same fixtures*"])
     pytester.makepyfile(cassetter="")
     pytester.syspathinsert()
     result = run(pytester, "", "-p", "cassetter")

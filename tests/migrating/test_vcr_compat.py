@@ -310,9 +310,9 @@ def test_without_the_layer_a_fixture_of_another_recorder_is_told_with_what_to_se
     result.assert_outcomes(errors=3)
     advice = [line for line in result.outlines if "add to the ini file" in line]
     assert advice == [
-        "vcr is a fixture of pytest-recording and of cassetter. To have it from Aquila, add to the ini file: "
-        "aquila_vcr_compat = true (for tests of pytest-recording) or aquila_cassetter_compat = true (for tests of "
-        "cassetter)",
+        "vcr is a fixture of pytest-recording, pytest-vcr and cassetter. To have it from Aquila, add to the ini file: "
+        "aquila_vcr_compat = true (for tests of pytest-recording), aquila_pytest_vcr_compat = true (for tests of "
+        "pytest-vcr) or aquila_cassetter_compat = true (for tests of cassetter)",
         "cassette is a fixture of cassetter. To have it from Aquila, add to the ini file: "
         "aquila_cassetter_compat = true (for tests of cassetter)",
     ]
@@ -339,18 +339,24 @@ def test_it_is_off_unless_asked_for(suite: Suite) -> None:
     assert suite.run("def test_it(): pass", "--record-mode=none", ini="").ret == pytest.ExitCode.USAGE_ERROR
 
 
-@pytest.mark.parametrize(("name", "package"), [("recording", "pytest-recording"), ("vcr", "pytest-vcr")])
+@pytest.mark.parametrize(
+    ("name", "package", "instead"),
+    [
+        ("recording", "pytest-recording", ""),
+        ("vcr", "pytest-vcr", "; if the suite was written for it, write aquila_pytest_vcr_compat in place of aquila_*"),
+    ],
+)
 @pytest.mark.slow
-def test_beside_its_original_it_says_so(name: str, package: str, suite: Suite) -> None:
+def test_beside_its_original_it_says_so(name: str, package: str, instead: str, suite: Suite) -> None:
     suite.pytester.makepyfile(**{name: ""})
     suite.pytester.syspathinsert()
     suite.pytester.makeini("[pytest]\naquila_vcr_compat = true\n")
     result = suite.pytester.runpytest_subprocess("-p", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*uninstall {package}, or run with -p no:{name}*"])
+    result.stderr.fnmatch_lines([f"*uninstall {package}, or run with -p no:{name}{instead}"])
 
 
-@pytest.mark.parametrize("layer", ["vcr", "cassetter"])
+@pytest.mark.parametrize("layer", ["vcr", "pytest_vcr", "cassetter"])
 def test_a_vcrpy_that_is_too_old_or_missing_ends_the_run_at_once_with_what_to_install(
     layer: str, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

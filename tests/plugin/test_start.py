@@ -176,7 +176,7 @@ def test_pytest_is_shown_hooks_and_nothing_else(pytester: pytest.Pytester) -> No
     assert len(dir(plugin)) == 3
 
 
-@pytest.mark.parametrize("key", ["aquila_vcr_compat", "aquila_cassetter_compat"])
+@pytest.mark.parametrize("key", ["aquila_vcr_compat", "aquila_pytest_vcr_compat", "aquila_cassetter_compat"])
 def test_a_key_that_is_neither_true_nor_false_is_named(pytester: pytest.Pytester, key: str) -> None:
     result = pytester.runpytest_inprocess("-o", f"{key}=maybe")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -1,9 +1,10 @@
-"""Drop-in layers for suites that were written for pytest-recording or cassetter; off unless the ini file asks for one.
+"""Drop-in layers for suites that were written for another recorder's plugin; off unless the ini file asks for one.
 
-Their marks, fixtures, options and hook work on ``aquila.vcr``, and so on Aquila's recorder. ``pytest_recording`` and
-``cassetter`` are the plugins that are registered then, ``marks_and_options`` reads what marks and options say, and
-``cassettes`` opens the cassette of a marked test; ``hooks`` is the hook of pytest-recording. ``cassetter_config`` and
-``cassetter_objects`` are cassetter's configuration and cassettes. ``docs/migrating.md`` says what differs.
+Marks, fixtures, options and hooks of pytest-recording, pytest-vcr and cassetter work on ``aquila.vcr``, and so on
+Aquila's recorder. ``pytest_recording``, ``pytest_vcr`` and ``cassetter`` are the plugins that are registered then.
+``marks_and_options`` reads what pytest-recording's marks and options say, and ``cassettes`` opens the cassette of a
+marked test; ``hooks`` is the hook of pytest-recording. ``cassetter_config`` and ``cassetter_objects`` are cassetter's
+configuration and cassettes. ``docs/migrating.md`` says what differs.
 """
 
 from __future__ import annotations
@@ -12,25 +13,31 @@ import pytest
 
 from aquila.errors import MissingDependency
 from aquila.optional import import_vcrpy
-from pytest_aquila.options import CASSETTER_COMPAT, COMPAT
-from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording
+from pytest_aquila.options import CASSETTER_COMPAT, COMPAT, PYTEST_VCR_COMPAT, REPLACED_RECORDERS
+from pytest_aquila.vcr_compat import cassetter, hooks, marks_and_options, pytest_recording, pytest_vcr
 
-_REPLACED_PLUGINS = {"recording": "pytest-recording", "vcr": "pytest-vcr", "cassetter": "cassetter"}
+_NAMES = {"recording": COMPAT, "vcr": PYTEST_VCR_COMPAT, "cassetter": CASSETTER_COMPAT}
+"""The names under which the replaced plugins register, each with the key of its layer."""
 
 
 def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
     """Turn on the layer that the ini file names, before the whole command line is parsed.
 
-    Raises ``UsageError`` if the original plugin is active too, if vcrpy is missing or too old, and if the ini file
-    names both layers.
+    Raises ``UsageError`` if a plugin is active that declares the same marks and fixtures, if vcrpy is missing or too
+    old, and if the ini file names more than one layer.
     """
-    manager, key = config.pluginmanager, COMPAT if config.getini(COMPAT) else CASSETTER_COMPAT
-    if config.getini(COMPAT) and config.getini(CASSETTER_COMPAT):
-        raise pytest.UsageError(f"{COMPAT} and {CASSETTER_COMPAT} declare the same options; take one of them away")
-    for name, package in _REPLACED_PLUGINS.items():
+    manager = config.pluginmanager
+    key, *others = (key for key in REPLACED_RECORDERS if config.getini(key))
+    if others:
+        raise pytest.UsageError(f"{key} and {others[0]} declare the same fixtures; take one of them away")
+    for name, own_key in _NAMES.items():
         if manager.hasplugin(name):
+            package, instead = REPLACED_RECORDERS[own_key], ""
+            if own_key != key:
+                instead = f"; if the suite was written for it, write {own_key} in place of {key}"
             raise pytest.UsageError(
-                f"{key} stands in for {package}, and both are here: uninstall {package}, or run with -p no:{name}"
+                f"{key} stands in for {REPLACED_RECORDERS[key]}, and {package} is here, which declares the same: "
+                f"uninstall {package}, or run with -p no:{name}{instead}"
             )
     try:
         import_vcrpy(purpose=f"{key} in the ini file")
@@ -39,7 +46,10 @@ def turn_on(config: pytest.Config, parser: pytest.Parser) -> None:
     if key == CASSETTER_COMPAT:
         cassetter.add_options(parser)
         manager.register(cassetter, "aquila-compat")
-        return
-    marks_and_options.add_options(parser.getgroup("aquila"))
-    manager.add_hookspecs(hooks)
-    manager.register(pytest_recording, "aquila-compat")
+    elif key == PYTEST_VCR_COMPAT:
+        pytest_vcr.add_options(parser)
+        manager.register(pytest_vcr, "aquila-compat")
+    else:
+        marks_and_options.add_options(parser.getgroup("aquila"))
+        manager.add_hookspecs(hooks)
+        manager.register(pytest_recording, "aquila-compat")
