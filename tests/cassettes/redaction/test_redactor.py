@@ -551,6 +551,11 @@ _BOT = b"__cf_bm=gln1XI8zJVAJ0K-1754432619-1.0.1.1-Ef07EWA"
         (b"cookie: AWSALB=abcdef1234567890; AWSALBCORS=abcdef1234567890", False),
         (b"cookie:\n      - " + _BOT + b"; session=eyJ1c2VyIjo3fQ", True),
         (b"cookie:\n      - " + _BOT + b";\n        session=eyJ1c2VyIjo3fQ", True),
+        (b"set-cookie:\n      - " + _BOT + b"; Path=/\n      - _cfuvid=Ckz8lfebgV0n8Q-604800000; HttpOnly", False),
+        (b"set-cookie:\n      - " + _BOT + b"; Path=/\n      - session=eyJ1c2VyIjo3fQ; Path=/", True),
+        (b"set-cookie:\n      - " + _BOT + b"; Path=/;\n        HttpOnly\n      - session=eyJ1c2VyIjo3fQ", True),
+        (b"set-cookie: " + _BOT + b"; expires=Fri, 29-Nov-24 10:00:00 GMT, _cfuvid=Ckz8lfebgV0n8Q", False),
+        (b"set-cookie: " + _BOT + b"; SameSite=None, session=eyJ1c2VyIjo3fQ; Path=/", True),
         (b"cookie: aid=f3044f53-9561-498a-90b3-59b52706d8f8", True),
         (b"authorization: __cf_bm=1234567890", True),
     ],
@@ -573,6 +578,8 @@ def test_a_word_in_the_place_of_a_secret_is_no_finding(value: str) -> None:
         'Token token="[redacted]"',
         "AWS4-HMAC-SHA256 Credential=[redacted]/20260101/us-east-1/s3/aws4_request, Signature=[redacted-2]",
         "Bearer <FILTERED>",
+        "Bearer sk-xxxxxxxx",
+        "Bearer xxxxxxxx1234",
     ],
 )
 def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their_scheme(value: str) -> None:
@@ -580,6 +587,11 @@ def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their
         f"    headers: |-\n      Accept: */*\n      Authorization: {value}\n"  # the lines of an answer that echoes them
     )
     assert Redactor().find_secrets(echoed.encode()) == []
+
+
+def test_a_credential_in_whose_midst_is_a_run_of_the_letter_x_is_found() -> None:
+    data = b"authorization: Custom k7Qpz0mXxX4vT2\n"
+    assert Redactor().find_secrets(data) == [SecretFinding(1, "header field with credentials")]
 
 
 def test_scan_of_a_clean_file_is_empty() -> None:

@@ -159,12 +159,16 @@ _FIELD = lazy_pattern(
 _FIELD_WORDS = (b"authorization", b"cookie", b"api-key", b"api_key", b"apikey", b'token"', b"token\\", b"secret")
 
 _HEADER_LINE = lazy_pattern(
-    rb"^[ \t-]*[\"']?(?i:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key|x-goog-api-key)[\"']?:"
-    rb"(?:[ \t]*\r?\n[ \t]*-)?[ \t]*(?!(?:[\w-]++[ \t]++)?\S*(?i:redacted|filtered|\*\*\*|xxx))([^\s\[][^\r\n]{7,})",
+    rb"^([ \t-]*)[\"']?(?i:(?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key|x-goog-api-key)[\"']?:"
+    rb"(?:[ \t]*\r?\n([ \t]*)-)?[ \t]*"
+    # A placeholder, perhaps behind a scheme. Chance may put `xxx` within a token, but hardly at an end of its words.
+    rb"(?!(?:[\w-]++[ \t]++)?\S*(?i:redacted|filtered|\*\*\*|(?<![^\W_])xxx|xxx(?!\w)))([^\s\[][^\r\n]{7,})",
     re.MULTILINE,
 )
 
-_NEXT_LINE = lazy_pattern(rb"\r?\n[ \t]+([^\r\n]+)")
+_NEXT_LINE = lazy_pattern(rb"\r?\n([ \t]*)(- )?([^\r\n]*)")
+_NEXT_COOKIE = lazy_pattern(rb";|,\s*(?=[\w.-]+=)")
+"""What ends a cookie, or one of its attributes: a comma, too, where several fields are written as one."""
 
 # https://developers.cloudflare.com/fundamentals/reference/policies-compliances/cloudflare-cookies/, and the cookies of
 # load balancers: docs.aws.amazon.com/elasticloadbalancing, learn.microsoft.com/azure/app-service.
@@ -252,25 +256,28 @@ def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
     for match in _HEADER_LINE.finditer(data):
         is_cookie = b"cookie" in match[0].partition(b":")[0].lower()
-        if not (is_cookie and _is_of_servers_on_the_way(_with_further_lines(data, match))):
-            yield FoundSecret(*match.span(1), "header field with credentials")
+        if not (is_cookie and all(map(_is_of_servers_on_the_way, _whole_values(data, match)))):
+            yield FoundSecret(*match.span(3), "header field with credentials")
 
 
-def _with_further_lines(data: bytes, match: re.Match[bytes]) -> bytes:
-    """The value of a cookie's header field, whose pairs YAML may write over several lines."""
-    value, end = match[1].rstrip(), match.end()
-    while value.endswith(b";"):
-        further = _NEXT_LINE.match(data, end)
-        if further is None:
+def _whole_values(data: bytes, match: re.Match[bytes]) -> list[bytes]:
+    """The values of a header field, of which YAML makes a list, and which it may write over several lines each."""
+    depth = len(match[1] if match[2] is None else match[2])
+    values = [match[3]]
+    for line in _NEXT_LINE.finditer(data, match.end()):
+        if len(line[1]) > depth:
+            values[-1] += b" " + line[3]
+        elif match[2] is not None and len(line[1]) == depth and line[2]:
+            values.append(line[3])
+        else:
             break
-        value, end = value + further[1].rstrip(), further.end()
-    return value
+    return values
 
 
 def _is_of_servers_on_the_way(cookies: bytes) -> bool:
     """Whether cookies only tell a network of servers, or a load balancer, which connection this is."""
-    names = {pair.partition(b"=")[0].strip().lower() for pair in cookies.strip(b"'\"").split(b";")}
-    return names <= _COOKIES_ON_THE_WAY | _COOKIE_ATTRIBUTES
+    pairs = _NEXT_COOKIE.split(cookies.strip(b"'\""))
+    return {pair.partition(b"=")[0].strip().lower() for pair in pairs} <= _COOKIES_ON_THE_WAY | _COOKIE_ATTRIBUTES
 
 
 def is_placeholder(value: bytes) -> bool:
