@@ -44,3 +44,26 @@ def test_a_name_means_what_the_plugins_say_that_are_registered_now() -> None:
         assert plugin.calls == 1
     with pytest.raises(UnknownTransport, match="unknown transport 'canned'"):
         ask()
+
+
+class Listener:
+    """A plugin that names no transport."""
+
+    @aquila.hookspecs.hookimpl
+    def aquila_call_start(self) -> None:
+        """Hear of a call."""
+
+
+def test_a_plugin_that_names_no_transport_changes_none_that_is_in_use() -> None:
+    plugin = aquila.register(Plugin("one"))
+    try:
+        ask()
+        listener = aquila.register(Listener())
+        try:
+            ask()
+        finally:
+            aquila.unregister(listener)
+        ask()
+    finally:
+        aquila.unregister(plugin)
+    assert plugin.calls == 1

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
@@ -131,17 +131,17 @@ async def close_network() -> None:
 class LoadedUpstreams(dict[str, Upstream]):
     """The upstreams that were made from a name. The run owns it, so a factory is called once in each run.
 
-    ``plugins`` has the names that plugins gave, each with the plugins that were registered when it was looked up.
+    ``plugins`` has the names that plugins gave, each with the plugins that named transports when it was looked up.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.plugins: dict[str, Collection[object]] = {}
+        self.plugins: dict[str, list[object]] = {}
 
     def holds(self, name: str) -> bool:
         """Whether there is one of this name, which is still what plugins say it is."""
         known = self.plugins.get(name)
-        return name in self and (known is None or known == plugin_manager().get_plugins())
+        return name in self and (known is None or known == _naming_plugins())
 
 
 def find_upstream(name: str) -> Upstream:
@@ -152,8 +152,12 @@ def find_upstream(name: str) -> Upstream:
     if not loaded.holds(name):
         loaded[name] = upstream_from(_load_transport(name), name)
         if ":" not in name:
-            loaded.plugins[name] = plugin_manager().get_plugins()
+            loaded.plugins[name] = _naming_plugins()
     return loaded[name]
+
+
+def _naming_plugins() -> list[object]:
+    return [each.plugin for each in plugin_manager().hook.aquila_transports.get_hookimpls()]
 
 
 def _load_transport(name: str) -> Any:
