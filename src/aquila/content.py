@@ -59,10 +59,9 @@ def image_url(url: str, *, detail: Literal["low", "high", "auto"] | None = None)
 
     ``detail`` is the resolution at which the model looks at it. Raises ``InvalidMessage`` for another kind of URL.
     """
-    if not str(url).startswith(("http://", "https://", "data:")):
-        raise InvalidMessage(
-            f"image_url() needs an http, https or data URL, got {str(url)[:60]!r}; for a file use image()"
-        )
+    url = str(url)  # of another type, as clients have for URLs, it could not be sent
+    if not url.startswith(("http://", "https://", "data:")):
+        raise InvalidMessage(f"image_url() needs an http, https or data URL, got {url[:60]!r}; for a file use image()")
     return Image(url, detail)
 
 
@@ -103,8 +102,9 @@ def file(
     if file_id is not None or url is not None:
         if source is not None or filename is not None or (file_id is not None and url is not None):
             raise InvalidMessage("file() takes one of a source, a file_id or a url")
-        if url is not None and not str(url).startswith(("http://", "https://")):
-            raise InvalidMessage(f"file() needs an http or https URL, got {str(url)[:60]!r}; for a file give its path")
+        url = None if url is None else str(url)
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise InvalidMessage(f"file() needs an http or https URL, got {url[:60]!r}; for a file give its path")
         return File(file_id=file_id, url=url)
     if source is None:
         raise InvalidMessage("file() needs a path, bytes, a file_id or a url")

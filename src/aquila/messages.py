@@ -234,9 +234,10 @@ def _tool_call_from(value: Any) -> AssistantToolCall:
     if isinstance(value, AssistantToolCall):
         return value
     function = value["function"]
-    return AssistantToolCall(
-        str(value.get("id") or ""), str(function["name"]), text_of_arguments(function.get("arguments"))
-    )
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str | Mapping | None):
+        raise TypeError("arguments are text, or an object")
+    return AssistantToolCall(str(value.get("id") or ""), str(function["name"]), text_of_arguments(arguments))
 
 
 def text_of_arguments(arguments: Any) -> str:

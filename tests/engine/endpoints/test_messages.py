@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,6 +151,11 @@ def test_arguments_of_a_tool_call_that_are_an_object_become_its_json() -> None:
     assert read == AssistantToolCall("call_1", "weather", '{"city": "Ulm"}')
 
 
+def test_the_url_object_of_a_client_becomes_text() -> None:
+    url: Any = httpx2.URL("https://example.org/x.png")
+    assert [type(part.url) for part in (aquila.image_url(url), aquila.file(url=url))] == [str, str]
+
+
 def test_files_become_parts(tmp_path: Path) -> None:
     encoded = base64.b64encode(PNG).decode()
     (tmp_path / "x.png").write_bytes(PNG)
@@ -188,6 +194,10 @@ def test_files_become_parts(tmp_path: Path) -> None:
         ),
         (
             lambda: message_from({"role": "assistant", "tool_calls": 3}),
+            "a tool call of a message looks like",
+        ),
+        (
+            lambda: message_from({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": [1]}}]}),
             "a tool call of a message looks like",
         ),
         (lambda: message_from({"role": "user", "content": "x", "extra": 3}), "'extra' of a message is a dict"),
