@@ -173,6 +173,30 @@ def test_a_total_time_that_runs_out_is_kept_and_runs_out_on_replay(engine: Engin
         engine.ask("Hi", **replaying(url, timeout=limits))
 
 
+@pytest.mark.parametrize("goes_on", [False, True], ids=["in a task that ends", "in a task that goes on"])
+def test_a_stream_that_its_reader_has_left_and_another_task_closes_is_no_silence(folder: Path, goes_on: bool) -> None:
+    async def read(stream: aquila.AsyncStream, has_left: asyncio.Event, is_closed: asyncio.Event) -> None:
+        events: Any = aiter(stream)
+        while not isinstance(await anext(events), Chunk):
+            pass
+        if goes_on:
+            await events.aclose()  # as the garbage collector does
+            has_left.set()
+            await is_closed.wait()
+
+    async def read_and_close(url: str) -> None:
+        stream, has_left, is_closed = aquila.astream("Hi", **recording(url)), asyncio.Event(), asyncio.Event()
+        reader = asyncio.create_task(read(stream, has_left, is_closed))
+        await (has_left.wait() if goes_on else reader)
+        await stream.aclose()
+        is_closed.set()
+        await reader
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(read_and_close(server.url))
+    assert [row.response.end for row in recorded(folder)] == ["closed"]
+
+
 def test_retries_of_a_recording_wait_for_nothing_on_replay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AQUILA_RECORD_ERRORS", "all")
     refusal = json_answer({"error": {"message": "slow down"}}, 429, retry_after_ms="1")

@@ -37,13 +37,13 @@ class AsyncStream(Generic[ParsedT_co]):
     def __init__(self, plan: CallPlan) -> None:
         self._plan = plan
         self._state: StreamState[ParsedT_co] = StreamState(plan.ref)
-        # Set by ``aclose`` in another task than the reader's: a recording then says that the reader had not left.
+        # Set by ``aclose`` while another task reads: a recording then says that the reader had not left.
         self._was_ended = threading.Event()
         self._events = drive_call_async(plan, was_ended=self._was_ended)
         self._task: asyncio.Task[None] | None = None
         # Whether the events are at their end, or will be read no further; then there is nothing to close.
         self._ended = False
-        # The asyncio task that iterates the stream, for ``aclose`` in another task to cancel.
+        # The asyncio task that iterates the stream, for ``aclose`` in another task to cancel; None once it has left.
         self._reader: asyncio.Task[Any] | None = None
         # Under another library than asyncio, tasks cannot be cancelled from outside; this scope around the wait for the
         # next event can. It is None between waits.
@@ -83,6 +83,7 @@ class AsyncStream(Generic[ParsedT_co]):
                     self._state.response = event.response
                 yield event
         except GeneratorExit:  # the caller has left its loop, and may still close the stream or ask for the result
+            self._reader = None
             raise
         except anyio.get_cancelled_exc_class():
             self._ended = True
@@ -138,7 +139,8 @@ class AsyncStream(Generic[ParsedT_co]):
         Whoever iterates the stream in another task gets ``StreamClosed``.
         """
         self._state.closed = True
-        if _current_task() is not (self._task or self._reader):
+        reader = self._task or self._reader
+        if reader is not None and reader is not _current_task() and not reader.done():
             self._was_ended.set()
         if self._task is not None:
             if self._task is not asyncio.current_task() and not self._task.done():
