@@ -138,18 +138,14 @@ class LoadedUpstreams(dict[str, Upstream]):
         super().__init__()
         self.plugins: dict[str, list[object]] = {}
 
-    def holds(self, name: str) -> bool:
-        """Whether there is one of this name, which is still what plugins say it is."""
-        known = self.plugins.get(name)
-        return name in self and (known is None or known == _naming_plugins())
-
 
 def find_upstream(name: str) -> Upstream:
     """Return the upstream with a name. Raises ``UnknownTransport`` or ``ConfigError``."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     loaded = runtime.current_run().state_of(LoadedUpstreams)
-    if not loaded.holds(name):
+    known = loaded.plugins.get(name)
+    if name not in loaded or (known is not None and known != _naming_plugins()):
         loaded[name] = upstream_from(_load_transport(name), name)
         if ":" not in name:
             loaded.plugins[name] = _naming_plugins()

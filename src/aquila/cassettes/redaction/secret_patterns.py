@@ -184,7 +184,7 @@ _COOKIE_ATTRIBUTES = frozenset(
 )
 
 _PLACEHOLDER = lazy_pattern(
-    rb"[<\[({*]*(?:dummy|fake|filtered|hidden|masked|mock|placeholder|redacted|removed|sanitized|scrubbed)[>\])}*]*",
+    rb"[<\[({*]{0,3}(?:dummy|fake|filtered|hidden|masked|mock|placeholder|redacted|removed|sanitized|scrubbed)[>\])}*]{0,3}",
     re.IGNORECASE,
 )
 
