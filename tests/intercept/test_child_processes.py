@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -326,6 +327,12 @@ def test_while_one_thread_joins_the_scope_of_the_parent_the_others_wait(monkeypa
     open_scope = parent_run._ParentScope(reference, "pytest")
     assert open_scope() is open_scope() is joined
     assert entered == [False]
+
+
+@pytest.mark.parametrize("name", ["system", "posix_spawn", "posix_spawnp"])
+def test_a_function_of_os_that_starts_a_process_can_be_sent_to_another_one(name: str) -> None:
+    if (start := getattr(os, name, None)) is not None:  # as by `pool.map(os.system, commands)`
+        assert pickle.loads(pickle.dumps(start)) is start
 
 
 @pytest.mark.parametrize("start", ["subprocess.run(['no-such-program'])", "os.posix_spawn('/no-such', ['x'], {})"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from aquila import errors
-    from aquila.intercept import fork_server, httpx_clients, other_clients, socket_guard
+    from aquila.intercept import httpx_clients, other_clients, socket_guard
     from aquila.intercept.socket_guard import SocketGuard
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
@@ -37,7 +37,6 @@ else:
     lazy_modules(
         globals(),
         errors="aquila.errors",
-        fork_server="aquila.intercept.fork_server",
         httpx_clients="aquila.intercept.httpx_clients",
         scripts="aquila.recording.scripts",
         socket_guard="aquila.intercept.socket_guard",
@@ -111,7 +110,7 @@ class Interception:
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
             "concurrent.futures.thread": self._patch_executors,
-            "multiprocessing.spawn": _patch_preparation,
+            "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
             "os": _patch_starts,
             "subprocess": _patch_starts,
             "threading": _patch_threads,
@@ -335,10 +334,6 @@ def _needs_no_key(scope: Scope, settings: Settings) -> bool:
     return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
 
 
-def _patch_preparation(module: ModuleType) -> Iterable[Undoable]:
-    return fork_server.patch_preparation(module)
-
-
 def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
     # Private, and not `__init__`: warnings of that name the line that called it, by counting frames.
     owner = module if module is os else module.Popen
@@ -347,7 +342,10 @@ def _patch_starts(module: ModuleType) -> Iterable[Undoable]:
 
 
 def _prepare_for_child(start: Callable[..., Any]) -> Callable[..., Any]:
-    return functools.wraps(start)(late_function("aquila.intercept.started_children", "prepare_and_start", start))
+    prepared = functools.wraps(start)(late_function("aquila.intercept.started_children", "prepare_and_start", start))
+    if start.__module__ in ("posix", "nt"):  # where it can be pickled from, such as for `pool.map(os.system, commands)`
+        prepared.__module__ = "os"
+    return prepared
 
 
 call_around_forks(
