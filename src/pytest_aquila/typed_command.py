@@ -50,10 +50,16 @@ def complete(config: pytest.Config, command: str, file: Path | None = None) -> s
     if name != "pytest":
         return command
     if file is None:
-        words = (word.partition("::")[0] for word in shlex.split(rest) if not word.startswith("-"))
-        named = [Path(os.path.normpath(config.invocation_params.dir / word)) for word in words]
-        file = next((each for each in named if _finds_another_root(config, each)), named[0] if named else None)
+        return start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")]) + space + rest
     return start_of_command(config, file) + space + rest
+
+
+def start_for_tests(config: pytest.Config, tests: Sequence[str]) -> str:
+    """Return the beginning of a command for tests, given as they are typed; without any, for all tests."""
+    here = config.invocation_params.dir
+    named = [Path(os.path.normpath(here / file)) for file in dict.fromkeys(test.partition("::")[0] for test in tests)]
+    file = next((each for each in named if _finds_another_root(config, each)), named[0] if named else None)
+    return start_of_command(config, file)
 
 
 def start_of_command(config: pytest.Config, file: Path | None = None) -> str:

@@ -56,9 +56,24 @@ def test_what_drifted_is_listed_by_change(project: Path, capsys: pytest.CaptureF
     assert "Some tests failed." in out
     assert main(["cassettes", "drift", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
+    assert report.pop("pytest") == "pytest"
     assert {name: len(rows) for name, rows in report.items()} == {"groups": 2, "unrecorded": 1, "requests": 3}
     assert {row["cassette"] for row in report["requests"]} == {"old", "new"}
     assert (project / "cassettes" / "old.yaml").read_text() == CASSETTE
+
+
+@pytest.mark.slow
+def test_a_command_has_what_the_run_was_given_and_needs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a folder with settings of its own, pytest would take that for the root, and find other cassettes."""
+    (project / "part").mkdir()
+    (project / "part" / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (project / "test_old.py").rename(project / "part" / "test_part.py")
+    assert main(["cassettes", "drift", "--", "-o", "aquila_repeat=last", "-k", "not new"]) == 1
+    start = "pytest -o aquila_repeat=last -c pytest.ini"
+    assert f"\n    {start} part/test_part.py --aquila-record\n" in capsys.readouterr().out
+    assert main(["cassettes", "drift", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["groups"][0]["record"] == "pytest -c pytest.ini part/test_part.py::test_drifted --aquila-record"
 
 
 @pytest.mark.slow

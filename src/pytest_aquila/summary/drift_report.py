@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import node_ids, test_scopes
+from pytest_aquila import node_ids, test_scopes, typed_command
 
 if TYPE_CHECKING:
     import pytest
@@ -41,7 +41,8 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
 
 def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
     """List the drifted requests, and write them to the file ``target`` as JSON unless that is ``-``."""
-    report = drift_groups.make_report(totals.drifted)
+    start = typed_command.start_for_tests(reporter.config, [row["test"] for row in totals.drifted])
+    report = drift_groups.make_report(totals.drifted, start)
     terminal = redacted_terminal.RedactedTerminal(reporter)
     prefix = "aquila: "
     for line in drift_groups.describe_report(report, terminal.width - len(prefix)):

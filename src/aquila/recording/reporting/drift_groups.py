@@ -26,8 +26,11 @@ _REASONS = {
 }
 
 
-def make_report(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return what drifted, as JSON can hold it: ``groups``, ``unrecorded`` tests, and all ``requests``."""
+def make_report(rows: Iterable[Row], pytest: str = "pytest") -> dict[str, Any]:
+    """Return what drifted, as JSON can hold it: ``groups``, ``unrecorded`` tests, and all ``requests``.
+
+    ``pytest`` is how commands begin, with the options that they need.
+    """
     requests = sorted(rows, key=_order_of)
     groups: dict[str, list[Row]] = {}
     without: dict[tuple[str, str], Row] = {}
@@ -36,15 +39,16 @@ def make_report(rows: Iterable[Row]) -> dict[str, Any]:
             without.setdefault((row["test"], row["kind"]), row)
         else:
             groups.setdefault(row["group"], []).append(row)
-    made = sorted(map(_make_group, groups.values()), key=lambda group: (-len(group["tests"]), group["tests"]))
+    made = [_make_group(rows, pytest) for rows in groups.values()]
     return {
-        "groups": made,
+        "pytest": pytest,
+        "groups": sorted(made, key=lambda group: (-len(group["tests"]), group["tests"])),
         "unrecorded": [
             {
                 "test": row["test"],
                 "cassette": row["cassette"] or None,
                 "reason": row["kind"],
-                "record": record_command([row["test"]]),
+                "record": record_command([row["test"]], pytest=pytest),
             }
             for row in without.values()
         ],
@@ -57,7 +61,7 @@ def _order_of(row: Row) -> tuple[str, ...]:
     return (row["test"], row["cassette"], recording, row["kind"], row["group"], row["url"], json.dumps(row))
 
 
-def _make_group(rows: Sequence[Row]) -> dict[str, Any]:
+def _make_group(rows: Sequence[Row], pytest: str) -> dict[str, Any]:
     first = rows[0]
     tests = list(dict.fromkeys(row["test"] for row in rows))
     # Only those that cure every request of the group.
@@ -69,7 +73,7 @@ def _make_group(rows: Sequence[Row]) -> dict[str, Any]:
         "changes": [_without_values(change) if change["new_in_every_run"] else change for change in first["changes"]],
         "reason": _describe_reason(first),
         "settings": ["\n".join(each) for each in settings],
-        "record": record_command(tests),
+        "record": record_command(tests, pytest=pytest),
     }
 
 
@@ -83,15 +87,15 @@ def _describe_reason(row: Row) -> str | None:
     return text and text.format(method=row["method"], path=row["url"].partition("?")[0])
 
 
-def record_command(tests: Sequence[str], width: int = 0) -> str:
-    """Return a command for a shell that records tests again.
+def record_command(tests: Sequence[str], width: int = 0, *, pytest: str = "pytest") -> str:
+    """Return a command for a shell that records tests again. It begins with ``pytest``.
 
     With a ``width`` it has lines of at most so many characters, if that can be: of the tests, else of their files, else
     of everything. Lines end with a backslash where another follows.
     """
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     choices = [tests, files] if len(tests) <= _MOST_TESTS else [files]
-    lines = [f"pytest {shlex.join(each)} --aquila-record" for each in choices]
+    lines = [f"{pytest} {shlex.join(each)} --aquila-record" for each in choices]
     if not width:
         return lines[0]
     found = next((line for line in lines if len(line) <= width), None)
@@ -100,8 +104,8 @@ def record_command(tests: Sequence[str], width: int = 0) -> str:
     for each in choices:
         words = [shlex.quote(word) for word in each]
         if len(each) <= _MOST_TESTS and all(len(word) + 4 <= width for word in words):
-            return " \\\n".join(["pytest", *(f"  {word}" for word in words), "  --aquila-record"])
-    return "pytest --aquila-record"
+            return " \\\n".join([pytest, *(f"  {word}" for word in words), "  --aquila-record"])
+    return f"{pytest} --aquila-record"
 
 
 def describe_report(report: Mapping[str, Any], width: int) -> Iterator[str]:
@@ -115,20 +119,20 @@ def describe_report(report: Mapping[str, Any], width: int) -> Iterator[str]:
         yield f"drift: {count_of(len(tests), 'test')}, {count_of(len(groups), 'change')}"
     for group in groups:
         yield ""
-        yield from _describe_group(group, width)
+        yield from _describe_group(group, width, report["pytest"])
     if unrecorded:
         if groups:
             yield ""
-        yield from _describe_unrecorded(unrecorded, width)
+        yield from _describe_unrecorded(unrecorded, width, report["pytest"])
 
 
-def _describe_group(group: Mapping[str, Any], width: int) -> Iterator[str]:
+def _describe_group(group: Mapping[str, Any], width: int, pytest: str) -> Iterator[str]:
     tests, settings = group["tests"], [each.split("\n") for each in group["settings"]]
     is_fresh = bool(group["changes"]) and all(each["new_in_every_run"] for each in group["changes"])
     again = "if it changed once, record again" if is_fresh and settings else "record again"
     head = count_of(len(tests), "test")
     changes = [group["reason"]] if group["reason"] else [_describe_change(each) for each in group["changes"]]
-    command = record_command(tests)
+    command = record_command(tests, pytest=pytest)
     if len(changes) == 1 and all(len(lines) == 1 for lines in settings):
         cures = ", or ".join([*(lines[0] for lines in settings), f"{again}: {command}"])
         line = f"{head}: {changes[0]}: {cures}"
@@ -146,11 +150,11 @@ def _describe_group(group: Mapping[str, Any], width: int) -> Iterator[str]:
         yield f"  {'or ' if number else ''}{lines[0]}"
         yield from (f"  {line}" for line in lines[1:])
     alternative = ("or, " if is_fresh else "or ") if settings else ""
-    yield from _describe_command(alternative + again, tests, width)
+    yield from _describe_command(alternative + again, tests, width, pytest)
 
 
-def _describe_command(lead: str, tests: Sequence[str], width: int) -> Iterator[str]:
-    command = record_command(tests, max(width - 4, 20))
+def _describe_command(lead: str, tests: Sequence[str], width: int, pytest: str) -> Iterator[str]:
+    command = record_command(tests, max(width - 4, 20), pytest=pytest)
     line = f"  {lead}: {command}"
     if "\n" not in command and len(line) <= width:
         yield line
@@ -167,7 +171,7 @@ def _describe_change(change: Mapping[str, Any]) -> str:
     return f"{change['path']} recorded {change['recorded']}, now {change['now']}"
 
 
-def _describe_unrecorded(unrecorded: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
+def _describe_unrecorded(unrecorded: Sequence[Mapping[str, Any]], width: int, pytest: str) -> Iterator[str]:
     leads = (
         ("unrecorded", "with nothing recorded for what is asked", "record it"),
         (
@@ -184,4 +188,4 @@ def _describe_unrecorded(unrecorded: Sequence[Mapping[str, Any]], width: int) ->
         yield from (f"    {test}" for test in tests[:_MOST_TESTS])
         if len(tests) > _MOST_TESTS:
             yield f"    … and {len(tests) - _MOST_TESTS} more"
-        yield from _describe_command(lead, tests, width)
+        yield from _describe_command(lead, tests, width, pytest)
