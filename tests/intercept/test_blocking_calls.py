@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aquila import lazy_imports
 from aquila.config import SettingsLayers, find_cassette_root
 from aquila.intercept.blocking_calls import patch_detector
 from aquila.recording.runtime import Run
@@ -64,6 +66,18 @@ def test_what_the_program_does_is_refused_also_where_aquila_calls_it(
 
     with pytest.raises(Blocking):
         Run(SettingsLayers(Path())).state_of(OfTheProgram)
+
+
+def test_what_a_library_does_while_it_is_imported_is_done_by_its_importer(
+    wrap: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("imported_by_aquila", "imported_by_the_program"):
+        (tmp_path / f"{name}.py").write_text("import os\ndef look(): return os.getcwd()\nplace = look()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(os, "getcwd", wrap(os.getcwd, "os.getcwd", refuse))
+    assert lazy_imports.import_module("imported_by_aquila").place
+    with pytest.raises(Blocking):
+        importlib.import_module("imported_by_the_program")
 
 
 def test_what_blockbuster_allows_stays_allowed(wrap: Callable[..., Any]) -> None:

@@ -26,6 +26,7 @@ _OURS = tuple(
 )
 _STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_IMPORTING = "<frozen importlib"
 _HELPING = ("filelock", "msgpack", "yaml")
 """The packages through which Aquila reads and writes files."""
 
@@ -65,12 +66,15 @@ class _OwnCall:
 
 def _is_own(frame: FrameType | None) -> bool:
     """Whether Aquila made the call in ``frame``, itself or through a library that works for it."""
+    is_of_others = False
     while frame is not None:
         file = frame.f_code.co_filename
         if file.startswith(_OURS) and not file.startswith(_INTERCEPTED):
-            return True
-        if not (file.startswith(_INTERCEPTED) or _is_between(file)):
-            return False
+            return not is_of_others
+        if file.startswith(_IMPORTING):
+            is_of_others = False  # what a library does while it is imported is done by whoever imports it
+        elif not (file.startswith(_INTERCEPTED) or _is_between(file)):
+            is_of_others = True
         frame = frame.f_back
     return False
 
