@@ -84,6 +84,37 @@ def test_of_a_journal_in_use_nothing_that_was_merged_is_read_again(tmp_path: Pat
     assert [each.name for each in path.parent.iterdir()] == [".gitignore"]
 
 
+def test_what_a_process_has_written_last_while_its_journal_was_merged_is_kept(tmp_path: Path) -> None:
+    entries = [
+        JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed(f"key {number}", 0, number))
+        for number in range(2)
+    ]
+    writer, path, sizes = write_journal(tmp_path, entries)
+    writer.close()  # the process has written the second while the first was merged, and has ended
+    journal.discard_journal(path, merged=sizes[1])
+    assert list(journal.read_entries(path)) == entries[1:]
+    assert journal.find_abandoned_journals(tmp_path) == {"5c09e00000000000": [path]}
+
+
+def test_an_entry_that_is_finished_while_it_is_looked_at_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = JournalEntry("jobs/x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0))
+    writer, path, (_, end) = write_journal(tmp_path, [entry])
+    whole = path.read_bytes()
+    os.truncate(path, end - 3)
+    is_unused = journal._is_unused
+
+    def finish_first(path: Path) -> bool:
+        path.write_bytes(whole)
+        writer.close()
+        return is_unused(path)
+
+    monkeypatch.setattr(journal, "_is_unused", finish_first)
+    assert journal.keep_damaged_entries(path) is None
+    assert list(journal.read_entries(path)) == [entry]
+
+
 @settings(max_examples=examples(50))
 @given(entries, st.data())
 def test_an_entry_that_was_being_written_while_the_others_were_merged_is_read_later(

@@ -196,7 +196,10 @@ def keep_damaged_entries(path: Path) -> Path | None:
     """
     data = _read_frames(path)
     damaged = split_frames(data)[1]
-    if not damaged or (damaged == [data[end_of_frames(data) :]] and not _is_unused(path)):
+    if not damaged:
+        return None
+    # Looked at again: the process may have written the rest, and have ended, before it was asked whether it has.
+    if damaged == [data[end_of_frames(data) :]] and not (_is_unused(path) and _read_frames(path) == data):
         return None
     beside = path.with_suffix(DAMAGED)
     write_new_file(beside, b"".join(damaged))
@@ -232,13 +235,17 @@ def size_of(path: Path) -> int:
 def discard_journal(path: Path, *, merged: int | None = None) -> None:
     """Remove a journal after its entries were stored.
 
-    If its process is alive it may still add to it. Then the journal stays; of the entries that are whole in its first
-    ``merged`` bytes, as ``size_of`` told before it was read, none is read again.
+    If its process is alive it may still add to it, and if it has ended it may have done so. Then the journal stays; of
+    the entries that are whole in its first ``merged`` bytes, as ``size_of`` told before it was read, none is read
+    again.
     """
     descriptor = _open_unused(path)
-    if descriptor is not None:
+    if descriptor is not None and (merged is None or os.fstat(descriptor).st_size <= merged):
         _remove_file(path, descriptor)
-    elif merged is not None and path.exists():
+        return
+    if descriptor is not None:
+        os.close(descriptor)
+    if merged is not None and path.exists():
         begin, beside = _begin_of_frames(path), path.with_suffix(_MERGED)
         with contextlib.suppress(OSError):  # else it is merged once more, which changes nothing
             end = begin + end_of_frames(_read_frames(path)[: max(merged - begin, 0)])
