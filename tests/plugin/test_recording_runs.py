@@ -321,10 +321,32 @@ def test_metadata_never_makes_a_replay_miss(project: Project) -> None:
 def test_a_test_without_a_cassette_is_told_what_to_add(project: Project) -> None:
     result = project.run(tests="def test_it():\n    post('one')\n")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["*a request to a model was refused: *", "*test *test_app.py::test_it", "*use the fixture aquila_cassette*"]
-    )
+    refused = "*POST https://provider.example/v1/x was refused: *"
+    result.stdout.fnmatch_lines([refused, "*test *test_app.py::test_it", "*use the fixture aquila_cassette*"])
     assert project.calls == []
+
+
+def test_a_request_of_a_client_of_aquila_without_a_cassette_is_named(project: Project) -> None:
+    tests = """
+    import asyncio
+
+    def test_plain():
+        with aquila.http_client() as http:
+            http.get("https://api.example/v1/x?key=q7Zr2mXv9KpLw4")
+
+    def test_async():
+        async def ask():
+            async with aquila.async_http_client() as http:
+                await http.get("https://api.example/v1/x")
+        asyncio.run(ask())
+    """
+    result = project.run(tests=tests)
+    result.assert_outcomes(failed=2)
+    summary = [
+        "*FAILED *::test_plain - *GET https://api.example/v1/x was *",
+        "*FAILED *::test_async - *GET https://api.*",
+    ]
+    result.stdout.fnmatch_lines_random(summary)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--aquila-record",)])

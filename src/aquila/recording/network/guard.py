@@ -38,9 +38,14 @@ def check_unanswered(
     ``settings`` are those in force. Raises ``LiveCallRefused``, or ``NoNetwork`` for a request that no test made.
     """
     if is_refused(host, port, path, settings, scope):
-        what = f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
+        what = describe_request(method, scheme, host, port, path, settings)
         fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         raise make_refusal(what)
+
+
+def describe_request(method: str, scheme: str, host: str, port: int | None, path: str, settings: Settings) -> str:
+    """Return how an error names a request, without secrets. The parameters are those of ``check_unanswered``."""
+    return f"{method} {scheme}://{format_address(host, port)}{_redact_path(path, settings)}"
 
 
 def is_refused(host: str, port: int | None, path: str, settings: Settings, scope: Scope | None = None) -> bool:

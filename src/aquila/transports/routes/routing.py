@@ -61,7 +61,8 @@ class RoutingTransport(httpx2.BaseTransport):
         route = active_route.get()
         if route is not None:
             return route.answer(request)
-        return resolve_route(transport=self._transport, cassette=self._cassette).answer(request, is_last=True)
+        route = resolve_route(transport=self._transport, cassette=self._cassette, request=request)
+        return route.answer(request, is_last=True)
 
 
 class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
@@ -75,7 +76,7 @@ class AsyncRoutingTransport(httpx2.AsyncBaseTransport):
         route = active_route.get()
         if route is not None:
             return await route.answer_async(request)
-        route = await resolve_route_async(transport=self._transport, cassette=self._cassette)
+        route = await resolve_route_async(self._transport, self._cassette, request)
         return await route.answer_async(request, is_last=True)
 
 
@@ -84,14 +85,15 @@ def resolve_route(
     transport: str | Transport | None = None,
     cassette: str | None = None,
     surroundings: scopes.Surroundings | None = None,
+    request: httpx2.Request | None = None,
 ) -> Route:
     """Resolve where the requests of a call go.
 
     ``transport`` is a name (``live``, ``replay``, ``record``, ``local``, ``module:factory``, one that a plugin
     registered) or an httpx2 transport; None takes the one of the settings. ``cassette`` names a cassette; None takes
-    the one of the scope in force. ``surroundings`` is what is in force here, if the caller knows it already. Raises
-    ``UnknownTransport``, ``ConfigError``, ``CassetteRequired``, in a test run ``LiveCallRefused``, and what opening a
-    cassette raises.
+    the one of the scope in force. ``surroundings`` is what is in force here, if the caller knows it already, and
+    ``request`` what is to go there, which errors name. Raises ``UnknownTransport``, ``ConfigError``,
+    ``CassetteRequired``, in a test run ``LiveCallRefused``, and what opening a cassette raises.
     """
     if transport is not None and not isinstance(transport, str):
         name = type(transport).__name__
@@ -104,11 +106,11 @@ def resolve_route(
         if name not in CASSETTE_MODES and not (uses_scripts and scripts.is_scripted(cassette, settings)):
             return PlainRoute(name, find_upstream(name))
         if cassette is None:
-            raise _missing_cassette(name, scope, settings, is_chosen=transport is not None)
+            raise _missing_cassette(name, scope, settings, request, is_chosen=transport is not None)
         scope = Scope(kind="call")
     route = open_route(name, scope, settings, cassette, uses_scripts=uses_scripts)
     if route is None:
-        raise _missing_cassette(name, scope, settings, is_chosen=transport is not None)
+        raise _missing_cassette(name, scope, settings, request, is_chosen=transport is not None)
     return route
 
 
@@ -138,9 +140,12 @@ def _is_scripted(scope: Scope | None, settings: Settings, cassette: str | None) 
     return scope.has_script or scope.names_script(cassette or scope.default_cassette)
 
 
-async def resolve_route_async(*, transport: str | Transport | None = None, cassette: str | None = None) -> Route:
+async def resolve_route_async(
+    transport: str | Transport | None, cassette: str | None, request: httpx2.Request
+) -> Route:
     """``resolve_route`` without blocking the event loop: a cassette is read in a thread."""
-    return await open_in_thread(functools.partial(resolve_route, transport=transport, cassette=cassette))
+    resolve = functools.partial(resolve_route, transport=transport, cassette=cassette, request=request)
+    return await open_in_thread(resolve)
 
 
 def open_route(
@@ -225,13 +230,19 @@ def session_mode(transport: str, settings: Settings) -> str:
     return "replay" if transport == "replay" else settings.record
 
 
-def _missing_cassette(name: str, scope: Scope | None, settings: Settings, *, is_chosen: bool) -> BaseException:
+def _missing_cassette(
+    name: str, scope: Scope | None, settings: Settings, request: httpx2.Request | None, *, is_chosen: bool
+) -> BaseException:
     """The error of a call that needs a cassette and has none. ``is_chosen``: the call itself names its transport."""
     message = _explain_missing_cassette(name, scope)
     if is_chosen or settings.guard == "off" or not runtime.is_under_pytest():
         return CassetteRequired(message)
     # As where any other client asks a model: the test fails although its code swallows this.
-    return guard.make_refusal("a request to a model", message if scope is not None and scope.kind == "task" else None)
+    what = "a request to a model"
+    if request is not None:
+        url = request.url
+        what = guard.describe_request(request.method, url.scheme, url.host, url.port, url.path, settings)
+    return guard.make_refusal(what, message if scope is not None and scope.kind == "task" else None)
 
 
 def _explain_missing_cassette(name: str, scope: Scope | None) -> str:
