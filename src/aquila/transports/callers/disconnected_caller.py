@@ -45,6 +45,10 @@ class Departure:
         """Whether the caller has left."""
         return self._left.is_set()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until the caller has left, so many seconds at most. Returns whether it has."""
+        return self._left.wait(seconds)
+
     def tell(self) -> None:
         """Note that the caller has left, and end the connection to the upstream."""
         with self._lock:

@@ -184,7 +184,9 @@ class ScopeRoute(Route):
                 refuse=refuse,
                 fault=decision.fault,
             )
-        left = request.extensions.get(disconnected_caller.LEFT) if response.end == "closed" else None
+        left: disconnected_caller.Departure | None = None
+        if response.end == "closed":
+            left = request.extensions.get(disconnected_caller.LEFT)
         has_left = functools.partial(left.wait, self._silence) if left is not None else None
         return Rest(response, silence=silence, refuse=refuse, has_left=has_left)
 
