@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import gzip
+import http.client
 import io
 import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import boto3
@@ -245,6 +248,40 @@ def test_a_body_of_any_kind_goes_out_and_is_compared_as_its_bytes(server: Upstre
         sent = post()
     with aquila.use_cassette("x") as cassette:
         assert post() == sent == ("tern é".encode() if kind == "text" else b"a tern")
+        assert cassette.all_played
+
+
+def _send_in_turn(connection: http.client.HTTPConnection, body: Any) -> None:
+    connection.putrequest("POST", PATH)
+    connection.putheader("content-length", "12")
+    connection.endheaders()
+    connection.send(body)
+    connection.send(body)
+
+
+SENDING: dict[str, Callable[[http.client.HTTPConnection, Any], None]] = {
+    "whole": lambda connection, body: connection.request("POST", PATH, body),
+    "in pieces": lambda connection, body: connection.request("POST", PATH, iter([body, body])),
+    "in turn": _send_in_turn,
+}
+
+
+@pytest.mark.parametrize("kind", ["bytearray", "memoryview", "array"])
+@pytest.mark.parametrize("way", SENDING)
+def test_so_it_does_where_the_standard_library_sends_it(server: Upstream, kind: str, way: str) -> None:
+    server.script = lambda path, body: Answer(chunks=[body])
+
+    def post() -> bytes:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+        with contextlib.closing(connection):
+            SENDING[way](connection, BODIES[kind]())
+            return connection.getresponse().read()
+
+    live = post()
+    with aquila.use_cassette("x", transport="record"):
+        assert post() == live
+    with aquila.use_cassette("x") as cassette:
+        assert post() == live
         assert cassette.all_played
 
 

@@ -176,6 +176,10 @@ class _AnsweringConnection:
         if not is_more_to_come:
             self._ask_early()
 
+    def send(self, data: Any) -> None:
+        """Add to the body."""
+        super().send(_plain_body(data))  # type: ignore[misc]
+
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
         answer, failure = self._answer, self._failure
@@ -371,6 +375,7 @@ def _join_body(body: Any) -> bytes:
         return body.encode()
     if hasattr(body, "read"):
         return _join_body(body.read())
-    if isinstance(body, Iterable) and not isinstance(body, (bytes, bytearray, memoryview)):
+    body = _plain_body(body)
+    if isinstance(body, Iterable) and not isinstance(body, bytes):
         return b"".join(_join_body(piece) for piece in body)
     return bytes(body)
