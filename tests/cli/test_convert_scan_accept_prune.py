@@ -387,6 +387,18 @@ def test_an_answer_that_nobody_read_to_its_end_is_nothing_to_accept(cassettes: C
     assert cassettes.run("accept", "--dry-run").out == "nothing is pending\n"
 
 
+def test_a_journal_that_was_merged_before_its_process_ended_is_not_told_of(cassettes: Cassettes) -> None:
+    left = Journal(cassettes.folder, "0123456789abcdef")
+    left.append_entry(
+        JournalEntry("a", "missing", "last", MatchRules(), NewRecording("key", 0, 0, conversation("one", "lost")))
+    )
+    (path,) = journal.find_journals_of(cassettes.folder, "0123456789abcdef")
+    journal.discard_journal(path, merged=journal.size_of(path))
+    left.close()
+    assert path.exists()
+    assert "accept" not in cassettes.run("list").out
+
+
 def test_a_journal_that_cannot_be_read_is_told_of(cassettes: Cassettes) -> None:
     left = Journal(cassettes.folder, "0123456789abcdef")
     left.append_entry(

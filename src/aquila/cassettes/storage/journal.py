@@ -206,6 +206,11 @@ def keep_damaged_entries(path: Path) -> Path | None:
     return beside
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a journal holds bytes that are no whole entry. Raises ``OSError``."""
+    return bool(split_frames(_read_frames(path))[1])
+
+
 def _read_frames(path: Path) -> bytes:
     try:
         with open(open_regular(path), "rb", buffering=0) as file:

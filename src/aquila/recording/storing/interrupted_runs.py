@@ -56,11 +56,11 @@ def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list
 
 
 def is_anything_left(root: Path) -> bool:
-    """Whether journals of ended processes hold recordings, or nothing that can be read, of which a merge tells."""
+    """Whether journals of ended processes hold recordings, or what cannot be read, of which a merge tells."""
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = read_journals(paths, keep_damaged=False)
         rows = [row for group in _without_left_answers(groups).values() for row in group]
-        if failures or not groups or any(isinstance(row, NewRecording) for row in rows):
+        if failures or any(map(journal.is_damaged, paths)) or any(isinstance(row, NewRecording) for row in rows):
             return True
     return False
 
