@@ -589,6 +589,22 @@ def test_scan_finds_no_header_field_whose_credentials_were_replaced_behind_their
     assert Redactor().find_secrets(echoed.encode()) == []
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_found"),
+    [
+        (b"authorization:\n      - Bearer test_openai_api_key", False),
+        (b"authorization: 'Bearer test_aws_authorization'", False),
+        (b"set-cookie: test_set_cookie", False),
+        (b"set-cookie:\n      - test_set_cookie\n      - session=eyJ1c2VyIjo3fQ", True),
+        (b"authorization:\n      - Custom test_key_k7Qpz0mX", True),
+        (b"authorization: Bearer fake k7Qpz0mX4vT2", True),
+    ],
+)
+def test_words_that_a_filter_has_put_into_a_header_field_are_no_finding(lines: bytes, is_found: bool) -> None:
+    found = Redactor().find_secrets(b"    headers:\n      " + lines + b"\n    method: POST\n")
+    assert [finding.kind for finding in found] == ["header field with credentials"] * is_found
+
+
 def test_a_credential_in_whose_midst_is_a_run_of_the_letter_x_is_found() -> None:
     data = b"authorization: Custom k7Qpz0mXxX4vT2\n"
     assert Redactor().find_secrets(data) == [SecretFinding(1, "header field with credentials")]

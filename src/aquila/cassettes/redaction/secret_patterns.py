@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aquila.cassettes.redaction.found_secrets import FoundSecret
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
-from aquila.cassettes.redaction.trivial_values import is_common_word
+from aquila.cassettes.redaction.trivial_values import is_common_word, is_trivial
 from aquila.lazy_patterns import lazy_pattern
 
 _TOKEN_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -256,8 +256,15 @@ def find_header_lines(data: bytes) -> Iterator[FoundSecret]:
     """Find header fields that carry credentials, written on lines of their own, as other recorders' files hold them."""
     for match in _HEADER_LINE.finditer(data):
         is_cookie = b"cookie" in match[0].partition(b":")[0].lower()
-        if not (is_cookie and all(map(_is_of_servers_on_the_way, _whole_values(data, match)))):
+        values = _whole_values(data, match)
+        if not (is_cookie and all(map(_is_of_servers_on_the_way, values))) and not all(map(_is_made_of_words, values)):
             yield FoundSecret(*match.span(3), "header field with credentials")
+
+
+def _is_made_of_words(value: bytes) -> bool:
+    """Whether a filter has put words in the place of a header field: ``Bearer test_api_key``, ``test_cookie``."""
+    parts = value.strip(b" \t\"'").decode("utf-8", "replace").split()
+    return len(parts) <= 2 and all(map(is_trivial, parts))
 
 
 def _whole_values(data: bytes, match: re.Match[bytes]) -> list[bytes]:
