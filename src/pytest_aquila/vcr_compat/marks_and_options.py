@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 
 if TYPE_CHECKING:
     from pytest_aquila import options
@@ -84,8 +85,11 @@ def tell_drift(config: pytest.Config) -> None:
     if not drifted or options.wants_drift(config):
         return
     tests = {row["test"] for row in drifted}
-    requests = "1 request has" if len(drifted) == 1 else f"{len(drifted)} requests have"
-    where = "1 test" if len(tests) == 1 else f"{len(tests)} tests"
-    text = f"{requests} no recording with the same content, in {where}, and the matchers of the suite do not compare it"
+    requests, where = count_of(len(drifted), "request"), count_of(len(tests), "test")
+    # What stands before the comma is a line of its own where there is no room for more.
+    text = (
+        f"{requests} in {where} {'has' if len(drifted) == 1 else 'have'} another content than recorded, which the "
+        "matchers of the suite do not compare"
+    )
     kind = run_news.Kind.CONTENTS_DIFFER
     run_news.add_news(config, run_news.News(kind, text, lead="To see which:", command="aquila cassettes drift"))
