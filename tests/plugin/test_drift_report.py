@@ -134,7 +134,7 @@ def test_what_is_advised_cures(project: Project, monkeypatch: pytest.MonkeyPatch
     project.record(*chosen, tests=TESTS)
     project.pytester.makeini("[pytest]\naquila_ignore = n\naquila_normalize = uuid\naquila_repeat = last\n")
     report, lines = run_later(project, monkeypatch, *chosen)
-    assert report == {"groups": [], "unrecorded": [], "requests": []}
+    assert report == {"pytest": "pytest", "groups": [], "unrecorded": [], "requests": []}
     assert lines == ["aquila: drift: none"]
 
 
