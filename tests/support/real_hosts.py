@@ -20,6 +20,7 @@ import os
 import ssl
 import sys
 import tempfile
+import urllib.request  # noqa: F401 - so that what it holds is set aside, whoever asks first
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def _trusted_by_what_is_loaded(bundle: str) -> Iterator[None]:
     for module, name, value in (
         ("aiohttp.connector", "_SSL_CONTEXT_VERIFIED", ssl.create_default_context(cafile=bundle)),
         ("httplib2", "CA_CERTS", bundle),
+        ("urllib.request", "_opener", None),  # the first `urlopen` makes it, with the authorities of that moment
     ):
         if module in sys.modules:
             replaced.append((sys.modules[module], name, getattr(sys.modules[module], name)))
