@@ -8,8 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from aquila.cassettes.model import RecordedRequest, RecordedResponse
-from aquila.cassettes.redaction.found_secrets import SecretNumbers
+from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.recording.secrets.outgoing import run_redactor
 from aquila.transports.asking_again import UpstreamTrouble, ask_again
 from aquila.transports.upstreams import find_upstream
@@ -154,6 +153,4 @@ class _Conversation:
 
 def _redact(answer: RecordedResponse, sent: RecordedRequest) -> RecordedResponse:
     """Return an answer as a recording would have it: it may repeat the key that was sent, which nothing else knows."""
-    redactor, numbers = run_redactor(), SecretNumbers()
-    redactor.redact_request(sent, numbers)
-    return replace(answer, chunks=redactor.redact_response(answer, numbers).chunks)
+    return replace(answer, chunks=run_redactor().redact_interaction(Interaction(sent, answer)).response.chunks)
