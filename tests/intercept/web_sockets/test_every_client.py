@@ -184,6 +184,15 @@ def test_a_refused_handshake_is_refused_again(both: Both, provider: WebSocketPro
     assert len(provider.paths) == 1
 
 
+def answer_and_hear_close(talk: Talk) -> tuple[Any, ...]:
+    """Answer "bye", and return code and reason of the close that follows."""
+    assert talk.recv() == "bye"
+    talk.send("ok")
+    with pytest.raises(Closed) as caught:
+        talk.recv()
+    return caught.value.args
+
+
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1008, "too much"), (4001, "gone")])
 def test_a_close_of_the_provider_keeps_code_and_reason(
     both: Both, provider: WebSocketProvider, code: int, reason: str
@@ -195,14 +204,7 @@ def test_a_close_of_the_provider_keeps_code_and_reason(
 
     provider.speak = speak
 
-    def use(talk: Talk) -> tuple[Any, ...]:
-        assert talk.recv() == "bye"
-        talk.send("ok")
-        with pytest.raises(Closed) as caught:
-            talk.recv()
-        return caught.value.args
-
-    assert both(use) == ((code, reason), (code, reason))
+    assert both(answer_and_hear_close) == ((code, reason), (code, reason))
     assert both.said() == ["< bye", "> ok", f"provider closes: {code} {reason}".rstrip()]
 
 
@@ -215,14 +217,7 @@ def test_a_close_of_the_provider_without_a_code_is_one_in_a_replay(both: Both, p
 
     provider.speak = speak
 
-    def use(talk: Talk) -> tuple[Any, ...]:
-        assert talk.recv() == "bye"
-        talk.send("ok")
-        with pytest.raises(Closed) as caught:
-            talk.recv()
-        return caught.value.args
-
-    recorded, replayed = both(use)
+    recorded, replayed = both(answer_and_hear_close)
     assert recorded == replayed
     assert both.said() == ["< bye", "> ok", "provider closes: 1005"]
 
