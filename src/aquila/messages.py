@@ -32,10 +32,10 @@ class AssistantToolCall:
 class Message:
     """One message.
 
-    ``content`` is text or a tuple of parts; a list of texts and parts becomes one. ``calls`` are the tool calls of an
-    assistant message, ``call_id`` is the id of the call that a tool message answers, ``name`` is an optional name of
-    the author. ``extra`` holds JSON-able fields that only the provider understands and expects back
-    (``{"output": [...]}`` are the items of a Responses answer).
+    ``content`` is text or a tuple of parts. A part, or a list of texts and parts, becomes one; None becomes "".
+    ``calls`` are the tool calls of an assistant message, ``call_id`` is the id of the call that a tool message
+    answers, ``name`` is an optional name of the author. ``extra`` holds JSON-able fields that only the provider
+    understands and expects back (``{"output": [...]}`` are the items of a Responses answer).
 
     Examples:
         >>> first = aquila.ask([aquila.Message("system", "You know birds."), aquila.Message("user", "Eagles?")])
@@ -44,21 +44,36 @@ class Message:
     """
 
     role: Role
-    content: str | tuple[Part, ...] = ""
-    name: str | None = None
-    calls: tuple[AssistantToolCall, ...] = ()
-    call_id: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    content: str | tuple[Part, ...]
+    name: str | None
+    calls: tuple[AssistantToolCall, ...]
+    call_id: str | None
+    extra: Mapping[str, Any] = field(repr=False)
 
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise InvalidMessage(f"unknown role {self.role!r} of a message{suggest_name(str(self.role), ROLES)}")
-        if self.role == "tool" and not self.call_id:
+    # Written out, because a caller may give other contents than the message then has.
+    def __init__(
+        self,
+        role: Role,
+        content: Content | None = "",
+        name: str | None = None,
+        calls: tuple[AssistantToolCall, ...] = (),
+        call_id: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises ``InvalidMessage`` for an unknown role or content, and for fields that do not fit the role."""
+        if role not in ROLES:
+            raise InvalidMessage(f"unknown role {role!r} of a message{suggest_name(str(role), ROLES)}")
+        if role == "tool" and not call_id:
             raise InvalidMessage("a message of role 'tool' needs call_id=, the id of the tool call that it answers")
-        if self.calls and self.role != "assistant":
-            raise InvalidMessage(f"only an assistant message has tool calls, not one of role {self.role!r}")
-        if not isinstance(self.content, str):  # as callers write it: a list, with texts among the parts
-            object.__setattr__(self, "content", _content_from(self.content))
+        if calls and role != "assistant":
+            raise InvalidMessage(f"only an assistant message has tool calls, not one of role {role!r}")
+        put = object.__setattr__  # the class is frozen
+        put(self, "role", role)
+        put(self, "content", _content_from(content))
+        put(self, "name", name)
+        put(self, "calls", calls)
+        put(self, "call_id", call_id)
+        put(self, "extra", {} if extra is None else extra)
 
     @property
     def text(self) -> str:
@@ -168,9 +183,9 @@ def message_from(value: Any) -> Message:
     if isinstance(value, Message):
         return value
     if isinstance(value, (str, Text, Image, File, Audio)):
-        return _make_message("user", value)
+        return Message("user", value)
     if _is_role_and_content(value):
-        return _make_message(value[0], value[1])
+        return Message(value[0], value[1])
     if isinstance(value, Mapping):
         return _message_from_mapping(value)
     raise InvalidMessage(f"a message is text, a dict, (role, content) or a Message, not {type(value).__name__}")
@@ -195,7 +210,7 @@ def _message_from_mapping(value: Mapping[str, Any]) -> Message:
     extra = dict(extra) | {
         key: each for key, each in value.items() if key not in _FIELDS[:6] and key != "type" and each
     }
-    return _make_message(
+    return Message(
         value["role"],
         value.get("content"),
         name=value.get("name"),
@@ -203,10 +218,6 @@ def _message_from_mapping(value: Mapping[str, Any]) -> Message:
         call_id=value.get("tool_call_id"),
         extra=extra,
     )
-
-
-def _make_message(role: Any, content: Any, **fields: Any) -> Message:
-    return Message(role, content, **fields)
 
 
 def _content_from(value: Any) -> str | tuple[Part, ...]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 import aquila
 from aquila import research, vcr
+from aquila.content import Part
 from aquila.testing import CassetteOptions, FaultPlan, Faults, MarkerOptions
 
 
@@ -37,6 +38,9 @@ def forms_of_a_prompt() -> None:
     aquila.ask(message)
     aquila.ask([message, message])
     aquila.ask(aquila.Message("user", "Hi"))
+    shown = aquila.Message("user", ["What is this?", picture, {"type": "text", "text": "Be brief."}])
+    assert_type(shown.content, str | tuple[Part, ...])
+    aquila.ask([shown, aquila.Message("assistant", None), aquila.Message("user", picture), aquila.Message("user")])
     aquila.ask([*aquila.ask("Hi").messages, "And storks?", picture, {"role": "user", "content": [picture]}])
 
 

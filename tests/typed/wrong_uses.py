@@ -21,6 +21,10 @@ aquila.ask(42)  # wrong: a number is no prompt
 aquila.ask(b"Hi")  # wrong: bytes are no prompt
 aquila.ask([1, 2])  # wrong: numbers are no messages
 aquila.ask(("user", 5))  # wrong: a number is no content
+aquila.Message("user", 5)  # wrong: a number is no content
+aquila.Message("user", ["Hi", 5])  # wrong: a number is no part
+aquila.Message("usr", "Hi")  # wrong: user
+aquila.Message("user", txt="Hi")  # wrong: content
 aquila.ask("Hi", temprature=1)  # wrong: no such option
 aquila.ask("Hi", temperature="hot")  # wrong: a number
 aquila.ask("Hi", max_completion_tokens=5)  # wrong: max_output_tokens is its name
