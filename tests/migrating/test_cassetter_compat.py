@@ -157,3 +157,21 @@ def test_beside_what_declares_the_same_it_says_so(pytester: pytest.Pytester) -> 
     result = run(pytester, "", "-p", "cassetter")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*uninstall cassetter, or run with -p no:cassetter*"])
+
+
+def test_the_ini_key_says_what_is_compared_where_no_option_does(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+@pytest.mark.vcr("two.yaml")
+def test_by_the_ini_file():
+    assert get("anything") == 1
+
+@pytest.mark.vcr("two.yaml", match_on=["method", "uri"])
+def test_by_its_mark():
+    assert get("anything") == 1
+""",
+        ini="aquila_match_on = method",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED*by_its_mark*", "*aquila_match_on has no effect on cassettes whose own*"])

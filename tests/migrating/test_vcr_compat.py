@@ -139,6 +139,31 @@ def test_a_prompt_that_drifted_is_told_and_fails_where_contents_are_compared(sui
     )
 
 
+def test_the_ini_key_for_what_is_compared_is_named_where_it_does_not_hold(suite: Suite) -> None:
+    suite.write("test_one")
+    suite.write("test_two")
+    configured = """
+        @pytest.fixture(scope="module")
+        def vcr_config():
+            return {"match_on": ["method", "path"]}
+
+        @pytest.mark.vcr
+        def test_one():
+            assert ask("changed") == "from vcrpy"
+
+        @pytest.mark.vcr
+        def test_two():
+            assert ask("changed") == "from vcrpy"
+        """
+    told = "vcr: aquila_match_on has no effect on cassettes whose own options say what is compared*"
+    ini = "aquila_vcr_compat = true"
+    result = suite.run(configured, ini=f"{ini}\naquila_match_on = +body")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines([f"*{told}"])
+    assert result.stdout.str().count("aquila_match_on") == 1
+    suite.run(configured, ini=ini).stdout.no_fnmatch_line("*aquila_match_on*")
+
+
 def test_the_fixtures_of_a_suite_are_honoured(suite: Suite, pytester: pytest.Pytester) -> None:
     (pytester.path / "elsewhere").mkdir()
     (pytester.path / "elsewhere" / "named.yaml").write_text(CASSETTE)

@@ -37,6 +37,14 @@ def note_reading_only(method: str) -> None:
     note_once(f"vcr: {method} has no effect beyond reading: cassettes are written in Aquila's own format")
 
 
+def note_match_on() -> None:
+    """Note that the ini key for what is compared does not hold for a cassette whose own options say that."""
+    note_once(
+        "vcr: aquila_match_on has no effect on cassettes whose own options say what is compared (match_on, "
+        "additional_matchers, ...): take these out of vcr_config, marks and recorders where it is to hold"
+    )
+
+
 def note_once(sentence: str) -> None:
     """Add a sentence to the end of the test run, once; outside of a test run, log it."""
     # The notes belong to the run. It prints them at its end, and they go with it.

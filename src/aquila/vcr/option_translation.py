@@ -16,6 +16,7 @@ from aquila.recording import runtime
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.filters import Comparison, Filters, RequestFilter, ResponseFilter
 from aquila.vcr.forms import from_vcr_request, from_vcr_response, to_vcr_request, to_vcr_response
+from aquila.vcr.ignored_options import note_match_on
 from aquila.vcr.matching import comparison_of, parts_of, with_content
 from aquila.vcr.other_files import CassetteFiles
 from aquila.vcr.saved_interactions import find_hooks
@@ -89,6 +90,8 @@ def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
     is_same: Comparison | None = None
     if given.compares or not layers.gives("match_on"):
         settings["match_on"], is_same = parts_of(matchers), comparison_of(matchers)
+        if "match_on" in layers.ini:
+            note_match_on()
     if "match_on" in layers.command_line:
         is_same = None
     change_loaded, change_stored = find_hooks(given.config)

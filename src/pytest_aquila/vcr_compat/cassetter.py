@@ -14,6 +14,7 @@ from pytest_aquila.vcr_compat import marks_and_options
 
 if TYPE_CHECKING:
     from aquila import vcr
+    from aquila.recording import runtime
     from aquila.vcr import ignored_options
     from pytest_aquila import scope_starts
     from pytest_aquila.vcr_compat import cassetter_config, cassetter_objects, cassettes
@@ -25,6 +26,7 @@ else:
         cassetter_objects="pytest_aquila.vcr_compat.cassetter_objects",
         cassettes="pytest_aquila.vcr_compat.cassettes",
         ignored_options="aquila.vcr.ignored_options",
+        runtime="aquila.recording.runtime",
         scope_starts="pytest_aquila.scope_starts",
         vcr="aquila.vcr",
     )
@@ -106,13 +108,11 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     asked = cassetter_config.recorder_options(options)
     if options.get("uri_normalizer"):
         recorder.register_matcher("uri", cassetter_config.compare_normalized(options["uri_normalizer"]))
+    asked["match_on"] += cassetter_config.additional_matchers(options)
+    if runtime.current_run().layers.gives("match_on") and options.keys().isdisjoint(cassetter_config.COMPARING):
+        del asked["match_on"]
     plan = recorder.plan_cassette(
-        options={
-            **asked,
-            "match_on": [*asked["match_on"], *cassetter_config.additional_matchers(options)],
-            "path": _path_of(item, marker, options, folder),
-        },
-        rewrites=mode in _ANEW,
+        options={**asked, "path": _path_of(item, marker, options, folder)}, rewrites=mode in _ANEW
     )
     scope = scope_starts.scope_of(item)
     source = f"{item.nodeid}: vcr_config"

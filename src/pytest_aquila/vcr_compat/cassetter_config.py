@@ -26,6 +26,8 @@ MEANINGLESS = frozenset(
     {"intercept", "compare", "before_compare_response", "observe_compare", "before_record_ws_frame", "observe_timeout"}
 )
 """Options without an effect here."""
+COMPARING = ("match_on", "additional_matchers", "uri_normalizer")
+"""Options that say what is compared."""
 OF_MARKS = frozenset(
     {
         "record_mode",
