@@ -86,7 +86,7 @@ def use_everything(huey):
     assert not copies.has(copy)
     state = state_of(huey)  # Which has what limits and budgets count.
     state.put("table", "key", b"1", order=1.0)
-    assert state.take("table", "key").value == b"1"
+    assert state.remove("table", "key", b"1")
     assert state.delete_below("table", 2.0) == 0
     settle(huey)
     huey.storage.conn.connection_pool.disconnect()

@@ -70,10 +70,6 @@ class _Model(RuleBasedStateMachine):
         if fits:
             del self.rows[key]
 
-    @rule(key=KEYS)
-    def take(self, key):
-        assert self.state.take("t", key) == self.rows.pop(key, None)
-
     @rule(keys=st.lists(KEYS, unique=True, max_size=3))
     def delete(self, keys):
         assert self.state.delete("t", *keys) == sum(self.rows.pop(key, None) is not None for key in keys)
@@ -121,7 +117,7 @@ def test_of_many_that_change_an_entry_at_once_none_is_lost_and_one_wins(make_hue
 
     def work(number):
         start.wait()
-        if state.take("t", "prize") is not None:
+        if state.remove("t", "prize", b"1"):
             won.append(number)
         if state.add("t", "claimed", b"%d" % number, order=0):
             added.append(number)

@@ -49,20 +49,17 @@ class MemoryState(SharedState):
     def remove(self, table: str, key: str, value: bytes) -> bool:
         with self._lock:
             found = self._find(table, key)
-            return found is not None and found.value == value and self.take(table, key) is not None
+            return found is not None and found.value == value and self.delete(table, key) > 0
 
     def get(self, table: str, key: str) -> bytes | None:
         with self._lock:
             found = self._find(table, key)
         return None if found is None else found.value
 
-    def take(self, table: str, key: str) -> Entry | None:
-        with self._lock:
-            return self._tables[table].remove(key) if table in self._tables else None
-
     def delete(self, table: str, *keys: str) -> int:
         with self._lock:
-            return sum(self.take(table, key) is not None for key in keys)
+            rows = self._tables.get(table, _EMPTY)
+            return sum(rows.remove(key) for key in keys)
 
     def entries(
         self,
@@ -120,11 +117,11 @@ class _Table:
             insort(self.in_order, (order, key))
         self.entries[key] = Entry(key, value, order)
 
-    def remove(self, key: str) -> Entry | None:
+    def remove(self, key: str) -> bool:
         entry = self.entries.pop(key, None)
         if entry is not None:
             del self.in_order[bisect_left(self.in_order, (entry.order, key))]
-        return entry
+        return entry is not None
 
     def find_bounds(self, at_least: float, below: float) -> tuple[int, int]:
         """Return the indices in ``in_order`` at which the entries within bounds begin and end."""
@@ -134,4 +131,4 @@ class _Table:
         return bisect_left(self.in_order, first), bisect_left(self.in_order, end)
 
 
-_EMPTY = _Table()  # Stands for a table that does not exist, in methods that only read. It is never changed.
+_EMPTY = _Table()  # Stands for a table that does not exist, in methods that add nothing to one. It stays empty.

@@ -117,13 +117,6 @@ class RedisState(SharedState):
                 script(keys=self.keys_of(table), args=(*args, repr(order)), client=pipeline)
             return [bool(done) for done in pipeline.execute()]
 
-    def take(self, table: str, key: str) -> Entry | None:
-        values, orders = self.keys_of(table)
-        with self._redis.pipeline() as pipeline:
-            pipeline.hget(values, key).zscore(orders, key).hdel(values, key).zrem(orders, key)
-            value, order, was_there, _ = pipeline.execute()
-        return Entry(key, value, order or 0.0) if was_there else None
-
     def delete(self, table: str, *keys: str) -> int:
         if not keys:
             return 0

@@ -70,10 +70,6 @@ class SharedState(ABC):
         """Return a value, or None."""
 
     @abstractmethod
-    def take(self, table: str, key: str) -> Entry | None:
-        """Remove an entry and return it, or return None. Of several callers exactly one gets it."""
-
-    @abstractmethod
     def delete(self, table: str, *keys: str) -> int:
         """Remove entries by their keys. Returns how many there were."""
 

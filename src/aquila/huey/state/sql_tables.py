@@ -92,16 +92,6 @@ class _SqlState(SharedState):
         rows = self._read(f"select value {self._columns} and key = ?", table, key)
         return bytes(rows[0][0]) if rows else None
 
-    def take(self, table: str, key: str) -> Entry | None:
-        with self._change() as cursor:
-            which = (self._queue, table, key)
-            cursor.execute(self._sql(f"select value, position {self._columns} and key = ?{self._locked}"), which)
-            row = cursor.fetchone()
-            if row is None:
-                return None
-            cursor.execute(self._sql(f"delete {self._columns} and key = ?"), which)
-            return Entry(key, bytes(row[0]), float(row[1]))
-
     def delete(self, table: str, *keys: str) -> int:
         with self._change() as cursor:
             return sum(self._delete_one(cursor, table, key) for key in keys)
