@@ -704,6 +704,24 @@ def test_dead_letters_are_listed_in_pages_and_dropped(huey):
     assert len(letters) == 0
 
 
+def test_a_loop_over_dead_letters_meets_each_once_whatever_it_does_with_them(huey, monkeypatch):
+    monkeypatch.setattr("aquila.huey.delivery.dead_letters._PAGE", 3)
+    letters = dead_letters(huey)
+
+    def put(id):
+        letters.put(DeadLetter(id, "failed", "", dt.datetime.now(dt.UTC), b"message"))
+
+    for number in range(10):
+        put(f"{number}")
+    met = []
+    for letter in letters:
+        met.append(letter.id)
+        letters.retry(letter.id) if len(met) % 2 else letters.drop(letter.id)
+        put(f"again {letter.id}")
+    assert met == [f"{number}" for number in range(10)]
+    assert [letter.id for letter in letters] == [f"again {number}" for number in range(10)]
+
+
 def test_dead_letters_are_bounded_in_number_and_age(huey):
     huey.keep_dead_letters = 10
     for number in range(200):

@@ -1,5 +1,6 @@
 """The tables that workers share, on every storage: each does what a dict with an order would do."""
 
+import itertools
 import threading
 
 import pytest
@@ -90,6 +91,22 @@ class _Model(RuleBasedStateMachine):
         bounds = {"at_least": low, "below": high}
         found = self.state.entries("t", limit=limit, offset=offset, newest_first=newest_first, **bounds)
         assert found == expected[offset : offset + limit]
+
+    @rule(size=st.integers(1, 4), low=BOUNDS, high=BOUNDS, newest_first=st.booleans(), dropped=st.sets(KEYS))
+    def iterate_pages(self, size, low, high, newest_first, dropped):
+        expected = self._select(low, high)
+        if any(len(list(tied)) > size for _, tied in itertools.groupby(expected, key=lambda entry: entry.order)):
+            dropped = set()  # Of more with the same order than a page has, some may be left out.
+        options = {"newest_first": newest_first, "at_least": low, "below": high}
+        found = []
+        for page in self.state.iterate_pages("t", size=size, **options):
+            assert len(page) <= size
+            found += page
+            for entry in page:
+                if entry.key in dropped:  # What somebody removes who has seen it.
+                    self.state.delete("t", entry.key)
+                    del self.rows[entry.key]
+        assert found == (expected[::-1] if newest_first else expected)
 
     @rule(key=KEYS)
     def get(self, key):

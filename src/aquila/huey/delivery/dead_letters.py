@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -120,11 +121,12 @@ class DeadLetters:
         return self._state.count(TABLE)
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """Iterate over all letters, oldest first. Letters may be missed where others come or go meanwhile."""
-        offset = 0
-        while page := self.list(limit=_PAGE, offset=offset):
-            yield from page
-            offset += _PAGE
+        """Iterate over the letters that there are now, oldest first. Meanwhile they may be retried and dropped."""
+        newest = self._state.entries(TABLE, limit=1, newest_first=True)
+        # Without this bound, a loop that retries letters would come again to those that have failed again.
+        below = math.nextafter(newest[0].order, math.inf) if newest else 0.0
+        for page in self._state.iterate_pages(TABLE, size=_PAGE, below=below):
+            yield from map(read_letter, page)
 
     def list(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
         """Return up to ``limit`` letters, after the first ``offset``; oldest first unless ``newest_first``."""

@@ -17,7 +17,7 @@ from huey.api import TaskWrapper, crontab
 from aquila.errors import ConfigError
 from aquila.huey.delivery.result_keys import delete_results, list_result_keys
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX, PARTIAL_PREFIX
-from aquila.huey.state import SharedState, state_of
+from aquila.huey.state import state_of
 
 _SEEN = "seen"
 """The table of the shared state that says when each entry of the result store was first seen."""
@@ -64,7 +64,7 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     state = state_of(huey)
     now = state.now()
     present = {key for key in list_result_keys(huey) if _is_removable(huey, key)}
-    seen = _read_seen(state)
+    seen = {entry.key: entry.order for page in state.iterate_pages(_SEEN, size=_PAGE) for entry in page}
     # What was seen later than now is seen for the first time: somebody has put the clock back, and such an entry would
     # not grow old before the clock shows that time again.
     known = {key for key in present & seen.keys() if seen[key] <= now}
@@ -77,16 +77,6 @@ def prune_results(huey: Any, *, older_than: timedelta | None = None, keep: int |
     delete_results(huey, removed)
     state.delete(_SEEN, *removed)
     return Pruned(len(results), len(left_behind))
-
-
-def _read_seen(state: SharedState) -> dict[str, float]:
-    """Return when each entry of the result store was first seen, in seconds since the epoch."""
-    seen: dict[str, float] = {}
-    while page := state.entries(_SEEN, limit=_PAGE, offset=len(seen)):
-        seen.update((entry.key, entry.order) for entry in page)
-        if len(page) < _PAGE:
-            break
-    return seen
 
 
 def add_pruner(

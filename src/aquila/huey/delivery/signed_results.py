@@ -8,10 +8,10 @@ signed, so nothing else that one says is believed, or told to the waiter.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 from huey.api import Result, ResultGroup
@@ -21,7 +21,7 @@ from huey.utils import Error
 
 from aquila.errors import ConfigError
 from aquila.huey.delivery.dead_letters import TABLE, DeadLetters, identify_message, read_letter
-from aquila.huey.state import Entry, SharedState, state_of
+from aquila.huey.state import state_of
 from aquila.huey.state.shared_tables import LOWEST
 
 _log = logging.getLogger("aquila.huey")
@@ -39,7 +39,7 @@ _OVERLAP = 5.0
 """Seconds by which a dead letter may seem older than one that was stored before it."""
 
 _PAGE = 100
-"""Dead letters that are read at once. The newest come first."""
+"""Dead letters that are read at once."""
 
 
 def notice_dead_letters(huey: Any, result: Any) -> Any:
@@ -109,7 +109,9 @@ class SignedResult(Result):  # type: ignore[misc]
                 return own.id
             since = max(self._counts_from, self._newest_seen - _OVERLAP)
             newest = self._newest_seen
-            for entry in _read_entries(state, since):
+            # The newest first: a whole queue may have become letters.
+            pages = state.iterate_pages(TABLE, size=_PAGE, newest_first=True, at_least=since)
+            for entry in itertools.chain.from_iterable(pages):
                 newest = max(newest, entry.order)
                 letter = read_letter(entry)
                 if letter.kind == "unreadable" and self.id in _jobs_of(self.huey.serializer, letter.message):
@@ -126,17 +128,6 @@ class SignedResult(Result):  # type: ignore[misc]
     def _make_error(self, letter: str) -> Error:
         reason = f"no worker could read the message of this job; `aquila dead-letters show` says why: {letter}"
         return Error({"error": f"TaskError({reason!r})", "retries": 0, "traceback": "", "task_id": self.id})
-
-
-def _read_entries(state: SharedState, since: float) -> Iterator[Entry]:
-    """Yield the entries of all dead letters from a time on, the newest first: a whole queue may have become letters."""
-    offset = 0
-    while True:
-        page = state.entries(TABLE, at_least=since, newest_first=True, offset=offset, limit=_PAGE)
-        yield from page
-        offset += len(page)
-        if len(page) < _PAGE:
-            return
 
 
 def _is_unique(id: Any) -> bool:

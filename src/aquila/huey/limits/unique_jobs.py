@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -352,15 +353,12 @@ def release_unknown_claim(huey: Any, id: str, name: str) -> None:
     # The key of the claim contains a digest of the arguments, which cannot be read here. So all claims are searched.
     try:
         state = state_of(huey)
-        for offset in range(0, _MOST_CLAIMS, _PAGE):
-            page = state.entries(TABLE, limit=_PAGE, offset=offset)
+        for page in itertools.islice(state.iterate_pages(TABLE, size=_PAGE), _MOST_CLAIMS // _PAGE):
             for entry in page:
                 holder = Claim.read(entry.value) if entry.key.startswith(f"{name}:") else None
                 if holder is not None and holder.id == id:
                     _end_claim(state, entry.key, id)
                     return
-            if len(page) < _PAGE:
-                return
     except Exception:
         logger.warning("the claim of %s could not be ended, and ends by itself", id, exc_info=True)
 

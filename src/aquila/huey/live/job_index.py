@@ -13,7 +13,7 @@ import threading
 import time
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,13 +139,14 @@ class JobIndex:
             end = len(found) - offset
             return [row.id for row in reversed(found[max(0, end - limit) : max(0, end)])], len(found)
 
-    def load(self, jobs: Iterable[str]) -> list[JobSummary]:
+    def load(self, jobs: Sequence[str]) -> list[JobSummary]:
         """Return the summaries of jobs, by their ids. A job that was deleted meanwhile is left out.
 
         Raises what the storage raises.
         """
-        found = ((job, decode_summary(job, self._state.get(JOBS_TABLE, job))) for job in jobs)
-        return [summary for _, summary in found if summary is not None]
+        values = self._state.get_many(JOBS_TABLE, jobs)
+        found = (decode_summary(job, value) for job, value in zip(jobs, values, strict=True))
+        return [summary for summary in found if summary is not None]
 
     def state_of_job(self, summary: JobSummary) -> str:
         """Return the state of a job. A running job whose worker is gone is ``interrupted``."""
@@ -168,38 +169,24 @@ class JobIndex:
                 self._newest, self._oldest = newest[0].order, newest[-1].order
             self.is_complete = len(newest) < _AT_ONCE
             return
-
-        def read(offset: int, bound: float) -> list[Entry]:
-            return self._state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, at_least=bound)
-
-        self._walk(read, self._newest - _OVERLAP)
+        self._take_in(self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, at_least=self._newest - _OVERLAP))
 
     def _read_older(self) -> None:
-        def read(offset: int, bound: float) -> list[Entry]:
-            below = math.nextafter(bound, math.inf)  # `below` is exclusive, and the bound itself must be read, too.
-            return self._state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, newest_first=True, below=below)
-
+        below = math.nextafter(self._oldest, math.inf)  # It is exclusive, and others may have the same time.
         try:
-            self._walk(read, self._oldest)
+            self._take_in(self._state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, newest_first=True, below=below))
             self.is_complete = True
         except Exception:  # noqa: BLE001 -- each storage has errors of its own; the next look goes on from `_oldest`
             pass
 
-    def _walk(self, read: Callable[[int, float], list[Entry]], bound: float) -> None:
-        """Take in entries from a bound on, page by page. The lock is free in between, so that others can look."""
-        offset = 0
-        while True:
-            page = read(offset, bound)
+    def _take_in(self, pages: Iterable[list[Entry]]) -> None:
+        """Take in entries page by page. The lock is free while each is read, so that others can look."""
+        for page in pages:
             with self._lock:
                 self._put_all(page)
                 if page:
-                    # The next page begins at the last time of this one. If a whole page has one and the same time, the
-                    # bound would not move, so the offset does.
-                    is_stuck = page[-1].order == bound
-                    offset, bound = (offset + len(page) if is_stuck else 0), page[-1].order
-                    self._newest, self._oldest = max(self._newest, bound), min(self._oldest, bound)
-            if len(page) < _AT_ONCE:
-                return
+                    last = page[-1].order
+                    self._newest, self._oldest = max(self._newest, last), min(self._oldest, last)
 
     def _put_all(self, page: list[Entry]) -> None:
         """Take in a page of entries."""

@@ -67,18 +67,10 @@ class UnreadMessages:
             del self._jobs[next(iter(self._jobs))]
 
     def _read_range(self, state: SharedState, bound: float, below: float) -> None:
-        offset = 0
-        while True:
-            page = state.entries(JOBS_TABLE, limit=_AT_ONCE, offset=offset, at_least=bound, below=below)
+        for page in state.iterate_pages(JOBS_TABLE, size=_AT_ONCE, at_least=bound, below=below):
             for entry in page:
                 summary = decode_summary(entry.key, entry.value) if b'"message":' in entry.value else None
                 if summary is not None and summary.message:
                     self._jobs[summary.message] = summary.id
             if page:
-                # The next page begins at the last time of this one. If a whole page has one and the same time, the
-                # bound would not move, so the offset does.
-                last = page[-1].order
-                offset, bound = (offset + len(page) if last == bound else 0), last
-                self._read_to = max(self._read_to, bound)
-            if len(page) < _AT_ONCE:
-                return
+                self._read_to = max(self._read_to, page[-1].order)

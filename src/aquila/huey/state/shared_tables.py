@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 LOWEST, HIGHEST = float("-inf"), float("inf")
@@ -104,6 +105,32 @@ class SharedState(ABC):
     @abstractmethod
     def clear(self) -> None:
         """Remove all tables of this queue."""
+
+    def iterate_pages(
+        self, table: str, *, size: int, newest_first: bool = False, at_least: float = LOWEST, below: float = HIGHEST
+    ) -> Iterator[list[Entry]]:
+        """Yield the entries that ``entries`` would return without a limit, in pages of at most ``size``.
+
+        Others may add and remove entries between two pages. An entry that stays as it is comes once. It may only be
+        left out where more than ``size`` entries have the same order, and some of these are removed meanwhile.
+        """
+        # A page begins with the order at which the one before has ended, and what came then is left out. An offset
+        # alone would skip an entry for each that is removed meanwhile. It is needed where a page has a single order.
+        bound, offset, known = math.nan, 0, set[str]()
+        while True:
+            page = self.entries(
+                table, limit=size, offset=offset, newest_first=newest_first, at_least=at_least, below=below
+            )
+            yield [entry for entry in page if entry.key not in known]
+            if len(page) < size:
+                return
+            offset = offset + size if page[-1].order == bound else 0
+            bound = page[-1].order
+            known = {entry.key for entry in page if entry.order == bound}
+            if newest_first:
+                below = math.nextafter(bound, math.inf)  # It is exclusive.
+            else:
+                at_least = bound
 
     # The next two do many things in order and, where the storage can, in one round trip. Each thing is atomic by
     # itself; all together are not.
