@@ -554,6 +554,15 @@ def test_a_storage_that_is_away_is_said_and_looked_for_again(huey, monkeypatch):
     assert client.get("/").status_code == 200
 
 
+def test_open_pages_end_quietly_where_the_storage_is_away_and_one_line_says_so(huey, monkeypatch, caplog):
+    client = client_of(huey)
+    monkeypatch.setattr(state_of(huey), "entries", lambda *args, **options: 1 / 0)
+    for _ in range(3):
+        assert client.get("/live").text == "retry: 1000\n\n"
+    [said] = [record.getMessage() for record in caplog.records if record.name == "huey.aquila"]
+    assert said.startswith(f"the page of the queue {huey.name!r}: the storage does not answer (ZeroDivisionError")
+
+
 def test_odd_parameters_of_a_request_are_no_error(huey, write):
     client = client_of(huey)
     for path in (

@@ -15,6 +15,7 @@ import uvicorn
 from aquila.huey.live.page import page_events
 from aquila.huey.live.page.server_end import is_server_ending
 from aquila.huey.live.subscription import reading_limiter
+from aquila.huey.progress.storage_patience import Outage
 
 APP = """
     from starlette.applications import Starlette
@@ -31,6 +32,7 @@ SERVERS = {
     "aquila jobs": (["aquila.cli", "jobs", "--huey", "stopping_app:huey", "--port", "0"], "/live"),
     "uvicorn": (["uvicorn", "stopping_app:application", "--port", "0", "--no-access-log"], "/intern/jobs/live"),
 }
+OUTAGE = Outage("a page", "It connects again.")
 PATIENCE = 60  # Seconds: it would never end otherwise.
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 
@@ -53,7 +55,7 @@ def test_a_stream_ends_with_its_server_although_nothing_happens(stopping, publis
     huey = published()
 
     async def read():
-        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [("overview", "", None)])
+        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [("overview", "", None)], OUTAGE)
         async for _ in messages:
             stopping.should_exit = True
 
@@ -69,7 +71,7 @@ def test_a_stream_that_waits_for_its_turn_to_look_does_not_look_when_its_server_
         limiter, others = reading_limiter(), [object() for _ in range(int(reading_limiter().total_tokens))]
         for other in others:
             limiter.acquire_on_behalf_of_nowait(other)
-        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [])
+        messages = page_events.repeat(huey, None, lambda: looks.append(1) or [], OUTAGE)
         reading = asyncio.ensure_future(anext(messages, "ended"))
         while not limiter.statistics().tasks_waiting:
             await asyncio.sleep(0)

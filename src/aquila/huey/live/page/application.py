@@ -132,7 +132,7 @@ class _Endpoints:
             sent[:] = [html]
             return [("overview", html, None)]
 
-        return self._seats.respond(lambda: page_events.repeat(overview.queue.huey, None, look))
+        return self._seats.respond(lambda: page_events.repeat(overview.queue.huey, None, look, overview.queue.outage))
 
     async def show_job(self, request: Request) -> Response:
         """Show a job."""
@@ -160,7 +160,7 @@ class _Endpoints:
             return render(template, **values, base=base, form=form, level=level)
 
         look = page.follow(after, may_act=may_act, write=write)
-        return self._seats.respond(lambda: page_events.repeat(page.queue.huey, page.job, look))
+        return self._seats.respond(lambda: page_events.repeat(page.queue.huey, page.job, look, page.queue.outage))
 
     async def act(self, request: Request) -> Response:
         """Do what a form asks for, to a job or to a queue, and redirect to the page that shows it."""

@@ -20,6 +20,7 @@ from aquila.huey.live.redacting import redact_json
 from aquila.huey.live.subscription import JobReader
 from aquila.huey.live.summaries import JOBS_TABLE, STATES, decode_summary
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
+from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import state_of
 
 PAGE = 50  # Jobs of a page.
@@ -27,12 +28,13 @@ _MINUTES = 60  # Minutes of the chart.
 
 
 class Queue:
-    """A Huey that the page shows, and the index of its jobs."""
+    """A Huey that the page shows, the index of its jobs, and the outage of its storage as the open pages see it."""
 
     def __init__(self, huey: Any) -> None:
         self.huey = huey
         self.name = str(huey.name)
         self.index = JobIndex(huey)
+        self.outage = Outage(f"the page of the queue {self.name!r}", "Pages that are open connect again and again.")
 
 
 class Site:

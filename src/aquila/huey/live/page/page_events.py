@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from aquila.huey.live.page.server_end import is_server_ending
 from aquila.huey.live.subscription import AsyncWakeUp, reading_limiter
 from aquila.huey.live.waking import look_every, wake_ups_of
+from aquila.huey.progress.storage_patience import Outage
 
 MOST_STREAMS = 200
 KEEP_ALIVE = 15.0
@@ -88,11 +89,14 @@ def write_message(name: str, data: Any, number: int | None) -> str:
     return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
 
 
-async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) -> AsyncIterator[Message]:
+async def repeat(
+    huey: Any, job: str | None, look: Callable[[], list[Message]], outage: Outage
+) -> AsyncIterator[Message]:
     """Yield the messages that ``look`` returns, again and again: at each event of a job, or once a second.
 
     ``job`` is the id of a job; None for the overview. ``look`` is called in a thread, because it asks the storage.
-    Ends when the server must stop; a browser connects again to the next one.
+    Ends when the server must stop, and when the storage does not answer, which ``outage`` logs once; a browser connects
+    again.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
     # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
@@ -100,7 +104,14 @@ async def repeat(huey: Any, job: str | None, look: Callable[[], list[Message]]) 
     with wake_ups_of(huey).calling(woken.set, job or "\n"):
         while not is_server_ending():
             woken.clear()
-            found = await anyio.to_thread.run_sync(_look_unless_ending, look, limiter=reading_limiter())
+            try:
+                found = await anyio.to_thread.run_sync(_look_unless_ending, look, limiter=reading_limiter())
+            except AssertionError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+                outage.note_failure(error)
+                return
+            outage.note_answer()
             for message in found:
                 yield message
             if found:
