@@ -174,6 +174,21 @@ def test_every_storage_is_pruned_and_no_value_is_read(kind, make_huey, monkeypat
     assert list_result_keys(huey) == []
 
 
+def test_a_result_that_is_fetched_while_results_are_pruned_hinders_nothing(make_huey, monkeypatch):
+    huey = make_huey("file", KINDS)
+    for number in range(3):
+        huey.put(f"{number}", number)
+    listed = huey.storage._result_files
+
+    def list_and_fetch():
+        paths = list(listed())
+        huey.get("1")
+        return paths
+
+    monkeypatch.setattr(huey.storage, "_result_files", list_and_fetch)
+    assert prune_results(huey, keep=0).results == 2
+
+
 def test_results_that_redis_lets_expire_are_pruned(make_huey):
     class ExpiringHuey(classes.AquilaHuey, RedisExpireHuey):
         pass

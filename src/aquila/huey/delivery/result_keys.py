@@ -5,7 +5,7 @@ No public method of a Huey storage does that, so the tables and private methods 
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -71,7 +71,8 @@ def _read_keys(storage: Any, prefix: str) -> Iterable[str]:
 def _read_keys_of_files(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
         # The format of Huey 3.5: the length of the key, the key, the value. A file that is too short, because another
-        # process is writing it, counts as one with an empty key; a length that cannot be true is bounded.
-        with open(os.fspath(path), "rb") as file:
+        # process is writing it, counts as one with an empty key; a length that cannot be true is bounded. One that is
+        # gone is the result that somebody has fetched since it was listed.
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
             (length,) = struct.unpack(">I", file.read(4).rjust(4, b"\0"))
             yield file.read(min(length, 1 << 16)).decode("utf-8", "replace")
