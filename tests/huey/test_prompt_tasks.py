@@ -59,6 +59,11 @@ def test_a_template_becomes_a_task_of_its_fields(declare):
         perform_job(task, "tea")
 
 
+def test_a_field_within_the_format_of_another_is_a_parameter_too(declare):
+    task = declare("It costs {price:.{digits}f} today", name="costs", transport=Provider())
+    assert perform_job(task, 1.25, digits=1).value["text"] == "You said: It costs 1.2 today"
+
+
 def test_a_function_becomes_a_task_that_makes_its_prompt(declare):
     provider = Provider()
 

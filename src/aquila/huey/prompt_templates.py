@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aquila.errors import ConfigError
@@ -18,9 +18,7 @@ def function_of_template(prompt: str, name: str, module: str) -> Callable[..., s
     parameters.
     """
     fields: list[str] = []
-    for _, field, _, _ in string.Formatter().parse(prompt):
-        if field is None:
-            continue
+    for field in _iterate_fields(prompt):
         root = field.split(".")[0].split("[")[0]
         if not root.isidentifier():
             raise ConfigError(
@@ -42,3 +40,10 @@ def function_of_template(prompt: str, name: str, module: str) -> Callable[..., s
     fill.__module__ = module
     fill.__doc__ = prompt
     return fill
+
+
+def _iterate_fields(template: str) -> Iterator[str]:
+    for _, field, form, _ in string.Formatter().parse(template):
+        if field is not None:
+            yield field
+            yield from _iterate_fields(form or "")  # It may have fields, too: {price:.{digits}f}.
