@@ -44,6 +44,22 @@ def asking(huey, provider, **options):
     return ask_task(huey, "{x}", transport=provider, **{"name": "answer", **options})
 
 
+def test_what_fails_while_budgets_are_asked_leaves_nothing_reserved(huey, monkeypatch):
+    state, caps = state_of(huey), parse_budget("100 tokens per day, 100 tokens per queue")
+    update, calls = state.update, []
+
+    def fail_at_the_second(*args, **options):
+        calls.append(args[1])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return update(*args, **options)
+
+    monkeypatch.setattr(state, "update", fail_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        reserve(state, caps, None, Usage(input_tokens=40), task_id=None, now=NOON)
+    assert set(spent_of(state, caps, NOON).values()) == {"0 tokens"}
+
+
 def test_a_request_that_a_budget_has_no_room_for_is_not_sent(huey, provider):
     budget(huey, "40 tokens per day")
     task = asking(huey, provider, max_output_tokens=10, retries=3)

@@ -6,6 +6,7 @@ a killed worker had reserved stays spent: the provider counts that request, too.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -211,24 +212,29 @@ def reserve(
         key = cap.key_for(task_id, now)
         if key is not None:
             by_key.setdefault(key, []).append(cap)
-    for key, held in by_key.items():
-        over: list[tuple[Cap, int]] = []
+    # Each key is changed atomically, but not all keys together. Where one has no room, the storage fails or the task is
+    # interrupted, those that had room are changed back: the request is not sent.
+    with contextlib.ExitStack() as undo:
+        undo.callback(reservation.give_back)
+        for key, held in by_key.items():
+            over: list[tuple[Cap, int]] = []
 
-        # A storage calls this again when another process has changed the value meanwhile. So it sets `over` as a whole
-        # each time. `held` and `over` are defaults because a closure would see the variables of a later round.
-        def change(data: bytes | None, held: list[Cap] = held, over: list[tuple[Cap, int]] = over) -> bytes | None:
-            spent = _read(data)
-            over[:] = [
-                (cap, spent.get(cap.unit, 0)) for cap in held if spent.get(cap.unit, 0) + amounts[cap.unit] > cap.amount
-            ]
-            return None if over else _write(_add(spent, amounts))
+            # A storage calls this again when another process has changed the value meanwhile. So it sets `over` as a
+            # whole each time. The defaults are there because a closure would see the variables of a later round.
+            def change(data: bytes | None, held: list[Cap] = held, over: list[tuple[Cap, int]] = over) -> bytes | None:
+                spent = _read(data)
+                over[:] = [
+                    (cap, already)
+                    for cap in held
+                    if (already := spent.get(cap.unit, 0)) + amounts[cap.unit] > cap.amount
+                ]
+                return None if over else _write(_add(spent, amounts))
 
-        state.update(TABLE, key, change, order=_order_of(held[0], now, comes_back_within))
-        if over:
-            # Each key is changed atomically, but not all keys together: undo those that had room.
-            reservation.give_back()
-            raise _budget_error(*over[0], amounts, now)
-        reservation.add(key, amounts)
+            state.update(TABLE, key, change, order=_order_of(held[0], now, comes_back_within))
+            if over:
+                raise _budget_error(*over[0], amounts, now)
+            reservation.add(key, amounts)
+        undo.pop_all()
     # Every request tidies a little, so nothing else has to. The limit bounds what it costs the request.
     state.delete_below(TABLE, now - _KEPT, limit=10)
     return reservation

@@ -8,6 +8,7 @@ one way for every storage.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -174,22 +175,25 @@ def acquire(
     held = HeldCapacity(state, lease)
     # The storage calls `admit` again where another process was faster. The last call is the one that was stored.
     asked: list[_Asked] = []
-    for counter in counters:
+    # Each counter is changed atomically, but not all of them together. Where one has no room, the storage fails or the
+    # task is interrupted, those that had room are changed back.
+    with contextlib.ExitStack() as undo:
+        undo.callback(held.take_back)
+        for counter in counters:
 
-        def admit(data: bytes | None, counter: Counter = counter) -> bytes:
-            counts = Counts.read(data)
-            # Time has passed since the first try. A request that counted as earlier than it is let in would give back
-            # its room too early, and another would be let in within its period.
-            at = state.now() + need.ahead if asked else now
-            asking = need.ask_of(counts, at, lease)
-            asked.append(_Asked(asking, at, counting.admit(counts, counter.rules, asking, at)))
-            return counts.write()
+            def admit(data: bytes | None, counter: Counter = counter) -> bytes:
+                counts = Counts.read(data)
+                # Time has passed since the first try. A request that counted as earlier than it is let in would give
+                # back its room too early, and another would be let in within its period.
+                at = state.now() + need.ahead if asked else now
+                asking = need.ask_of(counts, at, lease)
+                asked.append(_Asked(asking, at, counting.admit(counts, counter.rules, asking, at)))
+                return counts.write()
 
-        state.update(TABLE, counter.key, admit, order=now)
-        last = asked[-1]
-        if last.turn is not None:
-            # Each counter is changed atomically, but not all of them together: undo those that had room.
-            held.take_back()
-            return last.turn
-        held.add(counter, last.asking, last.at)
+            state.update(TABLE, counter.key, admit, order=now)
+            last = asked[-1]
+            if last.turn is not None:
+                return last.turn
+            held.add(counter, last.asking, last.at)
+        undo.pop_all()
     return held
