@@ -13,7 +13,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from websockets.exceptions import ConnectionClosed
 
@@ -108,5 +108,10 @@ def answering(*answers: SocketAnswer) -> Iterator[SocketProvider]:
         yield provider
 
 
-def over_socket(provider: SocketProvider, **options: Any) -> dict[str, Any]:
+class HasUrl(Protocol):
+    @property
+    def url(self) -> str: ...
+
+
+def over_socket(provider: HasUrl, **options: Any) -> dict[str, Any]:
     return {"endpoint": "responses", "websocket": True, "base_url": provider.url, **options}

@@ -2,67 +2,94 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from websockets.server import ServerProtocol
 
 import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.errors import StreamClosed, StreamTimeout
+from aquila.errors import ConnectionFailed, StreamClosed, StreamTimeout
+from tests.support.accepting_server import AcceptingServer, read_request
 from tests.support.engines import KEY, Engine, live
-from tests.support.responses_over_sockets import SocketProvider, over_socket
+from tests.support.responses_over_sockets import over_socket
 from tests.support.runs import separate_run
-from tests.support.web_sockets import web_socket_server
 
 LARGE = "x" * 12_000_000
 """More than a connection holds whose other side does not read."""
 
 
-@contextlib.contextmanager
-def reading_nothing() -> Iterator[tuple[SocketProvider, threading.Event]]:
-    """A provider that reads no message, and an event: one is being sent to it."""
-    is_sending, is_over = threading.Event(), threading.Event()
+class UnreadingProvider(AcceptingServer):
+    """Accepts a handshake, and reads nothing after it. A library's server would: it reads ahead in a thread."""
 
-    def speak(connection: Any) -> None:
-        with connection.protocol_mutex:  # without which its thread stops reading
-            select.select([connection.socket], [], [], 60)
-            is_sending.set()
-            is_over.wait(60)
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_sending = threading.Event()
+        """A message is being sent to it."""
+        self.then: Callable[[socket.socket], object] = lambda connection: self.over.wait(60)
+        """What it does once a message is on its way."""
 
-    provider = SocketProvider(())
-    with web_socket_server(speak) as provider.server:
-        try:
-            yield provider, is_sending
-        finally:
-            is_over.set()
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def serve(self, connection: socket.socket) -> None:
+        protocol = ServerProtocol()
+        protocol.receive_data(read_request(connection) + b"\r\n\r\n")
+        (handshake,) = protocol.events_received()
+        protocol.send_response(protocol.accept(handshake))
+        connection.sendall(b"".join(protocol.data_to_send()))
+        select.select([connection], [], [], 60)
+        self.is_sending.set()
+        self.then(connection)
 
 
-def test_a_time_limit_ends_the_sending(engine: Engine) -> None:
-    with reading_nothing() as (provider, _), pytest.raises(StreamTimeout, match="idle"):
-        timeouts = aquila.Timeouts(idle=0.2)
-        engine.ask(LARGE, timeout=timeouts, max_retries=0, **over_socket(provider))
+@pytest.fixture
+def provider() -> Iterator[UnreadingProvider]:
+    running = UnreadingProvider()
+    running.listen()
+    yield running
+    running.close()
 
 
-def test_another_thread_that_closes_the_stream_ends_the_sending() -> None:
-    with reading_nothing() as (provider, is_sending):
-        stream = aquila.stream(LARGE, sink=aquila.Sink.collector(), **live(over_socket(provider)))
-        assert is_sending.wait(60)
-        stream.close()
-        with pytest.raises(StreamClosed):
-            stream.result(timeout=60)
+def test_a_time_limit_ends_the_sending(engine: Engine, provider: UnreadingProvider) -> None:
+    with pytest.raises(StreamTimeout, match="idle"):
+        engine.ask(LARGE, timeout=aquila.Timeouts(idle=0.2), max_retries=0, **over_socket(provider))
+
+
+def test_a_provider_that_refuses_a_message_in_its_midst_has_closed_the_connection(
+    engine: Engine, provider: UnreadingProvider
+) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(b"\x88\x02" + struct.pack("!H", 1009))
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1_000_000):  # so that what the client has kept leaves it after all
+            pass
+
+    provider.then = refuse
+    with pytest.raises(ConnectionFailed, match="1009"):
+        engine.ask(LARGE, max_retries=0, **over_socket(provider))
+
+
+def test_another_thread_that_closes_the_stream_ends_the_sending(provider: UnreadingProvider) -> None:
+    stream = aquila.stream(LARGE, sink=aquila.Sink.collector(), **live(over_socket(provider)))
+    assert provider.is_sending.wait(60)
+    stream.close()
+    with pytest.raises(StreamClosed):
+        stream.result(timeout=60)
 
 
 @pytest.mark.slow
-def test_a_recording_says_that_it_was_left(tmp_path: Path) -> None:
-    with separate_run(tmp_path), reading_nothing() as (provider, is_sending):
+def test_a_recording_says_that_it_was_left(tmp_path: Path, provider: UnreadingProvider) -> None:
+    with separate_run(tmp_path):
         options = over_socket(provider, transport="record", api_key=KEY, model="m", cassette="x")
         stream = aquila.stream(LARGE, sink=aquila.Sink.collector(), **options)
-        assert is_sending.wait(60)
+        assert provider.is_sending.wait(60)
         stream.close()
         with pytest.raises(StreamClosed):
             stream.result(timeout=60)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from aquila.intercept import activation
+from aquila.intercept.web_sockets.dropping import drop
 from aquila.intercept.web_sockets.opening_handshakes import fields_of
 from aquila.optional import import_optional
 from aquila.transports.own_requests import own_request
@@ -73,7 +74,7 @@ def leave(connection: Any) -> None:
 
 async def leave_async(connection: Any) -> None:
     """``leave`` for a connection in an event loop."""
-    connection.transport.abort()
+    drop(connection.transport)
     await connection.wait_closed()
 
 

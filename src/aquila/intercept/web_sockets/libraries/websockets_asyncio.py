@@ -11,6 +11,7 @@ from typing import Any
 from aquila.errors import UnansweredRequest
 from aquila.intercept.web_sockets import peer
 from aquila.intercept.web_sockets.answering import answer_handshake_async
+from aquila.intercept.web_sockets.dropping import drop
 from aquila.intercept.web_sockets.libraries.websockets_protocol import (
     IN_ONE_PIECE,
     ProtocolTap,
@@ -154,7 +155,7 @@ def converse(connection: Any, conversation: ReplayedConversation) -> Any:
             try:
                 await conversation.send_in_turn_async(data, is_text=is_text)
             except UnansweredRequest:
-                connection.transport.abort()  # who closes it now must find that it is broken, and not fail itself
+                drop(connection.transport)  # who closes it now must find that it is broken, and not fail itself
                 await asyncio.sleep(0)
                 raise
         with conversation.on_its_way():
