@@ -356,6 +356,22 @@ def test_the_network_can_be_blocked(suite: Suite) -> None:
     result.assert_outcomes(passed=1)
 
 
+def test_what_a_block_refuses_is_told_in_the_words_of_the_suite(suite: Suite) -> None:
+    asking = """
+        {mark}
+        def test_it():
+            httpx2.get("http://192.0.2.1/")
+        """
+    for mark, option, told in (
+        ("@pytest.mark.block_network", (), ["its mark block_network*", "*in the mark's allowed_hosts*"]),
+        ("", ("--block-network",), ["--block-network*", "*in --allowed-hosts, or allowed_hosts of vcr_config*"]),
+    ):
+        result = suite.run(asking.format(mark=mark), *option)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([f"*blocked by {told[0]}@pytest.mark.vcr.", told[1]])
+        result.stdout.no_fnmatch_line("*mark.aquila*")
+
+
 def test_it_is_off_unless_asked_for(suite: Suite) -> None:
     result = suite.run("def test_it(vcr_config): pass", ini="")
     result.assert_outcomes(errors=1)

@@ -336,7 +336,7 @@ def test_wrong_options_are_refused_before_any_test(
 
 @pytest.mark.slow
 def test_what_the_child_of_an_attempt_is_refused_fails_no_other_test(pytester: pytest.Pytester) -> None:
-    asking = "from aquila.recording.network import guard; guard.make_refusal('what it asks')"
+    asking = "from aquila.recording.network import guard; guard.make_refusal('what it asks was refused')"
     pytester.makepyfile(
         f"""
         import os, subprocess, sys

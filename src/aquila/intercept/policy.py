@@ -178,8 +178,8 @@ def check_connection(
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None
-        message = _unrecordable_message(what, _name_client()) if has_cassette else None
-        raise guard.make_refusal(what, message, ordinary=within_loop)
+        message = _unrecordable_message(what, _name_client()) if has_cassette else guard.refusal_message(what, scope)
+        raise guard.make_refusal(message, ordinary=within_loop)
 
 
 def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
@@ -201,7 +201,7 @@ def find_scope_for_own_socket(host: str, port: int | None) -> Scope | None:
 def refuse_own_socket(host: str, port: int, why: str) -> BaseException:
     """Return the error for what came over a socket of the client's own and is no request, which the test remembers."""
     what = f"a connection to {guard.format_address(host, port)}"
-    return guard.make_refusal(what, _unrecordable_message(what, f"a client on sockets of its own: {why}"))
+    return guard.make_refusal(_unrecordable_message(what, f"a client on sockets of its own: {why}"))
 
 
 _NOT_CLIENTS = frozenset({"aquila", "pytest_aquila", "pytest", "_pytest", "pluggy", "__main__"})

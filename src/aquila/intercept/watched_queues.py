@@ -119,7 +119,6 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
     """
     what = f"a job for the queue of the {type(owner).__name__} {owner.name!r}"
     return guard.make_refusal(
-        what,
         f"{what} was refused: it is real, and {which_run} is in testing mode\n"
         "\n"
         f"  job        {job}\n"

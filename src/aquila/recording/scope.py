@@ -60,6 +60,7 @@ class Scope(ScriptsAndFaults):
     """
 
     _recording: ScopeRecording | None = None
+    refusal_advice: str | None = None  # what to do where the guard refuses something in it, if not the usual
 
     def __init__(
         self,
@@ -83,8 +84,7 @@ class Scope(ScriptsAndFaults):
         scope alone, so that recordings it no longer uses may be dropped. ``models_only`` says that requests for
         something else than a model go their own way, as if there were no cassette. ``is_shared`` says that its code
         does not run again with one test: that of a fixture which several share. ``options`` override settings.
-        ``joined_id`` is the id of a scope of another process, of which this one is a part. ``refusal`` says why nothing
-        may answer its requests, if that is so.
+        ``joined_id`` is the id of a scope of another process that this is a part of. ``refusal``: why nothing answers.
         """
         super().__init__()
         self.id = new_scope_id() if joined_id is None else checked_scope_id(joined_id)
@@ -200,9 +200,9 @@ class Scope(ScriptsAndFaults):
         """Filter the interactions of every session that opens from now on."""
         self._filters = filters
 
-    def let_through(self, hosts: Callable[[str], bool]) -> None:
-        """Let the guard refuse no host for which ``hosts`` is true, whatever the settings say."""
-        self._let_through = hosts
+    def let_through(self, hosts: Callable[[str], bool], advice: str) -> None:
+        """Let the guard refuse no host for which ``hosts`` is true, and say what to do (``advice``) for any other."""
+        self._let_through, self.refusal_advice = hosts, advice
 
     def lets_through(self, host: str) -> bool:
         """Whether this scope, or one around it, lets a host through by itself."""

@@ -61,6 +61,16 @@ def is_blocked(item: pytest.Item) -> bool:
     return marker is not None or bool(item.config.getoption("--block-network"))
 
 
+def explain_block(item: pytest.Item) -> str:
+    """Return what to do where a request of a test is refused because the network is blocked for it."""
+    marked = item.get_closest_marker("block_network") is not None
+    by, allow = ("its mark block_network", "the mark's") if marked else ("--block-network", "--allowed-hosts, or")
+    return (
+        f"The network is blocked by {by}. To answer it from a cassette mark the test @pytest.mark.vcr.\n"
+        f"To let it go, give its host in {allow} allowed_hosts" + ("." if marked else " of vcr_config.")
+    )
+
+
 def find_allowed_hosts(item: pytest.Item, config: Mapping[str, Any]) -> Sequence[str]:
     """Return the patterns of hosts that are let through: of the mark, else the command line, else the configuration."""
     marker = item.get_closest_marker("block_network")

@@ -40,7 +40,7 @@ def check_unanswered(
     if is_refused(host, port, path, settings, scope):
         what = describe_request(method, scheme, host, port, path, settings)
         fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
-        raise make_refusal(what)
+        raise make_refusal(refusal_message(what, scope))
 
 
 def describe_request(method: str, scheme: str, host: str, port: int | None, path: str, settings: Settings) -> str:
@@ -76,13 +76,13 @@ def fail_if_unasked(what: str, *, is_for_model: bool) -> None:
         raise fail_unasked(what)
 
 
-def make_refusal(what: str, message: str | None = None, *, ordinary: bool = False) -> BaseException:
+def make_refusal(message: str, *, ordinary: bool = False) -> BaseException:
     """Return the error to raise for a refused request, and note it, so that the test fails even if code swallows it.
 
-    ``what`` names the request. ``message`` is the text of the error, by default ``refusal_message``. ``ordinary`` asks
-    for an ordinary exception, also where an outcome of the test could be raised.
+    ``message`` is the text of the error. ``ordinary`` asks for an ordinary exception, also where an outcome of the test
+    could be raised.
     """
-    refusal = LiveCallRefused(refusal_message(what) if message is None else message)
+    refusal = LiveCallRefused(message)
     run = runtime.current_run()
     run.remember_refusal(refusal)
     if not (run.runs_tests and run.is_here):  # a child process: the test that runs in its parent is to fail
@@ -95,21 +95,31 @@ def refuse_web_socket(address: str, why: str) -> BaseException:
     """Return the error to raise for a handshake that nothing can answer, and note it. ``why`` is a sentence."""
     help = "Give the test a cassette to be recorded from the provider, or mark it @pytest.mark.aquila_live."
     address = _redact_path(address, runtime.current_settings())
-    return make_refusal(address, f"{address} was refused: {why}\n\n{help}")
+    return make_refusal(f"{address} was refused: {why}\n\n{help}")
 
 
-def refusal_message(what: str) -> str:
-    """Return the message for a refused request: its first line names the request; then come the test and what to do."""
+def refusal_message(what: str, scope: Scope | None) -> str:
+    """Return the message for a refused request: its first line names the request; then come the test and what to do.
+
+    ``scope`` is the scope in force, which may know what to do.
+    """
     test = runtime.current_run().test_name or "none is running (something that outlived its test?)"
-    if runtime.current_settings().guard == "sealed":
-        let_it_go = "This run is sealed. To let anything go, run it without: AQUILA_GUARD=all.\n"
-    else:
-        let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
+    known = (each.refusal_advice for each in (scope.enclosing() if scope is not None else ()))
     return (
         f"{what} was refused: nothing in this run asks for the network\n"
         "\n"
         f"  test       {test}\n"
         "\n"
+        f"{next(filter(None, known), None) or _usual_advice()}"
+    )
+
+
+def _usual_advice() -> str:
+    if runtime.current_settings().guard == "sealed":
+        let_it_go = "This run is sealed. To let anything go, run it without: AQUILA_GUARD=all.\n"
+    else:
+        let_it_go = "To let it go, mark the test @pytest.mark.aquila_live, or run with --aquila-transport=live.\n"
+    return (
         "To answer it from a cassette use the fixture aquila_cassette or @pytest.mark.aquila.\n"
         f"{let_it_go}"
         "The ini keys aquila_guard and aquila_ignore_hosts say what is refused."

@@ -242,7 +242,8 @@ def _missing_cassette(
     if request is not None:
         url = request.url
         what = guard.describe_request(request.method, url.scheme, url.host, url.port, url.path, settings)
-    return guard.make_refusal(what, message if scope is not None and scope.kind == "task" else None)
+    is_of_task = scope is not None and scope.kind == "task"
+    return guard.make_refusal(message if is_of_task else guard.refusal_message(what, scope))
 
 
 def _explain_missing_cassette(name: str, scope: Scope | None) -> str:
