@@ -90,6 +90,25 @@ def run_later(
     return json.loads((project.pytester.path / "drift.json").read_text()), lines
 
 
+def test_fields_that_come_and_go_empty_are_one_change_with_the_setting_for_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = """
+        import os
+        MORE = {"stop": None, "reasoning": {"effort": {}}} if os.environ.get("LATER") else {"user": None}
+
+        def test_one(aquila_cassette):
+            post("one", **MORE)
+
+        def test_two(aquila_cassette):
+            post("two", **MORE)
+        """
+    project.record(tests=tests)
+    report, lines = run_later(project, monkeypatch)
+    assert [group["settings"] for group in report["groups"]] == [["aquila_ignore = <empty>"]]
+    assert "  aquila_ignore = <empty>" in lines
+
+
 @pytest.mark.slow
 def test_every_way_of_asking_is_answered_and_what_differs_is_told(
     project: Project, monkeypatch: pytest.MonkeyPatch

@@ -236,3 +236,13 @@ def test_a_value_of_every_kind_is_known(kind: FreshKind, around: str) -> None:
     one = f"boundary={one}" if kind.name == "boundary" else one
     shown = explain(chat(around.format(one, one)), chat(around.format(other, other)))
     assert {"normalize": f" {kind.name}"} in advised(shown)
+
+
+def test_fields_that_an_update_of_a_client_adds_or_drops_empty() -> None:
+    before, now = chat("hi", stop=None, tools={}), chat("hi", reasoning={"effort": None})
+    shown = explain(now, before)
+    assert "fields that are null or {} as if they were absent:\n\n  aquila_ignore = <empty>\n" in shown
+    cured = MatchRules(ignore=("<empty>",))
+    assert key_of(now, cured) == key_of(before, cured)
+    for other in (chat("hi", stop=0), chat("hi", stop=""), chat("hi", stop=[]), chat("hi", stop={"at": [None]})):
+        assert "<empty>" not in explain(other, chat("hi", n=None))

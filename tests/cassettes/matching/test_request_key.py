@@ -14,6 +14,7 @@ from aquila.cassettes.matching.body_lines import render_body
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.errors import ConfigError
 from tests.support.examples import examples
 
 DEFAULT = MatchRules()
@@ -340,6 +341,46 @@ def test_methods_count_but_not_their_case() -> None:
 
 
 names = st.text("aAbX-*", min_size=1, max_size=4)
+
+
+EMPTY = MatchRules(ignore=("<empty>",))
+emptiness = st.recursive(st.none() | st.just({}), lambda inner: st.dictionaries(st.text(max_size=3), inner, max_size=3))
+
+
+def strewn_with_empty_fields(value: Any, data: st.DataObject) -> Any:
+    """The same JSON with further fields that hold nothing."""
+    if isinstance(value, list):
+        return [strewn_with_empty_fields(each, data) for each in value]
+    if not isinstance(value, dict):
+        return value
+    further = data.draw(st.dictionaries(st.text(max_size=8), emptiness, max_size=2))
+    return further | {name: strewn_with_empty_fields(each, data) for name, each in value.items()}
+
+
+@given(bodies, st.data())
+def test_fields_that_are_empty_are_as_if_absent_on_either_side_where_that_is_asked_for(
+    body: Any, data: st.DataObject
+) -> None:
+    one, other = (json.dumps(strewn_with_empty_fields(body, data)) for _ in range(2))
+    assert (
+        key(one, rules=EMPTY) == key(one, rules=EMPTY) == key(other, rules=EMPTY) == key(json.dumps(body), rules=EMPTY)
+    )
+
+
+@given(bodies, st.text(max_size=8), leaves.filter(lambda leaf: leaf is not None) | st.lists(values, max_size=3))
+def test_a_field_with_a_value_is_never_as_if_absent(body: Any, name: str, value: Any) -> None:
+    absent = {key: each for key, each in body.items() if key != name}
+    for held in (value, {"in": value}, {"in": {"it": value}, "no": None}):
+        assert key(json.dumps(absent | {name: held}), rules=EMPTY) != key(json.dumps(absent), rules=EMPTY)
+
+
+def test_what_is_empty_counts_in_lists_and_where_nothing_is_asked_for() -> None:
+    assert key('{"stop": null}') != key("{}") != key('{"stop": {}}')
+    assert key('{"stop": [null, {}]}', rules=EMPTY) != key('{"stop": []}', rules=EMPTY)
+    both = MatchRules(ignore=("<empty>", "options.seed"))
+    assert key('{"options": {"seed": 1}}', rules=both) == key("{}", rules=both)
+    with pytest.raises(ConfigError, match="'<empty>'"):
+        MatchRules(ignore=("<emtpy>",))
 
 
 @given(st.lists(st.tuples(names, st.text(max_size=3)), max_size=6), st.sets(names.map(lambda name: name.strip("*"))))

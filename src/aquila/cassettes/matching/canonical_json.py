@@ -44,6 +44,20 @@ def leave_out(value: Any, rules: MatchRules) -> None:
             value.pop(label, None)
     for path in rules.paths:
         path.remove_from(value)
+    if rules.ignores_empty:
+        remove_empty_fields(value)
+
+
+def remove_empty_fields(value: Any) -> None:
+    """Remove the fields of JSON, in place, that are null or ``{}``, or would be ``{}`` without such fields."""
+    if isinstance(value, dict):
+        for key, child in tuple(value.items()):
+            remove_empty_fields(child)
+            if child is None or child == {}:
+                del value[key]
+    elif isinstance(value, list):
+        for child in value:
+            remove_empty_fields(child)
 
 
 _NAN = float("nan")

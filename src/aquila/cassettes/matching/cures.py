@@ -16,7 +16,7 @@ from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
-from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.match_rules import EMPTY_FIELDS, MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
@@ -58,7 +58,7 @@ class FreshField(NamedTuple):
 class Cure(NamedTuple):
     """The fields that are new in every run, and the settings under which the request matches.
 
-    Each entry of ``advice`` is enough by itself.
+    Without ``fields``, all that differs are fields that are empty. Each entry of ``advice`` is enough by itself.
     """
 
     fields: tuple[FreshField, ...]
@@ -165,11 +165,15 @@ def find_cure(
 ) -> Cure | None:
     """Return the settings under which a request would match a recorded one.
 
-    ``found`` are the differences of the two under ``rules``. Returns None if one of them is no fresh value, or if no
-    setting makes the two equal.
+    ``found`` are the differences of the two under ``rules``. Returns None if they are neither all fresh values nor all
+    empty fields, or if no setting makes the two equal.
     """
     if not 0 < len(found) <= _MOST:
         return None
+    if all(map(_is_empty, found)):
+        cured = replace(rules, ignore=(*rules.ignore, EMPTY_FIELDS))
+        if key_of(request, cured) == key_of(recorded, cured):  # an element of a list is no field
+            return Cure((), (_settings_that_changed(rules, cured),))
     fields = find_fresh_fields(found)
     fresh = [field for field in fields if field is not None]
     if len(fresh) < len(fields):
@@ -190,6 +194,18 @@ def find_cure(
         if given and not known and key_of(request, cured) == key_of(recorded, cured):
             advice.append(given)
     return Cure(tuple(fresh), tuple(advice)) if advice else None
+
+
+def _is_empty(difference: Difference) -> bool:
+    """Whether a field of a body differs only in being absent, null, ``{}``, or an object of such fields."""
+    values = [difference.recorded, difference.now]
+    while values:  # without recursion: the object may be nested too deeply for that
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif value is not None and value is not ABSENT:
+            return False
+    return difference.in_body
 
 
 def find_ignorable(
@@ -250,6 +266,11 @@ def write_advice(cure: Cure) -> Iterator[str]:
     """Yield lines that name the fields that are new in every run, and each setting that leaves them out."""
     yield ""
     first, *others = cure.advice
+    if not cure.fields:
+        yield "To compare fields that are null or {} as if they were absent:"
+        yield from _write_settings(first)
+        yield from ("", "(in pytest's settings; at the marker or the call: ignore=)")
+        return
     title = f"If {_describe_fields(cure.fields)} new in every run, "
     yield from textwrap.wrap(title + _LEADS["normalize" if "normalize" in first else "ignore"], WIDTH)
     yield from _write_settings(first)

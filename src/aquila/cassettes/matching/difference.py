@@ -20,7 +20,7 @@ ABSENT: Final = object()
 _MOST = 1000  # differences that are listed
 _DEEPEST = 64  # levels of JSON that are compared value by value, far from Python's recursion limit; deeper ones as text
 _WEIGHED = 50  # differences that are weighed one by one; each further one weighs 1
-_PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s]+")
+_PLAIN_KEY = re.compile(r"[^.\[\]*'\"\s<>]+")
 
 
 @dataclass(frozen=True, slots=True)

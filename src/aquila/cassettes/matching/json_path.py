@@ -15,7 +15,7 @@ Step: TypeAlias = str | int | None
 _STEP = re.compile(
     r"""
       \[ (?: (?P<index>-?\d{1,9}) | (?P<each>\*) | '(?P<single>[^']*)' | "(?P<double>[^"]*)" ) \]
-    | (?P<dot>\.?) (?: (?P<any>\*) | (?P<key>[^.\[\]*'"\s]+) )
+    | (?P<dot>\.?) (?: (?P<any>\*) | (?P<key>[^.\[\]*'"\s<>]+) )
     """,
     re.VERBOSE,
 )
@@ -74,7 +74,7 @@ def parse_json_path(text: str) -> JsonPath:
         if match is None or (match["dot"] is not None and bool(match["dot"]) != (position > 0)):
             raise ConfigError(
                 f"ignore: cannot read the JSON path {text!r} from {path[position:]!r} on. "
-                "Write for example 'user', 'messages[*].name' or \"tools[0]['x.y']\"."
+                "Write for example 'user', 'messages[*].name' or \"tools[0]['x.y']\", or '<empty>'."
             )
         if match["index"] is not None:
             steps.append(int(match["index"]))

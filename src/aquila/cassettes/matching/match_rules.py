@@ -35,6 +35,9 @@ model may have been recorded through a proxy, and the recordings of the proxy th
 LABELS = ("metadata", "prompt_cache_key")
 """Fields of a body that do not change the answer: labels for the provider's accounting and for its caches."""
 
+EMPTY_FIELDS = "<empty>"
+"""The entry of ``ignore`` that names every field of a JSON body that is null or ``{}``. It is no JSON path."""
+
 DEFAULT_MATCH_ON = ("method", "origin", "path", "query", "body")
 
 
@@ -45,7 +48,8 @@ class MatchRules:
     ``match_on`` names parts (see :data:`PARTS`, and ``header:<name>``). When every entry begins with ``+`` or ``-``,
     it adds to and takes from the default, as in ``("+host", "-query")``. Afterwards it holds the resolved names in a
     fixed order. ``ignore`` holds JSON paths that are left out of bodies; for forms and multipart bodies, names of
-    fields. ``ignore_query`` holds names of query parameters that are left out; ``*`` stands for any characters.
+    fields. ``<empty>`` among them stands for every field of JSON that is null or ``{}``. ``ignore_query`` holds names
+    of query parameters that are left out; ``*`` stands for any characters.
     ``normalize`` names what is replaced by placeholders in every text: kinds of values, or patterns between slashes.
 
     Raises :class:`~aquila.errors.ConfigError` for an unknown part or kind, a path or a pattern that cannot be read, and
@@ -59,6 +63,8 @@ class MatchRules:
     header_names: frozenset[str] = field(init=False, repr=False, compare=False)
     """Header fields that are compared, in lower case."""
     paths: tuple[json_path.JsonPath, ...] = field(init=False, repr=False, compare=False)
+    ignores_empty: bool = field(init=False, repr=False, compare=False)
+    """Whether a field that is null or ``{}`` is the same as none."""
     unwanted_query: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
     """What the names of the query parameters of ``ignore_query`` match."""
     compares_origin: bool = field(init=False, repr=False, compare=False)
@@ -89,7 +95,8 @@ class MatchRules:
         put(self, "unwanted_query", _compile_names(ignore_query))
         put(self, "normalize", tuple(dict.fromkeys(normalize)))
         put(self, "normalizer", normalizer)
-        put(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore))
+        put(self, "paths", tuple(json_path.parse_json_path(path) for path in ignore if path != EMPTY_FIELDS))
+        put(self, "ignores_empty", EMPTY_FIELDS in ignore)
         put(self, "compares_origin", "origin" in names)
         put(self, "labels", tuple(label for label in LABELS if label not in names))
 
