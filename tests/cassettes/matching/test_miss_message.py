@@ -149,6 +149,18 @@ def test_only_the_query_differs() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('{\n  "model": "gpt-4.1-mini",\n  "n" 1\n}', " at line 3, column 7: Expecting ':' delimiter, now JSON\n"),
+        ('{"model": "gpt-4.1-mini", "n": NaN}', ": NaN is not JSON, now JSON\n"),
+        ('{"n": 1, "n": 2}', ": a key occurs twice, which readers understand differently\n"),
+    ],
+)
+def test_a_recorded_body_that_is_no_json_says_where_it_stops_being_that(body: str, place: str) -> None:
+    assert f"text, not valid JSON{place}" in explain(chat("hi"), request(body.encode()))
+
+
 def test_another_kind_of_request() -> None:
     assert explain(RecordedRequest("GET", "https://api.openai.com/v1/models"), chat("Tell me about eagles.")) == text(
         """

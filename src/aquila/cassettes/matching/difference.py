@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from aquila.cassettes.matching.canonical_json import parse_canonical
 from aquila.cassettes.matching.request_key import CanonicalRequest
 from aquila.cassettes.matching.uploaded_file import UploadedFile, read_data_url
 
@@ -51,7 +52,7 @@ def find_differences(recorded: CanonicalRequest, now: CanonicalRequest) -> list[
     found += _compare_pairs("query", recorded.query, now.query)
     found += _compare_pairs("header", recorded.headers, now.headers)
     if recorded.kind != now.kind and "none" not in (recorded.kind, now.kind):
-        found.append(Difference("body", _Kind(recorded.kind), _Kind(now.kind)))
+        found.append(Difference("body", _kind_of(recorded), _kind_of(now)))
     elif now.kind in ("form", "multipart"):
         found += _compare_fields(recorded.body, now.body)
     elif now.kind in ("text", "bytes") and recorded.body != now.body:
@@ -65,6 +66,21 @@ class _Kind(str):
     """The name of a kind of body, shown without quotes."""
 
     __slots__ = ()
+
+
+def _kind_of(request: CanonicalRequest) -> _Kind:
+    """Return the kind of a body; of a text that begins as JSON also where it stops being that."""
+    if request.kind != "text" or request.body.lstrip()[:1] not in ("{", "["):
+        return _Kind(request.kind)
+    try:
+        parse_canonical(request.body)
+    except json.JSONDecodeError as error:
+        why = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+    except (ValueError, RecursionError) as error:
+        why = f"not valid JSON: {error}"
+    else:
+        return _Kind(request.kind)
+    return _Kind(f"text, {why}")
 
 
 def _compare_pairs(part: str, recorded: Any, now: Any) -> Iterator[Difference]:
