@@ -131,6 +131,30 @@ def test_scan_names_the_place_and_the_kind_and_never_the_value(name: str, casset
         assert (leak["line"], leak["interaction"]) == (None, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded", "grant_type=x&client_secret={}"),
+        ("application/x-www-form-urlencoded", "client_secret={}&y=1"),
+        ("application/json", '{{"client_secret": "{}", "password": "{}"}}'),
+        (
+            "multipart/form-data; boundary=x",
+            '--x\r\ncontent-disposition: form-data; name="password"\r\n\r\n{}\r\n--x--',
+        ),
+    ],
+)
+@pytest.mark.parametrize("word", ["scrubbed", "%5BFILTERED%5D", "<fake>"])
+def test_scan_takes_no_word_in_the_place_of_a_secret_for_one(
+    word: str, kind: str, body: str, cassettes: Cassettes
+) -> None:
+    plain = conversation("one", "1")
+    for value, code in ((word, 0), (f"{word}-1", 1)):
+        url, content = f"https://api.example.com/token?api_key={value}", body.format(value, value).encode()
+        request = replace(plain.request, url=url, headers=(("content-type", kind),), body=content)
+        cassettes.write("a.msgpack", replace(plain, request=request))
+        assert cassettes.run("scan").code == code
+
+
 def test_scan_finds_a_secret_that_a_stream_holds_in_pieces(cassettes: Cassettes) -> None:
     # Behind the part that stands in the file as the answer's text at a glance.
     path = cassettes.write("a.yaml", conversation("which?", "eagles " * 400 + TOKEN, chunks=400))

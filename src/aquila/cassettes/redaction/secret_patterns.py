@@ -184,9 +184,13 @@ _COOKIE_ATTRIBUTES = frozenset(
 )
 
 _PLACEHOLDER = lazy_pattern(
-    rb"[<\[({*]{0,3}(?:dummy|fake|filtered|hidden|masked|mock|placeholder|redacted|removed|sanitized|scrubbed)[>\])}*]{0,3}",
+    rb"(?:[<\[({*]|%(?:3C|5B|28|7B|2A)){0,3}"
+    rb"(?:dummy|fake|filtered|hidden|masked|mock|placeholder|redacted|removed|sanitized|scrubbed)"
+    rb"(?:[>\])}*]|%(?:3E|5D|29|7D|2A)){0,3}",
     re.IGNORECASE,
 )
+_PLACEHOLDER_VALUE = lazy_pattern(rb"(?<=[=\"'\r\n])%s(?=[&;#\"'\\\r\n]|\Z)" % _PLACEHOLDER.pattern, re.IGNORECASE)
+"""A placeholder that is all of a parameter, a string of JSON, or the content of a part."""
 
 _STRONG_NAMES = (
     rb"(?:x-)?api[_-]?key|(?:access|refresh|id|auth|session)_token|client_secret|client_assertion|password|passwd"
@@ -290,6 +294,11 @@ def _is_of_servers_on_the_way(cookies: bytes) -> bool:
 def is_placeholder(value: bytes) -> bool:
     """Whether a value is a word that people write in the place of a secret, such as ``scrubbed`` or ``<fake>``."""
     return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def redact_placeholders(data: bytes, *, is_url: bool = False) -> bytes:
+    """Return a body or a URL in which each value that is a placeholder is one that a redactor leaves as it is."""
+    return _PLACEHOLDER_VALUE.sub(b"%5Bredacted%5D" if is_url else b"[redacted]", data)
 
 
 def _find_passwords_in_urls(data: bytes) -> Iterator[FoundSecret]:

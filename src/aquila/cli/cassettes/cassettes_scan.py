@@ -18,6 +18,7 @@ from aquila.cassettes.body_file import StoredChunks, StoredRequest
 from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, READ_ONLY_SUFFIXES
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.secret_patterns import redact_placeholders
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.output import Output
 from aquila.cli.progress import track
@@ -99,6 +100,7 @@ def _find_leaks(path: Path, known: Redactor, *, is_inside: bool) -> Iterator[Lea
 
 def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None:
     """Return the first part of an interaction that a recording would redact, except headers that it never stores."""
+    interaction = dataclasses.replace(interaction, request=_without_placeholders(interaction.request))
     clean = known.redact_interaction(interaction)
     before, after = interaction.request, clean.request
     if before.url != after.url or _content_of(before) != _content_of(after):
@@ -112,6 +114,15 @@ def _find_hidden_secret(interaction: Interaction, known: Redactor) -> str | None
         if name in kept and kept[name] != value and "[redacted]" in kept[name]
     ]
     return f"secret in the header field {changed[0]}" if changed else None
+
+
+def _without_placeholders(request: RecordedRequest) -> RecordedRequest:
+    """Return a request in which a recording would replace no word that stands in the place of a secret already."""
+    if isinstance(request, StoredRequest):
+        return request
+    url = redact_placeholders(request.url.encode("utf-8", "surrogateescape"), is_url=True)
+    body = redact_placeholders(request.body)
+    return dataclasses.replace(request, url=url.decode("utf-8", "surrogateescape"), body=body)
 
 
 def _content_of(request: RecordedRequest) -> object:
