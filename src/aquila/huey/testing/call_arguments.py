@@ -15,6 +15,8 @@ from typing import Any
 from huey.api import TaskWrapper
 
 from aquila.errors import ConfigError
+from aquila.huey.testing.django_commits import find_task_wrapper
+from aquila.huey.testing.queue_under_test import huey_under_test
 from aquila.huey.testing.signatures import signature_of
 from aquila.huey.testing.task_run import task_name
 
@@ -57,6 +59,24 @@ def separate_arguments(
             f"args= and kwargs=; the options that may stand beside them are {', '.join(sorted(options))}"
         )
     return CallArguments(tuple(explicit.get("args", ())), dict(explicit.get("kwargs", {})), given)
+
+
+def read_search(
+    function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any], options: Collection[str]
+) -> tuple[Any, CallArguments, Any]:
+    """Return what a call of an assertion looks for: a decorated function or None, its arguments, and in which Huey.
+
+    The parameters are those of ``separate_arguments``; ``huey`` and ``queue`` are among the options. Raises
+    ``ConfigError`` as that does, for a ``task`` that is none, and where no Huey is under test.
+    """
+    task = find_task_wrapper(task)
+    if task is not None and not isinstance(task, TaskWrapper):
+        raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
+    call = separate_arguments(function, task, args, keywords, options)
+    huey = call.options.get("huey")
+    if huey is None and task is not None:
+        huey = task.huey
+    return task, call, huey_under_test(huey, call.options.get("queue"))
 
 
 def _reject_ambiguous(

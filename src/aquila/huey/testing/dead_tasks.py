@@ -9,10 +9,8 @@ from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError
 from aquila.huey.delivery.dead_letters import KINDS, DeadLetter, dead_letters
-from aquila.huey.testing.call_arguments import separate_arguments
-from aquila.huey.testing.django_commits import find_task_wrapper
+from aquila.huey.testing.call_arguments import read_search
 from aquila.huey.testing.fixture_types import AssertDeadLetter, RefuteDeadLetter, declared_as
-from aquila.huey.testing.queue_under_test import huey_under_test
 from aquila.huey.testing.task_matching import TaskPattern
 from aquila.huey.testing.task_run import call_text, shortened_repr
 from aquila.spelling import suggest_name
@@ -83,17 +81,11 @@ def _search(
     function: str, task: Any, args: Sequence[Any], keywords: Mapping[str, Any]
 ) -> tuple[list[DeadLetter], list[str], str]:
     """Return the dead letters that match, lines about the others, and a text that says what was looked for."""
-    task = find_task_wrapper(task)
-    if task is not None and not isinstance(task, TaskWrapper):
-        raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
-    call = separate_arguments(function, task, args, keywords, _OPTIONS)
-    given = call.options
-    kind, reason = given.get("kind"), given.get("reason", "")
+    task, call, huey = read_search(function, task, args, keywords, _OPTIONS)
+    kind, reason = call.options.get("kind"), call.options.get("reason", "")
     if kind not in (None, *KINDS):  # else `refute_dead_letter` would hold whatever there is
         raise ConfigError(f"there is no kind {kind!r} of dead letters{suggest_name(str(kind), KINDS)}")
     pattern = TaskPattern(wrapper=task, args=call.args, kwargs=call.kwargs)
-    huey = given.get("huey")
-    huey = huey_under_test(huey if huey is not None or task is None else task.huey, given.get("queue"))
     wants_task = task is not None or bool(call.args or call.kwargs)
     matching: list[DeadLetter] = []
     others: list[str] = []

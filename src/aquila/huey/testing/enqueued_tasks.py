@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from huey.api import Task, TaskWrapper
 
 from aquila.errors import ConfigError, TaskError
-from aquila.huey.testing.call_arguments import separate_arguments, takes_any_keyword
-from aquila.huey.testing.django_commits import find_task_wrapper, list_tasks_before_commit
+from aquila.huey.testing.call_arguments import read_search, takes_any_keyword
+from aquila.huey.testing.django_commits import list_tasks_before_commit
 from aquila.huey.testing.fixture_types import (
     AllEnqueued,
     AssertEnqueued,
@@ -20,7 +20,6 @@ from aquila.huey.testing.fixture_types import (
     declared_as,
 )
 from aquila.huey.testing.performing import list_nested_tasks
-from aquila.huey.testing.queue_under_test import huey_under_test
 from aquila.huey.testing.task_matching import TaskPattern, are_identical, describe_not_found, list_tasks
 from aquila.huey.testing.task_run import call_text, task_name
 
@@ -61,9 +60,7 @@ def all_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: Any
         ...     len(all_enqueued()), len(all_enqueued(divide, a=1))
         (2, 1)
     """
-    search = _parse_search("all_enqueued", task, args, keywords, _OPTIONS)
-    tasks, now = search.read_tasks()
-    return [found for found in tasks if not search.pattern.find_mismatches(found, now)]
+    return list(_parse_search("all_enqueued", task, args, keywords, _OPTIONS).look().matching)
 
 
 @declared_as(AssertEnqueued)  # type: ignore[type-abstract]
@@ -86,21 +83,13 @@ def assert_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
     """
     __tracebackhide__ = True
     search = _parse_search("assert_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))
-    deadline = time.monotonic() + search.timeout
-    while True:
-        tasks, now = search.read_tasks()
-        for found in tasks:
-            if not search.pattern.find_mismatches(found, now):
-                return found
-        if time.monotonic() >= deadline:
-            break
-        time.sleep(_PAUSE)
-    message = describe_not_found(search.pattern, tasks, now)
-    if not search.nested and any(
-        not search.pattern.find_mismatches(found, now) for found in read_enqueued(search.huey, nested=True)
-    ):
+    for seen in search.look_until_time_is_up():
+        for found in seen.matching:
+            return found
+    message = describe_not_found(search.pattern, seen.tasks, seen.now)
+    if not search.nested and any(search.choose(read_enqueued(search.huey, nested=True), seen.now)):
         message += "\nOne that matches lies inside another, as its follower, handler or callback: nested=True finds it"
-    if any(not search.pattern.find_mismatches(waiting, now) for waiting in list_tasks_before_commit()):
+    if any(search.choose(list_tasks_before_commit(), seen.now)):
         message += (
             "\nOne that matches waits for a commit, and a test case of Django keeps its transaction open. Enqueue it "
             "within `with self.captureOnCommitCallbacks(execute=True):`, or let a task do so that you perform or drain"
@@ -128,16 +117,10 @@ def refute_enqueued(task: TaskWrapper | None = None, /, *args: Any, **keywords: 
     """
     __tracebackhide__ = True
     search = _parse_search("refute_enqueued", task, args, keywords, (*_OPTIONS, "timeout"))
-    deadline = time.monotonic() + search.timeout
-    while True:
-        tasks, now = search.read_tasks()
-        matching = [found for found in tasks if not search.pattern.find_mismatches(found, now)]
-        if matching:
+    for seen in search.look_until_time_is_up():
+        if matching := list(seen.matching):
             text = f"{search.pattern} is enqueued, and should not be:"
-            raise AssertionError("\n".join([text, *list_tasks(matching, now)]))
-        if time.monotonic() >= deadline:
-            return
-        time.sleep(_PAUSE)
+            raise AssertionError("\n".join([text, *list_tasks(matching, seen.now)]))
 
 
 @declared_as(AssertUnique)  # type: ignore[type-abstract]
@@ -160,21 +143,29 @@ def assert_unique(task: TaskWrapper | None = None, /, *args: Any, **keywords: An
     """
     __tracebackhide__ = True
     search = _parse_search("assert_unique", task, args, keywords, _OPTIONS)
-    tasks, now = search.read_tasks()
-    matching = [found for found in tasks if not search.pattern.find_mismatches(found, now)]
+    seen = search.look()
+    matching = list(seen.matching)
     if not matching:
-        raise AssertionError(describe_not_found(search.pattern, tasks, now))
+        raise AssertionError(describe_not_found(search.pattern, seen.tasks, seen.now))
     for at, one in enumerate(matching):
         twins = [other for other in matching[at + 1 :] if are_identical(one, other)]
         if twins:
             text = f"{call_text(one)} is enqueued {len(twins) + 1} times, and should be once:"
-            raise AssertionError("\n".join([text, *list_tasks([one, *twins], now)]))
+            raise AssertionError("\n".join([text, *list_tasks([one, *twins], seen.now)]))
     return matching[0]
+
+
+class _Seen(NamedTuple):
+    """What a look has found: the tasks that match, all tasks, and the present of the Huey."""
+
+    matching: Iterator[Task]
+    tasks: list[Task]
+    now: Any
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What is looked for, and in which queue."""
+    """What is looked for, and in which queue. ``timeout`` is for how many seconds."""
 
     function: str
     huey: Any
@@ -183,8 +174,20 @@ class _Search:
     timeout: float
     given_options: frozenset[str]
 
-    def read_tasks(self) -> tuple[list[Task], Any]:
-        """Return the tasks to look at, and the present of the Huey. Raises ``ConfigError`` for ambiguous options."""
+    def choose(self, tasks: list[Task], now: Any) -> Iterator[Task]:
+        """Yield the tasks that match. ``now`` is the present of the Huey."""
+        return (task for task in tasks if not self.pattern.find_mismatches(task, now))
+
+    def look_until_time_is_up(self) -> Iterator[_Seen]:
+        """Look once and, until ``timeout`` seconds have passed, again and again."""
+        deadline = time.monotonic() + self.timeout
+        yield self.look()
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            yield self.look()
+
+    def look(self) -> _Seen:
+        """Look at the tasks. Raises ``ConfigError`` for ambiguous options."""
         tasks = read_enqueued(self.huey, nested=self.nested)
         wrapper = self.pattern.wrapper
         if self.given_options and wrapper is not None and takes_any_keyword(wrapper):
@@ -197,16 +200,14 @@ class _Search:
                         f"of that name. For the argument write kwargs={{{name!r}: ...}}; for the option write "
                         "kwargs={} beside it, with the arguments of the task in it"
                     )
-        return tasks, self.huey._get_timestamp()
+        now = self.huey._get_timestamp()
+        return _Seen(self.choose(tasks, now), tasks, now)
 
 
 def _parse_search(
     function: str, task: TaskWrapper | None, args: Sequence[Any], keywords: Mapping[str, Any], options: tuple[str, ...]
 ) -> _Search:
-    task = find_task_wrapper(task)
-    if task is not None and not isinstance(task, TaskWrapper):
-        raise ConfigError(f"{function} needs a function decorated with @huey.task(), not {task!r}")
-    call = separate_arguments(function, task, args, keywords, options)
+    task, call, huey = read_search(function, task, args, keywords, options)
     given = call.options
     pattern = TaskPattern(
         wrapper=task,
@@ -216,10 +217,9 @@ def _parse_search(
         priority=given.get("priority"),
         where=given.get("where"),
     )
-    huey = given.get("huey")
     return _Search(
         function=function,
-        huey=huey_under_test(huey if huey is not None or task is None else task.huey, given.get("queue")),
+        huey=huey,
         pattern=pattern,
         nested=given.get("nested", False),
         timeout=given.get("timeout", 0),

@@ -50,8 +50,7 @@ def run_periodic(
         for moment in _iterate_minutes(huey, at, until):
             for task in huey.read_periodic(moment):
                 check_signature(task)
-                arrived = send_over_wire(huey, task, opened.production)
-                run = run_task(huey, arrived)
+                run = run_task(huey, send_over_wire(huey, task, opened.production))
                 runs.append(run)
                 if run.retry is None:
                     raise_task_error(run)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from aquila.huey.testing.task_run import shortened_repr
+
+_SHOWN = 80  # Characters of a value in a message.
+
 
 def find_argument_difference(sent: Any, arrived: Any) -> str | None:
     """Return where and how the arguments of a task have changed on the wire, or None."""
@@ -81,7 +85,7 @@ def _locate_difference(sent: Any, arrived: Any, where: str) -> str | None:
         return _locate_difference(sent.args, arrived.args, f"{where}.args")
     if getattr(type(sent), "__eq__", None) is object.__eq__ and hasattr(sent, "__dict__"):
         return _find_dict_difference(vars(sent), vars(arrived), where)
-    return f"{where} went in as {_shorten_repr(sent)} and came out as {_shorten_repr(arrived)}"
+    return f"{where} went in as {shortened_repr(sent, _SHOWN)} and came out as {shortened_repr(arrived, _SHOWN)}"
 
 
 def _find_dict_difference(sent: dict[Any, Any], arrived: dict[Any, Any], where: str) -> str | None:
@@ -98,9 +102,4 @@ def _first_found(found: Any) -> str | None:
 
 
 def _describe_typed(value: Any) -> str:
-    return f"{type(value).__name__} {_shorten_repr(value)}"
-
-
-def _shorten_repr(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{type(value).__name__} {shortened_repr(value, _SHOWN)}"
