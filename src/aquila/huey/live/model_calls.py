@@ -54,14 +54,10 @@ class ModelCallPublisher:
     def aquila_tool_result(self, call: CallInfo, event: ToolResult, seconds: float) -> None:
         if (found := _find_task()) is not None:
             publisher, current = found
-            content: dict[str, Any] = {}
+            about: dict[str, Any] = {"tool": event.name, "id": event.id, "failed": event.error is not None}
             if publisher.content:
-                content = {"result": redact_json(event.text or _write_value(event.value))[:_LONGEST]}
-            failed = event.error is not None
-            publisher.note_event(
-                current, events.TOOL_RESULT, _change_nothing, tool=event.name, id=event.id, failed=failed,
-                seconds=round(seconds, 6), **content,
-            )  # fmt: skip
+                about["result"] = redact_json(event.text or _write_value(event.value))[:_LONGEST]
+            publisher.note_event(current, events.TOOL_RESULT, seconds=round(seconds, 6), **about)
 
     @hookimpl
     def aquila_retry(self, call: CallInfo, event: Retry) -> None:
@@ -103,10 +99,6 @@ def _find_task() -> tuple[JobPublisher, CurrentTask] | None:
     current = current_task_or_none()
     publisher = None if current is None else current.huey.publisher
     return None if current is None or publisher is None else (publisher, current)
-
-
-def _change_nothing(run: JobRun) -> None:
-    pass
 
 
 def _write_value(value: Any) -> str:

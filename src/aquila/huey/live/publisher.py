@@ -226,7 +226,9 @@ class JobPublisher:
             if record is not None and not record.is_over:
                 self._say_how_it_ended(record, task, is_left=is_left)
 
-    def note_event(self, current: CurrentTask, kind: str, change: Callable[[JobRun], None], **data: Any) -> None:
+    def note_event(
+        self, current: CurrentTask, kind: str, change: Callable[[JobRun], None] = lambda run: None, **data: Any
+    ) -> None:
         """Add an event of a model call to the execution that makes it.
 
         ``change`` is called with the run, to update its numbers, while the lock is held. ``data`` is that of the event.

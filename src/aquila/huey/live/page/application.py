@@ -220,7 +220,7 @@ class _Endpoints:
             values = describe()
             if not values:
                 return None
-            can_sign_in = self._can_sign_in(level)
+            can_sign_in = level == "read" and self._access.can_sign_in
             return render(template, **values, form=form, level=level, can_sign_in=can_sign_in, **_base_of(request))
 
         try:
@@ -242,9 +242,6 @@ class _Endpoints:
         if request.cookies.get(FORM_COOKIE) != form:
             set_cookie(request, response, FORM_COOKIE, form)
         return response
-
-    def _can_sign_in(self, level: Level) -> bool:
-        return level == "read" and self._access.can_sign_in
 
     async def _read_form(self, request: Request) -> dict[str, str] | None:
         body = bytearray()

@@ -16,16 +16,6 @@ from aquila.optional import import_optional
 
 HERE = Path(__file__).parent
 _TAIL = 66
-LABELS = {
-    "running": "Running",
-    "queued": "Queued",
-    "scheduled": "Scheduled",
-    "retrying": "Retrying",
-    "interrupted": "Interrupted",
-    "failed": "Failed",
-    "canceled": "Canceled",
-    "done": "Done",
-}
 
 
 def render(template: str, **values: Any) -> str:
@@ -48,9 +38,9 @@ def _environment() -> Any:
     )
     environment.filters.update(
         clock=write_clock, iso=write_iso, seconds=write_seconds, number=write_number, short_name=shorten_name,
-        short_id=shorten_id, tail=shorten_tail, label=lambda state: LABELS.get(state, state), money=write_money,
+        short_id=shorten_id, tail=shorten_tail, money=write_money,
     )  # fmt: skip
-    environment.globals.update(version=_version_of_static(), labels=LABELS, bars=lay_out_bars, clock=time.time)
+    environment.globals.update(version=_version_of_static(), bars=lay_out_bars, clock=time.time)
     return environment
 
 
