@@ -19,8 +19,7 @@ from aquila.errors import ConfigError, TaskError
 from aquila.huey import MemoryHuey, checkpoint
 from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, job_index, pausing, subscribe
-from aquila.huey.live.appending import append_batch
-from aquila.huey.live.events import encode_batch
+from aquila.huey.live.events import append_batch, encode_batch
 from aquila.huey.live.job_view import JobView
 from aquila.huey.live.page import page_events
 from aquila.huey.live.pausing import is_paused
@@ -556,9 +555,11 @@ def test_a_storage_that_is_away_is_said_and_looked_for_again(huey, monkeypatch):
 
 def test_open_pages_end_quietly_where_the_storage_is_away_and_one_line_says_so(huey, monkeypatch, caplog):
     client = client_of(huey)
-    monkeypatch.setattr(state_of(huey), "entries", lambda *args, **options: 1 / 0)
+    for method in ("entries", "get"):
+        monkeypatch.setattr(state_of(huey), method, lambda *args, **options: 1 / 0)
     for _ in range(3):
         assert client.get("/live").text == "retry: 1000\n\n"
+        assert client.get(f"/job/live?queue={huey.name}&id=any").text == "retry: 1000\n\n"
     [said] = [record.getMessage() for record in caplog.records if record.name == "huey.aquila"]
     assert said.startswith(f"the page of the queue {huey.name!r}: the storage does not answer (ZeroDivisionError")
 

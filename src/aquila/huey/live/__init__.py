@@ -6,8 +6,7 @@ reads the summaries of all, ``job_view`` puts together what the page of one show
 in the shared state of the queue, so that it outlives each process. Begin reading with ``publisher``.
 
 - What is stored: ``job_record`` collects one execution, ``model_calls`` what its calls do, ``redacting`` takes secrets
-  out, ``appending`` adds a batch to what others have added, ``summary_updates`` changes summaries, ``retention``
-  forgets old jobs, ``unread_messages`` finds the job of a message that nobody can read.
+  out, ``retention`` forgets old jobs, ``unread_messages`` finds the job of a message that nobody can read.
 - What is shown beside jobs: ``job_rates``, how many end over time; ``pausing``, a queue that is paused; ``clock``, the
   time by the clock of the storage. ``worker_heartbeats`` says that a worker lives, ``heartbeat_reader`` which workers
   do; those by which lost tasks are taken over are in ``delivery.consumer_heartbeats``.

@@ -14,13 +14,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aquila.huey.live import events
-from aquila.huey.live.appending import append_batch, change_for
-from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, clean_tail
+from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, SummaryUpdate, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
 from aquila.huey.live.retention import forget_job, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
-from aquila.huey.live.summary_updates import SummaryUpdate
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, Heartbeats
 from aquila.huey.state import EntryChange, SharedState, state_of
@@ -235,7 +233,9 @@ class EventWriter:
         for at in range(0, len(records), _TOGETHER):
             some = records[at : at + _TOGETHER]
             with_batch = [record for record in some if record.number and self._has_batch(record)]
-            changes = [change_for(record.summary.id, record.batch or b"", record.number) for record in with_batch]
+            changes = [
+                events.change_for(record.summary.id, record.batch or b"", record.number) for record in with_batch
+            ]
             for record, is_stored in zip(with_batch, state.change_many(changes), strict=True):
                 if is_stored:
                     record.number, record.batch = record.number + 1, None
@@ -292,7 +292,7 @@ class EventWriter:
         """Store what is new of an execution. Raises what the storage raises."""
         while self._has_batch(record):
             batch = record.batch or b""
-            record.number = append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
+            record.number = events.append_batch(state_of(record.place), record.summary.id, batch, record.number) + 1
             record.batch = None
             done[record.summary.id] = None
         if self._store_summary(record):

@@ -13,19 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aquila.huey.state import EntryChange, SharedState
+
 MOST_IN_BATCH = 256
 """The most events of a batch. The number of an event is the number of its batch times this, plus its place."""
 
 QUEUED, STARTED, TEXT, REASONING = "queued", "started", "text", "reasoning"
 CALL, TOOL_CALL, TOOL_RESULT, REQUEST_RETRY, USAGE = "call", "tool_call", "tool_result", "request_retry", "usage"
-RETRY, INTERRUPTED, DONE, FAILED, CANCELED, EXPIRED = (
-    "retry",
-    "interrupted",
-    "done",
-    "failed",
-    "canceled",
-    "expired",
-)
+RETRY, INTERRUPTED = "retry", "interrupted"
+DONE, FAILED, CANCELED, EXPIRED = "done", "failed", "canceled", "expired"
 ENDS = frozenset({DONE, FAILED, CANCELED, EXPIRED})
 """The events after which nothing happens to a job any more, unless somebody enqueues it again."""
 
@@ -78,10 +74,33 @@ def events_table(job: str) -> str:
     return f"live.events.{job}"
 
 
-def batch_key(number: int) -> str:
-    """Return the key of a batch."""
+def _batch_key(number: int) -> str:
     # With leading zeros, so that keys in the order of texts are in the order of their numbers.
     return f"{number:09d}"
+
+
+def append_batch(state: SharedState, job: str, batch: bytes, number: int = 0) -> int:
+    """Store a batch under the next free number, and return the number. Storing the same batch again changes nothing.
+
+    ``job`` is the id of the job. ``number`` is the one that is probably free, or 0 if that is not known. Raises what
+    the storage raises.
+    """
+    table = events_table(job)
+    while True:
+        if not number:
+            newest = state.entries(table, limit=1, newest_first=True)
+            number = int(newest[0].order) + 1 if newest else 1
+        key = _batch_key(number)
+        # The second condition: it was stored by an earlier call, whose connection broke before the answer came. Stored
+        # once more, its events would be there twice.
+        if state.add(table, key, batch, order=number) or state.get(table, key) == batch:
+            return number
+        number = 0
+
+
+def change_for(job: str, batch: bytes, number: int) -> EntryChange:
+    """Return the change that stores a batch under a number that is probably free; see ``SharedState.change_many``."""
+    return EntryChange(events_table(job), _batch_key(number), None, batch, number)
 
 
 def encode_batch(writer: str, run: str, events: list[tuple[str, float, dict[str, Any]]]) -> bytes:

@@ -1,14 +1,14 @@
-"""The events and the summary of one execution of a job, in memory until they are stored."""
+"""The events and the summary of one execution of a job, in memory until they are stored, and how they are stored."""
 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aquila.huey.live.events import MOST_IN_BATCH, REASONING, TEXT, encode_batch
 from aquila.huey.live.redacting import redact_text
-from aquila.huey.live.summaries import JobRun, JobSummary
+from aquila.huey.live.summaries import JobRun, JobSummary, decode_summary
 
 MOST_TEXT = 1_000_000
 """How many characters of an execution are published. The rest is only counted."""
@@ -122,7 +122,7 @@ class JobRecord:
     @property
     def has_more(self) -> bool:
         """Whether there is something to store."""
-        return bool(self._pending) or self.batch is not None or self.is_changed
+        return self.has_events or self.is_changed
 
     def take_batch(self) -> list[Pending]:
         """Remove and return the events of the next batch."""
@@ -153,3 +153,38 @@ class JobRecord:
     def must_be_stored(self) -> bool:
         """Whether something waits to be stored that is more than the held-back last word of a text."""
         return self.is_changed or self.batch is not None or (self.is_over and bool(self._pending))
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryUpdate:
+    """A change of a job's summary, whoever else has changed that meanwhile.
+
+    ``run`` is a copy of the execution, or None for a job that ended without one. ``at`` is the time by the clock of the
+    storage, ``began`` by the monotonic clock of this process.
+    """
+
+    record: JobRecord
+    run: JobRun | None
+    at: float
+    began: float
+
+    def merge(self, present: bytes | None) -> bytes:
+        """Return ``present``, the stored summary or None, with the changes of this execution.
+
+        Called again where another process has changed the summary meanwhile.
+        """
+        record = self.record
+        known = decode_summary(record.summary.id, present) or replace(record.summary, runs=[])
+        known.changed = self.at
+        known.name = known.name or record.summary.name
+        known.arguments = known.arguments or record.summary.arguments
+        known.ended_as = record.summary.ended_as
+        if known.ended_as == "failed":
+            known.fail_last_run(self.at, record.error)
+        if self.run is not None:
+            known.put_run(self.run)
+            # The identity of the message of its retry, if it has one. Where a later execution has begun meanwhile, that
+            # one knows better.
+            if known.last is not None and known.last.key == self.run.key:
+                known.message = record.summary.message
+        return known.encode()

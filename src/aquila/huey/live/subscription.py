@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,12 +27,10 @@ from aquila.errors import ConfigError
 from aquila.huey.live.events import FIRST, MOST_IN_BATCH, QUEUED, STARTED, JobEvent, decode_batch, events_table
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import look_every, wake_ups_of
+from aquila.huey.progress.storage_patience import Outage
 from aquila.huey.state import state_of
 
-logger = logging.getLogger("huey.aquila")
-
 _AT_ONCE = 500
-_LONGEST_PAUSE = 2.0
 _MOST_THREADS = 4
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aquila_live_limiter")
 """One for each event loop. ``reading_limiter`` makes it, and it is gone with the loop."""
@@ -105,9 +102,10 @@ class JobReader:
     """Reads the events of a job, each once. Its owner decides when to look, and uses it in one thread at a time.
 
     ``job`` is the id of the job, and ``after`` the number of the last event that was read; ``read`` moves it on.
+    ``outage`` is that of several readers together, which log it once.
     """
 
-    def __init__(self, huey: Any, job: str, after: int = 0) -> None:
+    def __init__(self, huey: Any, job: str, after: int = 0, outage: Outage | None = None) -> None:
         """Raises ``ConfigError`` for an ``after`` that is no number of an event."""
         if type(after) is not int or after < 0:
             raise ConfigError(f"after={after!r} is not the number of an event; give that of the last one you have seen")
@@ -120,8 +118,8 @@ class JobReader:
         self._has_found = False  # Whether the last reading has found events.
         self._waiting_since = time.monotonic()
         self._huey = huey
-        self._is_away = False  # Whether the outage was logged.
-        self._failures = 0  # Failures one after the other, for the back-off.
+        self._outage = outage or Outage(f"whoever follows job {job}", "The job is followed when it answers.")
+        self._ask_again_in = 0.0  # Seconds; 0 after an answer.
 
     def read(self) -> list[JobEvent]:
         """Return the new events, those of up to 500 batches. Returns none where the storage does not answer.
@@ -139,14 +137,10 @@ class JobReader:
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
-            self._failures += 1
-            if not self._is_away:
-                self._is_away = True
-                logger.warning(
-                    "the storage of the queue is away; job %s is followed when it is back: %s", self.job, error
-                )
+            self._ask_again_in = self._outage.note_failure(error)
             return []
-        self._failures, self._is_away = 0, False
+        self._outage.note_answer()
+        self._ask_again_in = 0.0
         if found:
             self.after = found[-1].number
         return found
@@ -160,9 +154,7 @@ class JobReader:
         if self._has_found or self.is_at_end:
             self._waiting_since = time.monotonic()
             return 0.0
-        wait = look_every(self._huey)
-        if self._failures:
-            wait = min(_LONGEST_PAUSE, 0.05 * 2.0**self._failures)
+        wait = self._ask_again_in or look_every(self._huey)
         if timeout is None:
             return wait
         left = self._waiting_since + timeout - time.monotonic()

@@ -9,7 +9,6 @@ from typing import Any
 from aquila.errors import TaskError
 from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
-from aquila.huey.live.appending import append_batch
 from aquila.huey.live.pausing import pause_queue, resume_queue
 from aquila.huey.live.retention import forget_job
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
@@ -56,7 +55,7 @@ def _note_retry(huey: Any, job: str) -> None:
     state = state_of(huey)
     now = state.now()
     event = (events.QUEUED, now, {"again": True})
-    append_batch(state, job, events.encode_batch(uuid.uuid4().hex, "", [event]))
+    events.append_batch(state, job, events.encode_batch(uuid.uuid4().hex, "", [event]))
 
     def change(present: bytes | None) -> bytes | None:
         summary = decode_summary(job, present)

@@ -134,7 +134,7 @@ class JobPage:
             return {}
         self.queue.index.refresh()
         if view is None:
-            view = JobView(read_all(JobReader(self.queue.huey, self.job)))
+            view = JobView(read_all(self._make_reader()))
         state = self.queue.index.state_of_job(summary)
         huey = self.queue.huey
         waits = state in ("queued", "scheduled", "retrying", "running")
@@ -166,7 +166,7 @@ class JobPage:
         """
         # All events are read, also those that the page has: the whole view is needed to render a part of it again. The
         # three objects belong to this one stream.
-        reader, view, shown = JobReader(self.queue.huey, self.job), JobView(), [""]
+        reader, view, shown = self._make_reader(), JobView(), [""]
 
         def look() -> list[tuple[str, Any, int | None]]:
             found = read_all(reader)
@@ -188,6 +188,9 @@ class JobPage:
             return messages
 
         return look
+
+    def _make_reader(self) -> JobReader:
+        return JobReader(self.queue.huey, self.job, outage=self.queue.outage)
 
     def _read_checkpoint(self) -> str:
         try:
