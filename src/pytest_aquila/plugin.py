@@ -166,9 +166,12 @@ _SHORTEST_SECRET = 8
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Return an id without the secret in a test's parameter, because ids are shown and name files; None for others."""
+    """Return an id without the secret in a test's parameter, because ids are shown and name files; None for others.
+
+    What only looks like a secret stays, because tests of any kind are parametrized, and are called by their ids.
+    """
     text = val.decode("ascii", "backslashreplace") if isinstance(val, bytes) else val
-    if not isinstance(text, str) or len(text) < _SHORTEST_SECRET or (clean := outgoing.redact_label(text)) == text:
+    if not isinstance(text, str) or len(text) < _SHORTEST_SECRET or (clean := outgoing.redact_known(text)) == text:
         return None
     return clean.encode("unicode_escape").decode()
 

@@ -74,7 +74,7 @@ def close_test_scope(item: pytest.Item, scope: Scope, outcome: Outcome) -> None:
         adds_only=(outcome in ("skipped", "xfailed") or (outcome == "failed" and settings.faults is not None))
         and not misses,
     )
-    add_report(item, report, settings, is_whole=outcome == "passed" and not misses)
+    add_report(item, report, settings, is_of_test=True, is_whole=outcome == "passed" and not misses)
 
 
 def note_interrupted_test(item: pytest.Item, scope: Scope) -> None:
@@ -95,10 +95,13 @@ def end_failed_test(item: pytest.Item, error: BaseException, outcome: Outcome) -
         test_scopes.take_teardown_misses(item.config)
 
 
-def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is_whole: bool = False) -> None:
-    """Add the report of a scope to the totals of the run. It is the scope of a test, or of a fixture.
+def add_report(
+    item: pytest.Item, report: ScopeReport, settings: Settings, *, is_of_test: bool = False, is_whole: bool = False
+) -> None:
+    """Add the report of a scope to the totals of the run.
 
-    ``is_whole`` says that it is the scope of a test that ran to its end.
+    ``is_of_test`` says that it is the scope of a test, and not of a fixture, and ``is_whole`` that the test ran to its
+    end.
     """
     totals = run_totals.totals_of(item.config)
     if test_scopes.runs_again(item):  # only the second attempt counts
@@ -108,6 +111,8 @@ def add_report(item: pytest.Item, report: ScopeReport, settings: Settings, *, is
         return
     test = node_ids.id_to_type(item)
     totals.add_report(report, settings, test)
+    if is_of_test and report.cassettes:  # that of a fixture has one in any test that asks a server
+        totals.used = True
     if getattr(item.config.option, "xmlpath", None) is not None:
         junit_facts.add_report(item, report)
     if settings.transport == "record":

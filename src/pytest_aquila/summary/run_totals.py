@@ -67,7 +67,8 @@ class RunTotals:
 
     def add_report(self, report: ScopeReport, settings: Settings, test: str) -> None:
         """Add the report of a scope of a test. ``test`` is its id as users type it."""
-        self.used = True
+        if report.replayed or report.recorded or report.scripted or report.missed:  # else it has asked no model
+            self.used = True
         self.replayed += report.replayed
         self.recorded += report.recorded
         self.missed += report.missed

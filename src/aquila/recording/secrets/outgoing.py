@@ -45,6 +45,11 @@ def redact_label(text: str) -> str:
     return redact_outgoing(text) if _may_hold_secret(text) else text
 
 
+def redact_known(text: str) -> str:
+    """Return a text without secrets if one of the machine stands in it, else as it is, whatever looks like one."""
+    return redact_outgoing(text) if _holds_known_secret(text) else text
+
+
 def redact_outgoing_value(value: Any) -> Any:
     """Return a JSON value whose texts hold no secrets."""
     if isinstance(value, str):
@@ -60,6 +65,10 @@ def _may_hold_secret(text: str) -> bool:
     # In two steps, each of which reads the text once: the parameter of a test may be a text of megabytes.
     if _SUSPICIOUS.search(text) is not None or any(map(_DIGIT.search, _RUN.findall(text))):
         return True
+    return _holds_known_secret(text)
+
+
+def _holds_known_secret(text: str) -> bool:
     known = runtime.current_run().state_of(redactors.RedactorCache).find_secrets()
     return any(value in text for value in known)
 
