@@ -7,22 +7,19 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from huey.api import Huey, Result, Task
 from huey.constants import EmptyData
 from huey.exceptions import CancelExecution, RetryTask, TaskTimeout
-from huey.signals import SIGNAL_ENQUEUED, SIGNAL_INTERRUPTED, Signal
+from huey.signals import SIGNAL_INTERRUPTED
 
 from aquila.errors import NotSerializable
 from aquila.huey.clock_of_test import current_clock
-from aquila.huey.delivery.delivering_huey import DeliveringHuey
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.instrumenting import give_class
 from aquila.huey.limits.rescheduling import reschedule_after
-from aquila.huey.progress.patient_results import find_own
 from aquila.huey.testing.django_commits import commit_at_end, may_commit
 from aquila.huey.testing.task_run import ScheduledRetry, State, TaskRun
 from aquila.recording.miss_outcomes import outcome_boundary
@@ -225,59 +222,12 @@ current_observation: ContextVar[Observation | None] = ContextVar("aquila_task_ob
 class ObservedHuey(AquilaHuey):
     """Adds observation to the class of a Huey under test: the methods that execute a task note what they do.
 
-    It is a subclass, so that no attribute is patched and restored for each task. Its methods do what those of Huey do,
-    in fewer steps, unless a test has replaced one of them.
+    It is a subclass, so that no attribute is patched and restored for each task.
     """
-
-    _absent: tuple[tuple[Mapping[str, Any], str], ...]
-    """The functions that classes of the Huey do not have while nobody has added one: what a class contains now, and the
-    name of the function."""
 
     def _get_timestamp(self) -> Any:
         clock = current_clock.get()
         return super()._get_timestamp() if clock is None else clock.now(utc=self.utc)
-
-    def enqueue(self, task: Any) -> Any:
-        """Enqueue a task as the class of the Huey does, and return its result."""
-        # A test may enqueue thousands of tasks, so the usual one is serialized and stored right here. The condition
-        # lists everything that makes a task unusual: what is not in it must have no effect on enqueuing.
-        receivers = self._signal.receivers  # private to Huey, as the hooks below: it has no public list of either
-        if (
-            not isinstance(task, Task)
-            or hasattr(task, "_aquila_message")
-            or not self._enqueues_as_huey()
-            or self._immediate
-            or hasattr(task, "_aquila_parameters")
-            or hasattr(task, "_aquila_unique")
-            or task.expires
-            or task.on_complete is not None
-            or receivers["any"]
-            or receivers.get(SIGNAL_ENQUEUED)
-            or self.publisher is not None
-            or current_observation.get() is not None
-        ):
-            return super().enqueue(task)
-        self.storage.enqueue(self.serialize_task(task), task.priority)
-        return Result(self, task) if self.results else None
-
-    def _enqueues_as_huey(self) -> bool:
-        """Whether nobody has replaced one of the functions that enqueue a task and send its signal.
-
-        It is asked for each task, because a test may replace a function of any class of the Huey for a while.
-        """
-        # Loops: they take fewer instructions here than `all` and `map`.
-        for about, name in self._absent:
-            if name in about:
-                return False
-        try:
-            for about, name, function in _OWN_FUNCTIONS:
-                if about[name] is not function:  # by identity, because a wrapper may be equal to what it wraps
-                    return False
-        except KeyError:
-            return False
-        return (
-            type(self._signal) is Signal and Signal.send is _SEND_OF_HUEY and self.__dict__.keys().isdisjoint(_SKIPPED)
-        )
 
     def _emit(self, signal: str, task: Any, *args: Any, **kwargs: Any) -> None:
         seen = current_observation.get()
@@ -344,25 +294,6 @@ class ObservedHuey(AquilaHuey):
         super()._requeue_task(task, timestamp, retry_eta)
 
 
-_NAMES = ("enqueue", "_emit", "_pipeline_results")
-_OWN_PLACES = {
-    ObservedHuey: ("enqueue", "_emit"),
-    AquilaHuey: ("enqueue",),
-    DeliveringHuey: ("enqueue", "_emit"),
-    Huey: _NAMES,
-}
-"""The functions that enqueue a task, by the classes that have them."""
-# Where another instrumentation had replaced a function before this module was imported, an object of its own stands
-# here, and no function is identical to it: then every task goes the usual way.
-_OWN_FUNCTIONS = tuple(
-    (vars(kind), name, find_own(kind, name) or object()) for kind, names in _OWN_PLACES.items() for name in names
-)
-"""What each of these classes contains now, a name, and the function that had the name first."""
-_SEND_OF_HUEY = find_own(Signal, "send")
-_SKIPPED = ("_emit", "_pipeline_results")
-"""The methods that Huey calls to enqueue a task and that the short way in ``enqueue`` skips."""
-
-
 def put_under_observation(huey: Any) -> None:
     """Give a Huey of Aquila a class that observes its tasks. Does nothing if it has one already."""
     if not isinstance(huey, ObservedHuey):
@@ -373,12 +304,7 @@ def put_under_observation(huey: Any) -> None:
 # One class for each class of Huey, kept for as long as the process lives: making one for each test would be slow.
 @functools.cache
 def _observed_class(kind: Any) -> Any:
-    made: Any = type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__})
-    order = made.__mro__[: made.__mro__.index(Huey) + 1]
-    made._absent = tuple(
-        (vars(each), name) for each in order for name in _NAMES if name not in _OWN_PLACES.get(each, ())
-    )
-    return made
+    return type(kind.__name__, (ObservedHuey, kind), {"__module__": kind.__module__})
 
 
 def _compute_retry_delay(error: BaseException | None, eta: Any, now: Any, retry_delay: float) -> float:
