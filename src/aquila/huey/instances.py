@@ -230,7 +230,10 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
         return tasks
 
     def dequeue(self) -> Task | None:
-        """Take the next task out of the queue. Returns None where the queue is empty, or paused."""
+        """Take the next task out of the queue. Returns None where the queue is empty, or paused.
+
+        A message that cannot be read becomes a dead letter, and the next one is taken.
+        """
         if self.publisher is not None and self.publisher.is_paused():
             # Finished copies are removed together with taking the next task, and none is taken now.
             if (kept := self.tasks_in_hand.kept) is not None:

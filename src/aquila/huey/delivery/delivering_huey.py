@@ -6,9 +6,10 @@ Written against Huey 3.5: ``_emit``, ``_requeue_task``, ``_check_chord`` and ``_
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from datetime import timedelta
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import huey as _huey
@@ -23,7 +24,6 @@ from aquila.huey.delivery.consumer import AquilaConsumer
 from aquila.huey.delivery.consumer_heartbeats import LOST_AFTER, ConsumerLife
 from aquila.huey.delivery.tasks_in_hand import TasksInHand
 from aquila.huey.error_texts import LONGEST_ERROR, LONGEST_TRACEBACK, cut_redacted, text_of, traceback_of
-from aquila.huey.progress.patient_results import find_own
 from aquila.huey.running_task import current_task_or_none
 from aquila.huey.sendable_values import make_text_sendable
 
@@ -32,6 +32,14 @@ logger = logging.getLogger("huey.aquila")
 _ATTRIBUTE = "_aquila_in_hand"
 # Held while a storage gets its `TasksInHand`: two threads must not make one each.
 _making = renewed_in_child(threading.Lock())
+
+
+def find_own(kind: Any, name: str) -> Any:
+    """Return the function ``name`` of a class of Huey. None where an instrumentation has replaced it already."""
+    # A function belongs to its module if its globals are those of the module.
+    found = kind.__dict__[name]
+    is_own = type(found) is FunctionType and found.__globals__ is vars(sys.modules[kind.__module__])
+    return found if is_own else None
 
 
 _emit_of_huey, _send_of_huey = find_own(_huey.Huey, "_emit"), find_own(Signal, "send")
@@ -98,13 +106,6 @@ class DeliveringHuey(_huey.Huey):  # type: ignore[misc]
     def create_consumer(self, **options: Any) -> AquilaConsumer:
         """Return a consumer of this queue, as ``huey_consumer`` runs it."""
         return AquilaConsumer(self, **options)
-
-    def dequeue(self) -> Task | None:
-        """Take the next task out of the queue. Returns None where the queue is empty.
-
-        A message that cannot be read becomes a dead letter, and the next one is taken.
-        """
-        return self.tasks_in_hand.take_next()
 
     def read_schedule(self, timestamp: Any = None) -> list[Task]:
         """Take the tasks that are due out of the schedule. Their caller enqueues them."""
