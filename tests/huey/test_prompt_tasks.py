@@ -204,6 +204,9 @@ def test_a_result_of_ones_own(declare):
 def test_what_is_wrong_with_a_declaration_is_found_where_it_is_written(declare):
     with pytest.raises(errors.UnknownOption, match="temperature"):
         declare("{x}", name="a", temprature=0)
+    for seconds in (-1, 0, "5s"):
+        with pytest.raises(errors.ConfigError, match="time_limit= must be a number of seconds above 0, not "):
+            declare("Hi", name="hi", time_limit=seconds)
     with pytest.raises(errors.ConfigError, match="needs a name"):
         declare("{x}")
     with pytest.raises(errors.ConfigError, match="for braces that are text"):

@@ -453,3 +453,20 @@ def test_an_exception_that_only_steers_huey_is_no_error_of_the_span(huey, spans)
     (span,) = spans.get_finished_spans()
     assert span.attributes["error.type"] == "RetryTask"
     assert span.status.is_unset
+
+
+@pytest.mark.parametrize("place", ["file", "file/log", "closed", "closed/deep/log"])
+def test_a_folder_that_cannot_be_written_is_refused_at_once(place, huey, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    access = os.access  # a superuser may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != f"{tmp_path}/closed" and access(path, mode))
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        TaskLog(huey, folder=tmp_path / place)
+
+
+def test_a_folder_that_is_made_later_is_accepted(huey, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("log", "deep/er/log", tmp_path / "other", "."):
+        TaskLog(huey, folder=folder).close()
+    assert os.listdir() == []

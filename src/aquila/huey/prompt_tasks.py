@@ -26,7 +26,7 @@ from huey.exceptions import TaskTimeout
 
 from aquila import api
 from aquila.engine.calls.options import Options
-from aquila.engine.calls.timeouts import Timeouts
+from aquila.engine.calls.timeouts import Timeouts, check_seconds
 from aquila.errors import (
     ConfigError,
     ConnectionFailed,
@@ -289,6 +289,8 @@ def _declare_task(
 ) -> Any:
     Options.check(options)  # where they are written, and not only when a worker makes the call
     check_has_limits(huey, settings)
+    if settings["timeout"] is not None:
+        check_seconds(settings["timeout"], "time_limit=")
 
     def declare(function: Callable[..., Any]) -> TaskWrapper:
         task_name = name or function.__name__

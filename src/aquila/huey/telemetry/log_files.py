@@ -118,6 +118,14 @@ class LogFiles:
                 shutil.rmtree(period, ignore_errors=True)  # Another process may be deleting it, too.
 
 
+def can_write_in(folder: Path) -> bool:
+    """Whether this process may write into a folder, or may make it where it does not exist yet."""
+    nearest = next(
+        each for each in (folder, *folder.absolute().parents) if os.path.exists(each)
+    )  # no error where it may not look
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
 def _periods_in(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if _PERIOD_NAME.fullmatch(path.name))

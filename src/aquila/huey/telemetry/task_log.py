@@ -41,7 +41,7 @@ from aquila.hookspecs import AnswerInfo, CallInfo, hookimpl
 from aquila.huey.instances import AquilaHuey
 from aquila.huey.live.redacting import redact_json
 from aquila.huey.running_task import attempt_of, current_task_or_none
-from aquila.huey.telemetry.log_files import LogFiles
+from aquila.huey.telemetry.log_files import LogFiles, can_write_in
 from aquila.huey.telemetry.queue_time import queue_seconds, stamp_messages
 from aquila.response import Response
 
@@ -115,7 +115,8 @@ class TaskLog:
     - ``max_bytes``, ``max_age``: bound the size and the age of the files, give or take an eighth; the oldest are
       removed first. None is no bound.
 
-    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented.
+    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented, and for a folder into
+    which this process may not write.
     """
 
     def __init__(
@@ -130,6 +131,11 @@ class TaskLog:
     ) -> None:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
+        if folder is not None and not can_write_in(Path(folder)):
+            raise ConfigError(
+                f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be written to: it or its place is "
+                "no folder, or belongs to somebody else. Name another in folder=; without one the log is in memory"
+            )
         self._huey = huey
         self._content = content
         self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
