@@ -105,7 +105,7 @@ class UnsuitableFunction(ConfigError, TypeError):
 
 
 class UnknownTransport(ConfigError):
-    """No transport of that name exists; the message lists the known ones."""
+    """No transport of that name exists; the message names the nearest one, or the known ones."""
 
 
 class InvalidMessage(ConfigError):

@@ -107,6 +107,12 @@ def heard_hooks() -> frozenset[str]:
     return frozenset([name for name, caller in callers.items() if caller.get_hookimpls()])
 
 
+def ask_plugins(hook: str) -> list[tuple[str, Any]]:
+    """Call a hook without arguments. Return the name of each plugin and what it gave, that of the last one first."""
+    found = reversed(getattr(plugin_manager().hook, hook).get_hookimpls())
+    return [(getattr(each.plugin, "__name__", type(each.plugin).__name__), each.function()) for each in found]
+
+
 def notify_plugins(hook: str, **arguments: Any) -> None:
     """Call a hook of every plugin with ``arguments``.
 

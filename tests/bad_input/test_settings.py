@@ -7,7 +7,7 @@ import pytest
 from tests.bad_input.conftest import Project
 from tests.support.slow import slow_but
 
-KNOWN = "known are live, local, script, replay, record, module:factory"
+KNOWN = "known are live, local, module:factory, record, replay, script"
 
 
 def test_no_key_for_live_names_the_variable_and_the_ways_without(
@@ -42,12 +42,26 @@ def test_no_key_and_no_provider_are_needed_to_replay(project: Project, monkeypat
     assert len(project.asked) == 1
 
 
-@pytest.mark.parametrize("name", slow_but(["replya", "a:"], ["replya", "Live", "openai", "live ", "a:", ":b", ":"]))
-def test_an_unknown_transport_lists_the_known_ones(name: str, project: Project) -> None:
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    slow_but(
+        [("replya", "did you mean 'replay'?"), ("a:", KNOWN)],
+        [
+            ("replya", "did you mean 'replay'?"),
+            ("Live", "did you mean 'live'?"),
+            ("live ", "did you mean 'live'?"),
+            *((name, KNOWN) for name in ("openai", "a:", ":b", ":")),
+        ],
+        of_several_names=True,
+    ),
+)
+def test_an_unknown_transport_is_answered_with_the_nearest_or_the_known_ones(
+    name: str, advice: str, project: Project
+) -> None:
     project.write("answer()")
     output = project.fails(f"--aquila-transport={name}")
     assert "UnknownTransport" in output
-    assert f"unknown transport {name!r}; {KNOWN}" in output
+    assert f"unknown transport {name!r}; {advice}" in output
     assert not project.asked
 
 
@@ -55,10 +69,10 @@ def test_an_unknown_transport_in_the_environment_or_in_a_call_is_told_the_same_w
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write("answer(transport='locale')")
-    assert f"unknown transport 'locale'; {KNOWN}" in project.fails()
+    assert "unknown transport 'locale'; did you mean 'local'?" in project.fails()
     project.write("answer()")
     monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
-    assert f"unknown transport 'recrod'; {KNOWN}" in project.fails()
+    assert "unknown transport 'recrod'; did you mean 'record'?" in project.fails()
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,13 @@ def test_an_answer_that_met_a_fault_is_kept_for_its_request_if_the_program_may_g
     script.when("first").reply("one").reply("two")
     script.note_fault(first, is_answer=True)
     assert answers(first, first) == ["one", "two"]
+
+
+def test_how_unused_answers_count_is_one_of_three_words() -> None:
+    script = Script()
+    for word in ("fail", "warn", "ignore", None):
+        script.unused = word  # type: ignore[assignment]
+        assert script.unused == word
+    with pytest.raises(ConfigError, match="unused = 'ignor' of a script; did you mean 'ignore'"):
+        script.unused = "ignor"  # type: ignore[assignment]
+    assert script.unused is None

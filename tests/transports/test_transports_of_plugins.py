@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
 
 import aquila
-from aquila.errors import UnknownTransport
+from aquila.errors import ConfigError, UnknownTransport
 
 URL = "https://provider.example/v1/x"
 
@@ -67,3 +68,27 @@ def test_a_plugin_that_names_no_transport_changes_none_that_is_in_use() -> None:
     finally:
         aquila.unregister(plugin)
     assert plugin.calls == 1
+
+
+class Careless:
+    """A plugin that gives something else than a table of factories."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    @aquila.hookspecs.hookimpl
+    def aquila_transports(self) -> Any:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(["canned"], "gave list"), ("canned", "gave str"), ({"canned": 5}, "gave 'canned': int"), ({5: ask}, "gave 5: ")],
+)
+def test_a_plugin_that_gives_no_table_of_factories_is_named_with_what_is_expected(given: Any, told: str) -> None:
+    plugin = aquila.register(Careless(given))
+    try:
+        with pytest.raises(ConfigError, match=f"of the plugin Careless {told}.*; it must give a mapping from names to"):
+            ask()
+    finally:
+        aquila.unregister(plugin)

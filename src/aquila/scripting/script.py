@@ -6,12 +6,14 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
+from aquila.errors import ConfigError
 from aquila.fork_locks import renewed_in_child
 from aquila.scripting.conditions import Conditions, Wanted
 from aquila.scripting.replies import Replies, describe_answer
+from aquila.spelling import suggest_name
 from aquila.wire_forms.answer import Answer
 from aquila.wire_forms.form import WireForm
 from aquila.wire_forms.sent import SentRequest
@@ -92,8 +94,7 @@ class Script(Replies):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unused: Unused | None = None
-        """How an answer counts that no request got: ``fail``, ``warn`` or ``ignore``; None for the setting."""
+        self._unused: Unused | None = None
         self._queue: deque[Answer] = deque()
         self._rules: list[Rule] = []
         self._requests: list[SentRequest] = []
@@ -110,6 +111,20 @@ class Script(Replies):
         self._lock = renewed_in_child(threading.RLock())
         self.given = 0
         """How many requests were answered, without those that met a fault."""
+
+    @property
+    def unused(self) -> Unused | None:
+        """How an answer counts that no request got: ``fail``, ``warn`` or ``ignore``; None for the setting.
+
+        Raises ``ConfigError`` where it is set to something else.
+        """
+        return self._unused
+
+    @unused.setter
+    def unused(self, value: Unused | None) -> None:
+        if value is not None and value not in get_args(Unused):
+            raise ConfigError(f"unused = {value!r} of a script{suggest_name(str(value), get_args(Unused))}")
+        self._unused = value
 
     def _add(self, answer: Answer) -> None:
         with self._lock:

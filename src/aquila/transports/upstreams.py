@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
 from aquila.errors import ConfigError, UnknownTransport
 from aquila.lazy_imports import import_module, lazy_modules
-from aquila.plugins import plugin_manager
+from aquila.plugins import ask_plugins, plugin_manager
 from aquila.recording import runtime
+from aquila.spelling import suggest_name
 from aquila.transports.own_requests import own_request
 
 if TYPE_CHECKING:
@@ -160,14 +161,14 @@ def _load_transport(name: str) -> Any:
     if name == SCRIPT:
         return script_transport.ScriptTransport()
     registered: dict[str, Any] = {}
-    for table in plugin_manager().hook.aquila_transports():
-        registered.update(table)
+    for plugin, table in ask_plugins("aquila_transports"):
+        registered.update(_checked_table(plugin, table))
     if name in registered:
         return _call_factory(registered[name], name)
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
-        known = ", ".join((*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *sorted(registered), "module:factory"))
-        raise UnknownTransport(f"unknown transport {name!r}; known are {known}")
+        known = (*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory")
+        raise UnknownTransport(f"unknown transport {name!r}{suggest_name(name, known)}")
     try:
         factory: Any = import_module(module_name)
     except ImportError as error:
@@ -181,6 +182,27 @@ def _load_transport(name: str) -> Any:
         except AttributeError as error:
             raise UnknownTransport(f"transport {name!r}: {module_name!r} has no {attribute!r}") from error
     return _call_factory(factory, name)
+
+
+def _checked_table(plugin: str, table: Any) -> Mapping[str, Any]:
+    """Return what a plugin gave as its transports, None for no transports. Raises ``ConfigError`` for what is none."""
+    if table is None:
+        return {}
+    if isinstance(table, Mapping):
+        wrong = [f"{name!r}: {type(each).__name__}" for name, each in table.items() if not _is_entry(name, each)]
+    else:
+        wrong = [type(table).__name__]
+    if wrong:
+        raise ConfigError(
+            f"the hook aquila_transports of the plugin {plugin} gave {', '.join(wrong)}; it must give a mapping from "
+            "names to functions that make an httpx2 transport"
+        )
+    return table  # type: ignore[no-any-return]
+
+
+def _is_entry(name: Any, factory: Any) -> bool:
+    makes = callable(factory) or isinstance(factory, (httpx2.BaseTransport, httpx2.AsyncBaseTransport, tuple))
+    return isinstance(name, str) and makes
 
 
 def _call_factory(factory: Any, name: str) -> Any:
