@@ -101,6 +101,39 @@ def test_it():
         assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
 
 
+def test_a_hook_for_answers_sees_what_is_recorded_and_never_what_was(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        stand_in="""
+        import httpx2
+
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"number": 3}))
+        """
+    )
+    pytester.syspathinsert()
+    test = """
+import json
+
+@pytest.fixture(scope="module")
+def vcr_config():
+    def add_one(answer):
+        answer.body = json.dumps({"number": json.loads(answer.body)["number"] + 1}).encode()
+        return answer
+    return {"before_record_response": add_one}
+
+@pytest.mark.vcr("two.yaml")
+def test_recorded_before():
+    assert get() == 1
+
+@pytest.mark.vcr
+def test_recorded_with_it(request):
+    assert get() == (3 if request.config.getoption("--record-mode") else 4)
+"""
+    upstream = "--aquila-upstream=stand_in:transport"
+    run(pytester, test, "--record-mode=new_episodes", upstream).assert_outcomes(passed=2)
+    run(pytester, test).assert_outcomes(passed=2)
+
+
 def test_a_cassette_by_the_whole_name_of_its_test_is_used_where_there_is_none_by_the_other(
     pytester: pytest.Pytester,
 ) -> None:

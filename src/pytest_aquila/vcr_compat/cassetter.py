@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +115,8 @@ def _open_cassette(item: pytest.Item, marker: pytest.Mark, config: Any, folder: 
     plan = recorder.plan_cassette(
         options={**asked, "path": _path_of(item, marker, options, folder)}, rewrites=mode in _ANEW
     )
+    # As in cassetter: its hook for answers sees what is recorded, and never what was.
+    plan = dataclasses.replace(plan, filters=dataclasses.replace(plan.filters, changes_recorded=False))
     scope = scope_starts.scope_of(item)
     source = f"{item.nodeid}: vcr_config"
     settings, replays = cassetter_config.settings_of(options), plan.settings.get("transport") == "replay"

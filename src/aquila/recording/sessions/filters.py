@@ -30,7 +30,7 @@ class Filters:
     records. ``change_response`` returns what is stored of an answer; None for one that is not stored. ``is_same`` says
     of a request and a recorded one whether they are the same, in the place of the rules of the settings; it must hold
     equal what is equal. ``load_further`` returns recordings of other files: they answer after those of a cassette, and
-    nothing is stored in them.
+    nothing is stored in them. ``changes_recorded`` says that recorded answers go through ``change_response``, too.
 
     ``change_stored`` has the last word on what is written, and ``change_loaded`` the first on what was read; None
     leaves an interaction out. What the one hides the other brings back.
@@ -42,13 +42,18 @@ class Filters:
     load_further: Callable[[], Cassette] | None = None
     change_loaded: InteractionFilter | None = None
     change_stored: InteractionFilter | None = None
+    changes_recorded: bool = True
 
     def filter_recordings(self, cassette: Cassette) -> Cassette:
         """Return the recordings of a cassette as they are compared and played, without those that are not recorded."""
-        if self.change_request is None and self.change_response is None and self.change_loaded is None:
+        if self.change_request is None and self._change_recorded is None and self.change_loaded is None:
             return cassette
         filtered = map(self._filter_interaction, cassette.interactions)
         return Cassette.from_interactions(each for each in filtered if each is not None)
+
+    @property
+    def _change_recorded(self) -> ResponseFilter | None:
+        return self.change_response if self.changes_recorded else None
 
     def keeps(self, interaction: Interaction) -> bool:
         """Whether a recording is compared and played at all."""
@@ -61,7 +66,7 @@ class Filters:
         request, response = self.filter_request(interaction.request), interaction.response
         if request is None:
             return None
-        changed = response if self.change_response is None else self.change_response(response)
+        changed = response if self._change_recorded is None else self._change_recorded(response)
         if changed is None:
             return None
         if request is interaction.request and changed is response:
