@@ -409,6 +409,15 @@ def test_an_answer_that_echoes_the_key_of_its_request_is_scrubbed(header: str, v
     assert clean.headers == (("x-request-id", "[redacted]"),)
 
 
+@pytest.mark.parametrize("name", ["api_key", "x-api-key"])
+@pytest.mark.parametrize("value", [f"token {PLAIN}", f"a1b2c3d4e5 {PLAIN}"])
+def test_of_a_key_with_a_space_in_it_no_part_is_left_in_a_text(name: str, value: str) -> None:
+    redactor = Redactor()
+    redactor.redact_request(post("", (name, value)))
+    assert redactor.redact_text(repr({name: value})) == repr({name: "[redacted]"})
+    assert redactor.redact_text(f"the key {PLAIN}") == "the key [redacted]"
+
+
 def test_the_credentials_of_one_request_do_not_change_another() -> None:
     redactor = Redactor()
     redactor.redact_request(post("", ("authorization", f"Bearer {PLAIN}")))

@@ -192,6 +192,8 @@ def credentials_in(headers: Headers) -> Iterator[str]:
                     yield from _if_it_counts(cookie.partition("=")[2].strip().strip('"'), certain=False)
             elif name.lower().endswith("authorization"):
                 yield from _in_authorization(value)
+            elif value != (whole := text.strip()) and not is_trivial(whole):
+                yield whole  # what looks like a scheme may be a part of the secret
             if not is_trivial(value):
                 yield value
         elif name.lower() == SUBPROTOCOLS:
