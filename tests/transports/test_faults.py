@@ -14,9 +14,13 @@ import requests
 
 import aquila
 import tests.support.preloaded  # noqa: F401
+from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError, RequestTimeout
+from aquila.recording.scope import look_for_scope
 from aquila.testing import use_script
+from aquila.transports.asking_again import ask_again
 from tests.support.failing_clients import BODY, what_is_seen
+from tests.support.runs import name_upstream
 from tests.support.slow import slow_but
 
 URL = "https://api.openai.com/v1"
@@ -168,3 +172,36 @@ def test_faults_in_a_list_come_in_their_order(root: Path) -> None:
     (root / "x.script.yaml").write_text("script:\n- reply: one two three\n")
     with aquila.use_cassette("x", faults=["unauthorized", "forbidden"]):
         assert [what_is_seen("httpx2", URL, 0)[0] for _ in range(3)] == ["401", "403", "200"]
+
+
+@pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")
+def test_the_pace_of_an_answer_is_kept_for_what_comes_after_a_fault_where_a_test_has_stopped_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        time.sleep(0.02)
+        return httpx2.Response(200, json={"choices": []})
+
+    name_upstream("late", httpx2.MockTransport(answer))
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)  # as freezegun stops it
+    with aquila.use_cassette("x", transport="late", faults="overloaded"):
+        scope, _ = look_for_scope()
+        with aquila.http_client() as http:
+            assert http.post(f"{URL}/chat/completions", json=BODY).status_code >= 500
+        assert scope is not None
+        (good,) = scope.good_answers.values()
+    assert good.chunks[0].at >= 20
+
+
+@pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="there is no other clock")
+def test_the_time_of_an_answer_that_is_asked_for_again_is_measured_where_a_test_has_stopped_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        time.sleep(0.02)
+        return httpx2.Response(200, content=b"late")
+
+    name_upstream("late", httpx2.MockTransport(answer))
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+    asked = RecordedRequest("POST", f"{URL}/chat/completions", (), b"{}")
+    assert ask_again(asked, "late", seconds=60).started >= 20

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx2
 
 from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.errors import AquilaError
+from aquila.recording.storing.machine_clock import machine_seconds, milliseconds_since
 from aquila.transports.upstreams import find_upstream
 from aquila.transports.wire import decode_headers, encode_headers, error_to_text
 
@@ -41,19 +40,19 @@ def ask_again(request: RecordedRequest, upstream: str, *, seconds: float) -> Rec
             "timeout": {"connect": _SECONDS_TO_CONNECT, "read": seconds, "write": seconds, "pool": None},
         },
     )
-    clock = time.monotonic()
+    clock = machine_seconds()
     try:
         response = find_upstream(upstream).send_request(sent)
-        started = _milliseconds_since(clock)
+        started = milliseconds_since(clock)
         try:
-            chunks = [RecordedChunk(data, _milliseconds_since(clock)) for data in _raw_chunks(response)]
+            chunks = [RecordedChunk(data, milliseconds_since(clock)) for data in _raw_chunks(response)]
         finally:
             response.close()
     except httpx2.TransportError as error:
         raise UpstreamTrouble(error_to_text(error)) from error
     except (AquilaError, OSError) as error:
         raise UpstreamTrouble(str(error)) from error
-    ended = _milliseconds_since(clock)
+    ended = milliseconds_since(clock)
     coding = response.headers.get("content-encoding", "")
     if coding:
         chunks = [RecordedChunk(decode_body(b"".join([each.data for each in chunks]), coding), ended)]
@@ -66,7 +65,3 @@ def _raw_chunks(response: httpx2.Response) -> list[bytes]:
     if isinstance(response.stream, httpx2.SyncByteStream):
         return [chunk for chunk in response.stream if chunk]
     return [response.content]
-
-
-def _milliseconds_since(clock: float) -> int:
-    return round((time.monotonic() - clock) * 1000)

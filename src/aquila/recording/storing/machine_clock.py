@@ -20,6 +20,11 @@ Made of C alone: it is asked for each chunk that is recorded.
 """
 
 
+def milliseconds_since(clock: float) -> int:
+    """Return how many milliseconds ago ``machine_seconds`` returned ``clock``."""
+    return round((machine_seconds() - clock) * 1000)
+
+
 def machine_time() -> datetime.datetime:
     """Return what time it is, in UTC. Only on Linux is it that of the machine where a test has another."""
     seconds = time.clock_gettime(_CLOCK_REALTIME_COARSE) if sys.platform == "linux" else time.time()

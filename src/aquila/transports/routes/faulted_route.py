@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx2
@@ -12,6 +11,7 @@ from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, 
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_decisions import ReplayDecision
+from aquila.recording.storing.machine_clock import machine_seconds, milliseconds_since
 from aquila.settings import Settings
 from aquila.transports.routes.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream
@@ -38,11 +38,11 @@ class FaultedRoute(ScopeRoute):
         if good is None:
             if not self._may_meet(key, asked):
                 return self._upstream.send_request(request)
-            clock = time.monotonic()
+            clock = machine_seconds()
             response = self._upstream.send_request(request)
             stream: Any = response.stream
             try:
-                chunks = [(chunk, _milliseconds_since(clock)) for chunk in stream if chunk]
+                chunks = [(chunk, milliseconds_since(clock)) for chunk in stream if chunk]
             finally:
                 response.close()
             good = _to_recorded(response, chunks)
@@ -55,11 +55,11 @@ class FaultedRoute(ScopeRoute):
         if good is None:
             if not self._may_meet(key, asked):
                 return await self._upstream.send_request_async(request)
-            clock = time.monotonic()
+            clock = machine_seconds()
             response = await self._upstream.send_request_async(request)
             stream: Any = response.stream
             try:
-                chunks = [(chunk, _milliseconds_since(clock)) async for chunk in stream if chunk]
+                chunks = [(chunk, milliseconds_since(clock)) async for chunk in stream if chunk]
             finally:
                 await response.aclose()
             good = _to_recorded(response, chunks)
@@ -98,7 +98,3 @@ def _to_recorded(response: httpx2.Response, chunks: list[tuple[bytes, int]]) -> 
         started=chunks[0][1] if chunks else ended,
         ended=ended,
     )
-
-
-def _milliseconds_since(clock: float) -> int:
-    return round((time.monotonic() - clock) * 1000)
