@@ -6,7 +6,7 @@ The names of tables and columns are those of Huey 3.5.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aquila.huey.delivery.running_copies import TABLE, Copy, LooseCopies, new_key
@@ -15,10 +15,7 @@ _STATE_COLUMNS = "(queue, name, key, value, position)"
 
 
 class SqliteCopies(LooseCopies):
-    """The copies of a queue in a SQLite file.
-
-    A ``?`` in a statement stands for a parameter; ``_sql`` writes it as the database wants it.
-    """
+    """The copies of a queue in a SQLite file. ``state`` is the shared state in the same file."""
 
     tasks, schedule, results = "task", "schedule", "kv"
     """Huey's tables."""
@@ -28,6 +25,7 @@ class SqliteCopies(LooseCopies):
     def __init__(self, storage: Any, state: Any) -> None:
         super().__init__(storage, state)
         self._table: str = state.table_name
+        self._sql: Callable[[str], str] = state.with_marks
 
     def take(self, owner: str, finished: Sequence[Copy]) -> Copy | None:
         # A look without a transaction first, as Huey does: a write transaction of each idle worker would lock out all
@@ -90,9 +88,6 @@ class SqliteCopies(LooseCopies):
     def _tell(self, cursor: Any, statement: str) -> None:
         """Wake the workers that wait for a message. Those of SQLite cannot wait, so there is nothing to do."""
 
-    def _sql(self, statement: str) -> str:
-        return statement
-
 
 class PostgresCopies(SqliteCopies):
     """The copies of a queue on a Postgres server."""
@@ -145,6 +140,3 @@ class PostgresCopies(SqliteCopies):
     def _tell(self, cursor: Any, statement: str) -> None:
         if self.tasks in statement:
             cursor.execute("select pg_notify(%s, %s)", (self._storage.channel, ""))
-
-    def _sql(self, statement: str) -> str:
-        return statement.replace("?", "%s")

@@ -16,8 +16,7 @@ from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
 class _SqlState(SharedState):
     """The tables of a queue as rows of one table of a database.
 
-    ``storage`` is Huey's storage and ``name`` is the name of the table. A ``?`` in a statement stands for a parameter;
-    ``_sql`` writes it as the database wants it.
+    ``storage`` is Huey's storage and ``name`` is the name of the table.
     """
 
     _text = "text"
@@ -50,7 +49,7 @@ class _SqlState(SharedState):
     def put(self, table: str, key: str, value: bytes, *, order: float) -> None:
         with self._change() as cursor:
             cursor.execute(
-                self._sql(
+                self.with_marks(
                     self._upsert
                     + "(queue, name, key) do update set value = excluded.value, position = excluded.position"
                 ),
@@ -60,21 +59,21 @@ class _SqlState(SharedState):
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
         with self._change() as cursor:
             cursor.execute(
-                self._sql(self._upsert + "(queue, name, key) do nothing"), (self._queue, table, key, value, order)
+                self.with_marks(self._upsert + "(queue, name, key) do nothing"), (self._queue, table, key, value, order)
             )
             return bool(cursor.rowcount == 1)
 
     def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
         with self._change() as cursor:
             cursor.executemany(
-                self._sql(self._upsert + "(queue, name, key) do nothing"),
+                self.with_marks(self._upsert + "(queue, name, key) do nothing"),
                 [(self._queue, table, key, b"", order) for key in keys],
             )
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._change() as cursor:
             cursor.execute(
-                self._sql(
+                self.with_marks(
                     f"update {self._name} set value = ?, position = coalesce(?, position) "
                     "where queue = ? and name = ? and key = ? and value = ?"
                 ),
@@ -85,7 +84,7 @@ class _SqlState(SharedState):
     def remove(self, table: str, key: str, value: bytes) -> bool:
         with self._change() as cursor:
             which = (self._queue, table, key, value)
-            cursor.execute(self._sql(f"delete {self._columns} and key = ? and value = ?"), which)
+            cursor.execute(self.with_marks(f"delete {self._columns} and key = ? and value = ?"), which)
             return bool(cursor.rowcount == 1)
 
     def get(self, table: str, key: str) -> bytes | None:
@@ -97,7 +96,7 @@ class _SqlState(SharedState):
             return sum(self._delete_one(cursor, table, key) for key in keys)
 
     def _delete_one(self, cursor: Any, table: str, key: str) -> int:
-        cursor.execute(self._sql(f"delete {self._columns} and key = ?"), (self._queue, table, key))
+        cursor.execute(self.with_marks(f"delete {self._columns} and key = ?"), (self._queue, table, key))
         return int(cursor.rowcount)
 
     def entries(
@@ -125,16 +124,16 @@ class _SqlState(SharedState):
             first = f"select key {self._columns} and position < ? order by position, key limit ?{self._locked}"
             which = (self._queue, table)
             statement = f"delete {self._columns} and {self._among.format(first)}"
-            cursor.execute(self._sql(statement), (*which, *which, order, limit))
+            cursor.execute(self.with_marks(statement), (*which, *which, order, limit))
             return int(cursor.rowcount)
 
     def drop(self, table: str) -> None:
         with self._change() as cursor:
-            cursor.execute(self._sql(f"delete {self._columns}"), (self._queue, table))
+            cursor.execute(self.with_marks(f"delete {self._columns}"), (self._queue, table))
 
     def clear(self) -> None:
         with self._change() as cursor:
-            cursor.execute(self._sql(f"delete from {self._name} where queue = ?"), (self._queue,))
+            cursor.execute(self.with_marks(f"delete from {self._name} where queue = ?"), (self._queue,))
 
     def _change(self) -> AbstractContextManager[Any]:
         """Return the cursor of a transaction, as a context manager."""
@@ -142,10 +141,11 @@ class _SqlState(SharedState):
         return transaction
 
     def _read(self, query: str, table: str, *parameters: Any) -> list[Any]:
-        rows: list[Any] = self._storage.sql(self._sql(query), (self._queue, table, *parameters), results=True)
+        rows: list[Any] = self._storage.sql(self.with_marks(query), (self._queue, table, *parameters), results=True)
         return rows
 
-    def _sql(self, statement: str) -> str:
+    def with_marks(self, statement: str) -> str:
+        """Return a statement in which each ``?``, the mark of a parameter, is that of the database."""
         return statement
 
 
@@ -194,5 +194,5 @@ class PostgresState(_SqlState):
         rows = self._storage.sql("select extract(epoch from clock_timestamp())", results=True)
         return float(rows[0][0])
 
-    def _sql(self, statement: str) -> str:
+    def with_marks(self, statement: str) -> str:
         return statement.replace("?", "%s")
