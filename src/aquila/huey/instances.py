@@ -37,16 +37,20 @@ from aquila.huey.sqlite_files import open_patiently
 from aquila.huey.state import state_of
 from aquila.huey.task_code import TaskCode
 from aquila.huey.task_ends import is_lost
-from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, execute_watched, leave_task_scope
+from aquila.huey.task_scope import WITH_CASSETTE, enter_task_scope, leave_task_scope
 from aquila.huey.task_wrapper import AquilaTaskWrapper
 from aquila.huey.typed_methods import TypedMethods
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.miss_outcomes import outcome_boundary
 from aquila.recording.replayed_time_limits import TASK, TimeLimit, time_limit
 from aquila.recording.runtime import current_run
 
 if TYPE_CHECKING:
+    from aquila.huey import watched_jobs
     from aquila.huey.live.clock import SharedClock
     from aquila.huey.live.publisher import JobPublisher
+else:
+    lazy_modules(globals(), watched_jobs="aquila.huey.watched_jobs")
 
 
 class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
@@ -273,7 +277,7 @@ class AquilaHuey(TypedMethods, PatientResults, DeliveringHuey):
             if run.exchange_watch is None and not run.tells_jobs:
                 value = super().execute(task, timestamp)
             else:
-                value = execute_watched(self, task, timestamp, super().execute)
+                value = watched_jobs.execute_noted(super().execute, self, task, timestamp)
             if hasattr(task, "_aquila_struck"):
                 (in_hand or self.tasks_in_hand).hand_back_struck(task)
             return value

@@ -180,6 +180,7 @@ def ask_task(
     Raises ``ConfigError`` or ``UnknownOption`` at once for a mistake in the declaration. A Huey of Aquila raises
     ``TaskContractBroken`` where the task is enqueued with arguments that do not fit.
     """
+    # Where they are written, and not only when a worker makes the call.
     check_resume(resume, continue_by, Options.check(options))
     # Only the answer of a stream arrives in parts that can be kept.
     ask = _ask_model if resume is None else functools.partial(_stream_answer, resume=resume, continue_by=continue_by)
@@ -287,7 +288,6 @@ def _declare_task(
     metadata: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
 ) -> Any:
-    Options.check(options)  # where they are written, and not only when a worker makes the call
     check_has_limits(huey, settings)
     if settings["timeout"] is not None:
         check_seconds(settings["timeout"], "time_limit=")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError, MessageRejected
@@ -14,16 +13,10 @@ from aquila.recording import runtime
 
 if TYPE_CHECKING:
     from aquila.faults import parsing as fault_parsing
-    from aquila.huey import watched_jobs
     from aquila.recording import scope as scopes
     from aquila.recording.scope import Scope
 else:
-    lazy_modules(
-        globals(),
-        fault_parsing="aquila.faults.parsing",
-        scopes="aquila.recording.scope",
-        watched_jobs="aquila.huey.watched_jobs",
-    )
+    lazy_modules(globals(), fault_parsing="aquila.faults.parsing", scopes="aquila.recording.scope")
 
 _NOT_EXECUTED = object()  # In the place of an outcome: the task was revoked, or has expired.
 
@@ -62,11 +55,6 @@ def leave_task_scope(huey: Any, task: Any, scope: Scope, known: int) -> None:
         store_misses(huey, task, scope, known)
     elif scope.kind == "task":
         scope.close(passed=getattr(task, "_aquila_error", _NOT_EXECUTED) is None)
-
-
-def execute_watched(huey: Any, task: Any, timestamp: Any, execute: Callable[[Any, Any], Any]) -> Any:
-    """Execute a task by calling ``execute(task, timestamp)``, and note the execution for the report of the run."""
-    return watched_jobs.execute_noted(execute, huey, task, timestamp)
 
 
 def _find_scope(huey: Any, task: Any, reference: str, run: runtime.Run) -> Scope:
@@ -124,19 +112,15 @@ def _find_scope_without_reference(task: Any) -> Scope | None:
             "it carries no reference to a test: enqueue it within one, through a Huey of aquila.huey or one that was "
             "instrumented; execute periodic tasks with run_periodic",
         )
-    return _make_scope(kind="task", name=repr(task))
+    return scopes.Scope(kind="task", name=repr(task))
 
 
 def make_refusing_scope(task: Any, reason: str) -> Scope:
     """Return a scope that refuses every request of a task. ``reason`` completes "the task ..., and"."""
-    return _make_scope(
+    return scopes.Scope(
         kind="task",
         name=f"{task.name} ({task.id})",
         default_cassette="none",
         options={"transport": "replay"},  # In a process that is live nothing would ask the scope otherwise.
         refusal=reason,
     )
-
-
-def _make_scope(**options: Any) -> Scope:
-    return scopes.Scope(**options)
