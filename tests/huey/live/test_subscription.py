@@ -149,6 +149,16 @@ def test_whoever_has_seen_the_end_of_a_job_waits_for_nothing(published):
     assert list(subscribe(huey, job, after=last, timeout=0)) == []
 
 
+def test_a_job_that_was_retried_is_followed_beyond_the_failure_with_which_a_reading_ends(published, monkeypatch):
+    monkeypatch.setattr("aquila.huey.live.subscription._AT_ONCE", 2)
+    huey, batches = published(), (["started"], ["failed"], ["queued"], ["started"], ["done"])
+    for number, kinds in enumerate(batches, start=1):
+        events = [(kind, float(number), {}) for kind in kinds]
+        append_batch(state_of(huey), "a job", encode_batch("w", f"run {number}", events))
+    read = [event.kind for event in subscribe(huey, "a job", timeout=60)]
+    assert read == ["started", "failed", "queued", "started", "done"]
+
+
 @pytest.mark.parametrize("after", [-1, "7", 1.5, True])
 def test_an_after_that_is_no_event_number_is_refused(published, after):
     with pytest.raises(ConfigError, match="after="):

@@ -187,6 +187,8 @@ class JobReader:
             # The last batch cannot be read, and may have had the end. The summary knows.
             summary = decode_summary(self.job, state_of(self._huey).get(JOBS_TABLE, self.job))
             self._has_ended = summary is None or bool(summary.ended)
+        if len(entries) == _AT_ONCE:  # There may be more. If there is not, the last batch is read again.
+            self._has_ended = False
         return [event for event in events if event.number > self.after]
 
 
