@@ -233,12 +233,13 @@ OTHER_WAYS: list[tuple[str, Callable[[Provider], object]]] = [
 QUICK = [row for row in (*PROGRAMS.items(), *OTHER_WAYS) if row[1] is cancel or "stops waiting" not in row[0]]
 """Those that wait for no limit of time."""
 
+CHILD_IS_KILLED = "a child process is killed within an answer"
 ODD_STATUS = "the server answers with a status that HTTP does not have"
 SKIPS = "a test skips or xfails"
 
 
 def test_the_page_has_a_row_for_each_case_and_no_other() -> None:
-    others = {ODD_STATUS, SKIPS, "a test fails", "a run is interrupted or killed"}
+    others = {ODD_STATUS, SKIPS, "a test fails", "a run is interrupted or killed", CHILD_IS_KILLED}
     assert set(rows_of_the_page()) == {*PROGRAMS, *others}
 
 
@@ -314,3 +315,23 @@ with aquila.use_cassette("x", transport="record", cassette_dir={str(root)!r}), h
     assert done.returncode == 1, done.stderr
     interrupted_runs.recover_journals(root)
     assert ends_in(root / "x.yaml") == rows_of_the_page()["a run is interrupted or killed"]
+
+
+@pytest.mark.slow
+def test_a_killed_child_process_leaves_what_it_had_finished(root: Path, provider: Provider) -> None:
+    program = f"""
+import httpx2
+with httpx2.Client() as client:
+    client.post({provider.streams + "/v1/completions"!r}, json={{"prompt": "whole"}})
+    with client.stream("POST", {provider.streams + "/v1/completions"!r}, json={{"prompt": "silence"}}) as answer:
+        for chunk in answer.iter_raw():
+            print("a chunk", flush=True)
+"""
+    with (
+        aquila.use_cassette("x", transport="record"),
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as child,
+    ):
+        assert child.stdout is not None
+        child.stdout.readline()
+        child.kill()
+    assert ends_in(root / "x.yaml") == rows_of_the_page()[CHILD_IS_KILLED]
