@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,17 +54,27 @@ def test_a_child_shows_no_key_that_its_test_has_set_while_it_ran(
         assert refusal == "refused [redacted]"
 
 
-def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path) -> None:
-    told = ChildMisses()
+@pytest.mark.parametrize("file", ["refused", "scope", "scope.drift"])
+def test_a_child_that_asks_in_a_loop_does_not_fill_the_disk(tmp_path: Path, file: str) -> None:
+    told, miss = ChildMisses(), errors.CassetteMiss("asked")
     told.folder = str(tmp_path)
+    tell: dict[str, Callable[[], None]] = {
+        "refused": lambda: told.tell_refusal("refused", None),
+        "scope": lambda: told.tell("scope", miss),
+        "scope.drift": lambda: told.tell_drift("scope", {"difference": "now"}),
+    }
 
     def tell_many() -> int:
         for _ in range(10_000):
-            told.tell_refusal("refused", None)
-        return (tmp_path / "refused").stat().st_size
+            tell[file]()
+        return (tmp_path / file).stat().st_size
 
     assert tell_many() == tell_many()
-    assert len(told.take_unheard()) == 1
+    told.tell("another scope", miss)
+    assert [len(told.take_unheard()), len(told.take("scope")), len(list(told.take_drift("scope")))] == [
+        file == each for each in tell
+    ]
+    assert len(told.take("another scope")) == 1
 
 
 @pytest.fixture

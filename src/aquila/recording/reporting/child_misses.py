@@ -44,8 +44,8 @@ _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
 """The file in which children write down what was refused them."""
-_MOST_REFUSALS = 10_000
-"""How many of its refusals a process tells: one that asks in a loop would fill the disk."""
+_MOST_ROWS = 10_000
+"""How many refusals, and of a scope how many misses, a process tells: one that asks in a loop would fill the disk."""
 _PATIENCE, _PAUSE = 1.0, 0.005
 """Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
 _TORN = (
@@ -69,16 +69,16 @@ class ChildMisses:
         # Two threads that read one file must not both take the same rows.
         self._lock = renewed_in_child(threading.Lock())
         self._read: dict[str, int] = {}  # how many bytes of each file were taken so far
-        self._refusals = 0  # how many this process has told
+        self._told: dict[str, int] = {}  # how many rows this process has told, by files that have a limit
         self._torn: dict[str, bool] = {}  # the files whose last row was not written whole; whether that has been told
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
-        self._append(scope_id, [*describe_miss(miss), _conversation_of(miss)])
+        self._append_in_limit(scope_id, [*describe_miss(miss), _conversation_of(miss)])
 
     def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
         """Write down a request in a scope of the parent process that has drifted."""
-        self._append(f"{scope_id}.drift", row)
+        self._append_in_limit(f"{scope_id}.drift", row)
 
     def tell_play(self, scope_id: str, row: Sequence[Any]) -> None:
         """Write down what was played in a scope of the parent process. No two rows are equal."""
@@ -132,10 +132,8 @@ class ChildMisses:
                 yield row
 
     def tell_refusal(self, text: str, test: str | None) -> None:
-        """Write down what was refused in this process, which ``test`` has started, unless it has told very many."""
-        self._refusals += 1
-        if self._refusals <= _MOST_REFUSALS:
-            self._append(_REFUSED, [os.getpid(), text, test])
+        """Write down what was refused in this process, which ``test`` has started."""
+        self._append_in_limit(_REFUSED, [os.getpid(), text, test])
 
     def pass_on_refusals(self, run: Run) -> None:
         """Let the running test of ``run`` know what was refused in child processes since the last call."""
@@ -164,6 +162,12 @@ class ChildMisses:
         for row in self._take_rows(f"{mark}.faults"):
             if isinstance(number := _parse_row(row), int):
                 yield number
+
+    def _append_in_limit(self, name: str, row: Any) -> None:
+        """``_append``, unless this process has told very many rows of this file."""
+        self._told[name] = told = self._told.get(name, 0) + 1
+        if told <= _MOST_ROWS:
+            self._append(name, row)
 
     def _append(self, name: str, row: Any) -> None:
         if self.folder is None:
