@@ -255,6 +255,32 @@ def test_skips(aquila_cassette): ...
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_workers_tell_of_a_cassette_that_no_file_can_be_named_after_in_the_controller(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    project.pytester.makeconftest("import os; os.environ['PYTHONUTF8'] = '1'  # for the workers")
+    project.pytester.makepyfile(
+        test_app="""
+        import pytest
+        from app import post
+
+        @pytest.mark.aquila("k\\xe4se")
+        def test_it(aquila_cassette):
+            post("Hi")
+        """
+    )
+    upstream = f"--aquila-upstream={project.module}:transport"
+    for more in (["--aquila-record", upstream], ["--aquila-orphans=unused.json"]):
+        result = project.pytester.runpytest_subprocess("-n1", *more)
+        result.assert_outcomes(passed=1)
+        assert not result.errlines
+    assert names(json.loads((project.pytester.path / "unused.json").read_text())["unused"]) == []
+    assert ("k\xe4se", "test_app.py::test_it") in read_uses(project.cassettes)
+
+
 def test_workers_tell_the_controller_and_one_that_crashes_makes_the_run_partial(project: Project) -> None:
     write(project, "test_app/test_gone", "test_app/test_skips-a")
     project.pytester.makeini("[pytest]\n")

@@ -160,7 +160,7 @@ def find_unused(
 
     ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
     """
-    known = {names.cassette_path(Path(folder), name) for folder, name in used}
+    known = {names.cassette_path(Path(folder), names.name_of_here(name)) for folder, name in used}
     found: list[UnusedCassette] = []
     every = sorted(set(folders))
     for folder in every:

@@ -142,7 +142,7 @@ def _check_parts(name: str, parts: Sequence[str]) -> None:
             f"cassette name {name[:_SHOWN]!r}... is too long: at most {_LONGEST_GIVEN} bytes between two slashes, and "
             f"{_LONGEST_NAME} in all"
         )
-    if not name.isascii() and not _is_encodable(name):
+    if name_of_here(name) != name:
         raise CassetteNameError(
             f"cassette name {name!r} cannot be the name of a file here, where such names are encoded in "
             f"{sys.getfilesystemencoding()}; give another name, or run Python with PYTHONUTF8=1"
@@ -156,12 +156,18 @@ def _is_too_long(parts: Sequence[str]) -> bool:
     return max(sizes) > _LONGEST_GIVEN or sum(sizes) + len(sizes) > _LONGEST_NAME
 
 
-def _is_encodable(name: str) -> bool:
+def name_of_here(name: str) -> str:
+    """Return by which name a cassette is found here that another process has named.
+
+    Where names of files are encoded in ASCII, those that a process with UTF-8 has given are spelt with surrogates.
+    """
+    if name.isascii():
+        return name
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        return False
-    return True
+        return os.fsdecode(name.encode("utf-8", "surrogatepass"))
+    return name
 
 
 def name_of_test(test: str, *, has_twin: bool = False) -> str:
