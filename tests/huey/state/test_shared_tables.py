@@ -150,6 +150,19 @@ def test_of_many_that_change_an_entry_at_once_none_is_lost_and_one_wins(make_hue
     assert state.get("t", "text") == b"x" * 40
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "file", "postgres"])
+def test_a_database_does_many_things_in_one_transaction(make_huey, kind, monkeypatch):
+    state = state_of(make_huey(kind))
+    begin, begun = state._storage.db, []
+    monkeypatch.setattr(state._storage, "db", lambda *args, **options: begun.append(1) or begin(*args, **options))
+    keys = [f"{number}" for number in range(20)]
+    assert all(state.change_many([EntryChange("t", key, None, b"1", 0.0) for key in keys]))
+    assert all(state.change_many([EntryChange("t", key, b"1", b"2", 0.0) for key in keys]))
+    assert state.get_many("t", keys) == [b"2"] * 20
+    assert state.change_many([]) == state.get_many("t", []) == []
+    assert len(begun) == 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_update_that_wants_no_change_makes_none(make_huey, kind):
     state = state_of(make_huey(kind))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, SharedState
+from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, EntryChange, SharedState
 
 
 class _SqlState(SharedState):
@@ -58,10 +58,12 @@ class _SqlState(SharedState):
 
     def add(self, table: str, key: str, value: bytes, *, order: float) -> bool:
         with self._change() as cursor:
-            cursor.execute(
-                self.with_marks(self._upsert + "(queue, name, key) do nothing"), (self._queue, table, key, value, order)
-            )
-            return bool(cursor.rowcount == 1)
+            return self._add(cursor, table, key, value, order)
+
+    def _add(self, cursor: Any, table: str, key: str, value: bytes, order: float) -> bool:
+        statement = self.with_marks(self._upsert + "(queue, name, key) do nothing")
+        cursor.execute(statement, (self._queue, table, key, value, order))
+        return bool(cursor.rowcount == 1)
 
     def add_many(self, table: str, keys: Sequence[str], *, order: float) -> None:
         with self._change() as cursor:
@@ -72,14 +74,29 @@ class _SqlState(SharedState):
 
     def replace(self, table: str, key: str, old: bytes, new: bytes, *, order: float | None = None) -> bool:
         with self._change() as cursor:
-            cursor.execute(
-                self.with_marks(
-                    f"update {self._name} set value = ?, position = coalesce(?, position) "
-                    "where queue = ? and name = ? and key = ? and value = ?"
-                ),
-                (new, order, self._queue, table, key, old),
-            )
-            return bool(cursor.rowcount == 1)
+            return self._replace(cursor, table, key, old, new, order)
+
+    def _replace(self, cursor: Any, table: str, key: str, old: bytes, new: bytes, order: float | None) -> bool:
+        statement = self.with_marks(
+            f"update {self._name} set value = ?, position = coalesce(?, position) "
+            "where queue = ? and name = ? and key = ? and value = ?"
+        )
+        cursor.execute(statement, (new, order, self._queue, table, key, old))
+        return bool(cursor.rowcount == 1)
+
+    def change_many(self, changes: Sequence[EntryChange]) -> list[bool]:
+        if not changes:
+            return []
+        done = [False] * len(changes)
+        # One transaction: each waits for the disk, and on SQLite locks out all other processes. In the order of the
+        # keys, so that two that change the same entries never wait for each other.
+        with self._change() as cursor:
+            for at, (table, key, old, new, order) in sorted(enumerate(changes), key=lambda each: each[1][:2]):
+                if old is None:
+                    done[at] = self._add(cursor, table, key, new, order)
+                else:
+                    done[at] = self._replace(cursor, table, key, old, new, order)
+        return done
 
     def remove(self, table: str, key: str, value: bytes) -> bool:
         with self._change() as cursor:
@@ -90,6 +107,12 @@ class _SqlState(SharedState):
     def get(self, table: str, key: str) -> bytes | None:
         rows = self._read(f"select value {self._columns} and key = ?", table, key)
         return bytes(rows[0][0]) if rows else None
+
+    def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
+        marks = ", ".join("?" * len(keys))
+        rows = self._read(f"select key, value {self._columns} and key in ({marks})", table, *keys) if keys else ()
+        found = {key: bytes(value) for key, value in rows}
+        return [found.get(key) for key in keys]
 
     def delete(self, table: str, *keys: str) -> int:
         with self._change() as cursor:
