@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aquila.huey.live.job_index import JobIndex, JobQuery
 from aquila.huey.live.job_rates import JobRates
-from aquila.huey.live.retention import forget_job
+from aquila.huey.live.retention import forget_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, STATES, JobRun, JobSummary, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
@@ -131,7 +131,7 @@ def test_jobs_that_others_forget_are_forgotten(published):
     index = JobIndex(huey)
     look(index)
     for job in (jobs[0], jobs[1], jobs[6]):
-        forget_job(state_of(huey), job)
+        forget_jobs(state_of(huey), job)
     look(index)
     assert set(found(index)[0]) == set(jobs) - {jobs[0], jobs[1], jobs[6]}
     assert index.states["done"] == 7

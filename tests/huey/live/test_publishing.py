@@ -19,8 +19,9 @@ from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey, current_task, follow
 from aquila.huey.live import event_writer, pausing, publish_jobs, subscribe
 from aquila.huey.live.clock import SharedClock
-from aquila.huey.live.events import events_table
-from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
+from aquila.huey.live.events import append_batch, events_table
+from aquila.huey.live.retention import forget_old_jobs
+from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE
 from aquila.huey.state import state_of
 from tests.huey.live.conftest import Provider, consumer, settle, worker_program
@@ -575,9 +576,6 @@ def test_a_job_is_done_only_when_all_its_events_are_stored(published, monkeypatc
 
 
 def test_the_oldest_jobs_are_forgotten_with_their_events(published):
-    from aquila.huey.live.events import events_table
-    from aquila.huey.live.retention import forget_old_jobs
-
     huey = published()
 
     @huey.task()
@@ -595,6 +593,19 @@ def test_the_oldest_jobs_are_forgotten_with_their_events(published):
     assert len(forgotten) == 3
     assert not any(state.count(events_table(result.id)) for result in forgotten)
     assert forget_old_jobs(state, keep=2, before=state.now() + 1) == 2
+
+
+def test_many_old_jobs_are_forgotten_in_few_transactions(make_huey, monkeypatch):
+    state = state_of(make_huey("sqlite"))
+    for number in range(30):
+        state.put(JOBS_TABLE, f"job {number}", JobSummary(f"job {number}").encode(), order=number)
+        append_batch(state, f"job {number}", b"a batch")
+    begin, begun = state._storage.db, []
+    monkeypatch.setattr(state._storage, "db", lambda *args, **options: begun.append(1) or begin(*args, **options))
+    assert forget_old_jobs(state, keep=5, before=0.0) == 25
+    assert len(begun) <= 10
+    left = [number for number in range(30) if state.count(events_table(f"job {number}"))]
+    assert left == [*range(25, 30)]
 
 
 def test_a_stream_that_is_followed_is_published_too(published):

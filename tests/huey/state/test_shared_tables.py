@@ -161,6 +161,10 @@ def test_a_database_does_many_things_in_one_transaction(make_huey, kind, monkeyp
     assert state.get_many("t", keys) == [b"2"] * 20
     assert state.change_many([]) == state.get_many("t", []) == []
     assert len(begun) == 3
+    state.put("u", "a", b"", order=0.0)
+    begun.clear()
+    state.drop("t", "u")
+    assert (len(begun), state.count("t"), state.count("u")) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

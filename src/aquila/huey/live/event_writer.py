@@ -17,7 +17,7 @@ from aquila.huey.live import events
 from aquila.huey.live.job_record import JobRecord, Pending, StoragePlace, SummaryUpdate, clean_tail
 from aquila.huey.live.pausing import Pausing
 from aquila.huey.live.redacting import preview, redact_arguments, redact_text
-from aquila.huey.live.retention import forget_job, forget_old_jobs
+from aquila.huey.live.retention import forget_jobs, forget_old_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, JobSummary, decode_summary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.live.worker_heartbeats import WORKERS_TABLE, Heartbeats
@@ -113,7 +113,7 @@ class EventWriter:
     def forget_job(self, job: str) -> None:
         """Remove a published job. Never raises."""
         with self._unless_away():
-            forget_job(self._state, job)
+            forget_jobs(self._state, job)
 
     def begin_worker(self) -> None:
         """Count a worker of this process that begins, and start the thread."""

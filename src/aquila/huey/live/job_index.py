@@ -269,9 +269,9 @@ class JobIndex:
         first = oldest[0].order if oldest else math.inf
         for job in [row.id for row in self._rows.values() if row.order < first]:
             self._remove(job)
-        if len(self._rows) > self.total:
-            for job in [row.id for row in self._rows.values() if self._is_gone(row)]:
-                self._remove(job)
-
-    def _is_gone(self, row: JobRow) -> bool:
-        return self._state.get(JOBS_TABLE, row.id) is None
+        known = list(self._rows) if len(self._rows) > self.total else []
+        for at in range(0, len(known), _AT_ONCE):
+            some = known[at : at + _AT_ONCE]
+            for job, value in zip(some, self._state.get_many(JOBS_TABLE, some), strict=True):
+                if value is None:
+                    self._remove(job)

@@ -1,4 +1,4 @@
-"""Removes published jobs: a single one, or the oldest of too many."""
+"""Removes published jobs: chosen ones, or the oldest of too many."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _AT_ONCE = 500
 _MOST = 5_000
 
 
-def forget_job(state: SharedState, job: str) -> None:
-    """Remove the events and the summary of the job with an id. Its task and its result stay as they are."""
+def forget_jobs(state: SharedState, *jobs: str) -> None:
+    """Remove the events and the summaries of jobs, by their ids. Their tasks and results stay as they are."""
     # The events first: without its summary nobody would ever find what was left of them.
-    state.drop(events_table(job))
-    state.delete(JOBS_TABLE, job)
+    state.drop(*map(events_table, jobs))
+    state.delete(JOBS_TABLE, *jobs)
 
 
 def forget_old_jobs(state: SharedState, *, keep: int, before: float) -> int:
@@ -29,7 +29,6 @@ def forget_old_jobs(state: SharedState, *, keep: int, before: float) -> int:
         entries = entries or state.entries(JOBS_TABLE, limit=_AT_ONCE, below=before)
         if not entries:
             break
-        for entry in entries:
-            forget_job(state, entry.key)
+        forget_jobs(state, *(entry.key for entry in entries))
         forgotten += len(entries)
     return forgotten

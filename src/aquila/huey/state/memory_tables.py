@@ -90,9 +90,10 @@ class MemoryState(SharedState):
         with self._lock:
             return self.delete(table, *(entry.key for entry in self.entries(table, limit=limit, below=order)))
 
-    def drop(self, table: str) -> None:
+    def drop(self, *tables: str) -> None:
         with self._lock:
-            self._tables.pop(table, None)
+            for table in tables:
+                self._tables.pop(table, None)
 
     def clear(self) -> None:
         with self._lock:

@@ -147,8 +147,9 @@ class RedisState(SharedState):
     def delete_below(self, table: str, order: float, *, limit: int = 1000) -> int:
         return int(self._delete_below(keys=self.keys_of(table), args=(_excluding(order), limit)))
 
-    def drop(self, table: str) -> None:
-        self._redis.delete(*self.keys_of(table))
+    def drop(self, *tables: str) -> None:
+        if tables:
+            self._redis.delete(*(key for table in tables for key in self.keys_of(table)))
 
     def clear(self) -> None:
         # `SCAN` takes a pattern, so the special characters of a name are escaped.

@@ -99,8 +99,8 @@ class SharedState(ABC):
         """Remove the entries whose order is less than ``order``: the first ``limit`` of them. Returns how many."""
 
     @abstractmethod
-    def drop(self, table: str) -> None:
-        """Remove a whole table."""
+    def drop(self, *tables: str) -> None:
+        """Remove whole tables."""
 
     @abstractmethod
     def clear(self) -> None:

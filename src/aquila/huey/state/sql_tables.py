@@ -150,9 +150,9 @@ class _SqlState(SharedState):
             cursor.execute(self.with_marks(statement), (*which, *which, order, limit))
             return int(cursor.rowcount)
 
-    def drop(self, table: str) -> None:
+    def drop(self, *tables: str) -> None:
         with self._change() as cursor:
-            cursor.execute(self.with_marks(f"delete {self._columns}"), (self._queue, table))
+            cursor.executemany(self.with_marks(f"delete {self._columns}"), [(self._queue, table) for table in tables])
 
     def clear(self) -> None:
         with self._change() as cursor:

@@ -10,7 +10,7 @@ from aquila.errors import TaskError
 from aquila.huey.delivery.dead_letters import dead_letters
 from aquila.huey.live import events
 from aquila.huey.live.pausing import pause_queue, resume_queue
-from aquila.huey.live.retention import forget_job
+from aquila.huey.live.retention import forget_jobs
 from aquila.huey.live.summaries import JOBS_TABLE, decode_summary
 from aquila.huey.live.waking import wake_subscribers
 from aquila.huey.state import state_of
@@ -78,7 +78,7 @@ def delete_job(huey: Any, job: str) -> None:
     summary = decode_summary(job, state_of(huey).get(JOBS_TABLE, job))
     if summary is not None and not summary.ended and summary.state != "interrupted" and summary.last is None:
         raise ActionRefused("this job waits; cancel it first")
-    forget_job(state_of(huey), job)
+    forget_jobs(state_of(huey), job)
     huey.delete(job)
 
 
