@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import struct
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,6 +48,7 @@ def _build_extension(code: int, data: bytes = b"") -> Any:
 _TYPE_MARKERS = {code: _build_extension(code) for code in (_MESSAGE, _ERROR, _TUPLE, _EXCEPTION)}
 _USUAL_KEYS = frozenset((str, bytes, int, float, bool, type(None)))
 _TIMEDELTA_FORMAT = struct.Struct(">iii")
+_MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
 
 
 class _TypeMarker:
@@ -107,7 +108,7 @@ class WireFormat:
             # In a list of one item, whose head is cut off again. msgpack packs one level more than it unpacks, so a
             # value that is too deep for the reader is refused here.
             packer = getattr(self._of_thread, "packer", None) or self._make_packer_of_thread()
-            data: bytes = packer.pack([_take_task_apart(value) if type(value) is Message else value])[1:]
+            data: bytes = packer.pack([value])[1:]
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NotSerializable(find_unsendable(value) or f"the value cannot be sent: {error}") from None
         # msgpack packs a bytearray or a memoryview as bytes without calling `default`. Only data with one of the heads
@@ -140,8 +141,6 @@ class WireFormat:
         is_small = len(data) <= self._small
         if not is_small and (excess := self._describe_excess(data)):
             raise MessageRejected(f"the message has {excess}")
-        if is_small and (task := _read_usual_task(data)) is not None:
-            return task
         decoder = _Decoder(self._exceptions)
         try:
             value = msgpack.unpackb(
@@ -252,18 +251,21 @@ class _Decoder:
         return dict(pairs)
 
     def decode_extension(self, code: int, data: bytes) -> Any:
-        if code in _DECODED_MARKERS and not data:
+        if not data and (marker := _DECODED_MARKERS.get(code)) is not None:
             self.unclaimed += 1
+            return marker
         return _decode_extension(code, data)
 
     def decode_list(self, items: list[Any]) -> Any:
         if not items or type(items[0]) is not _TypeMarker:
             return items
         self.unclaimed -= 1
-        return _BUILDERS[items[0].code](self, items)
-
-    def _build_tuple(self, items: list[Any]) -> tuple[Any, ...]:
-        return tuple(items[1:])
+        code = items[0].code
+        if code == _TUPLE:
+            return tuple(items[1:])
+        if code == _MESSAGE:
+            return build_message(items[1:])
+        return self._build_error(items) if code == _ERROR else self._build_exception(items)
 
     def _build_error(self, items: list[Any]) -> Any:
         if len(items) != 2 or type(items[1]) is not dict:
@@ -287,9 +289,6 @@ class _Decoder:
             return RemoteTaskError(name, text)
         return error
 
-    def _build_message(self, items: list[Any]) -> Any:
-        return build_message(items[1:])
-
 
 def _decode_extension(code: int, data: bytes) -> Any:
     if not data and (marker := _DECODED_MARKERS.get(code)) is not None:
@@ -306,47 +305,3 @@ def _decode_extension(code: int, data: bytes) -> Any:
     if code == _SKIPPED and not data:
         return SKIPPED
     raise MessageRejected(f"not a message of this serializer: unknown type {code}")
-
-
-# In almost every task only the message itself and its arguments are of types that msgpack does not have. Such a task is
-# taken apart and put together here, without a call of Python for each list.
-_EMPTY_EXTENSION = b"\xc7\x00"
-"""The first bytes of each marker that ``dumps`` writes. A message with these bytes elsewhere is read the slow way."""
-_LONGER_EXTENSION, _LONGEST_EXTENSION = 0xC8, 0xC9
-"""How else a marker may begin; there is no third form. A message with one of these bytes is read the slow way, too."""
-_ARGUMENTS = 1 + Message._fields.index("args")
-_MOST_FIELDS = 100  # Fields of a message. Huey 3.5 has 15, and later versions may add some.
-
-
-def _take_task_apart(message: Any) -> list[Any]:
-    parts = [_TYPE_MARKERS[_MESSAGE], *message]
-    if type(parts[_ARGUMENTS]) is tuple:
-        parts[_ARGUMENTS] = [_TYPE_MARKERS[_TUPLE], *parts[_ARGUMENTS]]
-    return parts
-
-
-def _read_usual_task(data: bytes | memoryview) -> Any:
-    """Return the message of a task whose only markers are its own and that of its arguments; None for any other."""
-    data = bytes(data)
-    if data.count(_EMPTY_EXTENSION) != 2 or _LONGER_EXTENSION in data or _LONGEST_EXTENSION in data:
-        return None
-    # So it has two markers at most. Both are looked for where they belong: then there is none elsewhere.
-    try:
-        parts = msgpack.unpackb(data, ext_hook=_decode_extension, strict_map_key=False)
-    except Exception:  # noqa: BLE001 -- the slow way reads it again, and says what is wrong
-        return None
-    if type(parts) is not list or len(parts) <= _ARGUMENTS or parts[0] is not _DECODED_MARKERS[_MESSAGE]:
-        return None
-    arguments = parts[_ARGUMENTS]
-    if type(arguments) is not list or not arguments or arguments[0] is not _DECODED_MARKERS[_TUPLE]:
-        return None
-    parts[_ARGUMENTS] = tuple(arguments[1:])
-    return build_message(parts[1:])
-
-
-_BUILDERS: dict[int, Callable[[_Decoder, list[Any]], Any]] = {
-    _TUPLE: _Decoder._build_tuple,
-    _ERROR: _Decoder._build_error,
-    _EXCEPTION: _Decoder._build_exception,
-    _MESSAGE: _Decoder._build_message,
-}
