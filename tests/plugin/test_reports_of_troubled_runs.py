@@ -149,6 +149,36 @@ def test_what_an_interrupted_test_had_asked_is_told(project: Project) -> None:
     assert [exchange["states"] for exchange in report["tests"][0]["exchanges"]] == [["scripted"]]
 
 
+@pytest.mark.slow
+def test_what_an_interrupted_test_was_never_answered_is_not_recorded(project: Project) -> None:
+    project.pytester.makepyfile(
+        answers="""
+        import httpx2
+        def handle(request):
+            if b"first" not in request.content:
+                raise KeyboardInterrupt
+            return httpx2.Response(200, json={"answer": 1})
+        def transport():
+            return httpx2.MockTransport(handle)
+        """,
+        test_app="""
+        from app import post
+        def test_it(aquila_cassette):
+            post("first")
+            post("second")
+        """,
+    )
+    upstream = "--aquila-upstream=answers:transport"
+    project.pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:xdist", REPORT, "--aquila-record", upstream
+    )
+    report = read(project)
+    first, second = report["tests"][0]["exchanges"]
+    assert [first["states"], second["states"]] == [["recorded"], ["live"]]
+    assert "nothing of it is kept" in second["error"]
+    assert [report["totals"][each] for each in ("recorded", "live", "requests")] == [1, 1, 2]
+
+
 def test_an_error_while_tests_are_collected_is_told(project: Project) -> None:
     project.run(REPORT, tests="raise ValueError('too early')")
     report = read(project)

@@ -18,6 +18,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.secrets import outgoing
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import PassOnDecision, RecordDecision, RefuseDecision, ReplayDecision
+from aquila.recording.storing.interrupted_runs import was_cut
 from aquila.run_report.bodies import Bodies
 from aquila.run_report.costs import Costs
 from aquila.run_report.drift import describe_drift
@@ -209,6 +210,10 @@ class ExchangeCollector:
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
         exchange = self._read_recording(noted, redactor.clean_recording(with_stored_bodies(row.interaction, path)))
+        if noted.is_cut and was_cut(row):
+            exchange["source"], exchange["states"] = "live", ["live"]
+            exchange["error"] = "the test was interrupted before the answer was read: nothing of it is kept"
+            return exchange
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:
             self._place(exchange, noted.scope, noted.session.name, row.interaction, places)

@@ -62,6 +62,8 @@ class WatchedExchange:
     address: str = ""
     error: str = ""
     job: str = ""
+    is_cut: bool = False
+    """Whether its test was interrupted."""
     left_out: int = 0
     """Bytes of a live answer, or messages of a conversation, that came behind what was kept."""
     repeats: list[UnansweredRequest] = field(default_factory=list)
@@ -172,7 +174,10 @@ class ExchangeWatch:
 
         ``cuts`` says that the test was interrupted, so that its own scope has not ended.
         """
-        self._take_in(self._take(lambda each: cuts or _ends_with_no_test(each)), None, None)
+        taken = self._take(lambda each: cuts or _ends_with_no_test(each))
+        for each in taken:
+            each.is_cut = cuts
+        self._take_in(taken, None, None)
 
     def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
         with self._lock:

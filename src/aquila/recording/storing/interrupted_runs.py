@@ -127,7 +127,7 @@ def _without_left_answers(
     The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
     thread that was told to stop, say. A conversation stays: each of its turns is worth what it was.
     """
-    return {group: [row for row in rows if not _was_left(row)] for group, rows in groups.items()}
+    return {group: [row for row in rows if not was_cut(row)] for group, rows in groups.items()}
 
 
 def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[JournalGroup, _Rows]]:
@@ -145,7 +145,8 @@ def _redact_again(groups: Mapping[JournalGroup, _Rows]) -> Mapping[JournalGroup,
     return late_secrets.redact_groups(groups, tuple(sorted(filter(can_be_named, kept))))
 
 
-def _was_left(row: NewRecording | RecordingPlayed) -> bool:
+def was_cut(row: NewRecording | RecordingPlayed) -> bool:
+    """Whether what was recorded in a test that was interrupted is not kept, as nobody read it to its end."""
     if not isinstance(row, NewRecording) or not row.interaction.response.was_left:
         return False
     return row.interaction.kind == "http" or not row.interaction.response.chunks
