@@ -285,6 +285,38 @@ def test_so_it_does_where_the_standard_library_sends_it(server: Upstream, kind: 
         assert cassette.all_played
 
 
+TEXTS: dict[str, Callable[[], Any]] = {
+    "text": lambda: "tern é",
+    "file": lambda: io.TextIOWrapper(io.BytesIO("tern é".encode()), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("client", ["http.client", "urllib3"])
+def test_text_goes_out_in_the_coding_of_its_client(server: Upstream, kind: str, client: str) -> None:
+    server.script = lambda path, body: Answer(chunks=[body])
+
+    def post(text: Any) -> bytes:
+        if client == "urllib3":
+            with urllib3.PoolManager() as pool:
+                data: bytes = pool.request("POST", server.url + PATH, body=text).data
+                return data
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)) as connection:
+            connection.request("POST", PATH, text)
+            return connection.getresponse().read()
+
+    live = post(TEXTS[kind]())
+    assert live == "tern é".encode("utf-8" if client == "urllib3" else "latin-1")
+    with aquila.use_cassette("x", transport="record"):
+        assert post(TEXTS[kind]()) == live
+        if client == "http.client":
+            with pytest.raises(UnicodeEncodeError):
+                post("日本")
+    with aquila.use_cassette("x") as cassette:
+        assert post(TEXTS[kind]()) == live
+        assert cassette.all_played
+
+
 def test_redirects_that_aiohttp_follows_replay(server: Upstream) -> None:
     def script(path: str, body: bytes) -> Answer:
         if path.endswith("/v1/models/old"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import io
 import socket
 import sys
 from collections.abc import Callable, Iterable
@@ -95,7 +96,8 @@ def _let_answer(new: Any) -> Any:
 @functools.cache
 def _answering_stub(stub: type[VCRConnection]) -> type[VCRConnection]:
     answers_late = any(base.__module__.startswith("urllib3.") for base in stub.__mro__)
-    return type(stub.__name__, (_AnsweringConnection, stub), {"_answers_late": answers_late})
+    fields = {"_answers_late": True, "_text_coding": "utf-8"} if answers_late else {}
+    return type(stub.__name__, (_AnsweringConnection, stub), fields)
 
 
 @functools.cache
@@ -130,6 +132,7 @@ class _AnsweringConnection:
     timeout: Any
     _vcr_request: Request
     _answers_late = False
+    _text_coding = "iso-8859-1"  # in which `http.client` sends text, or fails to
     # Defaults of the class: `turn_into_stub` calls no `__init__`. `_begin` sets them for each request.
     # The result of the request in progress: nothing yet, an answer, or a failure that `getresponse` raises.
     _answer: Any = None
@@ -152,7 +155,7 @@ class _AnsweringConnection:
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
         """Take in a request."""
         self._begin(kwargs)
-        super().request(method, url, _plain_body(body), headers)  # type: ignore[misc]
+        super().request(method, url, _plain_body(body, self._text_coding), headers)  # type: ignore[misc]
         self._ask_early()
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
@@ -168,7 +171,7 @@ class _AnsweringConnection:
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         """End the fields of the request. Its body may follow."""
-        self._vcr_request.body = _join_body(message_body)
+        self._vcr_request.body = _join_body(_plain_body(message_body, self._text_coding))
         fields = self._vcr_request.headers
         is_more_to_come = message_body is None and (
             "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
@@ -178,7 +181,7 @@ class _AnsweringConnection:
 
     def send(self, data: Any) -> None:
         """Add to the body."""
-        super().send(_plain_body(data))  # type: ignore[misc]
+        super().send(_plain_body(data, self._text_coding))  # type: ignore[misc]
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
@@ -358,9 +361,16 @@ def _text_of(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _plain_body(body: Any) -> Any:
-    """A body; as bytes if it is of another type that holds some, which vcrpy would take for an iterator of pieces."""
-    if body is None or isinstance(body, (bytes, str)) or hasattr(body, "read"):
+def _plain_body(body: Any, text_coding: str = "utf-8") -> Any:
+    """A body; as bytes if it is text, also that of a file, which vcrpy would encode as UTF-8 whatever the client does.
+
+    So it is if its type is another one that holds bytes, which vcrpy would take for an iterator of pieces.
+    """
+    if isinstance(body, io.TextIOBase):
+        body = body.read()
+    if isinstance(body, str):
+        return body.encode(text_coding)
+    if body is None or isinstance(body, bytes) or hasattr(body, "read"):
         return body
     with contextlib.suppress(TypeError):
         return bytes(memoryview(body))
@@ -371,8 +381,6 @@ def _join_body(body: Any) -> bytes:
     """A body as the bytes that are sent: they identify the request."""
     if body is None:
         return b""
-    if isinstance(body, str):
-        return body.encode()
     if hasattr(body, "read"):
         return _join_body(body.read())
     body = _plain_body(body)
