@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
-from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes
-from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
+from aquila.cassettes.storage.merging import Changes, NewRecording, merge_changes, recordings_by_slot
+from aquila.cassettes.storage.recording_slots import RecordingPlayed
 
 
 class BranchMerge(NamedTuple):
@@ -27,8 +26,7 @@ def merge_branches(
     recording is kept, because both answer the same request. What one branch removed and the other recorded again is
     kept, too.
     """
-    before, mine = _by_slot(base, key), _by_slot(ours, key)
-    others = _by_slot(theirs, key)
+    before, mine, others = (recordings_by_slot(each, key) for each in (base, ours, theirs))
     recorded: list[NewRecording] = []
     used: list[RecordingPlayed] = []
     decisions: list[str] = []
@@ -51,16 +49,6 @@ def merge_branches(
     removed = {slot for slot, own in mine.items() if slot not in others and before.get(slot) == own}
     changes = Changes(tuple(recorded), tuple(used), frozenset(removed), replace=True)
     return BranchMerge(merge_changes(ours, changes, key), decisions)
-
-
-def _by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:
-    counts: Counter[str] = Counter()
-    slots: dict[Slot, Interaction] = {}
-    for interaction in cassette.interactions:
-        mine = key(interaction.request)
-        slots[mine, counts[mine]] = interaction
-        counts[mine] += 1
-    return slots
 
 
 def _describe(interaction: Interaction) -> str:

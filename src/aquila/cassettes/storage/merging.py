@@ -126,6 +126,17 @@ def _with_attempts(row: NewRecording, attempts: int, *, position: int) -> NewRec
     return replace(row, position=position, interaction=replace(row.interaction, response=response))
 
 
+def recordings_by_slot(cassette: Cassette, key: Callable[[RecordedRequest], str]) -> dict[Slot, Interaction]:
+    """Return the recordings of a cassette by their slots, in their order. ``key`` returns the key of a request."""
+    counts: Counter[str] = Counter()
+    found: dict[Slot, Interaction] = {}
+    for interaction in cassette.interactions:
+        mine = key(interaction.request)
+        found[mine, counts[mine]] = interaction
+        counts[mine] += 1
+    return found
+
+
 def merge_changes(stored: Cassette, changes: Changes, key: Callable[[RecordedRequest], str]) -> Cassette:
     """Return ``stored`` with ``changes`` applied. ``key`` returns the key of a stored request.
 
@@ -157,14 +168,10 @@ def _kept_rows(
     stored: Cassette, changes: Changes, recorded: dict[Slot, Interaction], key: Callable[[RecordedRequest], str]
 ) -> list[_Row]:
     """Return the interactions of a cassette that stay, each with its slot; replaced ones as they were recorded anew."""
-    counts: dict[str, int] = defaultdict(int)
     renewed = {row.slot for row in changes.recorded if row.renews}
     kept: list[_Row] = []
-    for interaction in stored.interactions:
-        mine = key(interaction.request)
-        slot = (mine, counts[mine])
-        counts[mine] += 1
-        if slot not in changes.drop and mine not in changes.drop_keys:
+    for slot, interaction in recordings_by_slot(stored, key).items():
+        if slot not in changes.drop and slot[0] not in changes.drop_keys:
             replaces = changes.replace or slot in renewed
             kept.append((slot, recorded.get(slot, interaction) if replaces else interaction))
     return kept

@@ -59,7 +59,8 @@ def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None
     """Change the file under its lock. Without a line it is removed. Raises ``CassetteWriteError``."""
     path = root / USES_FILE
     # Without the lock first, because most runs change nothing; under the lock the file is read again.
-    if not root.is_dir() or sorted(change(read_uses(root))) == sorted(read_uses(root)):
+    known = read_uses(root)
+    if not root.is_dir() or set(change(known)) == known:
         return
     with hold_cassette_lock(path, root):
         rows = sorted(set(change(read_uses(root))))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,8 @@ from aquila.cassettes.matching.difference import ABSENT, Difference, find_differ
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
-from aquila.cassettes.model import Cassette, Interaction
+from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
+from aquila.cassettes.storage.merging import recordings_by_slot
 from aquila.cassettes.web_socket_frames.frame import frames_of
 from aquila.cli import FAILED, FOUND, arguments, project
 from aquila.cli.comparing import frame_differences, git_versions
@@ -180,15 +180,11 @@ def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> CassetteCo
 
 def _number_by_slot(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, int], int]:
     identify = request_identifier(rules)
-    counts: Counter[str] = Counter()
-    slots = {}
-    for number, interaction in enumerate(cassette.interactions):
-        key = identify(interaction.request)
-        if not rules.compares_origin:
-            key = without_origin(key)
-        slots[key, counts[key]] = number
-        counts[key] += 1
-    return slots
+
+    def key_of(request: RecordedRequest) -> str:
+        return identify(request) if rules.compares_origin else without_origin(identify(request))
+
+    return {slot: number for number, slot in enumerate(recordings_by_slot(cassette, key_of))}
 
 
 def _answer_of(interaction: Interaction) -> tuple[object, ...]:

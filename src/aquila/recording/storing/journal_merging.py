@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,13 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
-from aquila.cassettes.storage.merging import Changes, NewRecording, drop_retried_failures, merge_changes
+from aquila.cassettes.storage.merging import (
+    Changes,
+    NewRecording,
+    drop_retried_failures,
+    merge_changes,
+    recordings_by_slot,
+)
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.errors import CassetteCorrupt
@@ -196,13 +202,9 @@ def keep_pending(
 
 def add_missing(stored: Cassette, kept: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
     """Return ``stored`` with those recordings of ``kept`` that it lacks. ``key_of`` is that of ``stored_key``."""
-    counts: Counter[str] = Counter()
-    added = []
-    for order, interaction in enumerate(kept.interactions):
-        key = key_of(interaction.request)
-        added.append(NewRecording(key, counts[key], order, interaction))
-        counts[key] += 1
-    return merge_changes(stored, Changes(tuple(added)), key_of)
+    rows = enumerate(recordings_by_slot(kept, key_of).items())
+    added = tuple([NewRecording(*slot, order, interaction) for order, (slot, interaction) in rows])
+    return merge_changes(stored, Changes(added), key_of)
 
 
 def make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.matching import request_key
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage import cassette_files
+from aquila.cassettes.storage.merging import recordings_by_slot
 from aquila.cassettes.storage.recording_slots import name_failure
 from aquila.errors import AquilaError
 from aquila.recording.storing.pending_files import accept_command, find_pending_files, shown_path
@@ -59,7 +59,7 @@ def compare_pending(
     stored: Cassette, pending: Cassette, identify_request: Callable[[RecordedRequest], str]
 ) -> PendingContent:
     """Say what a pending file holds. ``identify_request`` gives a stored request its key."""
-    before, now = _by_slot(stored, identify_request), _by_slot(pending, identify_request)
+    before, now = (recordings_by_slot(each, identify_request) for each in (stored, pending))
     return PendingContent(
         count=len(now),
         new=len(now.keys() - before.keys()),
@@ -69,18 +69,6 @@ def compare_pending(
         models=tuple(sorted({one.model for one in now.values()} - {""})),
         recorded=latest_moment(now.values()),
     )
-
-
-def _by_slot(
-    cassette: Cassette, identify_request: Callable[[RecordedRequest], str]
-) -> dict[tuple[str, int], Interaction]:
-    counts: Counter[str] = Counter()
-    found = {}
-    for interaction in cassette.interactions:
-        key = identify_request(interaction.request)
-        found[key, counts[key]] = interaction
-        counts[key] += 1
-    return found
 
 
 def mention_pending(explained: Explanation, scope: Scope, session: Session, missed: MissedRequest) -> Explanation:
