@@ -197,3 +197,14 @@ def test_a_name_for_several_is_refused_where_one_is_meant(cassettes: Cassettes) 
     cassettes.write("jobs/a.yaml")
     cassettes.write("jobs/b.yaml")
     assert "'jobs' names 2 cassettes" in cassettes.run("show", "jobs").err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors as a shell of POSIX does")
+@pytest.mark.parametrize("words", ["cassettes list", "nonsense"])
+def test_streams_that_are_closed_from_the_start_are_no_error(cassettes: Cassettes, words: str) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    command = f"{shlex.quote(AQUILA)} {words} <&- >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0 if words != "nonsense" else 2, False)
+    silent = subprocess.run(["sh", "-c", f"{command} 2>&-"], check=False)
+    assert silent.returncode == done.returncode

@@ -189,6 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done, nothing wrong; 1: something was found (secrets, differences); 2: a wrong argument, or a file that could
     not be read or written.
     """
+    _open_closed_streams()
     try:
         if "_ARGCOMPLETE" in os.environ and argv is None:  # a shell asks how a command line may go on
             completion.complete_command_line()
@@ -209,6 +210,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print_error(f"aquila: {error.filename or 'file'}: {error.strerror or error}")
         return FAILED
+
+
+def _open_closed_streams() -> None:
+    """Give each standard stream that the process was started without (``>&-``) a file that holds nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
 def _run_command_line(words: list[str]) -> int:
