@@ -37,6 +37,7 @@ def add_advice(
         return
     advice = [
         key_advice.advise_on_missing_key(str(failure.value), of_run, of_test),
+        key_advice.advise_on_dummy(str(failure.value), of_run),
         short_names.advise_on_short_name(failure.value, config),
         recorder_advice.advise_on_recorder_fixture(failure.value, config),
     ]

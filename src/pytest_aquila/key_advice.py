@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aquila.intercept import dummy_keys
+from aquila.recording.environment import DUMMY_KEY
 
 if TYPE_CHECKING:
     from aquila.config_types import StartSettings
@@ -34,6 +35,16 @@ def advise_on_missing_key(message: str, of_run: StartSettings, of_test: StartSet
         f"The error names {' and '.join(missing)}. In this run no request needs a key, so Aquila gives a dummy "
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
         f"it to this one too, add to the ini file: aquila_dummy_keys = {' '.join(missing)}"
+    )
+
+
+def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:
+    """Return advice on a failure whose message shows a dummy that the run gave to a variable; None for others."""
+    if DUMMY_KEY not in message or not dummy_keys.needs_no_key(of_run):
+        return None
+    return (
+        f"{DUMMY_KEY} is a dummy, which the variables of providers hold where no request needs a key. To leave those "
+        "unset that the machine does not set, add to the ini file: aquila_dummy_keys = -unset"
     )
 
 

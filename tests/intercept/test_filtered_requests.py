@@ -81,7 +81,7 @@ def test_the_guard_refuses_it_like_a_request_that_no_cassette_answers(run: Guard
             with pytest.raises(LiveCallRefused, match="GET http://.* was refused: nothing in this run asks"):
                 get(URL)
             aquila_refusals.forget()
-            current_scope().let_through(lambda host: host == HOST)
+            current_scope().let_through(lambda host: host == HOST, "")
             assert get(URL).status_code == 200
         """
     )

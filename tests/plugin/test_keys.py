@@ -11,7 +11,7 @@ import pytest
 
 from aquila.intercept import provider_keys
 
-KEYS = sorted(provider_keys.dummies_for_run(()))
+KEYS = sorted(provider_keys.dummies_for_run((f"-{provider_keys.ONLY_WHERE_SET}",)))
 
 
 @pytest.fixture(autouse=True)

@@ -61,3 +61,42 @@ def test_requests_to_a_server_of_the_machine_add_no_line(ending: str, address: s
         """
     )
     assert "aquila:" not in pytester.runpytest_inprocess().stdout.str()
+
+
+def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it():
+            assert os.environ.get("MISTRAL_API_KEY") is None
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines("aquila-no-key is a dummy, *aquila_dummy_keys = -unset")
+
+
+@pytest.mark.parametrize(("words", "own", "shown"), [
+    ("", None, None),
+    ("", "a-key-of-the-machine", "aquila-no-key"),
+    ("AZURE_OPENAI_API_KEY", None, "aquila-no-key"),
+])  # fmt: skip
+def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
+    words: str, own: str | None, shown: str | None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if own is not None:
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", own)
+    pytester.makeini(f"[pytest]\naquila_dummy_keys = {words}")
+    pytester.makepyfile(
+        f"""
+        import os
+
+        def test_it():
+            assert os.environ.get("OPENAI_API_KEY") == "aquila-no-key"
+            assert os.environ.get("AZURE_OPENAI_API_KEY") == {shown!r}
+
+        def test_script(aquila_script):
+            assert os.environ.get("AZURE_OPENAI_API_KEY") == {shown!r}
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)

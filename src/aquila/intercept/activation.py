@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from aquila.intercept.web_sockets import clients as web_socket_clients
     from aquila.recording import scripts
     from aquila.recording.scope import Scope
-    from aquila.settings import Settings
 else:
     lazy_modules(
         globals(),
@@ -316,22 +315,22 @@ class Interception:
             keys.show(keys.base)
             return
         answering = [scope for scope in scopes if scope.default_cassette is not None or scope.has_script]
-        deciding = [(scope, scope.settings) for scope in answering or scopes]
-        if not all(itertools.starmap(_needs_no_key, deciding)):
-            dummies = dummy_keys.NO_DUMMIES
+        for scope in answering or scopes:
+            settings = scope.settings
+            by_hand = settings.transport == "record" and scripts.is_answered_by_hand(scope)
+            if not by_hand and not dummy_keys.needs_no_key(settings):
+                dummies = dummy_keys.NO_DUMMIES
+                break
         else:
-            show = dummy_keys.dummies_of_scope if answering else dummy_keys.dummies_of_run
-            dummies = show(deciding[-1][1])
+            dummies = (
+                dummy_keys.dummies_shown(settings, answers=True) if answering else dummy_keys.dummies_of_run(settings)
+            )
         keys.show(dummies, anew=len(scopes) == 1)
 
 
 def _describe_innermost(scopes: list[Scope]) -> str:
     """What child processes are told where these scopes are open, outermost first: the innermost, if there is one."""
     return child_processes.describe_run(scopes[-1] if len(scopes) == 1 or _are_nested(scopes) else None)
-
-
-def _needs_no_key(scope: Scope, settings: Settings) -> bool:
-    return dummy_keys.needs_no_key(settings) or (settings.transport == "record" and scripts.is_answered_by_hand(scope))
 
 
 def _patch_starts(module: ModuleType) -> Iterable[Undoable]:

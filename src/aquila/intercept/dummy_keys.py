@@ -79,20 +79,21 @@ def _cached_dummies(
 
 def dummies_of_run(settings: StartSettings) -> Mapping[str, str]:
     """The dummies that a run shows outside its scopes: none unless nothing in it needs a key."""
-    return _dummies(settings, answers=False) if needs_no_key(settings) else NO_DUMMIES
+    return dummies_shown(settings, answers=False) if needs_no_key(settings) else NO_DUMMIES
 
 
-def dummies_of_scope(settings: StartSettings) -> Mapping[str, str]:
-    """The dummies that are shown while a scope with these settings answers, none of whose requests needs a key."""
-    return _dummies(settings, answers=True)
+def dummies_shown(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
+    """The dummies that are shown under these settings, where no request needs a key.
 
-
-def _dummies(settings: StartSettings, *, answers: bool) -> Mapping[str, str]:
+    ``answers`` says that a scope answers all requests, so that variables of more than models hold one, too.
+    """
     # A run that verifies sends requests again, and puts the real keys in.
     named = runtime.current_run().play_log is not None
-    leaves_unset = provider_keys.NO_UNSET in settings.dummy_keys
-    variables = frozenset(runtime.machine_keys().environment) if leaves_unset else None
-    return _cached_dummies(settings.dummy_keys, answers=answers, named=named, variables=variables)
+    words, machine = settings.dummy_keys, runtime.machine_keys().environment
+    variables = frozenset(machine) if provider_keys.NO_UNSET in words else None
+    if provider_keys.ONLY_WHERE_SET not in machine:
+        words = (f"-{provider_keys.ONLY_WHERE_SET}", *words)  # first, because a project's own word may add it
+    return _cached_dummies(words, answers=answers, named=named, variables=variables)
 
 
 # By all that decides, so no entry goes out of date. Between two tests they differ by the few that are shown while a

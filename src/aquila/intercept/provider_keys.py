@@ -56,6 +56,10 @@ REGIONS: Mapping[str, str] = {"AWS_DEFAULT_REGION": "us-east-1"}
 """What a client needs besides a key, with a value that serves where none is set. Not secret, so never replaced."""
 
 
+ONLY_WHERE_SET = "AZURE_OPENAI_API_KEY"
+"""Replaced where the machine sets it, and unset elsewhere: beside ``OPENAI_API_KEY`` the module client of ``openai``
+(``openai.chat.completions.create``) does not know which of the two is meant, and refuses both."""
+
 NO_UNSET = "-unset"
 """The word of the setting ``dummy_keys`` that leaves a variable unset which the machine does not set."""
 
