@@ -83,11 +83,11 @@ class OtherClients:
             scheme = "https" if connection.default_port == _HTTPS_PORT else "http"
             # In a tunnel the connection's own host is the proxy.
             host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
-            whole = url if "://" in url else f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{url}"
+            whole = _whole_url(scheme, host, port, url)
             if is_replaced(original, "http") or _is_below_mock.get():
                 return original(connection, method, url, *args, **kwargs)
             # The guard of connections sees the proxy, and not what it is asked for.
-            is_proxied = connection._tunnel_host is not None or "://" in url
+            is_proxied = connection._tunnel_host is not None or whole is url
             if not self._is_answered(method, whole, is_proxied=is_proxied):
                 return original(connection, method, url, *args, **kwargs)
             vcr_stubs.turn_into_stub(connection)
@@ -98,11 +98,10 @@ class OtherClients:
     def _catch_urllib3(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def urlopen(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            port = f":{pool.port}" if pool.port else ""
-            whole = url if "://" in url else f"{pool.scheme}://{pool.host}{port}{url}"
+            whole = _whole_url(pool.scheme, pool.host, pool.port, url)
             if not has_foreign_cassette(pool.ConnectionCls):
                 try:
-                    self._prepare_stubs(method, whole, is_proxied="://" in url)
+                    self._prepare_stubs(method, whole, is_proxied=whole is url)
                 except no_network.NoNetwork as error:
                     exceptions = sys.modules["urllib3"].exceptions
                     reason = exceptions.NewConnectionError(pool, f"Failed to resolve {pool.host!r} ({error})")
@@ -188,6 +187,14 @@ class OtherClients:
     def _make_stubs(self) -> Iterable[Undoable]:
         if not self._stubs.has_patches:  # another thread may have been first
             yield vcr_stubs.VcrPatches()
+
+
+def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
+    """Return the URL of a request: its target if that is one, as proxies get it. ``host`` has no brackets."""
+    if "://" in target:
+        return target
+    address = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{address}:{port}{target}" if port else f"{scheme}://{address}{target}"
 
 
 def _joins_scope_on_demand() -> bool:

@@ -1,0 +1,65 @@
+"""What a client asks, and of whom, is read rightly from what it hands to the methods that are caught."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+WAYS = {
+    "requests": "requests.get(URL).status_code",
+    "urllib3": "urllib3.PoolManager().request('GET', URL).status",
+    "urllib.request": "urllib.request.urlopen(URL).status",
+}
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def __init__(self, host: str) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, 0), _Handler)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server of this machine, without a cassette."""
+    host = request.param
+    try:
+        server = _Server(host)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import requests, urllib.request, urllib3
+
+        URL = {address!r}
+
+        def test_without_a_cassette():
+            assert {WAYS[way]} == 204
+
+        def test_with_a_cassette(aquila_cassette):
+            assert {WAYS[way]} == 204
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
