@@ -73,6 +73,7 @@ PLUGINS = (
         ("--reruns=2",),
         alone=True,
     ),
+    Plugin("pytest-retry", "pytest-retry", ("pytest-retry",), PLAIN, PLAIN_OUTCOMES, ("--retries=2",), alone=True),
     Plugin("flaky", "flaky", ("flaky",), ("test_flaky.py",)),
     Plugin(
         "pytest-timeout, signal",
@@ -127,6 +128,30 @@ PLUGINS = (
     Plugin(
         "allure-pytest", "allure-pytest", ("allure_pytest",), PLAIN, PLAIN_OUTCOMES, ("--alluredir=allure",), alone=True
     ),
+    Plugin(
+        "pytest-html", "pytest-html", ("html", "metadata"), PLAIN, PLAIN_OUTCOMES, ("--html=report.html",), alone=True
+    ),
+    Plugin(
+        "pytest-json-report",
+        "pytest-json-report",
+        ("pytest_jsonreport",),
+        PLAIN,
+        PLAIN_OUTCOMES,
+        ("--json-report",),
+        alone=True,
+    ),
+    # Each test in two threads at once.
+    Plugin(
+        "pytest-run-parallel",
+        "pytest-run-parallel",
+        ("run-parallel",),
+        PLAIN,
+        PLAIN_OUTCOMES,
+        ("--parallel-threads=2",),
+        alone=True,
+    ),
+    # Datadog's, which patches clients of HTTP and of models, too.
+    Plugin("ddtrace", "ddtrace", ("ddtrace",), PLAIN, PLAIN_OUTCOMES, ("--ddtrace", "--ddtrace-patch-all"), alone=True),
     Plugin("pytest-bdd", "pytest-bdd", ("pytest-bdd",), ("test_bdd.py", "answer.feature")),
     Plugin(
         "mocks of HTTP clients",
