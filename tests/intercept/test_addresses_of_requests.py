@@ -63,3 +63,24 @@ def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: s
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("url", ["http://:/", "http://example.org:port/", "http://\u2061owhefopw.com"])
+def test_what_is_no_url_is_refused_by_aiohttp_in_its_own_words(url: str, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import asyncio
+
+        import aiohttp
+        import pytest
+
+        async def ask():
+            async with aiohttp.ClientSession() as session:
+                await session.get({url!r})
+
+        def test_it():
+            with pytest.raises(aiohttp.InvalidURL):
+                asyncio.run(ask())
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)

@@ -132,7 +132,10 @@ class OtherClients:
         @functools.wraps(original)
         async def request(session: Any, method: str, url: Any, **kwargs: Any) -> Any:
             # The private method that joins a session's base URL and a path.
-            whole = str(session._build_url(url))
+            try:
+                whole = str(session._build_url(url))
+            except ValueError:  # aiohttp has an error of its own for that
+                return await original(session, method, url, **kwargs)
             try:
                 replaced = is_replaced(original, "aiohttp")
                 answering = None if replaced else self._find_answering_scope(method, whole, is_proxied=True)
