@@ -140,6 +140,7 @@ PLUGINS = (
         ("--json-report",),
         alone=True,
     ),
+    Plugin("nbmake", "nbmake", ("nbmake",), ("notebooks",), {"passed": 1}, ("--nbmake", "notebooks"), alone=True),
     # Each test in two threads at once.
     Plugin(
         "pytest-run-parallel",
