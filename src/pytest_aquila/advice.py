@@ -12,7 +12,6 @@ from pytest_aquila import key_advice, recorder_advice, test_scopes
 from pytest_aquila.tasks import short_names
 
 if TYPE_CHECKING:
-    from aquila.recording.scope import Scope
     from pytest_aquila import sealed_run
 else:
     lazy_modules(globals(), sealed_run="pytest_aquila.sealed_run")
@@ -22,14 +21,15 @@ def add_advice(
     report: pytest.TestReport | pytest.CollectReport,
     failure: pytest.ExceptionInfo[Any] | None,
     config: pytest.Config,
-    scope: Scope | None = None,
+    item: pytest.Item | None = None,
 ) -> None:
     """Add to ``report`` a section with advice against ``failure``, if Aquila knows any.
 
-    ``scope`` is that of the test; None if nothing in it needed one.
+    ``item`` is the test that failed; None for a module.
     """
     if failure is None:
         return
+    scope = test_scopes.opened_scope(item) if item is not None else None
     try:
         of_run = config.stash[test_scopes.RUN].layers.resolve()
         of_test = of_run if scope is None else scope.settings
@@ -41,6 +41,8 @@ def add_advice(
         short_names.advise_on_short_name(failure.value, config),
         recorder_advice.advise_on_recorder_fixture(failure.value, config),
     ]
+    if item is not None:
+        advice.append(key_advice.advise_on_condition(failure.value, item, of_run))
     if of_run.guard == "sealed":
         advice.append(sealed_run.advise_on_ports(report.longreprtext))
     report.sections += [("aquila", text) for text in advice if text is not None]

@@ -7,10 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aquila.errors import LiveCallRefused
 from aquila.intercept import dummy_keys
 from aquila.recording.environment import DUMMY_KEY
 
 if TYPE_CHECKING:
+    import pytest
+
     from aquila.config_types import StartSettings
 
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
@@ -45,6 +48,22 @@ def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:
     return (
         f"{DUMMY_KEY} is a dummy, which the variables of providers hold where no request needs a key. To leave those "
         "unset that the machine does not set, add to the ini file: aquila_dummy_keys = -unset"
+    )
+
+
+def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: StartSettings) -> str | None:
+    """Return advice on a refused request of a test that a condition may skip; None for other failures and tests.
+
+    Such a condition is often whether a key is set. It was decided when the module was imported, so it cannot be read.
+    """
+    if not isinstance(failure, LiveCallRefused) or item.get_closest_marker("skipif") is None:
+        return None
+    if not dummy_keys.dummies_of_run(of_run):
+        return None
+    return (
+        "A condition may skip this test. If it asks whether a key is set, it finds a dummy, because no request of this "
+        "run needs a key. Give the test a cassette; or, so that it is skipped on a machine without the key, add to "
+        "the ini file: aquila_dummy_keys = -unset"
     )
 
 

@@ -38,7 +38,7 @@ def complete_report(report: pytest.TestReport, item: pytest.Item, call: pytest.C
         unanswered.fail_though_expected(report, item, call)
     if report.failed:
         scope = test_scopes.opened_scope(item)
-        advice.add_advice(report, call.excinfo, item.config, scope)
+        advice.add_advice(report, call.excinfo, item.config, item)
         item.stash[test_scopes.OUTCOME] = "failed"
         if scope is not None:
             scope.note_failure()

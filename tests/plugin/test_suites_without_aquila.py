@@ -100,3 +100,29 @@ def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("mark", "words", "advised"), [("skipif", "", True), ("skipif", "-unset", False), ("", "", False)]
+)
+def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(
+    mark: str, words: str, advised: bool, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    pytester.makeini(f"[pytest]\naquila_dummy_keys = {words}")
+    condition = "@pytest.mark.skipif(not os.environ.get('OPENAI_API_KEY'), reason='no key')" if mark else ""
+    pytester.makepyfile(
+        f"""
+        import os
+
+        import httpx2
+        import pytest
+
+        {condition}
+        def test_live():
+            httpx2.get("https://api.openai.com/v1/models")
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "aquila")
+    result.assert_outcomes(**({"failed": 1} if not words else {"skipped": 1}))
+    assert ("A condition may skip this test." in result.stdout.str()) is advised
