@@ -255,7 +255,6 @@ def test_skips(aquila_cassette): ...
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_workers_tell_of_a_cassette_that_no_file_can_be_named_after_in_the_controller(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +280,7 @@ def test_workers_tell_of_a_cassette_that_no_file_can_be_named_after_in_the_contr
     assert ("k\xe4se", "test_app.py::test_it") in read_uses(project.cassettes)
 
 
+@pytest.mark.slow
 def test_workers_tell_the_controller_and_one_that_crashes_makes_the_run_partial(project: Project) -> None:
     write(project, "test_app/test_gone", "test_app/test_skips-a")
     project.pytester.makeini("[pytest]\n")
