@@ -356,6 +356,22 @@ def test_the_network_can_be_blocked(suite: Suite) -> None:
     result.assert_outcomes(passed=1)
 
 
+def test_a_fixture_of_a_suite_that_names_no_allowed_hosts_allows_none(suite: Suite) -> None:
+    result = suite.run(
+        """
+        @pytest.fixture
+        def allowed_hosts():
+            return None
+
+        @pytest.mark.block_network
+        def test_it():
+            httpx2.get("http://192.0.2.1/")
+        """
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*LiveCallRefused: GET*was refused*"])
+
+
 def test_what_a_block_refuses_is_told_in_the_words_of_the_suite(suite: Suite) -> None:
     asking = """
         {mark}
