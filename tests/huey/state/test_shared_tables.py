@@ -1,7 +1,9 @@
 """The tables that workers share, on every storage: each does what a dict with an order would do."""
 
 import itertools
+import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from huey.storage import BlackHoleStorage
@@ -165,6 +167,38 @@ def test_a_database_does_many_things_in_one_transaction(make_huey, kind, monkeyp
     begun.clear()
     state.drop("t", "u")
     assert (len(begun), state.count("t"), state.count("u")) == (1, 0, 0)
+
+
+def test_many_keys_are_looked_up_where_sqlite_takes_few_parameters(make_huey):
+    huey = make_huey("sqlite")
+    huey.storage.conn.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)  # The default of older versions.
+    state, keys = state_of(huey), [f"{number}" for number in range(1200)]
+    state.add_many("t", keys[::2], order=0)
+    assert state.get_many("t", keys) == [b"", None] * 600
+
+
+@pytest.mark.parametrize("remove", ["delete", "drop"])
+def test_two_that_remove_the_same_never_wait_for_each_other(make_huey, remove):
+    hueys = [make_huey("postgres") for _ in range(3)]
+    for huey in hueys:
+        huey.storage.name = hueys[0].storage.name
+    third, *two = map(state_of, hueys)
+    places = {name: ("t", name) if remove == "delete" else (name, "k") for name in "abc"}
+    third.change_many([EntryChange(*place, None, b"", 0.0) for place in places.values()])
+
+    def work(state, names):
+        state.delete("t", *names) if remove == "delete" else state.drop(*names)
+
+    with ThreadPoolExecutor() as threads:
+        with third._change() as cursor:  # Holds the entry in the middle until both wait.
+            third._delete_one(cursor, *places["b"])
+            working = [threads.submit(work, state, names) for state, names in zip(two, ("abc", "cba"), strict=True)]
+            waiting = 0
+            while waiting < 2:
+                cursor.execute("select count(*) from pg_locks where not granted")
+                (waiting,) = cursor.fetchone()
+        for done in working:
+            done.result()  # Postgres ends one of two that wait for each other.
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,9 @@ from typing import Any
 
 from aquila.huey.state.shared_tables import HIGHEST, LOWEST, Entry, EntryChange, SharedState
 
+_MOST_KEYS = 500
+"""Keys that one query names: before 3.32, SQLite takes 999 parameters."""
+
 
 class _SqlState(SharedState):
     """The tables of a queue as rows of one table of a database.
@@ -109,14 +112,18 @@ class _SqlState(SharedState):
         return bytes(rows[0][0]) if rows else None
 
     def get_many(self, table: str, keys: Sequence[str]) -> list[bytes | None]:
-        marks = ", ".join("?" * len(keys))
-        rows = self._read(f"select key, value {self._columns} and key in ({marks})", table, *keys) if keys else ()
-        found = {key: bytes(value) for key, value in rows}
+        found: dict[str, bytes] = {}
+        for at in range(0, len(keys), _MOST_KEYS):
+            some = keys[at : at + _MOST_KEYS]
+            marks = ", ".join("?" * len(some))
+            rows = self._read(f"select key, value {self._columns} and key in ({marks})", table, *some)
+            found.update((key, bytes(value)) for key, value in rows)
         return [found.get(key) for key in keys]
 
     def delete(self, table: str, *keys: str) -> int:
         with self._change() as cursor:
-            return sum(self._delete_one(cursor, table, key) for key in keys)
+            # In the order of the keys, as in `change_many`.
+            return sum(self._delete_one(cursor, table, key) for key in sorted(keys))
 
     def _delete_one(self, cursor: Any, table: str, key: str) -> int:
         cursor.execute(self.with_marks(f"delete {self._columns} and key = ?"), (self._queue, table, key))
@@ -152,7 +159,8 @@ class _SqlState(SharedState):
 
     def drop(self, *tables: str) -> None:
         with self._change() as cursor:
-            cursor.executemany(self.with_marks(f"delete {self._columns}"), [(self._queue, table) for table in tables])
+            named = [(self._queue, table) for table in sorted(tables)]  # In one order, as in `change_many`.
+            cursor.executemany(self.with_marks(f"delete {self._columns}"), named)
 
     def clear(self) -> None:
         with self._change() as cursor:
