@@ -1,6 +1,7 @@
 """A storage that is away for a while ends no stream, and takes no answer with it that has arrived."""
 
 import threading
+import time
 
 import httpx2
 import pytest
@@ -161,6 +162,21 @@ def test_the_watch_tries_less_and_less_often(monkeypatch):
     assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
     outage.note_answer()
     assert outage.note_failure(Away()) == 0.05
+
+
+def test_two_threads_may_note_the_same_answer(monkeypatch):
+    outage = storage_patience.Outage("an open page", "")
+    outage.note_failure(Away())
+    clock, others = time.monotonic, [outage.note_answer]
+
+    def while_another_notes_it():
+        if others:
+            others.pop()()
+        return clock()
+
+    monkeypatch.setattr(storage_patience.time, "monotonic", while_another_notes_it)
+    outage.note_answer()
+    assert outage.note_failure(Away()) <= 0.05
 
 
 def test_a_text_that_cannot_be_stored_is_no_outage(caplog, provider):

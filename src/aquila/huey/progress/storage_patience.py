@@ -51,7 +51,7 @@ def with_jitter(delay: float) -> float:
 class Outage:
     """Logs for one watcher, once, that the storage does not answer, and once that it answers again.
 
-    The watcher owns it, and uses it in one thread.
+    The watcher owns it. It may use it in several threads, of which two at the same instant may both log.
     """
 
     def __init__(self, watcher: str, consequence: str) -> None:
@@ -76,6 +76,6 @@ class Outage:
 
     def note_answer(self) -> None:
         """Note that the storage has answered."""
-        if self._since is not None:
-            logger.warning("%s: the storage answers again, after %.1f s", self._watcher, time.monotonic() - self._since)
-            self._since = None
+        since, self._since = self._since, None
+        if since is not None:
+            logger.warning("%s: the storage answers again, after %.1f s", self._watcher, time.monotonic() - since)

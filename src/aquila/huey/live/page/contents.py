@@ -28,7 +28,7 @@ _MINUTES = 60  # Minutes of the chart.
 
 
 class Queue:
-    """A Huey that the page shows, the index of its jobs, and the outage of its storage as the open pages see it."""
+    """A Huey that the page shows, the index of its jobs, and the outage of its storage as all open pages see it."""
 
     def __init__(self, huey: Any) -> None:
         self.huey = huey
