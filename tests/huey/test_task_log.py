@@ -455,14 +455,37 @@ def test_an_exception_that_only_steers_huey_is_no_error_of_the_span(huey, spans)
     assert span.status.is_unset
 
 
-@pytest.mark.parametrize("place", ["file", "file/log", "closed", "closed/deep/log"])
-def test_a_folder_that_cannot_be_written_is_refused_at_once(place, huey, tmp_path, monkeypatch):
+@pytest.fixture
+def closed(tmp_path, monkeypatch):
+    """A folder that this process may read, and not write."""
+    folder, access = tmp_path / "closed", os.access
+    folder.mkdir(mode=0o555)
+    # A superuser may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(folder) and access(path, mode))
+    return folder
+
+
+@pytest.mark.parametrize("place", ["file", "file/log", "closed/log", "closed/deep/log"])
+def test_a_folder_that_cannot_be_made_is_refused_at_once(place, huey, tmp_path, closed):
     (tmp_path / "file").write_text("")
-    (tmp_path / "closed").mkdir(mode=0o555)
-    access = os.access  # a superuser may write anywhere
-    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != f"{tmp_path}/closed" and access(path, mode))
-    with pytest.raises(ConfigError, match="cannot be written to"):
+    with pytest.raises(ConfigError, match="cannot be made"):
         TaskLog(huey, folder=tmp_path / place)
+
+
+def test_a_process_that_may_not_write_the_log_reads_it(huey, tmp_path, closed, caplog):
+    @huey.task()
+    def job():
+        pass
+
+    written = TaskLog(huey, folder=tmp_path / "open")
+    job()
+    written.close()
+    closed.rmdir()
+    (tmp_path / "open").rename(closed)
+    log = TaskLog(huey, folder=closed)
+    assert [record.name for record in log.read()] == ["enqueued"]
+    assert "can read the task log" in caplog.text
+    log.close()
 
 
 def test_a_folder_that_is_made_later_is_accepted(huey, tmp_path, monkeypatch):

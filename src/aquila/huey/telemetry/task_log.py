@@ -109,14 +109,14 @@ class TaskLog:
     """The log of the tasks of one Huey, in this process and in others that have the same folder.
 
     - ``folder``: a folder on a local disk, in which all processes keep their records. Without one the records are in
-      the memory of this process.
+      the memory of this process. A process that may not write into it can read them; a warning says so.
     - ``keep``: how many records are kept in memory.
     - ``content``: whether records have the text of answers. Otherwise they have only its length.
     - ``max_bytes``, ``max_age``: bound the size and the age of the files, give or take an eighth; the oldest are
       removed first. None is no bound.
 
-    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented, and for a folder into
-    which this process may not write.
+    Raises ``ConfigError`` for a Huey that is not one of ``aquila.huey`` and was not instrumented, and for a folder that
+    does not exist and that this process cannot make.
     """
 
     def __init__(
@@ -132,10 +132,13 @@ class TaskLog:
         if not isinstance(huey, AquilaHuey):
             raise ConfigError("a TaskLog needs a Huey of aquila.huey; give yours to aquila.huey.instrument() first")
         if folder is not None and not can_write_in(Path(folder)):
-            raise ConfigError(
-                f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be written to: it or its place is "
-                "no folder, or belongs to somebody else. Name another in folder=; without one the log is in memory"
-            )
+            if not os.path.isdir(folder):
+                raise ConfigError(
+                    f"the folder of a TaskLog, {os.fspath(folder)!r}, cannot be made: it or its place is no folder, or "
+                    "belongs to somebody else. Name another in folder=; without one the log is in memory"
+                )
+            # Enough for a process that shows what others have written.
+            plugins.logger.warning("this process can read the task log in %r, and not write it", os.fspath(folder))
         self._huey = huey
         self._content = content
         self._files = None if folder is None else LogFiles(Path(folder), max_bytes=max_bytes, max_age=max_age)
