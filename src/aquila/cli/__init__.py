@@ -216,7 +216,8 @@ def _open_closed_streams() -> None:
     """Give each standard stream that the process was started without (``>&-``) a file that holds nothing."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
+            # For as long as the process lives. Whatever the locale, it takes any text.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8", errors="replace"))  # noqa: SIM115
 
 
 def _run_command_line(words: list[str]) -> int:
