@@ -112,7 +112,9 @@ def test_live_without_a_key_names_the_ways_out(engine: Engine, monkeypatch: pyte
 
 
 def test_unknown_transport_lists_the_known_ones(engine: Engine) -> None:
-    with pytest.raises(UnknownTransport, match=r"known are live, local, script, replay, record"):
+    with pytest.raises(UnknownTransport, match=r"known are live, local, module:factory, record, replay, script"):
+        engine.ask("Hi", transport="carrier-pigeon")
+    with pytest.raises(UnknownTransport, match=r"did you mean 'live'\?"):
         engine.ask("Hi", transport="lively")
 
 
