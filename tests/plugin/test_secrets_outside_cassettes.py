@@ -57,6 +57,18 @@ def test_a_parameter_that_is_a_key_is_in_no_name(machine: Project, monkeypatch: 
     assert OTHER not in left
 
 
+def test_what_records_a_test_whose_parameter_looks_like_a_secret_names_it_by_its_function(project: Project) -> None:
+    tests = """
+        @pytest.mark.parametrize("address", ["https://user:s3cr3t-pass@example.com/", "plain"])
+        def test_it(aquila_cassette, address):
+            assert post("hi")
+        """
+    said = [line.strip(" E") for line in project.run(tests=tests).outlines]
+    assert "pytest test_app.py::test_it --aquila-record" in said
+    assert "pytest 'test_app.py::test_it[plain]' --aquila-record" in said
+    assert not [line for line in said if line.startswith("pytest") and "redacted" in line]
+
+
 def test_an_id_that_a_test_gives_itself_names_no_file_by_a_key(machine: Project) -> None:
     tests = PARAMETRIZED.replace("])\n", "], ids=str)\n")
     machine.record(tests=tests).assert_outcomes(passed=2)

@@ -72,7 +72,8 @@ class CollectedTests:
         self._collector.begin_test(time.perf_counter())
         self._failures = []
         file, line, _ = item.location
-        name = outgoing.redact_label(node_ids.id_to_type(item))
+        typed = node_ids.id_to_type(item)
+        name = outgoing.redact_label(typed)
         self._test = {
             "id": name,
             "file": outgoing.redact_label(file),
@@ -82,7 +83,7 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": typed_command.complete(item.config, f"pytest {shlex.quote(name)} --aquila-record", item.path),
+            "command": typed_command.complete(item.config, f"pytest {shlex.quote(typed)} --aquila-record", item.path),
         }
         if line is not None:
             self._test["line"] = line + 1
