@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aquila.errors import LiveCallRefused
 from aquila.intercept import dummy_keys
+from aquila.intercept.provider_keys import NO_UNSET
 from aquila.recording.environment import DUMMY_KEY
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def advise_on_missing_key(message: str, of_run: StartSettings, of_test: StartSet
 
 def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:
     """Return advice on a failure whose message shows a dummy that the run gave to a variable; None for others."""
-    if DUMMY_KEY not in message or not dummy_keys.needs_no_key(of_run):
+    if DUMMY_KEY not in message or NO_UNSET in of_run.dummy_keys or not dummy_keys.needs_no_key(of_run):
         return None
     return (
         f"{DUMMY_KEY} is a dummy, which the variables of providers hold where no request needs a key. To leave those "
@@ -58,7 +59,7 @@ def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: Start
     """
     if not isinstance(failure, LiveCallRefused) or item.get_closest_marker("skipif") is None:
         return None
-    if not dummy_keys.dummies_of_run(of_run):
+    if NO_UNSET in of_run.dummy_keys or not dummy_keys.dummies_of_run(of_run):
         return None
     return (
         "A condition may skip this test. If it asks whether a key is set, it finds a dummy, because no request of this "

@@ -63,7 +63,9 @@ def test_requests_to_a_server_of_the_machine_add_no_line(ending: str, address: s
     assert "aquila:" not in pytester.runpytest_inprocess().stdout.str()
 
 
-def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(pytester: pytest.Pytester) -> None:
+def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytester.makepyfile(
         """
         import os
@@ -74,6 +76,10 @@ def test_a_failure_that_shows_a_dummy_says_what_leaves_the_variable_unset(pytest
     )
     result = pytester.runpytest_inprocess()
     result.stdout.fnmatch_lines("aquila-no-key is a dummy, *aquila_dummy_keys = -unset")
+    monkeypatch.setenv("MISTRAL_API_KEY", "a-key-of-the-machine")
+    result = pytester.runpytest_inprocess("-o", "aquila_dummy_keys=-unset")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*is a dummy*")
 
 
 @pytest.mark.parametrize(("words", "own", "shown"), [
@@ -103,12 +109,26 @@ def test_a_key_of_azure_is_shown_only_where_one_is_set_or_wanted(
 
 
 @pytest.mark.parametrize(
-    ("mark", "words", "advised"), [("skipif", "", True), ("skipif", "-unset", False), ("", "", False)]
+    ("mark", "words", "key", "outcome", "advised"),
+    [
+        ("skipif", "", None, "failed", True),
+        ("skipif", "-unset", None, "skipped", False),
+        ("skipif", "-unset", "a-key-of-the-machine", "failed", False),
+        ("", "", None, "failed", False),
+    ],
 )
 def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(
-    mark: str, words: str, advised: bool, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    mark: str,
+    words: str,
+    key: str | None,
+    outcome: str,
+    advised: bool,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
     pytester.makeini(f"[pytest]\naquila_dummy_keys = {words}")
     condition = "@pytest.mark.skipif(not os.environ.get('OPENAI_API_KEY'), reason='no key')" if mark else ""
     pytester.makepyfile(
@@ -124,5 +144,5 @@ def test_a_test_that_runs_because_of_a_dummy_says_how_it_is_skipped(
         """
     )
     result = pytester.runpytest_subprocess("-p", "aquila")
-    result.assert_outcomes(**({"failed": 1} if not words else {"skipped": 1}))
+    result.assert_outcomes(**{outcome: 1})
     assert ("A condition may skip this test." in result.stdout.str()) is advised
