@@ -364,7 +364,7 @@ def _text_of(value: Any) -> str:
 def _plain_body(body: Any, text_coding: str = "utf-8") -> Any:
     """A body; as bytes if it is text, also that of a file, which vcrpy would encode as UTF-8 whatever the client does.
 
-    So it is if its type is another one that holds bytes, which vcrpy would take for an iterator of pieces.
+    So it is if it comes in pieces, which vcrpy joins only where all are bytes, or is of another type that holds bytes.
     """
     if isinstance(body, io.TextIOBase):
         body = body.read()
@@ -374,6 +374,8 @@ def _plain_body(body: Any, text_coding: str = "utf-8") -> Any:
         return body
     with contextlib.suppress(TypeError):
         return bytes(memoryview(body))
+    if isinstance(body, Iterable):
+        return b"".join(_join_body(_plain_body(piece, text_coding)) for piece in body)
     return body
 
 
@@ -383,7 +385,4 @@ def _join_body(body: Any) -> bytes:
         return b""
     if hasattr(body, "read"):
         return _join_body(body.read())
-    body = _plain_body(body)
-    if isinstance(body, Iterable) and not isinstance(body, bytes):
-        return b"".join(_join_body(piece) for piece in body)
-    return bytes(body)
+    return bytes(_plain_body(body))
