@@ -17,6 +17,7 @@ import pytest
 import aquila
 from aquila.cassettes.model import RecordedResponse
 from aquila.cassettes.storage.cassette_files import load_cassette
+from aquila.errors import MissingDependency
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import ExchangeWatch, WatchedExchange
 from tests.support.limits import with_a_limit_in_time
@@ -213,3 +214,20 @@ def test_a_report_changes_nothing_of_a_live_answer(server: Upstream, monkeypatch
     (exchange,) = noted
     assert exchange.response is not None
     assert exchange.response.body == b'{"said": "hello"}'
+
+
+def test_an_aiohttp_without_middlewares_says_what_to_install_where_its_sockets_are_not_redirected(
+    server: Upstream,
+) -> None:
+    async def go() -> None:
+        async with aiohttp.ClientSession() as session:
+            del session._middlewares  # which aiohttp has since 3.12
+            await session.post(server.url + PATH)
+
+    with aquila.use_cassette("x", transport="record"), pytest.raises(MissingDependency) as caught:
+        asyncio.run(go())
+    assert str(caught.value).endswith(
+        "a cassette, but for a provider in a test run, needs the package 'aiohttp' in version 3.12 or newer, and "
+        f"{aiohttp.__version__} is installed; install it with: pip install 'aiohttp>=3.12'"
+    )
+    assert not server.requests

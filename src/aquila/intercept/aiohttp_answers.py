@@ -2,7 +2,7 @@
 
 So everything above it is aiohttp's own: redirects, cookies, authentication, limits, errors by status. A real answer is
 read while it arrives. The program reads it, or a recorded answer, through a subclass of aiohttp's own reader.
-``other_clients`` patches aiohttp, which adds the middleware.
+``other_clients`` patches aiohttp, which adds the middleware. Older ones are answered over their sockets.
 """
 
 from __future__ import annotations

@@ -21,13 +21,14 @@ from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
-    from aquila import optional
+    from aquila import errors, optional
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
     from aquila.recording.network import no_network
 else:
     lazy_modules(
         globals(),
+        errors="aquila.errors",
         optional="aquila.optional",
         aiohttp_answers="aquila.intercept.aiohttp_answers",
         no_network="aquila.recording.network.no_network",
@@ -141,7 +142,7 @@ class OtherClients:
                 answering = None if replaced else self._find_answering_scope(method, whole, is_proxied=True)
             except no_network.NoNetwork as error:
                 raise sys.modules["aiohttp"].ClientOSError(*error.args) from error
-            if answering is None:
+            if answering is None or _is_redirected(session, method, whole):
                 return await original(session, method, url, **kwargs)
             return await original(session, method, url, **aiohttp_answers.with_middleware(session, kwargs))
 
@@ -190,6 +191,24 @@ class OtherClients:
     def _make_stubs(self) -> Iterable[Undoable]:
         if not self._stubs.has_patches:  # another thread may have been first
             yield vcr_stubs.VcrPatches()
+
+
+def _is_redirected(session: Any, method: str, url: str) -> bool:
+    """Whether a session of aiohttp has no middlewares, and its sockets are redirected as those of other clients are.
+
+    Raises ``MissingDependency`` if that does not reach the request.
+    """
+    if hasattr(session, "_middlewares"):  # private; since aiohttp 3.12
+        return False
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if runtime.is_under_pytest() and policy.find_scope_for_own_socket(host, parts.port) is not None:
+        return True
+    raise errors.MissingDependency(
+        f"{method} {parts.scheme}://{host}: a cassette, but for a provider in a test run, needs the package 'aiohttp' "
+        f"in version 3.12 or newer, and {sys.modules['aiohttp'].__version__} is installed; install it with: "
+        "pip install 'aiohttp>=3.12'"
+    )
 
 
 def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
