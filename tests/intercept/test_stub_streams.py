@@ -421,6 +421,26 @@ def test_a_body_that_is_made_while_it_is_sent_goes_out_and_is_compared(server: U
         assert cassette.all_played
 
 
+def test_a_body_whose_chunks_the_client_frames_goes_out_and_is_compared_without_the_frames(server: Upstream) -> None:
+    """requests did so before 2.29, and urllib3 before 2."""
+    server.script = lambda path, body: Answer(chunks=[b"got ", body])
+
+    def send() -> bytes:
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)) as connection:
+            connection.putrequest("POST", PATH)
+            connection.putheader("transfer-encoding", "chunked")
+            connection.endheaders()
+            for piece in (b"one ", b"two", b""):
+                connection.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            return connection.getresponse().read()
+
+    with aquila.use_cassette("x", transport="record"):
+        assert send() == b"got one two"
+    with aquila.use_cassette("x") as cassette:
+        assert send() == b"got one two"
+        assert cassette.all_played
+
+
 def test_a_connection_is_used_again_and_works_after_the_cassette(server: Upstream) -> None:
     server.script = lambda path, body: Answer(chunks=[b"echo ", body])
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)

@@ -104,6 +104,15 @@ CLIENTS = (
         _AWS,
         settings={"AWS_DEFAULT_REGION": "us-east-1"},
     ),
+    Client(
+        "boto3 on urllib3 1, Bedrock",
+        "bedrock",
+        ("boto3", "urllib3"),
+        ("bedrock-runtime.us-east-1.amazonaws.com",),
+        _AWS,
+        group="wild-oldest",
+        settings={"AWS_DEFAULT_REGION": "us-east-1"},
+    ),
     Client("litellm, to OpenAI", "litellm_openai", ("litellm",)),
     Client("litellm, to Anthropic", "litellm_anthropic", ("litellm",), ("api.anthropic.com",), ("ANTHROPIC_API_KEY",)),
     Client("openai-agents", "openai_agents", ("openai-agents",)),
@@ -124,7 +133,13 @@ CLIENTS = (
     Client("ollama", "ollama_chat", ("ollama",), ("ollama.com",), ("OLLAMA_API_KEY",)),
     Client("httpx", "plain_httpx", ("httpx",)),
     Client("requests", "plain_requests", ("requests",)),
+    Client("requests on urllib3 1", "plain_requests", ("requests", "urllib3"), group="wild-oldest"),
+    Client("urllib3", "plain_urllib3", ("urllib3",)),
+    Client("urllib3 1", "plain_urllib3", ("urllib3",), group="wild-oldest"),
     Client("aiohttp", "plain_aiohttp", ("aiohttp",)),
+    Client(
+        "aiohttp 3.8", "plain_aiohttp", ("aiohttp",), group="wild-oldest", own_sockets=("ask_async", "stream_async")
+    ),
     Client(
         "niquests",
         "plain_niquests",

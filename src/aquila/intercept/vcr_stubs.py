@@ -30,6 +30,7 @@ from aquila.transports.callers.http_client_answers import (
     own_error,
     to_connection_error,
     to_http_client,
+    without_frames,
 )
 from aquila.transports.callers.intercepted_requests import route_for
 from aquila.transports.own_requests import own_request
@@ -39,9 +40,15 @@ from aquila.transports.wire import encode_headers, parse_url
 _LEFT_ALONE = ("httplib", "tornado", "aiohttp", "httpx", "httpx2")
 
 
-# httplib2's own code refers to its classes by these names, so they must stay. It takes the classes of connections from
-# a table, and that table is patched.
-_REAL_NAMES = ("HTTPConnectionWithTimeout", "HTTPSConnectionWithTimeout")
+# The own code of httplib2 and of urllib3 1 refers to their classes by these names, so they must stay. They take the
+# classes of connections from elsewhere, a table and the pools, and those are patched.
+_REAL_NAMES = (
+    "HTTPConnectionWithTimeout",
+    "HTTPSConnectionWithTimeout",
+    "HTTPConnection",
+    "HTTPSConnection",
+    "VerifiedHTTPSConnection",
+)
 
 
 class VcrPatches:
@@ -95,9 +102,11 @@ def _let_answer(new: Any) -> Any:
 # into a stub keeps its class.
 @functools.cache
 def _answering_stub(stub: type[VCRConnection]) -> type[VCRConnection]:
-    answers_late = any(base.__module__.startswith("urllib3.") for base in stub.__mro__)
-    fields = {"_answers_late": True, "_text_coding": "utf-8"} if answers_late else {}
-    return type(stub.__name__, (_AnsweringConnection, stub), fields)
+    if not any(base.__module__.startswith("urllib3.") for base in stub.__mro__):
+        return type(stub.__name__, (_AnsweringConnection, stub), {})
+    if sys.modules["urllib3"].__version__.startswith("1."):
+        return type(stub.__name__, (_LimitedBySocket, _AnsweringConnection, stub), {"_answers_late": True})
+    return type(stub.__name__, (_AnsweringConnection, stub), {"_answers_late": True, "_text_coding": "utf-8"})
 
 
 @functools.cache
@@ -121,7 +130,7 @@ def turn_into_stub(connection: http.client.HTTPConnection) -> None:
     stub.__dict__.update(real_connection=real, _sock=None)
 
 
-_OWN_FIELDS = frozenset({"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting"})
+_OWN_FIELDS = frozenset({"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting", "_has_frames"})
 """Attributes of a stub that say nothing about the real connection."""
 
 
@@ -140,6 +149,7 @@ class _AnsweringConnection:
     _options: dict[str, Any] | None = None
     _connect_timeout: Any = None
     _failed_connecting = False
+    _has_frames = False  # whether the client itself frames the chunks of the body
 
     def __setattr__(self, name: str, value: Any) -> None:
         # vcrpy's `__setattr__` sets each attribute on the real connection, too. The fields of this class must not get
@@ -173,10 +183,9 @@ class _AnsweringConnection:
         """End the fields of the request. Its body may follow."""
         self._vcr_request.body = _join_body(_plain_body(message_body, self._text_coding))
         fields = self._vcr_request.headers
-        is_more_to_come = message_body is None and (
-            "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
-        )
-        if not is_more_to_come:
+        self._has_frames = message_body is None and "transfer-encoding" in fields
+        has_length = message_body is None and fields.get("content-length", "0") != "0"
+        if not self._has_frames and not has_length:
             self._ask_early()
 
     def send(self, data: Any) -> None:
@@ -189,11 +198,14 @@ class _AnsweringConnection:
         self._answer = self._failure = None  # taken: the connection may be used for a further request
         if failure is not None:
             raise failure
+        if self._has_frames:
+            self._vcr_request.body = without_frames(_join_body(self._vcr_request.body_bytes))
         return self._ask() if answer is None else answer
 
     def _begin(self, options: dict[str, Any] | None) -> None:
         self._options = options
         self._answer = self._failure = None
+        self._has_frames = False
         # urllib3 has one limit for connecting, and sets another one for reading when the request has been made.
         self._connect_timeout = self.timeout
 
@@ -246,6 +258,8 @@ class _AnsweringConnection:
     def _open(self) -> None:
         """Connect, if the connection is not open."""
         real, limit = self.real_connection, self.timeout
+        if limit is not None and not isinstance(limit, (int, float)):  # urllib3's word for a limit that nobody has set
+            limit = socket.getdefaulttimeout()
         if real.sock is None:
             real.timeout, self._failed_connecting = self._connect_timeout, True
             try:
@@ -253,7 +267,8 @@ class _AnsweringConnection:
             finally:
                 real.timeout = limit
             self._failed_connecting = False
-        if real.sock is not None and (limit is None or isinstance(limit, (int, float))):
+        if real.sock is not None:
+            real.timeout = limit
             real.sock.settimeout(limit)
 
     def _send(self, **options: Any) -> None:
@@ -322,6 +337,30 @@ class _AnsweringConnection:
             request_method=self._vcr_request.method,
             request_url=self._url(self._vcr_request.uri),  # type: ignore[attr-defined]
         )
+
+
+class _LimitedBySocket:
+    """Mixed into a stub of urllib3 1, which sets the limit for reading on the socket when the request has been made."""
+
+    @property
+    def sock(self) -> _LimitTaker | None:
+        """What urllib3 takes for the socket. None before there is a request."""
+        return _LimitTaker(self) if "_vcr_request" in self.__dict__ else None
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        """Do nothing: the socket is the real connection's."""
+
+
+class _LimitTaker:
+    """Hands on to a connection the limit that a client sets on its socket."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def settimeout(self, limit: float | None) -> None:
+        """Take a limit in seconds; None is none."""
+        self._connection.timeout = limit
 
 
 class _NextPieces:

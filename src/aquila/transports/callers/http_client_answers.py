@@ -100,7 +100,12 @@ def _is_timeout(error: Exception) -> bool:
 
 def _root_of(error: Exception) -> BaseException:
     """Return the ``OSError`` behind a client's error, whose text is the same for all clients; else the error itself."""
-    return error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(error.__cause__, OSError):
+        return error.__cause__
+    if isinstance(error, (OSError, http.client.HTTPException)):
+        return error
+    # urllib3 1 raises its errors in the midst of an `except`, without naming the cause.
+    return error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def _to_transport_error(error: Exception) -> httpx2.TransportError:
@@ -164,10 +169,19 @@ def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -
     return response
 
 
+def without_frames(body: bytes) -> bytes:
+    """Return a chunked body without the frames of its chunks, as ``http.client`` reads one."""
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    connection: Any = _AnswerSocket(io.BytesIO(head + body))
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.read()
+
+
 class _AnswerSocket:
     """The part of a socket's interface that ``http.client`` uses to read an answer."""
 
-    def __init__(self, file: AnswerFile) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
 
     def makefile(self, *args: Any, **kwargs: Any) -> io.BufferedReader:
