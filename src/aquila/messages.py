@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from aquila.content import Audio, File, Image, Part, Text, part_from
 from aquila.errors import InvalidMessage
@@ -44,36 +44,33 @@ class Message:
     """
 
     role: Role
-    content: str | tuple[Part, ...]
-    name: str | None
-    calls: tuple[AssistantToolCall, ...]
-    call_id: str | None
-    extra: Mapping[str, Any] = field(repr=False)
+    content: str | tuple[Part, ...] = ""
+    name: str | None = None
+    calls: tuple[AssistantToolCall, ...] = ()
+    call_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    # Written out, because a caller may give other contents than the message then has.
-    def __init__(
-        self,
-        role: Role,
-        content: Content | None = "",
-        name: str | None = None,
-        calls: tuple[AssistantToolCall, ...] = (),
-        call_id: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Raises ``InvalidMessage`` for an unknown role or content, and for fields that do not fit the role."""
-        if role not in ROLES:
-            raise InvalidMessage(f"unknown role {role!r} of a message{suggest_name(str(role), ROLES)}")
-        if role == "tool" and not call_id:
+    if TYPE_CHECKING:  # A caller may give other contents than the message then has.
+
+        def __init__(
+            self,
+            role: Role,
+            content: Content | None = "",
+            name: str | None = None,
+            calls: tuple[AssistantToolCall, ...] = (),
+            call_id: str | None = None,
+            extra: Mapping[str, Any] = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise InvalidMessage(f"unknown role {self.role!r} of a message{suggest_name(str(self.role), ROLES)}")
+        if self.role == "tool" and not self.call_id:
             raise InvalidMessage("a message of role 'tool' needs call_id=, the id of the tool call that it answers")
-        if calls and role != "assistant":
-            raise InvalidMessage(f"only an assistant message has tool calls, not one of role {role!r}")
-        put = object.__setattr__  # the class is frozen
-        put(self, "role", role)
-        put(self, "content", _content_from(content))
-        put(self, "name", name)
-        put(self, "calls", calls)
-        put(self, "call_id", call_id)
-        put(self, "extra", {} if extra is None else extra)
+        if self.calls and self.role != "assistant":
+            raise InvalidMessage(f"only an assistant message has tool calls, not one of role {self.role!r}")
+        if not isinstance(self.content, str):  # as callers write it: a list, with texts among the parts
+            object.__setattr__(self, "content", _content_from(self.content))
 
     @property
     def text(self) -> str:

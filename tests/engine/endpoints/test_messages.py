@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -316,3 +318,12 @@ def test_half_a_character_in_a_prompt_is_refused(engine: Engine) -> None:
     with serving() as server, pytest.raises(InvalidMessage, match="half of a character"):
         engine.ask("\ud800", base_url=server.url)
     assert server.seen == []
+
+
+def test_a_message_is_an_ordinary_dataclass_to_others() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Rated(Message):
+        stars: int = 0
+
+    assert Rated("user", "Hi", stars=3).text == "Hi"
+    assert pydantic.TypeAdapter(Message).validate_python({"role": "user", "content": "Hi"}) == Message("user", "Hi")
