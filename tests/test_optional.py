@@ -59,3 +59,19 @@ def test_a_public_name_that_needs_an_extra_says_which(package: str, name: str, e
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     needs = f"{package}.{name} needs the package 'huey'; install it with: pip install 'aquila-llm[{extra}]'"
     assert done.stdout.strip() == needs, done.stderr
+
+
+def test_a_package_that_is_too_old_is_told_with_its_version_though_a_module_of_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aged_package").mkdir()
+    (tmp_path / "aged_package" / "__init__.py").write_text("__version__ = '10.4'", "utf-8")
+    (tmp_path / "aged_package" / "inner.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingDependency) as caught:
+        import_optional("aged_package.inner", "vcr", purpose="this test", oldest="11.0")
+    assert str(caught.value) == (
+        "this test needs the package 'aged_package' in version 11.0 or newer, and 10.4 is installed; "
+        "install it with: pip install 'aquila-llm[vcr]'"
+    )
+    assert import_optional("aged_package.inner", "vcr", purpose="this test", oldest="10.0") is not None

@@ -45,11 +45,14 @@ def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None
         is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
         why = "" if is_missing else f", which cannot be imported ({error})"
         raise MissingDependency(f"{purpose} needs the package {module!r}{why}; install it with: {install}") from error
-    if oldest is not None and _numbers_of(imported.__version__) < _numbers_of(oldest):
-        raise MissingDependency(
-            f"{purpose} needs the package {module!r} in version {oldest} or newer, and {imported.__version__} is "
-            f"installed; install it with: {install}"
-        )
+    if oldest is not None:
+        package = module.partition(".")[0]
+        version = import_module(package).__version__
+        if _numbers_of(version) < _numbers_of(oldest):
+            raise MissingDependency(
+                f"{purpose} needs the package {package!r} in version {oldest} or newer, and {version} is installed; "
+                f"install it with: {install}"
+            )
     return imported
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 import aquila
@@ -124,6 +125,15 @@ def test_what_was_said_is_said_again(both: Both) -> None:
     stored = both.stored
     assert (stored.kind, stored.response.status, stored.response.end) == ("websocket", 101, "complete")
     assert not [name for name, _ in stored.response.headers if name.startswith("sec-")]
+
+
+def test_an_aiohttp_without_a_method_for_frames_says_it_again_too(
+    provider: WebSocketProvider, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before 3.11."""
+    monkeypatch.delattr(aiohttp.ClientWebSocketResponse, "send_frame")
+    recorded, replayed = Both(CLIENTS["aiohttp"], provider, root)(talk_politely)
+    assert recorded == replayed == ['{"type":"session.created"}', "one", b"\x00two", '{"type": "three"}']
 
 
 def test_a_test_sees_in_its_cassette_what_was_played(both: Both) -> None:

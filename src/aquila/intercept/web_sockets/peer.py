@@ -96,7 +96,8 @@ def connect(conversation: ReplayedConversation) -> ClientEnd:
 
     For a client that sends by the methods of the object, or detaches its descriptor.
     """
-    library = import_optional("websockets.server", "websockets", purpose="an answer to a WebSocket")
+    purpose = "an answer to a WebSocket"
+    library = import_optional("websockets.server", "websockets", purpose=purpose, oldest="11.0")
     client, its_end = socket.socketpair()
     peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=SILENT))
     end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())

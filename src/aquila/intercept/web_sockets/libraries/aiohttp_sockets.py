@@ -85,14 +85,20 @@ def _connector_error(url: str, error: OSError) -> Exception:
     """What aiohttp raises where no connection is made."""
     aiohttp: Any = sys.modules["aiohttp"]
     if is_time_limit(error):
-        made: Exception = aiohttp.ConnectionTimeoutError(*error.args)
-        return made
+        return _connect_timeout()(*error.args)
     parts = urlsplit(url)
     # aiohttp's messages show the first four fields of this key. The further ones are settings of a proxy and of TLS.
     # Their number differs between versions of aiohttp, and no message shows them.
     key_class = aiohttp.client_reqrep.ConnectionKey
     key = key_class(parts.hostname, parts.port, parts.scheme == "wss", True, *[None] * (len(key_class._fields) - 4))
     return connector_error(key, error)
+
+
+def _connect_timeout() -> type[Exception]:
+    """What aiohttp raises where a connection takes too long. Before 3.10 it had no class for that alone."""
+    aiohttp: Any = sys.modules["aiohttp"]
+    found: type[Exception] = getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError)
+    return found
 
 
 # In a replay
@@ -151,7 +157,8 @@ def _notice_sent(
     on_its_way: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Call ``notice`` with each message before it is sent, which is ``on_its_way`` then."""
-    send_frame, send_text, send_bytes = socket.send_frame, socket.send_str, socket.send_bytes
+    send_text, send_bytes = socket.send_str, socket.send_bytes
+    send_frame: Any = getattr(socket, "send_frame", None)  # new in aiohttp 3.11
 
     async def send_str(data: str, *args: Any, **kwargs: Any) -> None:
         if isinstance(data, str) and not socket.closed:
@@ -171,7 +178,9 @@ def _notice_sent(
         with on_its_way():
             await send_frame(message, opcode, *args, **kwargs)
 
-    socket.send_str, socket.send_bytes, socket.send_frame = send_str, send_binary, send_any
+    socket.send_str, socket.send_bytes = send_str, send_binary
+    if send_frame is not None:
+        socket.send_frame = send_any
 
 
 # While it is recorded
@@ -187,7 +196,7 @@ async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
         recorder.finish()
         await write_due_async(recorder)
         raise
-    except aiohttp.ConnectionTimeoutError as error:
+    except _connect_timeout() as error:
         recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
         await write_due_async(recorder)
         raise
@@ -235,6 +244,6 @@ def _watch(socket: Any, recorder: FrameRecorder) -> Any:
     _notice_sent(socket, note_sent)
     socket.receive, socket.close = receive_then_write(recorder, receive_and_note), note_and_close
     for name in ("send_frame", "send_str", "send_bytes", "close"):
-        # On this connection alone, and gone with it.
-        setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
+        if hasattr(socket, name):  # replaced on this connection alone, and gone with it
+            setattr(socket, name, then_write_async(recorder, getattr(socket, name)))
     return socket

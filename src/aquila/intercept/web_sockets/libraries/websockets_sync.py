@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -77,9 +78,15 @@ def catch_connect(original: Callable[..., Any]) -> Callable[..., Any]:
             options.get("additional_headers"),
             options.get("user_agent_header", module.USER_AGENT),
         )
+
+        def connect_with(**changes: Any) -> Any:
+            if "ssl" in changes and "ssl_context" in inspect.signature(original).parameters:  # its name before 13.0
+                changes["ssl_context"] = changes.pop("ssl")
+            return original(uri, **{**options, **changes})
+
         return _answer(
             request,
-            lambda **changes: original(uri, **{**options, **changes}),
+            connect_with,
             options.get("create_connection") or module.ClientConnection,
             is_secure=address.secure,
         )
