@@ -40,7 +40,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
     except OSError:
         pytest.skip(f"this machine has no {host}")
     with server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
         server.shutdown()
