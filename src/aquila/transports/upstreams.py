@@ -14,10 +14,10 @@ from aquila.errors import ConfigError, UnknownTransport
 from aquila.lazy_imports import import_module, lazy_modules
 from aquila.plugins import ask_plugins, plugin_manager
 from aquila.recording import runtime
-from aquila.spelling import suggest_name
 from aquila.transports.own_requests import own_request
 
 if TYPE_CHECKING:
+    from aquila import spelling
     from aquila.transports import live, script_transport
     from aquila.transports.local_model import local_transport
 else:
@@ -26,6 +26,7 @@ else:
         live="aquila.transports.live",
         local_transport="aquila.transports.local_model.local_transport",
         script_transport="aquila.transports.script_transport",
+        spelling="aquila.spelling",
     )
 
 CASSETTE_MODES = ("replay", "record")
@@ -168,7 +169,7 @@ def _load_transport(name: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         known = (*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory")
-        raise UnknownTransport(f"unknown transport {name!r}{suggest_name(name, known)}")
+        raise UnknownTransport(f"unknown transport {name!r}{spelling.suggest_name(name, known)}")
     try:
         factory: Any = import_module(module_name)
     except ImportError as error:
