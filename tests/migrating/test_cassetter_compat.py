@@ -33,6 +33,20 @@ def run(pytester: pytest.Pytester, tests: str, *arguments: str, ini: str = "") -
     return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-W", "error", *arguments)
 
 
+def record_from_a_stand_in(pytester: pytest.Pytester) -> str:
+    """Write a provider that always answers with 3; return the option that records from it."""
+    pytester.makepyfile(
+        stand_in="""
+        import httpx2
+
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"number": 3}))
+        """
+    )
+    pytester.syspathinsert()
+    return "--aquila-upstream=stand_in:transport"
+
+
 def test_its_options_do_what_they_say(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
@@ -81,36 +95,20 @@ def test_option():
 
 
 def test_a_cassette_that_has_a_name_keeps_what_other_tests_use(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        stand_in="""
-        import httpx2
-
-        def transport():
-            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"number": 3}))
-        """
-    )
-    pytester.syspathinsert()
+    upstream = record_from_a_stand_in(pytester)
     test = """
 @pytest.mark.vcr("two.yaml")
 def test_it():
     assert get("more") == 3
 """
     for option in ("--record-mode=new_episodes", "--aquila-record"):
-        run(pytester, test, option, "--aquila-upstream=stand_in:transport").assert_outcomes(passed=1)
+        run(pytester, test, option, upstream).assert_outcomes(passed=1)
         text = (pytester.path / "cassettes" / "test_old" / "two.yaml").read_text()
         assert (text.count(f"{ITEMS}\n"), text.count("/more\n")) == (2, 1)
 
 
 def test_a_hook_for_answers_sees_what_is_recorded_and_never_what_was(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        stand_in="""
-        import httpx2
-
-        def transport():
-            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"number": 3}))
-        """
-    )
-    pytester.syspathinsert()
+    upstream = record_from_a_stand_in(pytester)
     test = """
 import json
 
@@ -129,7 +127,6 @@ def test_recorded_before():
 def test_recorded_with_it(request):
     assert get() == (3 if request.config.getoption("--record-mode") else 4)
 """
-    upstream = "--aquila-upstream=stand_in:transport"
     run(pytester, test, "--record-mode=new_episodes", upstream).assert_outcomes(passed=2)
     run(pytester, test).assert_outcomes(passed=2)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
+
+from tests.support.server import Answer, serving
 
 
 def test_what_looks_like_a_secret_stays_in_the_id_of_a_test(pytester: pytest.Pytester) -> None:
@@ -27,21 +27,8 @@ def test_what_looks_like_a_secret_stays_in_the_id_of_a_test(pytester: pytest.Pyt
 @pytest.fixture
 def address() -> Iterator[str]:
     """A server of this machine that answers every GET."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with serving(by=lambda seen: Answer(status=204)) as server:
+        yield server.url.removesuffix("v1")
 
 
 @pytest.mark.parametrize("ending", ["pass", "assert False"])

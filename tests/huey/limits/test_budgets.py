@@ -44,17 +44,9 @@ def asking(huey, provider, **options):
     return ask_task(huey, "{x}", transport=provider, **{"name": "answer", **options})
 
 
-def test_what_fails_while_budgets_are_asked_leaves_nothing_reserved(huey, monkeypatch):
+def test_what_fails_while_budgets_are_asked_leaves_nothing_reserved(huey, fail_at_the_second_update):
     state, caps = state_of(huey), parse_budget("100 tokens per day, 100 tokens per queue")
-    update, calls = state.update, []
-
-    def fail_at_the_second(*args, **options):
-        calls.append(args[1])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return update(*args, **options)
-
-    monkeypatch.setattr(state, "update", fail_at_the_second)
+    fail_at_the_second_update(state)
     with pytest.raises(KeyboardInterrupt):
         reserve(state, caps, None, Usage(input_tokens=40), task_id=None, now=NOON)
     assert set(spent_of(state, caps, NOON).values()) == {"0 tokens"}

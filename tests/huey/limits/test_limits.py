@@ -79,17 +79,9 @@ def test_a_task_whose_limit_is_reached_comes_back_when_its_turn_comes(huey, prov
     assert refused.retry.left == 3
 
 
-def test_what_fails_while_limits_are_asked_leaves_nothing_counted(huey, monkeypatch):
+def test_what_fails_while_limits_are_asked_leaves_nothing_counted(huey, fail_at_the_second_update):
     state, counters = state_of(huey), counters_of(parse_limits("anthropic: 5/min; openai: 5/min"))
-    update, calls = state.update, []
-
-    def fail_at_the_second(*args, **options):
-        calls.append(args[1])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return update(*args, **options)
-
-    monkeypatch.setattr(state, "update", fail_at_the_second)
+    calls = fail_at_the_second_update(state)
     with pytest.raises(KeyboardInterrupt):
         acquire(state, counters, RequestNeed(name="a request", read=1), 60.0, state.now())
     assert calls == ["anthropic", "openai", "anthropic"]

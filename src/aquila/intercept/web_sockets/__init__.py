@@ -10,8 +10,8 @@ is in ``aquila.cassettes.web_socket_frames``.
 
 - Handshakes: ``opening_handshakes`` is what they are made of, ``which_recording`` says which recording answers where
   several begin alike, ``scripted_answering`` which script. ``proxied`` answers those that came in over HTTP, for
-  ``aquila serve``; ``own_connections`` makes those of ``ask``. ``dropping`` gives a
-  connection up.
+  ``aquila serve``; ``own_connections`` makes those of ``ask``, and ``dropping`` gives connections
+  up.
 - Conversations: ``conversation_start`` opens one that ``provider_side`` answers, which is a recording
   (``recorded_side``) or a script (``scripted_side``). ``assembling`` makes messages of frames, ``writing`` has what is
   recorded written in time. ``turns`` says whose turn it is to work on one, ``open_conversations`` ends those of a scope
