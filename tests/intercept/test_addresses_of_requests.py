@@ -6,8 +6,14 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import requests
+
+import aquila
+from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.storage.cassette_files import save_cassette
 
 WAYS = {
     "requests": "requests.get(URL).status_code",
@@ -63,6 +69,16 @@ def test_a_server_of_this_machine_is_reached_by_any_address(way: str, address: s
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("path", ["/https://example.org/page", "/read?page=https://example.org"])
+def test_a_path_with_a_url_in_it_is_a_path(path: str, root: Path) -> None:
+    """As a reader of web pages takes it."""
+    request = RecordedRequest("GET", f"http://reader.invalid{path}")
+    answer = Interaction(request, RecordedResponse(200, chunks=(RecordedChunk(b"read", 0),)))
+    save_cassette(root / "x.yaml", Cassette.from_interactions([answer]))
+    with aquila.use_cassette("x"):
+        assert requests.get(request.url).text == "read"
 
 
 @pytest.mark.parametrize("url", ["http://:/", "http://example.org:port/", "http://\u2061owhefopw.com"])

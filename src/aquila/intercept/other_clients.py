@@ -213,7 +213,7 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
 
 def _whole_url(scheme: str, host: str, port: int | None, target: str) -> str:
     """Return the URL of a request: its target if that is one, as proxies get it. ``host`` has no brackets."""
-    if "://" in target:
+    if target.lower().startswith(("http://", "https://")):  # not anywhere: `/reader/https://example.org` is a path
         return target
     address = f"[{host}]" if ":" in host else host
     return f"{scheme}://{address}:{port}{target}" if port else f"{scheme}://{address}{target}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import websocket
 
 import aquila
 from aquila.cassettes.model import Interaction
@@ -134,6 +135,19 @@ def test_an_aiohttp_without_a_method_for_frames_says_it_again_too(
     monkeypatch.delattr(aiohttp.ClientWebSocketResponse, "send_frame")
     recorded, replayed = Both(CLIENTS["aiohttp"], provider, root)(talk_politely)
     assert recorded == replayed == ['{"type":"session.created"}', "one", b"\x00two", '{"type": "three"}']
+
+
+def test_websocket_client_is_given_its_url_by_name(provider: WebSocketProvider, root: Path) -> None:
+    def greet() -> str | bytes:
+        client = websocket.WebSocket()
+        with contextlib.closing(client):
+            client.connect(url=provider.url + PATH)
+            return client.recv()
+
+    with aquila.use_cassette("x", transport="record"):
+        recorded = greet()
+    with aquila.use_cassette("x"):
+        assert greet() == recorded == '{"type":"session.created"}'
 
 
 def test_a_test_sees_in_its_cassette_what_was_played(both: Both) -> None:

@@ -31,22 +31,22 @@ def catch_handshake(original: Callable[..., Any]) -> Callable[..., Any]:
     """Catch ``WebSocket.connect``."""
 
     @functools.wraps(original)
-    def connect(socket: Any, url: str, /, **options: Any) -> None:
+    def connect(client: Any, /, url: str, **options: Any) -> None:
         for name in (*_WATCHED, _WAITING):  # of a connection that the object had before
-            vars(socket).pop(name, None)
+            vars(client).pop(name, None)
         if options.get("socket") is not None:
-            original(socket, url, **options)
+            original(client, url, **options)
             return
         answer = answer_handshake(_handshake_of(url, options))
         if answer is None:
-            original(socket, url, **options)
+            original(client, url, **options)
         elif isinstance(answer, ReplayedConversation):
             end = peer.connect(answer)
-            end.settimeout(options.get("timeout", socket.sock_opt.timeout))
-            original(socket, url, **{**options, "socket": end})
-            _converse(socket, answer)
+            end.settimeout(options.get("timeout", client.sock_opt.timeout))
+            original(client, url, **{**options, "socket": end})
+            _converse(client, answer)
         else:
-            _record(socket, functools.partial(original, socket, url, **options), answer)
+            _record(client, functools.partial(original, client, url, **options), answer)
 
     return connect
 
