@@ -17,8 +17,16 @@ import httpx2
 import pytest
 
 import aquila
+from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.cassette_files import load_cassette
-from aquila.errors import AquilaError, CassetteNameError, CassetteRequired, SessionClosed, UnknownOption
+from aquila.errors import (
+    AquilaError,
+    CassetteNameError,
+    CassetteRequired,
+    CassetteWriteError,
+    SessionClosed,
+    UnknownOption,
+)
 from aquila.faults.plan import FaultPlan
 from aquila.recording import scope as scopes
 from aquila.recording.scope_joining import ScopeReference, join_scope
@@ -107,6 +115,43 @@ def test_what_was_recorded_is_stored_though_a_setting_became_wrong_meanwhile(
         httpx2.post(server.url + "/v1/chat/completions", json={"prompt": "one"})
         patch.setenv("AQUILA_TIMEOUT", "soon")
     assert len(load_cassette(cassette.path).interactions) == 1
+
+
+def test_so_it_is_in_a_block_within_another_and_no_client_is_caught_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = httpx2.HTTPTransport.handle_request
+    with (
+        upstream(lambda path, body: streamed("one")) as server,
+        aquila.use_cassette("outer", transport="replay"),
+        monkeypatch.context() as patch,
+        aquila.use_cassette("inner", transport="record") as cassette,
+    ):
+        httpx2.post(server.url + "/v1/chat/completions", json={"prompt": "one"})
+        patch.setenv("AQUILA_TIMEOUT", "soon")
+    assert len(load_cassette(cassette.path).interactions) == 1
+    assert httpx2.HTTPTransport.handle_request is ask
+
+
+def test_a_block_ends_though_an_answer_that_was_left_open_cannot_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(*_: object) -> None:
+        raise CassetteWriteError("no space")
+
+    ask = httpx2.HTTPTransport.handle_request
+    with (
+        upstream(lambda path, body: streamed("one")) as server,
+        monkeypatch.context() as patch,
+        httpx2.Client() as client,
+        pytest.raises(CassetteWriteError, match="no space"),
+        aquila.use_cassette("x", transport="record") as cassette,
+    ):
+        client.post(server.url + "/v1/chat/completions", json={"prompt": "one"})
+        request = client.build_request("POST", server.url + "/v1/chat/completions", json={"prompt": "two"})
+        client.send(request, stream=True)
+        patch.setattr(journal.Journal, "append_entry", is_full)
+    assert len(load_cassette(cassette.path).interactions) == 1
+    assert cassette_here() is None
+    assert httpx2.HTTPTransport.handle_request is ask
 
 
 def test_threads_with_blocks_of_their_own_do_not_see_each_other() -> None:

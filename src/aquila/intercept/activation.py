@@ -108,7 +108,7 @@ class Interception:
             **dict.fromkeys(_OTHER_CLIENTS, self._patch_other_client),
             **dict.fromkeys(_WEB_SOCKETS, self._patch_web_sockets),
             "blockbuster.blockbuster": late_function("aquila.intercept.blocking_calls", "patch_detector"),
-            "concurrent.futures.thread": self._patch_executors,
+            "concurrent.futures.thread": late_function("aquila.intercept.httpx_clients", "patch_executors"),
             "multiprocessing.spawn": late_function("aquila.intercept.fork_server", "patch_preparation"),
             "os": _patch_starts,
             "subprocess": _patch_starts,
@@ -141,9 +141,6 @@ class Interception:
 
     def _patch_web_sockets(self, module: ModuleType) -> Iterable[Undoable]:
         return web_socket_clients.WebSocketClients(self._client_patches).patch_library(module)
-
-    def _patch_executors(self, module: ModuleType) -> Iterable[Undoable]:
-        return httpx_clients.patch_executors(module)
 
     def _patch_connecting(self, module: ModuleType) -> Iterable[Undoable]:
         return self.socket_guard.patch_library(module)
@@ -210,8 +207,7 @@ class Interception:
     def scope_suspended(self, scope: Scope) -> None:
         """A scope surrounds nothing for a while. Its interception stays: what is bound to it may make requests."""
         with self._lock:
-            if self._open.pop(scope.id, None) is not None:
-                self._adjust_environment(scope.run)
+            self._take_out(scope)
 
     def scope_ending(self, scope: Scope) -> None:
         """A scope is about to close."""
@@ -222,12 +218,19 @@ class Interception:
         """A scope is no longer open."""
         with self._lock:
             scope.child_misses.note_closed(scope.id)
-            if self._open.pop(scope.id, None) is not None:
-                self._adjust_environment(scope.run)
+            self._take_out(scope)
             if scope.id in self._intercepting:
                 self._intercepting.discard(scope.id)
                 self._client_patches.withdraw(scope.id)
                 self._stub_patches.withdraw(scope.id)
+
+    def _take_out(self, scope: Scope) -> None:
+        """Let a scope surround nothing from now on."""
+        if self._open.pop(scope.id, None) is not None:
+            try:
+                self._adjust_environment(scope.run)
+            except errors.ConfigError:
+                return  # a setting of those around it is wrong by now, which whatever is asked in them will say
 
     def put_guard_in_force(self, holder: object) -> None:
         """Refuse what no scope answers until ``withdraw_guard`` is called with the same ``holder``."""

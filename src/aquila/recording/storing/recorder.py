@@ -70,6 +70,7 @@ class ScopeRecording:
         # Strong references: an answer that its caller dropped without closing must still be stored, as closed early.
         self.unfinished: set[UnfinishedRecording] = set()
         """The recordings in progress: their ``abandon`` ends them if the scope closes first."""
+        self._failed_end: Exception | None = None  # set by `abandon_unfinished`, and raised by `close`
 
     def open_journal(self) -> None:
         """Open the journal, so that what is asked for can be stored. Raises ``CassetteWriteError``."""
@@ -104,9 +105,12 @@ class ScopeRecording:
         )
 
     def abandon_unfinished(self) -> None:
-        """End every recording in progress."""
+        """End every recording in progress. Where one cannot be stored, ``close`` raises why, once the others are."""
         for unfinished in list(self.unfinished):
-            unfinished.abandon(left_open=True)
+            try:
+                unfinished.abandon(left_open=True)
+            except Exception as error:  # noqa: BLE001 - the scope is to end, or it would answer all that comes after it
+                self._failed_end = self._failed_end or error
 
     def store_interaction(
         self,
@@ -200,10 +204,13 @@ class ScopeRecording:
     def close(self, *, passed: bool, adds_only: bool = False) -> StoredRecordings:
         """Merge what all processes of the scope recorded. Only the owner stores; others leave their journals to it."""
         try:
-            if not self._scope.is_owner:
-                return StoredRecordings()
-            with self.counting_failures():
-                return self._merge_journals(passed=passed, adds_only=adds_only)
+            stored = StoredRecordings()
+            if self._scope.is_owner:
+                with self.counting_failures():
+                    stored = self._merge_journals(passed=passed, adds_only=adds_only)
+            if self._failed_end is not None:
+                raise self._failed_end
+            return stored
         finally:
             # After the merge: as long as the journal is open and locked, no other run takes it for abandoned.
             self._journal.close()
