@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import io
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -21,6 +20,7 @@ import vcr.patch
 from vcr.request import Request
 from vcr.stubs import VCRConnection, VCRHTTPConnection, VCRHTTPSConnection
 
+from aquila.intercept.given_bodies import has_length, join_body, plain_body
 from aquila.intercept.patching import Patch
 from aquila.intercept.policy import find_answering_scope
 from aquila.lazy_imports import find_loaded
@@ -130,7 +130,9 @@ def turn_into_stub(connection: http.client.HTTPConnection) -> None:
     stub.__dict__.update(real_connection=real, _sock=None)
 
 
-_OWN_FIELDS = frozenset({"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting", "_has_frames"})
+_OWN_FIELDS = frozenset(
+    {"_answer", "_failure", "_options", "_connect_timeout", "_failed_connecting", "_is_chunked", "_has_frames"}
+)
 """Attributes of a stub that say nothing about the real connection."""
 
 
@@ -149,7 +151,8 @@ class _AnsweringConnection:
     _options: dict[str, Any] | None = None
     _connect_timeout: Any = None
     _failed_connecting = False
-    _has_frames = False  # whether the client itself frames the chunks of the body
+    _is_chunked = False  # whether the body goes out in chunks, which the connection frames
+    _has_frames = False  # whether the client itself frames them
 
     def __setattr__(self, name: str, value: Any) -> None:
         # vcrpy's `__setattr__` sets each attribute on the real connection, too. The fields of this class must not get
@@ -165,7 +168,15 @@ class _AnsweringConnection:
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> None:
         """Take in a request."""
         self._begin(kwargs)
-        super().request(method, url, _plain_body(body, self._text_coding), headers)  # type: ignore[misc]
+        plain = plain_body(body, self._text_coding)
+        super().request(method, url, plain, headers)  # type: ignore[misc]
+        fields = self._vcr_request.headers
+        if "transfer-encoding" in fields:
+            # urllib3 frames each body that is said to be chunked, `http.client` where it is told to.
+            self._is_chunked = self._answers_late or kwargs.get("encode_chunked", False)
+            self._has_frames = not self._is_chunked
+        elif "content-length" not in fields:
+            self._is_chunked = kwargs.get("chunked", False) or not has_length(body)
         self._ask_early()
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
@@ -181,16 +192,16 @@ class _AnsweringConnection:
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         """End the fields of the request. Its body may follow."""
-        self._vcr_request.body = _join_body(_plain_body(message_body, self._text_coding))
+        self._vcr_request.body = join_body(plain_body(message_body, self._text_coding))
         fields = self._vcr_request.headers
-        self._has_frames = message_body is None and "transfer-encoding" in fields
-        has_length = message_body is None and fields.get("content-length", "0") != "0"
-        if not self._has_frames and not has_length:
+        self._is_chunked = encode_chunked
+        self._has_frames = "transfer-encoding" in fields and not encode_chunked
+        if message_body is not None or not (self._has_frames or fields.get("content-length", "0") != "0"):
             self._ask_early()
 
     def send(self, data: Any) -> None:
         """Add to the body."""
-        super().send(_plain_body(data, self._text_coding))  # type: ignore[misc]
+        super().send(plain_body(data, self._text_coding))  # type: ignore[misc]
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
@@ -198,14 +209,12 @@ class _AnsweringConnection:
         self._answer = self._failure = None  # taken: the connection may be used for a further request
         if failure is not None:
             raise failure
-        if self._has_frames:
-            self._vcr_request.body = without_frames(_join_body(self._vcr_request.body_bytes))
         return self._ask() if answer is None else answer
 
     def _begin(self, options: dict[str, Any] | None) -> None:
         self._options = options
         self._answer = self._failure = None
-        self._has_frames = False
+        self._is_chunked = self._has_frames = False
         # urllib3 has one limit for connecting, and sets another one for reading when the request has been made.
         self._connect_timeout = self.timeout
 
@@ -225,6 +234,11 @@ class _AnsweringConnection:
 
     def _ask(self) -> Any:
         request = self._vcr_request
+        if self._has_frames:
+            # A body without the frames stays as it is, and goes out so: what becomes of it is for the provider to say.
+            with contextlib.suppress(http.client.HTTPException):
+                request.body = without_frames(join_body(request.body_bytes))
+                self._is_chunked, self._has_frames = True, False
         port = request.parsed_uri.port
         answering = find_answering_scope(request.method, request.scheme, request.host or "", port, request.path)
         if answering is None:
@@ -233,7 +247,7 @@ class _AnsweringConnection:
                 self._send(**(self._options or {}))
                 return self.real_connection.getresponse()
         headers = encode_headers((name, _text_of(value)) for name, value in request.headers.items())
-        url, body = parse_url(request.uri), _join_body(request.body_bytes)
+        url, body = parse_url(request.uri), join_body(request.body_bytes)
         asked = httpx2.Request(request.method, url, headers=headers, content=body)
         if isinstance(self.timeout, (int, float)):  # what is replayed keeps it, as what is sent does
             asked.extensions["timeout"] = {"read": self.timeout}
@@ -273,12 +287,15 @@ class _AnsweringConnection:
 
     def _send(self, **options: Any) -> None:
         real, request = self.real_connection, self._vcr_request
-        # The body is whole by now, so it goes out with its length.
-        fields = {name: value for name, value in request.headers.items() if name.lower() != "transfer-encoding"}
         options.pop("chunked", None)
         options.pop("encode_chunked", None)
+        fields, whole = dict(request.headers.items()), join_body(request.body_bytes)
+        body: Any = whole or None
+        if self._is_chunked:  # the connection says so itself, of a body that has no length
+            fields = {name: value for name, value in fields.items() if name.lower() != "transfer-encoding"}
+            body = iter([whole])
         url = self._url(request.uri)  # type: ignore[attr-defined]
-        real.request(request.method, url, body=_join_body(request.body_bytes) or None, headers=fields, **options)
+        real.request(request.method, url, body=body, headers=fields, **options)
 
     def _translate_error(self, error: httpx2.RequestError, *, before_body: bool) -> Exception:
         """The client's own error."""
@@ -398,30 +415,3 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _text_of(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
-def _plain_body(body: Any, text_coding: str = "utf-8") -> Any:
-    """A body; as bytes if it is text, also that of a file, which vcrpy would encode as UTF-8 whatever the client does.
-
-    So it is if it comes in pieces, which vcrpy joins only where all are bytes, or is of another type that holds bytes.
-    """
-    if isinstance(body, io.TextIOBase):
-        body = body.read()
-    if isinstance(body, str):
-        return body.encode(text_coding)
-    if body is None or isinstance(body, bytes) or hasattr(body, "read"):
-        return body
-    with contextlib.suppress(TypeError):
-        return bytes(memoryview(body))
-    if isinstance(body, Iterable):
-        return b"".join(_join_body(_plain_body(piece, text_coding)) for piece in body)
-    return body
-
-
-def _join_body(body: Any) -> bytes:
-    """A body as the bytes that are sent: they identify the request."""
-    if body is None:
-        return b""
-    if hasattr(body, "read"):
-        return _join_body(body.read())
-    return bytes(_plain_body(body))
