@@ -49,14 +49,14 @@ def options_of(item: pytest.Item) -> tuple[str | None, dict[str, Any]]:
     options: dict[str, Any] = {"transport": "live"} if is_live else {}
     for marker in reversed([marker for marker in markers if marker.name == MARKER]):
         given = dict(marker.kwargs)
-        cassette = given.pop("cassette", cassette)
-        if marker.args:
-            if len(marker.args) > 1 or not isinstance(marker.args[0], str):
-                raise errors.ConfigError(
-                    f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
-                    f"not {', '.join(map(repr, marker.args))}"
-                )
-            cassette = marker.args[0]
+        named = given.pop("cassette", cassette)
+        names = marker.args or (named,)
+        if len(names) > 1 or not isinstance(names[0], str | None):
+            raise errors.ConfigError(
+                f"{item.nodeid}: @pytest.mark.aquila takes one cassette name and settings by keyword, "
+                f"not {', '.join(map(repr, names))}"
+            )
+        (cassette,) = names
         for name, value in given.items():
             options[name] = parse_option(name, value, source=f"{item.nodeid}: @pytest.mark.aquila")
     scope_settings.check_scope_options(options, runtime.current_settings(), source=item.nodeid)

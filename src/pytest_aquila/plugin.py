@@ -131,7 +131,8 @@ def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     if not is_worker and not {*find_own_variables()} <= {"AQUILA_SESSION", "AQUILA_QUEUES"}:
         environment_check.warn_of_unknown_variables(config)
-    starts_workers = not is_worker and config.getoption("dist", "no") != "no"  # the controller of pytest-xdist
+    # The controller of pytest-xdist. To list tests it starts no workers, and imports them itself.
+    starts_workers = not (is_worker or config.option.collectonly) and config.getoption("dist", "no") != "no"
     run = run_life.begin_tests(config, shows_keys=starts_workers)
     _register_other_hooks(config)
     run.make_outcome = lambda error: outcomes.make_outcome(error)  # noqa: PLW0108 - it is imported late
@@ -244,6 +245,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         unanswered.fail_for_swallowed(unanswered.unanswered_in(item)[0])
     scope = test_scopes.opened_scope(item)
     if scope is not None:
+        if scope.has_failed:  # a subtest has failed, after which the body goes on
+            return result
         scope_ends.check_plays(scope)
     item.stash[test_scopes.OUTCOME] = "passed"
     return result

@@ -61,13 +61,15 @@ def redact_report(report: pytest.TestReport | pytest.CollectReport, redactors: C
         if isinstance(value, str):
             return redact_text(value)
         if isinstance(value, (list, tuple)):
-            return type(value)(map(redact_value, value))
+            clean = [redact_value(each) for each in value]
+            if clean == list(value):
+                return value  # also one of a class that is not made from its items, such as a named tuple
+            return clean if isinstance(value, list) else tuple(clean)
         # Reports are trees of pytest's private classes, which differ between versions, so all their attributes are
         # visited.
-        if type(value).__module__.startswith("_pytest."):
+        if hasattr(type(value), "toterminal"):
             for name, held in vars(value).items():
-                if isinstance(held, (str, list, tuple)) or type(held).__module__.startswith("_pytest."):
-                    object.__setattr__(value, name, redact_value(held))  # some of them are frozen
+                object.__setattr__(value, name, redact_value(held))  # some of them are frozen
         return value
 
     _hide_own_values(report)

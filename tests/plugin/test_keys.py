@@ -116,6 +116,14 @@ def test_workers_of_xdist_have_the_real_keys_where_they_need_them(pytester: pyte
     pytester.runpytest_subprocess("-n", "1").assert_outcomes(passed=2)
 
 
+def test_a_run_that_lists_the_tests_of_workers_shows_dummies_too(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    pytester.makepyfile("import os\nclient = os.environ['GROQ_API_KEY']\ndef test_it():\n    pass\n")
+    pytester.runpytest_inprocess("-p", "xdist", "-n", "2", "--collect-only").stdout.fnmatch_lines(["*1 test collected*"])
+
+
 def test_what_a_test_sets_or_takes_away_is_its_own_affair(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

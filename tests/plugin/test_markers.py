@@ -26,7 +26,8 @@ WRONG_VALUES = {
     "timeout=-1": "@pytest.mark.aquila: timeout -1*",
     "repeat='never'": "@pytest.mark.aquila: repeat 'never': must be one of error, last*",
     "reapet='last'": "@pytest.mark.aquila: unknown option 'reapet'; did you mean 'repeat'?*",
-    "1": "@pytest.mark.aquila takes one cassette name*",
+    "1": "@pytest.mark.aquila takes one cassette name*, not 1",
+    "cassette=1": "@pytest.mark.aquila takes one cassette name*, not 1",
 }
 
 

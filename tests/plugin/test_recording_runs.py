@@ -210,6 +210,46 @@ def test_a_failing_test_replaces_nothing_and_its_recording_is_kept_and_named(pro
     project.record(tests=TWO_CALLS).assert_outcomes(passed=1)
 
 
+SUBTESTS = {
+    "subtests": """
+        def test_it(aquila_cassette, subtests):
+            post("before WORD")
+            with subtests.test("part"):
+                assert not FAILS
+            post("after WORD")
+    """,
+    "unittest": """
+        import unittest
+
+        @pytest.mark.aquila
+        class TestIt(unittest.TestCase):
+            def test_it(self):
+                post("before WORD")
+                with self.subTest("part"):
+                    assert not FAILS
+                post("after WORD")
+    """,
+}
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="this pytest has no subtests")
+@pytest.mark.parametrize("way", SUBTESTS)
+def test_a_test_with_a_failed_subtest_replaces_nothing_and_is_asked_for_nothing_more(
+    project: Project, way: str
+) -> None:
+    tests = SUBTESTS[way].replace("WORD", "one").replace("FAILS", "False")
+    project.record(tests=tests)
+    (path,) = project.cassettes.rglob("*.yaml")
+    before = path.read_bytes()
+    project.record(tests=tests.replace("one", "two").replace("not False", "False"))
+    assert path.read_bytes() == before
+    assert len(load_cassette(path.with_suffix(".pending.yaml")).interactions) == 2
+    stops = tests.replace("not False", "False").replace('post("after one")', "pass")
+    result = project.run("-o", "aquila_unplayed=fail", tests=stops)
+    assert result.ret == 1
+    assert "not played" not in result.stdout.str()
+
+
 def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project: Project) -> None:
     project.record(
         tests="""

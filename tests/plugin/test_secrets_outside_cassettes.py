@@ -225,6 +225,23 @@ def test_what_pytest_says_of_a_passing_test_shows_no_key(word: str, workers: tup
     assert OTHER not in left
 
 
+def test_properties_of_any_class_stay_as_they_are_unless_they_hold_a_key(machine: Project) -> None:
+    tests = """
+        import collections, os
+        Point = collections.namedtuple("Point", "x y")
+
+        def test_it(aquila_cassette, record_property, request):
+            record_property("point", Point(1, "two"))
+            record_property("secret point", Point(1, os.environ["OTHER_API_KEY"]))
+            record_property("test", request.node)
+            assert post("hi") == 1
+        """
+    left = run(machine, tests, record=True)
+    assert "1 passed" in left
+    assert "Point(x=1, y='two')" in left.replace("&#39;", "'")
+    assert OTHER not in left
+
+
 def test_a_reason_to_fail_that_is_a_key_is_not_shown(machine: Project) -> None:
     tests = """
         import os
