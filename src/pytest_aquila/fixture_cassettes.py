@@ -64,6 +64,7 @@ def set_up(
 
     ``item`` is the test that sets it up. Raises what the fixture does, a group of outcomes in its ordinary form.
     """
+    __tracebackhide__ = True
     cassette = FixtureCassette(
         fixture, request, item, lambda report, settings: scope_ends.add_report(item, report, settings)
     )

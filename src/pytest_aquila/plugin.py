@@ -218,6 +218,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Answer the requests of a fixture from its own cassette, unless it belongs to one test. So does its teardown."""
+    __tracebackhide__ = True  # the error of a fixture in a conftest would be shown with the code of this hook
     is_async = getattr(getattr(fixturedef.func, "__code__", None), "co_flags", 0) & _ASYNC_CODE
     before = test_scopes.node_of_fixture.set(request.node)
     try:
@@ -233,6 +234,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test whose code swallowed a miss or a refusal."""
+    __tracebackhide__ = True
     of_anyio = "anyio_backend" in getattr(item, "funcargs", ())  # anyio runs it in a task that runs others, too
     try:
         with grouped_misses.in_async_test(item) if of_anyio else _UNCHANGED:
@@ -284,6 +286,7 @@ def pytest_make_collect_report(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Close the scope of the test after its fixtures, and store the recordings of a passing test."""
+    __tracebackhide__ = True
     outcome: Outcome = item.stash.get(test_scopes.OUTCOME, "skipped")
     kept = second_attempts.keeping_shared_fixtures(item) if test_scopes.runs_again(item) else nullcontext()
     try:

@@ -236,7 +236,7 @@ def test_properties_of_any_class_stay_as_they_are_unless_they_hold_a_key(machine
             record_property("test", request.node)
             assert post("hi") == 1
         """
-    left = run(machine, tests, record=True)
+    left = run(machine, tests, "-o", "junit_family=xunit1", record=True)
     assert "1 passed" in left
     assert "Point(x=1, y='two')" in left.replace("&#39;", "'")
     assert OTHER not in left

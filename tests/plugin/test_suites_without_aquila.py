@@ -24,6 +24,44 @@ def test_what_looks_like_a_secret_stays_in_the_id_of_a_test(pytester: pytest.Pyt
     assert pytester.runpytest_inprocess("--collect-only", "-q").outlines[:2] == collected[:2]
 
 
+def test_an_error_of_a_conftest_is_shown_without_the_code_of_a_hook(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def broken():
+            raise RuntimeError("setup")
+
+        @pytest.fixture(scope="module")
+        def ends_badly():
+            yield
+            raise RuntimeError("teardown")
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_call(item):
+            if "refused" in item.name:
+                raise RuntimeError("call")
+        """
+    )
+    pytester.makepyfile(
+        """
+        def test_broken(broken):
+            pass
+
+        def test_refused():
+            pass
+
+        def test_last(ends_badly):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess("-q", "-p", "no:xdist")
+    result.assert_outcomes(passed=1, failed=1, errors=2)
+    before = pytester.runpytest_inprocess("-q", "-p", "no:xdist", "-p", "no:aquila")
+    assert result.outlines[:-1] == before.outlines[:-1]  # the last one has the time that it took
+
+
 @pytest.fixture
 def address() -> Iterator[str]:
     """A server of this machine that answers every GET."""

@@ -128,6 +128,7 @@ class FaultRuns:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Keep the shared fixtures of a test that is to run under faults."""
+        __tracebackhide__ = True
         scope = _scope_with_answers(item) if item not in self._failed else None
         if scope is not None:
             self._candidates[item] = scope
