@@ -121,7 +121,8 @@ def test_a_run_that_lists_the_tests_of_workers_shows_dummies_too(
 ) -> None:
     monkeypatch.delenv("GROQ_API_KEY", raising=False)
     pytester.makepyfile("import os\nclient = os.environ['GROQ_API_KEY']\ndef test_it():\n    pass\n")
-    pytester.runpytest_inprocess("-p", "xdist", "-n", "2", "--collect-only").stdout.fnmatch_lines(["*1 test collected*"])
+    result = pytester.runpytest_inprocess("-p", "xdist", "-n", "2", "--collect-only")
+    result.stdout.fnmatch_lines(["*1 test collected*"])
 
 
 def test_what_a_test_sets_or_takes_away_is_its_own_affair(pytester: pytest.Pytester) -> None:
