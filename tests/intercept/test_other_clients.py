@@ -252,6 +252,19 @@ def test_a_body_of_any_kind_goes_out_and_is_compared_as_its_bytes(server: Upstre
         assert cassette.all_played
 
 
+def test_a_field_that_is_given_twice_is_sent_with_both_values(server: Upstream) -> None:
+    address = urlsplit(server.url)
+    with aquila.use_cassette("x", transport="record", loopback="all"):
+        connection = http.client.HTTPConnection(address.hostname or "", address.port)
+        with contextlib.closing(connection):
+            connection.putrequest("POST", "/v1/messages")
+            for name, value in (("x-beta", "one"), ("content-length", "0"), ("X-Beta", "two")):
+                connection.putheader(name, value)
+            connection.endheaders()
+            connection.getresponse().read()
+    assert [value for name, value in server.headers[0].items() if name.lower() == "x-beta"] == ["one, two"]
+
+
 def _send_in_turn(connection: http.client.HTTPConnection, body: Any) -> None:
     connection.putrequest("POST", PATH)
     connection.putheader("content-length", "12")

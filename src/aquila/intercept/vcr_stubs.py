@@ -188,7 +188,8 @@ class _AnsweringConnection:
         """Add a field to the request."""
         name = header.decode("latin-1") if isinstance(header, bytes) else str(header)
         texts = [value.decode("latin-1") if isinstance(value, bytes) else str(value) for value in values]
-        self._vcr_request.headers[name] = "\r\n\t".join(texts)
+        fields, text = self._vcr_request.headers, "\r\n\t".join(texts)
+        fields[name] = f"{fields[name]}, {text}" if name in fields else text
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         """End the fields of the request. Its body may follow."""

@@ -181,8 +181,11 @@ class ExchangeWatch:
 
     def _take(self, belongs: Callable[[WatchedExchange], bool]) -> list[WatchedExchange]:
         with self._lock:
-            taken = [each for each in self._open if belongs(each)]
-            self._open = [each for each in self._open if not belongs(each)]
+            taken: list[WatchedExchange] = []
+            kept: list[WatchedExchange] = []
+            for each in self._open:  # asked once of each: its scope may end in another thread meanwhile
+                (taken if belongs(each) else kept).append(each)
+            self._open = kept
         return taken
 
 

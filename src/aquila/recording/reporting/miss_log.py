@@ -12,37 +12,35 @@ class MissLog(Sequence[CassetteMiss]):
     """Misses, oldest first. Any thread may add one."""
 
     def __init__(self) -> None:
-        # Each miss with the mark that all attempts at its request share, or None. A tuple that is replaced and never
-        # changed, so that threads can read it without a lock.
-        self._rows: tuple[tuple[CassetteMiss, Hashable], ...] = ()
-        self.drift: ConversationDrifted | None = None
+        # Each miss with the mark that all attempts at its request share, or None. Threads need no lock: each change is
+        # one atomic operation, so that none is lost.
+        self._rows: list[tuple[CassetteMiss, Hashable]] = []
+
+    @property
+    def drift(self) -> ConversationDrifted | None:
         """The first miss because of which a conversation is to be recorded anew, if there is one."""
+        return next((miss for miss in self if isinstance(miss, ConversationDrifted) and miss.conversation), None)
 
     @overload
     def __getitem__(self, index: int) -> CassetteMiss: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[CassetteMiss]: ...
     def __getitem__(self, index: int | slice) -> CassetteMiss | Sequence[CassetteMiss]:
-        return [miss for miss, _ in self._rows][index]
+        return list(self)[index]
 
     def __iter__(self) -> Iterator[CassetteMiss]:
-        return iter([miss for miss, _ in self._rows])
+        return iter([miss for miss, _ in tuple(self._rows)])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def remember(self, miss: CassetteMiss, attempt: Hashable = None) -> None:
         """Add a miss, unless a miss with an equal ``attempt`` was added before: a client has tried again."""
-        if attempt is None or all(attempt != known for _, known in self._rows):
-            self._keep((*self._rows, (miss, attempt)))
+        if attempt is None or all(attempt != known for _, known in tuple(self._rows)):
+            self._rows.append((miss, attempt))
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove misses by identity: an equal miss of another request stays."""
         forgotten = set(map(id, misses))
-        self._keep(tuple(row for row in self._rows if id(row[0]) not in forgotten))
-
-    def _keep(self, rows: tuple[tuple[CassetteMiss, Hashable], ...]) -> None:
-        self._rows = rows
-        self.drift = next(
-            (miss for miss, _ in rows if isinstance(miss, ConversationDrifted) and miss.conversation), None
-        )
+        for row in [row for row in tuple(self._rows) if id(row[0]) in forgotten]:
+            self._rows.remove(row)
