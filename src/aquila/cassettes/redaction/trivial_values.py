@@ -9,7 +9,8 @@ MIN_LENGTH = 8
 
 # Texts, which `re` compiles at first use and caches: every run on a machine with keys loads this module, and compiling
 # takes longer than everything else in it.
-_WORD = r"(?:[^\W\d_A-Z]+|[^\W\d_][^\W\d_A-Z]*|[A-Z]+)"
+# No word matches in two ways: with each word of a text the ways to try would double.
+_WORD = r"(?:[^\W\d_][^\W\d_A-Z]*|[A-Z]{2,})"
 _WORDS = rf"{_WORD}(?:[-_. /]{_WORD})*"
 
 
