@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes import redaction
+from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.cassettes.redaction import text_changes
 from aquila.cassettes.redaction.found_secrets import replace_found
 from aquila.cassettes.redaction.key_shapes import KEY_SHAPES
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.trivial_values import is_trivial
 from aquila.lazy_patterns import _LazyPattern
 from tests.support.examples import examples
 
@@ -39,7 +41,7 @@ BOUNDED_OTHERWISE = {
     "request_headers": "matched against whole names",
     "response_headers": "the same",
     "trivial_values._NUMBERED": "matched against whole values of less than 40 characters",
-    "trivial_values._WORDS": "matched against whole values, and its words end with a character that no word has",
+    "trivial_values._WORDS": "matched against whole values, which it splits into words in one way only",
 }
 
 UNBOUNDED = constants.MAXREPEAT
@@ -273,6 +275,21 @@ def test_a_long_beginning_of_a_secret_ends_soon(start: str, rest: str) -> None:
     """At this size a pattern that reads again and again takes minutes."""
     text = start + rest * (200_000 // len(rest)) + "!"
     Redactor({"Zq81-not-shaped-4711": "x"}).redact_text(text)
+
+
+@pytest.mark.parametrize("word", ["ab", "Ab", "AB", "A", "é"])
+def test_whether_a_sentence_is_trivial_is_told_soon(word: str) -> None:
+    """With a pattern that matches each word in two ways this takes hours."""
+    assert not is_trivial(" ".join([*[word] * 32, "12"]))
+
+
+@pytest.mark.parametrize("start", ["[", "{", '{"a":', '{"id":"x","a":', '{"index":1,"a":', '"id":"x",', '"id":"'])
+def test_values_within_values_are_searched_in_bounded_depth(start: str) -> None:
+    """At this size each level's own path takes gigabytes, and a call for each level is one too many."""
+    body = start.encode() * (100_000 // len(start))
+    answer = RecordedResponse(200, chunks=(RecordedChunk(body + b'"Zq81-not-shaped-4711'),))
+    (clean,) = Redactor({"Zq81-not-shaped-4711": "x"}).redact_response(answer).chunks
+    assert clean.data == body + b'"[redacted]'
 
 
 def test_known_values_among_long_base64_are_found_in_one_pass() -> None:

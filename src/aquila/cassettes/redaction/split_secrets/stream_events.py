@@ -33,7 +33,9 @@ _TOKEN = lazy_pattern(
 )
 _LIST = ord("[")
 _DEEPEST = 64
-"""The longest path. Without a limit, the paths of deeply nested values would take quadratic memory."""
+"""The longest path, and the most values within each other that are told apart: both would take quadratic memory."""
+_MOST_IDS = 16
+"""The most ids, and the most marks, of one value. A text is looked up by all of those around it."""
 
 Path = tuple[bytes, ...]
 
@@ -169,10 +171,10 @@ def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Lea
         if text is not None:
             if colon:
                 key = text
-                if number and key.endswith(b"index"):
+                if number and key.endswith(b"index") and len(within.marks) < _MOST_IDS:
                     within.marks.append(int(number))
                 continue
-            if key.endswith((b"id", b"Id", b"ID")):
+            if key.endswith((b"id", b"Id", b"ID")) and len(within.ids) < _MOST_IDS:
                 within.ids.append(len(found))
             found.append((_step(within.path, key), within, match.span(1), False))
             if quote is None:  # JSON has no line ends in strings: it was cut off here
@@ -184,7 +186,9 @@ def find_leaves(data: bytes, start: int = 0, end: int | None = None) -> list[Lea
                 open_values = [_Value((channel,), None)]
         elif data[match.start()] in b"{[":
             path = _step(within.path, key)
-            open_values.append(_Value((*path, b"*") if data[match.start()] == _LIST else path, within))
+            if data[match.start()] == _LIST:
+                path = _step(path, b"*")
+            open_values.append(_Value(path, within) if len(open_values) < _DEEPEST else within)
         elif len(open_values) > 1:
             open_values.pop()
             if len(open_values) == 1:
