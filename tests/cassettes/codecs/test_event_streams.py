@@ -282,6 +282,13 @@ def test_real_streams_get_as_short_as_they_can(name: str) -> None:
         assert len(chunks) < 50 or dense >= len(exchange.body) / 10
 
 
+def test_an_event_with_half_a_string_full_of_quotes_is_written_soon() -> None:
+    """At this size a pattern that reads from each quote to the end takes minutes."""
+    event = b'data: {"arguments":"' + b'{\\"key\\":' * 20_000 + b"\n\n"
+    chunks = (RecordedChunk(event), RecordedChunk(event.replace(b"key", b"sea")))
+    assert write_table(chunks) is None
+
+
 def test_the_list_of_very_many_chunks_is_read_without_keeping_more_than_its_numbers() -> None:
     count = 20_000
     chunk_list = " ".join(f"{at}:17" for at in range(count))
