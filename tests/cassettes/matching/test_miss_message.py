@@ -547,3 +547,15 @@ def test_the_search_is_bounded_by_the_size_of_the_cassette() -> None:
     Counted.searches = 0
     find_nearest_recordings(request(b"x" + body), recorded, 8)
     assert 10_000 <= Counted.searches * len(body) <= 2 * 150_000_000
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_lists_in_lists_are_compared_in_time_that_grows_with_their_depth(length: int) -> None:
+    """Compared twice at each level, they would take years. The second element is there on one side only."""
+    one, other = 1, 2
+    for _ in range(60):
+        one, other = [one, *[0] * (length - 1)], [other]
+    (first, *_) = find_differences(
+        canonical_request(request({"tree": one}), RULES), canonical_request(request({"tree": other}), RULES)
+    )
+    assert first.path == "tree" + "[0]" * 60
