@@ -72,6 +72,51 @@ def test_second_asynchronous_iteration_is_refused() -> None:
         asyncio.run(scenario(server.url))
 
 
+def test_a_result_in_another_thread_leaves_the_reader_alone() -> None:
+    asked, rest = threading.Event(), threading.Event()
+
+    def answer(seen: object) -> Answer:
+        asked.set()
+        return Answer([rest, chat_stream("ok")])
+
+    with serving(by=answer) as server:
+        stream = aquila.stream("Hi", **live({"base_url": server.url}))
+        reader = threading.Thread(target=lambda: list(stream))
+        reader.start()
+        assert asked.wait(60)
+        with pytest.raises(StreamConsumed, match=rf"{stream.ref} is being read by another thread or task"):
+            stream.result()
+        rest.set()
+        reader.join()
+    assert stream.result().text == "ok"
+
+
+def test_a_result_in_another_task_leaves_the_reader_alone() -> None:
+    async def scenario(url: str) -> str:
+        stream = aquila.astream("Hi", **live({"base_url": url}))
+        first, second = await asyncio.gather(stream.result(), stream.result(), return_exceptions=True)
+        assert isinstance(second, StreamConsumed)
+        assert first == stream.response
+        return stream.response.text
+
+    with serving(chat_stream("ok")) as server:
+        assert asyncio.run(scenario(server.url)) == "ok"
+
+
+def test_an_iteration_after_a_result_was_asked_for_says_that_it_comes_second() -> None:
+    async def scenario(url: str) -> None:
+        async with aquila.astream("Hi", **live({"base_url": url})) as stream:
+            events = aiter(stream)
+            await anext(events)
+            with pytest.raises(StreamTimeout):
+                await stream.result(timeout=0.01)
+            with pytest.raises(StreamConsumed, match="is being read"):
+                await anext(events)
+
+    with serving(Answer([FIRST, threading.Event()])) as server:
+        asyncio.run(scenario(server.url))
+
+
 def test_use_after_close_is_refused() -> None:
     stream = aquila.stream("Hi", **live({}))
     stream.close()

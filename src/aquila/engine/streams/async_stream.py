@@ -76,6 +76,8 @@ class AsyncStream(Generic[ParsedT_co]):
         return self._iterate_events()
 
     async def _iterate_events(self) -> AsyncIterator[Event]:
+        if self._is_being_read:
+            raise self._state.second_reader_error()
         self._reader = _current_task()
         try:
             async for event in self._events if self._reader is not None else self._each_while_waiting():
@@ -94,12 +96,19 @@ class AsyncStream(Generic[ParsedT_co]):
             # would take the cancellation for its own.
             self._reader.uncancel()
         except BaseException as error:
+            if self._is_being_read:  # by the task of a sink or a result that was asked for meanwhile
+                raise self._state.second_reader_error() from None
             self._ended = True
             self._state.error = error
             raise
         self._ended = True
         if self._state.closed and self._state.response is None:
             raise StreamClosed(f"stream {self.ref} was closed while it was read")
+
+    @property
+    def _is_being_read(self) -> bool:
+        """Whether another task waits for the next event, so that neither ``anext`` nor ``aclose`` can be called."""
+        return getattr(self._events, "ag_running", False)
 
     async def _each_while_waiting(self) -> AsyncIterator[Event]:
         """Yield the events of the call, each awaited in its own cancel scope: anyio forbids a ``yield`` within one."""
@@ -147,8 +156,7 @@ class AsyncStream(Generic[ParsedT_co]):
                 self._task.cancel()
                 await asyncio.wait((self._task,))
         elif not self._ended:
-            # ``ag_running``: another task waits in the generator, where aclose() would raise RuntimeError.
-            if getattr(self._events, "ag_running", False):
+            if self._is_being_read:
                 self._interrupted = True
                 if self._reader is not None:
                     self._reader.cancel()

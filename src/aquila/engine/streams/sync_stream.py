@@ -40,6 +40,12 @@ class StreamState(Generic[ParsedT_co]):
             raise StreamConsumed(f"stream {self.ref} can be read once, and {self.reader}; make a new one with stream()")
         self.reader = reader
 
+    def second_reader_error(self) -> StreamConsumed:
+        """Return the error of a reader that comes while another thread or task waits for the next event."""
+        return StreamConsumed(
+            f"stream {self.ref} is being read by another thread or task; wait for that one, then its response is here"
+        )
+
     def response_or_error(self) -> Response[ParsedT_co]:
         """Return the response. Raises the error of the call, ``StreamClosed``, or ``StreamError`` before the end."""
         if self.response is not None:
@@ -136,6 +142,8 @@ class Stream(Generic[ParsedT_co]):
                 raise StreamClosed(f"stream {self.ref} was closed while it was read") from None
             raise
         except BaseException as error:
+            if _is_read_elsewhere(error):
+                raise self._state.second_reader_error() from None
             self._state.error = error
             self._finished = True
             raise
@@ -176,11 +184,8 @@ class Stream(Generic[ParsedT_co]):
             try:
                 self._events.close()
             except ValueError as error:
-                if (
-                    str(error) != "generator already executing"
-                ):  # what the end of the call raises, such as its recording
+                if not _is_read_elsewhere(error):  # what the end of the call raises, such as its recording
                     raise
-                # Another thread waits in it for the next event.
                 self._call.interrupter.interrupt()
                 return
             self._call.route.close()
@@ -227,6 +232,11 @@ class Stream(Generic[ParsedT_co]):
 
     def __repr__(self) -> str:
         return f"<Stream {self.ref} {self._state.status_word()}>"
+
+
+def _is_read_elsewhere(error: BaseException) -> bool:
+    """Whether a generator has raised ``error`` because another thread waits in it for the next event."""
+    return isinstance(error, ValueError) and str(error) == "generator already executing"
 
 
 def open_stream(prompt: Any, options: dict[str, Any]) -> Stream:
