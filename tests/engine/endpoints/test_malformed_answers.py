@@ -387,6 +387,18 @@ CALLS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
     ),
     "arguments that are broken JSON": ([tool_fragment(0, '{"a": ', "c1", "own")], [("c1", None)]),
     "arguments that are NaN": ([tool_fragment(0, "NaN", "c1", "own")], [("c1", None)]),
+    "one index and no id, together": (
+        [tool_fragment(0, '{"a": 1}', "", "own"), tool_fragment(0, '{"a": 2}', "", "own")],
+        [("call_1_0", {"a": 1}), ("call_1_1", {"a": 2})],
+    ),
+    "a name in each piece": (
+        [tool_fragment(0, '{"a": ', "c1", "own"), tool_fragment(0, '{"b": 1}', None, "own"), tool_fragment(0, "}")],
+        [("c1", {"a": {"b": 1}})],
+    ),
+    "an empty object before the arguments": (
+        [tool_fragment(0, "{}", "c1", "own"), tool_fragment(0, '{"a": 1}')],
+        [("c1", None)],
+    ),
     "no pieces of arguments": ([{"index": 0, "id": "c1", "function": {"name": "own"}}], [("c1", {})]),
 }
 """Pieces of tool calls, and the calls that are made of them: id and arguments."""

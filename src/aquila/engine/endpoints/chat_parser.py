@@ -16,6 +16,7 @@ from aquila.errors import InvalidAnswer, StreamBroken
 from aquila.events import Chunk, Event, Reasoning, Refusal, Usage
 from aquila.messages import AssistantToolCall, Message, call_to_dict, text_of_arguments
 from aquila.plurals import count_of
+from aquila.tools import decode_arguments
 
 if TYPE_CHECKING:
     from aquila.engine.openai_sdk import ChatCompletionChunk
@@ -241,6 +242,12 @@ class ToolCallBuilder:
         self.name = ""
         self.arguments = TextBuffer()
 
+    def has_all_arguments(self) -> bool:
+        """Whether the arguments so far are a complete JSON object, so that no more can follow. An empty one may be a
+        proxy's beginning of others.
+        """
+        return bool(decode_arguments(self.arguments.getvalue()))
+
     def to_tool_call(self) -> AssistantToolCall:
         for name, value in (("id", self.id), ("function.name", self.name)):
             require_form(value, str, f"{name} of a tool call")
@@ -249,17 +256,21 @@ class ToolCallBuilder:
 
 def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int) -> None:
     """Add a fragment to the tool call that it belongs to, or to a new one. ``position``: its index within its chunk."""
-    identity = getattr(fragment, "id", None)
+    index, identity = getattr(fragment, "index", None), getattr(fragment, "id", None)
     function = getattr(fragment, "function", None)
     named = getattr(function, "name", None)
-    key = _key_of_call(calls, getattr(fragment, "index", None), identity, named, position)
+    arguments = text_of_arguments(getattr(function, "arguments", None))
+    key = _key_of_call(calls, index, identity, named, position)
+    if named and not identity and arguments[:1] == "{" and key in calls and calls[key].has_all_arguments():
+        # Gemini gives parallel calls the same index and no id, and each its arguments in one piece.
+        key = (index, len(calls))
     state = calls.setdefault(key, ToolCallBuilder())
     if identity:
         state.id = identity
     if named:
         # Most providers send the name once, some in pieces, and others repeat it with every fragment.
         state.name = named if state.name in ("", named) else state.name + named
-    state.arguments.write(text_of_arguments(getattr(function, "arguments", None)))
+    state.arguments.write(arguments)
 
 
 def _key_of_call(
