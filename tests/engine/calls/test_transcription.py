@@ -98,6 +98,12 @@ def test_errors_are_those_of_any_call(engine: Engine) -> None:
             transcribe(engine, SOUND, base_url=server.url)
 
 
+@pytest.mark.parametrize(("answer", "message"), [({"text": 5}, "text is a number"), ({"segments": 5}, "segments is a")])
+def test_an_odd_answer_is_an_error_that_names_its_field(engine: Engine, answer: dict[str, Any], message: str) -> None:
+    with serving(json_answer(answer)) as server, pytest.raises(errors.InvalidAnswer, match=message):
+        transcribe(engine, SOUND, base_url=server.url)
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 import pytest
 
 import aquila
 from aquila.errors import BadRequest, ProviderUnavailable, RateLimited
 from aquila.events import Retry
 from tests.support.engines import Engine
-from tests.support.provider import chat_chunk, chat_frame, chat_stream, one_call
+from tests.support.provider import chat_chunk, chat_frame, chat_stream, one_call, tool_fragment
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
 
@@ -18,6 +19,12 @@ from tests.support.server import Answer, cut, json_answer, serving, sse
 def add(a: int, b: int = 1) -> int:
     """Add."""
     return a + b
+
+
+class Sum(pydantic.BaseModel):
+    """An answer in a type."""
+
+    total: int
 
 
 REFUSED = json_answer({"error": {"message": "messages[2].role: 'tool' is not one of user, assistant"}}, 400)
@@ -73,6 +80,15 @@ def test_error_inside_a_choice_is_an_error(engine: Engine) -> None:
     }
     with serving(sse(chat_chunk("half"), chat_frame([choice]))) as server, pytest.raises(ProviderUnavailable):
         engine.ask("Hi", base_url=server.url)
+
+
+def test_calls_that_end_with_stop_are_the_callers_to_run_and_no_answer_in_the_wanted_type(engine: Engine) -> None:
+    called = sse(chat_chunk(tool_calls=[tool_fragment(0, "{}", "c", "own")]), chat_chunk(finish="stop"))
+    own = aquila.Tool("own", {"type": "object"})
+    with serving(called) as server:
+        reply = engine.ask("Hi", base_url=server.url, tools=[own], response_format=Sum)
+    assert [call.name for call in reply.tool_calls] == ["own"]
+    assert reply.parsed is None
 
 
 def test_filtered_answer_says_so(engine: Engine) -> None:

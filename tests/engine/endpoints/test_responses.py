@@ -270,6 +270,15 @@ def test_background_answer_that_fails_is_an_error(engine: Engine) -> None:
         engine.ask("Hi", base_url=server.url, **FAST)
 
 
+def test_background_answer_without_an_id_is_an_error(engine: Engine) -> None:
+    without = {key: value for key, value in QUEUED.items() if key != "id"}
+    with (
+        serving(json_answer(without)) as server,
+        pytest.raises(errors.InvalidAnswer, match="id of the response is null"),
+    ):
+        engine.ask("2+2?", base_url=server.url, **FAST)
+
+
 def test_polling_ends_with_the_total_time(engine: Engine) -> None:
     started = time.monotonic()
     with serving(by=lambda seen: json_answer(RUNNING)) as server, pytest.raises(errors.RequestTimeout, match="total"):

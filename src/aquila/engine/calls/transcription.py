@@ -12,6 +12,7 @@ from typing import Any
 from aquila.engine.calls.call_plan import CallPlan, plan_operation
 from aquila.engine.calls.error_translation import decode_json_answer
 from aquila.engine.calls.options import TRANSCRIBE_OPTIONS, Options
+from aquila.engine.endpoints.answer_form import require_form
 from aquila.engine.loop.single_request import SingleRequest
 from aquila.engine.loop.steps import RequestOutcome
 from aquila.errors import ConfigError
@@ -64,6 +65,7 @@ def _read_transcription(loop: SingleRequest, outcome: RequestOutcome, *, raw: bo
         text = answer
     else:  # JSON; anything else is refused
         answer = decode_json_answer(body, outcome.headers, loop.error_context)
+        require_form(answer, {"text": str, "segments": list}, "the answer")
         text = answer.get("text") or ""
     if raw:
         return answer

@@ -26,9 +26,14 @@ retrieve_path = "responses.retrieve"
 def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the arguments that fetch an answer again, or None for one that is finished.
 
-    ``queued`` and ``in_progress`` are the statuses of an answer that is being made in the background.
+    ``queued`` and ``in_progress`` are the statuses of an answer that is being made in the background. Raises
+    ``OddField`` for one without an id.
     """
-    return {"response_id": answer["id"]} if answer.get("status") in ("queued", "in_progress") else None
+    if answer.get("status") not in ("queued", "in_progress"):
+        return None
+    identity: Any = answer.get("id")
+    require_form(identity, str, "id of the response")
+    return {"response_id": identity}
 
 
 def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.telemetry import Telemetry
+from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Steps
-from aquila.engine.loop.tool_loop import RequestLoop
 from aquila.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class SingleRequest(RequestLoop):
         super().__init__(plan.options, telemetry, where)
         self._request = request
         self._path = path
+        self._api, _, _ = path.rpartition(".")
         self._read_answer = read
 
     def steps(self) -> Steps:
@@ -41,18 +42,6 @@ class SingleRequest(RequestLoop):
         )
         self._telemetry.report_request_stop()
         try:
-            self.result = self._read_answer(self, outcome)
+            self.result = self._read(lambda: self._read_answer(self, outcome))
         except ProviderError as error:
             raise self._translate_error(error, begun=True) from error.__cause__
-
-    def answer_meta(self, **more: Any) -> dict[str, Any]:
-        """Return the ``meta`` of an answer: facts about its call, and ``more``."""
-        return {
-            "ref": self.call.ref,
-            "model": self.call.model,
-            "request_id": self._request_id,
-            "metadata": self.call.metadata,
-            "transport": self.call.transport,
-            "retries": self._retries,
-            **more,
-        }

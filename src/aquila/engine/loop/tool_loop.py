@@ -1,170 +1,36 @@
-"""The engine's loops, without any I/O: they say what to do next, a driver does it and reports back.
-
-``ToolLoop.steps`` is a generator of steps. A driver performs each step and sends the outcome back. During a
-``SendRequest`` it feeds the chunks to ``ToolLoop.parser``. So no decision is made in the drivers. The loops of other
-calls are built on ``RequestLoop``, too.
-"""
+"""The loop of a conversation: requests, and tools between them, until the answer is complete."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from aquila.engine.calls.error_translation import (
-    PROTOCOL_ERRORS,
-    ErrorContext,
-    decode_json_answer,
-    error_of_protocol,
-    translate_error,
-)
+from aquila.engine.calls.error_translation import ErrorContext, decode_json_answer
 from aquila.engine.calls.options import Options
-from aquila.engine.calls.request_gate import OutgoingRequest, RequestGate, current_gate
-from aquila.engine.calls.retry import delay_before_retry, is_to_come_back_later
 from aquila.engine.calls.telemetry import Telemetry
-from aquila.engine.endpoints.protocol import EventParser, EventTags, Turn
+from aquila.engine.endpoints.protocol import Turn
 from aquila.engine.endpoints.structured_output import parse_answer
+from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.socket_answer import Continuation
-from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
+from aquila.engine.loop.steps import EmitEvents, RunTools, SendRequest, Step, Steps
 from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, make_tool_result, prepare_tool_call
 from aquila.errors import ProviderError, StreamBroken, StreamTimeout
-from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, ToolResult, Usage
-from aquila.messages import AssistantToolCall, Message
-from aquila.response import Response
-from aquila.tools import decode_arguments, without_forced_call
-from aquila.transports.requested_delay import read_providers_delay
+from aquila.events import Chunk, Done, ToolCall, ToolResult, Usage
+from aquila.messages import Message
+from aquila.tools import without_forced_call
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
-
-T = TypeVar("T")
 
 _CONTINUATION_FIELDS = frozenset({"conversation", "previous_response_id"})
 """Body fields by which a caller continues a conversation. Where one is given, the loop does not add its own."""
 
 
-class RequestLoop:
-    """Base of every loop. ``steps`` yields what to do; ``result`` is set at the end; ``parser`` reads streamed answers.
-
-    A loop belongs to one call and is driven by one thread or task at a time, so its counters need no lock.
-    """
-
-    parser: EventParser
-    _api = "responses"
-    """The name of the API that it speaks."""
-
-    def __init__(self, options: Options, telemetry: Telemetry, where: ErrorContext) -> None:
-        self.call = telemetry.call
-        self.error_context = where
-        self.result: Any = None
-        self._options = options
-        self._telemetry = telemetry
-        self._tags = EventTags(self.call.ref, self.call.metadata)
-        self._turns = 0
-        self._retries = 0
-        self._request_id: str | None = None
-
-    def steps(self) -> Steps:
-        """Yield what to do next until the call is complete. Raises the error with which the call fails."""
-        raise NotImplementedError
-
-    def _rewrite_request(self, error: BaseException) -> bool:
-        """Write the request in another form if ``error`` calls for it. Returns whether it was rewritten."""
-        return False
-
-    def _send_with_retries(self, step: Callable[[], SendRequest]) -> Generator[Step, Any, RequestOutcome]:
-        """Send one request, and again while its error can be retried. ``step`` builds it for each attempt."""
-        attempt, sending, gate = 1, step(), current_gate()
-        while True:
-            # A limit counts what a model generates. Fetching a stored answer generates nothing.
-            if gate is not None and sending.generates:
-                sending = yield from self._pass_gate(gate, sending)
-            self._telemetry.report_request_start(sending.request, self._turns)
-            outcome: RequestOutcome = yield sending
-            self._request_id = outcome.headers.get("x-request-id", self._request_id)
-            error = outcome.error
-            if error is None:
-                return outcome
-            translated = self._translate_error(error, begun=outcome.begun)
-            if isinstance(translated, ProviderError) and not outcome.begun:
-                # After the first byte of an answer nothing is retried, so a delay that the provider asks for has no
-                # use.
-                translated.retry_after = read_providers_delay(outcome.headers, translated.status)
-            self._telemetry.report_request_stop(error=translated)
-            delay = None
-            if not outcome.begun:
-                if self._rewrite_request(translated):
-                    delay = 0.0
-                # With a gate, the task gives up its worker for a long delay; its queue delivers it again.
-                elif gate is None or not is_to_come_back_later(translated, gate.longest_wait):
-                    delay = delay_before_retry(attempt, translated, outcome.headers, limit=self._options.max_retries)
-            if delay is None:
-                # ``raise … from`` itself or its own cause would make a cycle in the chain of causes.
-                if translated is error or translated is error.__cause__:
-                    raise translated
-                raise translated from error
-            yield self._report_and_emit(
-                Retry(attempt, delay, translated, ref=self.call.ref, metadata=self.call.metadata)
-            )
-            if delay:
-                yield Sleep(delay)
-            attempt, sending = attempt + 1, step()
-            self._retries += 1
-
-    def _pass_gate(self, gate: RequestGate, sending: SendRequest) -> Generator[Step, Any, SendRequest]:
-        """Wait until ``gate`` admits a request. Returns the request with the headers that the gate adds."""
-        keys = self.error_context.secrets
-        request = OutgoingRequest(
-            call=self.call.ref,
-            host=self.error_context.host,
-            model=self.call.model,
-            transport=self.call.transport,
-            # Limits hold for an account of a provider. The hash tells accounts apart and may be stored; a key may not.
-            account=hashlib.sha256(keys[0].encode()).hexdigest()[:12] if keys else "",
-            body=sending.request,
-            longest_answer=getattr(self._options, "max_output_tokens", None),
-        )
-        # A request over a WebSocket uses neither the SDK nor the connections that would be made.
-        if not sending.over_socket and gate.counts(request):
-            yield GetReady(sending)
-        waited = 0.0
-        while isinstance(found := gate.admit(request, waited), float):
-            yield Sleep(found)
-            waited += found
-        self._telemetry.admission = found
-        return replace(sending, headers=found.headers) if found.headers else sending
-
-    def _tool_call_event(self, call: AssistantToolCall) -> ToolCall:
-        """A tool call of the conversation as an event."""
-        arguments = decode_arguments(call.arguments)
-        return ToolCall(call.id, call.name, arguments, call.arguments, ref=self.call.ref, metadata=self.call.metadata)
-
-    def _translate_error(self, error: BaseException, *, begun: bool) -> BaseException:
-        return translate_error(error, self.error_context, begun=begun, request_id=self._request_id)
-
-    def _read(self, read: Callable[[], T]) -> T:
-        """Return what a method of ``parser`` returns. Raises ``InvalidAnswer`` for what the API does not have."""
-        try:
-            return read()
-        except PROTOCOL_ERRORS as error:
-            raise error_of_protocol(error, self.error_context, self._api) from error
-
-    def _report_and_emit(self, *events: Event, seconds: float = 0.0) -> EmitEvents:
-        for event in events:
-            self._telemetry.report_event(event, seconds)
-        return EmitEvents(events)
-
-
 class ToolLoop(RequestLoop):
     """One call: requests, and tools between them, until the answer is complete."""
 
-    def __init__(
-        self,
-        plan: CallPlan,
-        telemetry: Telemetry,
-        where: ErrorContext,
-    ) -> None:
+    def __init__(self, plan: CallPlan, telemetry: Telemetry, where: ErrorContext) -> None:
         super().__init__(plan.options, telemetry, where)
         self._endpoint = plan.endpoint
         self._api = plan.endpoint.name
@@ -209,7 +75,14 @@ class ToolLoop(RequestLoop):
         if self._rounds.stopped:
             turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.stop_notice))))
             yield self._report_and_emit(Chunk(self._rounds.stop_notice, ref=self.call.ref, metadata=self.call.metadata))
-        self.result = response = self._make_response(turn)
+        self.result = response = self._make_response(
+            turn,
+            usage=self._usage,
+            messages=self._messages,
+            calls=self._calls,
+            stopped=self._rounds.stopped,
+            parsed=self._parse_turn(turn),
+        )
         yield EmitEvents((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
 
     def _next_request(self) -> dict[str, Any]:
@@ -282,7 +155,9 @@ class ToolLoop(RequestLoop):
                 )
             if outcome.body is not None:
                 answer = decode_json_answer(outcome.body, outcome.headers, self.error_context)
-                yield from self._poll_until_finished(answer)
+                if self._waits:
+                    answer = yield from self._fetch_until_finished(answer, self._endpoint)
+                yield from self._read_complete_answer(answer)
             turn = self._read(self.parser.finish)
         except (StreamBroken, StreamTimeout) as broken:
             if not self._options.background or self.parser.id is None:
@@ -291,7 +166,9 @@ class ToolLoop(RequestLoop):
                 raise self._translate_error(broken, begun=True) from broken.__cause__
             # With ``background`` the provider goes on without the stream, so the rest can be fetched.
             self._telemetry.report_request_stop(error=broken)
-            yield from self._poll_until_finished({"id": self.parser.id, "status": "in_progress"})
+            unfinished = {"id": self.parser.id, "status": "in_progress"}
+            answer = yield from self._fetch_until_finished(unfinished, self._endpoint)
+            yield from self._read_complete_answer(answer)
             turn = self._read(self.parser.finish)
         except ProviderError as error:
             raise self._translate_error(error, begun=True) from error.__cause__
@@ -301,48 +178,10 @@ class ToolLoop(RequestLoop):
             yield self._report_and_emit(turn.usage)
         return turn
 
-    def _poll_until_finished(self, answer: Mapping[str, Any]) -> Steps:
-        """Fetch an answer again until it is finished, then read it. Without ``waits`` it is read as it is."""
-        while self._waits and (again := self._endpoint.poll_request(answer)) is not None:
-            status = str(answer.get("status"))
-            self._telemetry.report_request_stop()
-            yield self._report_and_emit(Progress("response", status, ref=self.call.ref, metadata=self.call.metadata))
-            if self.call.transport != "replay":  # recordings need no time to become ready
-                yield Sleep(self._options.poll_interval)
-            step = SendRequest(again, self._endpoint.retrieve_path, unstreamed=True, generates=False)
-            # The default argument binds this round's step; mypy cannot infer the type of such a lambda.
-            outcome = yield from self._send_with_retries(lambda step=step: step)  # type: ignore[misc]
-            answer = decode_json_answer(outcome.body or b"", outcome.headers, self.error_context)
-        yield self._report_and_emit(*self._read(lambda: self.parser.feed_complete_answer(answer)))
-
-    def _make_response(self, turn: Turn) -> Response:
-        return Response(
-            text=turn.text,
-            usage=self._usage,
-            meta={
-                "ref": self.call.ref,
-                "model": turn.model or self.call.model,
-                "endpoint": self._endpoint.name,
-                "finish_reason": turn.finish_reason,
-                "id": turn.id,
-                "request_id": self._request_id,
-                "metadata": self.call.metadata,
-                "transport": self.call.transport,
-                "turns": self._turns,
-                "retries": self._retries,
-                "stopped": self._rounds.stopped,
-            },
-            raw=turn.raw,
-            messages=tuple(self._messages),
-            reasoning=turn.reasoning,
-            refusal=turn.refusal,
-            tool_calls=tuple(self._calls),
-            parsed=self._parse_turn(turn),
-        )
-
     def _parse_turn(self, turn: Turn) -> Any:
         wanted = self._options.response_format
-        if wanted is None or self._rounds.stopped or turn.finish_reason == "tool_calls":
+        # Not the finish reason: Gemini's is "stop" after tool calls, too.
+        if wanted is None or self._rounds.stopped or turn.message.calls:
             return None
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)
 
