@@ -13,7 +13,7 @@ import aquila
 from aquila import errors
 from aquila.engine.calls.error_translation import ErrorContext, error_from_object, translate_error
 from aquila.engine.calls.timeouts import Timeouts
-from aquila.events import Retry
+from aquila.events import Event, Retry
 from tests.support.engines import KEY, Engine, live
 from tests.support.provider import STREAMS, chat_chunk, chat_stream, one_call, response_object
 from tests.support.server import Answer, json_answer, serving, sse
@@ -229,6 +229,15 @@ def test_total_time_bounds_retries_and_waits(engine: Engine) -> None:
         with pytest.raises(errors.RequestTimeout, match=r"total: the call to .* took longer than 0.1 s"):
             engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.1))
         assert time.monotonic() - started < 50
+
+
+def test_no_retry_is_reported_once_the_total_time_is_over(engine: Engine) -> None:
+    told: list[Event] = []
+    with serving(json_answer(ERROR, 503, retry_after="60")) as server, pytest.raises(errors.RequestTimeout):
+        engine.ask(
+            "Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.1), sink=aquila.Sink.callback(told.append)
+        )
+    assert [event.attempt for event in told if isinstance(event, Retry)] == [1]
 
 
 def test_total_time_ends_a_stream_that_is_silent(engine: Engine) -> None:

@@ -25,7 +25,7 @@ from aquila.transports import clients
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
-    from aquila.engine.loop.tool_loop import RequestLoop
+    from aquila.engine.loop.request_loop import RequestLoop
     from aquila.engine.openai_sdk import AsyncOpenAI, OpenAI
 
 T = TypeVar("T")
@@ -52,13 +52,10 @@ class PreparedCall:
     """The time limit of the task that makes the call. Where it ends the call, it raises its own error."""
     interrupter: ReadInterrupter
 
-    def error_or_total_timeout(self, error: BaseException) -> BaseException:
-        """Return the error of the total time if that is over, caused by ``error``; else ``error`` itself."""
-        if not self._is_overdue():
-            return error
-        overdue = self.total_timeout_error()
-        overdue.__cause__ = error
-        return overdue
+    def end_if_overdue(self, error: BaseException) -> None:
+        """Raise the error of the total time, caused by ``error``, if that is over: nothing is left to decide then."""
+        if self._is_overdue():
+            raise self.total_timeout_error() from error
 
     def get_ready(self, step: SendRequest) -> None:
         """Make and load what ``send_request`` needs for ``step``, so that it sends at once."""

@@ -120,9 +120,9 @@ class _Exchange:
             elif not call.telemetry.has_chunk_listeners:
                 self._read_chunk = call.loop.parser.feed
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
+            call.end_if_overdue(error)
             response = getattr(error, "response", None)
-            headers = response.headers if response is not None else {}
-            self.outcome = RequestOutcome(call.error_or_total_timeout(error), False, headers)
+            self.outcome = RequestOutcome(error, False, {} if response is None else response.headers)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -133,7 +133,11 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - the loop decides what becomes of it
             if call.interrupter.interrupted:
                 raise _stream_closed_error(call) from None
-            self.outcome = RequestOutcome(_reading_error(call, error), True, headers)
+            if isinstance(error, PROTOCOL_ERRORS):
+                error = error_of_protocol(error, call.error_context, call.plan.endpoint.name)
+            else:
+                call.end_if_overdue(error)
+            self.outcome = RequestOutcome(error, True, headers)
         else:
             self.outcome = RequestOutcome(None, True, headers, self._body)
 
@@ -168,13 +172,6 @@ class _SyncExchange(_Exchange):
 
 def _stream_closed_error(call: PreparedCall) -> StreamClosed:
     return StreamClosed(f"stream {call.plan.ref} was closed before its end")
-
-
-def _reading_error(call: PreparedCall, error: Exception) -> BaseException:
-    """Return the error that explains why reading an answer failed."""
-    if isinstance(error, PROTOCOL_ERRORS):
-        return error_of_protocol(error, call.error_context, call.plan.endpoint.name)
-    return call.error_or_total_timeout(error)
 
 
 async def drive_call_async(

@@ -110,7 +110,8 @@ class _Exchange:
             made = error_of_protocol(error, context, "responses")
         if made is not error:
             made.__cause__ = error
-        return RequestOutcome(call.error_or_total_timeout(made), answer.begun, headers)
+        call.end_if_overdue(made)
+        return RequestOutcome(made, answer.begun, headers)
 
     def _refusal_error(self, refusal: own_connections.RefusedHandshake) -> BaseException:
         context = self._call.error_context
