@@ -227,6 +227,65 @@ def test_a_client_that_leaves_is_recorded_as_leaving(
     assert (interaction.response.end, interaction.response.body) == ("silent", received)
 
 
+class Held:
+    """A provider's script that answers nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def __call__(self, path: str, body: bytes) -> Answer:
+        self.asked.set()
+        self.let_go.wait(60)
+        return Answer()
+
+
+def send_request(running: BackgroundServer) -> socket.socket:
+    raw = socket.create_connection(running.address)
+    raw.sendall(f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+    return raw
+
+
+def test_a_client_that_leaves_before_the_answer_begins_is_recorded_so_and_may_leave_again(
+    serve: Serve, provider: Upstream, root: Path
+) -> None:
+    lines: queue.Queue[str] = queue.Queue()
+    provider.script = held = Held()
+    with serve(record="all", log=RequestLog(str, lines.put)) as running:
+        with send_request(running):
+            assert held.asked.wait(60)
+        assert lines.get(timeout=60).startswith(f"POST {PATH} - left ")
+    held.let_go.set()
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert (interaction.response.end, interaction.response.has_begun) == ("silent", False)
+    with serve(log=RequestLog(str, lines.put)) as running:
+        send_request(running).close()
+        assert lines.get(timeout=60).startswith(f"POST {PATH} - left ")
+        assert httpx2.get(f"{running.url}/_aquila/misses").json() == {"misses": []}
+
+
+def test_an_answer_has_the_date_and_the_server_of_its_provider_alone(serve: Serve, provider: Upstream) -> None:
+    with serve(record="all") as running:
+        names = [name.lower() for name, _ in post(running, body("hi")).headers.raw]
+    assert len(names) == len(set(names))
+    assert b"uvicorn" not in b"".join(names)
+
+
+@pytest.mark.slow
+def test_a_request_that_is_being_answered_when_the_server_ends_is_a_line_in_the_log_and_no_traceback(
+    serve: Serve, provider: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+    provider.script = held = Held()
+    with serve(record="all", log=RequestLog(str, lines.append)) as running:
+        raw = send_request(running)
+        assert held.asked.wait(60)
+    with raw:
+        assert raw.recv(100) == b""
+    held.let_go.set()
+    assert lines[0].startswith(f"POST {PATH} - server ended ")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_an_answer_that_breaks_off_breaks_off_for_the_client(serve: Serve, provider: Upstream) -> None:
     provider.script = lambda path, body: Answer(chunks=chat_chunks("one two")[:2], breaks=True)
     for record in ("all", None):

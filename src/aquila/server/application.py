@@ -5,6 +5,7 @@ That one answers from a cassette, or asks the upstream and records.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from aquila.server.admission import Admission
 from aquila.server.connection import CUT_ANSWER
 from aquila.server.failures import NO_UPGRADE, NO_WEB_SOCKETS, WITHOUT_TOKEN, make_response
 from aquila.server.targets import find_obstacle, read_target
+from aquila.server.waiting_clients import ClientLeft, while_client_waits
 from aquila.transports.callers.failures import Failure, explain_failure
 from aquila.transports.callers.proxy import KeyWithheld, ProxiedAnswer, Proxy, UpstreamFailed
 from aquila.transports.wire import encode_headers
@@ -98,10 +100,11 @@ class _Gate:
             # ``BoundedConnection`` takes over good handshakes. Here arrive those without the library, and those without
             # ``Connection: Upgrade``.
             failure = NO_WEB_SOCKETS if request.app.state.find_web_sockets() is None else NO_UPGRADE
-        if failure is None:
-            await self._app(scope, receive, send)
-        else:
-            await _refuse(request, failure)(scope, receive, send)
+        try:
+            await (self._app if failure is None else _refuse(request, failure))(scope, receive, send)
+        except asyncio.CancelledError:  # the server ends, and has waited for this long enough
+            note_outcome(request, "server ended")
+            _cut_answer(request)
 
 
 class _Endpoints:
@@ -144,13 +147,15 @@ class _Endpoints:
             return _refuse(request, obstacle)
         try:
             body = await self._read_body(request)
-        except ClientDisconnect:  # a part of the body is no request
+            if body is None:
+                limit = f"the request's body is larger than {self._largest_body} bytes"
+                return _refuse(request, Failure(413, "request_too_large", limit))
+            # An answer may take minutes to begin.
+            asking = self._ask_proxy(request, target, cassette, body)
+            return await while_client_waits(asking, _wait_until_left(request.receive))
+        except (ClientDisconnect, ClientLeft):  # a part of the body is no request
             note_outcome(request, "left")
             return _NoAnswer()
-        if body is None:
-            limit = f"the request's body is larger than {self._largest_body} bytes"
-            return _refuse(request, Failure(413, "request_too_large", limit))
-        return await self._ask_proxy(request, target, cassette, body)
 
     async def _ask_proxy(self, request: Request, target: str, cassette: str | None, body: bytes) -> Response:
         token = self._admission.token
@@ -190,6 +195,18 @@ def _refuse(request: Request, failure: Failure) -> Response:
     return make_response(failure)
 
 
+async def _wait_until_left(receive: Receive) -> None:
+    """Wait until the client has left whose request has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _cut_answer(request: Request) -> None:
+    cut: Callable[[], None] | None = getattr(request.state, CUT_ANSWER, None)
+    if cut is not None:  # there is none under another server than Aquila's
+        cut()
+
+
 class _NoAnswer(Response):
     """An empty response, because the client has left."""
 
@@ -214,10 +231,10 @@ class _StreamedAnswer(Response):
         note_outcome(request, self._answer.origin)
         broke_off = False
         headers = encode_headers(self._answer.headers)
-        await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_when_client_leaves, receive, group.cancel_scope, request)
             try:
+                await send({"type": "http.response.start", "status": self._answer.status, "headers": headers})
                 async for chunk in self._answer.chunks():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 self._is_over = True
@@ -229,8 +246,8 @@ class _StreamedAnswer(Response):
                 with anyio.CancelScope(shield=True):
                     await self._answer.close()
             group.cancel_scope.cancel()
-        if broke_off and (cut := getattr(request.state, CUT_ANSWER, None)) is not None:
-            cut()  # the client sees a broken answer, too
+        if broke_off:
+            _cut_answer(request)  # the client sees a broken answer, too
 
     def _note_broken(self, request: Request, error: Exception) -> None:
         # That a recorded answer ends as it had ended is nothing to warn of.
@@ -239,8 +256,7 @@ class _StreamedAnswer(Response):
         note_outcome(request, f"{self._answer.origin}, broke off")
 
     async def _cancel_when_client_leaves(self, receive: Receive, reading: anyio.CancelScope, request: Request) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _wait_until_left(receive)
         if not self._is_over:
             note_outcome(request, f"{self._answer.origin}, client left")
         reading.cancel()

@@ -89,6 +89,9 @@ def make_server(
         log_level="error",
         access_log=False,
         proxy_headers=False,  # a client must not be able to claim another address by X-Forwarded-For
+        # An answer has the fields of its provider, and none twice.
+        server_header=False,
+        date_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=2,
         ssl_certfile=certificate,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from uvicorn.server import ServerState
 
@@ -24,14 +23,13 @@ from aquila.server.handshake import Handshake
 from aquila.server.socket_relay import Relay
 from aquila.server.socket_replay import ReplayToClient
 from aquila.server.targets import find_obstacle, read_target
+from aquila.server.waiting_clients import ClientLeft, while_client_waits
 from aquila.transports.callers.failures import Failure, explain_failure
 from aquila.transports.callers.proxy import KeyWithheld, Proxy, UpstreamFailed
 
 logger = logging.getLogger("aquila")
 
 _INTERNAL_ERROR = 1011
-
-T = TypeVar("T")
 
 
 class WebSockets:
@@ -80,10 +78,6 @@ class _OpenSocket:
         self._task.cancel()
 
 
-class _ClientLeft(Exception):
-    """The client has left before its handshake was answered."""
-
-
 class _Visit:
     """One handshake and its conversation. The fields below are for the line in the log, written at the end."""
 
@@ -100,7 +94,7 @@ class _Visit:
         began = time.monotonic()
         try:
             await self._answer()
-        except _ClientLeft:
+        except ClientLeft:
             pass
         except asyncio.CancelledError:
             self._outcome += ", server ended"
@@ -145,14 +139,13 @@ class _Visit:
             return
         token = server.admission.token
         try:
-            answer = await self._while_client_waits(
-                server.sockets.answer_handshake(
-                    target.replace(token, DUMMY_KEY),
-                    [(name, value.replace(token, DUMMY_KEY)) for name, value in headers.items()],
-                    cassette=cassette,
-                    may_use_key=server.admission.is_shown(headers, target),
-                )
+            answering = server.sockets.answer_handshake(
+                target.replace(token, DUMMY_KEY),
+                [(name, value.replace(token, DUMMY_KEY)) for name, value in headers.items()],
+                cassette=cassette,
+                may_use_key=server.admission.is_shown(headers, target),
             )
+            answer = await while_client_waits(answering, self._socket.wait_closed())
             if isinstance(answer, UpstreamConversation):
                 await self._relay(answer)
             else:
@@ -164,19 +157,6 @@ class _Visit:
             await self._refuse(explain_failure(error))
         except OSError as error:  # the recording says that the connection failed
             await self._refuse(explain_failure(UpstreamFailed(str(error))))
-
-    async def _while_client_waits(self, answering: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.ensure_future(answering)
-        leaving = asyncio.ensure_future(self._socket.wait_closed())
-        try:
-            await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _ClientLeft
-        finally:
-            for each in (task, leaving):
-                each.cancel()
-            await asyncio.gather(task, leaving, return_exceptions=True)
 
     async def _refuse(self, failure: Failure) -> None:
         self._outcome = failure.outcome
@@ -214,7 +194,7 @@ class _Visit:
             await conversation.close()
 
     async def _speak_with_upstream(self, conversation: UpstreamConversation) -> None:
-        upstream = await self._while_client_waits(conversation.connect())
+        upstream = await while_client_waits(conversation.connect(), self._socket.wait_closed())
         recorder = conversation.recorder
         self._outcome = "passed on" if recorder is None else "recorded"
         if isinstance(upstream, RefusedUpstream):
