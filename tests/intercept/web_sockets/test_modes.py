@@ -103,3 +103,15 @@ def test_what_is_recorded_is_replayed_also_where_others_are_recorded_from_elsewh
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*aquila_upstream is 'local', and WebSockets are recorded live alone*"])
     assert len(provider.paths) == 1
+
+
+def test_what_could_not_be_replayed_is_refused_before_it_is_recorded(
+    pytester: pytest.Pytester, provider: WebSocketProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("websockets.__version__", "10.4")
+    recorded = run(pytester, "--aquila-record")
+    recorded.assert_outcomes(failed=1)
+    recorded.stdout.fnmatch_lines(
+        ["E *MissingDependency: the replay * 'websockets' in version 11.0 or newer, and 10.4 is installed; *"]
+    )
+    assert provider.paths == []

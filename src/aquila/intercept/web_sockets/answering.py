@@ -16,6 +16,7 @@ from aquila.intercept.web_sockets.conversation_start import open_conversation
 from aquila.intercept.web_sockets.recorded_side import RecordedSide
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.lazy_imports import lazy_modules
+from aquila.optional import import_websockets
 from aquila.recording import askers
 from aquila.recording.network import guard
 from aquila.recording.network.model_hosts import asks_model
@@ -160,6 +161,7 @@ def _decide(request: RecordedRequest, scope: Scope, settings: Settings, session:
     if settings.upstream != "live":
         why = f"aquila_upstream is {settings.upstream!r}, and WebSockets are recorded live alone"
         raise guard.refuse_web_socket(str(address), why)
+    import_websockets(purpose="the replay of a recorded WebSocket")  # now, before anything is sent
     refused = scope.recording.take_request(decision)
     if refused is not None:
         refuse(scope, refused, decision.key)

@@ -27,7 +27,7 @@ from aquila.intercept.web_sockets.opening_handshakes import (
     phrase_of,
 )
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.optional import import_optional
+from aquila.optional import import_websockets
 
 _STEP = 0.05
 """A wait is made of steps of so many seconds. They are counted: a test may have stopped the clock."""
@@ -96,8 +96,7 @@ def connect(conversation: ReplayedConversation) -> ClientEnd:
 
     For a client that sends by the methods of the object, or detaches its descriptor.
     """
-    purpose = "an answer to a WebSocket"
-    library = import_optional("websockets.server", "websockets", purpose=purpose, oldest="11.0")
+    library = import_websockets(purpose="an answer to a WebSocket")
     client, its_end = socket.socketpair()
     peer = _Peer(its_end, conversation, library.ServerProtocol(max_size=None, logger=SILENT))
     end = ClientEnd(client.family, client.type, client.proto, fileno=client.detach())
