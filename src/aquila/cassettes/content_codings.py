@@ -59,7 +59,7 @@ def decode_body(body: bytes, encoding: str) -> bytes:
 
 def is_whole(decoder: Decoder) -> bool:
     """Return whether the body that a decoder has finished was complete, as far as its coding tells."""
-    return not isinstance(decoder, _BrotliDecoder) or decoder.is_whole()
+    return not isinstance(decoder, _BrotliDecoder | _DeflateDecoder) or decoder.is_whole()
 
 
 class _StackDecoder:
@@ -142,6 +142,9 @@ class _DeflateDecoder:
             return bytes(rest + self._inflating.flush())
         except zlib.error as error:
             raise DamagedBody(str(error)) from error
+
+    def is_whole(self) -> bool:
+        return bool(self._inflating.eof and not self._inflating.unused_data)
 
 
 class _BrotliDecoder:

@@ -209,6 +209,7 @@ PACKED = {
     "x-gzip": gzip.compress(PLAIN, mtime=0),
     "deflate": zlib.compress(PLAIN),
     "DEFLATE": zlib.compress(PLAIN, wbits=-15),
+    "gzip, deflate": zlib.compress(gzip.compress(PLAIN, mtime=0)),
 }
 
 
@@ -220,6 +221,19 @@ def test_compressed_bodies_are_unpacked_once(encoding: str, unpacked: bool) -> N
     response = load(recorded(None, {"headers": headers, "body": body})).response
     assert response.body == PLAIN
     assert response.headers == (("content-type", "application/json"),)
+
+
+def test_a_body_of_several_parts_that_were_compressed_one_by_one_is_unpacked_as_a_whole() -> None:
+    parts = gzip.compress(b"one ") + gzip.compress(b"and two")
+    text = recorded(None, {"headers": {"content-encoding": ["gzip"]}, "body": {"string": parts}})
+    assert load(text).response.body == b"one and two"
+
+
+def test_a_text_that_reads_as_deflate_up_to_a_point_is_kept() -> None:
+    body = 'c]"QsziI" 7O7]k'
+    assert zlib.decompressobj(-15).decompress(body.encode())
+    text = recorded(None, {"headers": {"content-encoding": ["deflate"]}, "body": {"string": body}})
+    assert load(text).response.body == body.encode()
 
 
 @pytest.mark.parametrize("packed", [True, False])

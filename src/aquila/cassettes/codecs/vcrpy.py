@@ -9,7 +9,6 @@ written in the usual form of JSON that is as long as its header ``content-length
 from __future__ import annotations
 
 import base64
-import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -19,6 +18,7 @@ from aquila.cassettes.codecs import foreign, json_body
 from aquila.cassettes.codecs.yaml.fields import check_url
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath
 from aquila.cassettes.model import Cassette, Interaction, RecordedChunk, RecordedRequest, RecordedResponse
+from aquila.cassettes.web_socket_frames.frame import is_utf8
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -172,46 +172,25 @@ def _from_base64(value: Tree, path: TreePath) -> bytes:
 
 
 def undo_content_encoding(body: bytes, encoding: str, path: TreePath) -> bytes:
-    """Return a body without its content coding; unchanged if it is decoded already, although the header is there.
+    """Return a body without its content codings; unchanged if it is decoded already, although the header is there.
 
     ``encoding`` is the value of ``Content-Encoding`` in lower case, ``path`` the place of the body in the document.
-    Raises FormatError if the library for the coding is missing, or if the body decodes to more than ``MAX_BODY`` bytes.
+    Raises FormatError if the library for a coding is missing, or if the body decodes to more than ``MAX_BODY`` bytes.
     """
-    if not body or encoding in ("", "identity"):
+    for coding in reversed(encoding.split(",")):  # the last one named was applied last
+        body = _undo_coding(body, coding.strip(), path)
+    return body
+
+
+def _undo_coding(body: bytes, coding: str, path: TreePath) -> bytes:
+    package = _PACKAGES.get(coding)
+    if not body or (package and is_utf8(body)):  # it is text: decoded already
         return body
-    found: bytes | None = None
-    if encoding in ("gzip", "x-gzip") and body.startswith(b"\x1f\x8b"):
-        found = _inflate_body(body, 16 + zlib.MAX_WBITS, path)
-    elif encoding == "deflate":
-        found = _inflate_body(body, zlib.MAX_WBITS, path) or _inflate_body(body, -zlib.MAX_WBITS, path)
-    elif encoding in _PACKAGES:
-        found = _decompress_with_package(body, encoding, path)
-    return body if found is None else found
-
-
-def _inflate_body(body: bytes, bits: int, path: TreePath) -> bytes | None:
-    unpacking = zlib.decompressobj(bits)
-    try:
-        data = unpacking.decompress(body, MAX_BODY)
-    except zlib.error:
-        return None
-    if unpacking.unconsumed_tail:
-        raise FormatError(f"a body that unpacks to more than {MAX_BODY} bytes", path)
-    return data if unpacking.eof else None
-
-
-def _decompress_with_package(body: bytes, encoding: str, path: TreePath) -> bytes | None:
-    """Return a decompressed body; None if it is text already, or damaged."""
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        pass
-    else:
-        return None  # it is text: decoded already
-    decoder = content_codings.decoder_for(encoding)
+    decoder = content_codings.decoder_for(coding)
     if decoder is None:
-        package = _PACKAGES[encoding]
-        raise FormatError(f"a body in the encoding {encoding}; to read it: pip install {package}", path)
+        if package:
+            raise FormatError(f"a body in the encoding {coding}; to read it: pip install {package}", path)
+        return body
     pieces: list[bytes] = []
     size = 0
     try:
@@ -223,6 +202,6 @@ def _decompress_with_package(body: bytes, encoding: str, path: TreePath) -> byte
                 raise FormatError(f"a body that unpacks to more than {MAX_BODY} bytes", path)
         pieces.append(decoder.finish())
     except content_codings.DamagedBody:
-        return None
-    # Some bodies that were decoded already read as the beginning of brotli: nearly every byte can begin it.
-    return b"".join(pieces) if content_codings.is_whole(decoder) else None
+        return body
+    # Some bodies that were decoded already read as the beginning of deflate or brotli, which nearly every byte can be.
+    return b"".join(pieces) if content_codings.is_whole(decoder) else body

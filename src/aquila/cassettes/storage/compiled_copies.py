@@ -46,7 +46,7 @@ else:
         request_key="aquila.cassettes.matching.request_key",
     )
 
-COPY_VERSION = 9
+COPY_VERSION = 10
 """Part of the name of a copy. To be changed with the form of copies, and with how a YAML file is understood."""
 
 _SMALL = 32 * 1024
