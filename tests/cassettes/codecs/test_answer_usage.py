@@ -68,6 +68,14 @@ def test_tokens_of_all_answers_in_a_long_conversation_are_summed() -> None:
     assert total_of(usage_of_response(answer(*said, *sent, status=SWITCHED))) == 2 * (MOST_FRAMES + 10)
 
 
+@pytest.mark.parametrize("count", [True, -1, None, "3", 2.5, [3]])
+def test_what_is_no_count_is_not_counted(count: Any) -> None:
+    usage = {"input_tokens": count, "cache_read_input_tokens": count, "output_tokens": 4}
+    said = {"type": "response.done", "response": {"usage": usage}}
+    assert total_of(usage_of_response(answer(*events(said)))) == 4
+    assert total_of(usage_of_response(answer(*events(said), status=SWITCHED))) == 4
+
+
 def test_all_sums_of_a_report_count_what_was_asked_and_paid() -> None:
     exchanges = [
         make_exchange(1),

@@ -163,17 +163,19 @@ def _read_usage(holder: dict[str, Any], usage: dict[str, int]) -> None:
         return
     found = _mapping(holder.get("usage")) or _mapping(holder.get("usageMetadata")) or holder
     for name, kind in _TOKENS.items():
-        value = found.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            usage[kind] = value
+        if (count := _count_of(found.get(name))) is not None:
+            usage[kind] = count
     for details in ("prompt_tokens_details", "input_tokens_details"):
-        cached = _mapping(found.get(details)).get("cached_tokens")
-        if isinstance(cached, int) and cached >= 0:
+        if (cached := _count_of(_mapping(found.get(details)).get("cached_tokens"))) is not None:
             usage["cached_tokens"] = cached
-    thought = found.get("thoughtsTokenCount")
-    if isinstance(thought, int) and "candidatesTokenCount" in found:
-        usage["output_tokens"] = usage.get("output_tokens", 0) + thought
+    if "candidatesTokenCount" in found:
+        usage["output_tokens"] = usage.get("output_tokens", 0) + (_count_of(found.get("thoughtsTokenCount")) or 0)
     # Anthropic's `input_tokens` exclude tokens read from its cache and written to it; those of all others include them.
-    if isinstance(found.get("input_tokens"), int) and "cache_read_input_tokens" in found:
+    if _count_of(found.get("input_tokens")) is not None and "cache_read_input_tokens" in found:
         parts = (found.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
-        usage["input_tokens"] += sum(part for part in parts if isinstance(part, int) and part > 0)
+        usage["input_tokens"] += sum(_count_of(part) or 0 for part in parts)
+
+
+def _count_of(value: Any) -> int | None:
+    """Return a value that is a count; None for any other, which a provider may send in its place."""
+    return value if type(value) is int and value >= 0 else None
