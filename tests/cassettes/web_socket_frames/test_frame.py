@@ -47,6 +47,7 @@ def test_a_frame_that_may_hold_a_key_does_not_show_it() -> None:
             b"event: sent-binary\ndata: !\n\n",
             b"event: close\ndata: {}\n\n",
             b"event: close\ndata: 1\n\n",
+            b"event: close\ndata: " + b"[" * 100_000 + b"\n\n",
             b"id: 1\n\n",
         ),
         b'event: close\ndata: {"by":"x","code":1,"reason":""}\n\n',

@@ -42,6 +42,7 @@ def test_wherever_it_fell_it_is_stored_first(place: int) -> None:
         [sent(UPDATE), received(b"session.created")],
         [sent(UPDATE), received([CREATED])],
         [sent(UPDATE), received(b"\0", is_text=False)],
+        [sent(UPDATE), received({"type": ["session.created"]})],
     ],
 )
 def test_all_else_stays_where_it_fell(frames: list[Frame]) -> None:

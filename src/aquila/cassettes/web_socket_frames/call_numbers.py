@@ -7,9 +7,10 @@ a call that the provider makes is the provider's: the client has to repeat it.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+from aquila.cassettes.web_socket_frames.frame import parse_object
 
 ONE_THAT_IS_NEW = "one that is new"
 """Shown as the recorded value where the client should have sent a new id and sent one that it had used before."""
@@ -58,11 +59,8 @@ class CallNumbers:
         """Return a message of the provider with the number of this run, if it answers a call."""
         if not self.has_changes or b'"jsonrpc"' not in data:
             return data
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
-            return data
-        if not isinstance(value, dict) or "jsonrpc" not in value or "method" in value:
+        value = parse_object(data)
+        if value is None or "jsonrpc" not in value or "method" in value:
             return data
         number = value.get("id")
         now = self._now_of.get(number) if type(number) is int else None

@@ -197,11 +197,8 @@ def read_event(chunk: RecordedChunk) -> Frame | Close:
 
 
 def _read_close(data: bytes, at: int) -> Close:
-    try:
-        fields = json.loads(data)
-        by, code, reason = fields["by"], fields["code"], fields["reason"]
-    except (ValueError, KeyError, TypeError):
-        raise NotAFrame("a close has 'by', 'code' and 'reason'") from None
+    fields = parse_object(data) or {}
+    by, code, reason = (fields.get(name) for name in ("by", "code", "reason"))
     if by not in ("client", "provider") or type(code) is not int or type(reason) is not str:
-        raise NotAFrame("a close is by client or provider, with a number and a text")
+        raise NotAFrame("a close is 'by' client or provider, with a number as 'code' and a text as 'reason'")
     return Close(by, code, reason, at)

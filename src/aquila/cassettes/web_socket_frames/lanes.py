@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import operator
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from aquila.cassettes.web_socket_frames.frame import Frame
+from aquila.cassettes.web_socket_frames.frame import Frame, parse_object
 
 _STREAM_ID = b'"stream_id"'
 
@@ -196,9 +195,5 @@ def read_stream_id(data: bytes) -> str | None:
     """Return the ``stream_id`` at the top of a message that is JSON; None if it has none."""
     if _STREAM_ID not in data:  # most messages are not even parsed
         return None
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    name = value.get("stream_id") if isinstance(value, dict) else None
+    name = (parse_object(data) or {}).get("stream_id")
     return name if isinstance(name, str) and name else None

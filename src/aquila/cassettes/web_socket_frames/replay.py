@@ -6,7 +6,6 @@ delivered, and ends the conversation as the recorded one ended.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from aquila.cassettes.matching.difference import clip_around
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.model import End, RecordedChunk
 from aquila.cassettes.web_socket_frames.client_ids import ClientIds
-from aquila.cassettes.web_socket_frames.frame import Close, Frame
+from aquila.cassettes.web_socket_frames.frame import Close, Frame, parse_object
 from aquila.cassettes.web_socket_frames.lane_matching import LaneMatcher, Mismatch
 from aquila.cassettes.web_socket_frames.lanes import Lane, Lanes, read_stream_id
 from aquila.cassettes.web_socket_frames.messages import FrameMessage, MessageReader
@@ -218,11 +217,8 @@ def _ending_of(close: Close | None, end: End) -> Ending:
 
 def _describe_message(frame: Frame) -> str:
     """Describe a message in a few words: its ``type``, or the keys of its JSON, or how its text begins."""
-    try:
-        value = json.loads(frame.data)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict) and value:
+    value = parse_object(frame.data)
+    if value:
         kind = value.get("type")
         return clip_around(kind if isinstance(kind, str) else ", ".join(value), 0, _WIDTH)
     if frame.is_text:

@@ -8,12 +8,11 @@ answer to the client.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from aquila.cassettes.model import RecordedChunk
-from aquila.cassettes.web_socket_frames.frame import Frame, NotAFrame, is_from_provider, read_event
+from aquila.cassettes.web_socket_frames.frame import Frame, NotAFrame, is_from_provider, parse_object, read_event
 
 _UNASKED = frozenset({"session.created", "transcription_session.created"})
 """The ``type`` of messages that come unasked: those of OpenAI's Realtime API, which other providers have, too."""
@@ -31,7 +30,7 @@ def put_unasked_first(chunks: Sequence[RecordedChunk]) -> Sequence[RecordedChunk
 def _is_unasked(chunk: RecordedChunk) -> bool:
     try:
         frame = read_event(chunk)
-        value = json.loads(frame.data) if isinstance(frame, Frame) else None
-    except (NotAFrame, ValueError, RecursionError):
+    except NotAFrame:
         return False
-    return isinstance(value, dict) and value.get("type") in _UNASKED
+    kind = (parse_object(frame.data) or {}).get("type") if isinstance(frame, Frame) else None
+    return isinstance(kind, str) and kind in _UNASKED
