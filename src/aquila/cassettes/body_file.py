@@ -288,9 +288,6 @@ class StoredRequest(RecordedRequest):
     def __hash__(self) -> int:
         return hash((self.method, self.url, self.headers, self.file))
 
-    def __repr__(self) -> str:
-        return f"<StoredRequest: {self.method} {self.url}, {self.file.size} bytes in {self.file.path}>"
-
 
 def find_large_requests(interactions: Iterable[Interaction]) -> Iterable[BodyFile]:
     """Return the bodies of recorded requests that lie in files of their own."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from aquila.cassettes.body_file import BodyFile, StoredRequest
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
@@ -652,3 +653,5 @@ def test_the_repr_of_what_was_sent_and_answered_shows_no_content() -> None:
     response = RecordedResponse(200, (("x-echo", KEY),), (RecordedChunk(KEY.encode()),), error=KEY)
     assert KEY not in repr(request) + repr(response) + repr(Interaction(request, response)) + str(request)
     assert "https://x.example/v1" in repr(request)
+    in_a_file = StoredRequest(request.method, request.url, request.headers, BodyFile("sha256-0", 3))
+    assert KEY not in repr(in_a_file)
