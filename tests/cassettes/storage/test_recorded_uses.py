@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aquila.cassettes.storage.recorded_uses import USES_FILE, read_uses
+from aquila.cassettes.storage.recorded_uses import USES_FILE, read_uses, update_uses
 
 
 def test_a_file_that_is_a_link_is_read_as_cassettes_are(tmp_path: Path) -> None:
@@ -12,3 +12,10 @@ def test_a_file_that_is_a_link_is_read_as_cassettes_are(tmp_path: Path) -> None:
     shared.write_text('["named/x", "test_it.py::test_it"]\n')
     (tmp_path / USES_FILE).symlink_to(shared)
     assert read_uses(tmp_path) == {("named/x", "test_it.py::test_it")}
+
+
+def test_the_test_of_a_file_whose_name_is_not_utf_8_is_read_as_it_was_written(tmp_path: Path) -> None:
+    test = "test_caf\udce9.py::test_it"
+    update_uses(tmp_path, {test: ["naïve"]}, whole=[test])
+    assert read_uses(tmp_path) == {("naïve", test)}
+    assert "naïve".encode() in (tmp_path / USES_FILE).read_bytes()

@@ -66,7 +66,9 @@ def change_uses(root: Path, change: Callable[[set[Use]], Iterable[Use]]) -> None
         rows = sorted(set(change(read_uses(root))))
         try:
             if rows:
-                replace_file(path, "".join([json.dumps(row, ensure_ascii=False) + "\n" for row in rows]).encode())
+                lines = "".join([json.dumps(row, ensure_ascii=False) + "\n" for row in rows])
+                # Names of files that are not UTF-8 have surrogates, which are so written as the escapes of JSON.
+                replace_file(path, lines.encode("utf-8", "backslashreplace"))
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:  # a full disk
