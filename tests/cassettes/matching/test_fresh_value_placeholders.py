@@ -153,6 +153,7 @@ def test_data_in_a_text_is_left_as_it_is() -> None:
         (r"/(?:a?){20}b/", "may take for ever"),
         (r"/((a{1,5}){1,5}){1,5}/", "may take for ever"),
         (r"/z(?P<n>x+)*/", "may take for ever"),
+        (r"/(?:a|aa){,}b/", "may take for ever"),
         (r"/.*a.*b.*c.*d/", "may take for ever"),
         (f"/{'a' * 1001}/", "has 1,001 characters; 1,000 are the most"),
         ("//", "no pattern between two slashes"),

@@ -117,7 +117,7 @@ def _find_slow_part(pattern: str) -> int | None:
 
 
 def _is_quantifier(found: re.Match[str]) -> bool:
-    return bool(found[1] or found[2] or found[4])
+    return bool(found[1] or found[2] or found[3])  # `{,}` is one, too
 
 
 def _repeated_ways(ways: int, quantifier: re.Match[str]) -> int | None:
