@@ -29,7 +29,6 @@ def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Inter
     bodies = [_both_ends(recording.request.body) for recording in recordings]
     pieces = _distinctive_pieces(_both_ends(request.body), bodies)
     method, path = request.method.upper(), _url_path(request.url)
-    size = len(request.body)
 
     @cache  # a cassette has many recordings of few URLs; the cache goes with this call
     def url_likeness(url: str) -> tuple[bool, int]:
@@ -46,7 +45,7 @@ def find_nearest_recordings(request: RecordedRequest, recordings: Sequence[Inter
             same_path and other.method.upper() == method,
             hits,
             words,
-            -abs(len(other.body) - size),
+            -abs(other.size - request.size),
             -position,
         )
 
