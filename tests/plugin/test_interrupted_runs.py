@@ -304,3 +304,35 @@ def test_after_ctrl_c_the_last_lines_say_what_waits_and_what_takes_it_over(
     project.run("--aquila-record")
     assert project.stored() == [("test_a_stream.yaml", "complete"), ("test_a_stream.yaml", "complete")]
     assert len(project.server.requests) == 3
+
+
+ASKS_AGAIN = """
+def post(prompt):
+    return httpx2.post(os.environ["PROVIDER"] + "/v1/chat/completions", json={"prompt": prompt}, timeout=60).status_code
+
+def test_asking_again(aquila_cassette):
+    assert [post("hawks"), post("hawks")] == [500, 200]  # the program's own second try: both are its story
+    while post("eagles") == 429:
+        tell()
+        threading.Event().wait(60)  # before it asks again
+"""
+
+
+@pytest.mark.parametrize("how", nightly_but(["SIGINT"], ["SIGINT", "SIGKILL"]))
+def test_a_failure_after_which_an_interrupted_program_would_have_asked_again_is_not_taken_over(
+    project: Interrupted, how: str
+) -> None:
+    """Otherwise every later run, also one that records, would be given that failure."""
+    statuses = {b"hawks": [500, 200], b"eagles": [429, 200]}
+
+    def answer(path: str, body: bytes) -> Answer:
+        return Answer(next(left for prompt, left in statuses.items() if prompt in body).pop(0))
+
+    project.server.script = answer
+    (project.folder / "test_x.py").write_text(STREAMED + ASKS_AGAIN)
+    project.end_run(getattr(signal, how), "--aquila-record")
+    output = project.run("--aquila-record")
+    assert output.startswith("exit 0"), output
+    (path,) = (project.folder / "cassettes").rglob("*.yaml")
+    assert [row.response.status for row in cassette_files.load_cassette(path).interactions] == [500, 200, 200]
+    assert project.run().startswith("exit 0")

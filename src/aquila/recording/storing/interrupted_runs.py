@@ -12,7 +12,7 @@ from aquila.cassettes.redaction.request_headers import can_be_named
 from aquila.cassettes.storage import cassette_files, file_replacement, journal
 from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
-from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, is_failure
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.recording.secrets import late_secrets
 from aquila.recording.storing.journal_merging import (
@@ -50,7 +50,7 @@ def find_waiting_recordings(root: Path, interrupted: Iterable[str] = ()) -> list
     left += [journal.find_journals_of(root, scope) for scope in interrupted]
     for paths in left:
         groups, _ = read_journals(paths, keep_damaged=False)
-        for (name, *_), rows in _without_left_answers(groups).items():
+        for (name, *_), rows in _without_open_endings(groups).items():
             waiting[name] += sum(isinstance(row, NewRecording) for row in rows)
     return sorted((name, count) for name, count in waiting.items() if count)
 
@@ -59,7 +59,7 @@ def is_anything_left(root: Path) -> bool:
     """Whether journals of ended processes hold recordings, or what cannot be read, of which a merge tells."""
     for paths in journal.find_abandoned_journals(root).values():
         groups, failures = read_journals(paths, keep_damaged=False)
-        rows = [row for group in _without_left_answers(groups).values() for row in group]
+        rows = [row for group in _without_open_endings(groups).values() for row in group]
         if failures or any(map(journal.is_damaged, paths)) or any(isinstance(row, NewRecording) for row in rows):
             return True
     return False
@@ -70,8 +70,9 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
     cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
-    nobody read to its end is not: nothing says that it was the program that left it. What is known here to be secret
-    is stored nowhere, whether or not it was known there.
+    nobody read to its end is not: nothing says that it was the program that left it. Nor is a failure after which
+    nobody asked again: nothing says that the program had given up. What is known here to be secret is stored nowhere,
+    whether or not it was known there.
     """
     recovered = RecoveryResult([], [])
     journal.remove_stray_bodies(root)
@@ -83,7 +84,7 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
         damaged = [failure for failure in failures if failure.path.suffix == journal.DAMAGED]
         failures = [failure for failure in failures if failure not in damaged]
         left = {failure.path for failure in failures}
-        for name, rows in _by_cassette(_without_left_answers(groups)).items():
+        for name, rows in _by_cassette(_without_open_endings(groups)).items():
             path = root / name
             try:
                 path = _path_for(root, name, new_as)
@@ -119,15 +120,27 @@ def _path_for(root: Path, name: str, new_as: str) -> Path:
     return next((path for path in possible if path.suffix == new_as), possible[0])
 
 
-def _without_left_answers(
+def _without_open_endings(
     groups: Mapping[JournalGroup, _Rows],
 ) -> dict[JournalGroup, _Rows]:
-    """Leave out the answers that were not read to their end.
+    """Leave out what was not over for the program when its test was interrupted.
 
-    The test was interrupted, so even one that was closed in good order may have been closed because of that: by a
-    thread that was told to stop, say. A conversation stays: each of its turns is worth what it was.
+    Such are the answers that were not read to their end: even one that was closed in good order may have been closed
+    because of the interruption, by a thread that was told to stop, say. A conversation stays: each of its turns is
+    worth what it was. Such is also a failure after which its request was not made again: its client may have been
+    waiting to try once more, and would get the same failure in every later run.
     """
-    return {group: [row for row in rows if not was_cut(row)] for group, rows in groups.items()}
+    return {group: list(_endings_of_programs(rows)) for group, rows in groups.items()}
+
+
+def _endings_of_programs(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed]:
+    last = {row.key: row for row in rows if isinstance(row, NewRecording)}
+    for row in rows:
+        is_last = last.get(row.key) is row
+        if not was_cut(row) and not (
+            is_last and isinstance(row, NewRecording) and is_failure(row.interaction.response)
+        ):
+            yield row
 
 
 def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[JournalGroup, _Rows]]:
