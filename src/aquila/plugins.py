@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila.errors import ConfigError
@@ -107,10 +108,36 @@ def heard_hooks() -> frozenset[str]:
     return frozenset([name for name, caller in callers.items() if caller.get_hookimpls()])
 
 
-def ask_plugins(hook: str) -> list[tuple[str, Any]]:
-    """Call a hook without arguments. Return the name of each plugin and what it gave, that of the last one first."""
-    found = reversed(getattr(plugin_manager().hook, hook).get_hookimpls())
-    return [(getattr(each.plugin, "__name__", type(each.plugin).__name__), each.function()) for each in found]
+def ask_plugins(hook: str, find_wrong: Callable[[Any], Sequence[str]], expected: str) -> list[Any]:
+    """Call a hook without arguments. Return what the plugins gave, that of the last one first.
+
+    ``find_wrong`` names what is wrong with what one gave, ``expected`` says what it is to give. Raises ``ConfigError``
+    if anything is wrong.
+    """
+    caller = getattr(plugin_manager().hook, hook)
+    given: list[Any] = caller()
+    wrong = [text for each in given for text in find_wrong(each)]
+    if wrong:
+        # Not which of them: a wrapper may have changed what they gave.
+        names = ", ".join(_name_of(each.plugin) for each in caller.get_hookimpls())
+        raise ConfigError(f"the hook {hook} (of {names}) gave {', '.join(wrong)}; it must give {expected}")
+    return given
+
+
+def ask_for_items(hook: str, is_right: Callable[[Any], bool], expected: str) -> list[Any]:
+    """``ask_plugins`` for a hook that gives a list. Return the items of all lists. ``is_right`` judges one."""
+
+    def find_wrong(given: Any) -> list[str]:
+        if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Collection):
+            return [type(given).__name__]
+        return [f"a list with {type(each).__name__}" for each in given if not is_right(each)]
+
+    return [each for items in ask_plugins(hook, find_wrong, expected) for each in items]
+
+
+def _name_of(plugin: Any) -> str:
+    name: str = getattr(plugin, "__name__", type(plugin).__name__)
+    return name
 
 
 def notify_plugins(hook: str, **arguments: Any) -> None:
@@ -124,5 +151,4 @@ def notify_plugins(hook: str, **arguments: Any) -> None:
         try:
             implementation.function(*(arguments[name] for name in implementation.argnames))
         except Exception:  # telemetry must never break a call
-            plugin = implementation.plugin
-            logger.exception("plugin %s failed in %s", getattr(plugin, "__name__", type(plugin).__name__), hook)
+            logger.exception("plugin %s failed in %s", _name_of(implementation.plugin), hook)

@@ -88,7 +88,7 @@ class Careless:
 def test_a_plugin_that_gives_no_table_of_factories_is_named_with_what_is_expected(given: Any, told: str) -> None:
     plugin = aquila.register(Careless(given))
     try:
-        with pytest.raises(ConfigError, match=f"of the plugin Careless {told}.*; it must give a mapping from names to"):
+        with pytest.raises(ConfigError, match=rf"\(of Careless\) {told}.*; it must give a mapping from names to"):
             ask()
     finally:
         aquila.unregister(plugin)

@@ -162,8 +162,9 @@ def _load_transport(name: str) -> Any:
     if name == SCRIPT:
         return script_transport.ScriptTransport()
     registered: dict[str, Any] = {}
-    for plugin, table in ask_plugins("aquila_transports"):
-        registered.update(_checked_table(plugin, table))
+    expected = "a mapping from names to functions that make an httpx2 transport"
+    for table in ask_plugins("aquila_transports", _find_wrong_entries, expected):
+        registered.update(table)
     if name in registered:
         return _call_factory(registered[name], name)
     module_name, colon, attribute = name.partition(":")
@@ -185,20 +186,10 @@ def _load_transport(name: str) -> Any:
     return _call_factory(factory, name)
 
 
-def _checked_table(plugin: str, table: Any) -> Mapping[str, Any]:
-    """Return what a plugin gave as its transports, None for no transports. Raises ``ConfigError`` for what is none."""
-    if table is None:
-        return {}
-    if isinstance(table, Mapping):
-        wrong = [f"{name!r}: {type(each).__name__}" for name, each in table.items() if not _is_entry(name, each)]
-    else:
-        wrong = [type(table).__name__]
-    if wrong:
-        raise ConfigError(
-            f"the hook aquila_transports of the plugin {plugin} gave {', '.join(wrong)}; it must give a mapping from "
-            "names to functions that make an httpx2 transport"
-        )
-    return table  # type: ignore[no-any-return]
+def _find_wrong_entries(table: Any) -> list[str]:
+    if not isinstance(table, Mapping):
+        return [type(table).__name__]
+    return [f"{name!r}: {type(each).__name__}" for name, each in table.items() if not _is_entry(name, each)]
 
 
 def _is_entry(name: Any, factory: Any) -> bool:

@@ -304,7 +304,7 @@ def test_a_plugin_may_bring_a_format_but_not_replace_ours() -> None:
     class Plugin:
         @hookimpl
         def aquila_codecs(self) -> list[Any]:
-            return [demo, SimpleNamespace(suffix=".yaml")]
+            return [demo, SimpleNamespace(suffix=".yaml", dumps=demo.dumps, loads=demo.loads)]
 
     demo = Pickled()
     plugin = register(Plugin)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
@@ -104,4 +104,11 @@ def _built_in_codec(suffix: str) -> Codec:
 
 
 def _plugin_codecs() -> list[Codec]:
-    return [codec for codecs in plugins.plugin_manager().hook.aquila_codecs() for codec in codecs]
+    expected = 'a list of codecs, with a suffix such as ".xml", and the methods dumps and loads'
+    return plugins.ask_for_items("aquila_codecs", _is_codec, expected)
+
+
+def _is_codec(given: Any) -> bool:
+    suffix = getattr(given, "suffix", None)
+    is_suffix = isinstance(suffix, str) and suffix.startswith(".")
+    return is_suffix and all(callable(getattr(given, name, None)) for name in ("dumps", "loads"))

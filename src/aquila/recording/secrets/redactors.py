@@ -11,7 +11,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.redaction import fingerprints
 from aquila.cassettes.redaction.environment_secrets import environment_secrets
 from aquila.cassettes.redaction.redactor import Redactor
-from aquila.plugins import has_listeners, plugin_manager
+from aquila.plugins import ask_for_items, has_listeners
 from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
 from aquila.recording.known_environment import KnownEnvironment
@@ -92,7 +92,7 @@ class RedactorCache:
         secrets = self.find_secrets()
         extra: tuple[Any, ...] = ()
         if has_listeners("aquila_redactors"):
-            extra = tuple(rule for added in plugin_manager().hook.aquila_redactors() for rule in added)
+            extra = tuple(ask_for_items("aquila_redactors", callable, "a list of functions that redact a text"))
         known_fingerprints = tuple(runtime.machine_keys().fingerprints)
         if known_fingerprints:
             extra = (fingerprints.FingerprintRule(known_fingerprints), *extra)

@@ -1,0 +1,89 @@
+"""What plugins give through hooks that Aquila asks: transports, codecs and redactors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import aquila
+from aquila.cassettes.codecs import codec_for
+from aquila.errors import ConfigError
+
+
+def plugin_with(hook: str, function: Callable[..., Any], **options: Any) -> Any:
+    """A plugin that has one hook. ``options`` are those of ``hookimpl``."""
+    return type("Example", (), {hook: staticmethod(aquila.hookspecs.hookimpl(**options)(function))})()
+
+
+@contextmanager
+def registered(*plugins: Any) -> Iterator[None]:
+    for each in plugins:
+        aquila.register(each)
+    try:
+        yield
+    finally:
+        for each in plugins:
+            aquila.unregister(each)
+
+
+def ask() -> str:
+    with aquila.http_client(transport="canned") as http:
+        return http.get("https://provider.example/v1/x").text
+
+
+def test_a_wrapper_changes_what_the_plugins_give() -> None:
+    def say(text: str) -> httpx2.BaseTransport:
+        return httpx2.MockTransport(lambda request: httpx2.Response(200, text=text))
+
+    def wrap() -> Generator[None, list[Any], list[Any]]:
+        tables = yield
+        return [{"canned": lambda: say("wrapped " + " ".join(tables[0]))}]
+
+    plain = plugin_with("aquila_transports", lambda: {"plain": lambda: say("plain")})
+    with registered(plain, plugin_with("aquila_transports", wrap, wrapper=True)):
+        assert ask() == "wrapped plain"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (str, "gave type"),
+        ("a", "gave str"),
+        ([str, "secret"], "gave a list with str"),
+    ],
+)
+def test_what_is_no_list_of_redactors_is_refused_before_anything_is_recorded(
+    given: Any, told: str, tmp_path: Path
+) -> None:
+    expected = (
+        rf"^the hook aquila_redactors \(of Example\) {told}; it must give a list of functions that redact a text$"
+    )
+    with (
+        registered(plugin_with("aquila_redactors", lambda: given)),
+        pytest.raises(ConfigError, match=expected),
+        aquila.use_cassette("x", cassette_dir=tmp_path),
+        aquila.http_client() as http,
+    ):
+        http.get("https://provider.example/v1/x")
+
+
+class Named:
+    suffix = "xml"
+
+    def dumps(self) -> None: ...
+
+    def loads(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(Named(), "gave Named"), ([Named()], "gave a list with Named"), ([5], "gave a list with int")]
+)
+def test_what_is_no_list_of_codecs_is_refused(given: Any, told: str) -> None:
+    expected = rf"^the hook aquila_codecs \(of Example\) {told}; it must give a list of codecs, with a suffix such as"
+    with registered(plugin_with("aquila_codecs", lambda: given)), pytest.raises(ConfigError, match=expected):
+        codec_for(Path("a.xml"))
