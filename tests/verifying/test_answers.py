@@ -14,4 +14,4 @@ from aquila.verifying.answers import read_answer_text, read_values
 def test_a_text_may_hold_what_python_takes_for_the_end_of_a_line(text: str, end: str) -> None:
     delta = {"choices": [{"index": 0, "delta": {"content": text}}]}
     body = f"data: {json.dumps(delta, ensure_ascii=False)}{end}{end}data: [DONE]{end}{end}".encode()
-    assert read_answer_text(*read_values(body), body).text == text
+    assert read_answer_text(read_values(body)[1], body).text == text

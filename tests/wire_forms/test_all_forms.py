@@ -103,7 +103,7 @@ def write(form: WireForm, answer: Answer, *, streamed: bool = False, number: int
 
 def said_by(body: bytes) -> AnswerText:
     """What the reader of ``--aquila-verify`` finds in an answer."""
-    return read_answer_text(*read_values(body), body)
+    return read_answer_text(read_values(body)[1], body)
 
 
 @ALL

@@ -55,8 +55,8 @@ def tell_answer(interaction: Interaction) -> str:
     if said is not None:
         return text_said(said) or response.error
     body = response.body
-    form, values = read_values(body)
-    answered = read_answer_text(form, values, body)
+    _, values = read_values(body)
+    answered = read_answer_text(values, body)
     lines = [answered.text] if answered.text else []
     lines += [f"{name}({arguments})" for name, arguments in answered.calls]
     if lines:

@@ -1,4 +1,4 @@
-"""Reads the content of answers for a report: text, reasoning, tool calls, and images.
+"""Reads the content of answers: text, reasoning, tool calls, images, and why they ended.
 
 It knows the same forms as ``answer_summary``. Fields that are missing or malformed are skipped.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from aquila.run_report.media import Media, find_media
 from aquila.wire_forms.sent import mapping, mappings, string
 
 _Event = dict[str, Any]
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -29,12 +31,13 @@ class AnswerCall:
 
 @dataclass
 class AnswerChoice:
-    """One message of an answer, as far as it was read."""
+    """One message of an answer, as far as it was read. ``finish``: why it ended, in the provider's words."""
 
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: dict[Any, AnswerCall] = field(default_factory=dict)
     media: list[Media] = field(default_factory=list)
+    finish: str = ""
 
     @property
     def has_begun(self) -> bool:
@@ -49,7 +52,6 @@ class AnswerFacts:
     choices: dict[Any, AnswerChoice] = field(default_factory=dict)
     error: str = ""
     first_at: int | None = None
-    is_stream: bool = False
 
     def choice(self, index: Any = 0) -> AnswerChoice:
         """Return the message with an index, which is added if there is none."""
@@ -60,11 +62,11 @@ def read_answer(body: bytes) -> AnswerFacts:
     """Return the content of an answer's body, streamed or not."""
     facts = AnswerFacts()
     try:
-        for end, event in _read_events(body, facts):
+        for end, event in _read_events(body):
             _read_event(event, facts)
             if facts.first_at is None and any(each.has_begun for each in facts.choices.values()):
                 facts.first_at = end
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except _MALFORMED:
         pass  # a malformed event ends the reading; what came before it counts
     return facts
 
@@ -95,22 +97,22 @@ def read_both_ends(begin: bytes, end: bytes, gap: str) -> AnswerFacts:
 
 def read_answer_text(messages: Iterable[bytes]) -> AnswerFacts:
     """Return the content of a provider's messages over a WebSocket."""
-    facts = AnswerFacts(is_stream=True)
-    for message in messages:
-        event = parse_object(message) if message[:1] == b"{" else None
-        if event is None:
-            continue
-        try:
-            _read_event(event, facts)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            continue
+    return read_answer_values(parse_object(message) for message in messages if message[:1] == b"{")
+
+
+def read_answer_values(values: Iterable[Any]) -> AnswerFacts:
+    """Return the content of an answer whose JSON value, or those of its events, were read already."""
+    facts = AnswerFacts()
+    for value in values:
+        if isinstance(value, dict):
+            with suppress(*_MALFORMED):
+                _read_event(value, facts)
     return facts
 
 
-def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
+def _read_events(body: bytes) -> Iterator[tuple[int, _Event]]:
     """Yield the JSON objects of a body, each with the byte at which it ends."""
     if body[:1] == b"\0":
-        facts.is_stream = True
         at = 0
         while at < len(body):
             # Each frame of AWS begins with its length in four bytes; the shortest frame has 16.
@@ -122,9 +124,8 @@ def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]
                 yield at, event
         return
     if body.lstrip()[:1] in (b"{", b"["):
-        yield from _read_json(body, facts)
+        yield from _read_json(body)
         return
-    facts.is_stream = True
     at = 0
     while at < len(body):
         end = body.find(b"\n", at)
@@ -137,17 +138,16 @@ def _read_events(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]
         at = end
 
 
-def _read_json(body: bytes, facts: AnswerFacts) -> Iterator[tuple[int, _Event]]:
+def _read_json(body: bytes) -> Iterator[tuple[int, _Event]]:
     try:
         whole = json.loads(body)
     except ValueError:  # one JSON object in each line, or a body that was cut
-        facts.is_stream, at = True, 0
+        at = 0
         for line in body.splitlines(keepends=True):
             at += len(line)
             if (event := parse_object(line)) is not None:
                 yield at, event
         return
-    facts.is_stream = isinstance(whole, list)
     for each in whole if isinstance(whole, list) else [whole]:
         if isinstance(each, dict):
             yield len(body), each
@@ -185,6 +185,7 @@ def _read_openai(event: _Event, facts: AnswerFacts) -> None:
     for given in mappings(event.get("choices")):
         said = mapping(given.get("message")) or mapping(given.get("delta")) or given
         choice = facts.choice(given.get("index", 0))
+        choice.finish = string(given.get("finish_reason")) or choice.finish
         _add(choice.reasoning, said.get("reasoning_content") or said.get("reasoning"))
         content = said.get("content")
         if isinstance(content, list):
@@ -213,12 +214,10 @@ def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
             keys = ("summary", "content", "thinking")  # Mistral has parts where Anthropic has a text
             texts = [part.get("text") for key in keys for part in mappings(block.get(key))]
             _add(choice.reasoning, block.get("thinking"), *texts)
-        elif kind in ("tool_use", "server_tool_use"):
+        elif string(kind).endswith("tool_use"):
             _add_call(choice, number, block.get("name"), block.get("id"), block.get("input"))
-        elif kind in ("function_call", "custom_tool_call"):
-            _add_call(
-                choice, number, block.get("name"), block.get("call_id"), block.get("arguments", block.get("input"))
-            )
+        elif string(kind).endswith("_call"):
+            _read_call_item(block, choice, number)
         elif kind == "message":
             _read_blocks(block.get("content"), choice)
         elif "toolUse" in block:
@@ -231,12 +230,31 @@ def _read_blocks(blocks: Any, choice: AnswerChoice) -> None:
             choice.media += find_media(block)
 
 
+def _read_call_item(item: _Event, choice: AnswerChoice, index: Any) -> None:
+    """Read a call of the Responses API. Those of the provider's own tools, such as its search, are named by type."""
+    arguments = item.get("arguments", item.get("input"))
+    _add_call(choice, index, item.get("name") or item.get("type"), item.get("call_id"), arguments)
+    choice.media += find_media(item)
+
+
 def _read_output(event: _Event, facts: AnswerFacts) -> None:
     output = event["output"]
     if isinstance(output, dict):  # Bedrock's converse
         _read_blocks(mapping(output.get("message")).get("content"), facts.choice())
+        _read_stop(event, facts)
     else:
         _read_blocks(output, facts.choice())
+        _read_end_of_response(event, facts)
+
+
+def _read_stop(event: _Event, facts: AnswerFacts) -> None:
+    """Read why an answer of Bedrock's converse ended: in the answer itself, or in an event of its stream."""
+    facts.choice().finish = string(event.get("stopReason"))
+
+
+def _read_end_of_response(response: _Event, facts: AnswerFacts) -> None:
+    reason = mapping(response.get("incomplete_details")).get("reason")
+    facts.choice().finish = string(reason) or string(response.get("status"))
 
 
 def _read_content(event: _Event, facts: AnswerFacts) -> None:
@@ -245,6 +263,14 @@ def _read_content(event: _Event, facts: AnswerFacts) -> None:
         _add(choice.text, content)
     else:
         _read_blocks(content, choice)
+    _read_end_of_message(event, facts)
+
+
+def _read_end_of_message(end: _Event, facts: AnswerFacts) -> None:
+    """Read why an answer of Anthropic ended, and the words with which it refuses."""
+    choice = facts.choice()
+    choice.finish = string(end.get("stop_reason")) or choice.finish
+    _add(choice.text, mapping(end.get("stop_details")).get("explanation"))
 
 
 def _read_gemini(event: _Event, facts: AnswerFacts) -> None:
@@ -255,6 +281,11 @@ def _read_gemini(event: _Event, facts: AnswerFacts) -> None:
             if called := mapping(part.get("functionCall")):
                 _add_call(choice, len(choice.calls), called.get("name"), called.get("id"), called.get("args") or {})
             choice.media += find_media(part)
+        choice.finish = string(given.get("finishReason")) or choice.finish
+    if refusal := mapping(event.get("promptFeedback")):
+        choice = facts.choice()
+        _add(choice.text, refusal.get("blockReasonMessage"))
+        choice.finish = string(refusal.get("blockReason")) or choice.finish
 
 
 def _read_bedrock_event(event: _Event, facts: AnswerFacts) -> None:
@@ -270,6 +301,7 @@ def _read_bedrock_event(event: _Event, facts: AnswerFacts) -> None:
 
 def _read_ollama(event: _Event, facts: AnswerFacts) -> None:
     choice, message = facts.choice(), mapping(event.get("message"))
+    choice.finish = string(event.get("done_reason"))
     _add(choice.reasoning, event.get("thinking"), message.get("thinking"))
     _add(choice.text, event.get("response"), message.get("content"))
     for call in mappings(message.get("tool_calls")):
@@ -281,6 +313,7 @@ _TEXT_DELTAS = frozenset(
     f"response.{name}.delta"
     for name in ("output_text", "refusal", "text", "output_audio_transcript", "audio_transcript")
 )
+_ENDS_OF_RESPONSES = frozenset(f"response.{name}" for name in ("completed", "incomplete", "failed", "cancelled"))
 _REASONING_DELTAS = frozenset(f"response.{name}.delta" for name in ("reasoning_summary_text", "reasoning_text"))
 
 
@@ -293,13 +326,13 @@ def _read_typed(event: _Event, facts: AnswerFacts) -> None:
         _add(choice.reasoning, event.get("delta"))
     elif kind == "response.output_item.done":
         item = mapping(event.get("item"))
-        if item.get("type") in ("function_call", "custom_tool_call"):
-            arguments = item.get("arguments", item.get("input"))
-            _add_call(choice, len(choice.calls), item.get("name"), item.get("call_id"), arguments)
-        choice.media += find_media(item)
+        if string(item.get("type")).endswith("_call"):
+            _read_call_item(item, choice, len(choice.calls))
+    elif kind in _ENDS_OF_RESPONSES:
+        _read_end_of_response(mapping(event.get("response")), facts)
     elif kind == "content_block_start":
         block = mapping(event.get("content_block"))
-        if block.get("type") in ("tool_use", "server_tool_use"):
+        if string(block.get("type")).endswith("tool_use"):
             _add_call(choice, event.get("index"), block.get("name"), block.get("id"), None)
     elif kind == "content_block_delta":
         delta = mapping(event.get("delta"))
@@ -307,6 +340,8 @@ def _read_typed(event: _Event, facts: AnswerFacts) -> None:
         _add(choice.reasoning, delta.get("thinking"))
         if delta.get("type") == "input_json_delta":
             _add_call(choice, event.get("index"), None, None, delta.get("partial_json"))
+    elif kind == "message_delta":
+        _read_end_of_message(mapping(event.get("delta")), facts)
     elif kind == "content-delta":
         content = mapping(mapping(mapping(event.get("delta")).get("message")).get("content"))
         _add(choice.text, content.get("text"))
@@ -323,9 +358,11 @@ def _has(key: str) -> Callable[[_Event], bool]:
 _READERS: tuple[tuple[Callable[[_Event], bool], Callable[[_Event, AnswerFacts], None]], ...] = (
     (_has("choices"), _read_openai),
     (_has("candidates"), _read_gemini),
+    (_has("promptFeedback"), _read_gemini),
     (_has("output"), _read_output),
     (_has("content"), _read_content),
     (_has("contentBlockIndex"), _read_bedrock_event),
+    (_has("stopReason"), _read_stop),
     (lambda event: isinstance(event.get("type"), str), _read_typed),
     (_has("message"), _read_ollama),
     (_has("response"), _read_ollama),
