@@ -5,7 +5,6 @@ This module is loaded only by a run that verifies. The tests replay as always; n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from aquila.recording.reporting.play_log import PlayLog
 from aquila.verifying.planning import Sample, make_plan
 from aquila.verifying.report import as_json, describe_verification
 from aquila.verifying.verification import Verification, announce, verify
+from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 from pytest_aquila.summary.summary_layout import wrap
@@ -93,18 +93,11 @@ def verify_session(session: pytest.Session) -> None:
 def _write_json(verification: Verification, config: pytest.Config) -> bool:
     """Write the report to the file of the option. Return False only if that failed."""
     target: str | None = config.option.aquila_verify_json
-    if target is None:
-        return True
-    path = config.invocation_params.dir / target
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(as_json(verification, root_of(config)), indent=1), encoding="utf-8")
-    except OSError as error:
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None:
-            RedactedTerminal(terminal).write_line(f"aquila: verify: the report was not written: {error}", red=True)
-        return False
-    return True
+    problem = "" if target is None else write_json(config, target, as_json(verification, root_of(config)))
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if problem and terminal is not None:
+        RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
+    return not problem
 
 
 class _Progress:

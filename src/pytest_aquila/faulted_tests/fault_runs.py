@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
@@ -32,6 +31,7 @@ from pytest_aquila import node_ids, test_scopes
 from pytest_aquila.faulted_tests.faulted_attempt import ForkedAttempt
 from pytest_aquila.options import MARKER
 from pytest_aquila.recording_runs import second_attempts
+from pytest_aquila.report_writing.targets import write_json
 from pytest_aquila.summary.redacted_terminal import RedactedTerminal
 
 USUAL = (
@@ -221,19 +221,12 @@ class FaultRuns:
 
     def _write_json(self, *, is_whole: bool) -> bool:
         target: str | None = self._config.option.aquila_faults_json
-        if target is None:
-            return True
-        path = self._config.invocation_params.dir / target
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
-            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        except OSError as error:
-            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-            if terminal is not None:
-                RedactedTerminal(terminal).write_line(f"aquila: faults: the report was not written: {error}", red=True)
-            return False
-        return True
+        report = {**self._report.as_plain_data(self._allowed), "is_whole": is_whole}
+        problem = "" if target is None else write_json(self._config, target, report)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if problem and terminal is not None:
+            RedactedTerminal(terminal).write_line(f"aquila: {problem}", red=True)
+        return not problem
 
 
 def _as_run(seen: dict[str, Any], good: Counter[str]) -> FaultedRun:

@@ -1,7 +1,8 @@
-"""The files to which a run writes, checked before any test runs."""
+"""The files to which a run writes: checked before any test runs, and the JSON that is written to them."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,17 @@ def check_target(target: Path, option: str, *, in_place: bool = False) -> None:
     may_add = (in_place and is_there) or os.access(target.parent, os.W_OK | os.X_OK)
     if not may_add or (is_there and not os.access(target, os.W_OK)):
         raise _unwritable(target, option, os.strerror(13))
+
+
+def write_json(config: pytest.Config, name: str, value: object) -> str:
+    """Write JSON to the file that an option names. Return why that failed, or an empty text."""
+    path = Path(config.invocation_params.dir, name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        return f"{path}: the report was not written: {error.strerror or error}"
+    return ""
 
 
 def _unwritable(target: Path, option: str, why: str) -> pytest.UsageError:

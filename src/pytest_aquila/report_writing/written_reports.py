@@ -33,7 +33,7 @@ from pytest_aquila.report_writing.command_line import describe_command
 from pytest_aquila.report_writing.targets import partial_of, read_targets
 from pytest_aquila.run_life import RUN, root_of
 from pytest_aquila.summary import pending_report, redacted_terminal, unused_cassettes
-from pytest_aquila.summary.run_extent import RunExtent
+from pytest_aquila.summary.run_extent import RunExtent, watch_extent
 from pytest_aquila.summary.run_totals import RunTotals
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class RunReports:
         self._input = getattr(config, "workerinput", None)
         self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
         self._prices = prices_of(runtime.current_settings())  # before any test, if it is wrong
-        self._extent = RunExtent(config)
-        config.pluginmanager.register(self._extent)
+        self._extent = watch_extent(config)
         self._tests: CollectedTests | None = None
         self._began, self._clock = datetime.datetime.now(datetime.UTC), time.monotonic()
         self._interrupted = ""
@@ -163,7 +162,6 @@ class RunReports:
             self._note_problem(self._tests.guard.problem)
         if self._input is not None:
             session.config.workeroutput[_PROBLEM] = self._tests.guard.problem if self._tests else ""  # type: ignore[attr-defined]
-            session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
         elif not self._config.option.collectonly:
             if not self._interrupted and session.shouldstop:
                 self._interrupted = str(session.shouldstop)
@@ -272,9 +270,7 @@ def _write_report(target: Path, report: RunReport) -> None:
 
 
 def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
-    used = sorted(set(totals.cassettes)) if totals is not None else []
-    folders = {runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)}
-    unused = unused_cassettes.find_unused(extent, used, folders, root)
+    unused = unused_cassettes.find_unused(extent, set(totals.cassettes) if totals is not None else (), root)
     return [outgoing.redact_label(os.path.relpath(one.path, root)) for one in unused if not one.kept_because]
 
 

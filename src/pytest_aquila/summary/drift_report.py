@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.errors import CassetteRequired, LiveCallRefused
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     import pytest
 
     from aquila.recording.reporting import drift_groups, drift_watch
+    from pytest_aquila.report_writing import targets
     from pytest_aquila.summary import redacted_terminal
     from pytest_aquila.summary.run_totals import RunTotals
 else:
@@ -22,6 +21,7 @@ else:
         drift_groups="aquila.recording.reporting.drift_groups",
         drift_watch="aquila.recording.reporting.drift_watch",
         redacted_terminal="pytest_aquila.summary.redacted_terminal",
+        targets="pytest_aquila.report_writing.targets",
     )
 
 
@@ -48,9 +48,5 @@ def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: s
     for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))
         prefix = ""
-    if target != "-":
-        path = Path(reporter.config.invocation_params.dir, target)
-        try:
-            path.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        except OSError as error:
-            terminal.write_line(f"aquila: {path}: the report was not written: {error.strerror}", red=True)
+    if target != "-" and (problem := targets.write_json(reporter.config, target, report)):
+        terminal.write_line(f"aquila: {problem}", red=True)

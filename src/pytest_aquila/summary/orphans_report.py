@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from aquila.recording import runtime
+from pytest_aquila.report_writing import targets
 from pytest_aquila.run_life import root_of
 from pytest_aquila.summary import unused_cassettes
-from pytest_aquila.summary.run_extent import RunExtent
+from pytest_aquila.summary.run_extent import watch_extent
 from pytest_aquila.summary.run_news import Kind, News, add_news
 from pytest_aquila.summary.unused_cassettes import UnusedCassette
 
@@ -27,22 +28,12 @@ class UnusedReport:
         self._config = config
         self._used_cassettes = used_cassettes
         self._target = config.getoption("aquila_orphans")
-        self._extent = RunExtent(config)
-        config.pluginmanager.register(self._extent)
-        self._is_worker = hasattr(config, "workerinput")
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send the extent of a worker to the controller."""
-        if self._is_worker:
-            session.config.workeroutput["aquila_extent"] = self._extent.as_plain_data()  # type: ignore[attr-defined]
+        self._extent = watch_extent(config)
 
     def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """List the unused cassettes, or say why that cannot be known, and write the report."""
         root = root_of(self._config)
-        used = sorted(set(self._used_cassettes()))
-        folders = {runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)}
-        unused = unused_cassettes.find_unused(self._extent, used, folders, root)
+        unused = unused_cassettes.find_unused(self._extent, set(self._used_cassettes()), root)
         partial = self._extent.why_partial()
         is_written = self._write_file(config, unused, root)
         if partial:
@@ -54,13 +45,10 @@ class UnusedReport:
         """Write the report if a file was named. Return whether it was written."""
         if self._target == NO_FILE:
             return False
-        path = Path(self._config.invocation_params.dir, self._target)
-        try:
-            unused_cassettes.write_report(path, unused_cassettes.make_report(self._extent, unused, root))
-        except OSError as error:
-            add_news(config, News(Kind.FAILED_REPORT, f"{path}: the report was not written: {error.strerror}"))
-            return False
-        return True
+        problem = targets.write_json(config, self._target, unused_cassettes.make_report(self._extent, unused, root))
+        if problem:
+            add_news(config, News(Kind.FAILED_REPORT, problem))
+        return not problem
 
 
 def _describe_partial(reasons: Sequence[str]) -> News:

@@ -35,6 +35,18 @@ _COLLECTING = frozenset(
 )
 """Settings of the ini file that say what is collected."""
 
+_SENT = "aquila_extent"
+"""The key in the output of workers for their extent."""
+
+
+def watch_extent(config: pytest.Config) -> RunExtent:
+    """Return the plugin that notes the extent of a run. All reports of the run share it."""
+    extent: RunExtent | None = config.pluginmanager.get_plugin(RunExtent.__name__)
+    if extent is None:
+        extent = RunExtent(config)
+        config.pluginmanager.register(extent, RunExtent.__name__)
+    return extent
+
 
 class PlannedTest(NamedTuple):
     """A test of the run. ``node`` is pytest's id of it, and ``name`` the one that is relative to the root folder.
@@ -120,6 +132,12 @@ class RunExtent:
 
     # Workers of pytest-xdist.
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Send the extent of a worker to the controller."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_SENT] = self.as_plain_data()
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self) -> None:
         """Count the workers."""
@@ -128,7 +146,7 @@ class RunExtent:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Add the extent of a worker, or notice that it has crashed."""
-        sent = getattr(node, "workeroutput", {}).get("aquila_extent")
+        sent = getattr(node, "workeroutput", {}).get(_SENT)
         if error or sent is None:
             self._reasons["a worker crashed"] = None
         if sent is not None:

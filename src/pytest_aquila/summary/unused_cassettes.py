@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
+from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.secrets import outgoing
 from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
@@ -153,16 +153,14 @@ def _is_of_function(name: str, stem: str) -> bool:
     return name == stem or name.startswith((f"{stem}-", f"{stem}+"))
 
 
-def find_unused(
-    extent: RunExtent, used: Iterable[tuple[str, str]], folders: Iterable[Path], root: Path
-) -> list[UnusedCassette]:
-    """Return the cassettes below some cassette folders that no test used.
+def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path) -> list[UnusedCassette]:
+    """Return the cassettes that no test used, below the cassette folder of the run and those of the used ones.
 
     ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
     """
     known = {names.cassette_path(Path(folder), names.name_of_here(name)) for folder, name in used}
     found: list[UnusedCassette] = []
-    every = sorted(set(folders))
+    every = sorted({runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)})
     for folder in every:
         owners = OwnersOfCassettes(extent, folder, root)
         inner = [each for each in every if each != folder and each.is_relative_to(folder)]
@@ -193,9 +191,3 @@ def _describe(one: UnusedCassette, root: Path) -> dict[str, str]:
     digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
     folder = Path(os.path.relpath(one.folder, root)).as_posix()
     return {"folder": folder, "file": one.path.relative_to(one.folder).as_posix(), "sha256": digest}
-
-
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
