@@ -25,6 +25,13 @@ WAYS = {
         curl.setopt(curl.URL, URL.encode())
         curl.duphandle().perform_rs()
         """,
+    "pycurl_without_scheme": """
+        import pycurl
+        curl = pycurl.Curl()
+        curl.setopt(curl.URL, URL.partition("://")[2] + "?page=https://example.org")
+        curl.setopt(curl.WRITEFUNCTION, len)
+        curl.perform()
+        """,
     "pycurl_multi": """
         import pycurl
         curl, multi = pycurl.Curl(), pycurl.CurlMulti()

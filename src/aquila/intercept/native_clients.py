@@ -213,7 +213,8 @@ def _carry_url(curl: Any, copy: Any) -> Any:
 
 def _check_url(guard: SocketGuard, url: object, *, within_loop: bool = False) -> None:
     text = url.decode("utf-8", "replace") if isinstance(url, (bytes, bytearray)) else str(url or "")
-    parts = urlsplit(text if "://" in text else f"http://{text}")  # curl, too, takes it for one of HTTP then
+    has_scheme = re.match(r"[\w+.-]+://", text)  # without one curl takes it for one of HTTP, too
+    parts = urlsplit(text if has_scheme else f"http://{text}")
     try:
         port = parts.port or _PORTS.get(parts.scheme)
     except ValueError:
