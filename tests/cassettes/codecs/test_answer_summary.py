@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -116,16 +117,11 @@ def test_the_text_of_a_stream(body: bytes, text: str) -> None:
 def frames(*events: dict[str, Any]) -> bytes:
     """Amazon's binary event stream: length, length of the headers, checksum; headers; payload; checksum."""
     headers = b"\x0b:event-type\x07\x00\x05chunk"
-    payloads = [json.dumps(event).encode() for event in events]
-    return b"".join(
-        (16 + len(headers) + len(payload)).to_bytes(4)
-        + len(headers).to_bytes(4)
-        + b"crc!"
-        + headers
-        + payload
-        + b"crc!"
-        for payload in payloads
-    )
+    data = b""
+    for payload in (json.dumps(event).encode() for event in events):
+        lengths = (16 + len(headers) + len(payload)).to_bytes(4) + len(headers).to_bytes(4)
+        data += lengths + zlib.crc32(lengths).to_bytes(4) + headers + payload + b"crc!"
+    return data
 
 
 def lines(*events: dict[str, Any]) -> bytes:
@@ -174,6 +170,7 @@ ANTHROPIC = [
             'Hello\nf({"a":1})',
         ),
         (frames({"contentBlockIndex": 0, "delta": {"text": "Hel"}})[:-30], ""),
+        (frames(*[{"contentBlockIndex": 0, "delta": {"text": "Hel"}}] * 2)[:-30], "Hel"),
         (
             stream(
                 {"type": "message-start", "delta": {"message": {"role": "assistant"}}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def events(*values: Any) -> list[bytes]:
 
 def frame_of_aws(value: Any) -> bytes:
     payload = json.dumps(value).encode()
-    length = 16 + len(payload)
-    return length.to_bytes(4) + (0).to_bytes(4) + bytes(4) + payload + bytes(4)
+    lengths = (16 + len(payload)).to_bytes(4) + (0).to_bytes(4)
+    return lengths + zlib.crc32(lengths).to_bytes(4) + payload + bytes(4)
 
 
 GEMINI = {"promptTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 9}

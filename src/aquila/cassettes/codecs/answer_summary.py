@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from aquila.cassettes.amazon_frames import read_frames
 from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Interaction, RecordedChunk
 
@@ -20,8 +21,6 @@ LONGEST = 2000
 """The characters of a text that are shown; a longer one is cut."""
 
 _DATA = r"(?m)^data: ?(\{.*\})\s*$"
-_FRAME_HEAD = 12
-"""The bytes of an AWS frame before its headers: its length, the length of its headers, and a checksum."""
 
 MODEL_WITHIN = 64 * 1024
 """Bytes of an answer in a file in which the name of its model is looked for."""
@@ -125,15 +124,11 @@ def _read_events(body: bytes) -> Iterator[Event]:
 
 
 def read_aws_frames(body: bytes) -> Iterator[Event]:
-    """Yield what the frames of Amazon's event stream hold; their checksums are not checked."""
-    start = 0
-    while start < len(body):
-        length, headers = (int.from_bytes(body[start + at : start + at + 4]) for at in (0, 4))
-        if length < _FRAME_HEAD + headers + 4:
-            raise ValueError("not a frame")
-        event = json.loads(body[start + _FRAME_HEAD + headers : start + length - 4])
-        yield json.loads(base64.b64decode(event["bytes"])) if "bytes" in event else event
-        start += length
+    """Yield what the whole frames of an Amazon event stream hold. Raises ``ValueError`` for what is no JSON."""
+    for frame in read_frames(body):
+        if frame.end - frame.start == frame.size:
+            event = json.loads(frame.payload)
+            yield json.loads(base64.b64decode(event["bytes"])) if "bytes" in event else event
 
 
 # --- the text of an answer that came whole
