@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from aquila.cassettes.redaction.trivial_values import is_trivial
+from aquila.cassettes.redaction.trivial_values import is_trivial, words_of
 from aquila.lazy_imports import lazy_modules
 from aquila.lazy_patterns import lazy_pattern
 
@@ -46,64 +46,37 @@ else:
 
 _WORD = lazy_pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-_SECRET = frozenset(
-    re.findall(
-        r"\w+",
-        "APIKEY APIKEYS CREDENTIAL CREDENTIALS CREDS KEY KEYS PASSCODE PASSPHRASE PASSWD PASSWORD PASSWORDS SECRET "
-        "SECRETS TOKEN TOKENS",
-    )
+_SECRET = words_of(
+    "APIKEY APIKEYS CREDENTIAL CREDENTIALS CREDS KEY KEYS PASSCODE PASSPHRASE PASSWD PASSWORD PASSWORDS SECRET "
+    "SECRETS TOKEN TOKENS"
 )
 """Words that mark a secret wherever they stand in a name: ``TOKEN_GITHUB``, ``OPENAI_KEY_DEV``."""
 
 _SECRET_END = lazy_pattern(r"(?:API|AUTH|ACCESS|SECRET|PRIVATE)KEYS?|.*(?:PASSWORD|PASSWD|SECRET|TOKEN)")
 """The same for words that are written together: ``PGPASSWORD``."""
 
-_SECRET_AT_END = frozenset(
-    (
-        "AUTH",
-        "BEARER",
-        "CONNSTR",
-        "COOKIE",
-        "COOKIES",
-        "DSN",
-        "JWT",
-        "PASS",
-        "PAT",
-        "PWD",
-        "SALT",
-        "WEBHOOK",
-        "WEBHOOKS",
-    )
-)
+_SECRET_AT_END = words_of("AUTH BEARER CONNSTR COOKIE COOKIES DSN JWT PASS PAT PWD SALT WEBHOOK WEBHOOKS")
 """Words that mark a secret at the end of a name, or before words of ``_PLACES``: ``DB_PASS_DEV``."""
 
-_PLACES = frozenset(
-    re.findall(
-        r"\w+",
-        "A ADMIN APP B BACKUP BOT CI DEV DEVELOPMENT EU GITHUB LIVE LOCAL MAIN NEW OLD PRIMARY PROD PRODUCTION READ "
-        "READONLY RO ROOT RW SANDBOX SECONDARY STAGE STAGING TEST TESTING URL US USER WRITE X",
-    )
+_PLACES = words_of(
+    "A ADMIN APP B BACKUP BOT CI DEV DEVELOPMENT EU GITHUB LIVE LOCAL MAIN NEW OLD PRIMARY PROD PRODUCTION READ "
+    "READONLY RO ROOT RW SANDBOX SECONDARY STAGE STAGING TEST TESTING URL US USER WRITE X"
 )
 """Words at the end of a name that say for which stage, account or region a secret is."""
 
-_ABOUT = frozenset(
-    re.findall(
-        r"\w+",
-        "AGE ALG ALGO ALGORITHM ARN AUDIENCE BACKEND BUDGET BYTES CLASS CMD COLUMN COMMAND COUNT DAYS DIR DIRECTORY "
-        "DISABLED DOMAIN EMAIL ENABLED ENCODING ENDPOINT EXPIRATION EXPIRES EXPIRY FIELD FILE FINGERPRINT FOLDER "
-        "FORMAT HEADER HELPER HOST HOURS ID IDS ISSUER LEN LENGTH LIFETIME LIMIT METHOD MINUTES MODE NAME NAMES "
-        "PARALLELISM PATH POLICY PORT PREFIX PROGRAM PROVIDER RATE REALM REGION REQUIRED RING ROTATION SCOPE SCOPES "
-        "SECONDS SERVER SERVICE SIZE SOCK SOCKET SOURCE STORE STRATEGY SUFFIX TIMEOUT TTL TYPE URI URL VERSION "
-        "USERNAME",
-    )
+_ABOUT = words_of(
+    "AGE ALG ALGO ALGORITHM ARN AUDIENCE BACKEND BUDGET BYTES CLASS CMD COLUMN COMMAND COUNT DAYS DIR DIRECTORY "
+    "DISABLED DOMAIN EMAIL ENABLED ENCODING ENDPOINT EXPIRATION EXPIRES EXPIRY FIELD FILE FINGERPRINT FOLDER "
+    "FORMAT HEADER HELPER HOST HOURS ID IDS ISSUER LEN LENGTH LIFETIME LIMIT METHOD MINUTES MODE NAME NAMES "
+    "PARALLELISM PATH POLICY PORT PREFIX PROGRAM PROVIDER RATE REALM REGION REQUIRED RING ROTATION SCOPE SCOPES "
+    "SECONDS SERVER SERVICE SIZE SOCK SOCKET SOURCE STORE STRATEGY SUFFIX TIMEOUT TTL TYPE URI URL VERSION "
+    "USERNAME"
 )
 """Last words of names that say something about a secret, or where it is: ``TOKEN_URL``, ``KEY_FILE``."""
 
 # Words before KEY whose keys are no secrets (PRIMARY_KEY), and words beside TOKEN in counts and limits (MAX_TOKENS).
-_NO_SECRET_KEY = frozenset(
-    re.findall(r"\w+", "CACHE COMPOSE FOREIGN GROUP OBJECT PARTITION PRIMARY PUBLIC PUBLISHABLE ROUTING SORT")
-)
-_NO_SECRET_TOKENS = frozenset(("COUNT", "INPUT", "LIMIT", "MAX", "MIN", "NUM", "OUTPUT", "PER", "TOTAL"))
+_NO_SECRET_KEY = words_of("CACHE COMPOSE FOREIGN GROUP OBJECT PARTITION PRIMARY PUBLIC PUBLISHABLE ROUTING SORT")
+_NO_SECRET_TOKENS = words_of("COUNT INPUT LIMIT MAX MIN NUM OUTPUT PER TOTAL")
 
 _URL_USERINFO = lazy_pattern(r"://([^\s/?#]*)@")
 _PAIR = lazy_pattern(
@@ -207,13 +180,7 @@ def _names_a_secret(variable: str) -> bool:
     words = [word.upper() for word in _WORD.findall(variable)]
     if not words:
         return False
-    if words[-2:] in (
-        ["CONNECTION", "STRING"],
-        ["CONN", "STRING"],
-        ["CONN", "STR"],
-        ["SECRET", "ID"],
-        ["WEBHOOK", "URL"],
-    ):
+    if " ".join(words[-2:]) in ("CONNECTION STRING", "CONN STRING", "CONN STR", "SECRET ID", "WEBHOOK URL"):
         return True
     if words[-1] in _ABOUT:
         return False

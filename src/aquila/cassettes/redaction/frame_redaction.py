@@ -6,7 +6,7 @@ client: a client does not split a key over messages, and a replay compares each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
@@ -30,22 +30,23 @@ def redact_single_frames(
     chunks: Sequence[RecordedChunk], scrubber: Scrubber, numbers: SecretNumbers
 ) -> Sequence[RecordedChunk]:
     """Return the chunks of a conversation without the secrets in such frames; the same object if they hold none."""
-    clean = [next(_redact_single(chunk, scrubber, numbers), chunk) for chunk in chunks]
+    clean = [_redact_single(chunk, scrubber, numbers) for chunk in chunks]
     return tuple(clean) if any(one is not other for one, other in zip(clean, chunks, strict=True)) else chunks
 
 
-def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumbers) -> Iterator[RecordedChunk]:
-    """Yield the chunk without its secrets, if it is such a frame and holds some; else nothing."""
+def _redact_single(chunk: RecordedChunk, scrubber: Scrubber, numbers: SecretNumbers) -> RecordedChunk:
+    """Return the chunk without its secrets if it is such a frame; the same object if it holds none."""
     if not chunk.data.startswith(b"event: "):  # a text of the provider's
-        return
+        return chunk
     try:
         frame = read_event(chunk)
     except NotAFrame:
-        return
+        return chunk
     if isinstance(frame, Frame) and (frame.sent or not is_stored_readable(frame)):
         data = scrub_message(frame.data, scrubber, numbers)
         if data != frame.data:
-            yield store_frame(frame._replace(data=data))
+            return store_frame(frame._replace(data=data))
+    return chunk
 
 
 def scrub_message(data: bytes, scrubber: Scrubber, numbers: SecretNumbers | None = None) -> bytes:

@@ -315,17 +315,14 @@ class Redactor:
 
         ``numbers`` numbers the placeholders. See ``frame_redaction`` for which frames these are.
         """
-        return frame_redaction.redact_single_frames(
-            chunks, self._scrubber_knowing(self._find_seen_credentials()), numbers
-        )
+        return frame_redaction.redact_single_frames(chunks, self._scrubber_of_answers(), numbers)
 
     def redact_message(self, data: bytes) -> bytes:
         """Return a message of a conversation without secrets, for comparing: its placeholders have no numbers."""
         try:
             text = self.redact_text(data.decode())
         except UnicodeDecodeError:
-            scrubber = self._scrubber_knowing(self._find_seen_credentials())
-            text = frame_redaction.scrub_message(data, scrubber).decode("utf-8", "surrogateescape")
+            text = frame_redaction.scrub_message(data, self._scrubber_of_answers()).decode("utf-8", "surrogateescape")
         return found_secrets.without_numbers(text).encode("utf-8", "surrogateescape")
 
     def redact_large_answer(self, *, is_stream: bool, numbers: SecretNumbers | None = None) -> LargeBodyRedactor:
@@ -333,9 +330,7 @@ class Redactor:
 
         ``is_stream`` says that the body is an event stream. ``numbers`` has the secrets of its request.
         """
-        return window_redaction.LargeBodyRedactor(
-            lambda: self._scrubber_knowing(self._find_seen_credentials()), is_stream=is_stream, numbers=numbers
-        )
+        return window_redaction.LargeBodyRedactor(self._scrubber_of_answers, is_stream=is_stream, numbers=numbers)
 
     def redact_interaction(self, interaction: Interaction) -> Interaction:
         """Return the interaction without secrets."""
@@ -353,15 +348,14 @@ class Redactor:
 
     def redact_text(self, text: str) -> str:
         """Return a text without secrets, those of requests seen so far included."""
-        return self._scrubber_knowing(self._find_seen_credentials()).scrub_text(text)
+        return self._scrubber_of_answers().scrub_text(text)
 
     def redact_shortened_text(self, text: str) -> str:
         """Return a text without secrets, also where ``...`` stands for the middle of a secret, as in a short repr."""
         parts = self.redact_text(text).split("...")
         for number in range(1, len(parts)):
-            parts[number - 1 : number + 1] = self._scrubber_knowing(self._find_seen_credentials()).scrub_around_gap(
-                *parts[number - 1 : number + 1]
-            )
+            around = parts[number - 1 : number + 1]
+            parts[number - 1 : number + 1] = self._scrubber_of_answers().scrub_around_gap(*around)
         return "...".join(parts)
 
     def find_secrets(self, data: bytes) -> list[SecretFinding]:
@@ -373,7 +367,7 @@ class Redactor:
         found: dict[SecretFinding, None] = {}
         line, position = 1, 0
         spans = (
-            *self._scrubber_knowing(self._find_seen_credentials()).find_secrets(data),
+            *self._scrubber_of_answers().find_secrets(data),
             *secret_patterns.find_header_lines(data),
         )
         for span in sorted(span for span in spans if not secret_patterns.is_placeholder(data[span.start : span.end])):
@@ -381,6 +375,10 @@ class Redactor:
             position = span.start
             found[SecretFinding(line, span.kind)] = None
         return list(found)
+
+    def _scrubber_of_answers(self) -> Scrubber:
+        """Return a scrubber that knows the credentials of every request so far, too."""
+        return self._scrubber_knowing(self._find_seen_credentials())
 
     def _scrubber_knowing(self, values: frozenset[str]) -> Scrubber:
         """Look for later secrets, and return a scrubber that knows these values besides the secrets of the redactor."""

@@ -33,7 +33,7 @@ def find_changes(function: Callable[[str], str], data: bytes) -> list[FoundSecre
     ahead = _length_of_common_start(before, after)
     while ahead and (before[ahead - 1].isalnum() or before[ahead - 1] == "_"):
         ahead -= 1
-    behind = _length_of_common_end(before[ahead:], after[ahead:])
+    behind = _length_of_common_start(before[ahead:][::-1], after[ahead:][::-1])
     while behind and (before[-behind].isalnum() or before[-behind] == "_"):
         behind -= 1
     old = _WORD.findall(before, ahead, len(before) - behind)
@@ -59,17 +59,6 @@ def _length_of_common_start(one: str, other: str) -> int:
     while differing - same > 1:
         middle = (same + differing) // 2
         if one[same:middle] == other[same:middle]:
-            same = middle
-        else:
-            differing = middle
-    return same
-
-
-def _length_of_common_end(one: str, other: str) -> int:
-    same, differing = 0, min(len(one), len(other)) + 1
-    while differing - same > 1:
-        middle = (same + differing) // 2
-        if one[len(one) - middle : len(one) - same] == other[len(other) - middle : len(other) - same]:
             same = middle
         else:
             differing = middle

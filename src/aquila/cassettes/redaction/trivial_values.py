@@ -14,16 +14,17 @@ _WORD = r"(?:[^\W\d_][^\W\d_A-Z]*|[A-Z]{2,})"
 _WORDS = rf"{_WORD}(?:[-_. /]{_WORD})*"
 
 
-def _words_of(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
+    """Return the words of a text, which are separated by blanks."""
     return frozenset(text.split())
 
 
-_PLACEHOLDER_WORDS = _words_of(
+_PLACEHOLDER_WORDS = words_of(
     "change changeme default demo disabled dummy enabled example fake foo invalid key local localhost me missing "
     "mock my needed no none not null optional password placeholder required sample secret some test testing token "
     "unset unused used value your"
 )
-_COMMON_WORDS = _PLACEHOLDER_WORDS | _words_of(
+_COMMON_WORDS = _PLACEHOLDER_WORDS | words_of(
     "abc admin administrator api app apikey base basic bearer cache cloud container data database db dev developer "
     "development django docker engine guest hello host insecure integration letmein live mariadb master memory "
     "minio mongo mongodb mysql of only pass passwd postgres postgresql prod production public pw pwd qwerty rabbit "

@@ -11,11 +11,14 @@ import itertools
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.cassettes.amazon_frames import begins_with_frame
 from aquila.cassettes.redaction.found_secrets import FoundSecret, SecretNumbers, merge_found
 from aquila.cassettes.redaction.split_secrets.frame_scrubbing import end_of_frame
+
+if TYPE_CHECKING:
+    from aquila.cassettes.redaction.scrubber import Scrubber
 
 WINDOW = 256 * 1024
 """How many bytes are searched at once."""
@@ -47,45 +50,6 @@ _TEXT_RUN = b"a" * 12
 """The shortest stretch of text in binary data that has room for a secret with its context."""
 
 
-class WindowScrubber(Protocol):
-    """The methods of ``Scrubber`` that this module uses. Here because ``scrubber`` imports this module."""
-
-    @property
-    def changes_texts(self) -> bool:
-        """Whether it has rules that are functions, so that every window must go through it."""
-
-    def find_secrets(self, data: bytes) -> list[FoundSecret]:
-        """Return the merged places of secrets, in order."""
-
-    def find_split_secrets(self, data: bytes) -> list[list[FoundSecret]]:
-        """Return for each secret that is split over events the places of its parts, in order."""
-
-    def find_outside_texts(self, data: bytes, shortest: int) -> list[FoundSecret]:
-        """Return the matches of added rules, and the known values that are no text of ``shortest`` characters."""
-
-    def scrub_bytes(
-        self,
-        data: bytes,
-        *,
-        cuts: Sequence[int] = (),
-        cut_off: bool = False,
-        large: bool = False,
-        numbers: SecretNumbers | None = None,
-    ) -> tuple[bytes, Sequence[int]]:
-        """Return the data without secrets, and the offsets ``cuts`` as they are in it."""
-
-    def scrub_body(
-        self,
-        data: bytes,
-        *,
-        cuts: Sequence[int] = (),
-        cut_off: bool = False,
-        large: bool = False,
-        numbers: SecretNumbers | None = None,
-    ) -> tuple[bytes, Sequence[int]]:
-        """Do the same for data whose texts may come in pieces."""
-
-
 class CleanPart(NamedTuple):
     """Bytes without secrets, the offsets at which chunks end in them, and whether there was a secret."""
 
@@ -94,7 +58,7 @@ class CleanPart(NamedTuple):
     changed: bool
 
 
-def find_in_window(data: bytes, scrubber: WindowScrubber) -> list[FoundSecret]:
+def find_in_window(data: bytes, scrubber: Scrubber) -> list[FoundSecret]:
     """Find secrets in a window. Binary data is searched as a whole only for known values and with added rules."""
     sample = data[::_SAMPLE]
     if len(sample.translate(None, _PRINTABLE)) * 16 < len(sample):
@@ -120,7 +84,7 @@ class LargeBodyRedactor:
     """
 
     def __init__(
-        self, find_scrubber: Callable[[], WindowScrubber], *, is_stream: bool, numbers: SecretNumbers | None = None
+        self, find_scrubber: Callable[[], Scrubber], *, is_stream: bool, numbers: SecretNumbers | None = None
     ) -> None:
         self._find_scrubber = find_scrubber
         self._scrubber = find_scrubber()
@@ -262,7 +226,7 @@ def _end_of_event(window: bytes, before: int) -> int:
 
 def redact_pieces(
     pieces: Iterable[bytes],
-    scrubber: WindowScrubber,
+    scrubber: Scrubber,
     *,
     is_stream: bool = False,
     cut_off: bool = False,
