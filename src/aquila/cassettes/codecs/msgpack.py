@@ -63,6 +63,7 @@ _SMALL = 32 * 1024
 """Bytes. A smaller file has so few objects that pausing the collector costs more than it saves."""
 _KINDS = tuple([[kind] for kind in get_args(Kind)])
 _TYPES = (str, str, str, list, bytes, str, str, str, int, list, int, int, int, str)
+_TYPES_WITH_FILE = (*_TYPES[:4], dict, *_TYPES[5:])  # the body of the request is in a file
 _TABLE = {"events": str, "layouts": dict, "crlf": bool, "chunks": str}
 
 
@@ -228,8 +229,8 @@ def _too_new_error(what: str, source: str) -> CassetteTooNew:
 def build_interaction(row: Any) -> Interaction:
     """Build an interaction from what ``encode_row`` made of it. Anything else raises an exception of this module."""
     attempts = row.pop() if type(row) is list and len(row) == len(_TYPES) + 2 else None
-    well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) == _TYPES
-    if not (well_formed or _has_stored_request(row)) or type(attempts) not in (int, type(None)):
+    well_formed = type(row) is list and row[:1] in _KINDS and tuple(map(type, row[:-1])) in (_TYPES, _TYPES_WITH_FILE)
+    if not well_formed or type(attempts) not in (int, type(None)):
         raise _wrong_row_error(row)
     kind, method, url, asked, body, recorded, upstream, model, status, answered, started, ended, end, error, chunks = (
         row
@@ -255,17 +256,6 @@ def build_interaction(row: Any) -> Interaction:
         sys.intern(upstream),
         sys.intern(model),
         kind,
-    )
-
-
-def _has_stored_request(row: Any) -> bool:
-    """Say whether a row is well formed but for its request's body, which is in a file."""
-    return (
-        type(row) is list
-        and row[:1] in _KINDS
-        and len(row) == len(_TYPES) + 1
-        and type(row[4]) is dict
-        and tuple(map(type, (*row[:4], b"", *row[5:-1]))) == _TYPES
     )
 
 

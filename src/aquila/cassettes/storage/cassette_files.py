@@ -227,7 +227,7 @@ def save_cassette(path: Path, cassette: Cassette, *, advise: Callable[[Path], st
     try:
         path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        cassette = _move_large_bodies_out(cassette, path)
+        cassette = move_large_bodies_out(cassette, path)
         data = encode_cassette(path, cassette, advise=advise)
         file_replacement.replace_file(path, data)
     except OSError as error:
@@ -243,14 +243,9 @@ def move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
     A cassette in the format of a plugin keeps its bodies, because the plugin need not know such files. Raises
     ``CassetteWriteError``, and ``CassetteCorrupt`` for a body whose file is missing.
     """
-    return _move_large_bodies_out(cassette, path.resolve())
-
-
-def _move_large_bodies_out(cassette: Cassette, path: Path) -> Cassette:
-    """Do that for a path without links."""
     if path.suffix.lower() not in BUILT_IN_SUFFIXES:
         return cassette
-    folder = large_bodies.bodies_folder(path)
+    folder = large_bodies.bodies_folder(path.resolve())
     try:
         return large_bodies.move_large_bodies_out(cassette, folder)
     except OSError as error:

@@ -97,13 +97,9 @@ class Lanes:
         """Streams of which the client has sent nothing."""
         self._opened: dict[str, Lane] = {}
         """The lanes of the others, by the names that the streams have in this run."""
-        self._unfinished = {lane for lane in self.all() if lane.received}
+        self._unfinished = {lane for lane in (self.without_name, *self._by_name.values()) if lane.received}
         self._stirred = set(self._unfinished)
         """Lanes in which a frame may have become deliverable. ``take`` adds to them, ``deliver`` clears them."""
-
-    def all(self) -> list[Lane]:
-        """Return all lanes, in the order in which the client has opened them."""
-        return [self.without_name, *self._by_name.values()]
 
     def candidates(self, stream_id: str | None) -> Iterator[Lane]:
         """Yield the lanes to which a message that the client sends now may belong.
