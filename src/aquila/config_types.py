@@ -34,7 +34,7 @@ class CassetteOptions(TypedDict, total=False):
     ignore_query: Words | None
     normalize: Words | None
     keep_headers: Words | None
-    repeat: Literal["error", "last"] | None
+    repeat: Literal["error", "last", "first"] | None
     record_errors: Literal["last", "all"] | None
     record_budget: Words | None
     durable: Literal["off", "fsync"] | None

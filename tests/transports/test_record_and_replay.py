@@ -177,7 +177,7 @@ def test_compressed_answers_are_stored_readable_and_seen_alike_by_recorder_and_r
         assert ask("hi") == first
 
 
-def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_is_refused(
+def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_what_repeat_says(
     recording: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([b"1", b"2", b"3"])
@@ -192,6 +192,8 @@ def test_the_nth_identical_request_gets_the_nth_recording_and_one_more_is_refuse
         assert len(cassette.misses) == 1
     with aquila.use_cassette("x", repeat="last"):
         assert [ask("hi"), ask("hi"), ask("hi")] == [[b"1"], [b"2"], [b"2"]]
+    with aquila.use_cassette("x", repeat="first"):
+        assert [ask("hi"), ask("hi"), ask("hi")] == [[b"1"], [b"1"], [b"1"]]
 
 
 def test_recording_keeps_what_matches_and_asks_only_for_the_rest(root: Path, recording: Upstream) -> None:

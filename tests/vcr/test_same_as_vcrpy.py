@@ -149,6 +149,15 @@ def test_contents_are_compared_where_they_are_to_be(vcr: Any, ask: Ask, server: 
         assert [ask(f"{server.url}/a", {"b": 2, "a": 1})["number"] for _ in range(3)] == [1, 1, 1]
 
 
+def test_the_first_recording_answers_all_repeats(vcr: Any, ask: Ask, server: Upstream) -> None:
+    with vcr.use_cassette("x.yaml"):
+        assert [ask(f"{server.url}/a")["number"] for _ in range(2)] == [1, 2]
+    with vcr.use_cassette("x.yaml", allow_playback_repeats=True) as cassette:
+        assert [ask(f"{server.url}/a")["number"] for _ in range(3)] == [1, 1, 1]
+    assert cassette.play_counts == {0: 3}
+    assert not cassette.all_played
+
+
 def test_filters_are_in_force_before_anything_is_compared_and_stored(vcr: Any, ask: Ask, server: Upstream) -> None:
     seen: list[Any] = []
 

@@ -81,7 +81,7 @@ def make_plan(given: VcrOptions, files: CassetteFiles) -> CassettePlan:
         matchers = with_content(matchers)
     settings: dict[str, Any] = {
         "loopback": "none" if given.ignore_localhost else "all",
-        "repeat": "last" if given.config["allow_playback_repeats"] else "error",
+        "repeat": "first" if given.config["allow_playback_repeats"] else "error",
         **_transport_of(mode, files, rewrites=given.rewrites),
     }
     names = [host for host in given.ignore_hosts if not isinstance(host, re.Pattern)]

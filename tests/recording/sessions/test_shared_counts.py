@@ -47,7 +47,7 @@ class Shared:
         return self.counts[label]
 
 
-def session(cassette: Cassette = Cassette(), mode: str = "replay") -> Session:  # noqa: B008 -- immutable
+def session(cassette: Cassette = Cassette(), mode: str = "replay", repeat: str = "error") -> Session:  # noqa: B008 -- immutable
     return Session(
         "name",
         cassette,
@@ -56,6 +56,7 @@ def session(cassette: Cassette = Cassette(), mode: str = "replay") -> Session:  
         identify_request=key,
         redactor=Redactor.from_environment({}),
         explain_miss=lambda missed: Explanation(f"miss after {missed.earlier_count}"),
+        repeat=repeat,
     )
 
 
@@ -109,6 +110,19 @@ def test_requests_counted_before_sharing_are_handed_over() -> None:
     assert isinstance(decision, ReplayDecision)
     assert decision.interaction.response.body == b"2"
     assert isinstance(one.decide(cassette.interactions[0].request), RefuseDecision)
+
+
+def test_where_the_first_recording_answers_all_no_other_counts_as_played_elsewhere() -> None:
+    cassette = Cassette.from_interactions([interaction("a", "1"), interaction("a", "2")])
+    one, other, shared = session(cassette, repeat="first"), session(cassette, repeat="first"), Shared()
+    one.share_counts(shared)
+    other.share_counts(shared)
+    for _ in range(2):
+        decision = other.decide(cassette.interactions[0].request)
+        assert isinstance(decision, ReplayDecision)
+        assert decision.interaction.response.body == b"1"
+    one.adopt_shared_plays()
+    assert [number for number, _ in one.plays.unplayed] == [2]
 
 
 def test_catching_up_without_sharing_changes_nothing() -> None:

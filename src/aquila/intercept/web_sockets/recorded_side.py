@@ -109,7 +109,7 @@ class RecordedSide:
             history.add([said])
             return None
         if miss is None:  # another connection has this one
-            if self._settings.repeat != "last":  # what differs is shown beside one that nobody has
+            if self._settings.repeat == "error":  # what differs is shown beside one that nobody has
                 free = (history.fit(each) for each in self._others() if plays.holder_of(each) is None)
                 beside = next(filter(None, free), None)
                 if beside is not None:

@@ -82,6 +82,7 @@ class Session:
     it goes on with was replayed; it is for ``missing``, which alone does both. ``put_aside`` are keys whose recordings
     are to be made anew: the session goes on as if there were none. Neither are there any, for such a session, of a
     request that has a recording which ``is_outdated``.
+    ``repeat`` is what follows the last recording of a request: ``error``, ``last``, or ``first`` for all that ask it.
     With ``compute_keys_later`` recordings get theirs when one is needed. ``cassette`` is as it is stored."""
 
     def __init__(
@@ -95,7 +96,7 @@ class Session:
         redactor: Redactor,
         explain_miss: Callable[[MissedRequest], Explanation],
         takes_other_origins: Callable[[RecordedRequest], bool] = lambda request: True,
-        repeat_last: bool = False,
+        repeat: str = "error",
         compute_keys_later: bool = False,
         find_drift: Callable[[Session, MissedRequest], ConversationDrifted | None] | None = None,
         put_aside: frozenset[str] = frozenset(),
@@ -135,7 +136,7 @@ class Session:
         self._given_ids: GivenIds | None = None
         self._find_drift = find_drift
         self._explain_miss = explain_miss
-        self._repeat_last = repeat_last
+        self._repeat = repeat
         # Of keys, counts, plays, calls and new recordings; no callback runs under it. Re-entrant, because the garbage
         # collector may end an answer, and so add a recording, in a thread that holds it.
         self._lock = renewed_in_child(threading.RLock())
@@ -210,9 +211,10 @@ class Session:
                 return self._play_recording(key, call.position, numbers, sent, call)
             asked = self._counts.count_request(key)
             if not self.records_everything:
-                if asked < len(numbers):
-                    return self._play_recording(key, asked, numbers, sent, call)
-                if numbers and self._repeat_last:
+                position = 0 if self._repeat == "first" else asked
+                if position < len(numbers):
+                    return self._play_recording(key, position, numbers, sent, call)
+                if numbers and self._repeat == "last":
                     return self._play_recording(key, len(numbers) - 1, numbers, sent, call)
             if secrets is not None:
                 call = call or self._open_calls.add_call(key, sent)
@@ -268,7 +270,8 @@ class Session:
         with self._lock:
             key, numbers = next(row for row in self._keys.numbers_by_key().items() if like in row[1])
             call = self._open_calls.find_call(key, sent) if self._open_calls.by_key else None
-            return self._play_recording(key, min(asked, len(numbers) - 1), numbers, sent, call)
+            position = 0 if self._repeat == "first" else min(asked, len(numbers) - 1)
+            return self._play_recording(key, position, numbers, sent, call)
 
     def filter_request(self, request: RecordedRequest) -> RecordedRequest | None:
         """What is compared and stored of a request. Its own credentials may come back in the answer all the same."""
@@ -322,7 +325,8 @@ class Session:
         """Mark as played what other processes have played, by the shared counts."""
         shared = self._counts.are_shared and self.mode == "replay"
         for key, numbers in self._keys.numbers_by_key().items() if shared else ():
-            self.plays.add_plays_elsewhere(numbers[: self._counts.count_of(key)])
+            played = self._counts.count_of(key)
+            self.plays.add_plays_elsewhere(numbers[: min(played, 1) if self._repeat == "first" else played])
 
     def add_recording(self, recorded: NewRecording) -> None:
         """Take in a finished recording. Raises ``SessionClosed`` if the session has ended."""

@@ -84,7 +84,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
         find_drift=_drift_finder(scope, Path(file)) if mode == "missing" else None,
         put_aside=drifted_conversations.keys_put_aside(cassette) if mode == "missing" else frozenset(),
         is_outdated=_find_outdated(settings) if mode == "missing" else None,
-        repeat_last=settings.repeat == "last",
+        repeat=settings.repeat,
         compute_keys_later=mode == "replay" and filters is None and stored.requests_differ and _are_default(rules),
         filters=filters,
     )
