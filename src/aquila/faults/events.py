@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from aquila.cassettes.model import Headers, RecordedChunk, RecordedResponse
 from aquila.faults.fault import ImpossibleFault
@@ -16,33 +16,25 @@ BROKEN_OFF = "RemoteProtocolError: peer closed connection without sending comple
 """The recorded error of an answer whose connection broke; the text is that of httpx2."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedEvent:
-    """An event as it arrived: its bytes with the empty line behind it.
-
-    ``at``: when it was complete, in milliseconds.
-    """
-
-    data: bytes
-    at: int
-
-
 def is_stream(response: RecordedResponse) -> bool:
     """Whether an answer is a stream of server-sent events."""
     return response.first_header("content-type").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def read_events(response: RecordedResponse) -> list[StreamedEvent]:
-    """Return the events of an answer. Raises ``ImpossibleFault`` if it is not a stream of events, or an empty one."""
+def read_events(response: RecordedResponse) -> list[RecordedChunk]:
+    """Return the events of an answer, each in a chunk of its own with the empty line behind it.
+
+    Raises ``ImpossibleFault`` if it is not a stream of events, or an empty one.
+    """
     if not is_stream(response):
         raise ImpossibleFault("the answer is no stream of server-sent events")
     body, ends = response.body, arrival_times(response)
     events, begin = [], 0
     for found in _END_OF_EVENT.finditer(body):
-        events.append(StreamedEvent(body[begin : found.end()], _time_at(ends, found.end())))
+        events.append(RecordedChunk(body[begin : found.end()], _time_at(ends, found.end())))
         begin = found.end()
     if begin < len(body):
-        events.append(StreamedEvent(body[begin:], _time_at(ends, len(body))))
+        events.append(RecordedChunk(body[begin:], _time_at(ends, len(body))))
     if not events:
         raise ImpossibleFault("the stream has no events")
     return events
@@ -62,16 +54,11 @@ def _time_at(ends: Sequence[tuple[int, int]], size: int) -> int:
     return ends[min(place, len(ends) - 1)][1] if ends else 0
 
 
-def find_event(events: Sequence[StreamedEvent], number: int) -> int:
+def find_event(events: Sequence[RecordedChunk], number: int) -> int:
     """Return the index of event ``number``, from 1. Raises ``ImpossibleFault`` if there is no such event."""
     if not 1 <= number <= len(events):
         raise ImpossibleFault(f"there is no event {number}: the stream has {len(events)}")
     return number - 1
-
-
-def with_events(response: RecordedResponse, events: Iterable[StreamedEvent]) -> RecordedResponse:
-    """Return the answer with other events, each in a chunk of its own."""
-    return with_chunks(response, [RecordedChunk(event.data, event.at) for event in events])
 
 
 def with_chunks(response: RecordedResponse, chunks: Sequence[RecordedChunk]) -> RecordedResponse:

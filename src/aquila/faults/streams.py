@@ -9,13 +9,11 @@ from dataclasses import replace
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedResponse
 from aquila.faults.events import (
     BROKEN_OFF,
-    StreamedEvent,
     cut_chunks,
     find_event,
     is_stream,
     read_events,
     with_chunks,
-    with_events,
 )
 from aquila.faults.fault import ImpossibleFault
 from aquila.plurals import count_of
@@ -113,13 +111,13 @@ def other_chunks(interaction: Interaction, *, sizes: str = "7") -> RecordedRespo
 def duplicated_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
     """An event arrives twice: number ``at`` (from 1), by default one in the middle."""
     response, events, index = _choose_event(interaction, at)
-    return with_events(response, [*events[: index + 1], *events[index:]])
+    return with_chunks(response, [*events[: index + 1], *events[index:]])
 
 
 def dropped_event(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
     """An event is missing: number ``at`` (from 1), by default one in the middle."""
     response, events, index = _choose_event(interaction, at)
-    return with_events(response, [*events[:index], *events[index + 1 :]])
+    return with_chunks(response, [*events[:index], *events[index + 1 :]])
 
 
 def reordered_events(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
@@ -127,7 +125,7 @@ def reordered_events(interaction: Interaction, *, at: int | None = None) -> Reco
     response, events, index = _choose_event(interaction, at)
     if index + 1 >= len(events):
         raise ImpossibleFault(f"no event follows event {index + 1}")
-    return with_events(response, [*events[:index], events[index + 1], events[index], *events[index + 2 :]])
+    return with_chunks(response, [*events[:index], events[index + 1], events[index], *events[index + 2 :]])
 
 
 def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
@@ -137,7 +135,7 @@ def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedRespo
         return with_chunks(response, [RecordedChunk(b"{malformed: <<<", response.ended)])
     response, events, index = _choose_data_event(interaction, at)
     begin, end = _data_of(events[index])
-    return with_events(response, _replace_within(events, index, begin, end, b"{malformed: <<<"))
+    return with_chunks(response, _replace_within(events, index, begin, end, b"{malformed: <<<"))
 
 
 def truncated_json(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
@@ -147,7 +145,7 @@ def truncated_json(interaction: Interaction, *, at: int | None = None) -> Record
         return with_chunks(response, cut_chunks(response, len(response.body) // 2))
     response, events, index = _choose_data_event(interaction, at)
     begin, end = _data_of(events[index])
-    return with_events(response, _replace_within(events, index, (begin + end) // 2, end, b""))
+    return with_chunks(response, _replace_within(events, index, (begin + end) // 2, end, b""))
 
 
 def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> RecordedResponse:
@@ -156,7 +154,7 @@ def invalid_utf8(interaction: Interaction, *, at: int | None = None) -> Recorded
         response = _whole(interaction)
         return with_chunks(response, [RecordedChunk(spoil_text(response.body), response.ended)])
     response, events, index = _choose_event(interaction, at)
-    return with_events(response, _replace_event(events, index, spoil_text(events[index].data)))
+    return with_chunks(response, _replace_event(events, index, spoil_text(events[index].data)))
 
 
 def spoil_text(text: bytes) -> bytes:
@@ -171,7 +169,7 @@ def spoil_text(text: bytes) -> bytes:
     return text[: begin + 1] + b"\xff\xfe" + text[begin + 1 :]
 
 
-def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[StreamedEvent], int]:
+def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[RecordedChunk], int]:
     """Choose an event that has data. Servers also send comments, as signs that the connection is alive."""
     response, events, index = _choose_event(interaction, at)
     with_data = [number for number, event in enumerate(events) if _DATA.search(event.data)]
@@ -180,7 +178,7 @@ def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[Record
     return response, events, index
 
 
-def _data_of(event: StreamedEvent) -> tuple[int, int]:
+def _data_of(event: RecordedChunk) -> tuple[int, int]:
     """Return where the data of an event begins and ends. Lines such as its name are parsed without any JSON."""
     lines = list(_DATA.finditer(event.data))
     if not lines:
@@ -188,16 +186,16 @@ def _data_of(event: StreamedEvent) -> tuple[int, int]:
     return lines[0].start(1), lines[-1].end(1)
 
 
-def _replace_within(events: list[StreamedEvent], index: int, begin: int, end: int, data: bytes) -> list[StreamedEvent]:
+def _replace_within(events: list[RecordedChunk], index: int, begin: int, end: int, data: bytes) -> list[RecordedChunk]:
     text = events[index].data
     return _replace_event(events, index, text[:begin] + data + text[end:])
 
 
-def _replace_event(events: list[StreamedEvent], index: int, data: bytes) -> list[StreamedEvent]:
-    return [*events[:index], StreamedEvent(data, events[index].at), *events[index + 1 :]]
+def _replace_event(events: list[RecordedChunk], index: int, data: bytes) -> list[RecordedChunk]:
+    return [*events[:index], RecordedChunk(data, events[index].at), *events[index + 1 :]]
 
 
-def _choose_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[StreamedEvent], int]:
+def _choose_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[RecordedChunk], int]:
     response = _whole(interaction)
     events = read_events(response)
     return response, events, (len(events) - 1) // 2 if at is None else find_event(events, at)
