@@ -126,10 +126,17 @@ class PreparedCall:
         return min(idle, left) if idle is not None and left is not None else idle or left
 
     def starts_stream(self, stream: Any) -> bool:
-        """Say whether an answer is a stream, and let each of its chunks take no longer than it may."""
-        if not is_stream(stream):
+        """Say whether an answer is a stream, and let each of its chunks take no longer than it may.
+
+        Some providers send one JSON document although a stream was asked for.
+        """
+        seconds, kind = self.idle_seconds(), stream.response.headers.get("content-type", "").lower()
+        if kind and not kind.startswith(("text/event-stream", "application/octet-stream")):
             return False
-        set_idle_timeout(stream, self.idle_seconds())
+        # Until now ``Timeouts.read`` held. httpcore2 takes the limit from this mapping when it begins to read the body.
+        limits = stream.response.request.extensions.get("timeout")
+        if isinstance(limits, dict):
+            limits["read"] = seconds
         return True
 
 
@@ -295,27 +302,3 @@ def _duplicate_socket(stream: Any) -> socket.socket | None:
         return socket.socket(fileno=os.dup(original.fileno()))
     except (AttributeError, OSError):  # a replayed answer has no connection; others may have no socket
         return None
-
-
-def set_idle_timeout(stream: Any, seconds: float | None) -> None:
-    """Let each read of the body wait for ``seconds`` at most; None for no limit. Call it before the body is read.
-
-    Before the answer begins ``Timeouts.read`` holds, within it ``Timeouts.idle``.
-    """
-    # httpcore2 takes the limit from this mapping when it begins to read the body, which is after this call.
-    limits = stream.response.request.extensions.get("timeout")
-    if isinstance(limits, dict):
-        limits["read"] = seconds
-
-
-def is_stream(stream: Any) -> bool:
-    """Whether the provider streams its answer. Some send one JSON document although a stream was asked for."""
-    return content_type(stream).startswith(("text/event-stream", "application/octet-stream")) or not content_type(
-        stream
-    )
-
-
-def content_type(stream: Any) -> str:
-    """Return the content type of an answer in lower case, empty if it has none."""
-    value: str = stream.response.headers.get("content-type", "")
-    return value.lower()
