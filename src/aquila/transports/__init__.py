@@ -10,7 +10,8 @@ Begin with ``routes.routing``: one ``Route`` answers each request.
   holds, and back; ``upload_spool`` holds a large upload.
 - For whom: ``clients`` builds HTTP clients on top; ``client_options`` has the types of what they take.
 - Beside them: ``own_requests`` marks what Aquila itself sends, so that interception lets it through; ``asking_again``
-  sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report.
+  sends a request once more to verify it; ``watched_exchanges`` and ``watched_answers`` note requests for a report, and
+  by ``watched_streams`` how their answers are read.
 
 Besides ``intercept.vcr_stubs`` and ``intercept.aiohttp_answers`` this is the only place that imports httpx2.
 """

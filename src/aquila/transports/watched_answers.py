@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import httpx2
 
 from aquila.recording.reporting.wire_watch import Attempt, Reading, WireWatch
@@ -14,6 +9,7 @@ from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.transports.callers.proxy import CREDENTIALS
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.requested_delay import read_requested_delay
+from aquila.transports.watched_streams import AsyncWatchedStream, ReadingNotes, WatchedStream
 
 
 def begin_attempt(watch: WireWatch, decision: ReplayDecision, request: httpx2.Request) -> Attempt:
@@ -41,84 +37,25 @@ def _body_of(request: httpx2.Request) -> bytes:
         return request.headers.get("content-length", "").encode()
 
 
-def _size_of(decision: ReplayDecision) -> int:
-    """Return the number of chunks of a complete answer, 0 for an incomplete one."""
-    response = decision.interaction.response
-    return len(response.chunks) if response.end == "complete" else 0
+class _AttemptNotes(ReadingNotes):
+    """Notes how the answer to an attempt is read.
 
-
-@contextmanager
-def _noting_errors(
-    end: Callable[[Reading], None], *, other_than: tuple[type[BaseException], ...] = ()
-) -> Iterator[None]:
-    try:
-        yield
-    except other_than:
-        raise
-    except BaseException:
-        end("raised")
-        raise
-
-
-@contextmanager
-def _reading(end: Callable[[Reading], None]) -> Iterator[None]:
-    """The block in which an answer is read to its end. A reader that leaves closes the stream, which is noted."""
-    with _noting_errors(end, other_than=(GeneratorExit,)):
-        yield
-    end("read")
-
-
-class WatchedStream(httpx2.SyncByteStream):
-    """The body of an answer of ``size`` chunks, which says how it was read.
-
-    A reader that has got the last one has read it, though it may not wait for the end.
+    A reader that has got the last chunk of a complete answer has read it, though it may not wait for the end.
     """
 
-    after_close: Callable[[], None] | None = None
+    def __init__(self, watch: WireWatch, decision: ReplayDecision, attempt: Attempt) -> None:
+        response = decision.interaction.response
+        self._left = len(response.chunks) if response.end == "complete" else 0
+        self._watch = watch
+        self._attempt = attempt
 
-    def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
-        self.watched_stream = stream
-        self._size = size
-        self._end = end
+    def add(self, chunk: bytes) -> None:
+        self._left -= 1
+        if not self._left:
+            self.end("read")
 
-    def __iter__(self) -> Iterator[bytes]:
-        with _reading(self._end):
-            for number, chunk in enumerate(self.watched_stream, 1):
-                if number == self._size:
-                    self._end("read")
-                yield chunk
-
-    def close(self) -> None:
-        self._end("left")
-        self.watched_stream.close()
-        if self.after_close is not None:
-            self.after_close()
-
-
-class AsyncWatchedStream(httpx2.AsyncByteStream):
-    """The async twin of ``WatchedStream``."""
-
-    after_close: Callable[[], Awaitable[None]] | None = None
-
-    def __init__(self, stream: Any, size: int, end: Callable[[Reading], None]) -> None:
-        self.watched_stream = stream
-        self._size = size
-        self._end = end
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _reading(self._end):
-            number = 0
-            async for chunk in self.watched_stream:
-                number += 1
-                if number == self._size:
-                    self._end("read")
-                yield chunk
-
-    async def aclose(self) -> None:
-        self._end("left")
-        await self.watched_stream.aclose()
-        if self.after_close is not None:
-            await self.after_close()
+    def end(self, how: Reading, error: BaseException | None = None) -> None:
+        self._watch.end(self._attempt, how)
 
 
 def replay_watched(
@@ -126,10 +63,12 @@ def replay_watched(
 ) -> httpx2.Response:
     """``replay_response``, watched. A fault comes without advice to the client: what it does by itself is judged."""
     attempt = begin_attempt(watch, decision, request)
-    end = functools.partial(watch.end, attempt)
-    with _noting_errors(end):
+    try:
         response = replay_response(decision, rest, pace, advises=not attempt.fault)
-    response.stream = WatchedStream(response.stream, _size_of(decision), end)
+    except BaseException:
+        watch.end(attempt, "raised")
+        raise
+    response.stream = WatchedStream(response.stream, _AttemptNotes(watch, decision, attempt))
     return response
 
 
@@ -138,8 +77,10 @@ async def replay_watched_async(
 ) -> httpx2.Response:
     """The async twin of ``replay_watched``."""
     attempt = begin_attempt(watch, decision, request)
-    end = functools.partial(watch.end, attempt)
-    with _noting_errors(end):
+    try:
         response = await replay_response_async(decision, rest, pace, advises=not attempt.fault)
-    response.stream = AsyncWatchedStream(response.stream, _size_of(decision), end)
+    except BaseException:
+        watch.end(attempt, "raised")
+        raise
+    response.stream = AsyncWatchedStream(response.stream, _AttemptNotes(watch, decision, attempt))
     return response

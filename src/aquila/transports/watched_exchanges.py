@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 
-from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import RecordedChunk, RecordedResponse
 from aquila.recording import runtime
 from aquila.recording.reporting.exchange_watch import WatchedExchange, current_exchange
-from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request
+from aquila.recording.reporting.wire_watch import Reading
+from aquila.transports.watched_streams import AsyncWatchedStream, ReadingNotes, WatchedStream
+from aquila.transports.wire import decode_headers, read_request, read_request_async, to_recorded_request, undo_coding
 
 if TYPE_CHECKING:
     from aquila.recording.scope import Scope
@@ -30,7 +30,7 @@ def send_watched(scope: Scope | None, send: Send, request: httpx2.Request, live:
     with _Sending(scope, request, live) as sending:
         if sending.must_read:
             read_request(request)
-        return sending.follow(send(request), FollowedStream)
+        return sending.follow(send(request), WatchedStream)
 
 
 async def send_watched_async(
@@ -40,7 +40,7 @@ async def send_watched_async(
     with _Sending(scope, request, live) as sending:
         if sending.must_read:
             await read_request_async(request)
-        return sending.follow(await send(request), AsyncFollowedStream)
+        return sending.follow(await send(request), AsyncWatchedStream)
 
 
 class _Sending:
@@ -56,7 +56,7 @@ class _Sending:
         self.must_read = self._exchange is not None and bool(live)
         """Whether the request must be read before it is sent, since nothing else keeps it."""
 
-    def follow(self, response: httpx2.Response, stream: type[FollowedStream | AsyncFollowedStream]) -> httpx2.Response:
+    def follow(self, response: httpx2.Response, stream: type[WatchedStream | AsyncWatchedStream]) -> httpx2.Response:
         """Return the answer. How it is read is noted: ``stream`` is the class of its body, as its reader wants it."""
         return response if self._exchange is None else _follow(self._exchange, response, stream)
 
@@ -92,7 +92,7 @@ def _keep_request(exchange: WatchedExchange, request: httpx2.Request) -> None:
 
 
 def _follow(
-    exchange: WatchedExchange, response: httpx2.Response, stream: type[FollowedStream | AsyncFollowedStream]
+    exchange: WatchedExchange, response: httpx2.Response, stream: type[WatchedStream | AsyncWatchedStream]
 ) -> httpx2.Response:
     """Return the answer with a stream that notes when it was read and, for a live answer, its chunks."""
     exchange.first_byte = time.perf_counter()
@@ -103,11 +103,11 @@ def _follow(
         kept.add(response.content)
         kept.end("read")
     else:
-        response.stream = stream(response.stream, exchange)
+        response.stream = stream(response.stream, _Kept(exchange))
     return response
 
 
-class _Kept:
+class _Kept(ReadingNotes):
     """The kept part of an answer, which belongs to the reader of its stream."""
 
     def __init__(self, exchange: WatchedExchange) -> None:
@@ -116,27 +116,15 @@ class _Kept:
         self._size = 0
         self._is_kept = exchange.response is not None
 
-    def add(self, data: bytes) -> None:
+    def add(self, chunk: bytes) -> None:
         if self._is_kept and self._size >= MOST_KEPT:
-            self._exchange.left_out += len(data)
+            self._exchange.left_out += len(chunk)
         elif self._is_kept:
             at = round((time.perf_counter() - self._exchange.asked) * 1000)
-            self._chunks.append(RecordedChunk(data, at))
-            self._size += len(data)
+            self._chunks.append(RecordedChunk(chunk, at))
+            self._size += len(chunk)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """The block in which the answer is read to its end. A reader that leaves closes the stream, which is noted."""
-        try:
-            yield
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.end("raised", error)
-            raise
-        self.end("read")
-
-    def end(self, how: str, error: BaseException | None = None) -> None:
+    def end(self, how: Reading, error: BaseException | None = None) -> None:
         exchange = self._exchange
         if exchange.ended is not None:
             return
@@ -146,61 +134,13 @@ class _Kept:
         begun = exchange.response
         if begun is None or not self._is_kept:
             return
-        chunks, coding = self._chunks, dict(begun.headers).get("content-encoding", "")
-        if coding and chunks:
-            chunks = [RecordedChunk(decode_body(b"".join([each.data for each in chunks]), coding), chunks[-1].at)]
+        headers, chunks = undo_coding(begun.headers, self._chunks)
         exchange.response = RecordedResponse(
             begun.status,
-            tuple(each for each in begun.headers if each[0] not in ("content-encoding", "content-length")),
-            tuple(chunks),
+            headers,
+            chunks,
             "closed" if how == "left" else "broken" if error is not None else "complete",
             exchange.error,
             round(((exchange.first_byte or exchange.ended) - exchange.asked) * 1000),
             round((exchange.ended - exchange.asked) * 1000),
         )
-
-
-class FollowedStream(httpx2.SyncByteStream):
-    """The body of an answer that is followed."""
-
-    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
-        self.watched_stream = stream
-        self._kept = _Kept(exchange)
-        self.after_close: Callable[[], Any] | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._kept.reading():
-            for chunk in self.watched_stream:
-                self._kept.add(chunk)
-                yield chunk
-
-    def close(self) -> None:
-        self._kept.end("left")
-        try:
-            self.watched_stream.close()
-        finally:
-            if self.after_close is not None:
-                self.after_close()
-
-
-class AsyncFollowedStream(httpx2.AsyncByteStream):
-    """The async twin of ``FollowedStream``."""
-
-    def __init__(self, stream: Any, exchange: WatchedExchange) -> None:
-        self.watched_stream = stream
-        self._kept = _Kept(exchange)
-        self.after_close: Callable[[], Awaitable[None]] | None = None
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._kept.reading():
-            async for chunk in self.watched_stream:
-                self._kept.add(chunk)
-                yield chunk
-
-    async def aclose(self) -> None:
-        self._kept.end("left")
-        try:
-            await self.watched_stream.aclose()
-        finally:
-            if self.after_close is not None:
-                await self.after_close()

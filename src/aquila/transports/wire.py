@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from aquila.cassettes.body_file import BodyFile, StoredRequest
-from aquila.cassettes.model import Headers, RecordedRequest
+from aquila.cassettes.model import Headers, RecordedChunk, RecordedRequest
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -153,6 +153,15 @@ def _decode_headers_cached(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[Header
 def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return header fields as text, in order, with names in lower case."""
     return tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw)
+
+
+def undo_coding(headers: Headers, chunks: Sequence[RecordedChunk]) -> tuple[Headers, tuple[RecordedChunk, ...]]:
+    """Return the header fields and the chunks of an answer without its content coding, which puts all in one chunk."""
+    coding = next((value for name, value in headers if name == "content-encoding"), "")
+    if coding and chunks:
+        body = content_codings.decode_body(b"".join([chunk.data for chunk in chunks]), coding)
+        chunks = [RecordedChunk(body, chunks[-1].at)]
+    return tuple(field for field in headers if field[0] not in ("content-encoding", "content-length")), tuple(chunks)
 
 
 def encode_headers(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 
-from aquila.cassettes.content_codings import decode_body
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.storage.recording_slots import RecordingPlayed
 from aquila.recording.scope import Scope
@@ -15,7 +15,7 @@ from aquila.recording.storing.machine_clock import machine_seconds, milliseconds
 from aquila.settings import Settings
 from aquila.transports.routes.scope_route import ScopeRoute
 from aquila.transports.upstreams import Upstream
-from aquila.transports.wire import decode_headers, read_request, read_request_async
+from aquila.transports.wire import decode_headers, read_request, read_request_async, undo_coding
 
 
 class FaultedRoute(ScopeRoute):
@@ -42,7 +42,7 @@ class FaultedRoute(ScopeRoute):
             response = self._upstream.send_request(request)
             stream: Any = response.stream
             try:
-                chunks = [(chunk, milliseconds_since(clock)) for chunk in stream if chunk]
+                chunks = [RecordedChunk(chunk, milliseconds_since(clock)) for chunk in stream if chunk]
             finally:
                 response.close()
             good = _to_recorded(response, chunks)
@@ -59,7 +59,7 @@ class FaultedRoute(ScopeRoute):
             response = await self._upstream.send_request_async(request)
             stream: Any = response.stream
             try:
-                chunks = [(chunk, milliseconds_since(clock)) async for chunk in stream if chunk]
+                chunks = [RecordedChunk(chunk, milliseconds_since(clock)) async for chunk in stream if chunk]
             finally:
                 await response.aclose()
             good = _to_recorded(response, chunks)
@@ -80,21 +80,9 @@ class FaultedRoute(ScopeRoute):
         return ReplayDecision(interaction, RecordingPlayed(key, 0, 0), last=False)
 
 
-def _to_recorded(response: httpx2.Response, chunks: list[tuple[bytes, int]]) -> RecordedResponse:
+def _to_recorded(response: httpx2.Response, arrived: Sequence[RecordedChunk]) -> RecordedResponse:
     """Return an answer as a cassette would hold it: in its chunks, or in one if it has a content coding."""
-    ended = chunks[-1][1] if chunks else 0
-    coding = response.headers.get("content-encoding", "")
-    if coding:
-        chunks = [(decode_body(b"".join([data for data, _ in chunks]), coding), ended)]
-    fields = tuple(
-        field
-        for field in decode_headers(response.headers.raw)
-        if field[0] not in ("content-encoding", "content-length")
-    )
-    return RecordedResponse(
-        response.status_code,
-        fields,
-        tuple([RecordedChunk(data, at) for data, at in chunks]),
-        started=chunks[0][1] if chunks else ended,
-        ended=ended,
-    )
+    headers, chunks = undo_coding(decode_headers(response.headers.raw), arrived)
+    ended = arrived[-1].at if arrived else 0
+    started = chunks[0].at if chunks else ended
+    return RecordedResponse(response.status_code, headers, chunks, started=started, ended=ended)
