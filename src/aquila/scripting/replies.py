@@ -78,7 +78,7 @@ class Replies(ABC):
         answer is given ``times`` times. Raises ``ConfigError`` for a wrong value.
         """
         given = [name for name, value in (("text", text), ("json", json), ("chunks", chunks)) if value is not None]
-        calls = tuple(_read_call(call) for call in tool_calls)
+        calls = _read_calls(tool_calls)
         if len(given) > 1:
             raise ConfigError(f"reply({'=, '.join(given)}=): an answer has one text; give one of them")
         if not given and not calls:
@@ -121,7 +121,7 @@ class Replies(ABC):
             raise ConfigError(
                 'tool_calls() names no tool: give it pairs, as in tool_calls(("weather", {"city": "Rome"}))'
             )
-        return self._take(Answer(calls=tuple(_read_call(call) for call in calls)))
+        return self._take(Answer(calls=_read_calls(calls)))
 
     def refuse(self, text: str = "I'm sorry, but I can't help with that.") -> Self:
         """Answer with a refusal, in the provider's own form where it has one. Raises ``ConfigError``."""
@@ -233,14 +233,22 @@ def _shorten(text: str) -> str:
     return compact_json(text if len(text) <= 40 else f"{text[:39]}…")
 
 
+def _read_calls(calls: Iterable[GivenCall]) -> tuple[AnsweredCall, ...]:
+    if not isinstance(calls, Iterable):
+        raise ConfigError(f'tool_calls={calls!r}: must be a list of calls, as in [("weather", {{"city": "Rome"}})]')
+    return tuple(_read_call(call) for call in calls)
+
+
 def _read_call(call: GivenCall) -> AnsweredCall:
     if not isinstance(call, (tuple, list)) or len(call) not in (2, 3) or not isinstance(call[0], str) or not call[0]:
         raise ConfigError(
             f'a tool call is a pair of a name and arguments, as in ("weather", {{"city": "Rome"}}); got {call!r}'
         )
     name, arguments, *rest = call
+    if not isinstance(arguments, (Mapping, str)):
+        raise ConfigError(f"the arguments of {name}: must be a mapping, or a text that is sent as it is")
     text = arguments if isinstance(arguments, str) else _as_json(f"the arguments of {name}", arguments)
-    return AnsweredCall(name, text, *rest)
+    return AnsweredCall(name, text, *(_read_text(f"the id of a call of {name}", each) for each in rest))
 
 
 def _as_json(what: str, value: Any) -> str:
@@ -285,8 +293,9 @@ def _read_seconds(name: str, seconds: float) -> float:
 def _read_headers(headers: Mapping[str, str] | None) -> Headers:
     if headers is not None and not isinstance(headers, Mapping):
         raise ConfigError(f'headers={headers!r}: must be names and values, as in headers={{"x-id": "a"}}')
-    fields = tuple((name.lower(), str(value)) for name, value in (headers or {}).items())
+    fields = tuple(headers.items()) if headers else ()
     for name, value in fields:
-        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        is_text = isinstance(name, str) and isinstance(value, (str, int, float))
+        if not is_text or not _FIELD_NAME.fullmatch(name.lower()) or not _FIELD_VALUE.fullmatch(str(value)):
             raise ConfigError(f"headers: {name!r}: {value!r} is no header field")
-    return fields
+    return tuple((name.lower(), str(value)) for name, value in fields)
