@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from aquila.cassettes.body_file import LARGE, BodyFile
 from aquila.cassettes.storage.body_writer import write_body
 from aquila.transports.upload_spool import UploadSpool
+from aquila.transports.wire import read_request
 from tests.support.examples import examples
 
 DATA = random.Random(3).randbytes(3 * LARGE)
@@ -25,10 +28,10 @@ def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
 
 
 def taken_in(pieces: Sequence[bytes], recorded: Sequence[BodyFile] = ()) -> bytes | BodyFile:
-    spool = UploadSpool(lambda: recorded)
-    for piece in pieces:
-        spool.add(piece)
-    return spool.finish()
+    with UploadSpool(lambda: recorded) as spool:
+        for piece in pieces:
+            spool.add(piece)
+        return spool.finish()
 
 
 def content_of(body: bytes | BodyFile) -> bytes:
@@ -75,3 +78,16 @@ def test_a_damaged_recording_of_an_upload_does_not_change_what_is_taken_in(tmp_p
     assert content_of(found) == DATA
     assert isinstance(found, BodyFile)
     assert found.folder != tmp_path
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["recorded", "new"])
+def test_an_upload_that_breaks_off_leaves_no_file_open(folder: Path, *, is_recorded: bool) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield DATA[: 2 * LARGE]
+        raise OSError("the file cannot be read")
+
+    recorded = [write_body(folder, [DATA])] if is_recorded else []
+    request = httpx2.Request("POST", "https://api.openai.com/v1/files", content=pieces())
+    with pytest.raises(OSError, match="cannot be read"):
+        read_request(request, lambda: recorded)
+    gc.collect()  # an open file would warn, which is an error

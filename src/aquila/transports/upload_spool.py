@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from aquila.cassettes.body_file import LARGE, PIECE, BodyFile
 from aquila.errors import CassetteCorrupt
@@ -46,7 +46,7 @@ class _Resemblance:
 
 
 class UploadSpool:
-    """Collects the pieces of one body.
+    """Collects the pieces of one body, within its block.
 
     ``find_recorded`` gives the large bodies that were recorded. One that is sent again is compared with them while it
     arrives, and not written to disk once more: of hundreds of megabytes that takes most of the time.
@@ -100,15 +100,21 @@ class UploadSpool:
         if self._writer is None and self._alike is None:
             return b"".join(self._pieces)
         alike = self._alike or []
-        try:
-            for one in alike:
-                if one.body.size == self._size:
-                    return one.body
-            writer = self._writer or self._write_all(alike, b"")
-        finally:
-            for one in alike:
-                one.close()
+        for one in alike:
+            if one.body.size == self._size:
+                return one.body
+        writer = self._writer or self._write_all(alike, b"")
         return replace(writer.finish(), owner=self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files, also those of an upload that has broken off."""
+        for one in self._alike or ():
+            one.close()
+        if self._writer is not None:
+            self._writer.abandon()
 
 
 def _open_all(bodies: Iterable[BodyFile]) -> list[_Resemblance]:

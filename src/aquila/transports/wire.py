@@ -87,10 +87,10 @@ def read_request(request: httpx2.Request, find_recorded: Callable[[], Iterable[B
     """
     if not _is_in_memory(request):
         stream: Any = request.stream
-        spool = upload_spool.UploadSpool(find_recorded)
-        for piece in stream:
-            spool.add(piece)
-        _keep_body(request, spool)
+        with upload_spool.UploadSpool(find_recorded) as spool:
+            for piece in stream:
+                spool.add(piece)
+            _keep_body(request, spool)
     return to_recorded_request(request)
 
 
@@ -100,10 +100,10 @@ async def read_request_async(
     """The async twin of ``read_request``."""
     if not _is_in_memory(request):
         stream: Any = request.stream
-        spool = upload_spool.UploadSpool(find_recorded)
-        async for piece in stream:
-            spool.add(piece)
-        _keep_body(request, spool)
+        with upload_spool.UploadSpool(find_recorded) as spool:
+            async for piece in stream:
+                spool.add(piece)
+            _keep_body(request, spool)
     return to_recorded_request(request)
 
 
