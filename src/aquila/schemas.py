@@ -141,7 +141,10 @@ def _remove_titles(value: Any, *, names: bool = False) -> Any:
 
 
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
-    """Return a schema in the form that OpenAI demands for ``strict``: every object closed, every property required."""
+    """Return a schema in the form that OpenAI demands for ``strict``.
+
+    Every object is closed, every property required, and of several forms any may hold, not one alone.
+    """
     return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset()))
 
 
@@ -155,7 +158,9 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
         return [_close_objects(each, defined, inside) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    kept = {key: each for key, each in schema.items() if key != "default"}
+    kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator")}
+    if "oneOf" in kept:  # which pydantic writes for a union with a discriminator, and OpenAI's strict mode refuses
+        kept["anyOf"] = kept.pop("oneOf")
     name = str(kept.get("$ref", "")).removeprefix("#/$defs/")
     # OpenAI's strict mode allows no other keyword beside `$ref`, not even a description. The definition takes the
     # place of the reference, unless it contains itself: then the reference stays without its other keywords.

@@ -138,6 +138,22 @@ def test_strict_schema_has_nothing_beside_a_reference() -> None:
     assert nodes["place"]["required"] == ["city", "country"]
 
 
+def test_strict_schema_has_a_union_with_a_discriminator_as_any_of_its_forms() -> None:
+    class Cat(pydantic.BaseModel):
+        kind: Literal["cat"]
+        discriminator: str = "a field, and no keyword"
+
+    class Dog(pydantic.BaseModel):
+        kind: Literal["dog"]
+
+    class Owner(pydantic.BaseModel):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    made = aquila.Tool("adopt", Owner, strict=True).schema
+    assert made["properties"]["pet"] == {"anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}
+    assert made["$defs"]["Cat"]["required"] == ["kind", "discriminator"]
+
+
 def test_schema_of_true_allows_everything() -> None:
     made = aquila.Tool("f", {"properties": {"x": True, "y": False}}, lambda **given: given)
     assert made.parse_arguments('{"x": [1]}') == {"x": [1]}
