@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.matching.body_lines import WIDTH
+from aquila.cassettes.matching.cures import find_cure
+from aquila.cassettes.matching.difference import find_differences
+from aquila.cassettes.matching.fresh_value_placeholders import FreshPart, Normalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, FreshKind
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import explain_miss
-from aquila.cassettes.matching.request_key import key_of
+from aquila.cassettes.matching.request_key import canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest, RecordedResponse
 from aquila.settings import parse_option
 from tests.cassettes.matching.test_fresh_value_placeholders import A, B, upload
@@ -246,3 +249,27 @@ def test_fields_that_an_update_of_a_client_adds_or_drops_empty() -> None:
     assert key_of(now, cured) == key_of(before, cured)
     for other in (chat("hi", stop=0), chat("hi", stop=""), chat("hi", stop=[]), chat("hi", stop={"at": [None]})):
         assert "<empty>" not in explain(other, chat("hi", n=None))
+
+
+@pytest.mark.parametrize("last_word", ["now", "then"], ids=["nothing else differs", "something else differs too"])
+def test_the_search_for_a_setting_reads_a_text_a_bounded_number_of_times(
+    last_word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pattern that is searched for in a text counts. A conversation of 40 messages once took a minute."""
+    searched = 0
+    find_parts = Normalizer.find_parts
+
+    def count_and_find(normalizer: Normalizer, text: str) -> list[FreshPart]:
+        nonlocal searched
+        searched += len(normalizer._rows) if len(text) > 40 else 0
+        return find_parts(normalizer, text)
+
+    monkeypatch.setattr(Normalizer, "find_parts", count_and_find)
+    one, other = (
+        {"messages": [f"at 14:22:{n}{n}, run {id}, of 2026-11-2{n} I say {word}" for _ in range(20)]}
+        for n, id, word in ((1, A, "now"), (2, B, last_word))
+    )
+    recorded, now = (canonical_request(request(each), RULES) for each in (one, other))
+    cure = find_cure(request(other), request(one), find_differences(recorded, now), RULES)
+    assert searched < (20 * 250 if cure else 100)
+    assert (cure is not None) == (last_word == "now")

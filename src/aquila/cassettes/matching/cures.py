@@ -143,10 +143,15 @@ def _kinds_that_differ(recorded: Any, now: Any) -> tuple[str, ...]:
     kinds = tuple(KIND_BY_NAME)
     if not are_equal(kinds):  # with all kinds first: for most differences that settles it in one comparison
         return ()
-    for name in KIND_BY_NAME:
+    for name in kinds:
         if are_equal((name,)):
             return (name,)
-    for name in KIND_BY_NAME:
+    # Those that stand in the values are nearly always enough. Each of the others would cost a search.
+    texts = map(str, (recorded, now))
+    present = {part.label for text in texts for part in _normalizer_of(kinds).find_parts(text)}
+    found = tuple(kind for kind in kinds if kind in present)
+    kinds = found if are_equal(found) else kinds
+    for name in kinds:
         fewer = tuple(kind for kind in kinds if kind != name)
         if are_equal(fewer):
             kinds = fewer
@@ -174,10 +179,12 @@ def find_cure(
         cured = replace(rules, ignore=(*rules.ignore, EMPTY_FIELDS))
         if key_of(request, cured) == key_of(recorded, cured):  # an element of a list is no field
             return Cure((), (_settings_that_changed(rules, cured),))
-    fields = find_fresh_fields(found)
-    fresh = [field for field in fields if field is not None]
-    if len(fresh) < len(fields):
-        return None
+    fresh: list[FreshField] = []
+    for difference in found:
+        field = _fresh_field_of(difference)
+        if field is None:  # at the first one: a search in all that differ takes long
+            return None
+        fresh.append(field)
     candidates: list[Callable[[], MatchRules]] = []
     if all(field.is_whole for field in fresh):
         candidates += [lambda: _ignoring(rules, fresh, any_index=True), lambda: _ignoring(rules, fresh)]
