@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import json
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from aquila.recording.storing import recorder
 from aquila.scripting.script import Script
 from tests.support.runs import separate_run
 from tests.support.upstream import streamed, upstream
+
+NEEDS_CONTEXTS_OF_THREADS = pytest.mark.skipif(sys.version_info < (3, 14), reason="its threads have no contexts")
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +215,29 @@ def test_a_thread_that_belongs_to_none_of_several_blocks_is_refused_rather_than_
     assert isinstance(error, CassetteRequired)
     assert "other" in str(error)
     assert "mine" in str(error)
+
+
+@pytest.mark.parametrize("inherits", [False, pytest.param(True, marks=NEEDS_CONTEXTS_OF_THREADS)])
+def test_a_thread_of_a_pool_works_in_the_block_that_hands_it_work(inherits: bool, pytester: pytest.Pytester) -> None:
+    """Also where it inherits the context in which it was started, as in free-threaded Python: another block's."""
+    pytester.makepyfile("""
+        import concurrent.futures, contextvars, aquila
+        from aquila.recording.scope import current_scope
+
+        own = contextvars.ContextVar("own", default="nothing")
+
+        def test_it():
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                for name in ("one", "two"):
+                    with aquila.use_cassette(name):
+                        own.set(name)
+                        assert pool.submit(lambda: current_scope().default_cassette).result() == name
+                print("own:", pool.submit(own.get).result())
+    """)
+    options = ("-X", "thread_inherit_context=1") if inherits else ()
+    result = pytester.run(sys.executable, *options, "-m", "pytest", "-s")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"*own: {'one' if inherits else 'nothing'}"])
 
 
 def test_what_outlives_a_block_is_refused_instead_of_going_elsewhere() -> None:

@@ -8,8 +8,10 @@ started works for no test, and neither does one that has outlived its test.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
@@ -31,6 +33,8 @@ _ATTRIBUTE = "_aquila_asker"
 
 Not a context variable: a thread does not inherit the context in which it was started, unless Python is told to.
 """
+_INHERITS = getattr(sys.flags, "thread_inherit_context", False)
+"""Whether threads inherit that context, as in free-threaded Python from 3.14 on, and with an option of ``-X``."""
 _RUN_ATTRIBUTE = "_aquila_run"
 """The attribute of a ``Thread`` object that holds the run in which it was started."""
 
@@ -55,7 +59,23 @@ def mark_thread(thread: threading.Thread) -> None:
 def mark_and_start(start: Callable[[threading.Thread], None], thread: threading.Thread) -> None:
     """Mark a thread, then start it. Patched in place of ``threading.Thread.start``; ``start`` is the original."""
     mark_thread(thread)
+    # Private to `threading`, which copies the context too late to change the copy. It is None if the caller gave none.
+    if _INHERITS and getattr(thread, "_context", thread) is None:
+        thread._context = _context_without_marks()  # type: ignore[attr-defined]
     start(thread)
+
+
+def _context_without_marks() -> Context:
+    """Return a copy of this context without Aquila's own variables, for a thread.
+
+    An executor's thread works for whoever hands it work later. If it inherited a scope, it would make its requests
+    there for ever, and if it inherited the mark of a request of Aquila's own, it would be let through to the network.
+    """
+    context = Context()
+    for variable, value in copy_context().items():
+        if not variable.name.startswith("aquila_"):
+            context.run(variable.set, value)
+    return context
 
 
 def run_of(thread: threading.Thread) -> object:
