@@ -5,13 +5,12 @@ Most runs never load this module.
 
 from __future__ import annotations
 
-import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import options, test_scopes
+from pytest_aquila import options
 
 if TYPE_CHECKING:
     import pytest
@@ -49,9 +48,9 @@ def begin_chosen_kinds(config: pytest.Config, run: Run) -> None:
     if not hasattr(config, "workerinput"):
         _check_files(config)
     if config.getoption("aquila_orphans") is not None:
-        plugins.register(orphans_report.UnusedReport(config, functools.partial(_used_cassettes, config)))
+        plugins.register(orphans_report.UnusedReport(config))
     if config.option.aquila_report or wanted_reports.STEP_SUMMARY in os.environ:
-        wanted_reports.begin_reports(config, lambda: config.stash.get(test_scopes.TOTALS, None))
+        wanted_reports.begin_reports(config)
     if now.guard == "sealed":
         sealed_run.check_sealed_run(run.layers.resolve(), verifies=options.wants_verification(config))
         plugins.register(sealed_run.SealedHeader())
@@ -79,8 +78,3 @@ def _recover_journals(config: pytest.Config, run: Run) -> None:
     totals = run_totals.totals_of(config)
     totals.recovered += [(str(path), count) for path, count in found.cassettes]
     totals.unrecovered += found.failures
-
-
-def _used_cassettes(config: pytest.Config) -> list[tuple[str, str]]:
-    totals = config.stash.get(test_scopes.TOTALS, None)
-    return totals.cassettes if totals is not None else []

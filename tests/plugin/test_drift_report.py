@@ -260,3 +260,11 @@ def test_a_report_for_which_the_disk_has_no_room_is_said_in_a_sentence(project: 
     result = project.run("--aquila-drift=/dev/full", tests="def test_it(aquila_cassette): post('one')")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["aquila: /dev/full: the report was not written: No space left on device"])
+
+
+def test_a_run_without_a_terminal_writes_the_files_that_its_options_name(project: Project) -> None:
+    tests = "def test_it(aquila_cassette): post('one')"
+    project.record(tests=tests).assert_outcomes(passed=1)
+    project.run("-p", "no:terminal", "--aquila-drift=drift.json", "--aquila-orphans=unused.json")
+    written = [json.loads((project.pytester.path / f"{name}.json").read_text()) for name in ("drift", "unused")]
+    assert (written[0]["groups"], written[1]["complete"]) == ([], True)

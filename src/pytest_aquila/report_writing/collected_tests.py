@@ -33,9 +33,8 @@ _WORST: tuple[Outcome, ...] = ("interrupted", "passed", "skipped", "xfailed", "x
 class CollectedTests:
     """A plugin of a process that runs tests.
 
-        ``file`` receives a line for each test. ``worker`` is the name of a pytest-xdist worker, else "".
-
-    ``each`` says that every worker runs all tests (``--dist=each``).
+    ``file`` receives a line for each test. ``worker`` is the name of a pytest-xdist worker, else "". ``each`` says that
+    every worker runs all tests (``--dist=each``).
     """
 
     def __init__(self, run: Run, collector: ExchangeCollector, file: PartialFile, worker: str, *, each: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
+from pytest_aquila import test_scopes
 from pytest_aquila.summary import pending_report
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 """The variable with the path of the Markdown file that GitHub Actions shows below a job."""
 
 
-def begin_reports(config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
-    """Register the plugins for the reports of a run. ``find_totals`` returns its totals, or None.
+def begin_reports(config: pytest.Config) -> None:
+    """Register the plugins for the reports of a run.
 
     Raises ``UsageError`` for a report that cannot be written, and ``ConfigError`` for a wrong table of prices.
     """
     if config.option.aquila_report:
-        config.pluginmanager.register(written_reports.RunReports(config, find_totals), written_reports.PLUGIN)
+        config.pluginmanager.register(written_reports.RunReports(config), written_reports.PLUGIN)
     elif not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_ShortSummary(find_totals))
+        config.pluginmanager.register(_ShortSummary())
 
 
 def append_to_step_summary(text: str) -> None:
@@ -52,17 +52,13 @@ def append_to_step_summary(text: str) -> None:
 class _ShortSummary:
     """A plugin of a run without a report. It writes into the job's summary only what needs action."""
 
-    def __init__(self, find_totals: Callable[[], RunTotals | None]) -> None:
-        self._find_totals = find_totals
-
     @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self) -> None:
+    def pytest_terminal_summary(self, config: pytest.Config) -> None:
         """Write the summary."""
         with contextlib.suppress(Exception):  # an error of the job's summary must not fail the run
-            self._write()
+            self._write(config.stash.get(test_scopes.TOTALS, None))
 
-    def _write(self) -> None:
-        totals = self._find_totals()
+    def _write(self, totals: RunTotals | None) -> None:
         if totals is None:
             return
         waiting = pending_report.find_pending(totals)

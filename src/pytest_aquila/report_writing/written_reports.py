@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
+from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import wanted_reports
 from pytest_aquila.report_writing.collected_tests import CollectedTests
 from pytest_aquila.report_writing.command_line import describe_command
@@ -53,11 +54,10 @@ _PROBLEM = "aquila_report_problem"
 
 
 class RunReports:
-    """A plugin of every process of a run with reports. ``find_totals`` returns the totals of the run, or None."""
+    """A plugin of every process of a run with reports."""
 
-    def __init__(self, config: pytest.Config, find_totals: Callable[[], RunTotals | None]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._find_totals = find_totals
         self._input = getattr(config, "workerinput", None)
         self._targets = [] if self._input is not None else read_targets(config.option.aquila_report, _folder_of(config))
         self._prices = prices_of(runtime.current_settings())  # before any test, if it is wrong
@@ -223,7 +223,7 @@ class RunReports:
                 part.unlink(missing_ok=True)
 
     def _make_head(self) -> RunReport:
-        settings, facts = runtime.current_settings(), _find_facts(self._config, self._find_totals(), self._extent)
+        settings, facts = runtime.current_settings(), _find_facts(self._config, self._extent)
         root = root_of(self._config)
         mode = f"{settings.transport} {settings.record}" if settings.transport == "record" else settings.transport
         head: RunReport = {
@@ -270,13 +270,13 @@ def _write_report(target: Path, report: RunReport) -> None:
 
 
 def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
-    unused = unused_cassettes.find_unused(extent, set(totals.cassettes) if totals is not None else (), root)
+    unused = unused_cassettes.find_unused(extent, totals.cassettes if totals is not None else (), root)
     return [outgoing.redact_label(os.path.relpath(one.path, root)) for one in unused if not one.kept_because]
 
 
-def _find_facts(config: pytest.Config, totals: RunTotals | None, extent: RunExtent) -> dict[str, list[str]]:
+def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]]:
     """Return facts of the whole run: pending files, unused cassettes if all tests ran, and sentences of the summary."""
-    root = root_of(config)
+    totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []
     return {
         "pending": [os.path.relpath(each.path, root) for each in waiting],

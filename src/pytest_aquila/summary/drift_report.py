@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aquila.errors import CassetteRequired, LiveCallRefused
 from aquila.lazy_imports import lazy_modules
-from pytest_aquila import node_ids, test_scopes, typed_command
+from pytest_aquila import node_ids, options, test_scopes, typed_command
 
 if TYPE_CHECKING:
     import pytest
 
     from aquila.recording.reporting import drift_groups, drift_watch
     from pytest_aquila.report_writing import targets
-    from pytest_aquila.summary import redacted_terminal
+    from pytest_aquila.summary import redacted_terminal, run_news
     from pytest_aquila.summary.run_totals import RunTotals
 else:
     lazy_modules(
@@ -21,6 +21,7 @@ else:
         drift_groups="aquila.recording.reporting.drift_groups",
         drift_watch="aquila.recording.reporting.drift_watch",
         redacted_terminal="pytest_aquila.summary.redacted_terminal",
+        run_news="pytest_aquila.summary.run_news",
         targets="pytest_aquila.report_writing.targets",
     )
 
@@ -39,14 +40,26 @@ def note_test_without_cassette(item: pytest.Item, error: BaseException | None, t
     totals.drifted.append({"test": node_ids.id_to_type(item), **row})
 
 
-def write_report(reporter: pytest.TerminalReporter, totals: RunTotals, target: str) -> None:
-    """List the drifted requests, and write them to the file ``target`` as JSON unless that is ``-``."""
-    start = typed_command.start_for_tests(reporter.config, [row["test"] for row in totals.drifted])
-    report = drift_groups.make_report(totals.drifted, start)
+def write_file(config: pytest.Config, totals: RunTotals | None) -> None:
+    """Write the drifted requests to the file that the option names, if it names one."""
+    target = config.option.aquila_drift
+    if target != options.IMPLIED_VALUES["--aquila-drift"]:
+        problem = targets.write_json(config, target, _make_report(config, totals))
+        if problem:
+            run_news.add_news(config, run_news.News(run_news.Kind.FAILED_REPORT, problem))
+
+
+def _make_report(config: pytest.Config, totals: RunTotals | None) -> dict[str, Any]:
+    drifted = totals.drifted if totals is not None else []
+    start = typed_command.start_for_tests(config, [row["test"] for row in drifted])
+    return drift_groups.make_report(drifted, start)
+
+
+def write_report(reporter: pytest.TerminalReporter, totals: RunTotals | None) -> None:
+    """List the drifted requests."""
+    report = _make_report(reporter.config, totals)
     terminal = redacted_terminal.RedactedTerminal(reporter)
     prefix = "aquila: "
     for line in drift_groups.describe_report(report, terminal.width - len(prefix)):
         terminal.write_line(prefix + line, yellow=bool(report["groups"]))
         prefix = ""
-    if target != "-" and (problem := targets.write_json(reporter.config, target, report)):
-        terminal.write_line(f"aquila: {problem}", red=True)

@@ -56,7 +56,7 @@ def write_end(
         if totals.unrecorded:
             unrecorded_tests_cache.remember(config, totals.unrecorded)
     if options.wants_drift(config):
-        drift_report.write_report(reporter, totals or RunTotals(), config.getoption("aquila_drift"))
+        drift_report.write_report(reporter, totals)
     if options.wants_verification(config):
         verify_run.write_report(reporter, config)
     news = [*config.stash.get(run_life.NEWS, []), *_find_waiting(exitstatus, totals)]

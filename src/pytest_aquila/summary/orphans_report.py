@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from aquila.recording import runtime
+from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import targets
 from pytest_aquila.run_life import root_of
 from pytest_aquila.summary import unused_cassettes
@@ -22,32 +23,36 @@ _MOST_REASONS = 5
 
 
 class UnusedReport:
-    """A plugin. ``used_cassettes`` returns the folders and names of the cassettes that the run has used."""
+    """A plugin of each process of such a run."""
 
-    def __init__(self, config: pytest.Config, used_cassettes: Callable[[], Iterable[tuple[str, str]]]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._used_cassettes = used_cassettes
         self._target = config.getoption("aquila_orphans")
         self._extent = watch_extent(config)
 
-    def pytest_terminal_summary(self, config: pytest.Config) -> None:
-        """List the unused cassettes, or say why that cannot be known, and write the report."""
-        root = root_of(self._config)
-        unused = unused_cassettes.find_unused(self._extent, set(self._used_cassettes()), root)
+    @pytest.hookimpl(trylast=True)  # behind the hook that completes the totals
+    def pytest_sessionfinish(self) -> None:
+        """Write the report, also where no terminal shows a summary, and note the news for that."""
+        config = self._config
+        if hasattr(config, "workerinput"):
+            return
+        totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
+        unused = unused_cassettes.find_unused(self._extent, totals.cassettes if totals is not None else (), root)
         partial = self._extent.why_partial()
-        is_written = self._write_file(config, unused, root)
+        is_written = self._write_file(unused, root)
         if partial:
             add_news(config, _describe_partial(partial))
         else:
             add_news(config, *_describe_unused(unused, self._target if is_written else NO_FILE))
 
-    def _write_file(self, config: pytest.Config, unused: list[UnusedCassette], root: Path) -> bool:
+    def _write_file(self, unused: list[UnusedCassette], root: Path) -> bool:
         """Write the report if a file was named. Return whether it was written."""
         if self._target == NO_FILE:
             return False
-        problem = targets.write_json(config, self._target, unused_cassettes.make_report(self._extent, unused, root))
+        report = unused_cassettes.make_report(self._extent, unused, root)
+        problem = targets.write_json(self._config, self._target, report)
         if problem:
-            add_news(config, News(Kind.FAILED_REPORT, problem))
+            add_news(self._config, News(Kind.FAILED_REPORT, problem))
         return not problem
 
 

@@ -16,10 +16,11 @@ from pytest_aquila.summary.run_totals import totals_of
 
 if TYPE_CHECKING:
     from pytest_aquila import verify_run
-    from pytest_aquila.summary import noted_uses
+    from pytest_aquila.summary import drift_report, noted_uses
 else:
     lazy_modules(
         globals(),
+        drift_report="pytest_aquila.summary.drift_report",
         noted_uses="pytest_aquila.summary.noted_uses",
         verify_run="pytest_aquila.verify_run",
     )
@@ -48,6 +49,8 @@ def sum_up(session: pytest.Session) -> None:
         totals.unstored += noted_uses.store_uses(itertools.starmap(noted_uses.NotedUse, totals.uses))
     if totals is not None and totals.unheard and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if options.wants_drift(config) and not is_worker:
+        drift_report.write_file(config, totals)
     if options.wants_verification(config):
         if is_worker:
             verify_run.send_plays(config)
