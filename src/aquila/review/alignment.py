@@ -77,7 +77,7 @@ def align_recordings(
     fresh = [number for number in range(len(pending.interactions)) if number not in partners]
     if rest and len(rest) <= _MOST_PAIRED and len(fresh) <= _MOST_PAIRED:
         for number in fresh:
-            found = _find_similar(pending.interactions[number], rest, stored, rules)
+            found = find_similar(pending.interactions[number], rest, stored, rules)
             if found is not None:
                 paired[number] = found
                 rest.remove(found)
@@ -105,7 +105,7 @@ def _pair_by_key(stored: Cassette, pending: Cassette, key_of: Callable[[Recorded
     return partners
 
 
-def _find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
+def find_similar(interaction: Interaction, rest: Sequence[int], stored: Cassette, rules: MatchRules) -> int | None:
     """Return the number in ``rest`` whose request is most similar to that of ``interaction``, or None."""
     rules = rules.with_origin() if rules.compares_origin else rules
     now = canonical_request(interaction.request, rules)

@@ -79,7 +79,7 @@ def apply_choices(
         before = {file: _read(file) for file in (path, pending)}
         waiting = _load(pending)
         try:
-            cassette_files.change_held_cassette(path, change, root=root, advise=_advise(path, pending, root))
+            cassette_files.change_held_cassette(path, change, root=root, advise=advise_msgpack(path, pending, root))
             cassette_files.change_held_cassette(pending, change_pending, root=root)
         except Exception as error:
             _revert(path, pending, before[path], error)
@@ -136,13 +136,15 @@ def _load(pending: Path) -> Cassette:
     return waiting
 
 
-def _advise(path: Path, pending: Path, root: Path) -> Callable[[Path], str]:
+def advise_msgpack(path: Path, pending: Path, root: Path, *, verb: str = "review") -> Callable[[Path], str]:
+    """Return what advises on a cassette that is too large for its format. ``verb``: the command that was at work."""
+
     def advise(_: Path) -> str:
         files = shlex.join([str(file) for file in (path, pending) if file.exists()])
         name = path.with_suffix(".msgpack").relative_to(root).as_posix()
         return (
-            "Nothing was changed. Write them as msgpack, which has no limit, and review them then: "
-            f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes review {shlex.quote(name)}"
+            f"Nothing was changed. Write them as msgpack, which has no limit, and {verb} them then: "
+            f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes {verb} {shlex.quote(name)}"
         )
 
     return advise

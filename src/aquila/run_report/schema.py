@@ -234,7 +234,10 @@ class Test(TypedDict):
 
 
 class HostTotals(TypedDict):
-    """The requests to one host for one model. ``cost`` is by currency, including answers that were replayed."""
+    """The requests to one host for one model. ``cost`` is by currency, including answers that were replayed.
+
+    ``time`` is the sum of the times that the answers took when they were recorded, in milliseconds.
+    """
 
     host: str
     model: str
@@ -242,6 +245,7 @@ class HostTotals(TypedDict):
     input_tokens: int
     output_tokens: int
     cost: dict[str, float]
+    time: int
 
 
 class Totals(TypedDict):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from aquila.run_report.schema import Exchange, HostTotals, Test, Totals, Usage
+from aquila.run_report.schema import Exchange, HostTotals, State, Test, Totals, Usage
 
 
 def identity_of(test: Test) -> str:
@@ -36,51 +36,61 @@ def usage_of(exchange: Exchange) -> Usage:
 def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
     """Return the sums over the last attempt of each test. ``pending`` files wait, ``orphans`` cassettes are unused."""
     counted = last_attempts(tests)
-    totals: Totals = {
+    hosts, asked = sum_hosts(counted), _asked_in(counted)
+    replayed = [each for each in asked if "replayed" in each["states"]]
+    return {
         "tests": len(counted),
-        "replayed": _count(counted, "replayed"),
-        "recorded": _count(counted, "recorded"),
-        "scripted": _count(counted, "scripted"),
-        "live": _count(counted, "live"),
-        "missed": _count(counted, "missed"),
-        "refused": _count(counted, "refused"),
+        "replayed": len(replayed),
+        "recorded": _count(asked, "recorded"),
+        "scripted": _count(asked, "scripted"),
+        "live": _count(asked, "live"),
+        "missed": _count(asked, "missed"),
+        "refused": _count(asked, "refused"),
         "pending": pending,
         "orphaned": orphans,
-        "requests": 0,
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "saved": 0,
-        "cost": {},
-        "cost_saved": {},
-        "hosts": [],
+        "requests": len(asked),
+        "input_tokens": sum(each["input_tokens"] for each in hosts),
+        "output_tokens": sum(each["output_tokens"] for each in hosts),
+        "saved": sum(each["timing"].get("ended", 0) for each in replayed),
+        "cost": _sum_costs(each for each in asked if each["source"] in ("recorded", "live")),
+        "cost_saved": _sum_costs(each for each in asked if each["source"] == "replayed"),
+        "hosts": hosts,
     }
-    hosts: dict[tuple[str, str], HostTotals] = {}
-    for exchange in (each for test in counted for each in test["exchanges"]):
-        if is_asked(exchange):
-            _add(totals, hosts, exchange)
-    totals["hosts"] = sorted(hosts.values(), key=lambda each: (-each["requests"], each["host"], each["model"]))
-    return totals
 
 
-def _count(tests: Sequence[Test], state: str) -> int:
-    return sum(state in exchange["states"] for test in tests for exchange in test["exchanges"])
+def sum_hosts(tests: Iterable[Test]) -> list[HostTotals]:
+    """Return the sums over the requests of tests by host and model, the most requests first."""
+    groups: dict[tuple[str, str], list[Exchange]] = {}
+    for exchange in _asked_in(tests):
+        groups.setdefault((exchange["host"], model_of(exchange)), []).append(exchange)
+    hosts: list[HostTotals] = [
+        {
+            "host": host,
+            "model": model,
+            "requests": len(exchanges),
+            "input_tokens": sum(usage_of(each).get("input_tokens", 0) for each in exchanges),
+            "output_tokens": sum(usage_of(each).get("output_tokens", 0) for each in exchanges),
+            "cost": _sum_costs(exchanges),
+            "time": sum(each["timing"].get("ended", 0) for each in exchanges),
+        }
+        for (host, model), exchanges in groups.items()
+    ]
+    return sorted(hosts, key=lambda each: (-each["requests"], each["host"], each["model"]))
 
 
-def _add(totals: Totals, hosts: dict[tuple[str, str], HostTotals], exchange: Exchange) -> None:
-    host, model = exchange["host"], model_of(exchange)
-    of_host = hosts.setdefault(
-        (host, model), {"host": host, "model": model, "requests": 0, "input_tokens": 0, "output_tokens": 0, "cost": {}}
-    )
-    usage = usage_of(exchange)
-    for sums in (totals, of_host):
-        sums["requests"] += 1
-        sums["input_tokens"] += usage.get("input_tokens", 0)
-        sums["output_tokens"] += usage.get("output_tokens", 0)
-    was_paid = exchange["source"] in ("recorded", "live")
-    if "replayed" in exchange["states"]:
-        totals["saved"] += exchange["timing"].get("ended", 0)
-    if "cost" in usage:
-        currency = usage.get("currency", "USD")
-        costs = totals["cost"] if was_paid else totals["cost_saved"] if exchange["source"] == "replayed" else {}
-        costs[currency] = costs.get(currency, 0.0) + usage["cost"]
-        of_host["cost"][currency] = of_host["cost"].get(currency, 0.0) + usage["cost"]
+def _asked_in(tests: Iterable[Test]) -> list[Exchange]:
+    return [exchange for test in tests for exchange in test["exchanges"] if is_asked(exchange)]
+
+
+def _count(exchanges: Iterable[Exchange], state: State) -> int:
+    return sum(state in exchange["states"] for exchange in exchanges)
+
+
+def _sum_costs(exchanges: Iterable[Exchange]) -> dict[str, float]:
+    """Return the costs of answers by currency."""
+    costs: dict[str, float] = {}
+    for usage in map(usage_of, exchanges):
+        if "cost" in usage:
+            currency = usage.get("currency", "USD")
+            costs[currency] = costs.get(currency, 0.0) + usage["cost"]
+    return costs

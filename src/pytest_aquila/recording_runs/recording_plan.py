@@ -17,6 +17,7 @@ from aquila.cassettes.storage import cassette_files, names
 from aquila.cassettes.storage.recorded_uses import read_uses
 from aquila.errors import AquilaError, CassetteNameError
 from aquila.option_table import read_budget
+from aquila.plurals import count_of
 from aquila.recording.sessions.session_decisions import EVERYTHING
 from aquila.recording.storing.record_budget import RecordBudget, describe_budget
 from aquila.temporary_folders import TemporaryFolder
@@ -97,10 +98,9 @@ class RecordingPlan:
         number, files = sum(counts), len(counts)
         if not counts:
             return "every request will be sent and recorded; the tests have no recordings yet"
-        recordings = f"{number:,} {'recording' if number == 1 else 'recordings'}"
         plan = (
-            f"about {number:,} {'request' if number == 1 else 'requests'} will be sent and recorded: the tests have "
-            f"{recordings} in {files:,} {'cassette' if files == 1 else 'cassettes'}"
+            f"about {count_of(number, 'request')} will be sent and recorded: the tests have "
+            f"{count_of(number, 'recording')} in {count_of(files, 'cassette')}"
         )
         budget = self._budget
         if budget is None:

@@ -70,14 +70,6 @@ __all__ = [
 ]
 
 
-def _config_error(message: str) -> Exception:
-    return errors.ConfigError(message)
-
-
-def _load_testing() -> Any:
-    return testing
-
-
 @pytest.fixture
 def aquila_huey(pytestconfig: pytest.Config) -> Any:
     """The Huey under test: the first of the ini key ``aquila_huey``. Override this fixture to give another, or several.
@@ -114,14 +106,14 @@ def _open_queue(request: pytest.FixtureRequest, huey: Any, storage: Any) -> cont
         queue_under_test.make_innermost(huey)
         off: contextlib.AbstractContextManager[Any] = attribute_patches.replace_attributes(huey, _immediate=False)
         return off
-    opened: contextlib.AbstractContextManager[Any] = _load_testing().use_test_queue(huey, storage=storage)
+    opened: contextlib.AbstractContextManager[Any] = testing.use_test_queue(huey, storage=storage)
     return opened
 
 
 def _report_leftover(report: str, test: str) -> None:
     if report not in ("ignore", "warn", "fail"):
-        raise _config_error(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
-    if report == "ignore" or not (left := _load_testing().all_enqueued()):
+        raise errors.ConfigError(f"the ini key aquila_huey_leftover is ignore, warn or fail, not {report!r}")
+    if report == "ignore" or not (left := testing.all_enqueued()):
         return
     tasks = "\n".join(f"  {task!r}" for task in left)
     message = f"{test} leaves tasks behind (drain_queue executes them, assert_enqueued checks them):\n{tasks}"
@@ -133,7 +125,7 @@ def _report_leftover(report: str, test: str) -> None:
 @pytest.fixture
 def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> PerformJob:
     """``aquila.huey.testing.perform_job``: execute one task as a worker would. A failing test shows its runs."""
-    perform_job = _load_testing().perform_job
+    perform_job = testing.perform_job
 
     def perform_and_report(task: Any, /, *args: Any, **keywords: Any) -> TaskRun[Any]:
         __tracebackhide__ = True
@@ -147,49 +139,49 @@ def aquila_perform_job(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 @pytest.fixture
 def aquila_build_task(aquila_tasks: AquilaHuey) -> BuildTask:
     """``aquila.huey.testing.build_task``: a task that is not enqueued."""
-    return cast("BuildTask", _load_testing().build_task)
+    return testing.build_task
 
 
 @pytest.fixture
 def aquila_all_enqueued(aquila_tasks: AquilaHuey) -> AllEnqueued:
     """``aquila.huey.testing.all_enqueued``: the tasks in the queue and the schedule that match."""
-    return cast("AllEnqueued", _load_testing().all_enqueued)
+    return testing.all_enqueued
 
 
 @pytest.fixture
 def aquila_assert_enqueued(aquila_tasks: AquilaHuey) -> AssertEnqueued:
     """``aquila.huey.testing.assert_enqueued``: a task is enqueued that matches."""
-    return cast("AssertEnqueued", _load_testing().assert_enqueued)
+    return testing.assert_enqueued
 
 
 @pytest.fixture
 def aquila_assert_unique(aquila_tasks: AquilaHuey) -> AssertUnique:
     """``aquila.huey.testing.assert_unique``: a task is enqueued that matches, and none of them twice."""
-    return cast("AssertUnique", _load_testing().assert_unique)
+    return testing.assert_unique
 
 
 @pytest.fixture
 def aquila_refute_enqueued(aquila_tasks: AquilaHuey) -> RefuteEnqueued:
     """``aquila.huey.testing.refute_enqueued``: no task is enqueued that matches."""
-    return cast("RefuteEnqueued", _load_testing().refute_enqueued)
+    return testing.refute_enqueued
 
 
 @pytest.fixture
 def aquila_assert_dead_letter(aquila_tasks: AquilaHuey) -> AssertDeadLetter:
     """``aquila.huey.testing.assert_dead_letter``: a task failed for good, or a message could not be read."""
-    return cast("AssertDeadLetter", _load_testing().assert_dead_letter)
+    return testing.assert_dead_letter
 
 
 @pytest.fixture
 def aquila_refute_dead_letter(aquila_tasks: AquilaHuey) -> RefuteDeadLetter:
     """``aquila.huey.testing.refute_dead_letter``: no dead letter matches."""
-    return cast("RefuteDeadLetter", _load_testing().refute_dead_letter)
+    return testing.refute_dead_letter
 
 
 @pytest.fixture
 def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest) -> DrainQueue:
     """``aquila.huey.testing.drain_queue``: execute what is enqueued, in this process. A failing test shows the runs."""
-    drain_queue = _load_testing().drain_queue
+    drain_queue = testing.drain_queue
 
     def drain_and_report(**options: Any) -> Drained:
         __tracebackhide__ = True
@@ -204,7 +196,7 @@ def aquila_drain_queue(aquila_tasks: AquilaHuey, request: pytest.FixtureRequest)
 @pytest.fixture
 def aquila_run_periodic(aquila_tasks: AquilaHuey) -> RunPeriodic:
     """``aquila.huey.testing.run_periodic``: execute the periodic tasks of a moment."""
-    run_periodic = _load_testing().run_periodic
+    run_periodic = testing.run_periodic
 
     def run_of_huey(*args: Any, **options: Any) -> list[TaskRun[Any]]:
         __tracebackhide__ = True
@@ -222,7 +214,7 @@ def _of_huey(huey: AquilaHuey, options: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
     """``aquila.huey.testing.use_test_queue`` of the Huey under test: ``with use_test_queue("inline"):``."""
-    use_test_queue = _load_testing().use_test_queue
+    use_test_queue = testing.use_test_queue
 
     def use_queue_of(
         mode: Any = "manual", *, queue: str | None = None, **options: Any
@@ -237,7 +229,7 @@ def aquila_use_test_queue(aquila_tasks: AquilaHuey) -> UseTestQueue:
 @pytest.fixture
 def aquila_run_consumer(aquila_tasks: AquilaHuey, aquila_huey: Any, pytestconfig: pytest.Config) -> RunConsumer:
     """``aquila.huey.testing.run_consumer``: a real consumer for the length of a block."""
-    run_consumer = _load_testing().run_consumer
+    run_consumer = testing.run_consumer
 
     def run_configured(
         *args: Any, subprocess: bool | str = False, **options: Any
@@ -267,7 +259,7 @@ def aquila_shared_consumer(
     """The consumer behind ``aquila_consumer``, from the first test that uses it to the end of the run."""
     paths = named_hueys.paths_of_hueys(pytestconfig)
     if not paths:
-        raise _config_error(
+        raise errors.ConfigError(
             "aquila_consumer serves all tests of a run, so its Huey must be known before any: write "
             '`aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, or use aquila_run_consumer'
         )
@@ -281,7 +273,7 @@ def aquila_consumer(
 ) -> Iterator[RunningConsumer]:
     """A real consumer, which all tests share: threads that take the tasks of this test, and are idle when it ends."""
     if aquila_tasks is not aquila_shared_consumer.huey:
-        raise _config_error(
+        raise errors.ConfigError(
             f"aquila_consumer works for {aquila_shared_consumer.huey.name!r}, the first Huey of the ini file, and this "
             f"test is about {aquila_tasks.name!r}: use aquila_run_consumer"
         )

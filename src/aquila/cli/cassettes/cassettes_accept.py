@@ -27,6 +27,7 @@ from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.recording.storing.interrupted_runs import find_waiting_recordings, is_anything_left, recover_journals
 from aquila.recording.storing.journal_merging import add_missing, stored_key
 from aquila.recording.storing.pending_recordings import compare_pending
+from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
 from aquila.spelling import suggest_name
@@ -214,14 +215,7 @@ def _accept_pending(pending: Path, root: Path, *, dry_run: bool) -> tuple[str, i
     if dry_run:
         return action, len(change(cassette_files.load_cassette_or_empty(path)).interactions)
 
-    def advise(_: Path) -> str:
-        files = shlex.join([str(file) for file in (path, pending) if file.exists()])
-        return (
-            "Nothing was changed. Write them as msgpack, which has no limit, and accept then: "
-            f"aquila cassettes convert {files} --to msgpack --replace; "
-            f"aquila cassettes accept {shlex.quote(path.with_suffix('.msgpack').relative_to(root).as_posix())}"
-        )
-
+    advise = advise_msgpack(path, pending, root, verb="accept")
     stored = cassette_files.update_cassette(path, change, root=root, advise=advise)
     cassette_files.remove_cassette(pending)
     return action, len(stored.interactions)

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any
 from aquila.cassettes.codecs.answer_summary import status_of
 from aquila.cassettes.codecs.transcript import write_transcript
 from aquila.cassettes.matching.body_lines import render_body
-from aquila.cassettes.matching.difference import ABSENT, Difference, find_differences, format_value, weigh_differences
+from aquila.cassettes.matching.difference import ABSENT, Difference, format_value
 from aquila.cassettes.matching.match_rules import MatchRules
-from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
 from aquila.cassettes.matching.request_key import canonical_request, without_origin
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage.merging import recordings_by_slot
@@ -40,6 +39,8 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
+from aquila.review.alignment import find_similar
+from aquila.review.proposals import differences_of
 
 if TYPE_CHECKING:
     from aquila.cli.comparing import branch_diff, diff_markdown
@@ -49,9 +50,6 @@ else:
     )
 
 _WIDTH = 70
-_CANDIDATES = 4
-_GREATEST_DIFFERENCE = 25.0
-"""Two requests that differ by more than this (see ``weigh_differences``) are not versions of one request."""
 
 
 @dataclass(slots=True)
@@ -174,7 +172,11 @@ def compare_cassettes(a: Cassette, b: Cassette, rules: MatchRules) -> CassetteCo
             found.answers.append((number, other))
     found.only_b = [number for slot, number in slots_b.items() if slot not in slots_a]
     for other in list(found.only_b):
-        _pair_changed_request(found, other, a, b, rules)
+        one = find_similar(b.interactions[other], found.only_a, a, rules)
+        if one is not None:
+            found.requests.append((one, other, differences_of(a.interactions[one], b.interactions[other], rules)))
+            found.only_a.remove(one)
+            found.only_b.remove(other)
     return found
 
 
@@ -190,23 +192,6 @@ def _number_by_slot(cassette: Cassette, rules: MatchRules) -> dict[tuple[str, in
 def _answer_of(interaction: Interaction) -> tuple[object, ...]:
     response = interaction.response
     return response.status, response.body, response.end, response.error
-
-
-def _pair_changed_request(found: CassetteComparison, other: int, a: Cassette, b: Cassette, rules: MatchRules) -> None:
-    """Pair request ``other``, which only B has, with the most similar request that only A has, if any is similar."""
-    rest = [a.interactions[number] for number in found.only_a]
-    rules = rules.with_origin() if rules.compares_origin else rules
-    now = canonical_request(b.interactions[other].request, rules)
-    best: tuple[float, int, list[Difference]] | None = None
-    for position in find_nearest_recordings(b.interactions[other].request, rest, _CANDIDATES):
-        differing = find_differences(canonical_request(rest[position].request, rules), now)
-        weight = weigh_differences(differing)
-        if weight <= _GREATEST_DIFFERENCE and (best is None or weight < best[0]):
-            best = weight, found.only_a[position], differing
-    if best is not None:
-        found.requests.append((best[1], other, best[2]))
-        found.only_a.remove(best[1])
-        found.only_b.remove(other)
 
 
 def _print_comparison(found: CassetteComparison, a: Cassette, b: Cassette, rules: MatchRules, output: Output) -> None:

@@ -247,7 +247,8 @@ def _say_what_is_next(review: Review, outcomes: Sequence[Outcome], output: Outpu
         output.print_line()
         output.print_line("pytest replays it; aquila cassettes review --undo takes it back")
     if review.items:
-        output.print_line(f"{count_of(len(review.items), 'recording')} still wait: aquila cassettes review")
+        waits = "waits" if len(review.items) == 1 else "wait"
+        output.print_line(f"{count_of(len(review.items), 'recording')} still {waits}: aquila cassettes review")
 
 
 def _list_questions(desk: Desk, output: Output) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NotRequired, TypedDict
 
 from aquila.run_report.bodies import read_body
-from aquila.run_report.schema import Exchange, RunReport, Test, Text
-from aquila.run_report.totals import identity_of, is_asked, model_of, usage_of
+from aquila.run_report.schema import Exchange, HostTotals, RunReport, Test, Text
+from aquila.run_report.totals import identity_of, is_asked, model_of, sum_hosts, usage_of
 
 LONGEST_LIST = 5
 _LONGEST_REASON = 160
@@ -39,18 +39,6 @@ class OverviewRow(TypedDict):
     attempts: list[int]
 
 
-class Traffic(TypedDict):
-    """The requests to one host for one model. ``time`` is the sum of their durations, in milliseconds."""
-
-    host: str
-    model: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cost: dict[str, float]
-    time: int
-
-
 class Cause(TypedDict):
     """One change that requests of several tests share. ``tests`` are their numbers, ``paths`` the changed fields."""
 
@@ -66,7 +54,7 @@ class Overview(TypedDict):
 
     rows: list[OverviewRow]
     states: dict[str, int]
-    traffic: list[Traffic]
+    traffic: list[HostTotals]
     causes: list[Cause]
     slowest: list[int]
     largest: list[int]
@@ -99,7 +87,7 @@ def sum_up(report: RunReport, add: Callable[[Any], Any] = lambda drift: drift) -
     return {
         "rows": rows,
         "states": dict(Counter(state for test in last for one in test["exchanges"] for state in one["states"])),
-        "traffic": _sum_traffic(one for test in last for one in test["exchanges"] if is_asked(one)),
+        "traffic": sum_hosts(last),
         "causes": _find_causes(tests, [row["number"] for row in rows], add),
         "slowest": _first(rows, lambda row: -row["took"]),
         "largest": _first([row for row in rows if row["size"]], lambda row: -row["size"]),
@@ -179,28 +167,6 @@ def _measure(exchange: Exchange) -> int:
 def measure_text(text: Text) -> int:
     """Return the bytes of a text or body."""
     return len(text.encode("utf-8", "replace")) if isinstance(text, str) else text["size"]
-
-
-def _sum_traffic(exchanges: Iterable[Exchange]) -> list[Traffic]:
-    found: dict[tuple[str, str], Traffic] = {}
-    for exchange in exchanges:
-        place = exchange["host"], model_of(exchange)
-        one = found.setdefault(
-            place,
-            {
-                "host": place[0], "model": place[1], "requests": 0, "input_tokens": 0, "output_tokens": 0,
-                "cost": {}, "time": 0,
-            },
-        )  # fmt: skip
-        usage = usage_of(exchange)
-        one["requests"] += 1
-        one["input_tokens"] += usage.get("input_tokens", 0)
-        one["output_tokens"] += usage.get("output_tokens", 0)
-        one["time"] += exchange["timing"].get("ended", 0)
-        if "cost" in usage:
-            currency = usage.get("currency", "")
-            one["cost"][currency] = one["cost"].get(currency, 0.0) + usage["cost"]
-    return sorted(found.values(), key=lambda one: (-one["requests"], one["host"], one["model"]))
 
 
 def _find_causes(tests: list[Test], numbers: list[int], add: Callable[[Any], Any]) -> list[Cause]:
