@@ -39,7 +39,9 @@ class Command:
     def __init__(self, provider: Upstream, folder: Path, *options: str, **variables: str) -> None:
         names = ("AQUILA_SESSION", "PYTHONPATH", "OPENAI_API_KEY", "OPENAI_BASE_URL")
         surroundings = {name: value for name, value in os.environ.items() if name not in names}
-        words = ["serve", *options, "--cassette", "x", "--port", "0", "--upstream", provider.url]
+        words = ["serve", *options, "--cassette", "x", "--port", "0"]
+        if "OPENAI_BASE_URL" not in variables:
+            words += ["--upstream", provider.url]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "aquila.cli", *words],
             cwd=folder,
@@ -108,6 +110,18 @@ def test_it_serves_until_it_is_ended_and_logs_each_request(
     line = rf"POST /v1/chat/completions\?key=\S*redacted\S* {status} {outcome} \d+ ms\n"
     assert re.fullmatch(line, logged), logged
     assert (root / "x.yaml").exists() == bool(recorded)
+
+
+@pytest.mark.parametrize("path", ["/v1beta/openai", pytest.param("/openai/v1/", marks=pytest.mark.slow)])
+def test_the_base_url_of_the_environment_is_the_upstream_with_its_whole_path(
+    path: str, provider: Upstream, root: Path, tmp_path: Path
+) -> None:
+    base_url = provider.url + path
+    with command(provider, tmp_path, "--record", OPENAI_BASE_URL=base_url) as running:
+        assert httpx2.post(f"{running.url}/chat/completions", json=body("hi")).status_code == 200
+        running.end(signal.SIGTERM)
+    (interaction,) = load_cassette(root / "x.yaml").interactions
+    assert interaction.request.url == f"{base_url.rstrip('/')}/chat/completions"
 
 
 @pytest.mark.slow

@@ -142,7 +142,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 contextlib.suppress(KeyboardInterrupt),
                 background_server.open_listening_socket(options.host, options.port) as bound,
             ):
-                url = f"{background_server.url_of(bound, is_tls=options.tls is not None)}/v1"
+                url = background_server.url_of(bound, is_tls=options.tls is not None)
+                url += _path_of_clients(options, settings)
                 output.print_line(f"serving {here.folder} ({_SHOWN[options.record]}) at OPENAI_BASE_URL={url}")
                 _print_token(admission, output, opens_key=options.record is not None and settings.api_key is not None)
                 sys.stdout.flush()
@@ -151,6 +152,13 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             recorded = served.close()
         output.print_line(f"{recorded} recorded")
     return 0
+
+
+def _path_of_clients(options: argparse.Namespace, settings: Settings) -> str:
+    """Return the path of the base URL that clients are told."""
+    # OPENAI_BASE_URL may end as Gemini's: /v1beta/openai. What clients add to theirs is then added to that.
+    base = settings.base_url if options.upstream is None else None
+    return "/v1" if base is None or base.rstrip("/").endswith("/v1") else ""
 
 
 def _check_options(options: argparse.Namespace) -> None:

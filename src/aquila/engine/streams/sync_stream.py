@@ -173,7 +173,8 @@ class Stream(Generic[ParsedT_co]):
     def close(self) -> None:
         """End the call and close its connection. Does nothing after its end.
 
-        Whoever iterates the stream in another thread gets ``StreamClosed``.
+        Whoever iterates the stream in another thread gets ``StreamClosed``: at once within an answer, and before the
+        answer has begun when it does, or when ``Timeouts.read`` is over. With a sink, ``close`` waits for that.
         """
         if self._finished:
             self._state.closed = True
