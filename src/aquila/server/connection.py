@@ -92,8 +92,9 @@ class BoundedConnection(HttpToolsProtocol):
             self.parser.feed_data(head + data[offered.args[0] :])
 
     def _find_web_sockets(self) -> WebSockets | None:
-        state = getattr(self.config.app, "state", None)
-        return None if state is None else cast("WebSockets | None", state.find_web_sockets())
+        # Pages have none.
+        find = getattr(getattr(self.config.app, "state", None), "find_web_sockets", None)
+        return None if find is None else cast("WebSockets | None", find())
 
     def _switch(self, web_sockets: WebSockets, *, has_more: bool) -> None:
         """Pass the connection to the WebSockets. A handshake must have no body, and nothing may follow it."""

@@ -73,7 +73,10 @@ def translate_error(
         error.args = tuple(context.remove_secrets(argument) for argument in error.args)
         error.message, error.body = context.remove_secrets(error.message), context.remove_secrets(error.body)
     if isinstance(error, openai_sdk.APIStatusError):
-        return _status_error(error, context)
+        content_type = error.response.headers.get("content-type", "")
+        return error_of_status(
+            error.status_code, error.body, context, content_type=content_type, request_id=error.request_id
+        )
     if isinstance(error, openai_sdk.APITimeoutError):
         return _timeout_error(error, context, begun)
     if isinstance(error, openai_sdk.APIConnectionError):
@@ -143,13 +146,6 @@ def _fill_in_request(error: AquilaError, context: ErrorContext, request_id: str 
 def _shorten(argument: Any) -> Any:
     """Return an argument of an error; the text of one that quotes a provider may be long."""
     return argument[:_LONGEST_MESSAGE] if isinstance(argument, str) else argument
-
-
-def _status_error(error: Any, context: ErrorContext) -> ProviderError:
-    content_type = error.response.headers.get("content-type", "")
-    return error_of_status(
-        error.status_code, error.body, context, content_type=content_type, request_id=error.request_id
-    )
 
 
 def error_of_status(

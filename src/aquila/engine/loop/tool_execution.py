@@ -182,16 +182,18 @@ def run_tools(ready: Sequence[PreparedToolCall]) -> list[ToolOutcome]:
 
 def _run_tool(ready: PreparedToolCall) -> ToolOutcome:
     started = time.monotonic()
+    return replace(_call_tool(ready), seconds=time.monotonic() - started)
+
+
+def _call_tool(ready: PreparedToolCall) -> ToolOutcome:
     try:
         value = ready.function(**ready.arguments)
-        if inspect.iscoroutine(value):
-            value = _run_coroutine(value)
+        return ToolOutcome(_run_coroutine(value) if inspect.iscoroutine(value) else value)
     except asyncio.CancelledError as error:
         # A coroutine runs in a loop of its own here, so nobody but the tool can have cancelled it.
-        return ToolOutcome(error=_cancellation_error(error), seconds=time.monotonic() - started)
+        return ToolOutcome(error=_cancellation_error(error))
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
-        return ToolOutcome(error=error, seconds=time.monotonic() - started)
-    return ToolOutcome(value, seconds=time.monotonic() - started)
+        return ToolOutcome(error=error)
 
 
 def _cancellation_error(cause: asyncio.CancelledError) -> RuntimeError:
@@ -245,22 +247,20 @@ def _run_on_thread(ready: PreparedToolCall) -> ToolOutcome:
 
 async def _run_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     started = time.monotonic()
+    return replace(await _call_tool_async(ready), seconds=time.monotonic() - started)
+
+
+async def _call_tool_async(ready: PreparedToolCall) -> ToolOutcome:
     try:
         if ready.is_async:
-            value = await ready.function(**ready.arguments)
-        else:
-            ran = await run_sync(_run_on_thread, ready)
-            if ran.error is not None:
-                return replace(ran, seconds=time.monotonic() - started)
-            value = ran.value
-            if inspect.isawaitable(value):
-                value = await value
+            return ToolOutcome(await ready.function(**ready.arguments))
+        ran = await run_sync(_run_on_thread, ready)
+        return ToolOutcome(await ran.value) if inspect.isawaitable(ran.value) else ran
     except asyncio.CancelledError as error:
         if _is_being_cancelled():
             raise
         # The tool waited for something that was cancelled. Raised, that would end the other tools of the group, too,
         # and none of them would have failed.
-        return ToolOutcome(error=_cancellation_error(error), seconds=time.monotonic() - started)
+        return ToolOutcome(error=_cancellation_error(error))
     except Exception as error:  # noqa: BLE001 - it becomes a text for the model
-        return ToolOutcome(error=error, seconds=time.monotonic() - started)
-    return ToolOutcome(value, seconds=time.monotonic() - started)
+        return ToolOutcome(error=error)

@@ -35,7 +35,7 @@ _CHOICES = ("accept", "reject", "skip")
 def make_application(review: Review, reading: Reading, token: str, finish: Callable[[], None]) -> Starlette:
     """Return the application of a review's page. ``finish`` is called when the user ends the review there."""
     endpoints = _Endpoints(review, reading, finish)
-    application = Starlette(
+    return Starlette(
         routes=[
             Route("/", endpoints.show_page, methods=["GET"]),
             Route("/review", endpoints.tell_review, methods=["GET"]),
@@ -47,8 +47,6 @@ def make_application(review: Review, reading: Reading, token: str, finish: Calla
         ],
         middleware=[Middleware(PageGate, _letting_in(token), {"referrer-policy": "no-referrer"})],
     )
-    application.state.find_web_sockets = lambda: None  # asked by `server.connection`: this page has none
-    return application
 
 
 def _letting_in(token: str) -> Callable[[Request], Failure | None]:

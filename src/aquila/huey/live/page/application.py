@@ -83,7 +83,7 @@ def app(
     admission = Admission(token or make_token(), hosts=read_host_names(hosts))
     access = Access(admission, token, reading_needs_token, decide, may_act)
     page = _Endpoints(Site(hueys), access, page_events.StreamSeats(most_streams))
-    application = Starlette(
+    return Starlette(
         routes=[
             Route("/", page.show_overview, methods=["GET"], name="overview"),
             Route("/live", page.stream_overview, methods=["GET"]),
@@ -98,8 +98,6 @@ def app(
         middleware=[Middleware(PageGate, access.find_rejection, _HEADERS)],
         exception_handlers={404: page.show_not_found, 405: page.show_not_found},
     )
-    application.state.find_web_sockets = lambda: None  # asked by `server.connection`: this page has none
-    return application
 
 
 class _Endpoints:
