@@ -65,6 +65,29 @@ def test_other_refusals_are_not_tried_again(engine: Engine) -> None:
     assert len(server.seen) == 1
 
 
+def forbidden(*place: str) -> Answer:
+    """The refusal of a field in Mistral's words."""
+    detail = [{"type": "extra_forbidden", "loc": ["body", *place], "msg": "Extra inputs are not permitted"}]
+    return json_answer({"object": "error", "message": {"detail": detail}, "type": "invalid_request_error"}, 422)
+
+
+def test_fields_of_openai_that_a_provider_refuses_are_left_out_or_renamed(engine: Engine) -> None:
+    refusals = [forbidden("stream_options", "include_usage"), forbidden("max_completion_tokens")]
+    with serving(*refusals, one_call("add", '{"a": 1}'), chat_stream("done")) as server:
+        reply = engine.ask("Hi", base_url=server.url, tools=[add], max_output_tokens=9)
+    assert (reply.text, reply.usage.output_tokens) == ("done", 4)
+    fields = [seen.json.keys() & {"stream_options", "max_completion_tokens", "max_tokens"} for seen in server.seen]
+    assert fields == [{"stream_options", "max_completion_tokens"}, {"max_completion_tokens"}, *[{"max_tokens"}] * 2]
+    assert server.seen[-1].json["max_tokens"] == 9
+
+
+def test_a_refused_value_of_a_field_is_an_error(engine: Engine) -> None:
+    text = "max_completion_tokens is too large: 999999. This model supports at most 16384 completion tokens"
+    refusal = json_answer({"error": {"message": text}}, 400)
+    with serving(refusal) as server, pytest.raises(BadRequest, match="too large"):
+        engine.ask("Hi", base_url=server.url, max_output_tokens=999_999)
+
+
 def test_error_object_of_status_200_is_an_error(engine: Engine, endpoint: str) -> None:
     error = json_answer({"error": {"message": "Rate limit", "code": 429}})
     with serving(error) as server, pytest.raises(RateLimited, match="Rate limit"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from aquila.content import File, Part
@@ -23,22 +24,35 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+TOOL_ROLE = "tool"
+_OTHER_FIELDS: Mapping[str, str | None] = {"stream_options": None, "max_completion_tokens": "max_tokens"}
+"""Fields of OpenAI's API that others refuse, such as Mistral, each with the field that they have instead."""
+
+# There is no code for these refusals: providers name what they refuse in the message of an answer of 400 or 422.
 _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGNORECASE | re.DOTALL)
+_REFUSES_A_FIELD = re.compile(
+    "extra_forbidden|not permitted|not allowed|not supported|unsupported|unrecognized|unknown|unexpected", re.IGNORECASE
+)
 
 
-def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    """Whether the provider refused the role ``tool``. If so, tool results are sent as user messages."""
-    # There is no code for this refusal; providers name the role in the message of a 400 answer.
-    if not isinstance(error, BadRequest) or not any(message.role == "tool" for message in messages):
-        return False
-    return _REFUSES_TOOL_ROLE.search(str(error)) is not None
+def find_refused(error: BaseException, request: Mapping[str, Any]) -> str | None:
+    """Return what the provider refuses of a request: the role of tools, whose results are then sent as user messages,
+    or a field that is then left out or has another name. None for any other error.
+    """
+    if not isinstance(error, BadRequest):
+        return None
+    text = str(error)
+    if _REFUSES_TOOL_ROLE.search(text) and any(message["role"] == TOOL_ROLE for message in request["messages"]):
+        return TOOL_ROLE
+    named = (name for name in _OTHER_FIELDS if name in request and name in text)
+    return next(named, None) if _REFUSES_A_FIELD.search(text) else None
 
 
 def build_request(
-    messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
+    messages: Sequence[Message], options: Options, *, model: str, refused: AbstractSet[str] = frozenset()
 ) -> dict[str, Any]:
     """Return the arguments of ``chat.completions.create``."""
-    wire = [message_to_wire(message) for message in (without_tool_role(messages) if fallback_form else messages)]
+    wire = [message_to_wire(message) for message in (without_tool_role(messages) if TOOL_ROLE in refused else messages)]
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     given, wanted = vars(options), options.response_format
@@ -52,13 +66,18 @@ def build_request(
         "tool_choice": _tool_choice_to_wire(options),
         "tools": [*map(_tool_to_wire, options.tools.tools.values()), *_built_in_tools(options)] or None,
     }
-    return {
+    request = {
         "model": model,
         "messages": wire,
         "stream": True,
         "stream_options": {"include_usage": True},
         **{key: value for key, value in optional.items() if value is not None},
     }
+    for name in refused & _OTHER_FIELDS.keys():
+        value, other = request.pop(name, None), _OTHER_FIELDS[name]
+        if other is not None and value is not None:
+            request[other] = value
+    return request
 
 
 def _reasoning_effort(options: Options) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,16 +73,16 @@ class Endpoint(Protocol):
     retrieve_path: str
 
     def build_request(
-        self, messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
+        self, messages: Sequence[Message], options: Options, *, model: str, refused: AbstractSet[str] = frozenset()
     ) -> dict[str, Any]:
         """Return the arguments of the SDK's method, built from a conversation. Pure. Raises ``ConfigError``.
 
-        ``fallback_form``: write it for a provider that has refused the usual form.
+        ``refused``: what the provider has refused, as ``find_refused`` named it.
         """
         ...
 
-    def refused_usual_form(self, error: BaseException, messages: Sequence[Message]) -> bool:
-        """Whether an error says that the provider refuses the usual form, and ``fallback_form`` may help."""
+    def find_refused(self, error: BaseException, request: Mapping[str, Any]) -> str | None:
+        """Return what of a request an error refuses, if it can be written without that; None if it cannot."""
         ...
 
     def poll_request(self, answer: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from aquila.content import Audio, File, Image, Part, Text
@@ -36,13 +37,13 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"response_id": identity}
 
 
-def refused_usual_form(error: BaseException, messages: Sequence[Message]) -> bool:
-    """Return False: the API has one form only."""
-    return False
+def find_refused(error: BaseException, request: Mapping[str, Any]) -> str | None:
+    """Return None: the API has one form only."""
+    return None
 
 
 def build_request(
-    messages: Sequence[Message], options: Options, *, model: str, fallback_form: bool = False
+    messages: Sequence[Message], options: Options, *, model: str, refused: AbstractSet[str] = frozenset()
 ) -> dict[str, Any]:
     """Return the arguments of ``responses.create``."""
     given = vars(options)

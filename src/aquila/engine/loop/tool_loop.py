@@ -37,7 +37,7 @@ class ToolLoop(RequestLoop):
         self._polls = plan.polls
         self._waits = plan.waits
         self._messages = list(plan.messages)
-        self._fallback_form = False
+        self._refused: set[str] = set()
         self._continuation = Continuation() if plan.options.websocket else None
         self._turn_options = self._options
         self._rounds = ToolRounds(self._options)
@@ -53,9 +53,10 @@ class ToolLoop(RequestLoop):
             self._continuation.forget()
             self._request = self._next_request()
             return is_lost
-        if self._fallback_form or not self._endpoint.refused_usual_form(error, self._messages):
+        refused = self._endpoint.find_refused(error, self._request)
+        if refused is None:
             return False
-        self._fallback_form = True
+        self._refused.add(refused)
         self._request = self._next_request()
         return True
 
@@ -91,7 +92,7 @@ class ToolLoop(RequestLoop):
             self._messages if continuation is None else continuation.new_messages(self._messages),
             self._turn_options,
             model=self.call.model,
-            fallback_form=self._fallback_form,
+            refused=self._refused,
         )
         extra = dict(self._turn_options.provider_options)
         where = {} if continuation is None else continuation.fields
