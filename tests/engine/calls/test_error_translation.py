@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -229,6 +230,14 @@ def test_total_time_bounds_retries_and_waits(engine: Engine) -> None:
         with pytest.raises(errors.RequestTimeout, match=r"total: the call to .* took longer than 0.1 s"):
             engine.ask("Hi", base_url=server.url, timeout=aquila.Timeouts(total=0.1))
         assert time.monotonic() - started < 50
+
+
+def test_an_error_in_a_list_is_read(engine: Engine) -> None:
+    body = json.dumps([{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}])
+    refusal = Answer([body.encode()], 400, content_type="application/json")
+    with serving(refusal) as server, pytest.raises(errors.BadRequest, match=r"API key not valid\. \(400\)") as caught:
+        engine.ask("Hi", base_url=server.url)
+    assert caught.value.body["status"] == "INVALID_ARGUMENT"
 
 
 def test_no_retry_is_reported_once_the_total_time_is_over(engine: Engine) -> None:

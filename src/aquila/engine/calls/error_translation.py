@@ -153,9 +153,11 @@ def error_of_status(
 ) -> ProviderError:
     """Return the error for an answer whose HTTP status reports a failure.
 
-    ``body``: the error object of the answer, or its text if it is not JSON.
+    ``body``: the error object of the answer, a list that holds it, or its text if it is not JSON.
     """
     kind, advice = _class_and_advice(status)
+    if isinstance(body, list) and body and isinstance(body[0], Mapping):  # as Gemini's, in a list of one
+        body = body[0].get("error") or body[0]
     if isinstance(body, Mapping):
         message = body.get("message") or json.dumps(body, ensure_ascii=False)
         code = body.get("code") or body.get("type")
