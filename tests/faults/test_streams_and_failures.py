@@ -199,6 +199,9 @@ def test_without_an_answer_nothing_has_begun(text: str) -> None:
         ("reordered_events(at=7)", "no event follows"),
         ("server_error(status=200)", "from 500 to 599"),
         ("stall(-1)", "cannot pass"),
+        ("stall(1e400)", "cannot pass"),
+        ("slow(pace=1e400)", "cannot pass"),
+        ("html_page(99)", "from 200 to 599"),
     ],
 )
 def test_what_an_answer_does_not_have_is_impossible(text: str, why: str) -> None:

@@ -125,6 +125,8 @@ def overloaded(interaction: Interaction, *, retry_after: float | None = None) ->
 
 def html_page(interaction: Interaction, *, status: int = 502) -> RecordedResponse:
     """502 with an HTML page, as from a proxy in between. ``status=200`` is a page that looks like success."""
+    if not 200 <= status < 600:
+        raise ImpossibleFault(f"status={status} comes with no page; give one from 200 to 599")
     page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>\r\n"
     return RecordedResponse(status, (("content-type", "text/html"),), (RecordedChunk(page.encode()),))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import replace
 
@@ -245,8 +246,8 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative number."""
-    if seconds < 0:
+    """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative number, and for one without end."""
+    if not 0 <= seconds < math.inf:
         raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
     return round(seconds * 1000)
 
