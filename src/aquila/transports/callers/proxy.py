@@ -99,27 +99,19 @@ class Proxy:
     ``scope`` gives the scope that counts plays; ``upstream`` is the URL that takes the place of the server's own, or a
     transport's name (``local``, ``module:factory``) that answers instead; ``key`` is the server's own API key.
     Raises ``ConfigError`` for an upstream that is neither, and ``UnknownTransport``.
+
+    Its ``base`` is that URL without a slash at its end, its ``upstream`` what requests are sent to.
     """
 
     def __init__(self, scope: Callable[[], Scope], *, upstream: str | None = None, key: str | None = None) -> None:
         self._scope = scope
         self._key = key
-        self._base, self._upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
-
-    @property
-    def base(self) -> str:
-        """The URL that takes the place of the server's own, without a slash at its end."""
-        return self._base
+        self.base, self.upstream = _resolve_upstream(upstream or LIVE_UPSTREAM)
 
     @property
     def scope(self) -> Scope:
         """The scope that answers requests now."""
         return self._scope()
-
-    @property
-    def upstream(self) -> Upstream:
-        """The upstream to which requests are sent."""
-        return self._upstream
 
     async def answer_request(
         self,
@@ -137,9 +129,9 @@ class Proxy:
         a cassette raises, ``ConfigError`` without a cassette, ``UpstreamFailed``, and ``KeyWithheld``.
         """
         outgoing = self.prepare_request(target, headers, may_use_key=may_use_key)
-        route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self._upstream)
+        route = await self._find_route(cassette, _WITHHOLDING if outgoing.withholds_key else self.upstream)
         fields = encode_headers(outgoing.headers)
-        request = httpx2.Request(method, self._base + outgoing.target, headers=fields, content=body)
+        request = httpx2.Request(method, self.base + outgoing.target, headers=fields, content=body)
         try:
             response = await route.answer_async(request)
         except httpx2.TransportError as error:
@@ -160,7 +152,7 @@ class Proxy:
             if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-aquila-")
         ]
         shown = keys_shown_by(target, sent)
-        if self._key is None or not self._upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):
+        if self._key is None or not self.upstream.needs_key or not any(key.endswith(DUMMY_KEY) for key in shown):
             return UpstreamRequest(target, sent, False)
         if not may_use_key:
             return UpstreamRequest(target, sent, True)

@@ -13,7 +13,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.sessions.session_decisions import ReplayDecision
 from aquila.recording.storing.machine_clock import machine_seconds, milliseconds_since
 from aquila.settings import Settings
-from aquila.transports.routes.scope_route import ScopeRoute
+from aquila.transports.routes.scope_route import ScopeRoute, meet_fault
 from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import decode_headers, read_request, read_request_async, undo_coding
 
@@ -72,7 +72,7 @@ class FaultedRoute(ScopeRoute):
     def _decide(self, key: str, asked: RecordedRequest, good: RecordedResponse) -> ReplayDecision:
         """The answer to a request: a fault of the good one, which is kept for the next attempt, or the good one."""
         interaction = Interaction(asked, good, upstream=self.name)
-        met = self._meet_fault(key, interaction)
+        met = meet_fault(self._scope, key, interaction)
         if met is not None:
             self._scope.good_answers[key] = good
             return met

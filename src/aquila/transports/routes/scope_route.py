@@ -139,9 +139,6 @@ class ScopeRoute(Route):
         url = httpx2.URL(asked.url)
         return asks_model(url.host, url.port, url.path, self._scope.settings)
 
-    def _meet_fault(self, key: str, good: Interaction) -> ReplayDecision | None:
-        return meet_fault(self._scope, key, good)
-
     def _replay(self, decision: ReplayDecision, request: httpx2.Request) -> httpx2.Response:
         rest, pace = self._prepare(decision, request)
         if (watch := self._scope.run.wire_watch) is not None:
@@ -240,7 +237,7 @@ class CassetteRoute(ScopeRoute):
             return self._find_way_out(request).send_request(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not decision.fault:
-                self._remember_play(decision)
+                self._scope.recording.note_play(self._session, decision)
             return self._replay(decision, request)
         recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
         try:
@@ -256,7 +253,7 @@ class CassetteRoute(ScopeRoute):
             return await self._find_way_out(request).send_request_async(request)
         if isinstance(decision, ReplayDecision):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
-                await record.run_in_thread(self._remember_play, decision)
+                await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
             return await self._replay_async(decision, request)
         recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
         try:
@@ -310,9 +307,6 @@ class CassetteRoute(ScopeRoute):
             named = f"{request.method} {url.copy_with(query=None, fragment=None, username=None, password=None)}"
             reason = no_network.fail_unasked(self._session.redactor.redact_text(named))
             raise httpx2.ConnectError(str(reason), request=request)
-
-    def _remember_play(self, decision: ReplayDecision) -> None:
-        self._scope.recording.note_play(self._session, decision)
 
 
 def meet_fault(scope: Scope, key: str, good: Interaction, within: Within | None = None) -> ReplayDecision | None:

@@ -23,7 +23,7 @@ from aquila.scripting.shared_script import AnswersRequests
 from aquila.settings import Settings
 from aquila.transports.replay import Pace
 from aquila.transports.routes.route import Route
-from aquila.transports.routes.scope_route import ScopeRoute
+from aquila.transports.routes.scope_route import ScopeRoute, meet_fault
 from aquila.transports.upstreams import SCRIPT
 from aquila.transports.wire import read_request, read_request_async
 
@@ -77,7 +77,9 @@ class ScriptRoute(ScopeRoute):
             return None
         if self._scope.faults is not None:
             good = self._ask(self._script.peek, asked)
-            met = self._meet_fault(self.key_of(asked), Interaction(asked, good, upstream=SCRIPT)) if good else None
+            met = None
+            if good is not None:
+                met = meet_fault(self._scope, self.key_of(asked), Interaction(asked, good, upstream=SCRIPT))
             if met is not None:
                 self._script.note_fault(asked, is_answer=met.gives_answer, met=met.interaction, fault=met.fault)
                 return met
