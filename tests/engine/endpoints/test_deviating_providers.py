@@ -81,6 +81,21 @@ def test_fields_of_openai_that_a_provider_refuses_are_left_out_or_renamed(engine
     assert server.seen[-1].json["max_tokens"] == 9
 
 
+def test_reasoning_is_sent_back_where_the_provider_misses_it(engine: Engine) -> None:
+    thought = sse(
+        chat_chunk(reasoning_content="hm "),
+        chat_chunk(reasoning_content="so", tool_calls=[tool_fragment(0, '{"a": 1}', "call_1", "add")]),
+        chat_chunk(finish="tool_calls"),
+    )
+    missing = json_answer({"error": {"message": "Missing `reasoning_content` field in the assistant message"}}, 400)
+    with serving(thought, missing, chat_stream("done")) as server:
+        assert engine.ask("Hi", base_url=server.url, tools=[add]).text == "done"
+    sent = [[message.get("reasoning_content") for message in seen.json["messages"]] for seen in server.seen]
+    assert sent == [[None], [None, None, None], [None, "hm so", None]]
+    with serving(thought, missing, missing) as server, pytest.raises(BadRequest, match="Missing"):
+        engine.ask("Hi", base_url=server.url, tools=[add])
+
+
 def test_a_refused_value_of_a_field_is_an_error(engine: Engine) -> None:
     text = "max_completion_tokens is too large: 999999. This model supports at most 16384 completion tokens"
     refusal = json_answer({"error": {"message": text}}, 400)

@@ -25,9 +25,13 @@ def poll_request(answer: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 TOOL_ROLE = "tool"
+NO_REASONING = "no reasoning"
+"""What DeepSeek refuses after tool calls. Others, such as Mistral, refuse reasoning, so it is sent only then."""
+_REASONING = "reasoning_content"
 _OTHER_FIELDS: Mapping[str, str | None] = {"stream_options": None, "max_completion_tokens": "max_tokens"}
 """Fields of OpenAI's API that others refuse, such as Mistral, each with the field that they have instead."""
 
+_MISSES_REASONING = re.compile("missing|must be passed", re.IGNORECASE)
 # There is no code for these refusals: providers name what they refuse in the message of an answer of 400 or 422.
 _REFUSES_TOOL_ROLE = re.compile(r"\brole\b.*\btool\b|\btool\b.*\brole\b", re.IGNORECASE | re.DOTALL)
 _REFUSES_A_FIELD = re.compile(
@@ -36,14 +40,18 @@ _REFUSES_A_FIELD = re.compile(
 
 
 def find_refused(error: BaseException, request: Mapping[str, Any]) -> str | None:
-    """Return what the provider refuses of a request: the role of tools, whose results are then sent as user messages,
-    or a field that is then left out or has another name. None for any other error.
+    """Return what the provider refuses of a request, None for any other error.
+
+    That is the role of tools, whose results are then sent as user messages; messages without the reasoning of the
+    model, which is then sent back; or a field, which is then left out or has another name.
     """
     if not isinstance(error, BadRequest):
         return None
     text = str(error)
     if _REFUSES_TOOL_ROLE.search(text) and any(message["role"] == TOOL_ROLE for message in request["messages"]):
         return TOOL_ROLE
+    if _REASONING in text and _MISSES_REASONING.search(text):
+        return None if any(_REASONING in message for message in request["messages"]) else NO_REASONING
     named = (name for name in _OTHER_FIELDS if name in request and name in text)
     return next(named, None) if _REFUSES_A_FIELD.search(text) else None
 
@@ -53,6 +61,10 @@ def build_request(
 ) -> dict[str, Any]:
     """Return the arguments of ``chat.completions.create``."""
     wire = [message_to_wire(message) for message in (without_tool_role(messages) if TOOL_ROLE in refused else messages)]
+    if NO_REASONING in refused:
+        for message, written in zip(messages, wire, strict=True):
+            if message.role == "assistant":
+                written[_REASONING] = message.extra.get(_REASONING) or ""
     if options.instructions:
         wire.insert(0, {"role": "system", "content": options.instructions})
     given, wanted = vars(options), options.response_format
@@ -161,7 +173,7 @@ def _part_to_wire(part: Part) -> dict[str, Any]:
 
 
 # ``output`` holds the items of an answer of the Responses API; the others are fields of chat answers.
-NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", "reasoning_content"})
+NOT_SENT = frozenset({"output", "annotations", "audio", "function_call", "reasoning", _REASONING})
 
 
 make_parser = ChatParser
