@@ -21,11 +21,15 @@ ROLES: tuple[str, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class AssistantToolCall:
-    """A tool call as a part of a conversation: ``arguments`` is the text that the model wrote."""
+    """A tool call as a part of a conversation: ``arguments`` is the text that the model wrote.
+
+    ``extra`` holds JSON-able fields that only the provider understands and expects back (``extra_content`` of Gemini).
+    """
 
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ def part_to_dict(part: Part) -> dict[str, Any]:
 
 def call_to_dict(call: AssistantToolCall) -> dict[str, Any]:
     """Return a tool call in the form of the chat API."""
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function, **call.extra}
 
 
 def messages_from_prompt(prompt: Any) -> tuple[Message, ...]:
@@ -245,7 +250,8 @@ def _tool_call_from(value: Any) -> AssistantToolCall:
     arguments = function.get("arguments")
     if not isinstance(arguments, str | Mapping | None):
         raise TypeError("arguments are text, or an object")
-    return AssistantToolCall(str(value.get("id") or ""), str(function["name"]), text_of_arguments(arguments))
+    extra = {key: each for key, each in value.items() if key not in ("id", "type", "function", "index")}
+    return AssistantToolCall(str(value.get("id") or ""), str(function["name"]), text_of_arguments(arguments), extra)
 
 
 def text_of_arguments(arguments: Any) -> str:

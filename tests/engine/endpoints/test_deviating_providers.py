@@ -11,7 +11,7 @@ import aquila
 from aquila.errors import BadRequest, ProviderUnavailable, RateLimited
 from aquila.events import Retry
 from tests.support.engines import Engine
-from tests.support.provider import chat_chunk, chat_frame, chat_stream, one_call, tool_fragment
+from tests.support.provider import chat_calls, chat_chunk, chat_frame, chat_stream, one_call, tool_fragment
 from tests.support.server import Answer, cut, json_answer, serving, sse
 
 
@@ -94,6 +94,22 @@ def test_reasoning_is_sent_back_where_the_provider_misses_it(engine: Engine) -> 
     assert sent == [[None], [None, None, None], [None, "hm so", None]]
     with serving(thought, missing, missing) as server, pytest.raises(BadRequest, match="Missing"):
         engine.ask("Hi", base_url=server.url, tools=[add])
+
+
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
+def test_what_a_provider_adds_to_a_tool_call_is_sent_back(engine: Engine, *, is_streamed: bool) -> None:
+    signed = tool_fragment(0, '{"a": 1}', "call_1", "add") | {"extra_content": {"google": {"thought_signature": "x="}}}
+    called = Answer([chat_calls(signed)])
+    if not is_streamed:
+        message = {"role": "assistant", "content": None, "tool_calls": [{**signed, "type": "function"}]}
+        called = json_answer(chat_frame([{"index": 0, "message": message, "finish_reason": "tool_calls"}]))
+    with serving(called, chat_stream("done"), chat_stream("again")) as server:
+        reply = engine.ask("Hi", base_url=server.url, tools=[add])
+        (sent,) = server.seen[1].json["messages"][1]["tool_calls"]
+        engine.ask([*server.seen[1].json["messages"], ("user", "And?")], base_url=server.url)
+        assert server.seen[2].json["messages"][1]["tool_calls"] == [sent]
+    assert sent["extra_content"] == {"google": {"thought_signature": "x="}}
+    assert reply.messages[1].calls[0].extra == {"extra_content": sent["extra_content"]}
 
 
 def test_a_refused_value_of_a_field_is_an_error(engine: Engine) -> None:

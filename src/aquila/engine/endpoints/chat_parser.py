@@ -235,12 +235,13 @@ class ExtraFields:
 class ToolCallBuilder:
     """A tool call, put together from its fragments."""
 
-    __slots__ = ("arguments", "id", "name")
+    __slots__ = ("arguments", "extra", "id", "name")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.arguments = TextBuffer()
+        self.extra = ExtraFields()
 
     def has_all_arguments(self) -> bool:
         """Whether the arguments so far are a complete JSON object, so that no more can follow. An empty one may be a
@@ -251,7 +252,7 @@ class ToolCallBuilder:
     def to_tool_call(self) -> AssistantToolCall:
         for name, value in (("id", self.id), ("function.name", self.name)):
             require_form(value, str, f"{name} of a tool call")
-        return AssistantToolCall(self.id, self.name, self.arguments.getvalue())
+        return AssistantToolCall(self.id, self.name, self.arguments.getvalue(), self.extra.values())
 
 
 def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int) -> None:
@@ -271,6 +272,8 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
         # Most providers send the name once, some in pieces, and others repeat it with every fragment.
         state.name = named if state.name in ("", named) else state.name + named
     state.arguments.write(arguments)
+    if more := getattr(fragment, "model_extra", None):
+        state.extra.add_fields(more)
 
 
 def _key_of_call(
