@@ -507,6 +507,17 @@ def test_added_rules_work_beside_the_built_in_ones() -> None:
     assert redactor.redact_text(f"{KEY} 078-05-1120 SSN: abc Bob") == "[redacted] [redacted] SSN: [redacted] X"
 
 
+@pytest.mark.parametrize(
+    "pattern", [r"name: (\w+)", r"name: (M.ller)", r"(?i)NAME: (MÜLLER)", re.compile(r"(?<=name: )\w+")]
+)
+def test_an_added_pattern_is_searched_for_in_text_and_not_in_its_bytes(pattern: str | re.Pattern[str]) -> None:
+    redactor = Redactor({}, [pattern])
+    assert redactor.redact_text("é name: Müller, ☃ name: Müller!") == "é name: [redacted], ☃ name: [redacted]!"
+    assert redactor.redact_text(json.dumps("name: Müller!")) == '"name: [redacted]!"'
+    message = b"\xff name: M\xc3\xbcller\xff"
+    assert redactor.redact_message(message) == b"\xff name: [redacted]\xff"
+
+
 def test_added_rules_reach_split_streams() -> None:
     events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("I am B", "ob, 078-0", "5-1120", " yes Bob")]
     redactor = Redactor({}, [r"\d{3}-\d{2}-\d{4}", lambda text: re.sub(r"\bBob\b", "Eve", text)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.body_file import StoredChunks
@@ -66,6 +66,8 @@ class Scrubber:
         self._known = KnownSecrets(secrets.items())
         self._patterns = [_compile_rule(rule) for rule in rules if isinstance(rule, str | re.Pattern)]
         self._fingerprints = [rule for rule in rules if isinstance(rule, FingerprintRule)]
+        # Whether escapes of letters that are not ASCII can hide nothing, so that they need not be decoded.
+        self._ascii_only = self._known.ascii_only and not self._patterns
         self._functions = [rule for rule in rules if not isinstance(rule, str | re.Pattern | FingerprintRule)]
         # Caches, because all requests bring the same header values and URLs. They live as long as the scrubber.
         self._short_text = functools.lru_cache(maxsize=1024)(self._scrub_any_text)
@@ -94,7 +96,7 @@ class Scrubber:
         if found:
             found = [_widen(data, one, view) for one in found if 0 <= one.start < one.end]
         if depth and (b"\\" in data or b"%" in data):  # else there is nothing to decode
-            for inner in views.decoded_views(data, ascii_only=self._known.ascii_only, outer=view):
+            for inner in views.decoded_views(data, ascii_only=self._ascii_only, outer=view):
                 for one in self._find_through(inner.data, inner, parameters=parameters, depth=depth - 1):
                     value = one.value or inner.data[one.start : one.end]
                     found.append(FoundSecret(*inner.locate_in_raw(*one[:2]), one.kind, one.replacement, value))
@@ -102,9 +104,11 @@ class Scrubber:
 
     def _find_added(self, data: bytes) -> Iterator[FoundSecret]:
         """Find what added patterns and fingerprints say is secret."""
+        # In the text, and not in its bytes: `\w` is meant to match an umlaut, which has two.
+        text = data.decode("utf-8", "surrogateescape") if self._patterns else ""
         for pattern in self._patterns:
-            for match in pattern.finditer(data):
-                span = match.span(1 if pattern.groups else 0)
+            spans = (match.span(1 if pattern.groups else 0) for match in pattern.finditer(text))
+            for span in spans if data.isascii() else _places_in_bytes(text, spans):
                 if not is_in_placeholder(data, *span):
                     yield FoundSecret(*span, "added pattern")
         for rule in self._fingerprints:
@@ -185,7 +189,7 @@ class Scrubber:
         if start + len(tail) < len(data):  # a backslash at the end may be half an escape, or belong to the value
             found += self._known.find_cut_off_end(tail)
         if depth:
-            for inner in views.decoded_views(tail, ascii_only=self._known.ascii_only, outer=view, cut_off=True):
+            for inner in views.decoded_views(tail, ascii_only=self._ascii_only, outer=view, cut_off=True):
                 for one in self._find_cut_off_end(inner.data, inner, depth - 1):
                     place = inner.locate_in_raw(one.start, one.end)
                     found.append(FoundSecret(*place, one.kind, one.replacement, inner.data[one.start : one.end]))
@@ -317,10 +321,19 @@ def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[
     return tuple(RecordedChunk(body[start:end], at) for at, (start, end) in zip(times, bounds, strict=True))
 
 
-def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[bytes]:
+def _places_in_bytes(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield where in the bytes of a text its stretches are, given in order. A group without a match is left out."""
+    at = place = 0
+    for start, end in spans:
+        if start >= 0:
+            place += len(text[at:start].encode("utf-8", "surrogateescape"))
+            at, size = end, len(text[start:end].encode("utf-8", "surrogateescape"))
+            yield place, place + size
+            place += size
+
+
+def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[str]:
     try:
-        if isinstance(rule, str):
-            return re.compile(rule.encode())
-        return re.compile(rule.pattern.encode(), rule.flags & ~re.UNICODE)  # a pattern of bytes cannot have that flag
+        return re.compile(rule)
     except re.error as error:
         raise ConfigError(f"redact: {rule!r} is not a regular expression: {error}.") from None
