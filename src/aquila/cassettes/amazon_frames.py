@@ -7,7 +7,6 @@ payload; and the CRC-32 of everything before. Numbers are big-endian.
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -120,7 +119,7 @@ class Payload:
             try:
                 # The frame may have broken off within the base64: only whole groups of four characters decode.
                 self.text = base64.b64decode(match[1][: len(match[1]) // 4 * 4], validate=True)
-            except binascii.Error:
+            except ValueError:
                 return
             self._in_base64 = True
             self.around = payload[: match.start(1)], payload[match.end(1) :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import quopri
 import re
@@ -50,7 +49,7 @@ class UploadedFile(dict[str, Any]):
         try:
             data = _DECODERS[self.get("transfer_encoding", "")](self.data)
             text = data.decode(header_parameter(self.get("content_type", ""), "charset") or "utf-8-sig")
-        except (binascii.Error, LookupError, ValueError):
+        except (LookupError, ValueError):
             return None
         return None if "\0" in text else text
 
@@ -65,7 +64,7 @@ def read_data_url(text: str) -> UploadedFile | None:
         return None
     try:
         data = base64.b64decode(match[2])
-    except binascii.Error:
+    except ValueError:
         return None
     compared = {**describe_content(data), **({"content_type": match[1]} if match[1] else {})}
     return UploadedFile(compared, data if len(data) <= _MOST_SHOWN else None)

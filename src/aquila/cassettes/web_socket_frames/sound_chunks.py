@@ -11,7 +11,6 @@ In a binary frame the reference is the whole of it.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -206,5 +205,5 @@ def _content_of_binary(chunk: RecordedChunk, head: bytes) -> bytes:
         return b""
     try:
         return base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return b""

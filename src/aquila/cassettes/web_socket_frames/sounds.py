@@ -7,7 +7,6 @@ takes sound; or in any other field, if it is long and several messages in a row 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
@@ -103,7 +102,7 @@ def cut_piece(message: FrameMessage, place: Place) -> SoundPiece | None:
         return None
     try:
         data = base64.b64decode(text.translate(_OF_URLS), validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
     return SoundPiece(data, place, message.with_value(_without(message.value, place)))
 

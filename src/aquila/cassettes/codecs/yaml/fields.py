@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from urllib.parse import urlsplit
 
 from aquila.cassettes.codecs.yaml.tree import FormatError, Number, Tree, TreePath, shortened
@@ -28,6 +29,14 @@ def require_text(tree: dict[str, Tree], name: str, path: TreePath) -> str:
     if type(value) is Number:
         return str(value)
     raise FormatError(f"{name!r} must be text", (*path, name))
+
+
+def require_base64(tree: dict[str, Tree], name: str, path: TreePath) -> bytes:
+    """Return the bytes that a text encodes; none if it is missing. Raises FormatError."""
+    try:
+        return base64.b64decode(require_text(tree, name, path), validate=True)
+    except ValueError:
+        raise FormatError("not base64", (*path, name)) from None
 
 
 def check_url(url: str, path: TreePath) -> str:

@@ -21,13 +21,11 @@ by hand may put JSON as structure under ``<``, too. The times are apart, in ``re
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 
 from aquila.cassettes.codecs import json_body
 from aquila.cassettes.codecs.event_streams.stream_reader import MAX_GROWTH, TableError, TableReader
-from aquila.cassettes.codecs.yaml.fields import check_keys, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.fields import check_keys, require_base64, require_number, require_text, require_texts
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.model import RecordedChunk
 from aquila.cassettes.web_socket_frames.frame import Close, Frame, store_close, store_frame
@@ -101,7 +99,7 @@ class _ItemReader:
             return [store_close(_read_close(item[mark], (*path, mark)))]
         sent = mark.startswith(SENT)
         if mark in (SENT_BINARY, BINARY):
-            return [store_frame(Frame(_read_base64(item, mark, path), sent, is_text=False))]
+            return [store_frame(Frame(require_base64(item, mark, path), sent, is_text=False))]
         if mark in (SENT_SOUND, SOUND):
             reference = require_text(item, mark, path).encode()
             if not is_reference(reference):
@@ -130,13 +128,6 @@ class _ItemReader:
         except TableError as error:
             below = error.key + 1 if isinstance(error.key, int) else 0
             raise FormatError(str(error), path, below=below) from None
-
-
-def _read_base64(item: dict[str, Tree], mark: str, path: TreePath) -> bytes:
-    try:
-        return base64.b64decode(require_text(item, mark, path), validate=True)
-    except (ValueError, binascii.Error):
-        raise FormatError("not base64", (*path, mark)) from None
 
 
 def _read_close(fields: Tree, path: TreePath) -> Close:

@@ -11,7 +11,6 @@ The result is made of dict, list, str, bytes, True, False, None and `Number`. A 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 
@@ -291,7 +290,7 @@ def _read_tagged_scalar(event: Any) -> Tree:
     if event.tag == _BINARY:
         try:
             return base64.b64decode(value.encode("ascii"), validate=False)
-        except (ValueError, binascii.Error):
+        except ValueError:
             raise Unreadable("!!binary that is not base64", line_of_event(event)) from None
     raise Unreadable(f"tag {_shortened(event.tag)} is not part of the format", line_of_event(event))
 

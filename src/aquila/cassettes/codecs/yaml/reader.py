@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +17,14 @@ from aquila.cassettes.codecs.event_streams.stream_reader import (
     cut_body,
     read_sizes,
 )
-from aquila.cassettes.codecs.yaml.fields import check_keys, check_url, require_number, require_text, require_texts
+from aquila.cassettes.codecs.yaml.fields import (
+    check_keys,
+    check_url,
+    require_base64,
+    require_number,
+    require_text,
+    require_texts,
+)
 from aquila.cassettes.codecs.yaml.tree import FormatError, Tree, TreePath, shortened
 from aquila.cassettes.model import (
     ENDS_WITHOUT_ANSWER,
@@ -228,10 +233,7 @@ def _build_body(tree: dict[str, Tree], path: TreePath) -> bytes:
     if "body" in tree:
         return require_text(tree, "body", path).encode()
     if "base64" in tree:
-        try:
-            return base64.b64decode(require_text(tree, "base64", path), validate=True)
-        except (ValueError, binascii.Error):
-            raise FormatError("not base64", (*path, "base64")) from None
+        return require_base64(tree, "base64", path)
     return b""
 
 
