@@ -273,6 +273,16 @@ def test_diff_tells_changed_requests_changed_answers_and_what_one_has_alone(cass
     assert (found["only_a"], found["only_b"]) == ([], [4])
 
 
+def test_a_long_answer_is_shown_and_compared_as_a_whole(cassettes: Cassettes) -> None:
+    lines = [f"line {number} of a long answer" for number in range(300)]
+    for name, end in (("a", "the old end"), ("b", "the new end")):
+        cassettes.write(f"{name}.yaml", conversation("one", "\n".join([*lines, end]), chunks=3))
+    shown = cassettes.run("show", "a", "-n", "1").out
+    assert all(f"  {line}\n" in shown for line in [*lines, "the old end"])
+    compared = cassettes.run("diff", "a", "b").out
+    assert "    -the old end\n    +the new end\n" in compared
+
+
 def test_diff_compares_by_the_rules_of_the_project(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1", model="gpt-4.1"))
     cassettes.write("b.yaml", conversation("one", "1", model="gpt-5"))

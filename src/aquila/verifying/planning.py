@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -128,9 +128,7 @@ def make_plan(played: Iterable[PlayedRecording], sample: Sample) -> Plan:
             continue
         candidates[each.place] = PlannedQuestion(each, recorded, request)
     for place, question in list(candidates.items()):
-        candidates[place] = PlannedQuestion(
-            question.played, question.recorded, question.request, tuple(recordings.givers_of(question))
-        )
+        candidates[place] = replace(question, givers=tuple(recordings.givers_of(question)))
     _drop_without_beginning(candidates, aside, recordings)
     chosen = _choose(candidates, sample)
     for question in candidates.values():

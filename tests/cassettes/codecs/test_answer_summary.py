@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from aquila.cassettes.codecs.answer_summary import (
     LONGEST,
+    cut_summary,
     model_of_answer,
     text_of_answer,
     text_of_messages,
@@ -224,8 +225,10 @@ def test_the_model_that_answered(body: bytes, model: str) -> None:
     assert model_of_answer(body) == model
 
 
-def test_a_long_text_is_cut() -> None:
-    text = text_of_stream(stream(delta(content="word " * 1000)))
+def test_a_long_text_is_cut_only_where_the_answer_stands_beside_it() -> None:
+    whole = text_of_stream(stream(delta(content="word " * 1000)))
+    assert whole == "word " * 1000
+    text = cut_summary(whole)
     assert len(text) == LONGEST
     assert text.endswith("…")
 

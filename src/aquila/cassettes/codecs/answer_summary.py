@@ -18,7 +18,7 @@ from aquila.cassettes.body_file import StoredChunks
 from aquila.cassettes.model import Interaction, RecordedChunk
 
 LONGEST = 2000
-"""The characters of a text that are shown; a longer one is cut."""
+"""The characters of a text that stand beside an answer in a cassette; a longer one is cut."""
 
 _DATA = r"(?m)^data: ?(\{.*\})\s*$"
 
@@ -37,7 +37,7 @@ def text_of_answer(body: bytes) -> str:
     """Return the text of an answer, streamed or not; an empty string if it has none or is of an unknown kind."""
     try:
         whole = _read_object(body)
-        return _shown(_text_of_object(whole) if whole is not None else _text_of_events(_read_events(body)))
+        return _join(_text_of_object(whole) if whole is not None else _text_of_events(_read_events(body)))
     except _Unknown:
         return ""
 
@@ -45,7 +45,7 @@ def text_of_answer(body: bytes) -> str:
 def text_of_stream(body: bytes) -> str:
     """Return the text of an answer that was streamed; an empty string for any other."""
     try:
-        return "" if _read_object(body) is not None else _shown(_text_of_events(_read_events(body)))
+        return "" if _read_object(body) is not None else _join(_text_of_events(_read_events(body)))
     except _Unknown:
         return ""
 
@@ -53,7 +53,7 @@ def text_of_stream(body: bytes) -> str:
 def text_of_messages(messages: Iterable[bytes]) -> str:
     """Return the text of what a provider said over a WebSocket; an empty string if it is of an unknown kind."""
     try:
-        return _shown(_text_of_events(filter(_is_object, map(json.loads, messages))))
+        return _join(_text_of_events(filter(_is_object, map(json.loads, messages))))
     except _Unknown:
         return ""
 
@@ -90,9 +90,13 @@ def status_of(interaction: Interaction) -> str:
     return status if response.end == "complete" else f"{status} {response.end}"
 
 
-def _shown(pieces: Iterable[str]) -> str:
+def _join(pieces: Iterable[str]) -> str:
     # A provider may split a surrogate pair over two events. UTF-16 joins the halves, and replaces one that stays alone.
-    text = "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
+    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace").lstrip("\n")
+
+
+def cut_summary(text: str) -> str:
+    """Return the beginning of a text, for a cassette, which has the whole of it in the answer's own bytes."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -120,7 +120,7 @@ def _is_row(frame: Frame) -> bool:
 
 
 def _write_rows(turn: Sequence[Frame], rows: str) -> dict[str, Any]:
-    text = answer_summary.text_of_messages([frame.data for frame in turn])
+    text = answer_summary.cut_summary(answer_summary.text_of_messages([frame.data for frame in turn]))
     return {**({"text": text} if text else {}), ROWS if turn[0].is_text else BINARY_ROWS: rows}
 
 

@@ -76,7 +76,7 @@ def _response_tree(response: RecordedResponse, *, is_conversation: bool) -> tupl
         if is_conversation and stored is None and response.status == SWITCHED
         else None
     )
-    text = answer_summary.text_of_stream(body) if said is None else ""
+    text = answer_summary.cut_summary(answer_summary.text_of_stream(body)) if said is None else ""
     if text:
         tree["text"] = text
     if headers:
