@@ -88,17 +88,15 @@ class NativeClients:
         yield Patch(module, "CurlMulti", self._make_pycurl_multi)
 
     def _make_pycurl(self, original: Any) -> type:
-        return type("Curl", (_AskingCurl, original), {"__module__": original.__module__, "aquila_guard": self._guard})
+        remember, check = functools.partial(_remember_url, _CURL_URL), self._check_remembered_url(0)
+        setting = {name: remember(getattr(original, name)) for name in ("setopt", "setopt_string")}
+        asking = {name: check(getattr(original, name)) for name in ("perform", "perform_rb", "perform_rs")}
+        methods = {**setting, **asking, "duphandle": _copy_url(original.duphandle)}
+        return type("Curl", (original,), {"__module__": original.__module__, **methods})
 
     def _make_pycurl_multi(self, original: Any) -> type:
-        guard = self._guard
-
-        class CurlMulti(original):  # type: ignore[misc]
-            def add_handle(self, curl: Any) -> Any:
-                _check_url(guard, getattr(curl, "aquila_url", None))
-                return super().add_handle(curl)
-
-        return CurlMulti
+        add_handle = self._check_remembered_url(1)(original.add_handle)
+        return type("CurlMulti", (original,), {"__module__": original.__module__, "add_handle": add_handle})
 
     def _patch_curl_cffi(self, module: ModuleType) -> Iterable[Undoable]:
         # A handle does not tell the URL that it was given, so that is remembered until it is asked for.
@@ -150,40 +148,6 @@ def _address_at(position: int, name: str) -> Callable[[Sequence[Any], Mapping[st
 # curl
 
 
-class _AskingCurl:
-    """Mixed into ``pycurl.Curl``: checks the URL before it is asked for."""
-
-    aquila_guard: SocketGuard
-    aquila_url: object
-
-    def setopt(self, option: int, value: Any) -> Any:
-        result = super().setopt(option, value)  # type: ignore[misc]
-        if option == _CURL_URL:
-            self.aquila_url = value
-        return result
-
-    def setopt_string(self, option: int, value: Any) -> Any:
-        result = super().setopt_string(option, value)  # type: ignore[misc]
-        if option == _CURL_URL:
-            self.aquila_url = value
-        return result
-
-    def duphandle(self) -> Any:
-        return _carry_url(self, super().duphandle())  # type: ignore[misc]
-
-    def perform(self) -> Any:
-        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
-        return super().perform()  # type: ignore[misc]
-
-    def perform_rb(self) -> Any:
-        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
-        return super().perform_rb()  # type: ignore[misc]
-
-    def perform_rs(self) -> Any:
-        _check_url(self.aquila_guard, getattr(self, "aquila_url", None))
-        return super().perform_rs()  # type: ignore[misc]
-
-
 _CURL_URL = 10002
 """``CURLOPT_URL``, a number that libcurl has promised to keep."""
 
@@ -201,14 +165,11 @@ def _remember_url(url: int, original: Callable[..., Any]) -> Callable[..., Any]:
 def _copy_url(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def duphandle(curl: Any) -> Any:
-        return _carry_url(curl, original(curl))
+        copy = original(curl)
+        copy.aquila_url = getattr(curl, "aquila_url", None)
+        return copy
 
     return duphandle
-
-
-def _carry_url(curl: Any, copy: Any) -> Any:
-    copy.aquila_url = getattr(curl, "aquila_url", None)
-    return copy
 
 
 def _check_url(guard: SocketGuard, url: object, *, within_loop: bool = False) -> None:

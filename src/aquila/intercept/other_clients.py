@@ -54,29 +54,17 @@ class OtherClients:
 
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch ``http.client``, urllib3, httplib2 or aiohttp."""
-        patch = {
-            "http.client": self._patch_http_client,
-            "urllib3": self._patch_urllib3,
-            "httplib2": self._patch_httplib2,
-            "aiohttp": self._patch_aiohttp,
+        kind, method, catch = {
+            # What every request of a connection begins with, those of `urllib.request` too.
+            "http.client": ("HTTPConnection", "putrequest", self._catch_http_client),
+            # The method that every request of urllib3 goes through, before a connection is chosen.
+            "urllib3": ("HTTPConnectionPool", "urlopen", self._catch_urllib3),
+            # The one public method that makes a request.
+            "httplib2": ("Http", "request", self._catch_httplib2),
+            # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
+            "aiohttp": ("ClientSession", "_request", self._catch_aiohttp),
         }[module.__name__]
-        return patch(module)
-
-    def _patch_urllib3(self, module: ModuleType) -> Iterable[Undoable]:
-        # The method that every request of urllib3 goes through, before a connection is chosen.
-        yield Patch(module.HTTPConnectionPool, "urlopen", self._catch_urllib3)
-
-    def _patch_httplib2(self, module: ModuleType) -> Iterable[Undoable]:
-        # The one public method that makes a request.
-        yield Patch(module.Http, "request", self._catch_httplib2)
-
-    def _patch_aiohttp(self, module: ModuleType) -> Iterable[Undoable]:
-        # `get`, `post` and `request` all call this private method, and vcrpy patches it too.
-        yield Patch(module.ClientSession, "_request", self._catch_aiohttp)
-
-    def _patch_http_client(self, module: ModuleType) -> Iterable[Undoable]:
-        # What every request of a connection begins with, those of `urllib.request` too.
-        yield Patch(module.HTTPConnection, "putrequest", self._catch_http_client)
+        yield Patch(getattr(module, kind), method, catch)
 
     def _catch_http_client(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)

@@ -60,7 +60,7 @@ class OllamaForm(WireForm):
         usual = _USUAL_ERRORS.get(error.status, "internal server error")
         return write_json({"error": error.message or usual}, status=error.status, headers=retry_headers(error))
 
-    def _write_lines(self, answer: Answer, sent: SentRequest, number: int) -> Written:
+    def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
         """Return an answer as lines: one for each piece of its content, and a last one with the counts."""
         head = {"model": answering_model(answer, sent), "created_at": _CREATED_AT}
         end = {"done": True, "done_reason": _done_reason(answer), **_write_counts(answer.usage_for(sent.http.size))}
@@ -99,9 +99,6 @@ class OllamaChat(OllamaForm):
             raw=raw,
             http=request,
         )
-
-    def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        return self._write_lines(answer, sent, number)
 
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:
@@ -143,9 +140,6 @@ class OllamaGenerate(OllamaForm):
             raw=raw,
             http=request,
         )
-
-    def write(self, answer: Answer, sent: SentRequest, number: int) -> Written:
-        return self._write_lines(answer, sent, number)
 
     def _write_pieces(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         for text in answer.reasoning:

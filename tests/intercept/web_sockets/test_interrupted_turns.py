@@ -115,7 +115,7 @@ def hello(talk: Talk) -> threading.Thread:
 
 
 def wait_for_message(talk: Talk) -> threading.Thread:
-    return begin(talk.conversation.begin_waiting)  # a thread of the peer says what is due
+    return begin(talk.conversation.begin_reading)  # a thread of the peer says what is due
 
 
 def own_threads() -> list[threading.Thread]:

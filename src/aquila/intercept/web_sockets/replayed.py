@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import get_ident
 from typing import Literal, NoReturn
 
@@ -162,18 +162,15 @@ class ReplayedConversation:
         """Say that a reader waits for the next message until the block ends. Raises what has ended the conversation."""
         return self._reading
 
-    def waiting(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
         """Say that something waits for what the provider does until the block ends."""
-        return _Waiting(self)
-
-    def begin_waiting(self) -> None:
-        """One more waits."""
         self._waiting.append(None)
-        self._attend()
-
-    def end_waiting(self) -> None:
-        """One fewer waits."""
-        self._waiting.pop()
+        try:
+            self._attend()
+            yield
+        finally:
+            self._waiting.pop()
 
     # Those two are called for each message: what they ask others is asked here, where that takes no call.
 
@@ -326,17 +323,6 @@ class _OnItsWay(AbstractContextManager[None]):
     def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
         if error is not None:
             self._conversation.note_unsent()
-
-
-class _Waiting(AbstractContextManager[None]):
-    def __init__(self, conversation: ReplayedConversation) -> None:
-        self._conversation = conversation
-
-    def __enter__(self) -> None:
-        self._conversation.begin_waiting()
-
-    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        self._conversation.end_waiting()
 
 
 class _Reading(AbstractContextManager[None]):
