@@ -45,25 +45,41 @@ class _Joined:
 
 
 class _Parent(NamedTuple):
-    """What ``AQUILA_SESSION`` says of the run of the parent."""
+    """What ``AQUILA_SESSION`` says of the run of the parent. The fields have the names that they have there."""
 
     layers: SettingsLayers
     key: str
-    fingerprints: Sequence[str]
-    scope: dict[str, Any] | None
-    command: str
-    messages: Sequence[str] | None
+    fingerprints: Sequence[str] = ()
+    scope: dict[str, Any] | None = None
+    command: str = ""
+    messages: Sequence[str] | None = None
     """Where to leave messages for it; see ``Run.messages``."""
-    plays: bool
+    plays: bool = False
     """Whether the parent wants to know what is played."""
-    budget: str | None
+    budget: str | None = None
     """The file in which what is recorded is counted."""
-    jobs: bool
+    jobs: bool = False
     """Whether the parent wants to know which tasks are executed."""
-    meeting_place: str | None
+    meeting_place: str | None = None
     """The folder in which the processes of the run find each other."""
-    shows_end: str | None
+    shows_end: str | None = None
     """The kind of the scope, if this process can see when it ends."""
+
+
+_TEXT = (str, NoneType)
+_KINDS: dict[str, Any] = {
+    "key": str,
+    "fingerprints": list,
+    "scope": (dict, NoneType),
+    "command": str,
+    "messages": (list, NoneType),
+    "plays": bool,
+    "budget": _TEXT,
+    "jobs": bool,
+    "meeting_place": _TEXT,
+    "shows_end": _TEXT,
+}
+"""What each field may be."""
 
 
 def join_parent_run() -> None:
@@ -128,39 +144,13 @@ def read_stamp(stamp: str, *, told: bool) -> _Parent | None:
     """Read the value of the variable. None if it is damaged."""
     try:
         inherited = json.loads(stamp)
-        messages = inherited.get("messages")
         around = inherited["around"] | ({"under_pytest": True} if told else {})
-        parent = _Parent(
-            SettingsLayers.from_plain_data(around),
-            inherited["key"],
-            inherited.get("fingerprints", ()),
-            inherited.get("scope"),
-            inherited.get("command", ""),
-            messages,
-            inherited.get("plays", False),
-            inherited.get("budget"),
-            inherited.get("jobs", False),
-            inherited.get("meeting_place"),
-            inherited.get("shows_end"),
-        )
+        fields = {name: value for name, value in inherited.items() if name in _KINDS}
+        parent = _Parent(SettingsLayers.from_plain_data(around), **fields)
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    path = (str, NoneType)
-    kinds: tuple[Any, ...] = (
-        SettingsLayers,
-        str,
-        (list, tuple),
-        (dict, NoneType),
-        str,
-        (list, NoneType),
-        bool,
-        path,
-        bool,
-        path,
-        (str, NoneType),
-    )
-    is_whole = all(isinstance(part, kind) for part, kind in zip(parent, kinds, strict=True))
-    return parent if is_whole and (messages is None or list(map(type, messages)) == [str, str]) else None
+    is_whole = all(isinstance(value, _KINDS[name]) for name, value in fields.items())
+    return parent if is_whole and (parent.messages is None or list(map(type, parent.messages)) == [str, str]) else None
 
 
 def _enter_run_of(parent: _Parent) -> None:

@@ -106,8 +106,10 @@ class Scope(ScriptsAndFaults):
         self.is_shared = is_shared
         self.ended_sessions: list[Session] = []
         """The sessions of blocks within it that have ended, while it records: the code goes on with their answers."""
-        self._misses = MissLog()
-        self._block_reports: list[ScopeReport] = []
+        self.known_misses = MissLog()
+        """The misses so far of which this process knows. What children have told since is not read."""
+        self.block_reports: list[ScopeReport] = []
+        """What the blocks within this scope did."""
         self.has_failed = False
         self.may_meet_faults = self._own_faults() is not None  # a wrong fault is refused here, not by the first request
         self.run = runtime.current_run()
@@ -244,12 +246,12 @@ class Scope(ScriptsAndFaults):
     def misses(self) -> MissLog:
         """The misses so far, those of child processes included."""
         self._hear_children()
-        return self._misses
+        return self.known_misses
 
     def hear_last_misses(self) -> MissLog:
         """The misses as above, where it is about to end: a child process that is just writing one is waited for."""
         self._hear_children(is_last=True)
-        return self._misses
+        return self.known_misses
 
     def _hear_children(self, *, is_last: bool = False) -> None:
         told = self.child_misses
@@ -257,17 +259,12 @@ class Scope(ScriptsAndFaults):
             for miss in told.take(self.id, is_last=is_last):
                 self.remember_miss(miss, str(miss))
 
-    @property
-    def known_misses(self) -> MissLog:
-        """The misses so far of which this process knows. What children have told since is not read."""
-        return self._misses
-
     def remember_miss(self, error: CassetteMiss, attempt: Hashable = None) -> None:
         """Remember a miss here, and in the scopes around that end after this one.
 
         Of misses with an equal ``attempt``, if it is not None, only the first is remembered.
         """
-        self._misses.remember(error, attempt)
+        self.known_misses.remember(error, attempt)
         if not self.is_owner:
             self.child_misses.tell(self.id, error)
         if self.kind == "call" or not self.is_owner:
@@ -281,13 +278,8 @@ class Scope(ScriptsAndFaults):
 
     def add_block_report(self, report: ScopeReport, sessions: Sequence[Session]) -> None:
         """Take in what a block within this scope did, and in which sessions."""
-        self._block_reports.append(report)
+        self.block_reports.append(report)
         self.ended_sessions += [session for session in sessions if session.mode != "replay"]
-
-    @property
-    def block_reports(self) -> Sequence[ScopeReport]:
-        """What the blocks within this scope did."""
-        return self._block_reports
 
     def reference_fields(self, *, recording: bool = True, settings: Settings | None = None) -> dict[str, Any]:
         """Return the fields of the ``ScopeReference`` by which another process joins this scope.
