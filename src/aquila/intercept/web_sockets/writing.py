@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aquila.intercept.web_sockets.opening_handshakes import CONNECT_ERROR
 from aquila.recording.storing.frame_recorder import FrameRecorder
+from aquila.transports.own_requests import own_request
 from aquila.transports.record import run_in_thread
 
 
@@ -66,6 +68,21 @@ async def write_due_async(recorder: FrameRecorder) -> None:
     """Write, in a thread, if there is something to write."""
     if recorder.is_due:
         await run_in_thread(recorder.write_due)
+
+
+@contextlib.asynccontextmanager
+async def being_connected(recorder: FrameRecorder) -> AsyncIterator[None]:
+    """Let a connection that is recorded be made within the block. Where none is made, why is stored."""
+    try:
+        with own_request():
+            yield
+    except OSError as error:
+        await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))  # aiohttp's wraps the system's
+        raise
+    except asyncio.CancelledError:
+        recorder.finish_unanswered()
+        await write_due_async(recorder)
+        raise
 
 
 def store_failure(recorder: FrameRecorder, error: BaseException) -> None:

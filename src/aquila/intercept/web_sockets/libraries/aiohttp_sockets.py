@@ -24,16 +24,15 @@ from aquila.intercept.web_sockets.opening_handshakes import CONNECT_TIMEOUT
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
 from aquila.intercept.web_sockets.writing import (
+    being_connected,
     is_time_limit,
     receive_then_write,
-    store_failure,
     then_write_async,
     write_due_async,
 )
 from aquila.recording.network.no_network import NoNetwork
 from aquila.recording.storing.frame_recorder import FrameRecorder
 from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
 
 _conversation: ContextVar[ReplayedConversation | None] = ContextVar("aquila_aiohttp_conversation", default=None)
 """The replay to which a session connects in this context: from ``_ws_connect`` to ``BaseConnector.connect``, which gets
@@ -188,25 +187,17 @@ def _notice_sent(
 
 async def _record(connect: Callable[[], Any], recorder: FrameRecorder) -> Any:
     aiohttp: Any = sys.modules["aiohttp"]
-    try:
-        with own_request():
+    async with being_connected(recorder):
+        try:
             socket = await connect()
-    except aiohttp.WSServerHandshakeError as error:
-        recorder.accept(error.status, _fields_of(error.headers or {}))
-        recorder.finish()
-        await write_due_async(recorder)
-        raise
-    except _connect_timeout() as error:
-        recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")
-        await write_due_async(recorder)
-        raise
-    except OSError as error:
-        await run_in_thread(store_failure, recorder, getattr(error, "os_error", error))
-        raise
-    except asyncio.CancelledError:
-        recorder.finish_unanswered()
-        await write_due_async(recorder)
-        raise
+        except aiohttp.WSServerHandshakeError as error:
+            recorder.accept(error.status, _fields_of(error.headers or {}))
+            recorder.finish()
+            await write_due_async(recorder)
+            raise
+        except _connect_timeout() as error:
+            recorder.finish_broken(f"{CONNECT_TIMEOUT}{error}")  # written when it leaves the block
+            raise
     recorder.accept(SWITCHED, _fields_of(socket._response.headers))
     return _watch(socket, recorder)
 

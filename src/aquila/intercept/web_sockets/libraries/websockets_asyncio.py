@@ -21,10 +21,8 @@ from aquila.intercept.web_sockets.libraries.websockets_protocol import (
 )
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
 from aquila.intercept.web_sockets.silent_waits import receive_within_async
-from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import being_connected, receive_then_write, then_write_async
 from aquila.recording.storing.frame_recorder import FrameRecorder
-from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
 
 _END = object()
 """Stands behind the last fragment of a message."""
@@ -44,23 +42,16 @@ def catch_connection(original: Callable[..., Any]) -> Callable[..., Any]:
         if answer is None:
             return await original(connecting)
         if isinstance(answer, ReplayedConversation):
-            return converse(await _connect_to_peer(make, answer), answer)
+            _, connection = await peer.connect_in_loop(answer, make)
+            return converse(connection, answer)
         return await _record(original, connecting, answer)
 
     return open_connection
 
 
 async def _record(original: Callable[..., Any], connecting: Any, recorder: FrameRecorder) -> Any:
-    try:
-        with own_request():
-            connection = await original(connecting)
-    except OSError as error:
-        await run_in_thread(store_failure, recorder, error)
-        raise
-    except asyncio.CancelledError:
-        recorder.finish_unanswered()
-        await write_due_async(recorder)
-        raise
+    async with being_connected(recorder):
+        connection = await original(connecting)
     tap = ProtocolTap(connection.protocol, recorder)
     lose = connection.connection_lost
 
@@ -105,11 +96,6 @@ def _watch(connection: Any, recorder: FrameRecorder) -> Any:
     for name in ("handshake", "send", "close", "wait_closed"):
         # On this connection alone, and gone with it.
         setattr(connection, name, then_write_async(recorder, getattr(connection, name)))
-    return connection
-
-
-async def _connect_to_peer(make: Callable[[], Any], conversation: ReplayedConversation) -> Any:
-    _, connection = await peer.connect_in_loop(conversation, make)
     return connection
 
 

@@ -23,10 +23,8 @@ from aquila.intercept.web_sockets.libraries.websockets_protocol import (
 )
 from aquila.intercept.web_sockets.opening_handshakes import SUBPROTOCOL, fields_of
 from aquila.intercept.web_sockets.replayed import ReplayedConversation
-from aquila.intercept.web_sockets.writing import receive_then_write, store_failure, then_write_async, write_due_async
+from aquila.intercept.web_sockets.writing import being_connected, receive_then_write, then_write_async
 from aquila.recording.storing.frame_recorder import FrameRecorder
-from aquila.transports.own_requests import own_request
-from aquila.transports.record import run_in_thread
 
 
 def catch_connecting(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,16 +56,8 @@ class _CaughtConnection(functools.partial):  # type: ignore[type-arg]
         if isinstance(answer, ReplayedConversation):
             transport, protocol = await peer.connect_in_loop(answer, factory)
             return transport, converse(protocol, answer)
-        try:
-            with own_request():
-                transport, protocol = await super().__call__()
-        except OSError as error:
-            await run_in_thread(store_failure, answer, error)
-            raise
-        except asyncio.CancelledError:
-            answer.finish_unanswered()
-            await write_due_async(answer)
-            raise
+        async with being_connected(answer):
+            transport, protocol = await super().__call__()
         return transport, _watch(protocol, answer)
 
 
