@@ -20,7 +20,6 @@ from aquila.recording import runtime
 from aquila.recording.environment import (
     DUMMY_KEY,
     find_missing_variables,
-    find_variables_set_to,
     read_environment,
     read_variables,
     set_own_variables,
@@ -148,7 +147,8 @@ class DummyKeys:
     def cover_what_was_set(self) -> None:
         """Show the dummies also where something else was set since, or where one was taken away."""
         shown = self._shown
-        self._replace(shown.keys() - find_variables_set_to(shown), shown)
+        there = zip(shown, read_variables(shown), strict=True)
+        self._replace([name for name, value in there if value != shown[name]], shown)
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:

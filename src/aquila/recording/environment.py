@@ -15,7 +15,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
@@ -81,15 +81,6 @@ def find_own_variables() -> list[str]:
     return [os.fsdecode(name) for name in names if name.startswith(start)]
 
 
-def find_variables_set_to(values: Mapping[str, str]) -> set[str]:
-    """Return the names whose environment variable is set to exactly the value that ``values`` gives for it."""
-    inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix":
-        return {name for name, value in values.items() if os.environ.get(name) == value}
-    names, wanted = _encode(tuple(values)), _encode(tuple(values.values()))
-    return {name for name, own, value in zip(values, names, wanted, strict=True) if inner.get(own) == value}
-
-
 def read_environment() -> dict[str, str]:
     """Return the environment as it is now.
 
@@ -103,7 +94,7 @@ def read_environment() -> dict[str, str]:
     return dict(zip(names, values, strict=True))
 
 
-def copy_environment_without(names: tuple[str, ...]) -> Mapping[Any, Any]:
+def copy_environment_without(names: tuple[str, ...]) -> dict[Any, Any]:
     """Return a copy of the environment without some variables, only for comparing it with a later copy.
 
     The keys and values are in the form in which ``os.environ`` stores them, so they must not be read.
@@ -134,7 +125,7 @@ def set_own_variables(values: Mapping[str, str]) -> None:
         inner[name] = value
 
 
-def read_variables(names: Collection[str]) -> list[str | None]:
+def read_variables(names: Iterable[str]) -> list[str | None]:
     """Return the values of some variables, None for one that is not set."""
     inner = getattr(os.environ, "_data", None)
     if type(inner) is not dict or os.name != "posix":

@@ -19,7 +19,7 @@ class KnownEnvironment:
     __slots__ = ("_variables",)
 
     def __init__(self) -> None:
-        self._variables = dict(copy_environment_without(CHANGED_BY_EVERY_TEST))
+        self._variables = copy_environment_without(CHANGED_BY_EVERY_TEST)
 
     def is_current(self) -> bool:
         """Whether the environment is still the same."""
