@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,37 @@ def test_they_replay_and_a_reader_that_waits_for_too_many_is_told(
         assert cassette.all_played
     with aquila.use_cassette("x", silence=0.1), pytest.raises(CassetteMiss, match="waits for a message"):
         read(provider.url, 3)
+
+
+def greet_in_thread(url: str) -> str | bytes:
+    with connect_in_thread(url) as connection:
+        connection.recv()
+        connection.send(iter(()))
+        connection.send("hello")
+        return connection.recv()
+
+
+def greet_in_loop(url: str) -> str | bytes:
+    async def nothing() -> AsyncIterator[str]:
+        for fragment in ():
+            yield fragment
+
+    async def greet() -> str | bytes:
+        async with connect_in_loop(url) as connection:
+            await connection.recv()
+            await connection.send(nothing())
+            await connection.send("hello")
+            return await connection.recv()
+
+    return asyncio.run(greet())
+
+
+@pytest.mark.parametrize("greet", [greet_in_thread, greet_in_loop])
+def test_a_message_of_no_fragments_is_none(greet: Any, provider: WebSocketProvider, root: Path) -> None:
+    with aquila.use_cassette("x", transport="record"):
+        recorded = greet(provider.url)
+    with aquila.use_cassette("x"):
+        assert greet(provider.url) == recorded == "hello"
 
 
 def test_a_recording_says_that_their_reader_was_waiting(provider: WebSocketProvider, root: Path) -> None:

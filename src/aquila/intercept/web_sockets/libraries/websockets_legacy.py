@@ -99,7 +99,7 @@ def _watch(protocol: Any, recorder: FrameRecorder) -> Any:
     async def send_and_note(message: Any) -> None:
         if not isinstance(message, IN_ONE_PIECE):
             message = await join_message_async(message)
-        if protocol.open:
+        if protocol.open and isinstance(message, IN_ONE_PIECE):
             data, is_text = encode_message(message, None)
             recorder.add_sent(data, is_text=is_text)
         await send(message)

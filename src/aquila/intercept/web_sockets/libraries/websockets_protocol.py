@@ -134,6 +134,6 @@ def join_message(message: Any) -> Any:
 
 
 def _join(fragments: list[Any]) -> Any:
-    if len(fragments) == 1:
-        return fragments[0]
-    return "".join(fragments) if fragments and isinstance(fragments[0], str) else b"".join(map(bytes, fragments))
+    if len(fragments) < 2:
+        return fragments[0] if fragments else ()  # of none the library sends nothing
+    return "".join(fragments) if isinstance(fragments[0], str) else b"".join(map(bytes, fragments))
