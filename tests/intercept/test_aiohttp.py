@@ -64,6 +64,23 @@ def test_a_reader_that_stops_waiting_misses_nothing(server: Upstream) -> None:
     assert in_both(use) == (b"one two", b"one two")
 
 
+def test_a_program_that_waits_for_the_end_of_each_chunk_gets_every_one(server: Upstream) -> None:
+    """The loop that aiohttp's documentation has."""
+    server.script = lambda path, body: Answer(chunks=[b"one ", b"two"])
+
+    async def use(session: aiohttp.ClientSession) -> list[bytes]:
+        got, buffer = [], b""
+        async with session.post(server.url + PATH) as answer:
+            async for data, end_of_http_chunk in answer.content.iter_chunks():
+                buffer += data
+                if end_of_http_chunk:
+                    got.append(buffer)
+                    buffer = b""
+        return got
+
+    assert in_both(use) == ([b"one ", b"two"], [b"one ", b"two"])
+
+
 def test_a_body_that_nobody_reads_is_kept_if_it_has_arrived(server: Upstream, root: Path) -> None:
     server.script = lambda path, body: Answer(400, chunks=[b'{"error": 1}'])
 

@@ -87,7 +87,7 @@ async def _answer_request(
     else:
         response = _make_response(request, answer) if real is None else _without_coding(real, answer.headers)
         pieces = aiter(stream)
-    reader = _AnswerReader(pieces, getattr(stream, "abandon", None))
+    reader = _AnswerReader(pieces, getattr(stream, "abandon", None), in_chunks=_comes_in_chunks(real))
     if real is None:
         reader.on_eof(response._response_eof)
     response.content = reader
@@ -150,11 +150,15 @@ class _AiohttpBody(httpx2.AsyncByteStream):
 class _AnswerReader(aiohttp.StreamReader):
     """The reader with which a program reads an answer. The next piece is requested when the program waits for it.
 
-    ``abandon`` is called if the program leaves the answer before its end.
+    ``abandon`` is called if the program leaves the answer before its end. ``in_chunks``: each piece is told as a chunk
+    of HTTP, for which ``iter_chunks`` asks.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], abandon: Callable[[], None] | None, *, in_chunks: bool) -> None:
         super().__init__(_NoConnection(), 2**16, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+        self._in_chunks = in_chunks
+        if in_chunks:
+            self.begin_http_chunk_receiving()
         self._pieces = pieces
         self._abandon = abandon
         # The task that fetches the next piece. If the program stops waiting (a time limit), the task goes on, so that
@@ -182,6 +186,8 @@ class _AnswerReader(aiohttp.StreamReader):
             self.feed_eof()
         else:
             self.feed_data(piece)
+            if self._in_chunks:
+                self.end_http_chunk_receiving()
 
     async def read_ahead(self) -> None:
         """Read to the end. An error is met by the program, when it has read what came before."""
@@ -272,8 +278,14 @@ def _without_coding(real: aiohttp.ClientResponse, headers: httpx2.Headers) -> ai
 def _decode(real: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
     """A real answer that no scope has to do with, decoded as aiohttp would have done."""
     if _decoder_of(real) is not None:
-        real.content = _AnswerReader(_decode_pieces(real, _read_pieces(real.content)), None)
+        pieces = _decode_pieces(real, _read_pieces(real.content))
+        real.content = _AnswerReader(pieces, None, in_chunks=_comes_in_chunks(real))
     return real
+
+
+def _comes_in_chunks(real: aiohttp.ClientResponse | None) -> bool:
+    """Whether an answer has no length. One that is replayed never has: what is stored says nothing of that."""
+    return real is None or "Transfer-Encoding" in real.headers
 
 
 def _decoder_of(real: aiohttp.ClientResponse) -> Decoder | None:
