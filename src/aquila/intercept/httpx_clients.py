@@ -103,7 +103,7 @@ class HttpxClients:
             answering = self._find_answering_scope(request, library)
             if answering is None:
                 return await original(transport, request)
-            send = functools.partial(original, transport)
+            send = functools.partial(_send_async, original, transport)
             return await intercepted_requests.answer_request_async(*answering, request, send)
 
         return handle_async_request
@@ -126,6 +126,18 @@ class HttpxClients:
                 original(transport, *args, **kwargs)
 
         return __init__
+
+
+async def _send_async(original: Callable[..., Any], transport: Any, request: Any) -> Any:
+    """Send a request that is recorded by the client's own transport."""
+    if runtime.is_under_pytest():
+        # Each test has an event loop of its own, and a client that a module has made is used in all of them. In the
+        # next loop a connection that it kept open fails: "Event loop is closed". A replay has no connection.
+        pool: Any = getattr(transport, "_pool", None)
+        pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
+        if hasattr(pool, "_max_keepalive_connections"):  # private, with the same name in httpcore and httpcore2
+            pool._max_keepalive_connections = 0
+    return await original(transport, request)
 
 
 def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
@@ -205,14 +217,15 @@ class DeferredPool:
         self._build = build
         self._building = building
 
-    def _real_pool(self) -> Any:
+    def real_pool(self) -> Any:
+        """Return the pool for which this one stands in. It is built now, if it was not yet."""
         with self._building:
             if self._transport._pool is self:
                 self._build()
         return self._transport._pool
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._real_pool(), name)
+        return getattr(self.real_pool(), name)
 
     # A pool that is opened and closed without being used is never built.
 

@@ -1,0 +1,37 @@
+"""A client that a module has made is used in the event loops of many tests, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+import aquila
+from tests.support.clients import body
+from tests.support.runs import separate_run
+from tests.support.server import Answer, serving
+
+
+@pytest.mark.parametrize("made", ["before", "within"])
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda library: library.__name__)
+def test_an_async_client_records_in_one_event_loop_after_another(library: Any, made: str, tmp_path: Path) -> None:
+    """The server keeps connections open, as providers do. In another loop one that was kept could not be used."""
+    client = library.AsyncClient() if made == "before" else None
+
+    async def ask(url: str, prompt: str) -> str:
+        assert client is not None
+        answers = await asyncio.gather(*(client.post(url, json=body(f"{prompt} {number}")) for number in range(3)))
+        async with client.stream("POST", url, json=body(prompt)) as stream:
+            return "".join([answer.text for answer in answers] + [text async for text in stream.aiter_text()])
+
+    answering = serving(by=lambda seen: Answer([b"said ", b"so;"]))
+    with separate_run(tmp_path, under_pytest=True), answering as server:
+        for prompt in ("one", "two", "three"):
+            with aquila.use_cassette(prompt, transport="record"):
+                client = library.AsyncClient() if client is None else client
+                assert asyncio.run(ask(f"{server.url}/chat/completions", prompt)) == "said so;" * 4
+    assert len(server.seen) == 12
