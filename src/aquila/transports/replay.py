@@ -150,7 +150,9 @@ class Rest:
     """What follows the last recorded chunk of an incomplete answer.
 
     ``silence``: for an answer that ends in one. ``refuse`` raises a miss. ``has_left`` waits for a caller who
-    stopped reading when it was recorded, if the answer is sent ahead of the caller's reading.
+    stopped reading when it was recorded, if the answer is sent ahead of the caller's reading. ``patience`` waits for
+    the task that had stopped this one then, such as that of a server whose own caller has left. Without the
+    recorded pauses this one may be faster.
     """
 
     def __init__(
@@ -160,11 +162,13 @@ class Rest:
         silence: Silence | None,
         refuse: Callable[[CassetteMiss], NoReturn],
         has_left: Callable[[], bool] | None = None,
+        patience: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._response = response
         self._silence = silence
         self._refuse = refuse
         self._has_left = has_left
+        self._patience = patience
 
     def meet(self) -> None:
         """Wait through the silence, if there is one, and raise the error with which the answer ended."""
@@ -176,6 +180,8 @@ class Rest:
         """The async twin of ``meet``."""
         if self._silence is not None:
             await self._silence.wait_async()
+        if self._patience is not None:
+            await self._patience()
         self._raise_end()
 
     def close(self) -> None:

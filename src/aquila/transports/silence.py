@@ -22,6 +22,8 @@ else:
 _STEP = 0.05
 """A wait consists of steps of so many seconds. Between two steps other threads can end it or raise in it."""
 
+_OUTLIVED = "the use of the cassette has ended while something was still waiting for an answer"
+
 
 def make_read_timeout() -> Exception:
     """Make the error of a read that took too long."""
@@ -34,6 +36,19 @@ def unended_silence(asked: str, fault: str, seconds: float) -> FaultFailed:
         f"{asked}: nothing ended the silence of the fault {fault}: the program has waited for {seconds:.1f} s, and its "
         "limit, if it has one, is a longer one (aquila_silence says how long to wait)"
     )
+
+
+async def wait_to_be_stopped(seconds: float, is_over: Callable[[], bool]) -> None:
+    """Wait for so many ``seconds``, so that another task can stop this one.
+
+    Raises ``SessionClosed`` when ``is_over`` says that the scope has ended.
+    """
+    waited = 0.0  # steps are counted, as in `Silence`
+    while waited < seconds:
+        if is_over():
+            raise SessionClosed(_OUTLIVED)
+        await anyio.sleep(_STEP)
+        waited += _STEP
 
 
 class Silence:
@@ -108,7 +123,7 @@ class Silence:
             if self._closed.is_set():
                 raise httpx2.ReadError("the answer was closed while it was read")
             if self._is_over():
-                raise SessionClosed("the use of the cassette has ended while something was still waiting for an answer")
+                raise SessionClosed(_OUTLIVED)
             yield min(_STEP, longest - waited)
             waited += _STEP
         if self._fault:

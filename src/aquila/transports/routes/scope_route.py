@@ -181,11 +181,14 @@ class ScopeRoute(Route):
                 refuse=refuse,
                 fault=decision.fault,
             )
-        left: disconnected_caller.Departure | None = None
+        has_left = patience = None
         if response.end == "closed":
-            left = request.extensions.get(disconnected_caller.LEFT)
-        has_left = functools.partial(left.wait, self._silence) if left is not None else None
-        return Rest(response, silence=silence, refuse=refuse, has_left=has_left)
+            left: disconnected_caller.Departure | None = request.extensions.get(disconnected_caller.LEFT)
+            if left is not None:
+                has_left = functools.partial(left.wait, self._silence)
+            else:
+                patience = functools.partial(silences.wait_to_be_stopped, self._silence, lambda: self._scope.closed)
+        return Rest(response, silence=silence, refuse=refuse, has_left=has_left, patience=patience)
 
     def _pace_for(self, decision: ReplayDecision, request: httpx2.Request) -> Pace | None:
         if decision.fault and decision.fault.startswith(fault.PACED):
