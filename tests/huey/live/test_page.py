@@ -5,6 +5,7 @@ import re
 from html import unescape
 from types import SimpleNamespace
 
+import jinja2
 import pytest
 from huey.exceptions import HueyException
 from huey.signals import SIGNAL_ERROR
@@ -562,6 +563,19 @@ def test_open_pages_end_quietly_where_the_storage_is_away_and_one_line_says_so(h
         assert client.get(f"/job/live?queue={huey.name}&id=any").text == "retry: 1000\n\n"
     [said] = [record.getMessage() for record in caplog.records if record.name == "huey.aquila"]
     assert said.startswith(f"the page of the queue {huey.name!r}: the storage does not answer (ZeroDivisionError")
+
+
+@pytest.mark.parametrize("kind", [AttributeError, KeyError, TypeError, jinja2.UndefinedError])
+def test_a_fault_of_the_page_is_not_taken_for_one_of_the_storage(huey, monkeypatch, caplog, kind):
+    def fail(*args, **options):
+        raise kind("a fault")
+
+    client = client_of(huey)
+    monkeypatch.setattr(state_of(huey), "entries", fail)
+    for path in ("/", "/live"):
+        with pytest.raises(kind, match="a fault"):
+            client.get(path)
+    assert not caplog.records
 
 
 def test_odd_parameters_of_a_request_are_no_error(huey, write):

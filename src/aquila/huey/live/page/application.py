@@ -223,9 +223,9 @@ class _Endpoints:
 
         try:
             html = await anyio.to_thread.run_sync(write, limiter=reading_limiter())
-        except (ConfigError, AssertionError):
-            raise
-        except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+        except Exception as error:
+            if isinstance(error, ConfigError) or page_events.is_fault_of_page(error):
+                raise
             text = render(
                 "message.html",
                 title="The queue's storage does not answer",

@@ -89,6 +89,15 @@ def write_message(name: str, data: Any, number: int | None) -> str:
     return "\n".join([*lines, f"data: {json.dumps(data)}", "", ""])
 
 
+def is_fault_of_page(error: Exception) -> bool:
+    """Whether the code or a template of the page is wrong. Any other error is taken for one of the storage.
+
+    Each storage has errors of its own for being away, and none of them is of these kinds.
+    """
+    kinds = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+    return isinstance(error, kinds) or type(error).__module__.startswith("jinja2.")
+
+
 async def repeat(
     huey: Any, job: str | None, look: Callable[[], list[Message]], outage: Outage
 ) -> AsyncIterator[Message]:
@@ -96,7 +105,7 @@ async def repeat(
 
     ``job`` is the id of a job; None for the overview. ``look`` is called in a thread, because it asks the storage.
     Ends when the server must stop, and when the storage does not answer, which ``outage`` logs once; a browser connects
-    again.
+    again. Raises what is a fault of the page.
     """
     woken, quiet_since = AsyncWakeUp(), time.monotonic()
     # No job has this id, because wake-ups are split at line breaks: the overview looks once a second, not at each
@@ -106,9 +115,9 @@ async def repeat(
             woken.clear()
             try:
                 found = await anyio.to_thread.run_sync(_look_unless_ending, look, limiter=reading_limiter())
-            except AssertionError:
-                raise
-            except Exception as error:  # noqa: BLE001 -- each storage has errors of its own
+            except Exception as error:
+                if is_fault_of_page(error):
+                    raise
                 outage.note_failure(error)
                 return
             outage.note_answer()
