@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aquila.cassettes.redaction import request_headers
     from aquila.recording import scope_settings
     from aquila.recording.sessions import session_factory
+    from aquila.transports import upstreams
 else:
     lazy_modules(
         globals(),
@@ -27,6 +28,7 @@ else:
         request_headers="aquila.cassettes.redaction.request_headers",
         scope_settings="aquila.recording.scope_settings",
         session_factory="aquila.recording.sessions.session_factory",
+        upstreams="aquila.transports.upstreams",
     )
 
 
@@ -77,3 +79,13 @@ def check_rules(settings: Settings) -> None:
         request_headers.check_header_names(settings.keep_headers, "keep_headers")
     if any(getattr(settings, name) != DEFAULTS[name] for name in _RULES):
         session_factory.match_rules_of(settings)
+
+
+def check_transports(settings: Settings) -> None:
+    """Raise ``UnknownTransport`` for a name that no plugin gives which is registered now."""
+    for name in {settings.transport, settings.upstream} - _USUAL_TRANSPORTS:
+        upstreams.check_name(name)
+
+
+_USUAL_TRANSPORTS = frozenset({"live", "local", "record", "replay", "script"})
+"""For these the module with the transports is not loaded."""

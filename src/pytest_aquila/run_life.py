@@ -85,6 +85,7 @@ def begin_tests(config: pytest.Config, *, shows_keys: bool) -> Run:
     _follow(functools.partial(run.state_of(RunGuard).follow_settings, shows_keys=shows_keys))
     if not run.layers.say_nothing():
         _follow(lambda: marker_options.check_rules(run.layers.resolve()))
+        _follow(lambda: marker_options.check_transports(run.layers.resolve()))
     if "pyfakefs" in sys.modules:  # else the first child of a test with false files would have a false folder made
         with contextlib.suppress(OSError):
             child_misses.misses_folder(run)

@@ -59,20 +59,43 @@ def test_an_unknown_transport_is_answered_with_the_nearest_or_the_known_ones(
     name: str, advice: str, project: Project
 ) -> None:
     project.write("answer()")
-    output = project.fails(f"--aquila-transport={name}")
-    assert "UnknownTransport" in output
-    assert f"unknown transport {name!r}; {advice}" in output
+    output = project.errs(f"--aquila-transport={name}")
+    assert f"ERROR: unknown transport {name!r}; {advice}" in output
     assert not project.asked
 
 
-def test_an_unknown_transport_in_the_environment_or_in_a_call_is_told_the_same_way(
+def test_an_unknown_transport_in_a_call_in_the_environment_or_in_a_file_is_told_the_same_way(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write("answer(transport='locale')")
     assert "unknown transport 'locale'; did you mean 'local'?" in project.fails()
     project.write("answer()")
     monkeypatch.setenv("AQUILA_TRANSPORT", "recrod")
-    assert "unknown transport 'recrod'; did you mean 'record'?" in project.fails()
+    assert "ERROR: unknown transport 'recrod'; did you mean 'record'?" in project.errs()
+    monkeypatch.delenv("AQUILA_TRANSPORT")
+    project.pytester.makeini("[pytest]\naquila_upstream = locla\n")
+    assert "ERROR: unknown transport 'locla'; did you mean 'local'?" in project.errs()
+
+
+def test_a_transport_of_a_plugin_that_a_conftest_registers_is_known_when_the_run_begins(project: Project) -> None:
+    project.pytester.makeconftest(
+        """
+        import aquila
+        import httpx2
+
+        class Plugin:
+            @aquila.hookspecs.hookimpl
+            def aquila_transports(self):
+                return {"canned": lambda: httpx2.MockTransport(lambda request: httpx2.Response(418))}
+
+        def pytest_configure(config):
+            config.add_cleanup(lambda: aquila.unregister(plugin))
+
+        plugin = aquila.register(Plugin())
+        """
+    )
+    project.write("with pytest.raises(aquila.errors.BadRequest): answer()")
+    project.passes("--aquila-transport=canned")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
@@ -161,16 +161,12 @@ def _naming_plugins() -> list[object]:
 def _load_transport(name: str) -> Any:
     if name == SCRIPT:
         return script_transport.ScriptTransport()
-    registered: dict[str, Any] = {}
-    expected = "a mapping from names to functions that make an httpx2 transport"
-    for table in ask_plugins("aquila_transports", _find_wrong_entries, expected):
-        registered.update(table)
+    registered = _ask_plugins()
     if name in registered:
         return _call_factory(registered[name], name)
-    module_name, colon, attribute = name.partition(":")
-    if not colon or not module_name or not attribute:
-        known = (*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory")
-        raise UnknownTransport(f"unknown transport {name!r}{spelling.suggest_name(name, known)}")
+    if not _is_factory(name):
+        raise _unknown_transport(name, registered)
+    module_name, _, attribute = name.partition(":")
     try:
         factory: Any = import_module(module_name)
     except ImportError as error:
@@ -184,6 +180,36 @@ def _load_transport(name: str) -> Any:
         except AttributeError as error:
             raise UnknownTransport(f"transport {name!r}: {module_name!r} has no {attribute!r}") from error
     return _call_factory(factory, name)
+
+
+def check_name(name: str) -> None:
+    """Raise ``UnknownTransport`` for a name that is not built in, that no plugin gives, and that is no factory's.
+
+    A factory is not looked for. Raises ``ConfigError`` if what a plugin gives is wrong.
+    """
+    if _is_factory(name) or name in (*_BUILT_IN, SCRIPT, *CASSETTE_MODES):
+        return
+    registered = _ask_plugins()
+    if name not in registered:
+        raise _unknown_transport(name, registered)
+
+
+def _is_factory(name: str) -> bool:
+    module, _, attribute = name.partition(":")
+    return bool(module and attribute)
+
+
+def _ask_plugins() -> dict[str, Any]:
+    registered: dict[str, Any] = {}
+    expected = "a mapping from names to functions that make an httpx2 transport"
+    for table in ask_plugins("aquila_transports", _find_wrong_entries, expected):
+        registered.update(table)
+    return registered
+
+
+def _unknown_transport(name: str, registered: Collection[str]) -> UnknownTransport:
+    known = (*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory")
+    return UnknownTransport(f"unknown transport {name!r}{spelling.suggest_name(name, known)}")
 
 
 def _find_wrong_entries(table: Any) -> list[str]:
