@@ -46,6 +46,10 @@ _REFUSED = "refused"
 """The file in which children write down what was refused them."""
 _MOST_ROWS = 10_000
 """How many refusals, and of a scope how many misses, a process tells: one that asks in a loop would fill the disk."""
+_UNTOLD = (
+    f"another process of this test has missed {_MOST_ROWS:,} times, and may have gone on: no further miss of it is "
+    "counted; look for a loop in what it runs"
+)
 _PATIENCE, _PAUSE = 1.0, 0.005
 """Seconds for which a row is waited for whose child has made the file and may not have written yet, and in between."""
 _TORN = (
@@ -74,7 +78,8 @@ class ChildMisses:
 
     def tell(self, scope_id: str, miss: CassetteMiss) -> None:
         """Write down a miss in a scope of the parent process."""
-        self._append_in_limit(scope_id, [*describe_miss(miss), _conversation_of(miss)])
+        if self._append_in_limit(scope_id, [*describe_miss(miss), _conversation_of(miss)]) == _MOST_ROWS:
+            self._append(scope_id, [*describe_miss(CassetteMiss(_UNTOLD)), {}])
 
     def tell_drift(self, scope_id: str, row: Mapping[str, Any]) -> None:
         """Write down a request in a scope of the parent process that has drifted."""
@@ -163,11 +168,12 @@ class ChildMisses:
             if isinstance(number := _parse_row(row), int):
                 yield number
 
-    def _append_in_limit(self, name: str, row: Any) -> None:
-        """``_append``, unless this process has told very many rows of this file."""
+    def _append_in_limit(self, name: str, row: Any) -> int:
+        """``_append``, unless this process has told very many rows of this file. Return how many it had."""
         self._told[name] = told = self._told.get(name, 0) + 1
         if told <= _MOST_ROWS:
             self._append(name, row)
+        return told
 
     def _append(self, name: str, row: Any) -> None:
         if self.folder is None:
