@@ -57,7 +57,7 @@ LAYERS = [
     {"aquila.api", "aquila.research", "aquila.vcr", "aquila"},
     {"aquila.huey", "aquila.otel"},
     {"aquila.testing"},
-    {"aquila.cli", "aquila.__main__"},
+    {"aquila.cli", "aquila.command", "aquila.__main__"},
     {"pytest_aquila"},
     {"aquila._site"},
 ]

@@ -80,7 +80,7 @@ def test_the_wheel_holds_the_two_packages_and_the_guard_of_children(wheel: Path,
     source = clone / "src"
     kinds = {".py", ".html", ".css", ".js", ".svg"}
     assert {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in kinds} <= names
-    assert "aquila = aquila.cli:main" in entry_points
+    assert "aquila = aquila.command:main" in entry_points
     assert "pytest11" not in entry_points  # or each start of pytest would read the list of these files
     assert metadata["Name"] == "aquila-llm"
     assert metadata["Requires-Python"] == ">=3.11"

@@ -2,7 +2,7 @@
 
 import sys
 
-from aquila.cli import main
+from aquila.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,6 +30,21 @@ def test_help_lists_the_commands(words: list[str], capsys: pytest.CaptureFixture
     assert "aquila cassettes scan" in capsys.readouterr().out
 
 
+def test_ctrl_c_while_the_command_is_loaded_ends_it_quietly(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'aquila.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "aquila", "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_variable_that_is_no_setting_is_warned_of(cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     monkeypatch.setenv("AQUILA_JOBS_TOKEN", "known, and no setting")
