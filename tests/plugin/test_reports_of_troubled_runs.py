@@ -179,6 +179,30 @@ def test_what_an_interrupted_test_was_never_answered_is_not_recorded(project: Pr
     assert [report["totals"][each] for each in ("recorded", "live", "requests")] == [1, 1, 2]
 
 
+def test_what_a_failed_test_had_not_read_is_not_told_as_recorded(project: Project) -> None:
+    project.pytester.makepyfile(
+        answers="""
+        import httpx2
+        def transport():
+            return httpx2.MockTransport(lambda request: httpx2.Response(200, json={"answer": 1}))
+        """
+    )
+    tests = """
+        import httpx2
+        from app import post
+        def test_it(aquila_cassette):
+            post("first")
+            client = httpx2.Client()
+            client.send(client.build_request("POST", "https://api.openai.com/v1/x", json={"model": "m"}), stream=True)
+            assert 0
+        """
+    result = project.run(REPORT, "--aquila-record", "--aquila-upstream=answers:transport", tests=tests)
+    result.assert_outcomes(failed=1)
+    first, second = read(project)["tests"][0]["exchanges"]
+    assert [first["states"], second["states"]] == [["recorded", "pending"], ["live"]]
+    assert second["error"] == "the test failed before the answer was read: nothing of it is kept"
+
+
 def test_an_error_while_tests_are_collected_is_told(project: Project) -> None:
     project.run(REPORT, tests="raise ValueError('too early')")
     report = read(project)

@@ -210,9 +210,11 @@ class ExchangeCollector:
             return exchange
         path = self._path_of(noted.scope, noted.session.name) if noted.scope and noted.session else None
         exchange = self._read_recording(noted, redactor.clean_recording(with_stored_bodies(row.interaction, path)))
-        if noted.is_cut and was_cut(row):
+        has_failed = noted.scope is not None and noted.scope.has_failed and row.is_closed_by_failure
+        if has_failed or (noted.is_cut and was_cut(row)):
             exchange["source"], exchange["states"] = "live", ["live"]
-            exchange["error"] = "the test was interrupted before the answer was read: nothing of it is kept"
+            what = "failed" if has_failed else "was interrupted"
+            exchange["error"] = f"the test {what} before the answer was read: nothing of it is kept"
             return exchange
         exchange["source"], exchange["states"] = "recorded", ["recorded"]
         if noted.session is not None:

@@ -46,6 +46,11 @@ class NewRecording:
         """What identifies the recording in its cassette."""
         return self.key, self.position
 
+    @property
+    def is_closed_by_failure(self) -> bool:
+        """Whether it is not kept where its scope has failed: that has closed the answer, not a program."""
+        return self.left_open and self.interaction.response.was_left
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -67,8 +72,8 @@ class Changes:
     for_review: bool = False
 
     def without_left_open(self) -> Changes:
-        """Return the changes of a scope that failed, without the answers that the failure has closed, not a program."""
-        chosen = tuple([row for row in self.recorded if not (row.left_open and row.interaction.response.was_left)])
+        """Return the changes of a scope that failed, without the answers that the failure has closed."""
+        chosen = tuple([row for row in self.recorded if not row.is_closed_by_failure])
         return replace(self, recorded=chosen)
 
     def renews(self) -> bool:
