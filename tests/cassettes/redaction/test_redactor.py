@@ -74,6 +74,7 @@ def stored_fields(*headers: tuple[str, str], keep: Sequence[str] = ()) -> list[s
     "name",
     [
         *("set-cookie", "x-api-key", "authentication-info", "x-amz-security-token", "x-csrf-token"),
+        *("sessionid", "x-sessionid", "jsessionid", "x-authtoken"),
         *("openai-organization", "openai-project", "anthropic-organization-id", "x-ms-account-id", "x-forwarded-for"),
         *("cf-connecting-ip", "x-client-ip", "x-real-ip", "cf-ipcountry", "x-tenant-id", "x-oauth-scopes", "cf-ray"),
         *("connection", "keep-alive", "te", "transfer-encoding", "content-length", "server", "via", "alt-svc"),
