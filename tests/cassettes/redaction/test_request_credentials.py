@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import string
+import tracemalloc
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -17,6 +18,7 @@ from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Interaction, RecordedChunk, RecordedRequest, RecordedResponse
 from aquila.cassettes.redaction.redactor import Redactor
+from aquila.cassettes.redaction.request_credentials import find_named_secrets
 from aquila.cassettes.redaction.trivial_values import is_trivial
 from tests.support.examples import examples
 from tests.support.values import is_number
@@ -249,3 +251,27 @@ def test_keys_among_the_subprotocols_of_a_handshake_are_credentials(
             assert dict(redactor.redact_request(asked).headers)["sec-websocket-protocol"] == kept
         for secret in secrets:
             assert secret not in redactor.redact_text(f"it said {secret} again")
+
+
+def names_secrets(body: bytes) -> frozenset[str]:
+    media = "multipart/form-data; boundary=b1"
+    return find_named_secrets(RecordedRequest("POST", URL, (), body), media).values
+
+
+def test_a_large_multipart_body_without_such_names_is_not_copied() -> None:
+    body = part("file", "x" * (32 << 20)).encode()
+    assert not names_secrets(body)  # what is loaded late is loaded
+    tracemalloc.start()
+    try:
+        assert not names_secrets(body)
+        assert tracemalloc.get_traced_memory()[1] < len(body) / 4
+    finally:
+        tracemalloc.stop()
+
+
+@given(before=st.integers((1 << 20) - 120, 1 << 20))
+@settings(max_examples=examples(20))
+def test_a_name_is_found_wherever_in_a_large_body_it_stands(before: int) -> None:
+    body = f'--b1\r\nContent-Disposition: form-data; name="a"\r\n\r\n{"x" * before}\r\n'
+    body += part("API_KEY", "s3cr3t-v4lue")
+    assert names_secrets(body.encode()) == {"s3cr3t-v4lue"}

@@ -70,6 +70,9 @@ _ENDS = (
 )
 """How the names of secret fields end. JSON in which no name ends so need not be parsed."""
 
+_WINDOW = 1024 * 1024
+"""Bytes of a body that are searched at once for such a word."""
+
 _MOST_READ = 8 * 1024 * 1024
 """The most bytes of a body in a file that is read into memory to search for names."""
 
@@ -288,8 +291,7 @@ def _json_parameters(text: str) -> Iterator[bytes]:
 
 def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
     """Yield the plain fields of a multipart body: name, content, and the offset of the content in the body."""
-    lowered = body.lower()
-    if not any(word in lowered for word in _ENDS):  # much cheaper than parsing
+    if not _has_word_of_secrets(body):  # much cheaper than parsing
         return
     at = 0
     for part in multipart.parse_multipart(body, media) or ():
@@ -297,6 +299,15 @@ def _plain_parts(body: bytes, media: str) -> Iterator[tuple[str, bytes, int]]:
         if part.filename is None and not part.transfer_encoding and body.startswith(part.data, at):
             yield part.name, part.data, at
         at += len(part.data)
+
+
+def _has_word_of_secrets(body: bytes) -> bool:
+    """Whether any of the words of ``_ENDS`` is in a body, in any case. It may be large, so no copy is made of it."""
+    for start in range(0, len(body), _WINDOW):
+        lowered = body[start : start + _WINDOW + max(map(len, _ENDS))].lower()
+        if any(word in lowered for word in _ENDS):
+            return True
+    return False
 
 
 def _in_json_string(raw: bytes, start: int, depth: int) -> Iterator[tuple[str, bytes, _Place]]:
