@@ -196,7 +196,7 @@ def test_a_call_that_cannot_be_sent_says_what_is_wrong_with_it(
         (["--aquila-record=some"], "'some' is none of missing, all and pending"),
         (["--aquila-record=test_app.py"], "'test_app.py' is none of missing, all and pending"),
         (["--aquila-record", "--aquila-transport=live"], "contradict each other"),
-        (["-o", "aquila_repeat=first"], "must be one of error, last"),
+        (["-o", "aquila_repeat=often"], "must be one of error, last, first"),
         (["-o", "aquila_max_age=old"], "such as 90d"),
         (["--aquila-replay-timing=quick"], "instant, recorded, or a factor"),
     ],

@@ -4,9 +4,9 @@ Begin with ``policy``, which says for one request or connection: answered by a s
 
 - HTTP clients: ``httpx_clients`` patches httpx and httpx2, ``other_clients`` all others: aiohttp, urllib3 (requests,
   botocore), httplib2, ``http.client``. What aiohttp asks is answered by ``aiohttp_answers``, the rest by ``vcr_stubs``,
-  on the stubs of vcrpy. ``foreign_mocks`` recognises mocks of others below a client. ``own_sockets`` answers clients
-  without any library, ``web_sockets`` those of WebSockets. ``side_requests`` is the table of what libraries send by
-  themselves.
+  on the stubs of vcrpy, with the bodies that ``given_bodies`` reads. ``foreign_mocks`` recognises mocks of others below
+  a client. ``own_sockets`` answers clients without any library, ``web_sockets`` those of WebSockets. ``side_requests``
+  is the table of what libraries send by themselves.
 - Connections: ``socket_guard`` patches sockets and TLS handshakes, ``native_clients`` libraries that connect by
   themselves, ``kept_originals`` plugins that put functions of sockets back, and ``sealing`` puts a run where the kernel
   refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
