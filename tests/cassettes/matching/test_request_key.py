@@ -186,6 +186,12 @@ def test_json_without_a_content_type_is_recognised() -> None:
     assert key(" [1, 2]", headers=()) == key("[1,2]")
 
 
+def test_json_is_recognised_where_a_word_was_written_over_its_content_type() -> None:
+    redacted: Headers = (("content-type", "**REDACTED**"),)
+    assert key('{"a": 1, "b": 2}', headers=redacted) == key('{"b":2,"a":1}', headers=redacted)
+    assert key("a=1&b=2", headers=redacted) != key("b=2&a=1", headers=redacted)
+
+
 @pytest.mark.parametrize("media", ["application/vnd.api+json", "application/json; charset=utf-8", "APPLICATION/JSON"])
 def test_every_json_content_type_is_json(media: str) -> None:
     assert key('{"a": 1, "b": 2}', headers=(("content-type", media),)) == key('{"b":2,"a":1}')

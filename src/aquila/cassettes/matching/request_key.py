@@ -208,9 +208,13 @@ def _canonical_body(request: RecordedRequest, rules: MatchRules) -> tuple[Kind, 
 
 @lru_cache(maxsize=256)  # a client sends the same header fields with all its requests
 def _content_type_of(headers: Headers) -> tuple[str, str]:
-    """Return the content type, and without its parameters in lower case."""
+    """Return the content type, and without its parameters in lower case.
+
+    The second is empty for a word that suites write over header fields, such as ``REDACTED``: it says nothing.
+    """
     content_type = first_value(headers, "content-type")
-    return content_type, content_type.partition(";")[0].strip().lower()
+    media = content_type.partition(";")[0].strip().lower()
+    return content_type, media if "/" in media else ""
 
 
 def _normalize_body(
