@@ -234,8 +234,8 @@ def test_a_thread_of_a_pool_works_in_the_block_that_hands_it_work(inherits: bool
                         assert pool.submit(lambda: current_scope().default_cassette).result() == name
                 print("own:", pool.submit(own.get).result())
     """)
-    options = ("-X", "thread_inherit_context=1") if inherits else ()
-    result = pytester.run(sys.executable, *options, "-m", "pytest", "-s")
+    option = f"thread_inherit_context={int(inherits)}"
+    result = pytester.run(sys.executable, "-X", option, "-m", "pytest", "-s")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"*own: {'one' if inherits else 'nothing'}"])
 
