@@ -276,6 +276,16 @@ def test_another_sitecustomize_still_runs(tmp_path: Path) -> None:
         assert done.stdout.splitlines() == ["mine sitecustomize", "False"]
 
 
+def test_where_there_is_no_other_sitecustomize_a_child_begins_in_silence() -> None:
+    # Many systems have one beside the standard library. So only Aquila's is on the path, once all else is loaded.
+    begin = f"import importlib.util, os, site, sys; sys.path[:] = [{child_processes.SITE_FOLDER!r}]"
+    code = f"{begin}; site.execsitecustomize(); print('sitecustomize' in sys.modules, sys.path)"
+    environment = {name: value for name, value in os.environ.items() if name != child_processes.VARIABLE}
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False []\n", "")
+
+
 SITE = Path(child_processes.SITE_FOLDER)
 
 

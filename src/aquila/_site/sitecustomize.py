@@ -15,10 +15,12 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 def _run_the_hidden_one() -> None:
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != _HERE]
     hidden = importlib.util.find_spec("sitecustomize") if sys.modules.pop("sitecustomize", None) else None
-    if hidden is not None and hidden.loader is not None:
-        module = importlib.util.module_from_spec(hidden)
-        sys.modules["sitecustomize"] = module
-        hidden.loader.exec_module(module)
+    if hidden is None or hidden.loader is None:
+        # What Python meets where there is none at all. It passes over this error alone, and prints any other.
+        raise ModuleNotFoundError("No module named 'sitecustomize'", name="sitecustomize")
+    module = importlib.util.module_from_spec(hidden)
+    sys.modules["sitecustomize"] = module
+    hidden.loader.exec_module(module)
 
 
 if __name__ == "sitecustomize":
