@@ -21,4 +21,4 @@ def test_each_word_that_the_types_allow_is_one_that_the_settings_take() -> None:
                 if isinstance(word, str):
                     parse_option(name, word, source="a test")
                     words += 1
-    assert words == 27
+    assert words == 28

@@ -16,8 +16,7 @@ from aquila.engine.calls.sdk_client import PreparedCall, ReadInterrupter
 from aquila.engine.calls.telemetry import Telemetry
 from aquila.engine.calls.timeouts import Timeouts
 from aquila.engine.endpoints.protocol import Endpoint
-from aquila.engine.loop.request_loop import RequestLoop
-from aquila.engine.loop.tool_loop import ToolLoop
+from aquila.engine.loop.tool_loop import RequestLoop, ToolLoop
 from aquila.engine.openai_sdk import require_sdk
 from aquila.errors import ConfigError, MissingKey
 from aquila.hookspecs import CallInfo

@@ -25,7 +25,7 @@ from aquila.transports import clients
 
 if TYPE_CHECKING:
     from aquila.engine.calls.call_plan import CallPlan
-    from aquila.engine.loop.request_loop import RequestLoop
+    from aquila.engine.loop.tool_loop import RequestLoop
     from aquila.engine.openai_sdk import AsyncOpenAI, OpenAI
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from aquila.engine.calls.error_translation import ErrorContext
 from aquila.engine.calls.telemetry import Telemetry
-from aquila.engine.loop.request_loop import RequestLoop
 from aquila.engine.loop.steps import RequestOutcome, SendRequest, Steps
+from aquila.engine.loop.tool_loop import RequestLoop
 from aquila.errors import ProviderError
 
 if TYPE_CHECKING:
