@@ -45,6 +45,7 @@ def test_what_is_sealed_is_seen_from_the_interfaces() -> None:
     assert shown == "True True\n"
 
 
+@needs_root  # what anybody else starts has no rights in the namespace, and so cannot add an interface
 @pytest.mark.skipif(shutil.which("ip") is None, reason="no ip here, to add an interface")
 def test_an_interface_that_is_down_is_a_way_out_for_whoever_brings_it_up() -> None:
     if not is_sealed():
