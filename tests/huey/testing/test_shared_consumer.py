@@ -1,6 +1,13 @@
 """One consumer for all tests of a run, seen from a user's project."""
 
+import threading
+
 import pytest
+from huey.storage import MemoryStorage
+
+from aquila.huey import MemoryHuey
+from aquila.huey.testing import use_test_queue
+from aquila.huey.testing.consumers.shared_consumer import share_consumer
 
 APP = """
 import threading
@@ -113,3 +120,37 @@ def test_it_says_what_it_needs(project):
     )
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ConfigError: aquila_consumer works for 'app', *use aquila_run_consumer"])
+
+
+class _WaitingStorage(MemoryStorage):
+    """A queue at which workers wait for tasks, as at Redis, and here for as long as ``blocking`` says so."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.blocking = True
+        self.is_waited_at = threading.Event()
+        self._end = threading.Event()
+
+    def dequeue(self):
+        while (data := super().dequeue()) is None and self.blocking:
+            self.is_waited_at.set()
+            if self._end.wait(0.01):
+                break
+        return data
+
+    def end_waits(self):
+        self._end.set()
+
+
+def test_workers_that_wait_in_the_server_of_the_queue_are_idle():
+    huey = MemoryHuey("app")
+    double = huey.task()(lambda number: 2 * number)
+    storage = _WaitingStorage("app")
+    with share_consumer(huey, timeout=20) as shared, use_test_queue(huey, storage=storage):
+        try:
+            with shared.serve() as consumer:
+                assert consumer.wait(double(4)) == 8
+                storage.is_waited_at.clear()
+                assert storage.is_waited_at.wait(60)
+        finally:
+            storage.end_waits()
