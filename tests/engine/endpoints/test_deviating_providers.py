@@ -196,3 +196,11 @@ def test_content_in_parts_is_text_and_reasoning(engine: Engine) -> None:
     with serving(Answer(cut(sse(*chunks, chat_chunk(".", finish="stop"))))) as server:
         reply = engine.ask("Hi", base_url=server.url)
     assert (reply.text, reply.reasoning) == ("Yes.", "Is it so?")
+
+
+def test_a_refusal_that_the_other_form_does_not_change_ends_the_call(engine: Engine) -> None:
+    """No message is the model's, so there is none to which its reasoning could be added."""
+    missing = json_answer({"error": {"message": "messages[0].reasoning_content: field is missing"}}, 400)
+    with serving(missing, missing) as server, pytest.raises(BadRequest, match="is missing"):
+        engine.ask("Hi", base_url=server.url)
+    assert len(server.seen) == 2

@@ -248,7 +248,7 @@ class ToolLoop(RequestLoop):
             self._request = self._next_request()
             return is_lost
         refused = self._endpoint.find_refused(error, self._request)
-        if refused is None:
+        if refused is None or refused in self._refused:  # the other form does not please it either
             return False
         self._refused.add(refused)
         self._request = self._next_request()
