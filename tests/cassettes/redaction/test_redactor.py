@@ -519,6 +519,13 @@ def test_an_added_pattern_is_searched_for_in_text_and_not_in_its_bytes(pattern: 
     assert redactor.redact_message(message) == b"\xff name: [redacted]\xff"
 
 
+@pytest.mark.parametrize("before", ["", "é "])
+def test_all_matches_of_an_added_pattern_are_found_whose_groups_overlap(before: str) -> None:
+    redactor = Redactor({}, [r"name(?=[^:]*: (\w+))"])
+    text = f"{before}name and name: Jürgen, name: Müller!"
+    assert redactor.redact_text(text) == f"{before}name and name: [redacted], name: [redacted]!"
+
+
 def test_added_rules_reach_split_streams() -> None:
     events = [f"data: {json.dumps({'delta': text})}\n\n" for text in ("I am B", "ob, 078-0", "5-1120", " yes Bob")]
     redactor = Redactor({}, [r"\d{3}-\d{2}-\d{4}", lambda text: re.sub(r"\bBob\b", "Eve", text)])

@@ -322,14 +322,16 @@ def _cut_again(body: bytes, ends: Sequence[int], times: Sequence[int]) -> tuple[
 
 
 def _places_in_bytes(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield where in the bytes of a text its stretches are, given in order. A group without a match is left out."""
+    """Yield where in the bytes of a text its stretches are. A group without a match is left out."""
     at = place = 0
     for start, end in spans:
-        if start >= 0:
-            place += len(text[at:start].encode("utf-8", "surrogateescape"))
-            at, size = end, len(text[start:end].encode("utf-8", "surrogateescape"))
-            yield place, place + size
-            place += size
+        if start < 0:
+            continue
+        if start < at:  # the group of a lookahead may begin before that of the match before
+            at = place = 0
+        place += len(text[at:start].encode("utf-8", "surrogateescape"))
+        at = start
+        yield place, place + len(text[start:end].encode("utf-8", "surrogateescape"))
 
 
 def _compile_rule(rule: str | re.Pattern[str]) -> re.Pattern[str]:
