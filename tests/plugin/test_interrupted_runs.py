@@ -317,19 +317,35 @@ def test_asking_again(aquila_cassette):
         threading.Event().wait(60)  # before it asks again
 """
 
+IS_ANSWERED = """
+def test_asking_again(aquila_cassette):
+    url = os.environ["PROVIDER"] + "/v1/chat/completions"
+    assert [httpx2.post(url, json={"prompt": "hawks"}).status_code for _ in range(2)] == [500, 200]
+    status = 429
+    while status == 429:
+        with httpx2.stream("POST", url, json={"prompt": "eagles"}, timeout=60) as answer:
+            status = answer.status_code
+            for number, _ in enumerate(answer.iter_bytes(), 1):
+                if number == 2 and status == 200:
+                    tell()
+"""
 
+
+@pytest.mark.parametrize("tests", [ASKS_AGAIN, IS_ANSWERED], ids=["waits", "is answered"])
 @pytest.mark.parametrize("how", nightly_but(["SIGINT"], ["SIGINT", "SIGKILL"]))
 def test_a_failure_after_which_an_interrupted_program_would_have_asked_again_is_not_taken_over(
-    project: Interrupted, how: str
+    project: Interrupted, how: str, tests: str
 ) -> None:
     """Otherwise every later run, also one that records, would be given that failure."""
-    statuses = {b"hawks": [500, 200], b"eagles": [429, 200]}
+    statuses = {b"hawks": [500, 200], b"eagles": [429, 200, 200]}
+    held_back = project.server.script
 
     def answer(path: str, body: bytes) -> Answer:
-        return Answer(next(left for prompt, left in statuses.items() if prompt in body).pop(0))
+        status = next(left for prompt, left in statuses.items() if prompt in body).pop(0)
+        return Answer(status) if b"hawks" in body or status == 429 else held_back(path, body)
 
     project.server.script = answer
-    (project.folder / "test_x.py").write_text(STREAMED + ASKS_AGAIN)
+    (project.folder / "test_x.py").write_text(STREAMED + tests)
     project.end_run(getattr(signal, how), "--aquila-record")
     output = project.run("--aquila-record")
     assert output.startswith("exit 0"), output

@@ -134,12 +134,11 @@ def _without_open_endings(
 
 
 def _endings_of_programs(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed]:
+    rows = [row for row in rows if not was_cut(row)]
     last = {row.key: row for row in rows if isinstance(row, NewRecording)}
     for row in rows:
         is_last = last.get(row.key) is row
-        if not was_cut(row) and not (
-            is_last and isinstance(row, NewRecording) and is_failure(row.interaction.response)
-        ):
+        if not (is_last and isinstance(row, NewRecording) and is_failure(row.interaction.response)):
             yield row
 
 
