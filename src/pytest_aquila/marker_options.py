@@ -82,7 +82,7 @@ def check_rules(settings: Settings) -> None:
 
 
 def check_transports(settings: Settings) -> None:
-    """Raise ``UnknownTransport`` for a name that no plugin gives which is registered now."""
+    """Raise ``UnknownTransport`` for a misspelt name."""
     for name in {settings.transport, settings.upstream} - _USUAL_TRANSPORTS:
         upstreams.check_name(name)
 

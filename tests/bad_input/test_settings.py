@@ -50,7 +50,7 @@ def test_no_key_and_no_provider_are_needed_to_replay(project: Project, monkeypat
             ("replya", "did you mean 'replay'?"),
             ("Live", "did you mean 'live'?"),
             ("live ", "did you mean 'live'?"),
-            *((name, KNOWN) for name in ("openai", "a:", ":b", ":")),
+            *((name, KNOWN) for name in ("a:", ":b", ":")),
         ],
         of_several_names=True,
     ),
@@ -77,24 +77,30 @@ def test_an_unknown_transport_in_a_call_in_the_environment_or_in_a_file_is_told_
     assert "ERROR: unknown transport 'locla'; did you mean 'local'?" in project.errs()
 
 
-def test_a_transport_of_a_plugin_that_a_conftest_registers_is_known_when_the_run_begins(project: Project) -> None:
-    project.pytester.makeconftest(
-        """
-        import aquila
-        import httpx2
+REGISTERING = """
+import aquila
+import httpx2
 
-        class Plugin:
-            @aquila.hookspecs.hookimpl
-            def aquila_transports(self):
-                return {"canned": lambda: httpx2.MockTransport(lambda request: httpx2.Response(418))}
+class Plugin:
+    @aquila.hookspecs.hookimpl
+    def aquila_transports(self):
+        return {"canned": lambda: httpx2.MockTransport(lambda request: httpx2.Response(418))}
 
-        def pytest_configure(config):
-            config.add_cleanup(lambda: aquila.unregister(plugin))
+def pytest_configure(config):
+    config.add_cleanup(lambda: aquila.unregister(plugin))
 
-        plugin = aquila.register(Plugin())
-        """
-    )
+plugin = aquila.register(Plugin())
+"""
+
+
+@pytest.mark.parametrize("folder", [".", "found_by_collecting"])
+def test_a_transport_of_a_plugin_that_a_conftest_registers_is_known(project: Project, folder: str) -> None:
     project.write("with pytest.raises(aquila.errors.BadRequest): answer()")
+    inner = project.pytester.path / folder
+    inner.mkdir(exist_ok=True)
+    (test,) = project.pytester.path.glob("test_*.py")
+    test.rename(inner / test.name)
+    (inner / "conftest.py").write_text(REGISTERING)
     project.passes("--aquila-transport=canned")
 
 

@@ -183,14 +183,15 @@ def _load_transport(name: str) -> Any:
 
 
 def check_name(name: str) -> None:
-    """Raise ``UnknownTransport`` for a name that is not built in, that no plugin gives, and that is no factory's.
+    """Raise ``UnknownTransport`` for a misspelt name: one that is like a known one, or only half names a factory.
 
-    A factory is not looked for. Raises ``ConfigError`` if what a plugin gives is wrong.
+    Any other may be that of a plugin that a conftest registers while tests are collected. A factory is not looked for.
+    Raises ``ConfigError`` if what a plugin gives is wrong.
     """
     if _is_factory(name) or name in (*_BUILT_IN, SCRIPT, *CASSETTE_MODES):
         return
     registered = _ask_plugins()
-    if name not in registered:
+    if name not in registered and (":" in name or spelling.find_nearest(name, _known_names(registered))):
         raise _unknown_transport(name, registered)
 
 
@@ -208,8 +209,11 @@ def _ask_plugins() -> dict[str, Any]:
 
 
 def _unknown_transport(name: str, registered: Collection[str]) -> UnknownTransport:
-    known = (*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory")
-    return UnknownTransport(f"unknown transport {name!r}{spelling.suggest_name(name, known)}")
+    return UnknownTransport(f"unknown transport {name!r}{spelling.suggest_name(name, _known_names(registered))}")
+
+
+def _known_names(registered: Collection[str]) -> list[str]:
+    return [*_BUILT_IN, SCRIPT, *CASSETTE_MODES, *registered, "module:factory"]
 
 
 def _find_wrong_entries(table: Any) -> list[str]:
