@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,25 @@ def test_an_async_client_records_in_one_event_loop_after_another(library: Any, m
                 client = library.AsyncClient() if client is None else client
                 assert asyncio.run(ask(f"{server.url}/chat/completions", prompt)) == "said so;" * 4
     assert len(server.seen) == 12
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nobody can close that connection
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=lambda library: library.__name__)
+def test_connections_that_an_ended_loop_kept_open_for_something_else_are_in_nobodys_way(
+    library: Any, tmp_path: Path
+) -> None:
+    async def ask(client: Any, url: str) -> str:
+        text: str = (await client.post(url, json=body("hi"))).text
+        return text
+
+    with (
+        separate_run(tmp_path, under_pytest=True),
+        serving(by=lambda seen: Answer([b"not recorded"])) as other,
+        serving(by=lambda seen: Answer([b"recorded"])) as server,
+    ):
+        client = library.AsyncClient()
+        assert asyncio.run(ask(client, f"{other.url}/weather")) == "not recorded"
+        with aquila.use_cassette("x", transport="record"):
+            assert asyncio.run(ask(client, f"{server.url}/chat/completions")) == "recorded"
+    del client
+    gc.collect()

@@ -13,7 +13,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +135,18 @@ async def _send_async(original: Callable[..., Any], transport: Any, request: Any
         # next loop a connection that it kept open fails: "Event loop is closed". A replay has no connection.
         pool: Any = getattr(transport, "_pool", None)
         pool = pool.real_pool() if isinstance(pool, DeferredPool) else pool
-        if hasattr(pool, "_max_keepalive_connections"):  # private, with the same name in httpcore and httpcore2
+        if getattr(pool, "_max_keepalive_connections", 0):  # private, with the same name in httpcore and httpcore2
             pool._max_keepalive_connections = 0
+            await _close_idle(pool)
     return await original(transport, request)
+
+
+async def _close_idle(pool: Any) -> None:
+    """Close the connections that no request uses. The pool would do so, and fail where the loop of one has ended."""
+    for connection in pool.connections:
+        if connection.is_idle():
+            with suppress(Exception):  # it counts as closed all the same
+                await connection.aclose()
 
 
 def _is_pool_replaced(transport: Any, library: str, method: str) -> bool:
