@@ -559,3 +559,10 @@ def test_lists_in_lists_are_compared_in_time_that_grows_with_their_depth(length:
         canonical_request(request({"tree": one}), RULES), canonical_request(request({"tree": other}), RULES)
     )
     assert first.path == "tree" + "[0]" * 60
+
+
+def test_a_number_that_no_float_holds_differs_from_its_digits_as_text_also_in_a_list() -> None:
+    number = "0.10000000000000000000000001"
+    one, other = request(f'{{"rates": [[{number}]]}}'.encode()), request({"rates": [[number]]})
+    (found,) = find_differences(canonical_request(one, RULES), canonical_request(other, RULES))
+    assert found.path == "rates[0][0]"

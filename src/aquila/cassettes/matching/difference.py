@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -115,7 +115,7 @@ def _append_step(path: str, key: str) -> str:
 
 def _compare_json(path: str, recorded: Any, now: Any, depth: int = 0) -> Iterator[Difference]:
     if depth > _DEEPEST and isinstance(recorded, dict | list) and isinstance(now, dict | list):
-        if dump_json(recorded) != dump_json(now):
+        if not _are_equal(recorded, now):
             yield Difference(path, recorded, now, in_body=True)
     elif isinstance(recorded, dict) and isinstance(now, dict):
         for key in dict.fromkeys((*recorded, *now)):
@@ -146,7 +146,7 @@ def _compare_lists(path: str, recorded: list[Any], now: list[Any], depth: int) -
 
 def _are_equal(one: Any, other: Any) -> bool:
     # By their texts, because `_compare_json` comes here for each level of lists in lists, and would double its time.
-    return type(one) is type(other) and dump_json(one) == dump_json(other)
+    return type(one) is type(other) and _dump(one, repr) == _dump(other, repr)  # `repr`: the number is not its text
 
 
 def weigh_differences(found: Sequence[Difference]) -> float:
@@ -204,8 +204,12 @@ def dump_json(value: Any) -> str:
     """Write a value as JSON, or as ``…`` if it is nested too deeply for that."""
     if isinstance(value, Decimal):  # a number that is no float
         return str(value)
+    return _dump(value, str)
+
+
+def _dump(value: Any, dump_number: Callable[[Decimal], str]) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=dump_number)
     except RecursionError:
         return "…"
 
