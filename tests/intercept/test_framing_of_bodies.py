@@ -58,6 +58,15 @@ def by_http_client_with_frames(url: str, body: Any) -> bytes:
         return connection.getresponse().read()
 
 
+def by_http_client_after_its_head(url: str, body: Any) -> bytes:
+    with connected(url) as connection:
+        connection.putrequest("POST", PATH)
+        connection.putheader("content-length", "6")
+        connection.endheaders()
+        connection.send(body or b"a tern")
+        return connection.getresponse().read()
+
+
 def by_urllib(url: str, body: Any) -> bytes:
     with urllib.request.urlopen(urllib.request.Request(url + PATH, body, method="POST"), timeout=60) as answer:
         data: bytes = answer.read()
@@ -82,6 +91,7 @@ SENDING = [
     by_http_client,
     by_http_client_again,
     by_http_client_with_frames,
+    by_http_client_after_its_head,
     by_urllib,
     by_urllib3,
     by_urllib3_in_chunks,

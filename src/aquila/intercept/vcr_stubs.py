@@ -202,7 +202,7 @@ class _AnsweringConnection:
 
     def send(self, data: Any) -> None:
         """Add to the body."""
-        super().send(plain_body(data, self._text_coding))  # type: ignore[misc]
+        super().send(join_body(plain_body(data, self._text_coding)))  # type: ignore[misc]
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         """The answer."""
