@@ -157,7 +157,7 @@ def decode_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 def undo_coding(headers: Headers, chunks: Sequence[RecordedChunk]) -> tuple[Headers, tuple[RecordedChunk, ...]]:
     """Return the header fields and the chunks of an answer without its content coding, which puts all in one chunk."""
-    coding = next((value for name, value in headers if name == "content-encoding"), "")
+    coding = ", ".join(value for name, value in headers if name == "content-encoding")
     if coding and chunks:
         body = content_codings.decode_body(b"".join([chunk.data for chunk in chunks]), coding)
         chunks = [RecordedChunk(body, chunks[-1].at)]
