@@ -15,3 +15,12 @@ def test_a_text_may_hold_what_python_takes_for_the_end_of_a_line(text: str, end:
     delta = {"choices": [{"index": 0, "delta": {"content": text}}]}
     body = f"data: {json.dumps(delta, ensure_ascii=False)}{end}{end}data: [DONE]{end}{end}".encode()
     assert read_answer_text(read_values(body)[1], body).text == text
+
+
+def test_the_end_of_a_stream_that_was_taken_up_again_there_has_the_whole_answer() -> None:
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Tern Bay."}]}
+    call = {"type": "function_call", "name": "ring", "call_id": "1", "arguments": "{}"}
+    response = {"status": "completed", "output": [message, call]}
+    body = f"data: {json.dumps({'type': 'response.completed', 'response': response})}\n\n".encode()
+    said = read_answer_text(read_values(body)[1], body)
+    assert (said.text, said.calls, said.finish) == ("Tern Bay.", (("ring", "{}"),), ("completed",))

@@ -329,7 +329,10 @@ def _read_typed(event: _Event, facts: AnswerFacts) -> None:
         if string(item.get("type")).endswith("_call"):
             _read_call_item(item, choice, len(choice.calls))
     elif kind in _ENDS_OF_RESPONSES:
-        _read_end_of_response(mapping(event.get("response")), facts)
+        response = mapping(event.get("response"))
+        if not choice.has_begun:  # its events are missing, as where a client takes a stream up again at its end
+            _read_blocks(response.get("output"), choice)
+        _read_end_of_response(response, facts)
     elif kind == "content_block_start":
         block = mapping(event.get("content_block"))
         if string(block.get("type")).endswith("tool_use"):
