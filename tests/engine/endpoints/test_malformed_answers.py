@@ -391,6 +391,10 @@ CALLS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
         [tool_fragment(0, '{"a": 1}', "", "own"), tool_fragment(0, '{"a": 2}', "", "own")],
         [("call_1_0", {"a": 1}), ("call_1_1", {"a": 2})],
     ),
+    "one index and no id, without arguments": (
+        [tool_fragment(0, "{}", "", "now"), tool_fragment(0, '{"a": 2}', "", "own")],
+        [("call_1_0", {}), ("call_1_1", {"a": 2})],
+    ),
     "a name in each piece": (
         [tool_fragment(0, '{"a": ', "c1", "own"), tool_fragment(0, '{"b": 1}', None, "own"), tool_fragment(0, "}")],
         [("c1", {"a": {"b": 1}})],

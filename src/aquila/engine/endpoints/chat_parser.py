@@ -243,11 +243,13 @@ class ToolCallBuilder:
         self.arguments = TextBuffer()
         self.extra = ExtraFields()
 
-    def has_all_arguments(self) -> bool:
-        """Whether the arguments so far are a complete JSON object, so that no more can follow. An empty one may be a
-        proxy's beginning of others.
+    def is_complete_before(self, name: str) -> bool:
+        """Whether an object that comes with ``name`` is of another call: this one has a complete object already. An
+        empty one may be a proxy's beginning of others, unless the call has another name.
         """
-        return bool(decode_arguments(self.arguments.getvalue()))
+        text = self.arguments.getvalue()
+        arguments = decode_arguments(text) if text else None
+        return bool(arguments) or (arguments == {} and self.name != name)
 
     def to_tool_call(self) -> AssistantToolCall:
         for name, value in (("id", self.id), ("function.name", self.name)):
@@ -262,7 +264,7 @@ def add_fragment(calls: dict[Any, ToolCallBuilder], fragment: Any, position: int
     named = getattr(function, "name", None)
     arguments = text_of_arguments(getattr(function, "arguments", None))
     key = _key_of_call(calls, index, identity, named, position)
-    if named and not identity and arguments[:1] == "{" and key in calls and calls[key].has_all_arguments():
+    if named and not identity and arguments[:1] == "{" and key in calls and calls[key].is_complete_before(named):
         # Gemini gives parallel calls the same index and no id, and each its arguments in one piece.
         key = (index, len(calls))
     state = calls.setdefault(key, ToolCallBuilder())
