@@ -317,6 +317,22 @@ def test_asking_again(aquila_cassette):
         threading.Event().wait(60)  # before it asks again
 """
 
+CLIENT_TRIES_AGAIN = """
+def test_asking_again(aquila_cassette):
+    url = os.environ["PROVIDER"] + "/v1/chat/completions"
+    assert [httpx2.post(url, json={"prompt": "hawks"}).status_code for _ in range(2)] == [500, 200]
+    tries = []
+
+    def note(request):
+        tries.append(request)
+        if len(tries) == 3:
+            tell()
+
+    with httpx2.Client(event_hooks={"request": [note]}) as http:
+        client = make_client().with_options(max_retries=9, http_client=http)
+        client.chat.completions.create(model="m", messages=[{"role": "user", "content": "eagles"}])
+"""
+
 IS_ANSWERED = """
 def test_asking_again(aquila_cassette):
     url = os.environ["PROVIDER"] + "/v1/chat/completions"
@@ -331,18 +347,23 @@ def test_asking_again(aquila_cassette):
 """
 
 
-@pytest.mark.parametrize("tests", [ASKS_AGAIN, IS_ANSWERED], ids=["waits", "is answered"])
+@pytest.mark.parametrize(
+    ("tests", "failures"),
+    [(ASKS_AGAIN, 1), (IS_ANSWERED, 1), (CLIENT_TRIES_AGAIN, 2)],
+    ids=["waits", "is answered", "tries a third time"],
+)
 @pytest.mark.parametrize("how", nightly_but(["SIGINT"], ["SIGINT", "SIGKILL"]))
 def test_a_failure_after_which_an_interrupted_program_would_have_asked_again_is_not_taken_over(
-    project: Interrupted, how: str, tests: str
+    project: Interrupted, how: str, tests: str, failures: int
 ) -> None:
     """Otherwise every later run, also one that records, would be given that failure."""
-    statuses = {b"hawks": [500, 200], b"eagles": [429, 200, 200]}
+    statuses = {b"hawks": [500, 200], b"eagles": [*[429] * failures, 200, 200]}
     held_back = project.server.script
 
     def answer(path: str, body: bytes) -> Answer:
         status = next(left for prompt, left in statuses.items() if prompt in body).pop(0)
-        return Answer(status) if b"hawks" in body or status == 429 else held_back(path, body)
+        soon = {"retry-after-ms": "1"}
+        return Answer(status, headers=soon) if b"hawks" in body or status == 429 else held_back(path, body)
 
     project.server.script = answer
     (project.folder / "test_x.py").write_text(STREAMED + tests)

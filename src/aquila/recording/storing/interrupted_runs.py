@@ -70,8 +70,8 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
 
     Nothing that a cassette holds is replaced: where a killed run was recording anew, its recordings are kept in the
     cassette's pending file. What fails is named and left where it is, and the rest is taken over. An answer that
-    nobody read to its end is not: nothing says that it was the program that left it. Nor is a failure after which
-    nobody asked again: nothing says that the program had given up. What is known here to be secret is stored nowhere,
+    nobody read to its end is not: nothing says that it was the program that left it. Nor is a failure that no whole
+    answer followed: nothing says that the program had given up. What is known here to be secret is stored nowhere,
     whether or not it was known there.
     """
     recovered = RecoveryResult([], [])
@@ -127,8 +127,8 @@ def _without_open_endings(
 
     Such are the answers that were not read to their end: even one that was closed in good order may have been closed
     because of the interruption, by a thread that was told to stop, say. A conversation stays: each of its turns is
-    worth what it was. Such is also a failure after which its request was not made again: its client may have been
-    waiting to try once more, and would get the same failure in every later run.
+    worth what it was. Such is also a failure that no whole answer followed: its client may have been waiting to
+    try once more, and would get the same failure in every later run.
     """
     return {group: list(_endings_of_programs(rows)) for group, rows in groups.items()}
 
@@ -137,9 +137,14 @@ def _endings_of_programs(rows: _Rows) -> Iterable[NewRecording | RecordingPlayed
     rows = [row for row in rows if not was_cut(row)]
     last = {row.key: row for row in rows if isinstance(row, NewRecording)}
     for row in rows:
-        is_last = last.get(row.key) is row
-        if not (is_last and isinstance(row, NewRecording) and is_failure(row.interaction.response)):
+        end = last.get(row.key)
+        if end is None or not is_failure(end.interaction.response) or not _is_of_same_call(row, end):
             yield row
+
+
+def _is_of_same_call(row: NewRecording | RecordingPlayed, end: NewRecording) -> bool:
+    """Whether one call of a client has met both: ``end``, and before it a failure after which it tried again."""
+    return row is end or (isinstance(row, NewRecording) and row.call != "" and row.call == end.call)
 
 
 def _by_cassette(groups: Mapping[JournalGroup, _Rows]) -> dict[str, dict[JournalGroup, _Rows]]:
