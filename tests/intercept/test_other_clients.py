@@ -29,6 +29,7 @@ import aquila
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import CassetteMiss, MissingDependency
 from aquila.optional import OLDEST_VCRPY
+from tests.support.alike import alike
 from tests.support.runs import name_upstream
 from tests.support.traffic import ROOT
 from tests.support.upstream import Answer, Upstream
@@ -291,12 +292,7 @@ def test_so_it_does_where_the_standard_library_sends_it(server: Upstream, kind: 
             SENDING[way](connection, BODIES[kind]())
             return connection.getresponse().read()
 
-    live = post()
-    with aquila.use_cassette("x", transport="record"):
-        assert post() == live
-    with aquila.use_cassette("x") as cassette:
-        assert post() == live
-        assert cassette.all_played
+    alike(post)
 
 
 TEXTS: dict[str, Callable[[], Any]] = {

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import requests
 import urllib3
 
 import aquila
+from tests.support.alike import alike
 from tests.support.limits import with_a_limit_in_time
 from tests.support.upstream import Answer, Upstream, upstream
 
@@ -33,18 +34,6 @@ def server(root: Path) -> Iterator[Upstream]:
 
 def test_this_is_urllib3_1() -> None:
     assert urllib3.__version__.startswith("1.26.")
-
-
-def alike(use: Callable[[], object]) -> object:
-    """What a program sees without Aquila; recorded and replayed it must be the same."""
-    with aquila.use_cassette("x", transport="live"):
-        live = use()
-    with aquila.use_cassette("x", transport="record"):
-        assert use() == live
-    with aquila.use_cassette("x") as cassette:
-        assert use() == live
-        assert cassette.all_played
-    return live
 
 
 def test_a_limit_for_reading_holds_on_a_new_connection_and_on_one_that_is_used_again(
