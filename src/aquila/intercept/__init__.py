@@ -12,8 +12,8 @@ Begin with ``policy``, which says for one request or connection: answered by a s
   refuses. Which hosts are guarded is in ``aquila.recording.network.model_hosts``, what a refusal says in
   ``aquila.recording.network.guard``.
 - ``activation`` puts all of this in force and takes it back, by ``patching`` and, for a library that is imported later,
-  ``calling_loader``. ``dummy_keys`` stand in the variables of the table ``provider_keys``. ``blocking_calls`` tells
-  blockbuster what Aquila does by itself in an event loop.
+  ``calling_loader``. What cannot be patched becomes a note of ``unknown_modules``. ``dummy_keys`` stand in the
+  variables of the table ``provider_keys``. ``blocking_calls`` tells blockbuster what Aquila does in an event loop.
 - Other processes and threads: ``child_processes`` tells children of the run, and ``parent_run`` joins it there;
   ``fork_server`` tells those that are forked from a server of an earlier moment. ``started_children`` prepares what the
   first child of a run needs. ``left_threads`` are those that outlive it.

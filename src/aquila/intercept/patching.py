@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol, TypeAlias
 
-    from aquila.intercept import calling_loader
+    from aquila.intercept import calling_loader, unknown_modules
 
     ModuleCallback: TypeAlias = Callable[[str, ModuleType], object]
 
@@ -33,7 +33,12 @@ if TYPE_CHECKING:
         def undo(self) -> None:
             """Take the change back."""
 else:
-    lazy_modules(globals(), calling_loader="aquila.intercept.calling_loader", util="importlib.util")
+    lazy_modules(
+        globals(),
+        calling_loader="aquila.intercept.calling_loader",
+        unknown_modules="aquila.intercept.unknown_modules",
+        util="importlib.util",
+    )
     Undoable = object  # every run loads this, and making the class of a protocol takes longer than the others together
 
 _LONGEST_IMPORT = 15.0
@@ -141,14 +146,22 @@ class PatchSet:
         """Add the patches that ``make`` applies, unless the set is no longer in force. Return whether it is."""
         with self._lock:
             if self._holders:
-                for patch in make():
-                    self._patches.append(patch)
-                    if isinstance(patch, Patch):
-                        self._changes.append(patch.change)
+                made: list[Undoable] = []
+                try:
+                    made.extend(make())
+                except BaseException:
+                    while made:
+                        made.pop().undo()
+                    raise
+                self._patches += made
+                self._changes += [patch.change for patch in made if isinstance(patch, Patch)]
             return bool(self._holders)
 
     def _patch_library(self, name: str, module: ModuleType) -> None:
-        self.add_patches(lambda: self._libraries[name](module))
+        try:
+            self.add_patches(lambda: self._libraries[name](module))
+        except (AttributeError, ImportError) as error:  # the program's import must not fail for it
+            unknown_modules.note_unknown_module(name, module, error)
 
 
 class ImportHooks:

@@ -1,0 +1,88 @@
+"""A module that lacks what Aquila patches stays as it is: it can be imported, and the summary says what follows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from aquila.config import SettingsLayers
+from aquila.intercept.patching import ImportHooks, Patch, PatchSet
+from aquila.recording import runtime
+
+
+class Client:
+    def send(self) -> str:
+        return "theirs"
+
+
+def patch_what_is_not_there(module: ModuleType) -> Iterable[Patch]:
+    yield Patch(Client, "send", lambda original: lambda client: "ours")
+    yield Patch(Client, "send_later", lambda original: original)
+
+
+def test_it_keeps_no_part_of_its_patches_and_others_are_patched() -> None:
+    def patch_known(module: ModuleType) -> Iterable[Patch]:
+        yield Patch(Known, "send", lambda original: lambda client: "ours")
+
+    class Known(Client):
+        pass
+
+    patches = PatchSet(ImportHooks(), {__name__: patch_what_is_not_there, "json": patch_known})
+    with runtime.Run(SettingsLayers(Path())):
+        patches.put_in_force("one")
+        assert Client().send() == "theirs"
+        assert Known().send() == "ours"
+        patches.withdraw("one")
+        ((sentence, command),) = runtime.current_run().notes
+    assert Known().send() == "theirs"
+    assert not command
+    assert sentence.startswith(f"Aquila does not know the module {__name__} (")
+    assert "it has no send_later, so" in sentence
+
+
+def test_a_stand_in_that_a_test_has_made_is_left_alone_and_not_worth_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "a_client", ModuleType("a_client"))
+    patches = PatchSet(ImportHooks(), {"a_client": patch_what_is_not_there})
+    with runtime.Run(SettingsLayers(Path())):
+        patches.put_in_force("one")
+        patches.withdraw("one")
+        assert not runtime.current_run().notes
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "says"),
+    [
+        (
+            "httpx",
+            "__version__ = '9.1'\nclass HTTPTransport:\n    def handle_request(self):\n        return 'theirs'",
+            "Aquila does not know httpx 9.1: it has no AsyncHTTPTransport, so what it sends to providers is recorded, "
+            "replayed or refused at Python's sockets",
+        ),
+        (
+            "pycurl",
+            "__version__ = '9.1'",
+            "Aquila does not know pycurl 9.1: it has no Curl, so what it sends is neither recorded nor refused",
+        ),
+        (
+            "socks",
+            "",
+            "Aquila does not know the module socks ({path}/socks.py): it has no socksocket, so what it sends",
+        ),
+    ],
+)
+def test_its_import_does_not_fail(pytester: pytest.Pytester, name: str, source: str, says: Any) -> None:
+    pytester.makepyfile(
+        **{
+            name: source,
+            "test_it": f"import {name}\ndef test_it():\n    if '{name}' == 'httpx':\n"
+            "        assert httpx.HTTPTransport().handle_request() == 'theirs'",
+        }
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    assert says.format(path=pytester.path) in " ".join(line.strip() for line in result.outlines)
