@@ -94,12 +94,20 @@ def test_a_branch_is_compared_with_where_it_left(cassettes: Cassettes, git: Git)
 
 def test_what_is_staged_and_what_is_equal(cassettes: Cassettes, git: Git) -> None:
     done = cassettes.run("diff", "main...HEAD")
-    assert (done.code, done.out) == (0, "\nno cassette differs in main...HEAD\n")
+    assert (done.code, done.out) == (0, "no cassette differs in main...HEAD\n")
     cassettes.write("b.msgpack", conversation("name it", "staged"))
     git("add", ".")
     cassettes.write("b.msgpack", conversation("name it", "not staged"))
     assert "[-A-]{+staged+}" in cassettes.run("diff", "--staged").out
     assert cassettes.run("diff", "--staged", "a").code == 0
+
+
+def test_a_name_that_means_no_cassette_is_no_proof_that_nothing_differs(cassettes: Cassettes, git: Git) -> None:
+    commit_changes(cassettes, git)
+    for words in (["--staged", "aa"], ["main...HEAD", "aa"], ["main...HEAD", "aa", "--markdown"]):
+        done = cassettes.run("diff", *words)
+        assert done.code == 2
+        assert "no cassette 'aa'" in done.err
 
 
 def test_a_renamed_cassette_shows_what_changed_in_it(cassettes: Cassettes, git: Git) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import shlex
 import subprocess
@@ -132,6 +133,19 @@ def test_output_survives_a_terminal_that_cannot_show_it(cassettes: Cassettes) ->
         check=True,
     )
     assert rb"Gr\xfc\xdfe \u2713" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_json_is_json_in_every_encoding(encoding: str, cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", conversation("Grüße \U0001f600", "✓"))
+    done = subprocess.run(
+        [AQUILA, "cassettes", "show", "a", "--json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=True,
+    )
+    [found] = json.loads(done.stdout.decode(encoding))
+    assert found["prompt"] == "Grüße \U0001f600"
 
 
 def test_a_recording_cannot_play_with_the_terminal(cassettes: Cassettes) -> None:

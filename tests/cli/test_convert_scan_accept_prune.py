@@ -264,7 +264,7 @@ def test_files_that_cannot_be_read_are_named_and_stop_nothing(words: list[str], 
     if words == ["list"]:
         assert [(one["name"], one["interactions"]) for one in found if not one["error"]] == [("m", 1)]
     elif words == ["stats"]:
-        assert (found["interactions"], found["unreadable"]) == (1, 4)
+        assert (found["interactions"], len(found["unreadable"])) == (1, 4)
     elif words == ["scan"]:
         assert "no secrets in 1 file\n" in done.out
         assert (found["files"], len(found["unreadable"])) == (1, 4)
@@ -493,6 +493,35 @@ def test_prune_asks(answer: str, removed: bool, littered: Cassettes, monkeypatch
     assert done.code == 0
     assert "Remove 3 files" in done.out
     assert (files(littered) == SAFE) is removed
+
+
+def test_a_terminal_that_is_closed_at_the_question_removes_and_accepts_nothing(
+    littered: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = io.StringIO("")
+    closed.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", closed)
+    before = files(littered)
+    done = littered.run("prune")
+    assert done.code == 0
+    assert done.out.endswith("[y/N] \n")
+    assert littered.run("accept").code == 0
+    assert files(littered) == before
+
+
+def test_prune_says_as_json_too_what_it_cannot_read(cassettes: Cassettes) -> None:
+    (cassettes.folder / "broken.yaml").write_text("aquila: 1\ninteractions: {\n")
+    found = cassettes.run("prune", "--dry-run", "--json").json
+    assert [str(cassettes.folder / "broken.yaml") in each for each in found["unreadable"]] == [True]
+
+
+def test_prune_knows_what_is_pending_for_a_cassette_of_another_form(cassettes: Cassettes) -> None:
+    cassettes.write("a.msgpack", conversation("one", "1"))
+    os.utime(cassettes.write("a.pending.yaml", conversation("one", "2")), (0, 0))
+    found = cassettes.run("prune", "--dry-run", "--json").json["files"]
+    assert [(each["file"], each["why"]) for each in found] == [
+        ("a.pending.yaml", "its cassette was recorded again later")
+    ]
 
 
 def report_of_run(cassettes: Cassettes, *names: str, **more: Any) -> dict[str, Any]:

@@ -156,9 +156,9 @@ def test_they_are_retried_and_dropped(app: Any, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("nowhere", "names no variable of a module"),
-        ("no_such_module:huey", "No module named"),
-        ("lettered_app:hue", "has no hue"),
+        ("nowhere", "is no path of a Huey"),
+        ("no_such_module:huey", "there is no module 'no_such_module'"),
+        ("lettered_app:hue", "has no 'hue'"),
         ("lettered_app:no_huey", "is no huey.Huey"),
         ("lettered_app:at_once", "immediate mode"),
     ],

@@ -53,11 +53,12 @@ def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, fold
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("huey", "write it as app.tasks:huey"),
-        (":huey", "write it as app.tasks:huey"),
-        ("no_such.module:huey", "No module named 'no_such'; start the command in the folder above no_such, or add"),
-        ("jobs_app:hue", "the module jobs_app has no hue; did you mean 'huey'?"),
-        ("jobs_app:zzz", "the module jobs_app has no zzz; known are at_once, huey, silent"),
+        ("huey", "'huey', which is no path of a Huey: write module:attribute"),
+        (":huey", "':huey', which is no path of a Huey: write module:attribute"),
+        (".jobs_app:huey", "'.jobs_app:huey', which is no path of a Huey: write module:attribute"),
+        ("no_such.module:huey", "there is no module 'no_such'; start the command in the folder that has it, or add"),
+        ("jobs_app:hue", "jobs_app has no 'hue'; did you mean 'huey'?"),
+        ("jobs_app:zzz", "jobs_app has no 'zzz'; known are at_once, huey, silent"),
         ("jobs_app:silent", "nothing is published of its jobs. Call aquila.huey.live.publish_jobs(silent)"),
         ("jobs_app:number", "is no huey.Huey"),
         ("jobs_app:write", "is no huey.Huey"),
@@ -67,6 +68,24 @@ def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, fold
 def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, folder: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         find_huey(place)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise ValueError('no sk-proj-' + 'a1B2c3D4e5' * 4)", r"ValueError: no \[redacted\] \(.*raising.py, line 1\)"),
+        ("def (", r"SyntaxError: invalid syntax \(raising.py, line 1\)"),
+        ("import no_such_library", r"ModuleNotFoundError: No module named 'no_such_library' \(.*raising.py, line 1\)"),
+    ],
+)
+def test_what_a_module_raises_is_told_in_one_line(
+    code: str, reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "raising.py").write_text(code)
+    assert main(["dead-letters", "list", "--huey", "raising:huey"]) == 2
+    assert re.fullmatch(
+        rf"aquila: --huey is 'raising:huey', whose module cannot be imported: {reason}\n", capsys.readouterr().err
+    )
 
 
 def test_a_port_that_is_none_and_a_token_that_is_too_short_are_refused(

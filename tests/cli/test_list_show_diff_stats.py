@@ -131,6 +131,21 @@ def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) 
     assert lines[5].startswith(f"unreadable: {cassettes.folder / 'b.yaml'}, line")
 
 
+def test_a_cassette_that_is_named_in_two_ways_counts_once(cassettes: Cassettes) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    for words in (["list"], ["stats"]):
+        found = cassettes.run(*words, "a", "cassettes/a.yaml", "./cassettes/../cassettes/a.yaml", "--json").json
+        assert (found["interactions"] if words == ["stats"] else len(found)) == 1
+    assert cassettes.run("convert", "a", "cassettes/a.yaml", "--to", "msgpack", "--replace").code == 0
+
+
+def test_stats_name_as_json_too_what_they_cannot_read(cassettes: Cassettes) -> None:
+    (cassettes.folder / "b.yaml").write_text("aquila: 1\ninteractions: {\n")
+    done = cassettes.run("stats", "--json")
+    assert done.code == 2
+    assert [str(cassettes.folder / "b.yaml") in each for each in done.json["unreadable"]] == [True]
+
+
 def test_list_points_at_pending_recordings(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     cassettes.write("a.pending.yaml", conversation("one", "2"))

@@ -355,6 +355,22 @@ def test_what_waits_and_proposes_nothing_is_removed_and_what_cannot_be_read_is_n
     assert (cassettes.folder / "bad.pending.yaml").exists()
 
 
+def test_what_cannot_be_reviewed_is_a_row_of_the_json(cassettes: Cassettes) -> None:
+    (cassettes.folder / "bad.pending.yaml").write_text("aquila: 1\ninteractions: {\n")
+    done = cassettes.run("review", "--list", "--json")
+    assert done.code == 2
+    assert [(one["cassette"], one["kind"]) for one in done.json] == [("bad", "unreadable")]
+    assert "bad.pending.yaml" in done.json[0]["problem"]
+
+
+def test_who_asks_for_a_list_has_nothing_accepted(waiting: Cassettes) -> None:
+    for words in (["--accept", "a", "--list"], ["--reject", "a", "--web"], ["--undo", "--list"]):
+        done = waiting.run("review", *words)
+        assert done.code == 2
+        assert "a review does one thing at a time; leave out one of --" in done.err
+    assert len(waiting.run("review", "--list", "--json").json) == 5
+
+
 def test_secrets_are_shown_nowhere(cassettes: Cassettes) -> None:
     key = "sk-proj-" + "a1B2c3D4e5" * 4
     cassettes.write("a.pending.yaml", conversation(f"use {key}", f"used {key}"))

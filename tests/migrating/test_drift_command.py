@@ -90,3 +90,14 @@ def test_arguments_go_to_pytest_and_no_drift_is_success(project: Path, capsys: p
     assert found.out == ""
     assert "pytest ended with 2, so nothing is known of drift: ERROR test_broken.py" in found.err
     assert os.listdir(project / "cassettes") == ["old.yaml"]
+
+
+@pytest.mark.slow
+def test_bytes_that_are_no_text_in_the_output_of_pytest_are_no_matter(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "conftest.py").write_text(
+        "import os\ndef pytest_sessionfinish(session):\n    os.write(1, b'\\xff\\xfe\\n')\n"
+    )
+    assert main(["cassettes", "drift", "--json", "--", "-s", "-k", "same"]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"] == []

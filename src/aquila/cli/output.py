@@ -35,7 +35,9 @@ class Output:
     def print_json(self, value: Any) -> None:
         """Write a JSON value."""
         if self.as_json:
-            print(json.dumps(outgoing.redact_outgoing_value(value), indent=2, ensure_ascii=False, default=str))
+            # What another encoding lacks would be escaped by Python's rules, which are not those of JSON.
+            is_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+            print(json.dumps(outgoing.redact_outgoing_value(value), indent=2, ensure_ascii=is_ascii, default=str))
 
     def print_line(self, text: str = "") -> None:
         """Write a line. Control characters are escaped, so that a recording cannot control the terminal."""
@@ -70,6 +72,15 @@ class Output:
         cells = [[f"{cell:,}" if isinstance(cell, int) else _clean_cell(cell) for cell in row] for row in rows]
         for line in lay_out_table(known, cells, numeric, shutil.get_terminal_size((_WIDTH, 24)).columns):
             print(line)
+
+
+def ask_user(question: str) -> bool:
+    """Ask a question at the terminal, and return whether the answer is yes. A closed terminal (Ctrl-D) answers no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()  # the question stands on a line that nobody has ended
+        return False
 
 
 def print_error(text: str) -> None:

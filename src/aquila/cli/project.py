@@ -133,7 +133,7 @@ class Project:
         ]
 
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
-        """Return the files that arguments name; all cassettes without an argument.
+        """Return the files that arguments name, each once; all cassettes without an argument.
 
         A name is a file, a cassette, a folder of cassettes, or a pattern. ``of_any_kind`` says that the command takes
         other files than cassettes, too.
@@ -143,14 +143,15 @@ class Project:
         """
         if not names:
             return self.list_cassettes()
-        found: dict[Path, None] = {}
+        found: dict[Path, Path] = {}
         for name in names:
             _check_is_given(name)
             named = self._find_exactly(name)
             if len(named) > 1:
                 raise self._ambiguity(name, named)
-            found.update(dict.fromkeys(named or self._find_fitting(name, of_any_kind=of_any_kind)))
-        return list(found)
+            for path in named or self._find_fitting(name, of_any_kind=of_any_kind):
+                found.setdefault(Path(os.path.abspath(path)), path)
+        return list(found.values())
 
     def find_one(self, name: str) -> Path:
         """Return the one file that an argument names. Raises ``CassetteError`` if it names none or several."""

@@ -2,7 +2,8 @@
 
 Only this package imports Huey. It is imported by ``aquila.testing``, by ``aquila.cli.queues`` and by the pytest plugin.
 Begin reading with ``instances``, the classes (``typed_methods`` tells type checkers of Huey's own methods,
-``instrumenting`` gives a Huey that exists the class). Names are imported when they are first used.
+``instrumenting`` gives a Huey that exists the class, ``huey_paths`` imports one that is named). Names are imported when
+they are first used.
 
 - Messages: ``task_ids`` makes the ids of tasks, ``task_attributes`` keeps apart what is noted on them; ``serializer``,
   ``wire_format``, ``task_messages``, ``sendable_values``, ``message_fields``, ``message_bounds``; ``redis_connections``

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,14 @@ from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import errors
-    from aquila.huey import instrumenting
+    from aquila.huey import huey_paths, instrumenting
 else:
-    lazy_modules(globals(), errors="aquila.errors", instrumenting="aquila.huey.instrumenting")
+    lazy_modules(
+        globals(),
+        errors="aquila.errors",
+        huey_paths="aquila.huey.huey_paths",
+        instrumenting="aquila.huey.instrumenting",
+    )
 
 WITH_QUEUE: pytest.StashKey[list[Any]] = pytest.StashKey()
 """The Hueys for which testing mode has opened a queue of the test that has this stash."""
@@ -36,35 +40,20 @@ def _split(paths: str) -> list[str]:
 
 
 def load_huey(path: str, named_by: str = "the ini key aquila_huey is") -> Any:
-    """Return the Huey at a path, ``module:attribute``. Raises ``ConfigError`` if there is none.
+    """Return the Huey at a path of ``aquila_huey``. Raises ``ConfigError`` if there is none.
 
     ``named_by`` is how the error begins, before the path.
     """
     __tracebackhide__ = True
-    module, _, attribute = path.partition(":")
     if not path:
         raise errors.ConfigError(
             'no Huey is under test: write `aquila_huey = "myapp.tasks:huey"` (module:attribute) into the ini file, '
             "or override the fixture aquila_huey"
         )
-    if not module or not attribute:
-        raise errors.ConfigError(
-            f'{named_by} {path!r}, which is no path of a Huey: write module:attribute, as in "myapp.tasks:huey"'
-        )
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as missing:
-        if f"{module}.".startswith(f"{missing.name}."):
-            raise errors.ConfigError(
-                f"{named_by} {path!r}, and there is no module {missing.name!r}; name one that the tests can import, or "
-                "put its folder on Python's path, as with pythonpath = . in the ini file"
-            ) from missing
-        raise
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise errors.ConfigError(f"{named_by} {path!r}, and {module} has no {attribute!r}")
-        found = getattr(found, name)
-    return found
+    where = (
+        "name one that the tests can import, or put its folder on Python's path, as with pythonpath = . in the ini file"
+    )
+    return huey_paths.load_huey(path, named_by=named_by, where=where)
 
 
 def find_loaded_huey(path: str) -> Any:
@@ -73,7 +62,7 @@ def find_loaded_huey(path: str) -> Any:
     found: Any = sys.modules.get(module)
     for name in attribute.split(".") if attribute else ():
         found = getattr(found, name, None)
-    return found if attribute and hasattr(found, "storage_class") else None
+    return found if attribute and huey_paths.is_like_huey(found) else None
 
 
 def hueys_of_fixture(given: Any, request: pytest.FixtureRequest) -> list[Any]:

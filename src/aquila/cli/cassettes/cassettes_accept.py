@@ -19,7 +19,7 @@ from typing import Any
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.storage import cassette_files, journal
 from aquila.cli import FAILED, FOUND, arguments, project
-from aquila.cli.output import Output, print_error
+from aquila.cli.output import Output, ask_user, print_error
 from aquila.errors import CassetteError
 from aquila.plurals import count_of
 from aquila.recording import runtime
@@ -63,8 +63,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
             steps += [_tell_decided(name) for name, path in chosen if not path.exists()]
             chosen = [(name, path) for name, path in chosen if path.exists()]
             if asks:
-                takes_journals = bool(waiting) and _is_wanted_by_user("Store what interrupted runs have left?")
-                chosen = [(name, path) for name, path in chosen if _is_wanted_by_user(f"Accept {name}?")]
+                takes_journals = bool(waiting) and ask_user("Store what interrupted runs have left?")
+                chosen = [(name, path) for name, path in chosen if ask_user(f"Accept {name}?")]
                 if not (chosen or takes_journals or steps):
                     output.print_line("nothing was accepted")
                     return 0
@@ -130,13 +130,6 @@ def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespa
         f"{f': {first}' if first else ''}. To accept everything: {everything}"
     )
     return FOUND
-
-
-def _is_wanted_by_user(question: str) -> bool:
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:  # the terminal was closed
-        return False
 
 
 def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, Path]]:

@@ -139,6 +139,8 @@ def _compare_in_git(
     here: project.Project, versions: git_versions.Versions, options: argparse.Namespace, output: Output
 ) -> int:
     found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b)
+    if options.b is not None and not found:
+        here.choose_files([options.b])  # raises for a name that means no cassette, in which nothing could differ
     if options.markdown is None:
         branch_diff.print_changes(found, versions, output)
     else:

@@ -58,7 +58,7 @@ def _run_pytest(arguments: list[str]) -> tuple[dict[str, Any], int]:
     with TemporaryFolder("drift") as folder:
         report = Path(folder, "drift.json")
         command = [sys.executable, "-m", "pytest", "-q", f"--aquila-drift={report}", *arguments]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if ran.returncode not in _COMPLETED or not report.exists():
             lines = [line for line in (ran.stderr or ran.stdout).splitlines() if line.strip()] or ["no output"]
             telling = (line for line in reversed(lines) if "error:" in line or line.startswith("ERROR "))

@@ -23,7 +23,7 @@ from aquila.cassettes.storage import cassette_files, file_replacement, large_bod
 from aquila.cassettes.storage.names import name_of_file
 from aquila.cli import FAILED, arguments, project
 from aquila.cli.cassettes import unused_report_reader
-from aquila.cli.output import Output, format_size, print_error
+from aquila.cli.output import Output, ask_user, format_size, print_error
 from aquila.cli.progress import track
 from aquila.plurals import count_of
 from aquila.review.kept_decisions import hold_reviews
@@ -55,9 +55,11 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     with project.open_project(options) as here:
         orphans, notes = unused_report_reader.read_report(options.orphans, here) if options.orphans else ([], [])
         unused = _find_unused(here, orphans)
+        unreadable = _find_unreadable(here, quiet=options.quiet)
         for note in notes:
             output.print_line(note)
-        _print_unreadable(here, output, quiet=options.quiet)
+        for problem in unreadable:
+            output.print_problem(f"unreadable, and left alone: {problem}")
         _print_unused(unused, output)
         remove = bool(unused) and not options.dry_run
         if remove and not options.yes:
@@ -65,7 +67,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 reason = "--json is given" if output.as_json else "stdin is not a terminal"
                 print_error(f"aquila: {reason}, so prune cannot ask; pass --yes or --dry-run")
                 return FAILED
-            remove = _is_confirmed(unused)
+            total = format_size(sum(file.size for file in unused))
+            remove = ask_user(f"Remove {count_of(len(unused), 'file')}, {total}?")
         if remove:
             pending = [file.path for file in unused if cassette_files.is_pending_file(file.path)]
             with hold_reviews(map(here.recording_folder_of, pending), intent="removed"):
@@ -76,7 +79,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 _remove_empty_folders(folder)
             output.print_line(f"removed {count_of(len(unused), 'file')}")
         files = [{"file": file.name, "why": file.reason, "bytes": file.size} for file in unused]
-        output.print_json({"removed": remove, "files": files})
+        output.print_json({"removed": remove, "files": files, "unreadable": unreadable, "notes": notes})
     return 0
 
 
@@ -106,29 +109,21 @@ def _print_unused(unused: list[UnusedFile], output: Output) -> None:
         output.print_line("nothing to remove")
 
 
-def _print_unreadable(here: project.Project, output: Output, *, quiet: bool) -> None:
-    """Print the cassettes that cannot be read, or whose bodies cannot. They are damaged, which does not mean unused."""
+def _find_unreadable(here: project.Project, *, quiet: bool) -> list[str]:
+    """Return why cassettes, or their bodies, cannot be read. They are damaged, which does not mean unused."""
     problems = []
     for path in track((*here.list_cassettes(), *here.list_pending()), "reading", quiet=quiet):
         try:
             project.load_whole_cassette(path)
         except project.UNREADABLE as error:
             problems.append(project.describe_problem(path, error))
-    for problem in problems:
-        output.print_problem(f"unreadable, and left alone: {problem}")
-
-
-def _is_confirmed(unused: list[UnusedFile]) -> bool:
-    """Ask at the terminal whether to remove the files."""
-    total = format_size(sum(file.size for file in unused))
-    answer = input(f"Remove {count_of(len(unused), 'file')}, {total}? [y/N] ")
-    return answer.strip().lower() in ("y", "yes")
+    return problems
 
 
 def _find_superseded(here: project.Project) -> dict[Path, str]:
     found = {}
     for pending in here.list_pending():
-        path = pending.with_name(pending.stem.removesuffix(".pending") + pending.suffix)
+        path = cassette_files.cassette_of_pending(pending)
         if path.exists() and path.stat().st_mtime_ns > pending.stat().st_mtime_ns:
             found[pending] = "its cassette was recorded again later"
     return found

@@ -26,7 +26,7 @@ from aquila.cli.progress import track
 from aquila.recording.reporting.played_answers import count_tokens
 
 _LARGEST = 5
-_COUNTED = ("interactions", "streams", "conversations", "chunks", "tokens", "milliseconds", "unreadable")
+_COUNTED = ("interactions", "streams", "conversations", "chunks", "tokens", "milliseconds")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,10 +104,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 statistics.add_interaction(interaction)
     for problem in unreadable:
         output.print_problem(f"unreadable: {problem}")
-    statistics.totals["unreadable"] = len(unreadable)
     sums = statistics.as_json()
     _print_sums(sums, output)
-    output.print_json(sums)
+    output.print_json({**sums, "unreadable": unreadable})
     return FAILED if unreadable else 0
 
 

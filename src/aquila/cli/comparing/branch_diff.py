@@ -108,7 +108,8 @@ def print_changes(found: list[ChangedCassette], versions: Versions, output: Outp
             if proposal.kind != "details":
                 _print_change(proposal, view, output)
     tokens = count_changed_tokens(found)
-    output.print_line()
+    if found:
+        output.print_line()
     count = f"{count_of(len(found), 'cassette')} {'differs' if len(found) == 1 else 'differ'}"
     output.print_line(f"{count if found else 'no cassette differs'} in {versions.title}")
     if tokens[0] != tokens[1]:

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import ConfigError
+from aquila.errors import AquilaError, ConfigError
 from aquila.lazy_imports import lazy_modules
-from aquila.optional import import_optional
-from aquila.spelling import suggest_name
 
 if TYPE_CHECKING:
-    from aquila.huey import instrumenting
+    from aquila.huey import huey_paths, instrumenting
 else:
-    lazy_modules(globals(), instrumenting="aquila.huey.instrumenting")
+    lazy_modules(globals(), huey_paths="aquila.huey.huey_paths", instrumenting="aquila.huey.instrumenting")
 
 
 def import_huey(place: str) -> Any:
-    """Return the Huey at ``module:name``, after importing the module.
+    """Return the Huey at ``module:name``, or ``module.name``, after importing the module.
 
-    Raises ``ConfigError`` if there is none, or if it is in immediate mode.
+    Raises ``ConfigError`` if there is none, if its module cannot be imported, or if it is in immediate mode.
     """
-    module, colon, name = place.partition(":")
-    if not colon:
-        module, _, name = place.rpartition(".")
-    if not module or not name:
-        raise ConfigError(f"--huey {place!r} names no variable of a module; write it as app.tasks:huey")
+    module, dot, name = place.rpartition(".")
+    path = f"{module}:{name}" if dot and ":" not in place else place
     if "" not in sys.path:
         # As ``python -m`` does, so that modules of the current folder are found. Not undone: the command ends the
         # process.
         sys.path.insert(0, "")
+    where = "start the command in the folder that has it, or add that folder to PYTHONPATH"
     try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        # Another module may be missing, one that this one imports.
-        is_itself = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
-        help = f"; start the command in the folder above {error.name}, or add that to PYTHONPATH" if is_itself else ""
-        raise ConfigError(f"--huey {place}: {error}{help}") from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            huey = import_optional("huey", "huey", purpose="--huey")
-            hueys = [each for each, value in vars(sys.modules[module]).items() if isinstance(value, huey.Huey)]
-            known = suggest_name(name, hueys) if hueys else ""
-            raise ConfigError(f"--huey {place}: the module {module} has no {name}{known}")
-        found = getattr(found, part)
+        found = huey_paths.load_huey(path, named_by="--huey is", where=where)
+    except AquilaError:
+        raise
+    except Exception as error:  # whatever the user's module raises
+        raised_in = traceback.extract_tb(error.__traceback__)[-1]
+        line = f" ({raised_in.filename}, line {raised_in.lineno})"
+        reason = f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else line}"  # it names its line
+        raise ConfigError(f"--huey is {path!r}, whose module cannot be imported: {reason}") from error
     instrumenting.reject_other_than_huey(found)
     if found.immediate:
         raise ConfigError(

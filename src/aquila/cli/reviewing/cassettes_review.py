@@ -93,6 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Review what waits."""
+    given = {
+        "--undo": options.undo,
+        "--accept and --reject": options.accept or options.reject,
+        "--web": options.web,
+        "--list": options.list,
+    }
+    if len(asked := [name for name, value in given.items() if value]) > 1:
+        raise ConfigError(f"a review does one thing at a time; leave out one of {', '.join(asked)}")
     with project.open_project(options) as here:
         desk = Desk(here, options)
         if options.undo:
@@ -262,6 +270,11 @@ def _list_questions(desk: Desk, output: Output) -> int:
     output.print_table(_COLUMNS, rows)
     if output.as_json:
         found += [unrecorded_tests_text.as_json(desk.here, each) for each in desk.find_unrecorded()]
+        found += [
+            {"cassette": each.name, "number": None, "id": None, "kind": "unreadable", "problem": each.problem}
+            for each in review.cassettes
+            if each.problem
+        ]
     output.print_json(found)
     desk.tell_what_else(review, output)
     if not rows:

@@ -1,0 +1,42 @@
+"""Imports the Huey at a path such as ``app.tasks:huey``: what ``--huey`` and the ini key ``aquila_huey`` name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from aquila.errors import ConfigError
+from aquila.spelling import suggest_name
+
+
+def load_huey(path: str, *, named_by: str, where: str) -> Any:
+    """Return the object at a path, ``module:attribute``, after importing its module.
+
+    ``named_by`` is how an error begins, before the path; ``where`` is what to do for a module that is not found.
+
+    Raises ``ConfigError`` if there is nothing at the path, and what the module raises while it is imported.
+    """
+    __tracebackhide__ = True
+    module, _, attribute = path.partition(":")
+    if not module or not attribute or module.startswith("."):
+        raise ConfigError(
+            f'{named_by} {path!r}, which is no path of a Huey: write module:attribute, as in "myapp.tasks:huey"'
+        )
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if f"{module}.".startswith(f"{missing.name}."):
+            raise ConfigError(f"{named_by} {path!r}, and there is no module {missing.name!r}; {where}") from missing
+        raise
+    hueys = [name for name, value in vars(found).items() if is_like_huey(value)]
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            hint = suggest_name(attribute, hueys) if hueys else ""
+            raise ConfigError(f"{named_by} {path!r}, and {module} has no {attribute!r}{hint}")
+        found = getattr(found, name)
+    return found
+
+
+def is_like_huey(found: Any) -> bool:
+    """Whether an object has what each Huey has, and a ``MiniHuey`` has not. A class of Hueys is none."""
+    return hasattr(found, "storage_class") and not isinstance(found, type)
