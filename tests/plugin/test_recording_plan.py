@@ -74,6 +74,17 @@ def test_a_spent_budget_refuses_the_request_ends_the_run_and_keeps_what_is_finis
     result.stdout.fnmatch_lines(["aquila: recorded 7 of 50 requests of the budget"])
 
 
+def test_a_budget_that_is_spent_while_everything_is_recorded_names_the_way_to_record_the_rest(project: Project) -> None:
+    tests = '@pytest.mark.parametrize("n", range(3))\ndef test_it(aquila_cassette, n):\n    post(n)\n'
+    project.record("-p", "no:randomly", tests=tests)
+    result = project.run("-p", "no:randomly", "--aquila-record=all", "-o", "aquila_record_budget=2 requests")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        ["aquila: the budget for recordings is spent: *To begin anew, with a larger budget: *--aquila-record=all"]
+    )
+    assert "not recorded" not in result.stdout.str()  # it is: the budget alone has refused it
+
+
 def test_tokens_count_when_they_are_answered(project: Project) -> None:
     result = project.record("-p", "no:randomly", "-o", "aquila_record_budget=10 tokens, 1k requests", tests=TESTS)
     result.assert_outcomes(passed=1, failed=1)

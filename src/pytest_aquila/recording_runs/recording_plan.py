@@ -127,8 +127,11 @@ class RecordingPlan:
         sums = describe_budget(budget, spent)
         if spent.exhausts(budget):
             text = f"the budget for recordings is spent: {sums} (aquila_record_budget)"
-            lead = "What tests had finished is stored. To go on, with another budget:"
-            add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command="pytest --aquila-record"))
+            lead, command = "To go on, with another budget:", "pytest --aquila-record"
+            if self._settings.record in EVERYTHING:  # such a run always begins with the first test
+                lead, command = "To begin anew, with a larger budget:", f"{command}={self._settings.record}"
+            lead = f"What tests had finished is stored. {lead}"
+            add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command=command))
         else:
             add_news(config, News(Kind.BUDGET_LEFT, f"recorded {sums} of the budget"))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aquila.errors import CassetteMiss, ConfigError, FaultFailed, RecordingTooShort, UnscriptedRequest
+from aquila.errors import BudgetSpent, CassetteMiss, ConfigError, FaultFailed, RecordingTooShort, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.quick_records import NamedTuple
@@ -130,9 +130,9 @@ def _folder_of(settings: Settings) -> str:
 def _count_by_remedy(own: ScopeReport, misses: Sequence[CassetteMiss]) -> ScopeReport:
     unscripted = sum(isinstance(miss, UnscriptedRequest) for miss in misses)
     too_short = sum(isinstance(miss, RecordingTooShort) for miss in misses)
-    failed = sum(isinstance(miss, FaultFailed) for miss in misses)
+    told_otherwise = sum(isinstance(miss, FaultFailed | BudgetSpent) for miss in misses)
     return own._replace(
-        unrecorded=len(misses) - unscripted - too_short - failed, unscripted=unscripted, too_short=too_short
+        unrecorded=len(misses) - unscripted - too_short - told_otherwise, unscripted=unscripted, too_short=too_short
     )
 
 
