@@ -22,8 +22,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aquila.cassettes.content_codings import DamagedBody, Decoder, decoder_for
 from aquila.intercept.policy import find_answering_scope
-from aquila.transports.callers.http_client_answers import is_disconnection, os_error_from_text, own_error
+from aquila.transports.callers.http_client_answers import is_disconnection, own_error
 from aquila.transports.callers.intercepted_requests import route_for_async
+from aquila.transports.callers.system_errors import os_error_from_text
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import encode_headers, innermost_stream, parse_url

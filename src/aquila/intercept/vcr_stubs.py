@@ -26,13 +26,13 @@ from aquila.intercept.policy import find_answering_scope
 from aquila.lazy_imports import find_loaded
 from aquila.transports.callers.http_client_answers import (
     ConnectionUpstream,
-    os_error_from_text,
     own_error,
     to_connection_error,
     to_http_client,
     without_frames,
 )
 from aquila.transports.callers.intercepted_requests import route_for
+from aquila.transports.callers.system_errors import os_error_from_text
 from aquila.transports.own_requests import own_request
 from aquila.transports.wire import encode_headers, parse_url
 

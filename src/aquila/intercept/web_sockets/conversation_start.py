@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from aquila.errors import CassetteMiss
     from aquila.intercept.web_sockets import watched_side
     from aquila.recording.reporting.exchange_watch import WatchedExchange
-    from aquila.transports.callers import http_client_answers
+    from aquila.transports.callers import system_errors
 else:
     lazy_modules(
         globals(),
-        http_client_answers="aquila.transports.callers.http_client_answers",
+        system_errors="aquila.transports.callers.system_errors",
         watched_side="aquila.intercept.web_sockets.watched_side",
     )
 
@@ -38,7 +38,7 @@ def open_conversation(
     if answer.status != SWITCHED:
         side.readings.end("read" if answer.has_begun else "raised")
     if not answer.has_begun and answer.error.startswith(CONNECT_ERROR):
-        raise http_client_answers.os_error_from_text(answer.error.removeprefix(CONNECT_ERROR))
+        raise system_errors.os_error_from_text(answer.error.removeprefix(CONNECT_ERROR))
     if not answer.has_begun and answer.error.startswith(CONNECT_TIMEOUT):
         raise TimeoutError(answer.error.removeprefix(CONNECT_TIMEOUT))
     if not answer.has_begun and answer.end == "silent" and fault:

@@ -6,17 +6,14 @@ A real answer becomes one of httpx2, so that replaying and recording exist once,
 
 from __future__ import annotations
 
-import errno
 import http.client
 import io
-import re
-import socket
-import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 
+from aquila.transports.callers.system_errors import os_error_from_text
 from aquila.transports.own_requests import own_request
 from aquila.transports.upstreams import Upstream
 from aquila.transports.wire import encode_headers
@@ -145,20 +142,6 @@ def to_connection_error(error: httpx2.RequestError, *, before_body: bool) -> Exc
 def is_disconnection(text: str) -> bool:
     """Whether the text of a protocol error means that no answer came at all, in the words of any client."""
     return not text or any(words in text for words in ("disconnected", "closed connection"))
-
-
-_NUMBERED = re.compile(r"\[Errno (-?\d+)\] (.*)", re.DOTALL)
-
-
-def os_error_from_text(text: str) -> OSError:
-    """Return the ``OSError`` in a text such as ``[Errno 111] Connection refused``; the number decides its class."""
-    if "[SSL" in text:
-        return (ssl.SSLCertVerificationError if "CERTIFICATE_VERIFY_FAILED" in text else ssl.SSLError)(1, text)
-    found = _NUMBERED.search(text)
-    if found is None:
-        return ConnectionResetError(errno.ECONNRESET, text or "Connection reset by peer")
-    number = int(found[1])
-    return socket.gaierror(number, found[2]) if number < 0 else OSError(number, found[2])
 
 
 def to_http_client(answer: httpx2.Response, method: str, translate: Translate) -> http.client.HTTPResponse:
