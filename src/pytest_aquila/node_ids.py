@@ -63,14 +63,15 @@ _folded_names: pytest.StashKey[Counter[str]] = pytest.StashKey()
 def has_twin(test: pytest.Item | pytest.Collector) -> bool:
     """Whether the name of a test, or of a class around it, differs from another name only in case.
 
-    Both would have the same cassette file on a file system that ignores case. Only names with capitals are changed.
+    Both would have the same cassette file on a file system that ignores case. Only names with capitals are changed, or
+    with letters such as ``ß``, for which a file system may take ``ss``.
     """
     for node in test.iter_parents():
         name = node.name.partition("[")[0]
         parent = node.parent
         if isinstance(node, pytest.File) or parent is None:
             return False
-        if name == name.lower():
+        if name == name.casefold():
             continue
         if _folded_names not in parent.stash:
             parent.stash[_folded_names] = Counter(map(str.casefold, dir(getattr(parent, "obj", None))))
@@ -85,7 +86,7 @@ def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureReq
         fixture.argname + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
         within=id_of(request.node) if fixture.scope in ("module", "class") else None,
-        has_twin=fixture.argname != fixture.argname.lower() or (fixture.scope == "class" and has_twin(request.node)),
+        has_twin=fixture.argname != fixture.argname.casefold() or (fixture.scope == "class" and has_twin(request.node)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,33 @@ def test_a_file_that_another_command_has_written_meanwhile_is_not_overwritten(
     )
     assert "n.yaml was written by another process" in cassettes.run("mv", "a", "n").err
     assert names(cassettes) == ["a.yaml", "n.yaml"]
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of a folder does, as those of macOS and Windows do."""
+    (folder / "Some Case").touch()
+    return (folder / "some case").exists()
+
+
+def test_a_name_whose_case_alone_changes_is_not_taken(cassettes: Cassettes) -> None:
+    write(cassettes, "test_a/test_old", "test_a/other")
+    old, new = (cassettes.folder / f"test_a/test_{name}.yaml" for name in ("old", "Old"))
+    if not ignores_case(cassettes.folder):
+        os.link(old, new)  # two names of one file, as such a file system shows them
+    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_Old")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "moved 1 file")
+    assert "test_a/test_Old.yaml" in names(cassettes)
+    assert "test_a/other.yaml exists already" in cassettes.run("mv", "test_a/test_Old", "test_a/other").err.replace(
+        os.sep, "/"
+    )
+
+
+def test_a_folder_whose_case_alone_changes_is_renamed(cassettes: Cassettes) -> None:
+    if not ignores_case(cassettes.folder):
+        pytest.skip("the file system does not ignore case")
+    write(cassettes, "t/test_a/test_it", "t/test_a/test_other")
+    assert cassettes.run("mv", "t/test_a.py", "T/test_A.py").code == 0
+    assert names(cassettes) == ["T/test_A/test_it.yaml", "T/test_A/test_other.yaml"]
 
 
 def test_a_module_and_a_folder_move_with_their_fixtures_and_large_bodies(

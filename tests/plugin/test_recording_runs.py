@@ -75,10 +75,16 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
 
         class Testgroup(TestGroup):  # differs in capitals alone, so that some systems have one file for both
             pass
+
+        def test_maße(aquila_cassette):
+            post("ß")
+
+        def test_masse(aquila_cassette):
+            post("ss")
         """
     )
     recorded = sorted(path.stem for path in (project.cassettes / "test_app").iterdir())
-    assert len({name.lower() for name in recorded}) == len(recorded) == 8
+    assert len({name.casefold() for name in recorded}) == len(recorded) == 10
     assert sorted(name.partition("+")[0] for name in recorded) == [
         *(
             "TestGroup.test_it-a",
@@ -92,6 +98,7 @@ def test_the_cassette_is_named_after_the_test(project: Project) -> None:
             "Testgroup.test_words-One-word",
             "Testgroup.test_words-one-word",
         ),
+        *("test_masse", "test_maße"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,27 @@ def test_what_a_test_may_need_that_did_not_pass_or_was_not_collected_is_kept(pro
     reasons = {row["file"]: row["because"] for row in report["kept"]}
     assert reasons["test_skipped/test_passes.yaml"] == "its module was not collected"
     assert reasons["jobs/of-skipped.yaml"].startswith("the module of test_skipped.py::test_passes")
+
+
+def test_a_cassette_under_another_name_of_its_file_is_used(project: Project) -> None:
+    """As by a link, and by a name in another case, where the file system ignores that."""
+    project.pytester.makepyfile(
+        test_app="""
+        import pytest
+
+        @pytest.mark.aquila("jobs/Weather")
+        def test_weather(aquila_cassette): ...
+
+        @pytest.mark.aquila("jobs/link")
+        def test_link(aquila_cassette): ...
+        """
+    )
+    write(project, "jobs/weather", "jobs/target", "jobs/gone")
+    folder = project.cassettes / "jobs"
+    if not (folder / "Weather.yaml").exists():
+        os.link(folder / "weather.yaml", folder / "Weather.yaml")
+    (folder / "link.yaml").symlink_to("target.yaml")
+    assert names(report_of(project)["unused"]) == ["jobs/gone"]
 
 
 @pytest.mark.slow

@@ -159,16 +159,26 @@ def find_unused(extent: RunExtent, used: Collection[tuple[str, str]], root: Path
     ``used`` are the folders and names of the used ones. ``root`` is the folder to which ids of tests are relative.
     """
     known = {names.cassette_path(Path(folder), names.name_of_here(name)) for folder, name in used}
+    known_files = {_identify(path) for path in known}
     found: list[UnusedCassette] = []
     every = sorted({runtime.current_settings().cassette_root(), *(Path(folder) for folder, _ in used)})
     for folder in every:
         owners = OwnersOfCassettes(extent, folder, root)
         inner = [each for each in every if each != folder and each.is_relative_to(folder)]
         for path in cassette_files.find_cassette_files(folder) if folder.is_dir() else ():
-            if path not in known and not any(path.is_relative_to(each) for each in inner):
+            if _identify(path) not in known_files and not any(path.is_relative_to(each) for each in inner):
                 name = names.name_of_file(folder, path)
                 found.append(UnusedCassette(folder, path, owners.why_kept(name.removesuffix(".msgpack"))))
     return found
+
+
+def _identify(path: Path) -> Any:
+    """Tell a file from all others. Its path does not: case may not count in it, and another may be a link to it."""
+    try:
+        status = path.stat()
+    except OSError:  # there is none: a test does without, or a link leads nowhere
+        return path
+    return status.st_dev, status.st_ino
 
 
 def make_report(extent: RunExtent, unused: Iterable[UnusedCassette], root: Path) -> Mapping[str, Any]:

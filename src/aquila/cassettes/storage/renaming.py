@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,7 +177,7 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
         cassette = cassette_files.cassette_of_pending(target)
         forms = {cassette, cassette.with_suffix(".yaml"), cassette.with_suffix(".msgpack")}
         taken = [target] if cassette_files.is_pending_file(target) else sorted(forms)
-        existing = next((form for form in taken if form.exists() and form not in leaving), None)
+        existing = next((form for form in taken if form.exists() and not _is_one_of(form, leaving)), None)
         if existing is not None:
             raise CassetteError(f"nothing was moved, because {existing} exists already. Remove it, or move it first")
     ordered = _free_targets_first(renames)
@@ -191,6 +191,18 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
             raise cassette_write_error(rename.target, error) from error
     for folder in sorted(folders, reverse=True):
         _tidy(folder, root)
+
+
+def _is_one_of(path: Path, others: Collection[Path]) -> bool:
+    """Whether a path that exists is one of others, in whatever case, where the file system ignores that."""
+    return path in others or any(_is_same(path, other) for other in others)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
 
 
 def _free_targets_first(renames: Sequence[Rename]) -> list[Rename]:
@@ -215,10 +227,13 @@ def _move_file(source: Path, target: Path) -> None:
     # Checked again under the locks: another command may have moved or written a file since `move_files` looked.
     if not source.exists():
         raise CassetteError(f"{source} is gone: another process has moved or removed it")
-    if target.exists():
+    if target.exists() and not _is_same(source, target):
         raise CassetteError(f"{target} was written by another process, so {source} stays where it is")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.parent != source.parent:
+    for one, other in zip(reversed(source.parents), reversed(target.parents), strict=False):
+        if one.name != other.name and _is_same(one, other):
+            one.rename(other)  # the case of a folder has changed, where the file system ignores that
+    if not _is_same(target.parent, source.parent):
         large_bodies.share_bodies(source.read_bytes(), source, target)
     source.rename(target)
 
