@@ -6,10 +6,13 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -137,3 +140,20 @@ def test_how_a_child_ends_is_told() -> None:
     with pytest.raises(ChildEnded, match="outside the test something failed: ZeroDivisionError") as failed:
         told_by(lambda: 1 // 0)
     assert failed.value.was_killed
+
+
+def test_a_child_does_not_ask_macos_for_its_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, proxies = os.getpid(), {"https": "http://proxy.example:8080"}
+
+    def _get_proxies() -> dict[str, str]:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGSEGV)  # as macOS does
+        return dict(proxies)
+
+    system: Any = ModuleType("_scproxy")
+    system._get_proxies = system._get_proxy_settings = _get_proxies
+    monkeypatch.setitem(sys.modules, "_scproxy", system)
+    # Where Python is built for macOS, `urllib.request` has it by its name.
+    requests: Any = urllib.request
+    monkeypatch.setattr(requests, "_get_proxies", _get_proxies, raising=False)
+    assert told_by(lambda: [requests._get_proxies(), system._get_proxies()]) == [proxies, proxies]

@@ -18,6 +18,7 @@ from concurrent.futures import thread
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from aquila.fault_verdicts.system_proxies import keep_system_proxies, read_system_proxies
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
 _SIZE = struct.Struct(">Q")
@@ -52,12 +53,13 @@ def run_in_fork(work: Callable[[Tell], object], seconds: float) -> Any:
     reading, writing = os.pipe()
     # The parent holds the writing end. When it ends, however that happens, the child's read of ``alive`` returns.
     alive, parent = os.pipe()
-    pools = _find_pools()
+    pools, proxies = _find_pools(), read_system_proxies()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of threads, which do not exist in the child
         pid = os.fork()
     if pid == 0:
         _revive(pools)
+        keep_system_proxies(proxies)
         _end_with_work(work, reading, writing, alive, parent)
     status = 0
     try:
