@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import AuthenticationError
@@ -23,8 +24,17 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket", RefusedSocket)
 
 
-def test_processes_that_know_the_key_talk_and_others_do_not(tmp_path: Path) -> None:
-    address = str(tmp_path / "own.sock")
+@pytest.fixture(autouse=True)
+def no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    isdir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: not str(path).startswith("/proc/") and isdir(path))
+
+
+@pytest.mark.parametrize("folder", ["short", "longer than a socket's path may be " * 6])
+def test_processes_that_know_the_key_talk_and_others_do_not(tmp_path: Path, folder: str) -> None:
+    address = str(tmp_path / folder / "own.sock")
+    (tmp_path / folder).mkdir()
     listener = listen(address, b"key")
     with ThreadPoolExecutor(1) as pool:
         accepting = pool.submit(listener.accept)

@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from multiprocessing import connection
 from typing import Any
 
+from aquila.temporary_folders import TemporaryFolder
+
 _LONGEST_ADDRESS = 100
 """Bytes. The system takes a few more for the path of a socket: 107 on Linux, 103 on macOS."""
+_SHORT_ROOT = "/tmp"
+"""A short folder for temporary files, which every system with such sockets has. ``TMPDIR`` may be longer."""
 
 
 class _UnixListener:
@@ -71,16 +75,14 @@ def connect(address: str, key: bytes) -> Any:
 
 @contextlib.contextmanager
 def _short_address(address: str) -> Iterator[str]:
-    """Give a path to the same socket that is short enough, if the folder around it can be named by a descriptor."""
-    if len(os.fsencode(address)) <= _LONGEST_ADDRESS or not os.path.isdir("/proc/self/fd"):
+    """Give a path to the same socket that is short enough: over a link to its folder, if it has to be."""
+    if len(os.fsencode(address)) <= _LONGEST_ADDRESS:
         yield address
         return
     folder, name = os.path.split(address)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{name}"
-    finally:
-        os.close(descriptor)
+    with TemporaryFolder("link", root=_SHORT_ROOT) as short:
+        os.symlink(folder, link := os.path.join(short, "to"))
+        yield os.path.join(link, name)
 
 
 def _prove(made: Any, key: bytes, *, is_asked: bool) -> Any:
