@@ -305,6 +305,34 @@ def test_known_providers_are_refused_before_their_name_is_resolved(run: GuardedR
     result.assert_outcomes(passed=11)
 
 
+def test_macos_may_look_for_the_proxy_of_a_request_that_a_mock_answers(run: GuardedRun) -> None:
+    """Its usual settings have a network without proxies, so Python asks for the address of each host."""
+    result = run(
+        """
+        import urllib.request, requests, requests.adapters
+
+        SETTINGS = {"exclude_simple": False, "exceptions": ["*.local", "169.254/16"]}
+
+        @pytest.fixture(autouse=True)
+        def as_on_macos(monkeypatch):
+            monkeypatch.setattr(
+                "requests.utils.proxy_bypass", lambda host: urllib.request._proxy_bypass_macosx_sysconf(host, SETTINGS)
+            )
+
+        def test_mocked(monkeypatch):
+            answer = requests.Response()
+            answer.status_code = 200
+            monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", lambda *_, **__: answer)
+            assert requests.post("https://api.openai.com/v1/chat/completions", json={}).ok
+
+        def test_refused():
+            requests.post("https://api.openai.com/v1/chat/completions", json={})
+        """
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    assert "LiveCallRefused: POST https://api.openai.com:443/v1/chat/completions was refused" in output(result)
+
+
 def test_a_guard_of_all_refuses_every_connection_but_loopback(run: GuardedRun, provider: Upstream) -> None:
     result = run(
         """

@@ -145,14 +145,21 @@ def fails_as_side_request(
 
 
 def check_connection(
-    host: str, port: int | None, *, path: str = "", resolved_from: str | None = None, within_loop: bool = False
+    host: str,
+    port: int | None,
+    *,
+    path: str = "",
+    resolved_from: str | None = None,
+    within_loop: bool = False,
+    quietly: bool = False,
 ) -> None:
     """Raise ``LiveCallRefused`` for a connection that nothing asked for, ``NoNetwork`` for one to telemetry.
 
     Mostly the address alone is known here; ``path`` is what is asked there, where a client tells. ``resolved_from`` is
     the name that was last resolved to the address. ``within_loop`` says that an event loop asks. Then a refusal is an
     ordinary exception: clients connect in tasks of their own there, and some wait for ever for one that ends in an
-    outcome.
+    outcome. ``quietly`` makes it ``NoNetwork``: nothing is asked of the host, and whoever wants its address can do
+    without.
     """
     if is_own_request() or (host, port) in own_servers():
         return
@@ -175,6 +182,8 @@ def check_connection(
     if guarded and side_requests.is_side_host(host, settings.side_requests):
         raise no_network.NoNetwork
     if guard.is_refused(host, port, path, settings, scope):
+        if quietly:
+            raise no_network.NoNetwork
         what = f"a connection to {guard.format_address(host, port)}"
         guard.fail_if_unasked(what, is_for_model=asks_model(host, port, path, settings))
         has_cassette = scope is not None and scope.default_cassette is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -101,11 +102,13 @@ class SocketGuard:
 
         return begin
 
-    def check(self, host: object, port: object, *, path: str = "", within_loop: bool = False) -> None:
+    def check(
+        self, host: object, port: object, *, path: str = "", within_loop: bool = False, quietly: bool = False
+    ) -> None:
         """Refuse a connection that nothing asked for; see ``aquila.intercept.policy``."""
         name = decode_host(host)
         if name is not None and self.patches.in_force:
-            policy.check_connection(name, decode_port(port), path=path, within_loop=within_loop)
+            policy.check_connection(name, decode_port(port), path=path, within_loop=within_loop, quietly=quietly)
 
     def checking(self, find_address: FindAddress, *, connects: bool = False) -> Replacement:
         """Return what makes a patch of a function that checks an address first, and else does what it did.
@@ -167,8 +170,6 @@ class SocketGuard:
             self._redirects.end_scope(scope)
 
     def _resolve_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        checked = self._check_names(original)
-
         @functools.wraps(original)
         def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
             if not self.patches.in_force:
@@ -178,35 +179,31 @@ class SocketGuard:
                 rows = original(*args, **kwargs)
                 return [row for row in rows if row[0] == socket.AF_INET] or rows
             redirected = self.redirects.resolve(args, kwargs)
-            return checked(*args, **kwargs) if redirected is None else redirected
+            return self._resolve_checked(original, args, kwargs) if redirected is None else redirected
 
         return getaddrinfo
 
     def _resolve_name(self, original: Callable[..., Any], *, in_list: bool) -> Callable[..., Any]:
-        checked = self._check_names(original)
-
         @functools.wraps(original)
         def gethostbyname(*args: Any, **kwargs: Any) -> Any:
             host = find(args, kwargs, 0, "hostname")
             redirected = self.redirects.resolve_name(host) if self.patches.in_force else None
             if redirected is None:
-                return checked(*args, **kwargs)
+                return self._resolve_checked(original, args, kwargs, quietly=_looks_for_proxy())
             return (decode_host(host), [], [redirected]) if in_list else redirected
 
         return gethostbyname
 
-    def _check_names(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def resolve(*args: Any, **kwargs: Any) -> Any:
-            host = find(args, kwargs, 0, "host") or kwargs.get("hostname")
-            self.check(host, find(args, kwargs, 1, "port"))
-            found = original(*args, **kwargs)
-            name = decode_host(host)
-            if name is not None:
-                self._remember_name(name, found)
-            return found
-
-        return resolve
+    def _resolve_checked(
+        self, original: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, quietly: bool = False
+    ) -> Any:
+        host = find(args, kwargs, 0, "host") or kwargs.get("hostname")
+        self.check(host, find(args, kwargs, 1, "port"), quietly=quietly)
+        found = original(*args, **kwargs)
+        name = decode_host(host)
+        if name is not None:
+            self._remember_name(name, found)
+        return found
 
     def _remember_name(self, name: str, found: Any) -> None:
         if len(self._names) > _MOST_NAMES:
@@ -247,6 +244,17 @@ class SocketGuard:
         if text is not None:
             text = self.redirects.name_behind(text) or text
             policy.check_connection(text, decode_port(port), resolved_from=self._names.get(text))
+
+
+def _looks_for_proxy() -> bool:
+    """Whether a name is resolved to see whether the system has a proxy for it: for each request on macOS.
+
+    Whatever comes of that, the request is seen later: if it is answered by a mock, nothing goes to the host at all.
+    """
+    frame = sys._getframe(1)  # private; `inspect.stack` would read the source file of every frame
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("aquila."):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and frame.f_globals.get("__name__") == "urllib.request"
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import errno
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 
 _CONNECTIONS = {
     "EADDRNOTAVAIL": (99, 49, 10049),
@@ -53,6 +54,6 @@ def os_error_from_text(text: str) -> OSError:
     return OSError(_number_here(number, _CONNECTIONS, errno), words)
 
 
-def _number_here(number: int, table: dict[str, tuple[int, ...]], constants: object) -> int:
+def _number_here(number: int, table: Mapping[str, tuple[int, ...]], constants: object) -> int:
     name = next((name for name, numbers in table.items() if number in numbers), "")
     return int(getattr(constants, name, number))
