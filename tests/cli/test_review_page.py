@@ -165,6 +165,41 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
 
 
 @pytest.mark.slow
+def test_what_is_shown_is_what_is_decided_however_late_an_answer_comes(served: Served) -> None:
+    with chromium() as browser:
+        page = Watched(browser).page
+        page.set_default_timeout(20_000)
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        first = page.inner_text("main h1")
+        held: list[Any] = []
+        page.route("**/item?*", lambda route: held.extend([route]))
+        with page.expect_request("**/item?*"):
+            page.keyboard.press("j")
+        page.keyboard.press("k")  # back, before the other question has come
+        page.wait_for_function("document.querySelector('.question').getAttribute('aria-current') === 'true'")
+        with page.expect_response("**/item?*"):
+            held[0].continue_()
+        page.evaluate("fetch('x')")  # whatever was answered before is drawn now
+        assert page.inner_text("main h1") == first
+
+
+@pytest.mark.slow
+def test_a_question_that_is_opened_by_keys_keeps_the_focus(served: Served) -> None:
+    with chromium() as browser:
+        page = Watched(browser).page
+        page.set_default_timeout(20_000)
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        page.focus(".question:nth-child(2)")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".question:nth-child(2)[aria-current]")
+        assert page.evaluate("document.activeElement.matches('.question:nth-child(2)')")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.matches('.question:nth-child(3)')")
+
+
+@pytest.mark.slow
 def test_the_page_looks_again_only_when_it_has_seen_the_last_look(served: Served) -> None:
     with chromium() as browser:
         page = Watched(browser).page

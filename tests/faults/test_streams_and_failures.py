@@ -116,13 +116,13 @@ def test_an_event_that_is_spoilt_keeps_its_name(fault: str, data: bytes) -> None
     assert changed(fault, good).body == wanted
 
 
-@pytest.mark.parametrize("fault", ["garbage", "truncated_json"])
+@pytest.mark.parametrize("fault", ["garbage", "truncated_json", "invalid_utf8", "dropped_event", "duplicated_event"])
 def test_a_comment_is_not_the_event_that_is_spoilt(fault: str) -> None:
     request = RecordedRequest("POST", PATHS["chat"], (), b"{}")
-    body = b': wait\n\n: wait\n\n: wait\n\ndata: {"a":1}\n\n'
+    body = b': wait\n\n: wait\n\n: wait\n\ndata: {"a":"1"}\n\n'
     kind = (("content-type", "text/event-stream"),)
     good = Interaction(request, RecordedResponse(200, kind, (RecordedChunk(body, 0),)))
-    assert b'{"a":1}' not in changed(fault, good).body
+    assert changed(fault, good).body.count(b'{"a":"1"}\n') == (2 if fault == "duplicated_event" else 0)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,14 @@ def test_without_an_answer_nothing_has_begun(text: str) -> None:
         ("stall(1e400)", "cannot pass"),
         ("slow(pace=1e400)", "cannot pass"),
         ("html_page(99)", "from 200 to 599"),
+        ("html_page(204)", "comes with no page"),
+        ("html_page(304)", "comes with no page"),
+        ("slow(pace=1e308)", "cannot pass"),
+        ("cut_stream(after_seconds=-1)", "cannot pass"),
+        ("rate_limit(-1)", "from 0 to"),
+        ("rate_limit(1e400)", "from 0 to"),
+        ("overloaded(-1)", "from 0 to"),
+        ("rate_limit(form='reset')", "form='reset' says how retry_after= is told, and there is none"),
     ],
 )
 def test_what_an_answer_does_not_have_is_impossible(text: str, why: str) -> None:

@@ -104,6 +104,15 @@ def test_the_overview_leads_to_a_test_and_back(browser, sample):
     tab.assert_quiet()
 
 
+@pytest.mark.parametrize("order", ["constructor", "__proto__", "toString"])
+def test_an_address_with_an_order_that_is_none_shows_all(browser, sample, order):
+    tab = Tab(browser)
+    tab.open(sample, f"#sort={order}")
+    tab.wait_for("14 tests", "#count")
+    assert len(names(tab)) == 14
+    tab.assert_quiet()
+
+
 def test_a_filter_is_in_the_address_and_can_be_sent(browser, sample):
     tab = Tab(browser)
     tab.open(sample)

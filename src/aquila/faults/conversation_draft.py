@@ -60,9 +60,9 @@ class ConversationDraft:
             places = [place for place in places if place + 1 in self._places] or places
         return places[(len(places) - 1) // 2]
 
-    def count_before(self, seconds: float) -> int:
-        """Return how many messages of the provider arrive within so many seconds."""
-        return sum(self.frames[place].at < seconds * 1000 for place in self._places)
+    def count_before(self, passed: int) -> int:
+        """Return how many messages of the provider arrive within so many milliseconds."""
+        return sum(self.frames[place].at < passed for place in self._places)
 
     def end_after(
         self, after: int | None, close: Close | None = None, *, end: End = "complete", error: str = ""

@@ -30,7 +30,7 @@ def cut_stream(
     """The connection breaks without a close (1006), after so many messages or seconds; by default in the middle."""
     draft = ConversationDraft(interaction)
     if after_seconds is not None and after is None:
-        after = draft.count_before(after_seconds)
+        after = draft.count_before(milliseconds(after_seconds))
     return draft.end_after(_messages(after, after_bytes), end="broken", error=BROKEN_OFF)
 
 

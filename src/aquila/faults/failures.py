@@ -10,14 +10,14 @@ from email.utils import formatdate
 from typing import Literal, get_args
 
 from aquila.cassettes.model import NO_STATUS, Headers, Interaction, RecordedChunk, RecordedResponse
-from aquila.faults.fault import ImpossibleFault
+from aquila.faults.fault import LONGEST, ImpossibleFault
 from aquila.wire_forms.answer import Answer, AnsweredError
 from aquila.wire_forms.form import write_json
 from aquila.wire_forms.table import find_wire_form, read_sent
 
 RetryAfter = Literal["seconds", "date", "milliseconds", "reset", "retry_info"]
-_LONGEST = 10**9
-"""The greatest delay in seconds that a provider may ask for: ``datetime`` cannot express any date."""
+_WITHOUT_BODY = (204, 205, 304)
+"""Statuses of which HTTP says that nothing follows their header fields."""
 
 
 def connection_refused(interaction: Interaction) -> RecordedResponse:
@@ -78,10 +78,11 @@ def rate_limit(
         raise ImpossibleFault(f"form={form!r} must be one of {', '.join(get_args(RetryAfter))}")
     if form == "retry_info" and not _is_of(interaction, "Gemini"):
         raise ImpossibleFault("RetryInfo is in errors of Google's alone")
-    if retry_after is None or form == "seconds":
+    _check_delay(retry_after)
+    if form == "seconds":
         return _write_error(interaction, AnsweredError(429, retry_after=retry_after))
-    if not 0 <= retry_after < _LONGEST:
-        raise ImpossibleFault(f"retry_after={retry_after!r} must be a number of seconds from 0 to {_LONGEST}")
+    if retry_after is None:
+        raise ImpossibleFault(f"form={form!r} says how retry_after= is told, and there is none")
     if form == "retry_info":
         response = _write_error(interaction, AnsweredError(429, retry_after=retry_after))
         return replace(response, headers=tuple(each for each in response.headers if each[0] != "retry-after"))
@@ -92,6 +93,12 @@ def rate_limit(
     if form == "reset":
         headers = _reset_fields(interaction, retry_after)
     return _write_error(interaction, AnsweredError(429, headers=headers))
+
+
+def _check_delay(retry_after: float | None) -> None:
+    """Raise ``ImpossibleFault`` for a delay that no provider can ask for."""
+    if retry_after is not None and not 0 <= retry_after < LONGEST:
+        raise ImpossibleFault(f"retry_after={retry_after!r} must be a number of seconds from 0 to {LONGEST}")
 
 
 def _reset_fields(interaction: Interaction, seconds: float) -> Headers:
@@ -119,14 +126,15 @@ def server_error(interaction: Interaction, *, status: int = 500) -> RecordedResp
 
 def overloaded(interaction: Interaction, *, retry_after: float | None = None) -> RecordedResponse:
     """503, or 529 from Anthropic: the provider is overloaded."""
+    _check_delay(retry_after)
     status = 529 if _is_of(interaction, "Anthropic") else 503
     return _write_error(interaction, AnsweredError(status, retry_after=retry_after))
 
 
 def html_page(interaction: Interaction, *, status: int = 502) -> RecordedResponse:
     """502 with an HTML page, as from a proxy in between. ``status=200`` is a page that looks like success."""
-    if not 200 <= status < 600:
-        raise ImpossibleFault(f"status={status} comes with no page; give one from 200 to 599")
+    if not 200 <= status < 600 or status in _WITHOUT_BODY:
+        raise ImpossibleFault(f"status={status} comes with no page; give another from 200 to 599")
     page = f"<html>\r\n<head><title>{status}</title></head>\r\n<body><h1>{status}</h1></body>\r\n</html>\r\n"
     return RecordedResponse(status, (("content-type", "text/html"),), (RecordedChunk(page.encode()),))
 

@@ -21,6 +21,8 @@ Within: TypeAlias = Literal["handshake", "messages"]
 
 Value: TypeAlias = int | float | str | None
 
+LONGEST = 10**9
+"""The greatest number of seconds that a fault may name: ``datetime`` cannot express any time."""
 
 PACED = ("slow", "stall(seconds")
 """Faults whose text begins like this keep their times, even where replays do not wait."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from aquila.faults.events import (
     read_events,
     with_chunks,
 )
-from aquila.faults.fault import ImpossibleFault
+from aquila.faults.fault import LONGEST, ImpossibleFault
 from aquila.plurals import count_of
 
 _DATA = re.compile(rb"(?<![^\r\n])data:[ ]?([^\r\n]*)")
@@ -134,7 +133,7 @@ def garbage(interaction: Interaction, *, at: int | None = None) -> RecordedRespo
     if not is_stream(interaction.response):
         response = _whole(interaction)
         return with_chunks(response, [RecordedChunk(b"{malformed: <<<", response.ended)])
-    response, events, index = _choose_data_event(interaction, at)
+    response, events, index = _choose_event(interaction, at)
     begin, end = _data_of(events[index])
     return with_chunks(response, _replace_within(events, index, begin, end, b"{malformed: <<<"))
 
@@ -144,7 +143,7 @@ def truncated_json(interaction: Interaction, *, at: int | None = None) -> Record
     if not is_stream(interaction.response):
         response = _whole(interaction)
         return with_chunks(response, cut_chunks(response, len(response.body) // 2))
-    response, events, index = _choose_data_event(interaction, at)
+    response, events, index = _choose_event(interaction, at)
     begin, end = _data_of(events[index])
     return with_chunks(response, _replace_within(events, index, (begin + end) // 2, end, b""))
 
@@ -170,15 +169,6 @@ def spoil_text(text: bytes) -> bytes:
     return text[: begin + 1] + b"\xff\xfe" + text[begin + 1 :]
 
 
-def _choose_data_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[RecordedChunk], int]:
-    """Choose an event that has data. Servers also send comments, as signs that the connection is alive."""
-    response, events, index = _choose_event(interaction, at)
-    with_data = [number for number, event in enumerate(events) if _DATA.search(event.data)]
-    if at is None and with_data:
-        index = with_data[(len(with_data) - 1) // 2]
-    return response, events, index
-
-
 def _data_of(event: RecordedChunk) -> tuple[int, int]:
     """Return where the data of an event begins and ends. Lines such as its name are parsed without any JSON."""
     lines = list(_DATA.finditer(event.data))
@@ -197,9 +187,16 @@ def _replace_event(events: list[RecordedChunk], index: int, data: bytes) -> list
 
 
 def _choose_event(interaction: Interaction, at: int | None) -> tuple[RecordedResponse, list[RecordedChunk], int]:
+    """Return the answer, its events, and the index of event ``at``, by default of one in the middle that has data.
+
+    Servers also send comments, as signs that the connection is alive, and no program minds what becomes of those.
+    """
     response = _whole(interaction)
     events = read_events(response)
-    return response, events, (len(events) - 1) // 2 if at is None else find_event(events, at)
+    if at is not None:
+        return response, events, find_event(events, at)
+    with_data = [number for number, event in enumerate(events) if _DATA.search(event.data)] or range(len(events))
+    return response, events, with_data[(len(with_data) - 1) // 2]
 
 
 def _whole(interaction: Interaction) -> RecordedResponse:
@@ -222,7 +219,8 @@ def _size_to_keep(
             raise ImpossibleFault(f"the answer has {size} bytes, so nothing is left after {after_bytes}")
         return after_bytes
     if after_seconds is not None:
-        kept = sum(len(chunk.data) for chunk in response.chunks if chunk.at < after_seconds * 1000)
+        passed = milliseconds(after_seconds)
+        kept = sum(len(chunk.data) for chunk in response.chunks if chunk.at < passed)
         if kept == size:
             raise ImpossibleFault(f"the answer has ended after {after_seconds:g} seconds")
         return kept
@@ -246,8 +244,8 @@ def _rest_of(response: RecordedResponse, size: int) -> list[RecordedChunk]:
 
 
 def milliseconds(seconds: float) -> int:
-    """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative number, and for one without end."""
-    if not 0 <= seconds < math.inf:
+    """Return seconds as milliseconds. Raises ``ImpossibleFault`` for a negative or too large number."""
+    if not 0 <= seconds < LONGEST:
         raise ImpossibleFault(f"{seconds:g} seconds cannot pass")
     return round(seconds * 1000)
 

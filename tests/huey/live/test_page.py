@@ -22,7 +22,7 @@ from aquila.huey.delivery.burying import bury_lost, bury_unreadable
 from aquila.huey.live import app, job_index, pausing, subscribe
 from aquila.huey.live.events import append_batch, encode_batch
 from aquila.huey.live.job_view import JobView
-from aquila.huey.live.page import page_events
+from aquila.huey.live.page import contents, page_events
 from aquila.huey.live.pausing import is_paused
 from aquila.huey.live.summaries import JOBS_TABLE
 from aquila.huey.progress.kept_progress import CHECKPOINTS_PREFIX
@@ -107,6 +107,18 @@ def test_the_overview_names_jobs_with_their_states(huey, write):
     assert results[1].id in failed
     assert results[0].id not in failed
     assert results[0].id in client_of(huey).get("/?q=EAGLES&name=&page=x&state=odd").text
+
+
+def test_a_page_behind_the_last_one_shows_the_last(huey, write, monkeypatch):
+    monkeypatch.setattr(contents, "PAGE", 2)
+    results = [write("eagles") for _ in range(3)]
+    client = client_of(huey)
+    last = client.get("/?page=2").text
+    beyond = client.get("/?page=9").text
+    for html in (last, beyond):
+        assert [result.id in html for result in results] == [True, False, False]
+        assert "3 – 3 of 3" in html
+        assert 'href="/?" rel="prev"' in html
 
 
 def rates_of(client):

@@ -315,6 +315,23 @@ def test_a_signed_in_user_can_act(browser, huey, server):
     tab.assert_quiet()
 
 
+def test_the_focus_goes_to_no_other_button_when_the_buttons_change(browser, huey, server, steps):
+    result = declare_stream(huey, Provider("one two three", steps))("eagles")
+    tab = Watched(browser)
+    tab.page.goto(f"{server.url}/sign-in")
+    tab.page.fill("input[name=token]", "a-token-for-the-tests")
+    tab.page.click("button")
+    open_job(tab, server, huey, result)
+    with consumer(huey):
+        steps.release(1)
+        wait_for_text(tab, "#job .badge", "Running")
+        tab.page.focus("button[value=cancel]")
+        steps.release(1000)
+        tab.page.wait_for_selector("button[value=delete]")
+    assert tab.page.evaluate("document.activeElement === document.body")
+    tab.assert_quiet()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_is_used_by_keys(browser, huey, server, scheme):
     @huey.task(name="write_a_rather_long_article_about_something")

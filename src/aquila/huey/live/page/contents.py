@@ -72,7 +72,9 @@ class JobOverview:
         """Return the values for the template. Asks the storage, and raises what it raises."""
         index, huey = self.queue.index, self.queue.huey
         index.refresh()
-        jobs, total = index.find(self.query, offset=(self.page - 1) * PAGE, limit=PAGE)
+        _, total = index.find(self.query, offset=0, limit=0)
+        page = min(self.page, max(1, math.ceil(total / PAGE)))  # jobs that were on a later page may be gone
+        jobs, _ = index.find(self.query, offset=(page - 1) * PAGE, limit=PAGE)
         now = state_of(huey).now()
         minute = math.floor(now / 60) * 60
         return {
@@ -82,13 +84,12 @@ class JobOverview:
             "jobs": [(summary, index.state_of_job(summary)) for summary in index.load(jobs)],
             "total": total,
             "all": sum(index.states.values()),
-            "first": (self.page - 1) * PAGE + 1,
-            "last": min(total, self.page * PAGE),
-            "newer": self.link(page=self.page - 1) if self.page > 1 else "",
-            "older": self.link(page=self.page + 1) if self.page * PAGE < total else "",
+            "first": (page - 1) * PAGE + 1,
+            "last": min(total, page * PAGE),
+            "newer": self.link(page=page - 1) if page > 1 else "",
+            "older": self.link(page=page + 1) if page * PAGE < total else "",
             "states": [(state, index.states[state], self.link(state=state)) for state in STATES],
             "every_state": self.link(state=""),
-            "here": self.link(page=self.page),
             "names": sorted(name for name, number in index.names.items() if number),
             "query": self.query,
             "search": self.search,
@@ -154,7 +155,6 @@ class JobPage:
             "may_cancel": may_act and waits,
             "may_retry": may_act and state != "running" and has_letter(huey, self.job),
             "may_delete": may_act and not waits,
-            "ends": sorted(events.ENDS),
         }
 
     def follow(

@@ -16,7 +16,7 @@ function readAddress(hash) {
   const place = { test: found.get("test") || "", view: found.get("view") || "" };
   for (const name of MANY) place[name] = (found.get(name) || "").split(",").filter(Boolean);
   for (const name of ONE) place[name] = found.get(name) || "";
-  if (!SORTS[place.sort]) place.sort = "";
+  if (!Object.hasOwn(SORTS, place.sort)) place.sort = "";
   return place;
 }
 

@@ -51,18 +51,20 @@ function draw() {
   at("count").textContent = `${tellNumber(decided)} of ${tellNumber(review.items.length)} decided`;
   at("write").disabled = !review.items.some((item) => item.choice && item.choice !== "skip");
   at("undo").disabled = !decided;
-  at("list").replaceChildren(...makeList(make("div", { class: "questions" }), review.items, (item) =>
-    make("button", { type: "button", class: `question ${item.choice || ""}`, "aria-current": item.id === current && "true", onclick: () => open(item.id) },
+  const list = at("list"), focused = document.activeElement.dataset.id, shown = list.querySelectorAll(".question").length;
+  list.replaceChildren(...makeList(make("div", { class: "questions" }), review.items, (item) =>
+    make("button", { type: "button", class: `question ${item.choice || ""}`, "data-id": item.id, "aria-current": item.id === current && "true", onclick: () => open(item.id) },
       make("i", { "aria-hidden": "true" }, SIGNS[item.choice] || ""),
       make("b", null, `${item.cassette} #${item.number}`),
-      make("small", null, item.title, item.choice && make("span", { class: "unseen" }, `, decided: ${item.choice}`))), 300),
+      make("small", null, item.title, item.choice && make("span", { class: "unseen" }, `, decided: ${item.choice}`))), Math.max(300, shown)),
     ...(review.besides || []).map((line) => make("p", { class: "besides quiet" }, line)));
+  if (focused) list.querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   drawItem();
 }
 
 let drawn = "", asked = 0;
 async function drawItem() {
-  const item = find(current);
+  const item = find(current), mine = ++asked; // an answer about another question that is still to come is not shown
   if (!item) {
     drawn = "";
     const text = review.items.length ? "All is decided. Write the decisions, or take back the last." : "Nothing waits for a review.";
@@ -70,7 +72,6 @@ async function drawItem() {
   }
   const key = `${item.id} ${item.choice} ${item.size} ${item.chain}`;
   if (drawn === key) return;
-  const mine = ++asked;
   const view = await ask(`item?id=${encodeURIComponent(item.id)}`).catch((error) => ({ problem: error.message }));
   if (mine !== asked) return;
   if (view.problem) return tell(view.problem);

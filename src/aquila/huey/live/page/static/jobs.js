@@ -35,7 +35,7 @@
   };
 
   // A part of the page, replaced. What is open stays open, what has the focus keeps it, what is scrolled stays there.
-  const nameOf = (element) => element.id || element.dataset.key || element.name || "";
+  const nameOf = (element) => element.id || (element.name ? `${element.name}=${element.value}` : element.parentElement.dataset.key || "");
   const replace = (place, html) => {
     const selection = getSelection();
     if (!selection.isCollapsed && place.contains(selection.anchorNode)) return false; // somebody is copying
