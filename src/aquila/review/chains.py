@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from aquila.cassettes.matching.linked_recordings import GivenIds
+from aquila.cassettes.matching.linked_recordings import GivenIds, group_linked
 from aquila.cassettes.model import Cassette
 from aquila.review.alignment import Row
 
@@ -28,16 +28,4 @@ def find_chains(rows: Sequence[Row], stored: Cassette, pending: Cassette) -> lis
         for number, link in ids.links_of(set(ids.values())):
             if number in places:
                 links[side, link].append(places[number])
-    # Union-find with path halving: each row points towards the first row of its conversation.
-    first = list(range(len(rows)))
-
-    def find(at: int) -> int:
-        while first[at] != at:
-            first[at] = at = first[first[at]]
-        return at
-
-    for linked in links.values():
-        for at in linked[1:]:
-            one, other = sorted((find(linked[0]), find(at)))
-            first[other] = one
-    return [find(at) for at in range(len(rows))]
+    return group_linked(len(rows), links.values())

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from aquila.cassettes.body_file import StoredChunks, StoredRequest
-from aquila.cassettes.matching.linked_recordings import GivenIds
+from aquila.cassettes.matching.linked_recordings import GivenIds, group_linked
 from aquila.cassettes.matching.provider_ids import ids_named_by
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
 from aquila.cassettes.storage.cassette_files import load_cassette
@@ -264,20 +264,11 @@ def _choose(candidates: Mapping[Place, PlannedQuestion], sample: Sample) -> set[
 
 def _conversations_of(questions: Sequence[PlannedQuestion]) -> list[list[PlannedQuestion]]:
     """Group questions that are connected by ids into conversations, each in its order."""
-    group_of: dict[Place, Place] = {each.place: each.place for each in questions}
-
-    # Union-find: each place points towards the representative of its group.
-    def root(place: Place) -> Place:
-        while group_of[place] != place:
-            place = group_of[place]
-        return place
-
-    for each in questions:
-        for giver in each.givers:
-            group_of[root(each.place)] = root(giver)
-    groups: dict[Place, list[PlannedQuestion]] = {}
-    for each in questions:
-        groups.setdefault(root(each.place), []).append(each)
+    numbers = {each.place: number for number, each in enumerate(questions)}
+    links = [[numbers[place] for place in (each.place, *each.givers)] for each in questions]
+    groups: dict[int, list[PlannedQuestion]] = {}
+    for first, each in zip(group_linked(len(questions), links), questions, strict=True):
+        groups.setdefault(first, []).append(each)
     return [_in_order(group) for group in groups.values()]
 
 

@@ -114,3 +114,23 @@ def find_conversation(start: Iterable[Recording], cassettes: Sequence[GivenIds])
             found.update(new)
             waiting += new
     return sorted(found)
+
+
+def group_linked(count: int, links: Iterable[Sequence[int]]) -> list[int]:
+    """Return for each of ``count`` recordings the first one of its group, all from 0.
+
+    Each of ``links`` holds the numbers of recordings that belong together.
+    """
+    # Union-find with path halving: each number points towards the first one of its group.
+    first = list(range(count))
+
+    def find(at: int) -> int:
+        while first[at] != at:
+            first[at] = at = first[first[at]]
+        return at
+
+    for linked in links:
+        for at in linked[1:]:
+            one, other = sorted((find(linked[0]), find(at)))
+            first[other] = one
+    return [find(at) for at in range(count)]
