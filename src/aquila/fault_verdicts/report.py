@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aquila.fault_verdicts.judging import SERIOUS, Allowance, Judgement, is_allowed
+from aquila.plurals import count_of
 
 
 @dataclass
@@ -89,11 +90,11 @@ def _summarize(report: FaultReport, allowed: Sequence[Allowance]) -> str:
     order = ("held", "clear", "changed", "accepted", "hangs", "leaks")
     counted = ", ".join(f"{verdicts[each]} {each}" for each in order if verdicts[each])
     tests = len({judgement.test for judgement in report.judgements})
-    text = f"{len(report.judgements)} runs of {tests} tests: {counted or 'none'}"
+    text = f"{count_of(len(report.judgements), 'run')} of {count_of(tests, 'test')}: {counted or 'none'}"
     if report.does_not_apply:
-        text += f"; {report.does_not_apply} faults do not apply to the test's answers"
+        text += f"; not applicable: {count_of(report.does_not_apply, 'fault')}"
     serious = [(judgement, name) for judgement in report.judgements for name, _ in judgement.findings]
     passed = sum(is_allowed(judgement, name, allowed) for judgement, name in serious)
     if passed:
-        text += f"; {passed} findings are allowed"
+        text += f"; allowed: {count_of(passed, 'finding')}"
     return text

@@ -138,8 +138,8 @@ class RecordingPlan:
 
 def describe_limits(budget: tuple[int | None, int | None]) -> str:
     """Return a budget as text, such as ``200 requests and 5,000 tokens``."""
-    rows = zip(budget, ("requests", "tokens"), strict=True)
-    return " and ".join([f"{limit:,} {what}" for limit, what in rows if limit is not None])
+    rows = zip(budget, ("request", "token"), strict=True)
+    return " and ".join([count_of(limit, what) for limit, what in rows if limit is not None])
 
 
 def cassettes_of(items: list[pytest.Item], root: Path) -> Iterator[str]:
