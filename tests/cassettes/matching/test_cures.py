@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquila.cassettes.matching.body_lines import WIDTH
-from aquila.cassettes.matching.cures import find_cure
+from aquila.cassettes.matching.cures import find_cure, find_fresh_fields
 from aquila.cassettes.matching.difference import find_differences
 from aquila.cassettes.matching.fresh_value_placeholders import FreshPart, Normalizer
-from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, FreshKind
+from aquila.cassettes.matching.fresh_values import KIND_BY_NAME, KINDS, FreshKind
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.miss_message import explain_miss
 from aquila.cassettes.matching.request_key import canonical_request, key_of
@@ -21,6 +24,7 @@ from aquila.cassettes.model import Interaction, RecordedRequest, RecordedRespons
 from aquila.settings import parse_option
 from tests.cassettes.matching.test_fresh_value_placeholders import A, B, upload
 from tests.cassettes.matching.test_miss_message import REDACTOR, RULES, chat, explain, request, text
+from tests.support.examples import examples
 
 _SETTING = re.compile(r"^  aquila_(\w+) =(.*(?:\n {6,}\S.*)*)$", re.MULTILINE)
 
@@ -273,3 +277,72 @@ def test_the_search_for_a_setting_reads_a_text_a_bounded_number_of_times(
     cure = find_cure(request(other), request(one), find_differences(recorded, now), RULES)
     assert searched < (20 * 250 if cure else 100)
     assert (cure is not None) == (last_word == "now")
+
+
+# --- long texts
+
+WORDS = ["eagle", "owl", "hawk", "kite", "falcon", "harrier", "osprey", "condor"]
+
+
+def long_texts(write_line: Callable[[random.Random], str], *, seed: int) -> RecordedRequest:
+    """A request with 40 texts of 10 KB: the same words in every run, and in each line what is written of the seed."""
+    words, fresh = random.Random(1), random.Random(seed)
+    texts = ["\n".join(" ".join(words.choices(WORDS, k=16)) + write_line(fresh) for _ in range(80)) for _ in range(40)]
+    return request({"messages": [{"role": "user", "content": each} for each in texts]})
+
+
+def many_kinds(fresh: random.Random) -> str:
+    day, hour, port = fresh.randint(1, 28), fresh.randint(10, 23), fresh.randint(10_000, 60_000)
+    address, number = fresh.getrandbits(40), fresh.getrandbits(128)
+    return f" {uuid.UUID(int=number)} 2026-11-{day}T14:22:31Z 0x{address:010x} {number:032x} localhost:{port} {hour}:30"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_fresh_throughout", [True, False])
+def test_the_search_for_fresh_values_is_bounded_whatever_the_sizes(
+    is_fresh_throughout: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = 0
+    find_parts = Normalizer.find_parts
+
+    def count_characters(normalizer: Normalizer, text: str) -> list[FreshPart]:
+        nonlocal searched
+        searched += len(text)
+        return find_parts(normalizer, text)
+
+    def write_line(fresh: random.Random) -> str:
+        return many_kinds(fresh) + ("" if is_fresh_throughout else fresh.choice(WORDS))
+
+    monkeypatch.setattr(Normalizer, "find_parts", count_characters)
+    explain(long_texts(write_line, seed=9), *(long_texts(write_line, seed=seed) for seed in range(2)))
+    assert searched < 20 * 100_000
+
+
+def test_an_id_in_each_of_many_long_texts_is_cured() -> None:
+    def ask(seed: int) -> RecordedRequest:
+        ids = random.Random(seed)
+        texts = [f"{'eagle ' * 1500}{uuid.UUID(int=ids.getrandbits(128))}{' owl' * 1000}" for _ in range(40)]
+        return request({"messages": [{"role": "user", "content": each} for each in texts]})
+
+    assert advised(explain(ask(1), ask(2))) == [{"normalize": " uuid"}]
+
+
+def test_an_id_that_is_no_longer_that_of_an_equal_line_is_not_called_fresh() -> None:
+    one, other = (canonical_request(chat(f"Of {A}:\nask {who}."), RULES) for who in (A, B))
+    assert find_fresh_fields(find_differences(one, other)) == [None]
+
+
+@given(
+    st.lists(
+        st.sampled_from([*(kind.example for kind in KINDS), "text", " ", "-", "--"]).flatmap(
+            lambda value: st.sampled_from([value, f" {value}", f"{value} "])
+        ),
+        max_size=6,
+    ),
+    st.integers(0, 6),
+)
+@settings(max_examples=examples(200), deadline=None)
+def test_no_fresh_value_goes_over_the_end_of_a_line(values: list[str], at: int) -> None:
+    mask = Normalizer(KIND_BY_NAME).mask_text
+    one, other = "".join(values[:at]), "".join(values[at:])
+    assert mask(f"{one}\n{other}") == f"{mask(one)}\n{mask(other)}"

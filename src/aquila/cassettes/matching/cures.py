@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from aquila.cassettes.matching.body_lines import WIDTH
-from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around
+from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around, common_prefix_length
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.cassettes.matching.match_rules import EMPTY_FIELDS, MatchRules
@@ -25,7 +25,9 @@ from aquila.plurals import count_of
 _MOST = 50
 """How many differences are examined. Requests that differ in more places differ in what they ask."""
 _LONGEST = 100_000
-"""How many characters a value that is examined may have: each kind of fresh value is searched for in it."""
+"""How many characters are searched for fresh values, of all that differs in two requests. Each kind is a search."""
+_MARGIN = 100
+"""More characters than a fresh value has that holds a space: a date with its time."""
 _LONGEST_PATH = 60  # characters of a path that is shown or advised
 _MOST_NAMED = 3  # fields that a sentence names before it counts the others
 _VERSION = re.compile(r"version|(?:^|[.\]])model$", re.IGNORECASE)
@@ -39,6 +41,7 @@ _ASKED = re.compile(
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
 _INDEX = re.compile(r"\[-?\d+\]")
+_ALL = tuple(KIND_BY_NAME)
 
 Advice: TypeAlias = Mapping[str, tuple[str, ...]]
 """Settings by their names, each with its whole value."""
@@ -67,35 +70,74 @@ class Cure(NamedTuple):
 
 def find_fresh_fields(found: Sequence[Difference]) -> list[FreshField | None]:
     """Return an entry for each difference: the fresh field that it is, or None if it is something else."""
-    return [_fresh_field_of(difference) for difference in found[:_MOST]] + [None] * len(found[_MOST:])
+    return [each and _fresh_field_of(each) for each in _examined(found)]
 
 
-def _fresh_field_of(difference: Difference) -> FreshField | None:
-    recorded, now, path = difference.recorded, difference.now, difference.path
+class _Examined(NamedTuple):
+    """A difference, and what is searched of its values: of texts, only what is around the differences."""
+
+    whole: Difference
+    recorded: Any
+    now: Any
+
+
+def _examined(found: Sequence[Difference]) -> list[_Examined | None]:
+    """Return an entry for each difference, None for those that are too many, or too long, to be examined."""
+    entries: list[_Examined | None] = []
+    room = _LONGEST
+    for difference in found[:_MOST]:
+        values = _without_equal_text(difference.recorded, difference.now)
+        length = sum(len(str(value)) for value in values)
+        entries.append(_Examined(difference, *values) if length <= room else None)
+        room -= length if length <= room else 0
+    return entries + [None] * len(found[_MOST:])
+
+
+def _without_equal_text(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return two values; of texts of equally many lines, the lines that differ, without their long equal ends.
+
+    No fresh value goes over the end of a line.
+    """
+    if not (isinstance(one, str) and isinstance(other, str)) or one.count("\n") != other.count("\n"):
+        return one, other
+    pairs = zip(one.split("\n"), other.split("\n"), strict=True)
+    kept = [_without_equal_ends(*pair) for pair in pairs if pair[0] != pair[1]]
+    return "\n".join(pair[0] for pair in kept), "\n".join(pair[1] for pair in kept)
+
+
+def _without_equal_ends(one: str, other: str) -> tuple[str, str]:
+    begin = common_prefix_length(one, other)
+    begin = one.rfind(" ", 0, max(0, begin - _MARGIN)) + 1
+    one, other = one[begin:], other[begin:]
+    end = common_prefix_length(one[::-1], other[::-1])
+    end = one[::-1].rfind(" ", 0, max(0, end - _MARGIN)) + 1
+    return one[: len(one) - end], other[: len(other) - end]
+
+
+def _fresh_field_of(examined: _Examined) -> FreshField | None:
+    (whole, recorded, now), path = examined, examined.whole.path
     if ABSENT in (recorded, now) or type(recorded) is not type(now) or _VERSION.search(path):
         return None
-    if path in ("method", "scheme", "host") or len(str(recorded)) + len(str(now)) > _LONGEST:
+    if path in ("method", "scheme", "host"):
         return None
     kinds = _kinds_that_differ(recorded, now)
-    if not kinds:
+    if not kinds or not _are_equal(whole.recorded, whole.now, kinds):  # an id may stand in equal lines, too
         return None
-    is_value = isinstance(recorded, str | int | float) and (difference.in_body or path.startswith("query "))
-    is_whole = is_value and all(_is_one_value(str(value), kinds) for value in (recorded, now))
+    is_value = isinstance(recorded, str | int | float) and (whole.in_body or path.startswith("query "))
+    is_whole = is_value and all(_is_one_value(str(value), kinds) for value in (whole.recorded, whole.now))
     return FreshField(path, kinds, is_whole)
 
 
 def find_fresh_parts(found: Sequence[Difference]) -> list[FreshField]:
     """Return the fields that hold values new in every run, also those that differ otherwise too."""
-    fresh = zip(found, find_fresh_fields(found), strict=True)
-    fields = (field or _fresh_parts_of(difference) for difference, field in fresh)
+    examined = filter(None, _examined(found))
+    fields = (_fresh_field_of(each) or _fresh_parts_of(each) for each in examined)
     return [field for field in fields if field is not None]
 
 
-def _fresh_parts_of(difference: Difference) -> FreshField | None:
-    recorded, now = difference.recorded, difference.now
-    if not (isinstance(recorded, str) and isinstance(now, str)) or len(recorded) + len(now) > _LONGEST:
-        return None
-    if _VERSION.search(difference.path):
+def _fresh_parts_of(examined: _Examined) -> FreshField | None:
+    whole, recorded, now = examined
+    if not (isinstance(recorded, str) and isinstance(now, str)) or _VERSION.search(whole.path):
         return None
     kinds = []
     for name, kind in KIND_BY_NAME.items():
@@ -103,12 +145,18 @@ def _fresh_parts_of(difference: Difference) -> FreshField | None:
         one, other = ({text[part[0] : part[1]] for part in normalizer.find_parts(text)} for text in (recorded, now))
         if kind.has_identity and one and other and one.isdisjoint(other):
             kinds.append(name)
-    return FreshField(difference.path, tuple(kinds[:1]), is_whole=False) if kinds else None
+    return FreshField(whole.path, tuple(kinds[:1]), is_whole=False) if kinds else None
 
 
 def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
-    """Return differences with placeholders for fresh values, so that equal lists show the same change to a program."""
-    masked = [replace(each, recorded=_mask_value(each.recorded), now=_mask_value(each.now)) for each in found]
+    """Return differences with placeholders for fresh values, so that equal lists show the same change to a program.
+
+    Lines of texts that are equal are left out.
+    """
+    masked = [
+        replace(each, recorded=_mask_value(examined.recorded), now=_mask_value(examined.now)) if examined else each
+        for each, examined in zip(found, _examined(found), strict=True)
+    ]
     # Where nothing else differs, the change is that of the field.
     return [
         replace(each, recorded=_INDEX.sub("[*]", each.path), now=ABSENT) if each.recorded == each.now else each
@@ -117,9 +165,7 @@ def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
 
 
 def _mask_value(value: Any) -> Any:
-    if not isinstance(value, str) or len(value) > _LONGEST:
-        return value
-    return _normalizer_of(tuple(KIND_BY_NAME)).mask_text(value)
+    return _normalizer_of(_ALL).mask_text(value) if isinstance(value, str) else value
 
 
 # Never cleared: the keys are sets of kinds of one small table, and a normalizer is not changed after it is built.
@@ -135,34 +181,39 @@ def _is_one_value(text: str, kinds: tuple[str, ...]) -> bool:
 
 def _kinds_that_differ(recorded: Any, now: Any) -> tuple[str, ...]:
     """Return the fewest kinds of fresh values that explain the whole difference. Empty if something else differs."""
-
-    def are_equal(kinds: tuple[str, ...]) -> bool:
-        one, other = (_rewrite_value(value, _normalizer_of(kinds)) for value in (recorded, now))
-        return bool(one == other)
-
-    kinds = tuple(KIND_BY_NAME)
-    if not are_equal(kinds):  # with all kinds first: for most differences that settles it in one comparison
+    if not _are_equal(recorded, now, _ALL):  # with all kinds first: for most differences that settles it
         return ()
-    for name in kinds:
-        if are_equal((name,)):
+    texts = [str(recorded), str(now)]
+    for name in _ALL:
+        if any(map(_normalizer_of((name,)).find_parts, texts)) and _are_equal(recorded, now, (name,)):
             return (name,)
     # Those that stand in the values are nearly always enough. Each of the others would cost a search.
-    texts = map(str, (recorded, now))
-    present = {part.label for text in texts for part in _normalizer_of(kinds).find_parts(text)}
-    found = tuple(kind for kind in kinds if kind in present)
-    kinds = found if are_equal(found) else kinds
+    present = {part.label for text in texts for part in _normalizer_of(_ALL).find_parts(text)}
+    found = tuple(kind for kind in _ALL if kind in present)
+    kinds = found if _are_equal(recorded, now, found) else _ALL
     for name in kinds:
         fewer = tuple(kind for kind in kinds if kind != name)
-        if are_equal(fewer):
+        if _are_equal(recorded, now, fewer):
             kinds = fewer
     return kinds
 
 
-def _rewrite_value(value: Any, normalizer: Normalizer) -> Any:
-    alone = RequestNormalizer(normalizer)
+def _are_equal(recorded: Any, now: Any, kinds: tuple[str, ...]) -> bool:
+    """Whether two values differ in nothing but fresh values of these kinds."""
+    one, other = (RequestNormalizer(_normalizer_of(kinds)) for _ in range(2))
+    if not (isinstance(recorded, str) and isinstance(now, str)):
+        return bool(_rewrite_value(recorded, one) == _rewrite_value(now, other))
+    lines, opposite = recorded.split("\n"), now.split("\n")
+    # Line by line: for most texts the first one that differs settles it.
+    return len(lines) == len(opposite) and all(
+        one.rewrite_text(a) == other.rewrite_text(b) for a, b in zip(lines, opposite, strict=True)
+    )
+
+
+def _rewrite_value(value: Any, rewriter: RequestNormalizer) -> Any:
     if isinstance(value, dict) and "sha256" in value:  # a file of a multipart body
-        return alone.rewrite_fields({"": [value]})
-    return alone.rewrite_json(value)
+        return rewriter.rewrite_fields({"": [value]})
+    return rewriter.rewrite_json(value)
 
 
 def find_cure(
@@ -179,12 +230,13 @@ def find_cure(
         cured = replace(rules, ignore=(*rules.ignore, EMPTY_FIELDS))
         if key_of(request, cured) == key_of(recorded, cured):  # an element of a list is no field
             return Cure((), (_settings_that_changed(rules, cured),))
-    fresh: list[FreshField] = []
-    for difference in found:
-        field = _fresh_field_of(difference)
-        if field is None:  # at the first one: a search in all that differ takes long
-            return None
-        fresh.append(field)
+    examined = [each for each in _examined(found) if each is not None]
+    # With all kinds first: one search settles it for most recordings that are compared.
+    if len(examined) < len(found) or not all(_are_equal(each.recorded, each.now, _ALL) for each in examined):
+        return None
+    fresh = [field for each in examined if (field := _fresh_field_of(each)) is not None]
+    if len(fresh) < len(found):
+        return None
     candidates: list[Callable[[], MatchRules]] = []
     if all(field.is_whole for field in fresh):
         candidates += [lambda: _ignoring(rules, fresh, any_index=True), lambda: _ignoring(rules, fresh)]
