@@ -229,6 +229,21 @@ def test_header_fields_are_bounded(serve: Serve, provider: Upstream) -> None:
         assert exchange(running, sent).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("pieces", [[b'{"answer": ', b"42}"], []], ids=["in pieces", "empty"])
+def test_a_client_of_http_1_0_reads_an_answer_without_chunks_to_its_end(
+    serve: Serve, provider: Upstream, pieces: list[bytes]
+) -> None:
+    provider.script = lambda path, body: Answer(chunks=pieces)
+    for record in ("all", None):
+        with serve(record=record) as running:
+            sent = f"POST {PATH} HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{{}}"
+            head, _, body = exchange(running, sent).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"transfer-encoding" not in head
+        assert body == b"".join(pieces)
+    assert len(provider.requests) == 1
+
+
 @pytest.mark.slow
 def test_a_slow_answer_is_waited_for(serve: Serve, provider: Upstream) -> None:
     times = Hasty.head_seconds + Hasty.body_seconds

@@ -21,6 +21,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from aquila.server.handshake import Handshake
 
 if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
+
     from aquila.server.web_sockets import WebSockets
 
 logger = logging.getLogger("aquila")
@@ -129,6 +131,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_in_head = False
         self._expect_within(self.body_seconds)
         super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            _end_with_connection(self.cycle)
         # Of this request: later ones of the connection may be read before its answer ends.
         self.scope["state"][CUT_ANSWER] = functools.partial(self._cut_answer, self.cycle)
 
@@ -195,3 +199,19 @@ class BoundedConnection(HttpToolsProtocol):
             % (status, status.phrase.encode(), len(body), body)
         )
         self.transport.close()
+
+
+def _end_with_connection(cycle: RequestResponseCycle) -> None:
+    """Let an answer without a length end with its connection: HTTP/1.0 knows no chunks, which uvicorn sends to all."""
+    send, has_length = cycle.send, False
+
+    async def send_without_chunks(message: ASGISendEvent) -> None:
+        nonlocal has_length
+        if message["type"] == "http.response.start":
+            has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            cycle.chunked_encoding = None if has_length else False  # None: what uvicorn finds in the fields
+        elif message["type"] == "http.response.body" and not has_length:
+            cycle.expected_content_length = len(message.get("body", b""))  # else uvicorn refuses to send it
+        await send(message)
+
+    cycle.send = send_without_chunks  # type: ignore[method-assign]
