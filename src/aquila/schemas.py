@@ -143,7 +143,8 @@ def _remove_titles(value: Any, *, names: bool = False) -> Any:
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
     """Return a schema in the form that OpenAI demands for ``strict``.
 
-    Every object is closed, every property required, and of several forms any may hold, not one alone.
+    Every object is closed, every property required, and of several forms any may hold, not one alone. An element of a
+    tuple may be of the type of any, and one of a set may come twice: what says more is refused.
     """
     return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset()))
 
@@ -158,7 +159,13 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
         return [_close_objects(each, defined, inside) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator")}
+    kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator", "uniqueItems")}
+    if isinstance(parts := kept.pop("prefixItems", None), list | tuple):
+        further = kept.get("items")  # False where a tuple has no further elements
+        forms = [each for at, each in enumerate(parts) if each not in parts[:at]]
+        forms += [further] if isinstance(further, Mapping) and further not in forms else []
+        if forms:
+            kept["items"] = forms[0] if len(forms) == 1 else {"anyOf": forms}
     if "oneOf" in kept:  # which pydantic writes for a union with a discriminator, and OpenAI's strict mode refuses
         kept["anyOf"] = kept.pop("oneOf")
     name = str(kept.get("$ref", "")).removeprefix("#/$defs/")

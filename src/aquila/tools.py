@@ -116,7 +116,8 @@ class Tool:
         if decoded is None:
             raise ValueError("the arguments are not a JSON object")
         if isinstance(self.parameters, Mapping):
-            found = find_problems(decoded, self.schema)
+            # The form that is sent says less than what was given, of a tuple for instance.
+            found = find_problems(decoded, self.schema) or find_problems(decoded, dict(self.parameters))
             if found:
                 raise ValueError("; ".join(found))
             return decoded

@@ -154,6 +154,29 @@ def test_strict_schema_has_a_union_with_a_discriminator_as_any_of_its_forms() ->
     assert made["$defs"]["Cat"]["required"] == ["kind", "discriminator"]
 
 
+def test_strict_schema_has_tuples_and_sets_as_lists_that_are_checked_here() -> None:
+    class Box(pydantic.BaseModel):
+        corner: tuple[int, int]
+        label: tuple[str, Place | None]
+        tags: set[str]
+
+    made = aquila.Tool("draw", Box, lambda **given: given, strict=True)
+    number, text, size = {"type": "integer"}, {"type": "string"}, {"type": "array", "minItems": 2, "maxItems": 2}
+    place = {"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]}
+    assert made.schema["properties"] == {
+        "corner": size | {"items": number},
+        "label": size | {"items": {"anyOf": [text, place]}},
+        "tags": {"type": "array", "items": text},
+    }
+    with pytest.raises(ValueError, match="label"):
+        made.parse_arguments('{"corner": [1, 2], "label": [null, "a"], "tags": []}')
+    spelled = {"properties": {"at": {"prefixItems": [number, text], "items": False, "uniqueItems": True}}}
+    made = aquila.Tool("f", spelled, lambda **given: given, strict=True)
+    assert made.schema["properties"]["at"] == {"items": {"anyOf": [number, text]}}
+    with pytest.raises(ValueError, match="at"):
+        made.parse_arguments('{"at": ["a", 1]}')
+
+
 def test_schema_of_true_allows_everything() -> None:
     made = aquila.Tool("f", {"properties": {"x": True, "y": False}}, lambda **given: given)
     assert made.parse_arguments('{"x": [1]}') == {"x": [1]}
