@@ -81,6 +81,22 @@ def test_fields_of_openai_that_a_provider_refuses_are_left_out_or_renamed(engine
     assert server.seen[-1].json["max_tokens"] == 9
 
 
+def test_a_request_that_is_refused_in_another_form_too_tells_both_refusals(engine: Engine) -> None:
+    first, second = (
+        json_answer({"error": {"message": f"Unsupported parameter: '{name}'"}}, 400)
+        for name in ("max_completion_tokens", "max_tokens")
+    )
+    unlike = json_answer({"error": {"message": "no such model"}}, 400)
+    with serving(first, second, first, one_call("add", '{"a": 1}'), unlike) as server:
+        with pytest.raises(BadRequest, match="'max_tokens'") as caught:
+            engine.ask("Hi", base_url=server.url, max_output_tokens=9)
+        with pytest.raises(BadRequest, match="no such model") as later:
+            engine.ask("Hi", base_url=server.url, tools=[add], max_output_tokens=9)
+    (note,) = caught.value.__notes__
+    assert "'max_completion_tokens'" in note
+    assert not hasattr(later.value, "__notes__")
+
+
 def test_reasoning_is_sent_back_where_the_provider_misses_it(engine: Engine) -> None:
     thought = sse(
         chat_chunk(reasoning_content="hm "),

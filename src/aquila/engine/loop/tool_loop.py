@@ -29,7 +29,7 @@ from aquila.engine.endpoints.structured_output import parse_answer
 from aquila.engine.loop.socket_answer import Continuation
 from aquila.engine.loop.steps import EmitEvents, GetReady, RequestOutcome, RunTools, SendRequest, Sleep, Step, Steps
 from aquila.engine.loop.tool_execution import PreparedToolCall, ToolOutcome, ToolRounds
-from aquila.errors import ProviderError, StreamBroken, StreamTimeout
+from aquila.errors import BadRequest, ProviderError, StreamBroken, StreamTimeout
 from aquila.events import Chunk, Done, Event, Progress, Retry, ToolCall, Usage
 from aquila.messages import AssistantToolCall, Message
 from aquila.response import Response
@@ -232,6 +232,7 @@ class ToolLoop(RequestLoop):
         self._waits = plan.waits
         self._messages = list(plan.messages)
         self._refused: set[str] = set()
+        self._refusals: list[str] = []  # what the provider said of earlier forms of this request
         self._continuation = Continuation() if plan.options.websocket else None
         self._turn_options = self._options
         self._rounds = ToolRounds(self._options)
@@ -249,8 +250,11 @@ class ToolLoop(RequestLoop):
             return is_lost
         refused = self._endpoint.find_refused(error, self._request)
         if refused is None or refused in self._refused:  # the other form does not please it either
+            for refusal in self._refusals if isinstance(error, BadRequest) else ():
+                error.add_note(f"before, another form of this request was refused: {refusal}")
             return False
         self._refused.add(refused)
+        self._refusals.append(str(error))
         self._request = self._next_request()
         return True
 
@@ -294,6 +298,7 @@ class ToolLoop(RequestLoop):
 
     def _add_answer(self, turn: Turn) -> list[ToolCall]:
         """Add an answer to the conversation. Returns its tool calls as events."""
+        self._refusals.clear()
         message = turn.message
         if message.calls:
             # Some providers send no call id, or the same one twice. A tool's result refers to its call by the id, so
