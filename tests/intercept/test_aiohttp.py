@@ -244,7 +244,7 @@ def test_an_aiohttp_without_middlewares_says_what_to_install_where_its_sockets_a
     with aquila.use_cassette("x", transport="record"), pytest.raises(MissingDependency) as caught:
         asyncio.run(go())
     assert str(caught.value).endswith(
-        "a cassette, but for a provider in a test run, needs the package 'aiohttp' in version 3.12 or newer, and "
-        f"{aiohttp.__version__} is installed; install it with: pip install 'aiohttp>=3.12'"
+        "a cassette, but for a provider in a test run, needs the package 'aiohttp' in version 3.12.2 or newer, and "
+        f"{aiohttp.__version__} is installed; install it with: pip install 'aiohttp>=3.12.2'"
     )
     assert not server.requests

@@ -186,7 +186,9 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
 
     Raises ``MissingDependency`` if that does not reach the request.
     """
-    if hasattr(session, "_middlewares"):  # private; since aiohttp 3.12
+    aiohttp: Any = sys.modules["aiohttp"]
+    # The first is private, and there since 3.12.0, whose bodies cannot be read yet by the second.
+    if hasattr(session, "_middlewares") and hasattr(aiohttp.Payload, "as_bytes"):
         return False
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -194,8 +196,8 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
         return True
     raise errors.MissingDependency(
         f"{method} {parts.scheme}://{host}: a cassette, but for a provider in a test run, needs the package 'aiohttp' "
-        f"in version 3.12 or newer, and {sys.modules['aiohttp'].__version__} is installed; install it with: "
-        "pip install 'aiohttp>=3.12'"
+        f"in version 3.12.2 or newer, and {aiohttp.__version__} is installed; install it with: "
+        "pip install 'aiohttp>=3.12.2'"
     )
 
 

@@ -342,7 +342,7 @@ class _AnsweringConnection:
         options = self._options
         if options is None:
             options = real._response_options._asdict()
-        return urllib3.HTTPResponse(
+        answer = urllib3.HTTPResponse(
             body=response if isinstance(real, http.client.HTTPConnection) else _NextPieces(response),
             headers=urllib3.HTTPHeaderDict(response.msg.items()),
             status=response.status,
@@ -355,6 +355,9 @@ class _AnsweringConnection:
             request_method=self._vcr_request.method,
             request_url=self._url(self._vcr_request.uri),  # type: ignore[attr-defined]
         )
+        if hasattr(answer, "version_string"):  # not in all of urllib3 2
+            answer.version_string = getattr(real, "_http_vsn_str", answer.version_string)  # as urllib3 itself reads it
+        return answer
 
 
 class _LimitedBySocket:

@@ -159,6 +159,7 @@ def by_urllib3(url: str, row: Case) -> Seen:
         with _noting(seen):
             answer: Any = pool.request(row.method, url, preload_content=False)
             seen |= {"status": answer.status, "reason": answer.reason, "version": answer.version}
+            seen["version_string"] = getattr(answer, "version_string", "")
             seen |= {"fields": _fields(answer.headers.items()), "url": answer.geturl()}
             seen["history"] = [[each.status, each.redirect_location] for each in answer.retries.history]
             pieces = seen["pieces"] = []
