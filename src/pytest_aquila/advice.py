@@ -36,7 +36,7 @@ def add_advice(
     except ConfigError:  # a test has left a wrong one
         return
     advice = [
-        key_advice.advise_on_missing_key(str(failure.value), of_run, of_test),
+        key_advice.advise_on_missing_key(failure.value, of_run, of_test),
         key_advice.advise_on_dummy(str(failure.value), of_run),
         short_names.advise_on_short_name(failure.value, config),
         recorder_advice.advise_on_recorder_fixture(failure.value, config),

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aquila.errors import LiveCallRefused
+from aquila.errors import LiveCallRefused, MissingKey
 from aquila.intercept import dummy_keys
-from aquila.intercept.provider_keys import NO_UNSET
+from aquila.intercept.provider_keys import NO_UNSET, dummies_for_run
 from aquila.recording.environment import DUMMY_KEY
 
 if TYPE_CHECKING:
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:API_?KEY|KEY|KEY_ID|TOKEN|SECRET|CREDENTIALS?)\b")
 
 
-def advise_on_missing_key(message: str, of_run: StartSettings, of_test: StartSettings) -> str | None:
-    """Return advice on a failure with this message, or None if it names no unset variable that holds a key.
+def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test: StartSettings) -> str | None:
+    """Return advice on a failure, or None if its message names no unset variable that holds a key.
 
     ``of_run`` are the settings of the run, and ``of_test`` those of the test that failed: the same if it has none.
     """
+    names = dict.fromkeys(_KEY_VARIABLE.findall(str(failure)))
+    missing = [name for name in names if name not in os.environ]
     if not dummy_keys.needs_no_key(of_run):
-        return None
-    missing = [name for name in dict.fromkeys(_KEY_VARIABLE.findall(message)) if name not in os.environ]
+        known = [name for name in missing if name in dummies_for_run(())]
+        return None if isinstance(failure, MissingKey) else _advise_on_asking(known)
     with_dummy = [name for name in missing if name in dummy_keys.dummies_of_run(of_run)]
     if not missing:
         return None
@@ -65,6 +67,15 @@ def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: Start
         "A condition may skip this test. If it asks whether a key is set, it finds a dummy, because no request of this "
         "run needs a key. Give the test a cassette; or, so that it is skipped on a machine without the key, add to "
         "the ini file: aquila_dummy_keys = -unset"
+    )
+
+
+def _advise_on_asking(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return (
+        f"The error names {' and '.join(names)}, which is not set. This run asks the provider, so it needs the key: "
+        f"export {names[0]}=... and run it again. A replay needs none."
     )
 
 

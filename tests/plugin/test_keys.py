@@ -288,6 +288,18 @@ def test_a_live_test_without_a_key_is_told_why_a_file_of_keys_did_not_set_it(
         result.stdout.no_fnmatch_line("*aquila_dummy_keys*")
 
 
+def test_a_client_of_a_module_without_a_key_while_recording_is_told_to_set_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    pytester.makepyfile("import openai\n\nclient = openai.OpenAI()\n\ndef test_it(aquila_cassette): ...\n")
+    shown = pytester.runpytest_inprocess("--aquila-record").stdout
+    shown.fnmatch_lines(
+        "The error names OPENAI_API_KEY, *export OPENAI_API_KEY=... and run it again. A replay needs none."
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("ask", ["aquila.ask('hi')", "list(aquila.stream('hi'))"])
 def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(app=f"import aquila\n\ndef answer():\n    return {ask}\n")
@@ -296,6 +308,7 @@ def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pyt
     result = pytester.runpytest_inprocess("--aquila-record")
     result.stdout.fnmatch_lines(["*MissingKey: recording from api.openai.com needs*--aquila-upstream=local*"])
     shown = result.stdout.str()
+    assert "The error names" not in shown
     assert "app.py" in shown
     assert "call_plan.py" not in shown
     assert not (pytester.path / "cassettes").exists()
