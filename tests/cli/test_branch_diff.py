@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -140,6 +141,37 @@ def test_large_bodies_are_those_of_each_version(cassettes: Cassettes, git: Git) 
     assert "large: 1 changed answer\n" in done.out
     assert "[-owl" in done.out
     assert "{+eagle" in done.out
+    done = cassettes.run("diff", "HEAD~1", "large")
+    assert done.code == 1
+    assert "1 with another answer" in done.out
+
+
+def test_a_version_that_cannot_be_read_is_named_and_stops_nothing(cassettes: Cassettes, git: Git) -> None:
+    before = git("rev-parse", "HEAD").strip()
+    (cassettes.folder / "a.yaml").write_text("aquila: 1\ninteractions: {\n")
+    git("add", ".")
+    git("commit", "-qm", "broken")
+    cassettes.write("a.yaml", conversation("fresh", WORD))
+    cassettes.write("b.msgpack", conversation("name it", "B"))
+    where = f"{git('rev-parse', 'HEAD')[:12]}:cassettes/a.yaml, line"
+    done = cassettes.run("diff", "HEAD")
+    assert done.code == 2
+    assert f"a cannot be compared: {where}" in done.out
+    assert "1 with another answer" in done.out
+    assert "1 cassette compared, 1 differ" in done.out
+    found = {each["cassette"]: each for each in cassettes.run("diff", "HEAD", "--json").json}
+    assert where in found["a"]["error"]
+    assert len(found["b.msgpack"]["answers"]) == 1
+    assert f"a: {where}" in cassettes.run("diff", f"{before}..HEAD").out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_a_name_that_is_no_text_is_compared_with_its_own_version(cassettes: Cassettes, git: Git) -> None:
+    cassettes.write("odd\udcff.yaml", conversation("one", "1"))
+    git("add", ".")
+    git("commit", "-qm", "odd")
+    done = cassettes.run("diff", "HEAD")
+    assert (done.code, done.out) == (0, "3 cassettes compared, 0 differ\n")
 
 
 def test_a_pointer_of_git_lfs_says_what_to_type(cassettes: Cassettes, git: Git) -> None:

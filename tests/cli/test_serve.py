@@ -229,6 +229,11 @@ def test_what_a_miss_says_to_type_is_complete(given: list[str], command: str) ->
     assert serve.record_command(parser.parse_args(given)) == command
 
 
+def test_no_option_takes_its_address_away(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--json"]) == 2
+    assert "unrecognized arguments: --json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "token", "reason"),
     [

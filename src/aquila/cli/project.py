@@ -302,6 +302,12 @@ def load_whole_cassette(path: Path) -> Cassette:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that all commands about cassettes have."""
+    add_folders(parser)
+    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--dir``."""
     parser.add_argument(
         "--dir",
         dest="folders",
@@ -310,7 +316,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a cassette folder; can be given several times. By default AQUILA_CASSETTE_DIR, else aquila_cassette_dir "
         "of the pytest settings of this project (else cassettes) and all folders named cassettes in the project",
     )
-    parser.add_argument("--json", action="store_true", help="write JSON instead of a table")
 
 
 @contextlib.contextmanager

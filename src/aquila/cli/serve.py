@@ -70,7 +70,7 @@ _SHOWN = {None: "replay", "missing": "record what is missing", "all": "record ev
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    project.add_arguments(parser)
+    project.add_folders(parser)
     parser.add_argument(
         "--record",
         nargs="?",

@@ -33,7 +33,7 @@ from aquila.cli.comparing import frame_differences, git_versions
 from aquila.cli.comparing.compared_files import bases_of, choose_pairs
 from aquila.cli.comparing.interaction_summary import readable_text_of
 from aquila.cli.output import Output
-from aquila.errors import ConfigError
+from aquila.errors import ConfigError, reason_of
 from aquila.lazy_imports import lazy_modules
 from aquila.plurals import count_of
 from aquila.recording import runtime
@@ -41,6 +41,7 @@ from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
 from aquila.review.alignment import find_similar
 from aquila.review.proposals import differences_of
+from aquila.temporary_folders import TemporaryFolder
 
 if TYPE_CHECKING:
     from aquila.cli.comparing import branch_diff, diff_markdown
@@ -88,19 +89,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_command(options: argparse.Namespace, output: Output) -> int:
     """Compare the cassettes and print how they differ."""
-    with project.open_project(options) as here:
+    with project.open_project(options) as here, TemporaryFolder("diff") as scratch:
         versions = _choose_versions(here, options)
         if versions is not None:
-            return _compare_in_git(here, versions, options, output)
+            return _compare_in_git(here, versions, options, output, Path(scratch))
         settings = runtime.current_settings()
         rules = match_rules_of(settings)
         clean = redactor_for(rules, settings.keep_headers).redact_interaction
-        pairs = choose_pairs(here, options.a, options.b)
-        differing = 0
+        pairs = choose_pairs(here, options.a, options.b, Path(scratch))
+        differing = unreadable = 0
         results: list[dict[str, Any]] = []
         for pair in pairs:
-            a, b = (Cassette.from_interactions(map(clean, load().interactions)) for load in (pair.load_a, pair.load_b))
-            found = compare_cassettes(a, b, rules)
+            try:
+                a, b = (
+                    Cassette.from_interactions(map(clean, load().interactions)) for load in (pair.load_a, pair.load_b)
+                )
+                found = compare_cassettes(a, b, rules)
+            except project.UNREADABLE as error:
+                if len(pairs) == 1:
+                    raise
+                unreadable += 1
+                output.print_problem(f"{pair.name} cannot be compared: {reason_of(error)}")
+                results.append({"cassette": pair.name, "error": reason_of(error)})
+                continue
             differing += bool(found)
             results.append({"cassette": pair.name, **_as_json(found)} if pair.name else _as_json(found))
             if len(pairs) > 1:
@@ -109,9 +120,9 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
                 output.print_line(f"{pair.name}:")
             _print_comparison(found, a, b, rules, output)
         if len(pairs) > 1:
-            output.print_line(f"{count_of(len(pairs), 'cassette')} compared, {differing} differ")
+            output.print_line(f"{count_of(len(pairs) - unreadable, 'cassette')} compared, {differing} differ")
         output.print_json(results if len(pairs) > 1 else results[0])
-    return FOUND if differing else 0
+    return FAILED if unreadable else FOUND if differing else 0
 
 
 def _choose_versions(here: project.Project, options: argparse.Namespace) -> git_versions.Versions | None:
@@ -136,9 +147,9 @@ def _choose_versions(here: project.Project, options: argparse.Namespace) -> git_
 
 
 def _compare_in_git(
-    here: project.Project, versions: git_versions.Versions, options: argparse.Namespace, output: Output
+    here: project.Project, versions: git_versions.Versions, options: argparse.Namespace, output: Output, scratch: Path
 ) -> int:
-    found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b)
+    found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b, scratch)
     if options.b is not None and not found:
         here.choose_files([options.b])  # raises for a name that means no cassette, in which nothing could differ
     if options.markdown is None:

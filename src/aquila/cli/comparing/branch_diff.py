@@ -24,7 +24,6 @@ from aquila.recording.storing.journal_merging import stored_key
 from aquila.review.proposals import KINDS, Kind, Proposal, compare_versions
 from aquila.review.views import ProposalView, view_proposal
 from aquila.run_report.word_diff import Change
-from aquila.temporary_folders import TemporaryFolder
 
 _SIGNS = {"same": ("", ""), "removed": ("[-", "-]"), "added": ("{+", "+}")}
 WORDS: dict[Kind, tuple[str, str]] = {
@@ -53,32 +52,31 @@ class ChangedCassette:
 
 
 def compare_in_git(
-    here: project.Project, bases: list[Path], versions: Versions, name: str | None
+    here: project.Project, bases: list[Path], versions: Versions, name: str | None, scratch: Path
 ) -> list[ChangedCassette]:
     """Return the cassettes that differ between two versions, or only those that ``name`` means.
 
-    ``bases`` are the folders in which git is run. Raises ``CassetteError``.
+    ``bases`` are the folders in which git is run, ``scratch`` is a folder that is removed afterwards.
+
+    Raises ``CassetteError``.
     """
     settings = runtime.current_settings()
     rules = match_rules_of(settings)
     clean = redactor_for(rules, settings.keep_headers).redact_interaction
     key_of = stored_key(rules, settings.keep_headers)
     found = []
-    with TemporaryFolder("diff") as scratch:
-        for base in bases:
-            for changed in list_changed_files(base, versions):
-                paths = [
-                    path for path in (changed.after, changed.before) if path is not None and is_cassette(path, here)
-                ]
-                if not paths or not (name is None or any(here.is_named(path, name) for path in paths)):
-                    continue
-                try:
-                    before, after = _load_both(base, versions, changed, here, Path(scratch))
-                    compared = compare_versions(before, after, key_of, rules)
-                    changes = tuple((each, view_proposal(each, clean, rules)) for each in compared.proposals)
-                    found.append(ChangedCassette(here.name_of(paths[0]), changes, _old_name(changed, here)))
-                except (AquilaError, OSError) as error:
-                    found.append(ChangedCassette(here.name_of(paths[0]), problem=str(error)))
+    for base in bases:
+        for changed in list_changed_files(base, versions):
+            paths = [path for path in (changed.after, changed.before) if path is not None and is_cassette(path, here)]
+            if not paths or not (name is None or any(here.is_named(path, name) for path in paths)):
+                continue
+            try:
+                before, after = _load_both(base, versions, changed, here, scratch)
+                compared = compare_versions(before, after, key_of, rules)
+                changes = tuple((each, view_proposal(each, clean, rules)) for each in compared.proposals)
+                found.append(ChangedCassette(here.name_of(paths[0]), changes, _old_name(changed, here)))
+            except (AquilaError, OSError) as error:
+                found.append(ChangedCassette(here.name_of(paths[0]), problem=str(error)))
     return sorted(found, key=lambda each: each.name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cli import project
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES
-from aquila.cli.comparing.git_versions import run_git
+from aquila.cli.comparing.git_versions import commit_of, load_version, run_git
 from aquila.errors import CassetteError
 
 
@@ -22,15 +24,17 @@ class Pair(NamedTuple):
     load_b: Callable[[], Cassette]
 
 
-def choose_pairs(here: project.Project, a: str, b: str | None) -> list[Pair]:
+def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) -> list[Pair]:
     """Return the pairs that the arguments mean. Raises ``CassetteError`` for an argument that names nothing.
+
+    ``scratch`` is a folder that must exist until the pairs have been compared.
 
     If ``a`` names no cassette but a revision of git, the cassettes that ``b`` names (all if it is None) are compared
     with their versions in that revision.
     """
     known = here.names_a_cassette(a)
     if not known and _is_revision(bases_of(here)[0], a):
-        return _pairs_with_revision(here, a, b)
+        return _pairs_with_revision(here, a, b, scratch)
     if b is None:
         if not known and here.has_folder:
             raise CassetteError(f"{a!r} is neither a cassette in {project.list_folders(here.folders)} nor a revision")
@@ -68,11 +72,13 @@ def _loader(path: Path | None) -> Callable[[], Cassette]:
     return lambda: Cassette() if path is None else project.load_cassette(path)
 
 
-def _pairs_with_revision(here: project.Project, revision: str, name: str | None) -> list[Pair]:
-    then: dict[Path, Path] = {}
+def _pairs_with_revision(here: project.Project, revision: str, name: str | None, scratch: Path) -> list[Pair]:
+    then: dict[Path, Callable[[], Cassette]] = {}
     for base in bases_of(here):
-        listed = run_git(base, "ls-tree", "-r", "-z", "--name-only", revision, "--", ".").decode(errors="replace")
-        then.update(dict.fromkeys((base / inside for inside in listed.split("\0") if inside), base))
+        commit = commit_of(base, revision)
+        listed = os.fsdecode(run_git(base, "ls-tree", "-r", "-z", "--name-only", commit, "--", "."))
+        for path in (base / inside for inside in listed.split("\0") if inside):
+            then[path] = functools.partial(load_version, base, commit, path, scratch)
     now = here.list_cassettes() if here.has_folder else []
     paths = {path for path in {*then, *now} if is_cassette(path, here)}
     chosen = sorted(path for path in paths if name is None or here.is_named(path, name))
@@ -80,12 +86,7 @@ def _pairs_with_revision(here: project.Project, revision: str, name: str | None)
         wanted = "no cassette" if name is None else f"no cassette {name!r}"
         raise CassetteError(f"{wanted} in {here.root}, neither now nor in {revision}")
     return [
-        Pair(
-            here.name_of(path),
-            _version_loader(then[path], revision, path) if path in then else Cassette,
-            _loader(path if path.is_file() else None),
-        )
-        for path in chosen
+        Pair(here.name_of(path), then.get(path, Cassette), _loader(path if path.is_file() else None)) for path in chosen
     ]
 
 
@@ -101,20 +102,9 @@ def is_cassette(path: Path, here: project.Project) -> bool:
     return folder is not None and cassette_files.is_cassette_name(path, folder)
 
 
-def _version_loader(folder: Path, revision: str, path: Path) -> Callable[[], Cassette]:
-    def load() -> Cassette:
-        inside = path.relative_to(folder).as_posix()
-        data = run_git(folder, "show", f"{revision}:./{inside}")
-        return cassette_files.read_version(data, path, source=f"{revision}:{inside}")
-
-    return load
-
-
 def _is_revision(folder: Path, name: str) -> bool:
-    if name.startswith("-"):
-        return False
     try:
-        run_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        commit_of(folder, name)
     except CassetteError:
         return False
     return True

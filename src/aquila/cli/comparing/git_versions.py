@@ -1,6 +1,6 @@
 """Reads cassettes from git: which of them differ between two versions of a project, and their contents.
 
-A cassette is copied into a folder with its large bodies, and then read like any other.
+Its large bodies are copied into a folder, beside which the cassette is then read.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_versions(folder: Path, words: str) -> Versions | None:
     if match is None or words.startswith((".", "-", "/")) or "/.." in words:
         return None
     one, dots, other = match[1] or "HEAD", match[2], match[3] or "HEAD"
-    before, after = (_commit_of(folder, each) for each in (one, other))
+    before, after = (commit_of(folder, each) for each in (one, other))
     if dots == "...":
         found = _try_git(folder, "merge-base", before, after)
         if found is None:
@@ -66,10 +66,11 @@ def read_versions(folder: Path, words: str) -> Versions | None:
 
 def staged_versions(folder: Path) -> Versions:
     """Return the last commit and the staged version. Raises ``CassetteError``."""
-    return Versions(_commit_of(folder, "HEAD"), INDEX, "HEAD and what is staged")
+    return Versions(commit_of(folder, "HEAD"), INDEX, "HEAD and what is staged")
 
 
-def _commit_of(folder: Path, name: str) -> str:
+def commit_of(folder: Path, name: str) -> str:
+    """Return the commit that a revision names. Raises ``CassetteError``."""
     found = None if name.startswith("-") else _try_git(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found is None:
         run_git(folder, "rev-parse", "--git-dir")  # raises outside of a repository
@@ -112,7 +113,6 @@ def load_version(folder: Path, version: str, path: Path, scratch: Path) -> Casse
     copy = scratch / (version or "staged") / inside
     bodies = large_bodies.bodies_folder(copy)
     bodies.mkdir(parents=True, exist_ok=True)
-    copy.write_bytes(data)
     for name in {each.decode() for each in _NAMED.findall(data)}:
         place = large_bodies.bodies_folder(path) / name
         body = _try_git(folder, "show", f"{version}:./{place.relative_to(folder).as_posix()}")
@@ -120,7 +120,7 @@ def load_version(folder: Path, version: str, path: Path, scratch: Path) -> Casse
             body = place.read_bytes()
         if body is not None:
             (bodies / name).write_bytes(body)
-    return cassette_files.load_cassette(copy)
+    return cassette_files.read_version(data, copy, source=f"{version[:12] or 'what is staged'}:{inside}")
 
 
 def _read(folder: Path, version: str, inside: str) -> bytes:
