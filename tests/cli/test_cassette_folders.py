@@ -247,3 +247,22 @@ def test_folders_in_several_places_are_compared_by_the_names_within_them(team: C
     assert (
         "'jobs' is a folder in several places: jobs/a and api/cassettes/jobs/a" in team.run("diff", "jobs", "api").err
     )
+
+
+def test_a_folder_that_another_process_removes_meanwhile_is_no_error(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    gone = cassettes.folder / ".journal" / "of-a-run"
+    scan = os.scandir
+
+    def remove_first(folder: Any = ".") -> Any:
+        if not isinstance(folder, int) and Path(folder) == gone:
+            gone.rmdir()
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", remove_first)
+    for words in (["list"], ["stats"], ["scan"], ["accept"], ["prune"], ["review", "--list"], ["mv", "a", "b"]):
+        gone.mkdir(parents=True, exist_ok=True)
+        done = cassettes.run(*words)
+        assert (done.code, done.err) == (0, ""), words

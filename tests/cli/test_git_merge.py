@@ -254,6 +254,14 @@ def test_a_file_that_is_no_cassette_is_merged_line_by_line(tmp_path: Path) -> No
     assert other.read_text() == "a: 0\n\n\n\nb: 3\n"
 
 
+def test_a_version_that_is_not_there_is_an_error_and_no_conflict(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    versions = [str(tmp_path / name) for name in ("base.yaml", "ours.yaml", "theirs.yaml")]
+    assert main(["cassettes", "merge", *versions]) == 2
+    assert "ours.yaml" in capfd.readouterr().err
+
+
 def test_installing_twice_changes_nothing_and_outside_a_repository_it_says_so(
     repository: Repository, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -14,6 +14,7 @@ from aquila.cassettes.codecs import cassette_suffixes
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.cassettes.storage.names import WORK_FOLDER, cassette_path
+from aquila.cassettes.storage.regular_files import find_files, find_folders
 from aquila.cli.cassettes.cassette_folders import USUAL_NAMES, can_be_read, find_cassette_folders, find_closed_folders
 from aquila.cli.pytest_settings import SETTINGS_FILES, configured_folder, find_project
 from aquila.config import SettingsLayers
@@ -74,7 +75,7 @@ class Project:
             if not can_be_read(folder):
                 continue
             found[folder] = None
-            found.update(dict.fromkeys(sorted(path.parent for path in folder.rglob(WORK_FOLDER))))
+            found.update(dict.fromkeys(path.parent for path in find_folders(folder, WORK_FOLDER)))
         return list(found)
 
     def recording_folder_of(self, path: Path) -> Path:
@@ -129,7 +130,10 @@ class Project:
         """Return the pending recordings, which failing tests left."""
         suffixes = cassette_suffixes()
         return [
-            path for folder in self.folders for path in sorted(folder.rglob("*.pending.*")) if path.suffix in suffixes
+            path
+            for folder in self.folders
+            for path in find_files(folder)
+            if cassette_files.is_pending_file(path) and path.suffix in suffixes
         ]
 
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:

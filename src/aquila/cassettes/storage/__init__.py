@@ -8,5 +8,5 @@ each written by ``journal_entries``, in the folder that ``work_folder`` makes, u
 failures). ``cassette_lock`` lets one process at a time write a cassette. ``branch_merge`` unites what two branches of
 git recorded. ``compiled_copies`` keeps a form that loads faster, and ``user_key`` tells it from what came with a
 project. ``large_bodies``, ``body_writer`` and ``sound_files`` write and find the files beside a cassette.
-``regular_files`` opens what strangers may have put there.
+``regular_files`` opens and lists what strangers may have put there.
 """

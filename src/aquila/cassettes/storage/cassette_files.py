@@ -15,7 +15,7 @@ from aquila.cassettes.codecs import BUILT_IN_SUFFIXES, MAX_BYTES, cassette_suffi
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.cassettes.storage.names import WORK_FOLDER, is_script
-from aquila.cassettes.storage.regular_files import read_regular
+from aquila.cassettes.storage.regular_files import find_files, read_regular
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
@@ -317,10 +317,8 @@ def is_pending_file(path: Path) -> bool:
 
 
 def find_cassette_files(root: Path) -> Iterator[Path]:
-    """Yield every cassette file below a folder, sorted, without pending ones."""
-    for path in sorted(root.rglob("*")):
-        if is_cassette_name(path, root) and not path.is_dir():
-            yield path
+    """Return every cassette file below a folder, sorted, without pending ones."""
+    return (path for path in find_files(root) if is_cassette_name(path, root))
 
 
 def is_cassette_name(path: Path, root: Path) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aquila.cassettes.storage.regular_files import find_files
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def lock_half_written_file(descriptor: int) -> None:
 
 def find_half_written_files(root: Path) -> Iterator[Path]:
     """Find the temporary files below a folder whose writers were killed: those that nobody has locked for 2 seconds."""
-    for path in root.rglob(".*.tmp"):
+    for path in find_files(root):
         if re.fullmatch(_HALF_WRITTEN, path.name):
             with contextlib.suppress(OSError):  # its writer has just renamed or removed it
                 if time.time() - path.stat().st_mtime > _LEFT_AFTER and _is_unlocked(path):

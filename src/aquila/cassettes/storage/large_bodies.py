@@ -32,6 +32,7 @@ from aquila.cassettes.codecs.event_streams.stream_writer import FoldedChunks, wr
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage.body_writer import write_body
 from aquila.cassettes.storage.file_replacement import lock_half_written_file
+from aquila.cassettes.storage.regular_files import find_files
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.lazy_imports import lazy_modules
 
@@ -152,9 +153,9 @@ def names_in(data: bytes) -> set[str]:
 
 
 def find_body_files(root: Path) -> Iterator[Path]:
-    """Yield every body file in the ``@bodies`` folders at or below ``root``, without temporary files."""
-    for folder in sorted(root.rglob(BODIES_FOLDER)):
-        yield from sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX))
+    """Return every body file in the ``@bodies`` folders at or below ``root``, without temporary files."""
+    files = find_files(root)
+    return (path for path in files if path.parent.name == BODIES_FOLDER and path.name.startswith(PREFIX))
 
 
 def find_unused_bodies(root: Path) -> list[Path]:

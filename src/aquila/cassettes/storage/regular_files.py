@@ -1,4 +1,4 @@
-"""Opens files that somebody else may have put there, and refuses pipes, devices and links.
+"""Opens and lists files that somebody else may have put there. Pipes, devices and links are not opened.
 
 A pipe or a device could block a run for ever, and a link could lead it to a file outside of its folder.
 """
@@ -71,3 +71,14 @@ def write_new_file(path: Path, data: bytes) -> None:
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         file.write(data)
+
+
+def find_files(root: Path) -> list[Path]:
+    """Return all files and links below a folder, sorted. What cannot be read, or is removed meanwhile, is left out."""
+    # Unlike `Path.rglob`, which raises for a folder that another process removes before it is read.
+    return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names)
+
+
+def find_folders(root: Path, called: str) -> list[Path]:
+    """Return the folders below a folder that have a name, sorted; see ``find_files``."""
+    return sorted(Path(folder, called) for folder, inner, _ in os.walk(root) if called in inner)

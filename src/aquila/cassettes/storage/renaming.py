@@ -23,6 +23,7 @@ from aquila.cassettes.storage.names import (
     name_of_file,
     name_of_test,
 )
+from aquila.cassettes.storage.regular_files import find_files
 from aquila.cassettes.storage.work_folder import cassette_write_error
 from aquila.errors import CassetteError
 
@@ -152,7 +153,7 @@ def _renames_of_folder(root: Path, old: str, new: str, *, recursive: bool) -> Re
 
 def _files_in(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
     """Yield the cassette files of a folder, also pending ones."""
-    for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+    for path in find_files(folder) if recursive else sorted(folder.glob("*")):
         if path.suffix in cassette_suffixes() and WORK_FOLDER not in path.parts and path.is_file():
             yield path
 

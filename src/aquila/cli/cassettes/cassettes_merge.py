@@ -16,7 +16,7 @@ from pathlib import Path
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.branch_merge import merge_branches
-from aquila.cli import FOUND, project
+from aquila.cli import FAILED, FOUND, project
 from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
@@ -73,4 +73,6 @@ def _read(version: Path, path: Path) -> Cassette:
 def _merge_lines(options: argparse.Namespace) -> int:
     versions = [str(version) for version in (options.ours, options.base, options.theirs)]
     labels = ["-L", "ours", "-L", "base", "-L", "theirs"]
-    return FOUND if subprocess.run(["git", "merge-file", *labels, *versions], check=False).returncode else 0
+    code = subprocess.run(["git", "merge-file", *labels, *versions], check=False).returncode
+    # The number of conflicts, at most 127; more is an error of git.
+    return 0 if not code else FOUND if code < 128 else FAILED

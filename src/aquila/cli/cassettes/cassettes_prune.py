@@ -15,6 +15,8 @@ Recordings inside a cassette are never removed, nor are journals of interrupted 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,8 +153,10 @@ def _forget_uses(folder: Path, removed: list[Path]) -> None:
 
 def _remove_empty_folders(folder: Path) -> None:
     """Remove empty folders below ``folder``."""
-    for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+    for place, _, _ in os.walk(folder, topdown=False):
+        inner = Path(place)
         if inner.name == large_bodies.BODIES_FOLDER:
             large_bodies.remove_folder_without_bodies(inner)
-        elif not any(inner.iterdir()):
-            inner.rmdir()
+        elif inner != folder:
+            with contextlib.suppress(OSError):  # it is not empty
+                inner.rmdir()
