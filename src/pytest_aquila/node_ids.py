@@ -145,9 +145,15 @@ def _parameter_suffix(request: pytest.FixtureRequest) -> str:
 
 @functools.lru_cache(maxsize=1024)  # each test asks several times for the path of its module
 def _path_of_outsider(path: Path, root: Path) -> str | None:
-    """Return the path of a file outside the root folder, relative to that folder; None for a file inside."""
+    """Return the path of a file outside the root folder, relative to that folder; None for a file inside.
+
+    A file inside has its path, too, if pytest was given links, so that only one of both paths is through a link.
+    """
     if path.is_relative_to(root):
         return None
+    real, real_root = path.resolve(), root.resolve()
+    if real.is_relative_to(real_root):
+        return real.relative_to(real_root).as_posix() if real != real_root else ""
     try:
         return Path(os.path.relpath(path, root)).as_posix()
     except ValueError:  # another drive

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from tests.support.server import json_answer, serving
@@ -52,3 +54,28 @@ def run_in(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(pytester.path)
         return pytester.runpytest_inprocess(*arguments)
+
+
+SHARED = """
+    import httpx2, pytest
+
+    @pytest.fixture(scope="session")
+    def shared():
+        return httpx2.post("URL/chat/completions", json={"prompt": "shared"}).json()
+    """
+
+
+def test_a_recording_is_found_where_the_root_folder_is_told_through_a_link(pytester: pytest.Pytester) -> None:
+    """As ``/tmp`` is a link on macOS: a shell knows the folder in which it is by that, and a process does not."""
+    project, link = pytester.mkdir("project"), pytester.path / "link"
+    link.symlink_to(project)
+    (project / "pytest.ini").write_text("[pytest]\n")
+    with serving(*[json_answer({"text": "yes"})] * 2) as server:
+        for name, code in {"test_app": TEST.replace("test_it(", "test_it(shared, "), "conftest": SHARED}.items():
+            (project / f"{name}.py").write_text(textwrap.dedent(code).replace("URL", server.url))
+        run_in(pytester, str(project), "--aquila-record").assert_outcomes(passed=1)
+        for root, tests in [(link, project), (project, link), (link, link)]:
+            run_in(pytester, f"--rootdir={root}", str(tests / "test_app.py")).assert_outcomes(passed=1)
+        assert len(server.seen) == 2
+    recorded = sorted(path.relative_to(project).as_posix() for path in project.rglob("*.yaml"))
+    assert recorded == ["cassettes/conftest/@shared.yaml", "cassettes/test_app/test_it.yaml"]
