@@ -27,5 +27,7 @@ def is_standard_library(file: str) -> bool:
 
 @functools.cache  # does not change in a process, and `sysconfig` takes long
 def _standard_library() -> tuple[str, ...]:
+    # Where it is installed and where it was loaded from differ by a link, for instance in the Python of Homebrew.
     paths = sysconfig.get_paths()
-    return tuple({str(Path(paths[name])) + os.sep for name in ("stdlib", "platstdlib")})
+    folders = {str(Path(paths[name])) for name in ("stdlib", "platstdlib")} | {os.path.dirname(os.__file__)}
+    return tuple(folder + os.sep for folder in folders)
