@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -295,6 +296,28 @@ def test_a_durable_journal_is_on_the_disk_before_the_caller_goes_on(
         writer.append_entry(entry)
         writer.close()
         assert synced == expected
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["full", "no more than fsync"])
+def test_macos_is_asked_to_write_to_the_disk_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """What ``fsync`` does there does not survive a loss of power. Some file systems can do no more."""
+    fcntl = pytest.importorskip("fcntl")
+    asked: list[object] = []
+
+    def note(descriptor: int, command: int) -> None:
+        asked.append(command)
+        if refused:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", "full", raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", note)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    writer = journal.Journal(tmp_path, "5c09e00000000000", durable=True)
+    writer.append_entry(JournalEntry("x", "missing", "last", MatchRules(), RecordingPlayed("key", 0, 0)))
+    writer.close()
+    assert asked == (["full", "fsync"] if refused else ["full"]) * 3  # two folders, and the journal
 
 
 def test_an_entry_that_a_full_disk_took_in_part_leaves_those_before_it(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aquila.cassettes.body_file import PREFIX, BodyFile
-from aquila.cassettes.storage.file_replacement import lock_half_written_file, sync_folder
+from aquila.cassettes.storage.file_replacement import flush_to_disk, lock_half_written_file, sync_folder
 
 
 class BodyWriter:
@@ -44,7 +44,7 @@ class BodyWriter:
         """Give the file its final name, and return the body. Raises ``OSError``."""
         body = BodyFile(f"{PREFIX}{self._hash.hexdigest()}{self._suffix}", self.size, self.folder)
         if self._durable:
-            os.fsync(self._file.fileno())
+            flush_to_disk(self._file.fileno())
         self._file.close()
         os.replace(self._temporary, body.path)
         if self._durable:

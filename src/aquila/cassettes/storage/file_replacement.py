@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,11 @@ from aquila.cassettes.storage.regular_files import find_files
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    import fcntl
+
     import filelock
 else:
-    lazy_modules(globals(), filelock="filelock")
+    lazy_modules(globals(), fcntl="fcntl", filelock="filelock")
 
 _HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
 _LEFT_AFTER = 2.0
@@ -37,10 +40,10 @@ def replace_file(path: Path, data: bytes) -> None:
             lock_half_written_file(descriptor)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         with contextlib.suppress(FileNotFoundError):  # a new file: the mode is what the umask has left of 0o666
             os.chmod(temporary, path.stat().st_mode & 0o777)
-        # After `fsync`: some file systems may otherwise store the new name before the data, and a loss of power would
+        # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
         os.replace(temporary, path)
         sync_folder(path.parent)
@@ -49,12 +52,22 @@ def replace_file(path: Path, data: bytes) -> None:
         raise
 
 
+def flush_to_disk(descriptor: int) -> None:
+    """Make what was written to a file survive a loss of power. Raises ``OSError``."""
+    if sys.platform != "win32" and (full := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
+        # macOS, where `fsync` leaves it in the memory of the disk. Some file systems know no more than that.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a loss of power, where the system can do that."""
     with contextlib.suppress(OSError):  # Windows opens no folder, and some file systems sync none
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            flush_to_disk(descriptor)
         finally:
             os.close(descriptor)
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.body_writer import BodyWriter
-from aquila.cassettes.storage.file_replacement import sync_folder
+from aquila.cassettes.storage.file_replacement import flush_to_disk, sync_folder
 from aquila.cassettes.storage.journal_entries import (
     JournalEntry,
     end_of_frames,
@@ -103,7 +103,7 @@ class Journal:
                     os.truncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if self._durable:
-                    os.fsync(self._descriptor)
+                    flush_to_disk(self._descriptor)
             except OSError as error:
                 raise cassette_write_error(path, error) from error
 

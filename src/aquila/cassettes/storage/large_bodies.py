@@ -31,7 +31,7 @@ from aquila.cassettes.body_file import (
 from aquila.cassettes.codecs.event_streams.stream_writer import FoldedChunks, write_table
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage.body_writer import write_body
-from aquila.cassettes.storage.file_replacement import lock_half_written_file
+from aquila.cassettes.storage.file_replacement import flush_to_disk, lock_half_written_file
 from aquila.cassettes.storage.regular_files import find_files
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.lazy_imports import lazy_modules
@@ -248,7 +248,7 @@ def _place_file(body: BodyFile, folder: Path) -> None:
             shutil.copyfile(body.path, temporary)
         with temporary.open("rb+") as file:
             lock_half_written_file(file.fileno())
-            os.fsync(file.fileno())
+            flush_to_disk(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
