@@ -131,6 +131,14 @@ def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) 
     assert lines[5].startswith(f"unreadable: {cassettes.folder / 'b.yaml'}, line")
 
 
+def test_what_macos_keeps_beside_a_cassette_is_none(cassettes: Cassettes) -> None:
+    path = cassettes.write("a.yaml", conversation("one", "1"))
+    path.with_name("._a.yaml").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")  # AppleDouble
+    listed = cassettes.run("list", "--json")
+    assert (listed.code, [one["name"] for one in listed.json]) == (0, ["a"])
+    assert cassettes.run("scan").code == 0
+
+
 def test_a_cassette_that_is_named_in_two_ways_counts_once(cassettes: Cassettes) -> None:
     cassettes.write("a.yaml", conversation("one", "1"))
     for words in (["list"], ["stats"]):

@@ -326,4 +326,6 @@ def is_cassette_name(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts
     if is_script(path) or is_pending_file(path):
         return False
+    if path.name.startswith("._"):  # macOS keeps there what a file system, such as exFAT, has no place for
+        return False
     return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
