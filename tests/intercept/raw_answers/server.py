@@ -50,7 +50,7 @@ class RawServer(AcceptingServer):
             self.asked[asked] += 1
         if answer.after == "close":
             # The last bytes and the end come in one packet: a client must not meet one without the other.
-            connection.sendall(answer.sent, socket.MSG_MORE)
+            connection.sendall(answer.sent, getattr(socket, "MSG_MORE", 0))  # Linux alone can wait for more to send
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass
