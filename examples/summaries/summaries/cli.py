@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Mistake as mistake:
         return fail(str(mistake))
     except (OSError, sqlite3.Error) as error:
@@ -83,7 +88,7 @@ def show_job(job: str) -> None:
     """Print one job. Raises ``Mistake``."""
     row = store.find(job)
     if row is None:
-        raise Mistake(f"no job {job}; the command 'list' shows all")
+        raise Mistake(f"no job {job}, or several that begin like this; the command 'list' shows all")
     print(f"job     {row.job}\ntask    {row.task}\nstatus  {row.status}\nprompt  {first_line(row.prompt)}")
     if row.error:
         print(f"error   {row.error}")

@@ -101,8 +101,9 @@ def fail(job: str, error: str) -> None:
 
 
 def find(job: str) -> Summary | None:
-    """The row of a job, by its id or the beginning of its id, or None."""
-    return next((row for row in rows() if row.job.startswith(job)), None)
+    """The row of a job, by its id or the beginning of its id; None if there is none, or several begin so."""
+    found = [row for row in rows() if row.job.startswith(job)]
+    return found[0] if len(found) == 1 else None
 
 
 def rows() -> list[Summary]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from summaries.cli import main
 from aquila.huey import AquilaHuey
 from aquila.testing import PerformJob, RunConsumer
 
+HERE = Path(__file__).parent
 PROMPT = "Tell me about eagles in two sentences."
 
 
@@ -70,6 +74,35 @@ def test_a_mistake_is_one_clear_line_and_enqueues_nothing(
     assert output.err.count("\n") == 1
     assert not aquila_tasks.pending()
     assert not store.rows()
+
+
+def test_several_jobs_that_begin_alike_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    for job in ("ab1", "ab2"):
+        store.put(job, "stream_prompt", f"the prompt of {job}", "queued")
+    for begin in ("", "ab"):
+        assert main(["show", begin]) == 1
+        assert "several that begin like this" in capsys.readouterr().err
+    assert main(["show", "ab2"]) == 0
+    assert "the prompt of ab2" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault_of_the_folder(data: Path) -> None:
+    rows = [(f"job{number}", "stream_prompt", "a prompt " * 8, "queued", "") for number in range(1_000)]
+    with store.database() as connection:  # more than a pipe holds
+        connection.execute("begin")
+        connection.executemany(
+            "insert into summaries (job, task, prompt, status, changed) values (?, ?, ?, ?, ?)", rows
+        )
+        connection.execute("commit")
+    command = [sys.executable, "-m", "summaries", "list"]
+    environment = {**os.environ, "SUMMARIES_DATA": str(data)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=HERE.parent, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "job" in process.stdout.read(2_000)
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
