@@ -186,6 +186,25 @@ def test_the_folder_is_the_one_that_pytest_uses_also_from_inside_the_project(
     assert [one["name"] for one in cassettes.run("list", "--json").json] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("tool = 3", 0),
+        ("[tool]\npytest = []", 0),
+        ("[tool.pytest]\nini_options = 3", 0),
+        ("tool = " + "[" * 10_000, 2),
+        ("[tool", 2),
+    ],
+)
+def test_settings_of_any_form_are_read_or_named(content: str, code: int, cassettes: Cassettes) -> None:
+    project = cassettes.folder.parent
+    (project / "pytest.ini").unlink()
+    (project / "pyproject.toml").write_text(content)
+    done = cassettes.run("list")
+    assert done.code == code
+    assert (f"{project / 'pyproject.toml'} cannot be read: " in done.err) is bool(code)
+
+
 def test_the_environment_goes_before_the_ini_file_and_the_option_before_both(
     cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

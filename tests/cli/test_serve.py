@@ -250,6 +250,7 @@ def test_no_option_takes_its_address_away(capsys: pytest.CaptureFixture[str]) ->
         (["--cassette", "../x"], "", "leaves the cassette folder"),
         (["--cassette", ".journal/x"], "", "is Aquila's own"),
         (["--dir", "a", "--dir", "b"], "", "give --dir once"),
+        (["--dir", __file__], "", "test_serve.py is no folder of cassettes; name one with --dir"),
         (["--script", "none.yaml"], "", "--script none.yaml: there is no such file"),
         (["--tls", "none.pem"], "", "--tls none.pem is not a PEM file with a certificate and its key: "),
         (["--tls", __file__], "", "is not a PEM file with a certificate and its key: "),

@@ -78,7 +78,7 @@ def _read_settings(path: Path) -> dict[str, str] | None:
             return _read_toml_settings(tomllib.loads(text), path.name)
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_string(text)
-    except (OSError, ValueError, configparser.Error) as error:
+    except (OSError, ValueError, RecursionError, configparser.Error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     section = _SECTIONS.get(path.name, "pytest")
     if parser.has_section(section):
@@ -88,10 +88,12 @@ def _read_settings(path: Path) -> dict[str, str] | None:
 
 
 def _read_toml_settings(content: dict[str, Any], name: str) -> dict[str, str] | None:
-    table: Any = content.get("pytest") if name.endswith("pytest.toml") else content.get("tool", {}).get("pytest")
+    holder = content if name.endswith("pytest.toml") else content.get("tool")
+    table = holder.get("pytest") if isinstance(holder, dict) else None
     if not isinstance(table, dict):
         return {} if name.endswith("pytest.toml") else None
-    values = {**table, **table.get("ini_options", {})}
+    options = table.get("ini_options")
+    values = {**table, **(options if isinstance(options, dict) else {})}
     return {
         key: "\n".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in values.items()

@@ -121,6 +121,8 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     admission = _choose_admission(options)
     with project.open_project(options) as here:
         settings = runtime.current_settings()
+        if here.folder.exists() and not here.folder.is_dir():
+            raise ConfigError(f"{here.folder} is no folder of cassettes; name one with --dir")
         if options.cassette is not None:
             cassette_path(here.folder, options.cassette)  # raises for a name that cannot be a cassette
         served = background_server.RenewableScope(
