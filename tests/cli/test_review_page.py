@@ -153,6 +153,7 @@ def test_a_browser_shows_the_words_and_decides_by_keys_and_buttons(served: Serve
         page.wait_for_selector("text=All is decided")
         page.keyboard.press("u")
         page.wait_for_selector("text=2 of 3 decided")
+        page.wait_for_selector("main h1:has-text('new recording: b #1')")
         page.keyboard.press("s")
         page.wait_for_selector("text=3 of 3 decided")
         page.click("#write")
@@ -182,6 +183,27 @@ def test_what_is_shown_is_what_is_decided_however_late_an_answer_comes(served: S
             held[0].continue_()
         page.evaluate("fetch('x')")  # whatever was answered before is drawn now
         assert page.inner_text("main h1") == first
+
+
+@pytest.mark.slow
+def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
+    with chromium() as browser:
+        page = Watched(browser).page
+        page.set_default_timeout(20_000)
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        held: list[Any] = []
+        page.route("**/item?*", lambda route: held.extend([route]))
+        with page.expect_request("**/item?*"):
+            page.keyboard.press("a")
+        page.wait_for_selector("text=1 of 3 decided")
+        page.keyboard.press("r")  # the question that is shown is the first still
+        with page.expect_response("**/item?*"):
+            held[0].continue_()
+        page.wait_for_selector("main h1:has-text('a #2')")
+        assert [one["choice"] for one in served.send("/review")[1]["items"]] == ["accept", None, None]
+        page.keyboard.press("r")
+        page.wait_for_selector("text=2 of 3 decided")
 
 
 @pytest.mark.slow

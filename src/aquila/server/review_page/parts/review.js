@@ -124,7 +124,8 @@ async function finish() {
 
 function press(key) {
   const item = find(current), choices = { a: "accept", r: "reject", s: "skip", A: "accept", R: "reject", C: "accept", X: "reject" };
-  if (key in choices && item) act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key === "A" || key === "R", chain: key === "C" || key === "X" }, true);
+  const isShown = item && drawn.startsWith(`${item.id} `); // who types fast decides nothing that is still to come
+  if (key in choices) isShown && act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key === "A" || key === "R", chain: key === "C" || key === "X" }, true);
   else if (key === "u") act("undo", {}, false).then(() => openItems()[0] && open(openItems()[0].id));
   else if (key === "w" && !at("write").disabled) act("write", {}, true);
   else if (key === "q") finish();
