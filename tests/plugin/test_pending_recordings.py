@@ -179,3 +179,42 @@ def test_what_a_review_accepts_is_replayed_and_what_it_rejects_is_not(
     assert main(["cassettes", "review", "--accept", "test_app/test_a:2", "--reject", "test_app/test_b"]) == 0
     project.run(tests=tests.replace('"two"', '"second"')).assert_outcomes(passed=2)
     assert [path.name for path in project.cassettes.rglob("*.pending.yaml")] == ["test_a.pending.yaml"]
+
+
+SHARED_FIXTURE = """
+@pytest.fixture(scope="module")
+def known():
+    assert post("one") {condition}
+
+def test_it(aquila_cassette, known):
+    assert post("two")
+"""
+
+
+def test_what_a_failed_fixture_left_is_superseded_when_the_fixture_is_recorded(project: Project) -> None:
+    project.record(tests=SHARED_FIXTURE.format(condition="> 9"))
+    (left,) = project.cassettes.rglob("*.pending.yaml")
+    assert left.name == "@known.pending.yaml"
+    result = project.record(tests=SHARED_FIXTURE.format(condition=""))
+    result.assert_outcomes(passed=1)
+    assert not list(project.cassettes.rglob("*.pending.yaml"))
+    assert "wait" not in result.stdout.str()
+
+
+def test_in_the_pending_file_of_a_shared_cassette_only_the_test_that_passed_is_superseded(project: Project) -> None:
+    tests = """
+    @pytest.mark.aquila("shared")
+    @pytest.mark.parametrize("text", ["one", "two"])
+    def test_it(text):
+        assert post(text) and text not in {failing}
+    """
+    project.record("-p", "no:randomly", tests=tests.format(failing=["one", "two"]))
+    left = project.cassettes / "shared.pending.yaml"
+    first = load_cassette(left).interactions
+    project.record(tests=tests.format(failing=["two"])).assert_outcomes(passed=1, failed=1)
+    stored = load_cassette(project.cassettes / "shared.yaml").interactions
+    waiting = load_cassette(left).interactions
+    assert stored[0] in waiting
+    assert first[0] not in waiting
+    project.record(tests=tests.format(failing=[])).assert_outcomes(passed=2)
+    assert not left.exists()

@@ -130,6 +130,8 @@ def store_changes(
                 count += sum(len(change.recorded) for change, _ in keeping if change.for_review)
             elif storing and name == owned:
                 cassette_files.remove_cassette(cassette_files.pending_path(path))
+            elif storing and cassette_files.pending_path(path).exists():
+                _drop_superseded(path, storing, root)
         except Exception as error:  # noqa: BLE001 - the caller tells, when the other cassettes are stored
             failures.append(StorageFailure(path, error))
     return StoredRecordings(count, tuple(written), tuple(pending)), failures
@@ -191,13 +193,31 @@ def keep_pending(
         if result is kept and path.exists() and path.stat().st_mtime_ns >= beside.stat().st_mtime_ns:
             # The file becomes newer than the cassette, and will replace it: with what that has got meanwhile.
             result = add_missing(stored, kept, stored_key(rows[0][1]))
-        for changes, rules in rows:
-            result = make_merge(replace(changes, replace=True), rules)(result)
-        return result
+        return _replace_in(result, rows)
 
     beside = cassette_files.pending_path(path)
     update_cassette(beside, change, root=root)
     return beside
+
+
+def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> None:
+    """Take what a passing scope has recorded into the pending file that others left, in the place of what they had.
+
+    The file is removed if it then holds nothing that the cassette does not.
+    """
+    stored = cassette_files.load_cassette_or_empty(path)
+
+    def change(kept: Cassette) -> Cassette:
+        result = _replace_in(add_missing(stored, kept, stored_key(rows[0][1])), rows)
+        return result if any(one not in stored.interactions for one in result.interactions) else Cassette()
+
+    update_cassette(cassette_files.pending_path(path), change, root=root)
+
+
+def _replace_in(cassette: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) -> Cassette:
+    for changes, rules in rows:
+        cassette = make_merge(replace(changes, replace=True), rules)(cassette)
+    return cassette
 
 
 def add_missing(stored: Cassette, kept: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
