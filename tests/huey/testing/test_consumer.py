@@ -171,6 +171,25 @@ def test_waiting_leaves_a_result_where_it_is(make_huey):
         assert task.huey.result(result.id) is None  # Huey's own reading takes it.
 
 
+def test_waiting_takes_whatever_enqueueing_has_returned(make_huey):
+    huey = make_huey("memory")
+
+    @huey.task()
+    def add(a, b):
+        return a + b
+
+    @huey.task()
+    def total(numbers):
+        return sum(numbers)
+
+    with use_test_queue(huey), run_consumer() as consumer:
+        pipeline = huey.enqueue(add.s(1, 2).then(add, 10))
+        mapped = add.map([(1, 1), (2, 2)])
+        both = huey.enqueue(chord([add.s(3, 4), add.s(5, 6)], total.s()))
+        assert consumer.wait(pipeline) == [3, 13]
+        assert consumer.wait(mapped, both) == [[2, 4], 18]
+
+
 def test_the_end_of_the_block_waits_for_what_is_executing_and_for_what_that_enqueues(make_huey):
     huey, started, go = make_huey("memory"), threading.Event(), threading.Event()
     done = []

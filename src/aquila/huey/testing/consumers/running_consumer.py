@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from huey.api import ChordResult, ResultGroup
 from huey.constants import EmptyData
 from huey.utils import Error
 
@@ -92,23 +93,29 @@ class RunningConsumer:
     @overload
     def wait(self, result: Result[T], /, *, timeout: float | None = None) -> T: ...
     @overload
-    def wait(self, *results: Result[Any], timeout: float | None = None) -> list[Any]: ...
-    def wait(self, *results: Result[Any], timeout: float | None = None) -> Any:
+    def wait(self, *results: Any, timeout: float | None = None) -> list[Any]: ...
+    def wait(self, *results: Any, timeout: float | None = None) -> Any:
         """Wait for the results of tasks, and return their values: one value, or a list for several results.
 
-        The values stay in the result store. A task that returns None stores nothing, unless the Huey has
-        ``store_none=True``, and is never ready. An error that a retry follows is not a result. Raises
-        ``RemoteTaskError`` for a task that failed for good, and ``TaskError`` after ``timeout`` seconds.
+        A pipeline, or what ``task.map`` returns, has a list of values, and a chord that of its callback. The values
+        stay in the result store. A task that returns None stores nothing, unless the Huey has ``store_none=True``, and
+        is never ready. An error that a retry follows is not a result. Raises ``RemoteTaskError`` for a task that failed
+        for good, and ``TaskError`` after ``timeout`` seconds.
         """
-        values = []
-        for result in results:
-            what = f"the result of {result.task!r}"
-            (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
-            if isinstance(value, Error):
-                self.raise_unanswered(ask_storage=True)
-                raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
-            values.append(value)
+        values = [self._wait_for_value(result, timeout) for result in results]
         return values[0] if len(values) == 1 else values
+
+    def _wait_for_value(self, result: Any, timeout: float | None) -> Any:
+        if isinstance(result, ResultGroup):
+            return [self._wait_for_value(each, timeout) for each in result]
+        if isinstance(result, ChordResult):
+            result = result.callback
+        what = f"the result of {result.task!r}"
+        (value,) = self.wait_for(functools.partial(self._read_final_result, result.id), timeout=timeout, what=what)
+        if isinstance(value, Error):
+            self.raise_unanswered(ask_storage=True)
+            raise RemoteTaskError(result.task.name, f"{value.metadata['error']}\n{value.metadata['traceback']}")
+        return value
 
     def _read_final_result(self, task_id: str) -> tuple[Any] | None:
         # Read from the storage, because Huey's `Result` keeps the first error that it sees, and a retry may follow.
