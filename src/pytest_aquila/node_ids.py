@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aquila.lazy_imports import lazy_modules
+from aquila.lazy_patterns import lazy_pattern
 from aquila.recording.secrets import outgoing
 from pytest_aquila import test_scopes
 from pytest_aquila.run_life import root_of
@@ -80,13 +81,20 @@ def has_twin(test: pytest.Item | pytest.Collector) -> bool:
     return False
 
 
+_SETUP_FUNCTION = lazy_pattern(r"_(?:unittest|xunit)_(\w+?)_fixture_")
+"""The fixtures that pytest makes of functions, such as ``_unittest_setUpClass_fixture_TestChat``. They count by the name
+of the function alone: with that of its class or module they would lose their cassette when that is renamed."""
+
+
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
     """Return the name of the cassette of a fixture that several tests share."""
+    function = _SETUP_FUNCTION.match(fixture.argname)
+    name = function[1] if function else fixture.argname
     return names.name_of_fixture(
-        fixture.argname + _parameter_suffix(request),
+        name + _parameter_suffix(request),
         defined=_definition_of(fixture, item),
         within=id_of(request.node) if fixture.scope in ("module", "class") else None,
-        has_twin=fixture.argname != fixture.argname.casefold() or (fixture.scope == "class" and has_twin(request.node)),
+        has_twin=(not function and name != name.casefold()) or (fixture.scope == "class" and has_twin(request.node)),
     )
 
 

@@ -83,3 +83,48 @@ def test_a_cassette_of_a_name_of_its_own_is_found_if_those_who_used_it_are_gone(
     assert commands_in(output) == ["aquila cassettes mv jobs/old jobs/new"]
     output = project.run(tests="@pytest.mark.aquila('jobs/new')\ndef test_old():\n    post('one')\n").stdout.str()
     assert commands_in(output) == []
+
+
+SETUPS = """
+import unittest
+
+def setup_module():
+    post("for the module")
+
+class TestPlain:
+    @classmethod
+    def setup_class(cls):
+        post("for the plain class")
+
+    def test_one(self, aquila_cassette):
+        post("one")
+
+@pytest.mark.aquila
+class OldStyle(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        post("for the class")
+
+    def test_two(self):
+        post("two")
+"""
+
+
+def test_what_the_setup_functions_of_a_class_ask_moves_with_the_class(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests=SETUPS)
+    before = sorted(path.name for path in project.cassettes.rglob("*.yaml"))
+    assert before == [
+        "@setup_module.yaml",
+        "OldStyle.@setUpClass.yaml",
+        "OldStyle.test_two.yaml",
+        "TestPlain.@setup_class.yaml",
+        "TestPlain.test_one.yaml",
+    ]
+    renamed = SETUPS.replace("OldStyle", "NewStyle").replace("TestPlain", "TestNew")
+    project.run(tests=renamed).assert_outcomes(errors=2)
+    monkeypatch.chdir(project.pytester.path)
+    for old, new in (("OldStyle", "NewStyle"), ("TestPlain", "TestNew")):
+        assert main(["cassettes", "mv", f"test_app.py::{old}", f"test_app.py::{new}"]) == 0
+    project.run(tests=renamed).assert_outcomes(passed=2)
