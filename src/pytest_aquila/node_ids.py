@@ -82,8 +82,10 @@ def has_twin(test: pytest.Item | pytest.Collector) -> bool:
 
 
 _SETUP_FUNCTION = lazy_pattern(r"_(?:unittest|xunit)_(\w+?)_fixture_")
-"""The fixtures that pytest makes of functions, such as ``_unittest_setUpClass_fixture_TestChat``. They count by the name
-of the function alone: with that of its class or module they would lose their cassette when that is renamed."""
+"""The fixtures that pytest makes of functions, such as ``_unittest_setUpClass_fixture_TestChat``.
+
+They count by the name of the function alone: with that of its class or module they would lose their cassette when that
+is renamed."""
 
 
 def fixture_cassette(fixture: pytest.FixtureDef[Any], request: pytest.FixtureRequest, item: pytest.Item) -> str:
