@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,7 +114,7 @@ def _option_variables() -> tuple[Any, ...]:
     """Return the current values of ``_VARIABLES``, in a form that can only be compared."""
     # `_data` is private to `os.environ`; see `aquila.recording.environment`.
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is dict and os.name == "posix":  # the fast path: this runs for every request and every task
+    if type(inner) is dict and sys.platform != "win32":  # the fast path: this runs for every request and every task
         return tuple(map(inner.get, _STORED_VARIABLES))
     return tuple(map(os.environ.get, _VARIABLES))
 
@@ -250,7 +251,7 @@ class SettingsLayers:
             if len(self._resolved) >= _MOST_RESOLVED:
                 self._resolved.clear()
             self._resolved[variables] = found
-        if type(inner) is dict and os.name == "posix":
+        if type(inner) is dict and sys.platform != "win32":
             values = dict(zip(_STORED_VARIABLES, variables, strict=True))
             given = tuple([(name, value) for name, value in values.items() if value is not None])
             self._latest = values.keys() - dict(given).keys(), given, found
@@ -277,7 +278,7 @@ class SettingsLayers:
     def transport(self) -> str:
         """The name of the transport in force now: that of ``resolve``, found faster."""
         inner = getattr(os.environ, "_data", None)
-        if type(inner) is not dict or os.name != "posix":
+        if type(inner) is not dict or sys.platform == "win32":
             return self.resolve().transport
         variables = inner.get(b"AQUILA_TRANSPORT"), inner.get(b"AQUILA_RECORD")
         known = self._transports.get(variables)

@@ -16,14 +16,12 @@ import shutil
 import sys
 import tempfile
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.lazy_patterns import lazy_pattern
 
-try:
+if TYPE_CHECKING or sys.platform != "win32":  # folders are not locked there, and what a killed process has left stays
     import fcntl
-except ImportError:  # Windows: folders are not locked there, and what a killed process has left stays
-    fcntl = None  # type: ignore[assignment]
 
 _BEGINNING = "aquila-"
 _NAME = lazy_pattern(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
@@ -50,7 +48,7 @@ class _Place:
 
     def lock(self) -> bool:
         """Lock the folder. Return whether it is still there: another process may take one without a lock for left."""
-        if fcntl is None:
+        if sys.platform == "win32":
             return True
         try:
             descriptor = _open_folder(self.path)
@@ -138,8 +136,6 @@ def remove_left_folders(root: str | None = None) -> None:
 
     ``root`` is another folder to look in than that for temporary files.
     """
-    if fcntl is None:
-        return
     with contextlib.suppress(OSError):  # there is no such folder, or it can be written and not listed
         with os.scandir(root := root or temporary_root()) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(_BEGINNING)]
@@ -174,6 +170,8 @@ def _explain(error: OSError) -> OSError:
 
 def _remove_if_left(path: str) -> None:
     """Remove a folder of this user that no process holds. Raises ``OSError`` if one does."""
+    if sys.platform == "win32":
+        return
     descriptor = _open_folder(path)
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():
@@ -190,7 +188,7 @@ def _remove_if_left(path: str) -> None:
 
 
 def _open_folder(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _is_at(path: str, descriptor: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,8 @@ def _check_faults(chosen: argparse.Namespace) -> None:
         if chosen.aquila_faults_json is not None:
             raise pytest.UsageError("--aquila-faults-json says where --aquila-faults writes; give that, too")
         return
+    if sys.platform == "win32":
+        raise pytest.UsageError("--aquila-faults forks a process for each fault: it needs Linux or macOS")
     others = (chosen.aquila_record, chosen.aquila_drift, chosen.aquila_verify, chosen.aquila_transport)
     if any(each is not None for each in others):
         raise pytest.UsageError(

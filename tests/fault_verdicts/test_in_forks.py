@@ -17,12 +17,11 @@ from typing import Any
 
 import pytest
 
-from aquila.fault_verdicts.forked_process import ChildEnded, can_fork, run_in_fork
+from aquila.fault_verdicts.forked_process import ChildEnded, run_in_fork
 from aquila.fault_verdicts.left_behind import LeftBehind
 from aquila.fault_verdicts.skipped_sleeps import SkippedSleeps
 from aquila.scripting.shared_script import ScriptServer
 
-pytestmark = pytest.mark.skipif(not can_fork, reason="needs fork")
 A_LONG_TIME = 600.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,24 @@ WAYS = {
             await asyncio.sleep(0)
         uvloop.run(go())
         """,
+    "proactor_stream": """
+        import asyncio
+        async def go():
+            reader, writer = await asyncio.open_connection(HOST, PORT)
+            writer.write(b"POST / HTTP/1.1\\r\\nconnection: close\\r\\n\\r\\n")
+            await reader.read()
+            writer.close()
+        with asyncio.Runner(loop_factory=proactor.ProactorEventLoop) as runner:
+            runner.run(go())
+        """,
+    "proactor_datagrams": """
+        import asyncio, socket
+        async def go():
+            with socket.socket(type=socket.SOCK_DGRAM) as end:
+                await asyncio.get_running_loop().sock_sendto(end, b"x", (HOST, PORT))
+        with asyncio.Runner(loop_factory=proactor.ProactorEventLoop) as runner:
+            runner.run(go())
+        """,
     "gevent_socket": """
         import gevent.socket
         with gevent.socket.create_connection((HOST, PORT)) as end:
@@ -125,9 +144,14 @@ WAYS = {
 }
 """Ways to make a request, as code that connects to HOST and PORT, or to URL."""
 
-PREAMBLE = """
-import asyncio, contextlib, grpc, grpc.aio, pycares, pytest, socks
+PREAMBLE = f"""
+import asyncio, contextlib, grpc, grpc.aio, pycares, pytest, socks, sys
 from aquila.errors import LiveCallRefused
+
+sys.path.append({str(Path(__file__).parents[2])!r})
+from tests.support import windows_events
+
+ways.proactor = windows_events.load()
 """
 
 

@@ -9,6 +9,7 @@ import queue
 import select
 import signal
 import struct
+import sys
 import threading
 import time
 import traceback
@@ -21,6 +22,9 @@ from typing import Any, NoReturn
 from aquila.fault_verdicts.system_proxies import keep_system_proxies, read_system_proxies
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
+if sys.platform == "win32":  # `run_kinds` has said so before; here it is said to type checkers, too
+    raise ImportError("Windows forks no process")
+
 _SIZE = struct.Struct(">Q")
 _GRACE = 5.0
 """For so many seconds after its time limit a child may still report what it was doing."""
@@ -30,14 +34,14 @@ _SENT_BY_OTHERS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 Tell = Callable[[Any], NoReturn]
 """A function that sends JSON values to the parent and ends the process."""
 
-can_fork = hasattr(os, "fork")
-
 
 class ChildEnded(Exception):
     """The child has ended without a report. The text says how.
 
     ``was_killed``: it did not end by itself: the user, a system that is short of memory, or a plugin may have ended it.
     """
+
+    was_killed: bool
 
     def __init__(self, text: str, *, was_killed: bool = False) -> None:
         super().__init__(text)

@@ -48,7 +48,6 @@ _HTTPX_FAMILY = ("httpx2", "httpx")
 """Those of ``aquila.transports``, whose package every run would load for these two names."""
 
 _OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
-"""The libraries that ``other_clients`` patches."""
 
 _WEB_SOCKETS = (
     "aiohttp.client",
@@ -68,6 +67,7 @@ _METHODS = ("connect", "connect_ex", "sendto", "sendmsg")
 _RESOLVING_IN_LOOP = "getaddrinfo of an event loop"
 
 _CONNECTING = (
+    "asyncio.windows_events",
     "curl_cffi.aio",
     "curl_cffi.curl",
     "gevent._socketcommon",

@@ -32,6 +32,7 @@ class NativeClients:
     def patch_library(self, module: ModuleType) -> Iterable[Undoable]:
         """Patch one of them, which was imported."""
         patch = {
+            "asyncio.windows_events": self._patch_proactor,
             "curl_cffi.aio": self._patch_curl_cffi_loop,
             "curl_cffi.curl": self._patch_curl_cffi,
             "gevent._socketcommon": self._guard.patch_resolvers,
@@ -45,6 +46,23 @@ class NativeClients:
             "uvloop": self._patch_uvloop,
         }[module.__name__]
         return patch(module)
+
+    def _patch_proactor(self, module: ModuleType) -> Iterable[Undoable]:
+        # The event loops of Windows connect by the descriptor of a socket, past its methods.
+        yield Patch(module.IocpProactor, "connect", self._connect_in_proactor)
+        yield Patch(module.IocpProactor, "sendto", self._guard.checking(_address_at(4, "addr")))
+
+    def _connect_in_proactor(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def connect_socket(connection: Any, address: Any, *, proactor: Any) -> Any:
+            return original(proactor, connection, address)
+
+        checked = self._guard.make_replacement("connect")(connect_socket)
+
+        @functools.wraps(original)
+        def connect(proactor: Any, conn: Any, address: Any) -> Any:
+            return checked(conn, address, proactor=proactor)
+
+        return connect
 
     def _patch_gevent_tls(self, module: ModuleType) -> Iterable[Undoable]:
         yield Patch(module.SSLContext, "wrap_socket", self._guard.make_replacement("wrap_socket"))

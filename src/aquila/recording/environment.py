@@ -115,7 +115,7 @@ def set_own_variables(values: Mapping[str, str]) -> None:
     As ``os.environ`` does it, for values that every test gets anew: without encoding each name and value again.
     """
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix" or _put_stored is None:
+    if type(inner) is not dict or sys.platform == "win32" or _put_stored is None:
         os.environ.update(values)
         return
     # One alone is what child processes are told, which is long, and another one for each test.
@@ -128,7 +128,7 @@ def set_own_variables(values: Mapping[str, str]) -> None:
 def read_variables(names: Iterable[str]) -> list[str | None]:
     """Return the values of some variables, None for one that is not set."""
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix":
+    if type(inner) is not dict or sys.platform == "win32":
         return [os.environ.get(name) for name in names]
     return [None if value is None else os.fsdecode(value) for value in map(inner.get, _encode(tuple(names)))]
 
@@ -136,7 +136,7 @@ def read_variables(names: Iterable[str]) -> list[str | None]:
 def unset_unchanged_variables(values: Mapping[str, str]) -> None:
     """Undo ``set_own_variables`` where a variable still has the value that it was given."""
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix" or _unset_stored is None:
+    if type(inner) is not dict or sys.platform == "win32" or _unset_stored is None:
         unset_own_variables([name for name, value in values.items() if os.environ.get(name) == value])
         return
     for stored, value in zip(_encode(tuple(values)), _encode(tuple(values.values())), strict=True):
@@ -148,7 +148,7 @@ def unset_unchanged_variables(values: Mapping[str, str]) -> None:
 def unset_own_variables(names: Iterable[str]) -> None:
     """Undo ``set_own_variables``. Names that are not set are left alone."""
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is not dict or os.name != "posix" or _unset_stored is None:
+    if type(inner) is not dict or sys.platform == "win32" or _unset_stored is None:
         for name in names:
             os.environ.pop(name, None)
         return
@@ -236,7 +236,7 @@ class SetVariables:
 class _NotingPutenv:
     """Replaces ``os.putenv``, which ``os.environ`` calls for each variable that is set."""
 
-    def __init__(self, variables: SetVariables, put: Callable[[Text, Text], None]) -> None:
+    def __init__(self, variables: SetVariables, put: Callable[..., None]) -> None:
         self.variables = variables
         self.put = put
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from aquila.recording.environment import CHANGED_BY_EVERY_TEST, copy_environment_without
@@ -24,7 +25,7 @@ class KnownEnvironment:
     def is_current(self) -> bool:
         """Whether the environment is still the same."""
         inner: Any = getattr(os.environ, "_data", None)
-        if type(inner) is not dict or os.name != "posix":
+        if type(inner) is not dict or sys.platform == "win32":
             return self._variables == copy_environment_without(CHANGED_BY_EVERY_TEST)
         # Each test comes by here twice, and comparing takes a sixth of copying. So what may differ is taken over first.
         # Of two threads at once one may find a difference where there is none, and then what was known is made again.

@@ -22,40 +22,43 @@ _SHORT_ROOT = "/tmp"
 """A short folder for temporary files, which every system with such sockets has. ``TMPDIR`` may be longer."""
 
 
-class _UnixListener:
-    """What ``connection.Listener`` is for the path of a socket."""
+if sys.platform != "win32":
 
-    def __init__(self, address: str, key: bytes) -> None:
-        self._key = key
-        self._address, self._process = address, os.getpid()
-        self._socket: Any = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        try:
-            self._socket.setblocking(True)
-            with _short_address(address) as short:
-                self._socket.bind(short)
-            self._socket.listen(64)
-        except OSError:
+    class _UnixListener:
+        """What ``connection.Listener`` is for the path of a socket."""
+
+        def __init__(self, address: str, key: bytes) -> None:
+            self._key = key
+            self._address, self._process = address, os.getpid()
+            self._socket: Any = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            try:
+                self._socket.setblocking(True)
+                with _short_address(address) as short:
+                    self._socket.bind(short)
+                self._socket.listen(64)
+            except OSError:
+                self._socket.close()
+                raise
+
+        def accept(self) -> Any:
+            """Return the next connection. Raises ``OSError`` once this is closed, and what a stranger causes."""
+            descriptor, _ = self._socket._accept()
+            return _prove(connection.Connection(descriptor), self._key, is_asked=True)
+
+        def close(self) -> None:
+            """Close the socket, and remove its file, unless this is a fork of the process that listens there."""
             self._socket.close()
-            raise
-
-    def accept(self) -> Any:
-        """Return the next connection. Raises ``OSError`` once this is closed, and what a stranger causes."""
-        descriptor, _ = self._socket._accept()
-        return _prove(connection.Connection(descriptor), self._key, is_asked=True)
-
-    def close(self) -> None:
-        """Close the socket, and remove its file, unless this is a fork of the process that listens there."""
-        self._socket.close()
-        if self._process == os.getpid():
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._address)
+            if self._process == os.getpid():
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._address)
 
 
 def listen(address: str, key: bytes) -> Any:
     """Return a listener, with the methods ``accept`` and ``close``, for those who know ``key``. Raises ``OSError``."""
     if sys.platform == "win32":
         return connection.Listener(address, authkey=key)
-    return _UnixListener(address, key)
+    else:
+        return _UnixListener(address, key)
 
 
 def connect(address: str, key: bytes) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from aquila.errors import ConfigError
-from aquila.fault_verdicts.forked_process import ChildEnded, can_fork, run_in_fork
+from aquila.fault_verdicts.forked_process import ChildEnded, run_in_fork
 from aquila.fault_verdicts.judging import Allowance, FaultedRun, judge
 from aquila.fault_verdicts.own_code import make_own_code_check
 from aquila.fault_verdicts.report import FaultReport, describe_report
@@ -96,8 +96,6 @@ class FaultRuns:
     def __init__(self, config: pytest.Config) -> None:
         """Read the options. Raises ``UsageError`` for wrong ones."""
         self._config = config
-        if not can_fork:
-            raise pytest.UsageError("--aquila-faults needs a system that can fork a process: Linux or macOS")
         self._faults = read_chosen(config.option.aquila_faults)
         self._seconds = _read_seconds(config)
         self._allowed = _read_allowed(config)

@@ -80,6 +80,15 @@ def test_the_example_means_what_it_says() -> None:
     assert load(ONE) == MEANT
 
 
+@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
+@given(cassettes())
+def test_line_ends_that_git_has_converted_change_nothing(cassette: Cassette) -> None:
+    """As with ``core.autocrlf``, which git for Windows sets."""
+    data = YAML.dumps(cassette)
+    assert b"\r" not in data
+    assert load(data.replace(b"\n", b"\r\n")) == load(data)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -57,6 +57,17 @@ def over_uvloop(prompt):
         return answer
     return uvloop.run(ask())
 
+def over_proactor(prompt):
+    from tests.support import windows_events
+    async def ask():
+        reader, writer = await asyncio.open_connection("api.openai.com", 443, ssl=True)
+        writer.write(request(prompt))
+        answer = await read_stream(lambda: reader.read(65536))
+        writer.close()
+        return answer
+    with asyncio.Runner(loop_factory=windows_events.load().ProactorEventLoop) as runner:
+        return runner.run(ask())
+
 def over_trio(prompt):
     import trio
     async def ask():

@@ -17,6 +17,7 @@ WAYS = [
     "over_socket",
     "over_asyncio",
     "over_uvloop",
+    "over_proactor",
     "over_trio",
     "over_anyio",
     "over_httpcore",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -9,7 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aquila.cassettes.body_file import PREFIX, BodyFile
-from aquila.cassettes.storage.file_replacement import flush_to_disk, lock_half_written_file, sync_folder
+from aquila.cassettes.storage.file_replacement import (
+    change_open_file,
+    flush_to_disk,
+    lock_half_written_file,
+    sync_folder,
+)
 
 
 class BodyWriter:
@@ -46,7 +52,7 @@ class BodyWriter:
         if self._durable:
             flush_to_disk(self._file.fileno())
         self._file.close()
-        os.replace(self._temporary, body.path)
+        change_open_file(functools.partial(os.replace, self._temporary, body.path))
         if self._durable:
             sync_folder(self.folder)
         return body

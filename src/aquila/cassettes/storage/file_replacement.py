@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ else:
 _HALF_WRITTEN = r"\.(?:.+\.[0-9a-f]{8}|[0-9a-f]{16})\.tmp"  # the names of `replace_file` and of `BodyWriter`
 _LEFT_AFTER = 2.0
 """Seconds after which an unlocked temporary file counts as left behind. Its writer may not have locked it before."""
+_OPEN_FOR = 2.0
+"""For how many seconds a file of Windows that is open elsewhere is tried to be replaced."""
 _OLD = 3600.0
 """Seconds after which a temporary file counts as left behind where files cannot be locked."""
 
@@ -45,7 +48,7 @@ def replace_file(path: Path, data: bytes) -> None:
             os.chmod(temporary, path.stat().st_mode & 0o777)
         # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
-        os.replace(temporary, path)
+        change_open_file(functools.partial(os.replace, temporary, path))
         sync_folder(path.parent)
     except BaseException:  # also Ctrl-C, and the time limit of a test
         temporary.unlink(missing_ok=True)
@@ -60,6 +63,22 @@ def flush_to_disk(descriptor: int) -> None:
             fcntl.fcntl(descriptor, full)
             return
     os.fsync(descriptor)
+
+
+def change_open_file(change: Callable[[], None]) -> None:
+    """Replace or remove a file by ``change``. Raises ``OSError``.
+
+    Windows refuses that while somebody has the file open: another process of the tests that reads it, or a virus
+    scanner. They are done within moments, so there it is tried again for two seconds.
+    """
+    until = time.perf_counter() + _OPEN_FOR
+    while True:
+        try:
+            return change()
+        except PermissionError:
+            if sys.platform != "win32" or time.perf_counter() > until:
+                raise
+            time.sleep(0.01)
 
 
 def sync_folder(folder: Path) -> None:

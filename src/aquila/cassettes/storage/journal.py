@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import re
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from aquila.cassettes.model import Interaction
 from aquila.cassettes.storage.body_writer import BodyWriter
-from aquila.cassettes.storage.file_replacement import flush_to_disk, sync_folder
+from aquila.cassettes.storage.file_replacement import change_open_file, flush_to_disk, sync_folder
 from aquila.cassettes.storage.journal_entries import (
     JournalEntry,
     end_of_frames,
@@ -40,7 +41,7 @@ from aquila.cassettes.storage.journal_entries import (
 )
 from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER
-from aquila.cassettes.storage.regular_files import open_regular, write_new_file
+from aquila.cassettes.storage.regular_files import BINARY, open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id
 from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
 from aquila.fork_locks import renewed_in_child
@@ -58,6 +59,7 @@ _MERGED = ".merged"
 _NAME = re.compile(r"[0-9a-f]{16}\.[0-9]{1,10}\.journal")
 _LOCKED_BYTE = b"\0"
 """The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
+_TO_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | BINARY
 _MOST_ATTEMPTS = 20
 """How often a journal, or its folder, is opened again after another run interfered. After that many attempts to lock
 it, the file system is taken to have no locks."""
@@ -301,7 +303,7 @@ def _why_not_a_journal(path: Path) -> str | None:
 def _open_locked(path: Path) -> int:
     """Open a journal for writing and lock it, if the file system has locks. Return its descriptor."""
     for attempt in itertools.count():
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        descriptor = os.open(path, _TO_WRITE, 0o666)
         locked = _try_lock(descriptor)
         # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it. Writing
         # to a removed file would lose recordings, so it is opened again.
@@ -323,7 +325,7 @@ def _remove_file(path: Path, descriptor: int) -> None:
     """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest."""
     if sys.platform == "win32":  # an open file cannot be removed
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        change_open_file(functools.partial(path.unlink, missing_ok=True))
     else:  # while it is locked: after `close`, another process may have opened it to write
         path.unlink(missing_ok=True)
         os.close(descriptor)

@@ -7,6 +7,7 @@ two processes that write the same body cannot harm each other. ``body_file`` rea
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -31,7 +32,7 @@ from aquila.cassettes.body_file import (
 from aquila.cassettes.codecs.event_streams.stream_writer import FoldedChunks, write_table
 from aquila.cassettes.model import SWITCHED, Cassette, Interaction, RecordedChunk
 from aquila.cassettes.storage.body_writer import write_body
-from aquila.cassettes.storage.file_replacement import flush_to_disk, lock_half_written_file
+from aquila.cassettes.storage.file_replacement import change_open_file, flush_to_disk, lock_half_written_file
 from aquila.cassettes.storage.regular_files import find_files
 from aquila.cassettes.web_socket_frames.sound_chunks import SoundChunks
 from aquila.lazy_imports import lazy_modules
@@ -181,7 +182,7 @@ def write_git_attributes(folder: Path) -> None:
     """Tell git that the files of a folder are binary. Otherwise it may convert line ends, which changes the hash."""
     attributes = folder / _ATTRIBUTES
     if not attributes.exists():
-        attributes.write_text(_GIT_ATTRIBUTES)
+        attributes.write_text(_GIT_ATTRIBUTES, newline="\n")
 
 
 def remove_folder_without_bodies(folder: Path) -> None:
@@ -249,7 +250,7 @@ def _place_file(body: BodyFile, folder: Path) -> None:
         with temporary.open("rb+") as file:
             lock_half_written_file(file.fileno())
             flush_to_disk(file.fileno())
-        os.replace(temporary, target)
+        change_open_file(functools.partial(os.replace, temporary, target))
     finally:
         temporary.unlink(missing_ok=True)
 

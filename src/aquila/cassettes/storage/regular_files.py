@@ -10,7 +10,9 @@ import os
 import stat
 from pathlib import Path
 
-_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+BINARY = getattr(os, "O_BINARY", 0)
+"""A flag of ``os.open``: without it, Windows writes each ``\\n`` as ``\\r\\n``, and stops reading at a Ctrl-Z."""
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | BINARY
 """``O_NONBLOCK``: opening a pipe without a writer returns at once, so that it can be refused; no effect on files."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
@@ -64,6 +66,14 @@ def _read_rest(descriptor: int, parts: list[bytes], most: int) -> bytes:
         parts.append(os.read(descriptor, _PART if most < 0 else min(_PART, left)))
         left -= len(parts[-1])
     return b"".join(parts)
+
+
+def open_to_append(path: str | Path, mode: int) -> int:
+    """Open a file to append bytes to, and make it with ``mode`` if there is none. Return its descriptor.
+
+    Raises ``OSError``.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, mode)
 
 
 def write_new_file(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 from aquila.cassettes.storage.regular_files import read_regular
@@ -23,7 +24,7 @@ def user_key() -> bytes | None:
     """Return the key, created on first use; None where it cannot be stored safely."""
     # As `os.environ` stores them, if it stores them: decoding takes longer than all else here, and each cassette asks.
     inner = getattr(os.environ, "_data", None)
-    if type(inner) is dict and os.name == "posix":
+    if type(inner) is dict and sys.platform != "win32":
         return _load_key(_key_file(*map(inner.get, _RAW_DECIDING)))
     return _load_key(_key_file(*map(os.environ.get, _DECIDING)))
 
@@ -37,7 +38,7 @@ def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
 
 
 # Kept by what decides it, because every cassette asks.
-_DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
+_DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if sys.platform != "win32" else "USERPROFILE")
 _RAW_DECIDING = tuple(map(os.fsencode, _DECIDING))
 
 
@@ -65,7 +66,7 @@ def _read_key(path: str) -> bytes:
     """Read the key. Raises ``OSError`` for one that others could have read or written."""
     status = os.lstat(path)
     key = read_regular(path, most=_SIZE + 1)
-    if len(key) != _SIZE or (os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077)):
+    if len(key) != _SIZE or (sys.platform != "win32" and (status.st_uid != os.geteuid() or status.st_mode & 0o077)):
         raise OSError("not a key of this user")
     return key
 

@@ -38,7 +38,7 @@ def work_folder(root: Path) -> Path:
             made_root = not root.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(ignore):
-                with ignore.open("x") as file:  # "x" follows no link, not even a dangling one
+                with ignore.open("x", newline="\n") as file:  # "x" follows no link, not even a dangling one
                     file.write(_IGNORE_ALL + (_MADE_ROOT if made_root else ""))
         except OSError as error:
             was_removed = isinstance(error, FileNotFoundError | FileExistsError)
@@ -64,7 +64,7 @@ def remove_unused_work_folder(root: Path) -> None:
         try:
             folder.rmdir()
         except OSError:  # another process has put something into it since
-            ignore.write_text(content)
+            ignore.write_text(content, newline="\n")
             return
         if content.endswith(_MADE_ROOT):
             root.rmdir()

@@ -51,7 +51,7 @@ def _add_attributes(file: Path) -> list[str]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     missing = [f"{files} {what}" for files, what in _ATTRIBUTES.items() if f"{files} {what}" not in lines]
     if missing:
-        file.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+        file.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8", newline="\n")
     return missing
 
 

@@ -8,15 +8,14 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
-from aquila.lazy_imports import lazy_modules
-
-if TYPE_CHECKING:
+if sys.platform == "win32":  # which has neither, so `can_read_keys` is False there
+    termios: Any = None
+    tty: Any = None
+else:
     import termios
     import tty
-else:
-    lazy_modules(globals(), termios="termios", tty="tty")
 
 _ESCAPE = b"\x1b"
 QUIT = "q"
@@ -24,12 +23,7 @@ QUIT = "q"
 
 def can_read_keys() -> bool:
     """Whether stdin and stdout are a terminal from which single keys can be read."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return False
-    try:
-        return hasattr(termios, "tcgetattr")
-    except ImportError:  # Windows has no termios
-        return False
+    return sys.platform != "win32" and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 class Keys:
@@ -42,9 +36,10 @@ class Keys:
     def __enter__(self) -> Keys:
         self._descriptor = sys.stdin.fileno()
         self._before = termios.tcgetattr(self._descriptor)
-        # When a program is stopped by Ctrl-Z, the shell sets its own mode; SIGCONT comes when the program continues.
-        handlers = ((signal.SIGCONT, self._set_mode), (signal.SIGTERM, signal.default_int_handler))
-        self._handlers = [(number, signal.signal(number, handler)) for number, handler in handlers]
+        self._handlers = [(signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))]
+        if sys.platform != "win32":
+            # When a program is stopped by Ctrl-Z, the shell sets its own mode; SIGCONT comes when it continues.
+            self._handlers.append((signal.SIGCONT, signal.signal(signal.SIGCONT, self._set_mode)))
         self._set_mode()
         return self
 

@@ -21,6 +21,8 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from aquila.cassettes.storage.regular_files import open_to_append
+
 FILES = 128
 """The files of a period. With more of them each is shorter and a task is found faster; with fewer, fewer are open."""
 PERIODS = 8
@@ -80,8 +82,7 @@ class LogFiles:
         name = _file_name(task_id)
         descriptor = self._open.get(name)
         if descriptor is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._open[name] = descriptor = os.open(f"{period}/{name}", flags, 0o666)
+            self._open[name] = descriptor = open_to_append(f"{period}/{name}", 0o666)
             if len(self._open) > _OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
         return descriptor

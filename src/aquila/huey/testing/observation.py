@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -177,8 +178,9 @@ def _limit_time(seen: Observation, seconds: float) -> Iterator[None]:
     The handler and the alarm of the process belong to this block until it ends; then those from before are restored.
     """
     on_main_thread = threading.current_thread() is threading.main_thread()
-    # Python sets handlers of signals only on the main thread. On another one the task must look at the time itself.
-    if not on_main_thread or not hasattr(signal, "setitimer"):
+    # Python sets handlers of signals only on the main thread. On another one, and on Windows, which has no alarm, the
+    # task must look at the time itself.
+    if sys.platform == "win32" or not on_main_thread:
         yield
         return
 

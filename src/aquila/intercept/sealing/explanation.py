@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from dataclasses import dataclass
 
 
@@ -25,7 +26,7 @@ class Machine:
 def look_at_machine() -> Machine:
     """Read what this machine tells."""
     return Machine(
-        is_root=os.geteuid() == 0,
+        is_root=sys.platform == "linux" and os.geteuid() == 0,
         has_seccomp_filter="\nSeccomp:\t2\n" in (_read("/proc/self/status") or ""),
         in_container=os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"),
         restricted_by_apparmor=_read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",

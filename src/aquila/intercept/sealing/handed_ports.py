@@ -14,10 +14,14 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aquila.lazy_imports import lazy_modules
+
+if sys.platform != "linux":  # `sealed_run` has said so before; here it is said to type checkers, too
+    raise ImportError("a sealed run needs Linux")
 
 if TYPE_CHECKING:
     import asyncio

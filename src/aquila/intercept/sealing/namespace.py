@@ -12,6 +12,10 @@ import fcntl
 import os
 import socket
 import struct
+import sys
+
+if sys.platform != "linux":  # `sealed_run` has said so before; here it is said to type checkers, too
+    raise ImportError("a sealed run needs Linux")
 
 # From <linux/sched.h>, <linux/sockios.h> and <linux/if.h>.
 _CLONE_NEWUSER = 0x10000000
@@ -33,6 +37,9 @@ nothing, and whoever brings it up inside still has nothing below it to send thro
 
 class NotPermitted(OSError):
     """A step of the sealing was refused: ``step`` says which, ``number`` is that of the error."""
+
+    step: str
+    number: int
 
     def __init__(self, step: str, number: int) -> None:
         super().__init__(number, os.strerror(number))

@@ -7,6 +7,7 @@ miss to a file, in a folder that the run of the tests has created, and the scope
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -15,18 +16,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila import errors
+from aquila.cassettes.storage.regular_files import open_to_append
 from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
     from aquila import temporary_folders
+    from aquila.cassettes.storage import file_replacement
     from aquila.recording.reporting import open_to_children
     from aquila.recording.runtime import Run
     from aquila.recording.secrets import outgoing
 else:
     lazy_modules(
         globals(),
+        file_replacement="aquila.cassettes.storage.file_replacement",
         open_to_children="aquila.recording.reporting.open_to_children",
         outgoing="aquila.recording.secrets.outgoing",
         temporary_folders="aquila.temporary_folders",
@@ -178,9 +182,8 @@ class ChildMisses:
     def _append(self, name: str, row: Any) -> None:
         if self.folder is None:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         with contextlib.suppress(OSError):  # the run of the parent has ended
-            file = os.open(os.path.join(self.folder, name), flags, 0o600)
+            file = open_to_append(os.path.join(self.folder, name), 0o600)
             try:
                 os.write(file, json.dumps(row).encode() + b"\n")  # one write with O_APPEND: children do not mix lines
             finally:
@@ -194,7 +197,9 @@ class ChildMisses:
         if keys:
             with open(path + ".new", "w", encoding="utf-8", opener=_open_private) as file:
                 json.dump({name: list(each) for name, each in keys.items()}, file)
-            os.replace(path + ".new", path)  # in one step: a child may read it at any time
+            file_replacement.change_open_file(
+                functools.partial(os.replace, path + ".new", path)
+            )  # in one step: a child may read it at any time
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)

@@ -101,8 +101,8 @@ def run_consumer(
     - ``timeout``: the longest time to wait for anything, in seconds.
     - ``huey``: the Huey; by default the one under test, or the one under test with the name ``queue``.
 
-    Raises ``ConfigError`` where the workers cannot see the queue: processes with a memory storage. Raises ``TaskError``
-    when the consumer does not start or end in time.
+    Raises ``ConfigError`` where the workers cannot see the queue: processes with a memory storage, and for processes
+    and programs on Windows. Raises ``TaskError`` when the consumer does not start or end in time.
 
     Examples:
         >>> from aquila.huey import MemoryHuey
@@ -122,6 +122,9 @@ def run_consumer(
             "an inline test queue executes tasks at once, and leaves a consumer nothing to do: use mode='manual'"
         )
     outside = worker_type == "process" or bool(subprocess)
+    if outside and sys.platform == "win32":
+        # Huey forks its worker processes, and a program is told by a signal to finish what it executes.
+        raise ConfigError("workers in processes of their own need Linux or macOS: use worker_type='thread' on Windows")
     if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
         raise ConfigError(
             f"worker processes cannot see the {type(huey.storage).__name__} of this process: give use_test_queue "
@@ -275,7 +278,7 @@ def _program(running: RunningConsumer, command: list[str], log_file: Path) -> It
 
 def _kill_program(process: Popen[bytes]) -> None:
     """End a program at once, with its worker processes: they would take the tasks of later tests."""
-    if hasattr(os, "killpg"):
+    if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aquila.cassettes.storage.regular_files import open_to_append
 from aquila.errors import RemoteTaskError
 from aquila.huey.running_task import FLOW_CONTROL
 from aquila.huey.testing.attribute_patches import replace_attributes
@@ -37,7 +38,7 @@ class WorkerErrors:
             return
         kind, text = type(error), "".join(traceback.format_exception(error))
         row = json.dumps([f"{kind.__module__}.{kind.__qualname__}", text])
-        file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = open_to_append(self._file, 0o600)
         try:
             os.write(file, row.encode() + b"\n")  # One call that appends, because several workers may write at once.
         finally:
