@@ -98,6 +98,9 @@ version: 1
         ("{Date: ['Sun, 01 Nov 2026 23:30:00 -0100']}", '{"model": "gpt-4o-2024"}', "2026-11-02", ["gpt-4o-2024"]),
         ("{}", '{"id": "x", "created": 1793600000, "model": "m"}', "2026-11-02", ["m"]),
         ("{Date: [yesterday]}", "hello", None, []),
+        ("{Date: ['Fri, 31 Dec 9999 23:59:59 -1200']}", "hello", None, []),
+        ("{Date: ['Fri, 31 Dec 9999 23:59:59 -1200']}", '{"created": 1793600000, "model": "m"}', "2026-11-02", ["m"]),
+        ("{Date: ['Mon, 01 Jan 2024 00:00:00 +99999999999999']}", "hello", None, []),
     ],
 )
 def test_the_age_and_the_model_of_a_cassette_of_vcrpy_are_those_that_its_answers_tell(

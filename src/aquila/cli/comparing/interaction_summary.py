@@ -84,11 +84,11 @@ def _moment_of(date: str, body: bytes) -> str:
     created = _CREATED.search(body[:_BEGINNING])
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):  # no date, or one that no calendar has
         if created is None:
             return ""
         moment = datetime.fromtimestamp(int(created[1]), UTC)
-    moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
