@@ -106,7 +106,8 @@ class Page:
             elif block.language == "python":
                 self._execute(block)
         if self.unrun_tests:
-            self._run(Block(0, "console", ""), "pytest --aquila-record && pytest", ["..."])
+            files = " ".join(sorted(self.unrun_tests))
+            self._run(Block(0, "console", ""), f"pytest --aquila-record {files} && pytest {files}", ["..."])
 
     def prepare(self, block: Block) -> None:
         """Do what has to be done before a block: nothing, on most pages."""
@@ -115,7 +116,7 @@ class Page:
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
-        if path.name.startswith("test_"):
+        if path.name.startswith("test_") and path.suffix == ".py":
             self.unrun_tests.add(block.file)
 
     def _run(self, block: Block, command: str, expected: list[str]) -> None:
@@ -137,7 +138,8 @@ class Page:
         assert done.returncode == status, f"{where}ended with status {done.returncode}, not {status}:\n{printed}"
         assert not expected or matches(expected, printed), where + difference(expected, printed)
         if "pytest" in command:
-            self.unrun_tests.clear()
+            named = {file for file in self.unrun_tests if file in command}
+            self.unrun_tests -= named if ".py" in command else self.unrun_tests
         self.ran += 1
 
     def _environment(self) -> dict[str, str]:
