@@ -263,6 +263,16 @@ def test_a_task_that_does_not_end_is_named(make_huey):
             go.set()
 
 
+@pytest.mark.parametrize(("name", "advises"), [("jobs", True), ("jobs-gw1", False)])
+def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monkeypatch, name, advises):
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    huey = SqliteHuey("jobs", filename=tmp_path / f"{name}.db")
+    late = pytest.raises(TaskError, match="it did not come")
+    with use_test_queue(huey, storage="own"), run_consumer() as consumer, late as error:
+        consumer.wait_for(lambda: False, timeout=0.02)
+    assert ("other workers of pytest-xdist" in str(error.value).lower()) is advises
+
+
 def test_waiting_says_what_did_not_come_and_what_is_pending(make_huey):
     huey = make_huey("memory")
 

@@ -17,6 +17,7 @@ from huey.utils import Error
 from aquila.errors import RemoteTaskError, TaskError
 from aquila.huey.testing.consumers.unanswered_requests import UnansweredRequests
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
+from aquila.intercept import queue_places
 from aquila.recording.miss_outcomes import suit_to_place
 
 if TYPE_CHECKING:
@@ -86,9 +87,19 @@ class RunningConsumer:
                 pending, scheduled = self.huey.pending_count(), self.huey.scheduled_count()
                 text = f"{what} did not come within {limit:g} s (pending: {pending}, scheduled: {scheduled})"
                 failed = self.errors  # For example a message that no worker can read.
-                raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text)
+                raise TaskError(f"{text}. A worker failed: {failed[0]}" if failed else text + self._advise_sharing())
             self._pause(_PAUSE)
         return value
+
+    def _advise_sharing(self) -> str:
+        """Say what may have taken a task away: a worker of pytest-xdist, where all have one storage."""
+        worker, storage = os.environ.get("PYTEST_XDIST_WORKER"), self.huey.storage
+        if not worker or not queue_places.is_real(storage) or worker in queue_places.name_place(storage):
+            return ""
+        return (
+            f". Other workers of pytest-xdist may have emptied {queue_places.name_place(storage)}: give each a storage "
+            "of its own, with the variable PYTEST_XDIST_WORKER in the name of the Huey or of its file"
+        )
 
     @overload
     def wait(self, result: Result[T], /, *, timeout: float | None = None) -> T: ...
