@@ -186,6 +186,27 @@ def test_what_only_a_child_process_uses_is_used(project: Project) -> None:
     assert (names(report["unused"]), names(report["kept"])) == (["jobs/gone"], [])
 
 
+@pytest.mark.slow
+def test_what_a_child_of_the_last_test_used_is_not_taken_for_that_of_a_shared_fixture(project: Project) -> None:
+    project.record(
+        tests="""
+        import subprocess, sys
+
+        @pytest.fixture(scope="session")
+        def known():
+            return post("known")
+
+        def test_first(aquila_cassette, known):
+            assert known
+
+        def test_last(aquila_cassette):
+            code = "import aquila, app\\nwith aquila.use_cassette('jobs/x'): app.post('child')"
+            subprocess.run([sys.executable, "-c", code], check=True)
+        """
+    ).assert_outcomes(passed=2)
+    assert read_uses(project.cassettes) == {("jobs/x", "test_app.py::test_last")}
+
+
 SOME = """
 import pytest
 

@@ -88,7 +88,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     used = {(folder, name) for name in (*[session.name for session in sessions], *stored.cassettes)}
     if scope.default_cassette is not None:
         used.add((folder, scope.default_cassette))
-    if hears and scope.kind in ("test", "fixture"):
+    if hears and (scope.kind == "test" or (scope.kind == "fixture" and not _is_within_test(scope))):
         used |= children.take_used()
     seconds, tokens, oldest = 0.0, 0, ""
     for answer in played:
@@ -117,6 +117,11 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     if rows:
         own = _count_by_remedy(own, rows)
     return _with_blocks(own, blocks) if blocks else own
+
+
+def _is_within_test(scope: Scope) -> bool:
+    """Whether a test has a scope that ends after this one, as where the last test ends the fixtures of the session."""
+    return any(other.kind == "test" for other in scope.run.scopes.unclosed())
 
 
 def _folder_of(settings: Settings) -> str:
