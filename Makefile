@@ -15,7 +15,7 @@ help:
 	@echo 'make demo    see it all: record from a real model, replay, a Huey worker, a cut stream, a prompt that drifts'
 	@echo 'make jobs-demo   a worker, the page of jobs and a few jobs on the local model, to watch in a browser'
 	@echo 'make test    ruff, mypy, the tests that are not slow (ARGS="-k name" goes to pytest)'
-	@echo 'make test-all   the same, with the slow tests (what takes longer still: .ci/nightly)'
+	@echo 'make test-all   the same, with the slow tests and the types on Windows and macOS (longer still: .ci/nightly)'
 	@echo 'make test-wild   client libraries and plugins as people have them, in environments of their own'
 	@echo 'make fuzz    what strangers may write: random messages, journals, cassettes, secrets (FUZZ_SECONDS=60)'
 	@echo 'make docs    the documentation as a site, in build/site/index.html'
