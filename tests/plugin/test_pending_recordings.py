@@ -50,6 +50,29 @@ def test_a_miss_names_what_waits_what_it_holds_and_what_stores_it(
     assert "pending" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("is_answered_first", [False, True])
+def test_a_test_to_which_nothing_has_answered_leaves_nothing_beside_its_cassette(
+    project: Project, *, is_answered_first: bool
+) -> None:
+    handle = "return httpx2.Response(200, json={'answer': 1})" if is_answered_first else "pass"
+    unreachable = f"""
+        import httpx2
+
+        def handle(request):
+            if b"one" in request.content:
+                {handle}
+            raise httpx2.ConnectError("[Errno 111] Connection refused")
+
+        def transport():
+            return httpx2.MockTransport(handle)
+    """
+    project.pytester.makepyfile(**{project.module: unreachable})
+    result = project.run("--aquila-record", tests=TEST)
+    result.assert_outcomes(failed=1)
+    assert ("1 pending" in result.stdout.str()) == is_answered_first
+    assert bool([*project.cassettes.rglob("*.yaml")]) == is_answered_first
+
+
 def test_accepting_keeps_what_a_shared_cassette_got_between_two_failing_tests(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

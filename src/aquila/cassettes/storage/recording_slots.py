@@ -13,6 +13,8 @@ from aquila.quick_records import NamedTuple
 Slot: TypeAlias = tuple[str, int]
 """A key, and the position of a recording among those of that key."""
 
+NO_ANSWER = "no answer"
+"""What ``name_failure`` calls it that nothing has answered."""
 TRANSIENT = frozenset({408, 409, 429, *range(500, 600)})
 """Statuses after which clients try again."""
 
@@ -33,7 +35,7 @@ def name_failure(response: RecordedResponse) -> str:
     Unlike ``is_failure`` it names a 401, which no client tries again, and not that a program stopped waiting.
     """
     if response.end == "broken":
-        return "broken" if response.has_begun else "no answer"
+        return "broken" if response.has_begun else NO_ANSWER
     return str(response.status) if response.status >= 400 else ""
 
 

@@ -22,7 +22,7 @@ from aquila.cassettes.storage.merging import (
     recordings_by_slot,
 )
 from aquila.cassettes.storage.names import cassette_path
-from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import NO_ANSWER, RecordingPlayed, name_failure
 from aquila.errors import CassetteCorrupt
 from aquila.plurals import count_of
 from aquila.recording import runtime
@@ -124,7 +124,8 @@ def store_changes(
                 count += len(change.recorded)
             if storing:
                 written.append(path)
-            if any(change.recorded for change, _ in keeping):
+            # A failed test to which nothing has answered leaves nothing to look at, or to accept.
+            if any(_is_worth_keeping(change) for change, _ in keeping):
                 stored = cassette_files.load_cassette_or_empty(path)
                 pending.append(keep_pending(path, stored, keeping, root, anew=name == owned))
                 count += sum(len(change.recorded) for change, _ in keeping if change.for_review)
@@ -170,6 +171,10 @@ def store_additions(
                 written += [path] if adding else []
                 count += len(adding.recorded)
     return StoredRecordings(count, tuple(dict.fromkeys(written)), tuple(dict.fromkeys(pending))), failures
+
+
+def _is_worth_keeping(change: Changes) -> bool:
+    return any(change.for_review or name_failure(row.interaction.response) != NO_ANSWER for row in change.recorded)
 
 
 def _for_review(change: Changes, *, whole: bool) -> Changes:
