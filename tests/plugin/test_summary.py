@@ -55,15 +55,28 @@ def test_what_is_most_important_is_told_and_the_rest_is_counted() -> None:
     news = [News(kind, f"news of {kind.name}", command=f"aquila {kind.name}" + " x" * 25) for kind in reversed(Kind)]
     lines = [line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST)]
     assert [line[:30] for line in lines] == [
+        "aquila: news of UNHEARD",
+        "  aquila UNHEARD x x x x x x x",
         "aquila: news of NOT_STORED",
         "  aquila NOT_STORED x x x x x ",
         "aquila: news of NOT_TAKEN_OVER",
         "  aquila NOT_TAKEN_OVER x x x ",
-        "aquila: news of MISSES",
-        "  aquila MISSES x x x x x x x ",
         f"aquila: and {len(Kind) - 3} more: pytest -v",
         LAST.text[:30],
     ]
+
+
+def test_what_an_option_asks_for_and_what_alone_fails_the_run_are_not_among_the_news_that_are_only_counted() -> None:
+    # As a run with --aquila-orphans tells of a suite with something of everything.
+    remove = "aquila cassettes prune --orphans build/reports/cassettes-that-no-test-used.json"
+    asked = News(Kind.UNUSED, "no test used 2 cassettes", ["a.yaml", "b.yaml"], remove, "To remove them:")
+    alone = News(Kind.UNHEARD, "1 request of a child process was refused", ["test_a.py::test_it"])
+    others = (Kind.MISSES, Kind.RENAMED, Kind.REFUSED, Kind.KEPT_BESIDE, Kind.STALE, Kind.UNPLAYED, Kind.UNASKED)
+    news = [*(News(kind, f"news of {kind.name}", command="aquila " + "x " * 33) for kind in others), asked, alone]
+    shown = "\n".join(line.text for line in lay_out_news(news, verbosity=0, width=80, last=LAST))
+    assert alone.text in shown
+    assert asked.command in shown
+    assert "more: pytest -v" in shown
 
 
 def test_the_reason_of_an_error_is_told_behind_a_long_path_and_long_news_hide_no_short_ones() -> None:
