@@ -22,7 +22,7 @@ def require_open(scope: Scope) -> Scope:
         other, where = "test", "in each test that uses it, or in a fixture that the tests share"
     text = (
         f"{scope.name or scope.id} has ended, and a process that it started is still making requests. No other {other} "
-        f"answers them: start the process, or its pool, {where}"
+        f"answers them: start the process {where}; a pool starts its workers with its first tasks"
     )
     misses.tell_refusal(text, scope.run.test_name)  # no recording would answer it
     raise SessionClosed(text)
