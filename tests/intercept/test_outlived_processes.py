@@ -163,7 +163,7 @@ def test_it(aquila_refusals):
                     os._exit(0)
         os.close(end)
         os.waitpid(child, 0)
-    assert [refusal.sentence.rpartition(", ")[2] for refusal in aquila_refusals] == 2 * ["within the block"]
+    assert ["start the process within the block;" in refusal.sentence for refusal in aquila_refusals] == 2 * [True]
     aquila_refusals.forget()
 """
 
