@@ -17,6 +17,7 @@ import pytest
 from aquila.cli import main
 from aquila.cli.queues.jobs import find_huey
 from aquila.errors import ConfigError
+from aquila.huey.huey_paths import load_huey
 
 APP = """
     from aquila.huey import SqliteHuey
@@ -48,6 +49,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize("place", ["jobs_app:huey", "jobs_app.huey"])
 def test_a_huey_is_found_in_the_folder_where_the_command_is_run(place: str, folder: Path) -> None:
     assert find_huey(place).name == "app"
+
+
+def test_a_module_may_have_what_fails_when_it_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Flask's ``current_app`` does where there is none, and Django's ``settings``."""
+    (folder / "lazy_app.py").write_text(
+        textwrap.dedent(
+            """
+            from aquila.huey import SqliteHuey
+
+            class Lazy:
+                def fail(self, *name):
+                    raise RuntimeError("Working outside of application context.")
+
+                __getattr__ = fail
+                __class__ = property(fail)
+
+            current_app, huey = Lazy(), SqliteHuey("app", filename="queue.db")
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(folder)
+    found = load_huey("lazy_app:huey", named_by="it is", where="")
+    assert found is sys.modules["lazy_app"].huey
+    with pytest.raises(ConfigError, match="did you mean 'huey'"):
+        load_huey("lazy_app:hue", named_by="it is", where="")
+    monkeypatch.delitem(sys.modules, "lazy_app")
+    found.storage.close()
 
 
 @pytest.mark.parametrize(

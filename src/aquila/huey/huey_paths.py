@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 from aquila.errors import ConfigError
@@ -28,13 +30,22 @@ def load_huey(path: str, *, named_by: str, where: str) -> Any:
         if f"{module}.".startswith(f"{missing.name}."):
             raise ConfigError(f"{named_by} {path!r}, and there is no module {missing.name!r}; {where}") from missing
         raise
-    hueys = [name for name, value in vars(found).items() if is_like_huey(value)]
     for name in attribute.split("."):
         if not hasattr(found, name):
+            hueys = _names_of_hueys(sys.modules[module])
             hint = suggest_name(attribute, hueys) if hueys else ""
             raise ConfigError(f"{named_by} {path!r}, and {module} has no {attribute!r}{hint}")
         found = getattr(found, name)
     return found
+
+
+def _names_of_hueys(module: ModuleType) -> list[str]:
+    """Return the names in a module that are Hueys.
+
+    The types tell: whatever else is asked of what a module has imported may fail, as of Flask's ``current_app``.
+    """
+    kind = getattr(sys.modules.get("huey"), "Huey", ())
+    return [name for name, value in vars(module).items() if issubclass(type(value), kind)]
 
 
 def is_like_huey(found: Any) -> bool:

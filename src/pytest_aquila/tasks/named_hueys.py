@@ -62,7 +62,7 @@ def find_loaded_huey(path: str) -> Any:
     found: Any = sys.modules.get(module)
     for name in attribute.split(".") if attribute else ():
         found = getattr(found, name, None)
-    return found if attribute and huey_paths.is_like_huey(found) else None
+    return found if found is not None and attribute and huey_paths.is_like_huey(found) else None
 
 
 def hueys_of_fixture(given: Any, request: pytest.FixtureRequest) -> list[Any]:
