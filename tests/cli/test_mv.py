@@ -112,6 +112,38 @@ def test_a_name_whose_case_alone_changes_is_not_taken(cassettes: Cassettes) -> N
     )
 
 
+def test_on_windows_names_that_differ_in_case_have_one_lock(
+    cassettes: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a path is resolved to the case that its file has."""
+    write(cassettes, "test_a/test_old")
+    old, new = (cassettes.folder / f"test_a/test_{name}.yaml" for name in ("old", "Old"))
+    if not ignores_case(cassettes.folder):
+        os.link(old, new)
+    resolve = Path.resolve
+
+    def resolve_to_case_of_file(path: Path, strict: bool = False) -> Path:
+        return resolve(old if path.name == new.name else path, strict)
+
+    monkeypatch.setattr(Path, "resolve", resolve_to_case_of_file)
+    done = cassettes.run("mv", "test_a.py::test_old", "test_a.py::test_Old")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "moved 1 file")
+
+
+@pytest.mark.parametrize("target", ["b.yaml", "A.yaml"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_link_and_what_it_leads_to_are_two_files(cassettes: Cassettes, target: str, turned: bool) -> None:
+    if ignores_case(cassettes.folder) and target == "A.yaml":
+        pytest.skip("the file system ignores case")
+    write(cassettes, target.removesuffix(".yaml"))
+    (cassettes.folder / "a.yaml").symlink_to(target)
+    told = cassettes.run("mv", *(["a", target] if not turned else [target, "a"]))
+    assert told.code == 2
+    assert "exists already" in told.err
+    assert (cassettes.folder / "a.yaml").is_symlink()
+    assert not (cassettes.folder / target).is_symlink()
+
+
 def test_a_folder_whose_case_alone_changes_is_renamed(cassettes: Cassettes) -> None:
     if not ignores_case(cassettes.folder):
         pytest.skip("the file system does not ignore case")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -186,7 +187,12 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
     for rename in ordered:
         first, second = sorted(rename)  # always in one order, so that two commands cannot deadlock
         try:
-            with hold_cassette_lock(first, root), hold_cassette_lock(second, root):
+            # Where only case changes both are one file, which Windows tells, and so one lock.
+            is_one = first.resolve() == second.resolve()
+            with (
+                hold_cassette_lock(first, root),
+                contextlib.nullcontext() if is_one else hold_cassette_lock(second, root),
+            ):
                 _move_file(*rename)
         except OSError as error:
             raise cassette_write_error(rename.target, error) from error
@@ -196,12 +202,18 @@ def move_files(root: Path, renames: Sequence[Rename]) -> None:
 
 def _is_one_of(path: Path, others: Collection[Path]) -> bool:
     """Whether a path that exists is one of others, in whatever case, where the file system ignores that."""
-    return path in others or any(_is_same(path, other) for other in others)
+    return path in others or any(_differs_in_case(path, other) for other in others)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _differs_in_case(one: Path, other: Path) -> bool:
+    """Whether two paths are those of one file, and differ in case alone: the file system ignores that.
+
+    Neither is a link to the other. To give a file the name of what leads to it would leave a link to itself.
+    """
+    if str(one).casefold() != str(other).casefold():
+        return False
     try:
-        return one.samefile(other)
+        return os.path.samestat(one.lstat(), other.lstat())
     except FileNotFoundError:
         return False
 
@@ -228,13 +240,13 @@ def _move_file(source: Path, target: Path) -> None:
     # Checked again under the locks: another command may have moved or written a file since `move_files` looked.
     if not source.exists():
         raise CassetteError(f"{source} is gone: another process has moved or removed it")
-    if target.exists() and not _is_same(source, target):
+    if target.exists() and not _differs_in_case(source, target):
         raise CassetteError(f"{target} was written by another process, so {source} stays where it is")
     target.parent.mkdir(parents=True, exist_ok=True)
     for one, other in zip(reversed(source.parents), reversed(target.parents), strict=False):
-        if one.name != other.name and _is_same(one, other):
+        if one.name != other.name and _differs_in_case(one, other):
             one.rename(other)  # the case of a folder has changed, where the file system ignores that
-    if not _is_same(target.parent, source.parent):
+    if target.parent != source.parent and not _differs_in_case(target.parent, source.parent):
         large_bodies.share_bodies(source.read_bytes(), source, target)
     source.rename(target)
 
