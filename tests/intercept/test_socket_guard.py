@@ -330,7 +330,8 @@ def test_macos_may_look_for_the_proxy_of_a_request_that_a_mock_answers(run: Guar
         """
     )
     result.assert_outcomes(passed=1, failed=1)
-    assert "LiveCallRefused: POST https://api.openai.com:443/v1/chat/completions was refused" in output(result)
+    # With its port: the request itself. Python 3.14 looks for no address first, so less is loaded, which names no path.
+    assert re.search(r"LiveCallRefused: .*api\.openai\.com:443\S* was refused", output(result))
 
 
 def test_a_guard_of_all_refuses_every_connection_but_loopback(run: GuardedRun, provider: Upstream) -> None:

@@ -263,9 +263,9 @@ def test_a_task_that_does_not_end_is_named(make_huey):
             go.set()
 
 
-@pytest.mark.parametrize(("name", "advises"), [("jobs", True), ("jobs-gw1", False)])
+@pytest.mark.parametrize(("name", "advises"), [("jobs", True), ("jobs-gw77", False)])
 def test_waiting_says_that_workers_of_xdist_may_share_the_storage(tmp_path, monkeypatch, name, advises):
-    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw77")  # no worker of this run, whose name `tmp_path` has
     huey = SqliteHuey("jobs", filename=tmp_path / f"{name}.db")
     late = pytest.raises(TaskError, match="it did not come")
     with use_test_queue(huey, storage="own"), run_consumer() as consumer, late as error:
