@@ -104,6 +104,7 @@ def test_what_is_no_huey_that_can_be_shown_is_said(place: str, message: str, fol
         ("raise ValueError('no sk-proj-' + 'a1B2c3D4e5' * 4)", r"ValueError: no \[redacted\] \(.*raising.py, line 1\)"),
         ("def (", r"SyntaxError: invalid syntax \(raising.py, line 1\)"),
         ("import no_such_library", r"ModuleNotFoundError: No module named 'no_such_library' \(.*raising.py, line 1\)"),
+        ("import sys; sys.exit('no database')", r"SystemExit: no database \(.*raising.py, line 1\)"),
     ],
 )
 def test_what_a_module_raises_is_told_in_one_line(

@@ -31,7 +31,7 @@ def import_huey(place: str) -> Any:
         found = huey_paths.load_huey(path, named_by="--huey is", where=where)
     except AquilaError:
         raise
-    except Exception as error:  # whatever the user's module raises
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
         raised_in = traceback.extract_tb(error.__traceback__)[-1]
         line = f" ({raised_in.filename}, line {raised_in.lineno})"
         reason = f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else line}"  # it names its line
