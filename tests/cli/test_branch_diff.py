@@ -111,6 +111,16 @@ def test_a_name_that_means_no_cassette_is_no_proof_that_nothing_differs(cassette
         assert "no cassette 'aa'" in done.err
 
 
+def test_a_name_that_several_cassettes_have_is_one_in_which_nothing_may_differ(cassettes: Cassettes, git: Git) -> None:
+    for folder in ("api", "web"):
+        cassettes.write(f"../{folder}/cassettes/same.yaml", conversation("q", "a"))
+    git("add", ".")
+    assert "2 cassettes differ" in cassettes.run("diff", "--staged", "same").out
+    git("commit", "-qm", "two")
+    done = cassettes.run("diff", "--staged", "same")
+    assert (done.code, done.err) == (0, "")
+
+
 def test_a_renamed_cassette_shows_what_changed_in_it(cassettes: Cassettes, git: Git) -> None:
     before = [conversation(f"{SYSTEM}{number}", f"{number}") for number in range(8)]
     cassettes.write("many.yaml", *before)

@@ -150,8 +150,8 @@ def _compare_in_git(
     here: project.Project, versions: git_versions.Versions, options: argparse.Namespace, output: Output, scratch: Path
 ) -> int:
     found = branch_diff.compare_in_git(here, bases_of(here), versions, options.b, scratch)
-    if options.b is not None and not found:
-        here.choose_files([options.b])  # raises for a name that means no cassette, in which nothing could differ
+    if options.b is not None and not found and not here.names_a_cassette(options.b):
+        here.choose_files([options.b])  # raises, because nothing can differ where there is no cassette
     if options.markdown is None:
         branch_diff.print_changes(found, versions, output)
     else:
