@@ -11,6 +11,7 @@ import pytest
 from aquila.cassettes.storage.cassette_files import load_cassette
 from aquila.errors import ConfigError
 from aquila.option_table import read_budget
+from aquila.recording.storing.record_budget import Spent, describe_budget
 from aquila.settings import parse_option
 from tests.plugin.conftest import Project
 
@@ -62,16 +63,19 @@ def test_a_spent_budget_refuses_the_request_ends_the_run_and_keeps_what_is_finis
     output = result.stdout.str()
     assert "BudgetSpent: POST https://provider.example/v1/x was not sent" in output
     assert "the budget for recordings is spent (3 of 3 requests)" in output
-    result.stdout.fnmatch_lines(["aquila: the budget for recordings is spent: 3 of 3 requests *--aquila-record*"])
+    said = "aquila: the budget for recordings is spent: 3 of 3 requests *To record as much again: *--aquila-record*"
+    result.stdout.fnmatch_lines([said])
     assert len(project.calls) == 3
     folder = project.cassettes / "test_app"
     assert {path.name: len(load_cassette(path).interactions) for path in folder.glob("*.yaml")} == {
         "test_it-0.yaml": 2,
         "test_it-1.pending.yaml": 1,
     }
-    result = project.record("-p", "no:randomly", "-o", "aquila_record_budget=50 requests")  # and goes on from there
+    for passed in (2, 3):  # the same command goes on from there
+        project.record("-p", "no:randomly", *budget).assert_outcomes(passed=passed, failed=1)
+    result = project.record("-p", "no:randomly", *budget)
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["aquila: recorded 7 of 50 requests of the budget"])
+    result.stdout.fnmatch_lines(["aquila: recorded 2 of 3 requests of the budget"])
 
 
 def test_a_budget_that_is_spent_while_everything_is_recorded_names_the_way_to_record_the_rest(project: Project) -> None:
@@ -80,7 +84,7 @@ def test_a_budget_that_is_spent_while_everything_is_recorded_names_the_way_to_re
     result = project.run("-p", "no:randomly", "--aquila-record=all", "-o", "aquila_record_budget=2 requests")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
-        ["aquila: the budget for recordings is spent: *To begin anew, with a larger budget: *--aquila-record=all"]
+        ["aquila: the budget for recordings is spent: *To begin anew, raise the budget: *--aquila-record=all"]
     )
     assert "not recorded" not in result.stdout.str()  # it is: the budget alone has refused it
 
@@ -98,6 +102,10 @@ def test_tokens_count_when_they_are_answered(project: Project) -> None:
 def test_a_budget_is_read_as_it_is_written(text: str, budget: tuple[int | None, int | None]) -> None:
     value = parse_option("record_budget", text, source="a test")
     assert read_budget(parse_option("record_budget", value, source="a test")) == budget
+
+
+def test_a_budget_of_one_is_told_in_the_singular() -> None:
+    assert describe_budget((1, 2), Spent(1, 0)) == "1 of 1 request and 0 of 2 tokens"
 
 
 @pytest.mark.parametrize("text", ["", "200", "1 request, 2 requests", "-1 tokens", "5 euros"])

@@ -127,9 +127,9 @@ class RecordingPlan:
         sums = describe_budget(budget, spent)
         if spent.exhausts(budget):
             text = f"the budget for recordings is spent: {sums} (aquila_record_budget)"
-            lead, command = "To go on, with another budget:", "pytest --aquila-record"
+            lead, command = "To record as much again:", "pytest --aquila-record"
             if self._settings.record in EVERYTHING:  # such a run always begins with the first test
-                lead, command = "To begin anew, with a larger budget:", f"{command}={self._settings.record}"
+                lead, command = "To begin anew, raise the budget:", f"{command}={self._settings.record}"
             lead = f"What tests had finished is stored. {lead}"
             add_news(config, News(Kind.BUDGET_SPENT, text, lead=lead, command=command))
         else:

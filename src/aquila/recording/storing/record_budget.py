@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
+from aquila.plurals import count_of
 
 if TYPE_CHECKING:
     import filelock
@@ -40,8 +41,8 @@ class Spent(NamedTuple):
 
 def describe_budget(budget: Budget, spent: Spent) -> str:
     """Say how much of a budget is spent: ``3 of 200 requests and 120 of 5,000 tokens``."""
-    rows = zip(spent, budget, ("requests", "tokens"), strict=True)
-    return " and ".join([f"{used:,} of {limit:,} {what}" for used, limit, what in rows if limit is not None])
+    rows = zip(spent, budget, ("request", "token"), strict=True)
+    return " and ".join([f"{used:,} of {count_of(limit, what)}" for used, limit, what in rows if limit is not None])
 
 
 class RecordBudget:
