@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import sys
+import time
 
 import pytest
 
+from aquila.recording.storing.machine_clock import machine_time
 from aquila.recording.storing.recording_age import age_in_days, describe_age, is_older
 
 
@@ -33,3 +36,13 @@ def test_an_age_is_told_in_the_largest_unit_that_it_fills() -> None:
     assert told == ["1 hour old", "23 hours old", "1 day old", "3 days old"]
     assert describe_age(moment(hours=-1)) == "just recorded", "by a machine whose clock is ahead"
     assert describe_age("") == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no clock that tests leave alone")
+def test_the_clock_of_a_test_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a mock that counts, or that has a value for each call of the program and no more."""
+    calls: list[object] = []
+    before = datetime.datetime.now(datetime.UTC)
+    monkeypatch.setattr(time, "time", lambda: calls.append(None) or 0.0)
+    assert abs(machine_time() - before) < datetime.timedelta(hours=1)
+    assert not calls

@@ -29,7 +29,8 @@ def milliseconds_since(clock: float) -> int:
 
 def machine_time() -> datetime.datetime:
     """Return what time it is, in UTC. Only on Linux is it that of the machine where a test has another."""
-    seconds = time.time()
     if sys.platform == "linux":
         seconds = time.clock_gettime(_CLOCK_REALTIME_COARSE)
+    else:
+        seconds = time.time()
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
