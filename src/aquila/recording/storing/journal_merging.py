@@ -208,12 +208,13 @@ def keep_pending(
 def _drop_superseded(path: Path, rows: Sequence[tuple[Changes, MatchRules]], root: Path) -> None:
     """Take what a passing scope has recorded into the pending file that others left, in the place of what they had.
 
-    The file is removed if it then holds nothing that the cassette does not.
+    What they recorded for other requests waits on. The file is removed if it then holds nothing that the cassette does
+    not.
     """
-    stored = cassette_files.load_cassette_or_empty(path)
 
     def change(kept: Cassette) -> Cassette:
-        result = _replace_in(add_missing(stored, kept, stored_key(rows[0][1])), rows)
+        stored = cassette_files.load_cassette_or_empty(path)  # under the lock: other processes store in it, too
+        result = _replace_in(add_missing(kept, stored, stored_key(rows[0][1])), rows)
         return result if any(one not in stored.interactions for one in result.interactions) else Cassette()
 
     update_cassette(cassette_files.pending_path(path), change, root=root)
@@ -225,11 +226,11 @@ def _replace_in(cassette: Cassette, rows: Sequence[tuple[Changes, MatchRules]]) 
     return cassette
 
 
-def add_missing(stored: Cassette, kept: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
-    """Return ``stored`` with those recordings of ``kept`` that it lacks. ``key_of`` is that of ``stored_key``."""
-    rows = enumerate(recordings_by_slot(kept, key_of).items())
+def add_missing(cassette: Cassette, other: Cassette, key_of: Callable[[RecordedRequest], str]) -> Cassette:
+    """Return ``cassette`` with those recordings of ``other`` that it lacks. ``key_of`` is that of ``stored_key``."""
+    rows = enumerate(recordings_by_slot(other, key_of).items())
     added = tuple([NewRecording(*slot, order, interaction) for order, (slot, interaction) in rows])
-    return merge_changes(stored, Changes(added), key_of)
+    return merge_changes(cassette, Changes(added), key_of)
 
 
 def make_merge(changes: Changes, rules: MatchRules) -> Callable[[Cassette], Cassette]:
