@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aquila.scripting import unguarded_connections
 from aquila.scripting.unguarded_connections import connect, listen
 
 
@@ -24,15 +25,14 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket", RefusedSocket)
 
 
-@pytest.fixture(autouse=True)
-def no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS."""
-    isdir = os.path.isdir
-    monkeypatch.setattr(os.path, "isdir", lambda path: not str(path).startswith("/proc/") and isdir(path))
-
-
-@pytest.mark.parametrize("folder", ["short", "longer than a socket's path may be " * 6])
-def test_processes_that_know_the_key_talk_and_others_do_not(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize("lacks", ["_SHORT_ROOT", "_DESCRIPTORS"], ids=["a Linux without /tmp", "macOS"])
+@pytest.mark.parametrize("folder", ["short", "longer than a socket's path may be " * 6], ids=["short", "long"])
+def test_processes_that_know_the_key_talk_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, lacks: str
+) -> None:
+    if lacks == "_SHORT_ROOT" and not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no Linux")
+    monkeypatch.setattr(unguarded_connections, lacks, str(tmp_path / "nowhere"))
     address = str(tmp_path / folder / "own.sock")
     (tmp_path / folder).mkdir()
     listener = listen(address, b"key")

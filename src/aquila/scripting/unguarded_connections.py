@@ -18,6 +18,8 @@ from aquila.temporary_folders import TemporaryFolder
 
 _LONGEST_ADDRESS = 100
 """Bytes. The system takes a few more for the path of a socket: 107 on Linux, 103 on macOS."""
+_DESCRIPTORS = "/proc/self/fd"
+"""Where Linux gives a path to each descriptor of a process."""
 _SHORT_ROOT = "/tmp"
 """A short folder for temporary files, which every system with such sockets has. ``TMPDIR`` may be longer."""
 
@@ -78,11 +80,18 @@ def connect(address: str, key: bytes) -> Any:
 
 @contextlib.contextmanager
 def _short_address(address: str) -> Iterator[str]:
-    """Give a path to the same socket that is short enough: over a link to its folder, if it has to be."""
+    """Give a path to the same socket that is short enough: over a descriptor of its folder, or a link to that."""
     if len(os.fsencode(address)) <= _LONGEST_ADDRESS:
         yield address
         return
     folder, name = os.path.split(address)
+    if os.path.isdir(_DESCRIPTORS):  # writes nothing: where `TMPDIR` is long, `/tmp` may be for nobody
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            yield os.path.join(_DESCRIPTORS, str(descriptor), name)
+        finally:
+            os.close(descriptor)
+        return
     with TemporaryFolder("link", root=_SHORT_ROOT) as short:
         os.symlink(folder, link := os.path.join(short, "to"))
         yield os.path.join(link, name)
