@@ -324,7 +324,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Sum up, if there is anything besides plain tests. Most runs never load what reports of child processes need."""
     config = session.config
     run = config.stash[test_scopes.RUN]
-    has_news = run.unstored or run.unasked or run.refused or run.notes or test_scopes.TOTALS in config.stash
+    has_news = (
+        run.unstored or run.unasked or run.refused or run.unguarded or run.notes or test_scopes.TOTALS in config.stash
+    )
     writes = options.wants_drift(config) or options.wants_verification(config)
     if has_news or run.told_by_children is not None or writes:
         session_end.sum_up(session)

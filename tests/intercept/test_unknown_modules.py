@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,3 +87,44 @@ def test_its_import_does_not_fail(pytester: pytest.Pytester, name: str, source: 
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
     assert says.format(path=pytester.path) in " ".join(line.strip() for line in result.outlines)
+
+
+def test_a_library_that_nothing_guards_is_named_where_only_what_needs_action_is_told(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(pycurl="", uvloop="", socks="", test_it="import pycurl, socks, uvloop\ndef test_it(): ...")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-q")
+    told = " ".join(line.strip() for line in result.outlines)
+    assert re.search(r"does not know the module pycurl .*neither recorded nor refused \(and 1 more\)", told)
+    assert "socks" not in told
+
+
+def test_an_error_in_a_patch_of_pythons_own_modules_is_raised() -> None:
+    patches = PatchSet(ImportHooks(), {"json": patch_what_is_not_there})
+    with runtime.Run(SettingsLayers(Path())), pytest.raises(AttributeError, match="send_later"):
+        patches.put_in_force("one")
+    assert not patches.has_patches
+
+
+@pytest.mark.slow
+def test_every_library_that_is_installed_here_is_known(pytester: pytest.Pytester) -> None:
+    """Whatever is wrong in a patch would else pass: the library stays as it is, and the guard is off there."""
+    pytester.makepyfile(
+        """
+        import importlib
+        from importlib.util import find_spec
+        from aquila.intercept.activation import interception
+        from aquila.recording import runtime
+
+        def test_it(aquila_cassette):
+            own = interception()
+            names = {*own._client_patches._libraries, *own._connection_patches._libraries} - {"asyncio.windows_events"}
+            here = {name for name in names if find_spec(name.partition(".")[0])}
+            for name in here:
+                importlib.import_module(name)
+            assert len(here) > 20
+            run = runtime.current_run()
+            assert (dict(run.notes), dict(run.unguarded)) == ({}, {})
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

@@ -202,6 +202,8 @@ class Run:
         """The requests that no test asked for and nothing answered, in their order. Any thread may add one."""
         self.refused: dict[str, None] = {}
         """What was refused where no test runs that could fail, in sentences. Any thread may add one."""
+        self.unguarded: dict[str, None] = {}
+        """What may reach the network although it should not, in sentences. Any thread may add one."""
         self.notes: dict[tuple[str, str], None] = {}
         """What else is to be told in the summary, each once: a sentence, and a command to type or nothing.
 

@@ -35,6 +35,7 @@ class Kind(enum.IntEnum):
     UNKNOWN_USE = enum.auto()
     WAITS_IN_JOURNALS = enum.auto()
     RENAMED = enum.auto()
+    UNGUARDED = enum.auto()
     REFUSED = enum.auto()
     KEPT_BESIDE = enum.auto()
     FOR_REVIEW = enum.auto()

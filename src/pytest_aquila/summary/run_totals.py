@@ -53,6 +53,7 @@ class RunTotals:
         self.sentences: list[str] = []
         self.refused: list[str] = []
         self.unheard: list[str] = []
+        self.unguarded: list[str] = []
         self.notes: list[tuple[str, str]] = []
         self.drifted: list[dict[str, Any]] = []
         self.unasked: list[str] = []

@@ -36,6 +36,8 @@ def sum_up(session: pytest.Session) -> None:
         totals_of(config).unasked += run.unasked
     if refused := run.take_refused():
         totals_of(config).refused += refused
+    if run.unguarded:
+        totals_of(config).unguarded += run.unguarded
     if run.notes:
         totals_of(config).notes += run.notes
     if (told := run.told_by_children) is not None:

@@ -37,6 +37,7 @@ def describe_totals(
     yield from miss_report.describe_misses(totals, width, just_failed=just_failed, is_recording=is_recording)
     yield from _group(Kind.UNHEARD, totals.unheard, "refused when no test could fail for it any more: ")
     yield from _describe_notes(totals.notes)
+    yield from _group(Kind.UNGUARDED, dict.fromkeys(totals.unguarded))
     yield from _group(Kind.REFUSED, dict.fromkeys(totals.refused))
     yield from pending_report.describe_pending(waiting)
     yield from _describe_stale(totals.stale, width)
