@@ -112,6 +112,7 @@ def run_observed(folder: Path, environment: Mapping[str, str], *arguments: str) 
     )
     output = done.stdout + done.stderr
     assert report.exists(), f"pytest ended with {done.returncode}:\n{output}"
+    assert "Aquila does not know" not in output, output
     rows: list[Mapping[str, Any]] = json.loads(report.read_text("utf-8"))
     return Outcome(output, done.returncode, tuple(Report(**row) for row in rows))
 
