@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aquila.intercept import blocking_calls
 from aquila.recording import installed_code
 
 
@@ -29,3 +31,10 @@ def test_the_standard_library_is_known_where_it_is_installed_through_a_link(tmp_
     assert installed_code.is_standard_library(json.__file__)
     assert installed_code.is_standard_library(str(tmp_path / "python" / "json" / "__init__.py"))
     assert not installed_code.is_standard_library(__file__)
+
+
+@pytest.mark.usefixtures("installed_through_a_link")
+def test_what_it_calls_may_block_an_event_loop_for_aquila_there() -> None:
+    is_between = runpy.run_path(blocking_calls.__file__)["_is_between"]
+    assert is_between(json.__file__)
+    assert not is_between(__file__)

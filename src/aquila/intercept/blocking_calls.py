@@ -11,12 +11,12 @@ import functools
 import inspect
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import Any
 
 from aquila.intercept.patching import Patch, Undoable
+from aquila.recording.installed_code import is_standard_library
 
 _INTERCEPTED = os.path.dirname(__file__) + os.sep
 """The folder whose functions stand before those of other libraries: a program may be above and below them."""
@@ -24,7 +24,6 @@ _OURS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), package, "")
     for package in ("aquila", "pytest_aquila")
 )
-_STANDARD_LIBRARY = os.path.join(sysconfig.get_path("stdlib"), "")
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _IMPORTING = "<frozen importlib"
 _HELPING = ("filelock", "msgpack", "yaml")
@@ -85,4 +84,4 @@ def _is_between(file: str) -> bool:
         _, found, inside = file.partition(folder)
         if found:
             return inside.partition(os.sep)[0].removesuffix(".py") in _HELPING
-    return file.startswith((_STANDARD_LIBRARY, "<"))  # `<frozen os>`, `<string>`
+    return file.startswith("<") or is_standard_library(file)  # `<frozen os>`, `<string>`
