@@ -135,11 +135,14 @@ def test_list_goes_on_behind_a_damaged_cassette_and_fails(cassettes: Cassettes) 
 
 
 def test_what_macos_keeps_beside_a_cassette_is_none(cassettes: Cassettes) -> None:
-    path = cassettes.write("a.yaml", conversation("one", "1"))
-    path.with_name("._a.yaml").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")  # AppleDouble
+    for name in ("a.yaml", "a.pending.yaml"):
+        path = cassettes.write(name, conversation("one", name))
+        path.with_name(f"._{name}").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        ")  # AppleDouble
     listed = cassettes.run("list", "--json")
     assert (listed.code, [one["name"] for one in listed.json]) == (0, ["a"])
     assert cassettes.run("scan").code == 0
+    waiting = cassettes.run("review", "--list", "--json")
+    assert (waiting.code, {one["cassette"] for one in waiting.json}) == (1, {"a"})
 
 
 def test_a_cassette_that_is_named_in_two_ways_counts_once(cassettes: Cassettes) -> None:

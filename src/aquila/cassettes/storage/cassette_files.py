@@ -313,7 +313,12 @@ def cassette_of_pending(path: Path) -> Path:
 
 def is_pending_file(path: Path) -> bool:
     """Say whether a file is the pending recording of a cassette."""
-    return path.stem.endswith(".pending")
+    return path.stem.endswith(".pending") and not _is_of_macos(path)
+
+
+def _is_of_macos(path: Path) -> bool:
+    """Say whether macOS keeps there what a file system, such as exFAT, has no place for."""
+    return path.name.startswith("._")
 
 
 def find_cassette_files(root: Path) -> Iterator[Path]:
@@ -326,6 +331,6 @@ def is_cassette_name(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts
     if is_script(path) or is_pending_file(path):
         return False
-    if path.name.startswith("._"):  # macOS keeps there what a file system, such as exFAT, has no place for
+    if _is_of_macos(path):
         return False
     return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
