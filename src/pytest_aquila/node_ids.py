@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,10 @@ from pytest_aquila import test_scopes
 from pytest_aquila.run_life import root_of
 
 if TYPE_CHECKING:
+    from aquila import typed_words
     from aquila.cassettes.storage import names
 else:
-    lazy_modules(globals(), names="aquila.cassettes.storage.names")
+    lazy_modules(globals(), names="aquila.cassettes.storage.names", typed_words="aquila.typed_words")
 
 
 def id_of(node: Any) -> str:
@@ -51,8 +51,7 @@ def note_id_to_type(item: pytest.Item, test: str) -> str:
     """Return what ``id_to_type`` will return from now on for a test with the id ``test``."""
     here, root = item.config.invocation_params.dir, root_of(item.config)
     file, colons, inside = test.partition("::")
-    with contextlib.suppress(ValueError):  # another drive
-        file = file if here == root else os.path.relpath(root / file, here)
+    file = file if here == root else typed_words.path_from(here, root / file)
     item.stash[test_scopes.TYPED_ID] = typed = file + colons + inside
     return typed
 
@@ -164,10 +163,7 @@ def _path_of_outsider(path: Path, root: Path) -> str | None:
     real, real_root = path.resolve(), root.resolve()
     if real.is_relative_to(real_root):
         return real.relative_to(real_root).as_posix() if real != real_root else ""
-    try:
-        return Path(os.path.relpath(path, root)).as_posix()
-    except ValueError:  # another drive
-        return path.as_posix()
+    return typed_words.path_from(root, path)
 
 
 def own_cassette_name(item: pytest.Item, test: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording import scope as scopes
+from aquila.typed_words import quote_word
 from pytest_aquila import marker_options, node_ids, options, test_scopes, typed_command
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def scope_of(item: pytest.Item, *, with_cassette: bool = False) -> Scope:
                 name=test,
                 command=typed_command.complete(
                     item.config,
-                    f"pytest {shlex.quote(node_ids.note_id_to_type(item, test))} --aquila-record",
+                    f"pytest {quote_word(node_ids.note_id_to_type(item, test))} --aquila-record",
                     item.path,
                 ),
                 default_cassette=node_ids.own_cassette_name(item, test) if owns else named,

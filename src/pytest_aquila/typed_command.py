@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aquila.recording.secrets import outgoing
+from aquila.typed_words import join_words, path_from
 from pytest_aquila import run_life
 
 _WITH_VALUE = {
@@ -53,7 +53,7 @@ def complete(config: pytest.Config, command: str, file: Path | None = None) -> s
         return command
     if "[" in rest and outgoing.redact_label(rest) != rest:
         # Whatever shows the command redacts it, and a redacted id names no test. The function has its parameters all.
-        rest = shlex.join(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
+        rest = join_words(dict.fromkeys(map(_without_parameters, shlex.split(rest))))
     if file is None:
         return start_for_tests(config, [word for word in shlex.split(rest) if not word.startswith("-")]) + space + rest
     return start_of_command(config, file) + space + rest
@@ -79,7 +79,7 @@ def start_of_command(config: pytest.Config, file: Path | None = None) -> str:
     """
     starts = config.stash.setdefault(_starts, {})
     if file not in starts:
-        starts[file] = shlex.join(["pytest", *_repeated_options(config), *_root_options(config, file)])
+        starts[file] = join_words(["pytest", *_repeated_options(config), *_root_options(config, file)])
     return starts[file]
 
 
@@ -88,11 +88,10 @@ def _root_options(config: pytest.Config, file: Path | None) -> Iterator[str]:
     here, option = config.invocation_params.dir, config.option
     if option.inifilename or option.rootdir or not _finds_another_root(config, file or here / "_"):
         return
-    with contextlib.suppress(ValueError):  # another drive
-        if config.inipath is not None:
-            yield from ["-c", os.path.relpath(config.inipath, here)]
-        else:
-            yield f"--rootdir={os.path.relpath(run_life.root_of(config), here)}"
+    if config.inipath is not None:
+        yield from ["-c", path_from(here, config.inipath)]
+    else:
+        yield f"--rootdir={path_from(here, run_life.root_of(config))}"
 
 
 def _finds_another_root(config: pytest.Config, file: Path) -> bool:

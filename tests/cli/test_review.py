@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ import pytest
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.recorded_uses import update_uses
-from aquila.cli.reviewing import review_keys, review_loop
+from aquila.cli.reviewing import cassettes_review, review_keys, review_loop
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.reviewing import Outcome
 from tests.cli.conftest import Cassettes, conversation
@@ -271,12 +272,15 @@ def test_the_second_review_says_who_holds_the_first(waiting: Cassettes, terminal
     assert f"process {place.pid} on" in done.err
 
 
-def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes) -> None:
+def test_without_a_terminal_the_questions_are_listed(waiting: Cassettes, monkeypatch: pytest.MonkeyPatch) -> None:
     done = waiting.run("review")
     assert done.code == 1
     assert re.search(r"^a +1  [0-9a-f]{8}  prompt +-kind \+brief$", done.out, re.MULTILINE)
     assert "stdin is not a terminal, so nothing was asked" in done.err
     assert "aquila cassettes review --accept a:1" in done.err
+    with monkeypatch.context() as patched:
+        patched.setattr(cassettes_review, "sys", SimpleNamespace(platform="win32"))
+        assert "is not read key by key; aquila cassettes review --web asks in the browser" in waiting.run("review").err
     found = waiting.run("review", "--list", "--json").json
     assert [(one["cassette"], one["number"], one["kind"]) for one in found] == [
         ("a", 1, "prompt"),

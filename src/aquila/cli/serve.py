@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import functools
 import os
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -42,6 +41,7 @@ from aquila.recording.scope import Scope
 from aquila.recording.secrets.redactors import redactor_for
 from aquila.recording.sessions.session_factory import match_rules_of
 from aquila.settings import Settings
+from aquila.typed_words import join_words
 
 if TYPE_CHECKING:
     from aquila.scripting import script_file
@@ -193,7 +193,7 @@ def record_command(options: argparse.Namespace) -> str:
     """Return the command of a server that records what this one misses. A request may name its cassette by itself."""
     given = [("--dir", next(iter(options.folders or ()), None)), ("--cassette", options.cassette)]
     told = [word for name, value in given if value is not None for word in (name, str(value))]
-    return shlex.join(["aquila", "serve", "--record", *told])
+    return join_words(["aquila", "serve", "--record", *told])
 
 
 def _find_script(options: argparse.Namespace, settings: Settings) -> Path | None:

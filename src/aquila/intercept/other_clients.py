@@ -21,7 +21,7 @@ from aquila.recording import runtime
 from aquila.recording.network.model_hosts import asks_model
 
 if TYPE_CHECKING:
-    from aquila import errors, optional
+    from aquila import errors, optional, typed_words
     from aquila.intercept import aiohttp_answers, policy, vcr_stubs
     from aquila.intercept.policy import AnsweringScope
     from aquila.recording.network import no_network
@@ -33,6 +33,7 @@ else:
         aiohttp_answers="aquila.intercept.aiohttp_answers",
         no_network="aquila.recording.network.no_network",
         policy="aquila.intercept.policy",
+        typed_words="aquila.typed_words",
         vcr_stubs="aquila.intercept.vcr_stubs",
     )
 
@@ -197,7 +198,7 @@ def _is_redirected(session: Any, method: str, url: str) -> bool:
     raise errors.MissingDependency(
         f"{method} {parts.scheme}://{host}: a cassette, but for a provider in a test run, needs the package 'aiohttp' "
         f"in version 3.12.2 or newer, and {aiohttp.__version__} is installed; install it with: "
-        "pip install 'aiohttp>=3.12.2'"
+        f"pip install {typed_words.quote_word('aiohttp>=3.12.2')}"
     )
 
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from aquila.review.alignment import choose_versions
 from aquila.review.kept_decisions import DecisionFile
 from aquila.review.proposals import VersionComparison, compare_versions
 from aquila.review.unfinished import forget_note, write_note
+from aquila.typed_words import join_words, quote_word
 
 _BEFORE = ".before.json"
 
@@ -140,11 +140,11 @@ def advise_msgpack(path: Path, pending: Path, root: Path, *, verb: str = "review
     """Return what advises on a cassette that is too large for its format. ``verb``: the command that was at work."""
 
     def advise(_: Path) -> str:
-        files = shlex.join([str(file) for file in (path, pending) if file.exists()])
+        files = join_words([str(file) for file in (path, pending) if file.exists()])
         name = path.with_suffix(".msgpack").relative_to(root).as_posix()
         return (
             f"Nothing was changed. Write them as msgpack, which has no limit, and {verb} them then: "
-            f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes {verb} {shlex.quote(name)}"
+            f"aquila cassettes convert {files} --to msgpack --replace; aquila cassettes {verb} {quote_word(name)}"
         )
 
     return advise

@@ -54,7 +54,7 @@ class DecisionFile:
     @property
     def path(self) -> Path:
         """The file that holds the decisions; it need not exist."""
-        name = hashlib.sha256(os.fsencode(self.pending.relative_to(self.root))).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(self.pending.relative_to(self.root).as_posix())).hexdigest()[:16]
         return self.root / WORK_FOLDER / f"{name}{_SUFFIX}"
 
     def read(self) -> list[Decision]:

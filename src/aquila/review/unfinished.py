@@ -50,7 +50,7 @@ def forget_note(pending: Path, root: Path) -> None:
 
 
 def _note_of(pending: Path, root: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(pending.relative_to(root))).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(pending.relative_to(root).as_posix())).hexdigest()[:16]
     return root / WORK_FOLDER / f"{name}{_SUFFIX}"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from aquila.plurals import count_of
 from aquila.run_report.schema import RunReport, Test, Text
 from aquila.run_report.totals import last_attempts
+from aquila.typed_words import quote_word
 
 _MOST_ROWS = 20
 _MOST_TESTS = 10
@@ -37,7 +37,7 @@ def write_short(counts: Mapping[str, int], changes: Sequence[tuple[str, Sequence
         lines += [f"#### {count_of(len(changes), 'change')} without a recording", ""]
     for difference, tests in sorted(changes, key=lambda each: -len(each[1]))[:_MOST_ROWS]:
         lines.append(f"- {_code(difference)}")
-        lines += [f"  - {_code(f'pytest {shlex.quote(test)} --aquila-record')}" for test in tests[:_MOST_TESTS]]
+        lines += [f"  - {_code(f'pytest {quote_word(test)} --aquila-record')}" for test in tests[:_MOST_TESTS]]
         if len(tests) > _MOST_TESTS:
             lines.append(f"  - … and {len(tests) - _MOST_TESTS} more tests")
     if changes:

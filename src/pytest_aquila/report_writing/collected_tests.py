@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import html
-import shlex
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from aquila.run_report.collecting import ExchangeCollector, TestFacts
 from aquila.run_report.partial_files import PartialFile
 from aquila.run_report.schema import Outcome, Test
 from aquila.run_report.totals import is_asked, usage_of
+from aquila.typed_words import quote_word
 from pytest_aquila import node_ids, typed_command
 from pytest_aquila.report_writing.report_guard import ReportGuard
 from pytest_aquila.summary import junit_facts
@@ -82,7 +82,7 @@ class CollectedTests:
             "states": [],
             "exchanges": [],
             "cassettes": [],
-            "command": typed_command.complete(item.config, f"pytest {shlex.quote(typed)} --aquila-record", item.path),
+            "command": typed_command.complete(item.config, f"pytest {quote_word(typed)} --aquila-record", item.path),
         }
         if line is not None:
             self._test["line"] = line + 1

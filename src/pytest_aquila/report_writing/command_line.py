@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 
 from aquila.recording.secrets import outgoing
+from aquila.typed_words import join_words
 
 _NAME = r"-{0,2}[\w.-]*(?:key|token|secret|password|passwd|credential)[\w.-]*"
 _WITH_VALUE = re.compile(rf"({_NAME}=).+", re.IGNORECASE | re.DOTALL)
@@ -16,7 +16,7 @@ _MASK = "[redacted]"
 
 def describe_command(arguments: Sequence[str]) -> str:
     """Return the command line of pytest without secrets: values of options with names such as ``key`` are masked."""
-    return outgoing.redact_outgoing(shlex.join(["pytest", *_mask(arguments)]))
+    return outgoing.redact_outgoing(join_words(["pytest", *_mask(arguments)]))
 
 
 def _mask(arguments: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
+from aquila.typed_words import path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.summary import pending_report
 
@@ -70,6 +71,6 @@ class _ShortSummary:
         text = markdown.write_short(
             {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},
             list(changes.values()),
-            [os.path.relpath(each.path) for each in waiting],
+            [path_from(os.getcwd(), each.path) for each in waiting],
         )
         append_to_step_summary(outgoing.redact_outgoing(text))

@@ -27,6 +27,7 @@ from aquila.run_report.costs import Costs
 from aquila.run_report.partial_files import PartialFile, find_parts, is_in_use, join_parts
 from aquila.run_report.schema import SCHEMA_VERSION, RunReport
 from aquila.run_report.totals import sum_up
+from aquila.typed_words import path_from
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import wanted_reports
 from pytest_aquila.report_writing.collected_tests import CollectedTests
@@ -113,7 +114,7 @@ class RunReports:
             for part in parts:
                 part.unlink()
             self._lines.append(
-                f"{os.path.relpath(kept, _folder_of(self._config))} has what an earlier run had collected when it was "
+                f"{path_from(_folder_of(self._config), kept)} has what an earlier run had collected when it was "
                 "killed: a line of JSON for each of its tests"
             )
 
@@ -182,7 +183,8 @@ class RunReports:
         """Link the reports from that of pytest-html."""
         folder = (_folder_of(self._config) / self._config.getoption("htmlpath", "")).parent
         for target in self._targets:
-            link = html.escape(quote(os.path.relpath(target, folder).replace(os.sep, "/")))
+            path = path_from(folder, target)
+            link = html.escape(target.as_uri() if os.path.isabs(path) else quote(path))
             prefix.append(f'<p>aquila: <a href="{link}">what the tests asked</a> ({html.escape(target.name)})</p>')
 
     def _note_problem(self, problem: str) -> None:
@@ -201,8 +203,8 @@ class RunReports:
     def _describe_failure(self, target: Path, why: str) -> str:
         folder = _folder_of(self._config)
         return (
-            f"{os.path.relpath(target, folder)}: the report was not written: {outgoing.redact_outgoing(why)}; what was "
-            f"collected is in {os.path.relpath(self._partial, folder)}"
+            f"{path_from(folder, target)}: the report was not written: {outgoing.redact_outgoing(why)}; what was "
+            f"collected is in {path_from(folder, self._partial)}"
         )
 
     def _write(self) -> None:
@@ -216,7 +218,7 @@ class RunReports:
                 failed = True
                 self._lines.append(self._describe_failure(target, error.strerror or str(error)))
             else:
-                self._lines.append(f"report in {os.path.relpath(target, _folder_of(self._config))}")
+                self._lines.append(f"report in {path_from(_folder_of(self._config), target)}")
         wanted_reports.append_to_step_summary(markdown.write_markdown(report))
         if not failed:
             for part in parts:
@@ -271,7 +273,7 @@ def _write_report(target: Path, report: RunReport) -> None:
 
 def _find_orphans(extent: RunExtent, totals: RunTotals | None, root: Path) -> list[str]:
     unused = unused_cassettes.find_unused(extent, totals.cassettes if totals is not None else (), root)
-    return [outgoing.redact_label(os.path.relpath(one.path, root)) for one in unused if not one.kept_because]
+    return [outgoing.redact_label(path_from(root, one.path)) for one in unused if not one.kept_because]
 
 
 def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]]:
@@ -279,7 +281,7 @@ def _find_facts(config: pytest.Config, extent: RunExtent) -> dict[str, list[str]
     totals, root = config.stash.get(test_scopes.TOTALS, None), root_of(config)
     waiting = pending_report.find_pending(totals) if totals is not None else []
     return {
-        "pending": [os.path.relpath(each.path, root) for each in waiting],
+        "pending": [path_from(root, each.path) for each in waiting],
         "orphans": [] if extent.why_partial() else _find_orphans(extent, totals, root),
         "notes": [outgoing.redact_outgoing(each) for each in (totals.sentences if totals is not None else ())],
     }

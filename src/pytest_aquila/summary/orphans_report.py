@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from aquila.recording import runtime
+from aquila.typed_words import path_from, quote_word
 from pytest_aquila import test_scopes
 from pytest_aquila.report_writing import targets
 from pytest_aquila.run_life import root_of
@@ -70,17 +69,17 @@ def _describe_unused(unused: Sequence[UnusedCassette], target: str) -> Iterator[
     """Yield the news about unused cassettes. ``target`` is the file of the report, or ``NO_FILE``."""
     usual = runtime.current_settings().cassette_root()
     kept = [one for one in unused if one.kept_because]
-    lost = [os.path.relpath(one.path, usual) for one in unused if not one.kept_because]
+    lost = [path_from(usual, one.path) for one in unused if not one.kept_because]
     if lost:
         is_written = target != NO_FILE
         yield News(
             Kind.UNUSED,
             "no test used this cassette" if len(lost) == 1 else f"no test used {len(lost):,} cassettes",
             lost,
-            command=f"aquila cassettes prune --orphans {shlex.quote(target)}" if is_written else "",
+            command=f"aquila cassettes prune --orphans {quote_word(target)}" if is_written else "",
             lead="To remove it:" if len(lost) == 1 and is_written else "To remove them:" if is_written else "",
         )
     if kept:
         what = "this cassette, and it is" if len(kept) == 1 else f"{len(kept):,} cassettes, and they are"
-        names = [f"{os.path.relpath(one.path, usual)}: {one.kept_because}" for one in kept]
+        names = [f"{path_from(usual, one.path)}: {one.kept_because}" for one in kept]
         yield News(Kind.KEPT_UNUSED, f"no test used {what} kept", names)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
+
+from aquila.typed_words import join_words
 
 _MOST_TESTS = 10
 
@@ -22,10 +23,10 @@ def record_command(
 
 def _choices_for(tests: Sequence[str], *, just_failed: bool) -> Iterator[str]:
     if len(tests) <= _MOST_TESTS:
-        yield f"pytest {shlex.join(tests)}"
+        yield f"pytest {join_words(tests)}"
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     if len(files) <= _MOST_TESTS:
-        yield f"pytest {shlex.join(files)}"
+        yield f"pytest {join_words(files)}"
     if just_failed:
         yield "pytest --lf"
     yield "pytest"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from aquila.recording.reporting.unrecorded_tests import CACHE_KEY, UnrecordedTest, as_plain_data
 from aquila.recording.secrets import outgoing
+from aquila.typed_words import path_from
 from pytest_aquila import run_life
 
 MissedCassette = tuple[str, str, str, str]
@@ -31,9 +30,7 @@ def _as_tests(config: pytest.Config, rows: Sequence[MissedCassette]) -> Iterable
     found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
     for typed, change, folder, name in rows:
         file, colons, inside = typed.partition("::")
-        with suppress(ValueError):  # another drive
-            file = Path(os.path.relpath(here / file, root)).as_posix()
-        test = f"{file}{colons}{inside}"
+        test = f"{path_from(root, here / file)}{colons}{inside}"
         place = Path(folder)
         shown = place.relative_to(root).as_posix() if place.is_relative_to(root) else folder
         found.setdefault(test, (change, []))[1].append((shown, name))

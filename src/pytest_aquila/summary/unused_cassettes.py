@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from aquila.cassettes.storage.recorded_uses import UNUSED_REPORT, read_uses
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.secrets import outgoing
+from aquila.typed_words import path_from
 from pytest_aquila.summary.run_extent import PlannedTest, RunExtent
 
 _FIXTURE = re.compile(r"(?:[\w.]*\.)?@")
@@ -199,5 +199,5 @@ def make_report(extent: RunExtent, unused: Iterable[UnusedCassette], root: Path)
 
 def _describe(one: UnusedCassette, root: Path) -> dict[str, str]:
     digest = hashlib.sha256(one.path.read_bytes()).hexdigest()
-    folder = Path(os.path.relpath(one.folder, root)).as_posix()
+    folder = path_from(root, one.folder)
     return {"folder": folder, "file": one.path.relative_to(one.folder).as_posix(), "sha256": digest}

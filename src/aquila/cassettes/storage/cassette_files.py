@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from aquila.fork_locks import held_at_fork
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
+    from aquila import typed_words
     from aquila.cassettes.storage import cassette_lock, file_replacement, large_bodies, work_folder
 else:
     lazy_modules(
@@ -28,6 +28,7 @@ else:
         cassette_lock="aquila.cassettes.storage.cassette_lock",
         file_replacement="aquila.cassettes.storage.file_replacement",
         large_bodies="aquila.cassettes.storage.large_bodies",
+        typed_words="aquila.typed_words",
         work_folder="aquila.cassettes.storage.work_folder",
     )
 
@@ -280,8 +281,8 @@ def _advise_msgpack(path: Path) -> str:
     if path.exists():
         return (
             "It is as it was, and what was recorded waits in the journal. Write the cassette as msgpack, which has no "
-            f"limit, and take it over: aquila cassettes convert {shlex.quote(str(path))} --to msgpack --replace; "
-            "aquila cassettes accept"
+            "limit, and take it over: aquila cassettes convert "
+            f"{typed_words.quote_word(str(path))} --to msgpack --replace; aquila cassettes accept"
         )
     return (
         "Nothing was written, and what was recorded waits in the journal. Take it over as msgpack, which has no limit: "

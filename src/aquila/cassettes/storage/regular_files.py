@@ -8,7 +8,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aquila.lazy_imports import lazy_modules
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    lazy_modules(globals(), filelock="filelock")
 
 BINARY = getattr(os, "O_BINARY", 0)
 """A flag of ``os.open``: without it, Windows writes each ``\\n`` as ``\\r\\n``, and stops reading at a Ctrl-Z."""
@@ -74,6 +83,18 @@ def open_to_append(path: str | Path, mode: int) -> int:
     Raises ``OSError``.
     """
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, mode)
+
+
+def append_whole(descriptor: int, path: str | Path, data: bytes) -> None:
+    """Write to a file of ``open_to_append`` so that bytes of other processes come before or after these.
+
+    ``path`` is that of the file. Raises ``OSError``.
+    """
+    if sys.platform == "win32":  # there, to append is to look for the end and then to write
+        with filelock.FileLock(f"{path}.lock"):
+            os.write(descriptor, data)
+    else:
+        os.write(descriptor, data)
 
 
 def write_new_file(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import sys
 from pathlib import Path
 
 from aquila.cassettes.storage.names import WORK_FOLDER
@@ -19,6 +20,8 @@ from aquila.errors import CassetteWriteError
 _IGNORE_ALL = "*\n"
 _MOST_ATTEMPTS = 20
 """How often the folder is created again while other processes remove it because it is empty."""
+_SHORT_ENOUGH = 200
+"""Characters of a path to which Windows lets something be added while it is written: usually it allows 259."""
 _MADE_ROOT = "# Aquila made the cassette folder too.\n"
 """A line of the ``.gitignore`` in the folder: the cassette folder may be removed, too, when the folder is."""
 
@@ -76,4 +79,10 @@ def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:
     advice = "free the disk or make the folder writable, or set another folder with aquila_cassette_dir"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         advice = "close files or connections that the program keeps open, or allow more of them (ulimit -n 4096)"
+    elif sys.platform == "win32" and error.errno == errno.ENOENT and len(str(path)) > _SHORT_ENOUGH:
+        advice = (
+            f"its path has {len(str(path))} characters, and Windows takes none of 260, with what is added "
+            "while it is written: give parameters short ids, or set a folder with a shorter path with "
+            "aquila_cassette_dir, or allow long paths (LongPathsEnabled in the registry; git config core.longpaths)"
+        )
     return CassetteWriteError(f"cannot record: {path}: {reason}. The cassette is as it was; {advice}.")

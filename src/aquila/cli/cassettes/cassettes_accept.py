@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from aquila.review.applying import advise_msgpack
 from aquila.review.kept_decisions import hold_reviews
 from aquila.review.unfinished import finish_interrupted
 from aquila.spelling import suggest_name
+from aquila.typed_words import quote_word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +121,8 @@ def _list_what_waits(pending: list[tuple[str, Path]], waiting: list[tuple[str, i
 
 def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespace) -> int:
     """Print that nothing was accepted, and what to type instead. Returns the exit code."""
-    folders = "".join(f" --dir {shlex.quote(folder)}" for folder in options.folders or ())
-    first = f"aquila cassettes accept {shlex.quote(pending[0][0])}{folders}" if pending else ""
+    folders = "".join(f" --dir {quote_word(folder)}" for folder in options.folders or ())
+    first = f"aquila cassettes accept {quote_word(pending[0][0])}{folders}" if pending else ""
     everything = f"aquila cassettes accept --yes{folders}"
     reason = "--json is given" if options.json else "stdin is not a terminal"
     print_error(

@@ -9,7 +9,6 @@ the later recording stays. A file that is no cassette of Aquila is merged line b
 from __future__ import annotations
 
 import argparse
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from aquila.cli.output import Output, print_error
 from aquila.errors import AquilaError, CassetteCorrupt, CassetteWriteError, reason_of
 from aquila.recording import runtime
 from aquila.recording.sessions.session_factory import match_rules_of, request_identifier
+from aquila.typed_words import quote_word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
 
 
 def _advise(path: Path) -> str:
-    file = shlex.quote(str(path))
+    file = quote_word(str(path))
     return (
         "The file is as it was in this branch. Write it as msgpack in both, which has no limit, and merge again: "
         f"aquila cassettes convert {file} --to msgpack --replace"

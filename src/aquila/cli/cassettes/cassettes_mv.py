@@ -13,7 +13,6 @@ if one of the new files exists, none is moved.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files, journal, renaming
@@ -24,6 +23,7 @@ from aquila.plurals import count_of
 from aquila.recording import runtime
 from aquila.recording.storing.interrupted_runs import recover_journals
 from aquila.review.kept_decisions import hold_reviews
+from aquila.typed_words import join_words, path_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def run_command(options: argparse.Namespace, output: Output) -> int:
     for name in unclear:
         print_error(
             f"aquila: {name} was left: its name has a hash of the test's parameters. Name old and new test with them, "
-            f"in quotes: aquila cassettes mv '{options.old}[...]' '{options.new}[...]'"
+            f"in quotes: aquila cassettes mv {join_words([f'{options.old}[...]', f'{options.new}[...]'])}"
         )
     return FAILED if unclear else 0
 
@@ -72,11 +72,11 @@ def _from_root(old: str, new: str, here: project.Project) -> tuple[str, str]:
     root = runtime.current_settings().root.absolute()
     is_path = "::" in old or old.endswith(".py")
     if not is_path and Path.cwd() != root:  # in the root folder, names of cassettes and paths are the same
-        folder = Path(os.path.relpath(Path.cwd() / old, root)).as_posix()
+        folder = path_from(root, Path.cwd() / old)
         is_path = not folder.startswith("..") and (here.folder / folder).is_dir()
     if not is_path:
         return old.removesuffix(".yaml"), new.removesuffix(".yaml")
-    return _path_from(root, old), _path_from(root, new)
+    return _name_from(root, old), _name_from(root, new)
 
 
 def _choose_folder(here: project.Project, old: str, new: str) -> tuple[Path, str, str]:
@@ -91,9 +91,9 @@ def _choose_folder(here: project.Project, old: str, new: str) -> tuple[Path, str
     return here.folder, old, new
 
 
-def _path_from(root: Path, name: str) -> str:
+def _name_from(root: Path, name: str) -> str:
     path, colons, inside = name.partition("::")
-    return Path(os.path.relpath(Path.cwd() / path, root)).as_posix() + colons + inside
+    return path_from(root, Path.cwd() / path) + colons + inside
 
 
 def _take_over_journals(here: project.Project, folder: Path, output: Output) -> None:

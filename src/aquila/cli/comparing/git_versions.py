@@ -6,7 +6,6 @@ Its large bodies are copied into a folder, beside which the cassette is then rea
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from aquila.cassettes.body_file import NAME
 from aquila.cassettes.model import Cassette
 from aquila.cassettes.storage import cassette_files, large_bodies
 from aquila.errors import CassetteError
+from aquila.typed_words import quote_word
 
 INDEX = ""
 """The staged version: git writes it as nothing before the colon, as in ``:file``."""
@@ -75,7 +75,7 @@ def commit_of(folder: Path, name: str) -> str:
     if found is None:
         run_git(folder, "rev-parse", "--git-dir")  # raises outside of a repository
         branch = name.removeprefix("origin/")
-        fetch = f"git fetch origin {shlex.quote(branch)}"
+        fetch = f"git fetch origin {quote_word(branch)}"
         raise CassetteError(
             f"git knows no revision {name!r} here. If it is a branch of origin, fetch it: {fetch}; then compare "
             f"with origin/{branch}.{_advise_shallow(folder)}"

@@ -15,8 +15,8 @@ import argparse
 import contextlib
 import dataclasses
 import re
-import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from aquila.review.reviewing import Item, Outcome, Review, choose_proposals
 from aquila.review.tested_by import TestPlace, find_tests
 from aquila.review.views import ProposalView, view_proposal
 from aquila.spelling import suggest_name
+from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.cli.reviewing import review_keys, review_loop, review_screen
@@ -280,14 +281,22 @@ def _list_questions(desk: Desk, output: Output) -> int:
     if not rows:
         output.print_line("nothing waits for a review")
         return FAILED if any(each.problem for each in review.cassettes) else 0
-    folders = "".join(f" --dir {shlex.quote(folder)}" for folder in desk.options.folders or ())
+    folders = "".join(f" --dir {quote_word(folder)}" for folder in desk.options.folders or ())
     first = f"{review.items[0].cassette.name}:{review.items[0].proposal.number}"
     if not desk.options.list:
         print_error(
-            f"aquila: {'--json is given' if output.as_json else 'stdin is not a terminal'}, so nothing was asked. "
-            f"Decide with: aquila cassettes review --accept {shlex.quote(first)}{folders}"
+            f"aquila: {_why_not_asked(output)}, so nothing was asked. "
+            f"Decide with: aquila cassettes review --accept {quote_word(first)}{folders}"
         )
     return FOUND
+
+
+def _why_not_asked(output: Output) -> str:
+    if output.as_json:
+        return "--json is given"
+    if sys.platform == "win32":
+        return "a terminal of Windows is not read key by key; aquila cassettes review --web asks in the browser"
+    return "stdin is not a terminal"
 
 
 def _summarize(view: ProposalView) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from aquila.errors import AquilaError
 from aquila.plurals import count_of
 from aquila.recording.reporting.unrecorded_tests import UnrecordedTest, read_unrecorded
 from aquila.recording.storing.pending_files import find_pending_files
+from aquila.typed_words import join_words, path_from
 
 _MOST_NAMED = 10
 
@@ -55,7 +54,7 @@ def command_for(here: project.Project, tests: Sequence[UnrecordedTest]) -> str:
     """Return the command that records the tests for a review."""
     if len(tests) > _MOST_NAMED:
         return "pytest --lf --aquila-record=pending"
-    return f"pytest --aquila-record=pending {shlex.join([_as_typed(here, each) for each in tests])}"
+    return f"pytest --aquila-record=pending {join_words([_as_typed(here, each) for each in tests])}"
 
 
 def as_json(here: project.Project, test: UnrecordedTest) -> dict[str, Any]:
@@ -73,8 +72,8 @@ def as_json(here: project.Project, test: UnrecordedTest) -> dict[str, Any]:
 
 def _as_typed(here: project.Project, test: UnrecordedTest) -> str:
     file, colons, inside = test.test.partition("::")
-    with suppress(ValueError, OSError):
-        file = Path(os.path.relpath(here.root / file, Path.cwd())).as_posix()
+    with suppress(OSError):
+        file = path_from(Path.cwd(), here.root / file)
     # The cache may come from a stranger. A name in it must not become an option of pytest, or a file of options (@),
     # when the user types the command.
     return f"{'./' if file.startswith(('-', '@')) else ''}{file}{colons}{inside}"

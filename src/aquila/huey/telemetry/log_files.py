@@ -21,7 +21,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from aquila.cassettes.storage.regular_files import open_to_append
+from aquila.cassettes.storage.regular_files import append_whole, open_to_append
 
 FILES = 128
 """The files of a period. With more of them each is shorter and a task is found faster; with fewer, fewer are open."""
@@ -59,9 +59,9 @@ class LogFiles:
         # The line break in front ends a line that a killed process has left unfinished.
         data = b"\n%s\n" % line
         try:
-            os.write(self._descriptor(period, task_id), data)
+            self._write(period, task_id, data)
         except FileNotFoundError:  # Another process has deleted the period as too old meanwhile.
-            os.write(self._descriptor(self._choose_period(), task_id), data)
+            self._write(self._choose_period(), task_id, data)
 
     def read(self, task_id: str | None = None) -> Iterator[bytes]:
         """Yield the lines about the task with an id, or all lines if it is None."""
@@ -78,14 +78,15 @@ class LogFiles:
             os.close(self._open.popitem()[1])
         self._period = None
 
-    def _descriptor(self, period: Path, task_id: str) -> int:
+    def _write(self, period: Path, task_id: str, data: bytes) -> None:
         name = _file_name(task_id)
+        path = f"{period}/{name}"
         descriptor = self._open.get(name)
         if descriptor is None:
-            self._open[name] = descriptor = open_to_append(f"{period}/{name}", 0o666)
+            self._open[name] = descriptor = open_to_append(path, 0o666)
             if len(self._open) > _OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
-        return descriptor
+        append_whole(descriptor, path, data)
 
     def _choose_period(self) -> Path:
         """Return the period to write to: the newest one, or a new one where that is full or too old."""

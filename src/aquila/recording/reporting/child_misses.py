@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aquila import errors
-from aquila.cassettes.storage.regular_files import open_to_append
+from aquila.cassettes.storage.regular_files import append_whole, open_to_append
 from aquila.errors import CassetteMiss, ConversationDrifted, LiveCallRefused
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
@@ -183,9 +183,10 @@ class ChildMisses:
         if self.folder is None:
             return
         with contextlib.suppress(OSError):  # the run of the parent has ended
-            file = open_to_append(os.path.join(self.folder, name), 0o600)
+            path = os.path.join(self.folder, name)
+            file = open_to_append(path, 0o600)
             try:
-                os.write(file, json.dumps(row).encode() + b"\n")  # one write with O_APPEND: children do not mix lines
+                append_whole(file, path, json.dumps(row).encode() + b"\n")  # children do not mix lines
             finally:
                 os.close(file)
 
@@ -202,7 +203,7 @@ class ChildMisses:
             )  # in one step: a child may read it at any time
         else:
             with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
+                file_replacement.change_open_file(functools.partial(os.remove, path))
 
     def read_anew(self) -> Mapping[str, Sequence[str]]:
         """What the parent has told with ``tell_anew``."""

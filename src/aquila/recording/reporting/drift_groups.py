@@ -6,13 +6,14 @@ The same rows give the same groups in the same order, whichever worker found the
 from __future__ import annotations
 
 import json
-import shlex
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
 from aquila.plurals import count_of
+from aquila.typed_words import join_words, quote_word
 
 Row: TypeAlias = Mapping[str, Any]
 """A request as ``drift_watch`` describes it, and the ``test`` that makes it, as it is typed."""
@@ -91,18 +92,19 @@ def record_command(tests: Sequence[str], width: int = 0, *, pytest: str = "pytes
     """Return a command for a shell that records tests again. It begins with ``pytest``.
 
     With a ``width`` it has lines of at most so many characters, if that can be: of the tests, else of their files, else
-    of everything. Lines end with a backslash where another follows.
+    of everything. Lines end with a backslash where another follows. The shells of Windows agree on no such sign, so
+    there it is always one line.
     """
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     choices = [tests, files] if len(tests) <= _MOST_TESTS else [files]
-    lines = [f"{pytest} {shlex.join(each)} --aquila-record" for each in choices]
-    if not width:
+    lines = [f"{pytest} {join_words(each)} --aquila-record" for each in choices]
+    if not width or sys.platform == "win32":
         return lines[0]
     found = next((line for line in lines if len(line) <= width), None)
     if found is not None:
         return found
     for each in choices:
-        words = [shlex.quote(word) for word in each]
+        words = [quote_word(word) for word in each]
         if len(each) <= _MOST_TESTS and all(len(word) + 4 <= width for word in words):
             return " \\\n".join([pytest, *(f"  {word}" for word in words), "  --aquila-record"])
     return f"{pytest} --aquila-record"

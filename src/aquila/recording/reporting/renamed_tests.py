@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-import shlex
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from aquila.fork_locks import renewed_in_child
 from aquila.recording import runtime
 from aquila.recording.reporting.gone_tests import Sources
 from aquila.recording.storing.pending_files import shown_path
+from aquila.typed_words import join_words, path_from, quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching.match_rules import MatchRules
@@ -179,7 +179,7 @@ def mention_rename(
         if found:
             elsewhere = root != scope.run.layers.resolve().cassette_root()
             command = _command_for(found[0].name, mine, project) + (
-                f" --dir {shlex.quote(str(shown_path(root)))}" if elsewhere else ""
+                f" --dir {quote_word(str(shown_path(root)))}" if elsewhere else ""
             )
             scope.run.notes[scope.run.state_of(RenamedTests).note_for(command)] = None
             added = session.redactor.redact_text("\n".join(["", "", *_describe(found), "", f"  {command}"]))
@@ -213,10 +213,10 @@ def _command_for(old: str, new: str, project: Path) -> str:
             words = paths
         elif rests[0] == rests[1]:
             words = [f"{path}::{test}" for path, test in zip(paths, tests, strict=True)]
-    return f"aquila cassettes mv {shlex.join(words)}"
+    return f"aquila cassettes mv {join_words(words)}"
 
 
 def _path_to_type(path: Path) -> str:
-    with suppress(OSError, ValueError):
-        return Path(os.path.relpath(path)).as_posix()
+    with suppress(OSError):
+        return path_from(os.getcwd(), path)
     return path.as_posix()

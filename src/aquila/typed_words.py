@@ -1,0 +1,47 @@
+"""Words of commands, and paths, as they are shown and can be typed on this system."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+_SAFE_ON_WINDOWS = re.compile(r"[\w.:/=+-][\w.:/=+@-]*", re.ASCII)
+
+
+def _quote_for_windows(word: str) -> str:
+    """Return a word in double quotes, the only ones that cmd, PowerShell and the shell of git all know.
+
+    Nothing is right in all of them for ``%NAME%``, ``$``, a backtick and a double quote. The first is right in
+    PowerShell, the others are in cmd.
+    """
+    if _SAFE_ON_WINDOWS.fullmatch(word):
+        return word
+    # Programs read a backslash as itself, unless a quote comes after it.
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + (found[2] and '\\"'), word) + '"'
+
+
+quote_word: Callable[[str], str] = _quote_for_windows if sys.platform == "win32" else shlex.quote
+"""Return a word of a command as it is typed in a shell."""
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Return words as a command that can be typed in a shell.
+
+    ``shlex.split`` parts it into words again on every system; on Windows, two backslashes in one become one by that.
+    """
+    return " ".join(map(quote_word, words))
+
+
+def path_from(folder: str | Path, path: str | Path) -> str:
+    """Return a path relative to a folder, with ``/``; on another drive of Windows, the whole path.
+
+    Relative arguments are relative to the working directory. Raises ``OSError`` if that is needed and gone.
+    """
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return Path(os.path.abspath(path)).as_posix()
