@@ -23,6 +23,19 @@ def lazy_patterns_of(value):
             yield from lazy_patterns_of(item)
 
 
+def test_no_pattern_repeats_a_group_possessively():
+    """Before 3.11.5 Python goes on where such a group has failed, and not where it began: gh-106052."""
+    source = Path(aquila.__file__).parents[1]
+    repeats = re.compile(r"\)(?:[*+?]|\{[0-9,]+\})\+")
+    found = {
+        f"{path.relative_to(source)}:{number}"
+        for path in source.rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if repeats.search(line)
+    }
+    assert not found, "write (?>(?:...)*) instead of (?:...)*+"
+
+
 def test_every_declared_pattern_is_a_regular_expression():
     source = Path(aquila.__file__).parent
     declared = [

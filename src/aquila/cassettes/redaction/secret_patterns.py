@@ -87,8 +87,8 @@ _KEYS_BY_WORD: tuple[tuple[str, bytes, bytes, re.Pattern[bytes]], ...] = (
         b" ",
         b"PRIVATE KEY",
         lazy_pattern(
-            rb"(-----BEGIN [A-Z ]{0,40}%s(?:[A-Za-z0-9+/=\s:,]|-(?!-)|\\{1,16}[nrt/])*+(?:-----END [A-Z ]{0,40}%s)?)"
-            % (_PEM, _PEM)
+            rb"(-----BEGIN [A-Z ]{0,40}%s(?>(?:[A-Za-z0-9+/=\s:,]++|-(?!-)|\\{1,16}[nrt/])*)"
+            rb"(?:-----END [A-Z ]{0,40}%s)?)" % (_PEM, _PEM)
         ),
     ),
     ("secret access key", b"_", b"ccess_key", lazy_pattern(rb"secret_access_key" + _ACCESS_KEY)),

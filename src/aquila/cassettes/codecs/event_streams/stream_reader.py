@@ -38,8 +38,7 @@ MAX_GROWTH = 64
 _LAYOUT_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = re.compile("«([^«»]*)»")
 _ITEM = re.compile(r"([0-9]{1,15})(?:x([0-9]{1,9})|:([0-9]{1,15}))?", re.ASCII)
-_SIZE = re.compile(r"([0-9]+):([0-9]+)", re.ASCII)
-_SIZES = re.compile(r"[0-9]{1,15}+:[0-9]{1,15}+(?: [0-9]{1,15}+:[0-9]{1,15}+)*+", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}):([0-9]{1,15})(?: (?=[0-9])|\Z)", re.ASCII)
 
 
 class TableError(ValueError):
@@ -169,12 +168,14 @@ def read_sizes(chunk_list: str, total: int) -> tuple[array[int], array[int]]:
     sizes, times = array("Q"), array("Q")
     if not chunk_list:
         return sizes, times
-    found = _SIZES.fullmatch(chunk_list)
-    if found is None:
-        raise ChunkListError("'chunks' of a body in a file must be times with bytes ('412:1024 451:18')")
-    for item in _SIZE.finditer(chunk_list):  # there may be a million
+    at = 0
+    while at < len(chunk_list):  # there may be a million items
+        item = _SIZE.match(chunk_list, at)
+        if item is None:
+            raise ChunkListError("'chunks' of a body in a file must be times with bytes ('412:1024 451:18')")
         times.append(int(item[1]))
         sizes.append(int(item[2]))
+        at = item.end()
     if sum(sizes) != total:
         raise ChunkListError(f"the chunks have {sum(sizes)} bytes, the body {total}")
     return sizes, times

@@ -29,7 +29,7 @@ _SCALAR = re.compile(
     rf"|((?<=\Aevent: )[^\n]+|{_STRING}|(?<![\w.+-])-?[0-9][0-9.eE+-]*(?![\w.])|\b(?:true|false|null)\b"
     r"|\[[0-9.eE+, -]*\]|[ ]+(?=\}\Z))"  # a list of numbers, whose length may vary; blanks before the last brace
     # A string without an end. Without this, each quote in it would be read to the end of the line.
-    r'|"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
+    r'|"[^"\\\n]*+(?>(?:\\[^\n][^"\\\n]*+)*)'
 )
 _KEY_BEFORE = re.compile(r'(?:"|\A)([A-Za-z_][A-Za-z0-9_]{0,39})"?\s*:\s*\[?\s*\Z')
 _LINE_COST = 10

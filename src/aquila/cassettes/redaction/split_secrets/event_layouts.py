@@ -31,17 +31,17 @@ class LeafGroup(NamedTuple):
 
 
 _TOKEN = lazy_pattern(
-    rb'"(?P<string>(?:[^"\\]|\\.)*+)"(?P<colon>\s*:\s*)?|\[(?P<codes>\s*+[0-9][\s0-9,]*+)\]'
+    rb'"(?P<string>[^"\\]*+(?>(?:\\.[^"\\]*+)*))"(?P<colon>\s*:\s*)?|\[(?P<codes>\s*+[0-9][\s0-9,]*+)\]'
     rb"|(?P<number>-?[0-9][0-9.eE+-]*)|[^\"\[0-9-]+|.",
     re.DOTALL,
 )
-_ANY_STRING = rb'"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+)"'
+_ANY_STRING = rb'"([^"\\\x00-\x1f]*+(?>(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*))"'
 _ANY_CODES = rb"\[(\s*+[0-9][\s0-9,]*+)\]"
 _ANY_NUMBER = rb"-?[0-9][0-9.eE+-]*+"
 # The end of the line, and the lines up to the next data: blank ones and other fields.
 _UP_TO_NEXT = (
     rb"[ \t]*+(?:[\r\n]++|\Z)"
-    rb'(?:(?!data[:\r\n]|[ \t\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[])[^\r\n]++(?:[\r\n]++|\Z))*+'
+    rb'(?>(?:(?!data[:\r\n]|[ \t\x1e]*+(?:[0-9a-z]{1,2}:)?["{\[])[^\r\n]++(?:[\r\n]++|\Z))*)'
 )
 _MOST_LAYOUTS = 16  # that one body may have; each is tried at each event
 _MOST_DOCUMENTS = 64  # whose layout is learned, before a body is given up whose events are all different

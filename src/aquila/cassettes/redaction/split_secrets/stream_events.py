@@ -24,9 +24,9 @@ BEGINNING = 64
 """How many bytes of a body ``may_come_in_pieces`` needs."""
 _CHANNEL = lazy_pattern(rb"[0-9a-z]{1,2}:")  # the data stream protocol of Vercel's AI SDK begins lines so: 0:"text"
 _BLANK_LINE = lazy_pattern(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
-_BETWEEN_DATA = lazy_pattern(rb"(?:\r\n|\n|\r)(?:(?!data[:\r\n])[^\r\n]*(?:\r\n|\n|\r))*+data:?[ ]?")
+_BETWEEN_DATA = lazy_pattern(rb"(?:\r\n|\n|\r)(?>(?:(?!data[:\r\n])[^\r\n]*(?:\r\n|\n|\r))*)data:?[ ]?")
 _TOKEN = lazy_pattern(
-    rb'"(?P<string>(?:[^"\\\r\n]|\\[^\r\n])*+)(?P<quote>"(?P<colon>\s*+:(?:\s*+(?P<number>-?[0-9]++)(?![.eE]))?)?)?'
+    rb'"(?P<string>[^"\\\r\n]*+(?>(?:\\[^\r\n][^"\\\r\n]*+)*))(?P<quote>"(?P<colon>\s*+:(?:\s*+(?P<number>-?[0-9]++)(?![.eE]))?)?)?'
     rb"|\[(?P<codes>\s*+[0-9][\s0-9,]*+)(?:\]|\Z)"
     rb'|(?<![^\r\n])(?P<channel>[0-9a-z]{1,2}):(?=["{\[])'
     rb"|[\[\]{}]"
