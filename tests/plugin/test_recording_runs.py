@@ -284,9 +284,9 @@ def test_failing_tests_that_share_a_cassette_keep_the_recordings_of_both(project
     # It takes the place of the cassette if it is accepted, so it holds what the tests that passed have recorded, too.
     assert [row.request.body for row in pending] == [
         b'{"prompt":"good"}',
+        b'{"prompt":"fine"}',
         b'{"prompt":"one"}',
         b'{"prompt":"two"}',
-        b'{"prompt":"fine"}',
     ]
 
 
