@@ -18,6 +18,7 @@ from aquila.cassettes.matching.difference import (
 )
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.nearest_recording import find_nearest_recordings
+from aquila.cassettes.matching.reordered import find_reordered, write_order_remark
 from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_request, key_of
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -175,6 +176,8 @@ def _explain_unrecorded(
         yield from cures.write_advice(nearest.cure)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
+    elif not another and (reordered := find_reordered(found)):
+        yield from write_order_remark(reordered)
     yield from _write_advice("If the change is meant, record it again:" if not another else "To record it:", command)
 
 
