@@ -143,31 +143,31 @@ def _remove_titles(value: Any, *, names: bool = False) -> Any:
 def strict_schema(schema: Mapping[str, Any]) -> Schema:
     """Return a schema in the form that OpenAI demands for ``strict``.
 
-    Every object is closed, every property required, and of several forms any may hold, not one alone. An element of a
-    tuple may be of the type of any, and one of a set may come twice: what says more is refused.
+    It is that of ``closed_schema``, but an element of a tuple may be of the type of any, and one of a set may come
+    twice: what says more is refused.
     """
-    return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset()))
+    return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset(), is_sent=True))
 
 
-def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[str]) -> Any:
-    """Return ``schema`` with closed objects.
+def closed_schema(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema by which an answer to ``strict_schema`` is checked.
+
+    Every object is closed, every property required, and of several forms any may hold, not one alone.
+    """
+    return typing.cast("Schema", _close_objects(schema, schema.get("$defs") or {}, frozenset(), is_sent=False))
+
+
+def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[str], *, is_sent: bool) -> Any:
+    """Return ``schema`` with closed objects, and without what OpenAI refuses of lists if it is sent.
 
     ``defined`` are the definitions of the whole schema, and ``inside`` names those that are being written out around
     this part.
     """
     if isinstance(schema, (list, tuple)):
-        return [_close_objects(each, defined, inside) for each in schema]
+        return [_close_objects(each, defined, inside, is_sent=is_sent) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
-    kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator", "uniqueItems")}
-    if isinstance(parts := kept.pop("prefixItems", None), list | tuple):
-        further = kept.get("items")  # False where a tuple has no further elements
-        forms = [each for at, each in enumerate(parts) if each not in parts[:at]]
-        forms += [further] if isinstance(further, Mapping) and further not in forms else []
-        if forms:
-            kept["items"] = forms[0] if len(forms) == 1 else {"anyOf": forms}
-    if "oneOf" in kept:  # which pydantic writes for a union with a discriminator, and OpenAI's strict mode refuses
-        kept["anyOf"] = kept.pop("oneOf")
+    kept = {key: each for key, each in schema.items() if key not in ("default", "discriminator")}
     name = str(kept.get("$ref", "")).removeprefix("#/$defs/")
     # OpenAI's strict mode allows no other keyword beside `$ref`, not even a description. The definition takes the
     # place of the reference, unless it contains itself: then the reference stays without its other keywords.
@@ -176,12 +176,28 @@ def _close_objects(schema: Any, defined: Mapping[str, Any], inside: frozenset[st
             return {"$ref": kept["$ref"]}
         del kept["$ref"]
         kept, inside = {**defined[name], **kept}, inside | {name}
-    closed = {key: _close_objects(each, defined, inside) for key, each in kept.items()}
+        kept.pop("discriminator", None)
+    if "oneOf" in kept:  # which pydantic writes for a union with a discriminator, and OpenAI's strict mode refuses
+        kept["anyOf"] = kept.pop("oneOf")
+    if is_sent:
+        kept.pop("uniqueItems", None)
+        _join_elements(kept)
+    closed = {key: _close_objects(each, defined, inside, is_sent=is_sent) for key, each in kept.items()}
     if isinstance(kept.get("properties"), Mapping):
         # A property named "default" or "type" is not a keyword, so the properties are handled one by one.
         closed["properties"] = {
-            name: _close_objects(each, defined, inside) for name, each in kept["properties"].items()
+            name: _close_objects(each, defined, inside, is_sent=is_sent) for name, each in kept["properties"].items()
         }
         closed["required"] = list(kept["properties"])
         closed["additionalProperties"] = False
     return closed
+
+
+def _join_elements(schema: dict[str, Any]) -> None:
+    """Describe a tuple as a list whose elements are of the type of any of its own."""
+    if isinstance(parts := schema.pop("prefixItems", None), list | tuple):
+        further = schema.get("items")  # False where a tuple has no further elements
+        forms = [each for at, each in enumerate(parts) if each not in parts[:at]]
+        forms += [further] if isinstance(further, Mapping) and further not in forms else []
+        if forms:
+            schema["items"] = forms[0] if len(forms) == 1 else {"anyOf": forms}

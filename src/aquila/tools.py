@@ -89,12 +89,14 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the arguments, in the form that is sent."""
+        schema = self._given_schema
+        return schemas.strict_schema(schema) if self.strict else schema
+
+    @property
+    def _given_schema(self) -> dict[str, Any]:
         if isinstance(self.parameters, Mapping):
-            schema = {"type": "object", "properties": {}, **self.parameters}
-        else:
-            schema = schemas.schema_of(self.parameters)
-        closed: dict[str, Any] = schemas.strict_schema(schema) if self.strict else schema
-        return closed
+            return {"type": "object", "properties": {}, **self.parameters}
+        return schemas.schema_of(self.parameters)
 
     @property
     def is_async(self) -> bool:
@@ -116,8 +118,8 @@ class Tool:
         if decoded is None:
             raise ValueError("the arguments are not a JSON object")
         if isinstance(self.parameters, Mapping):
-            # The form that is sent says less than what was given, of a tuple for instance.
-            found = find_problems(decoded, self.schema) or find_problems(decoded, dict(self.parameters))
+            schema = schemas.closed_schema(self._given_schema) if self.strict else self._given_schema
+            found = find_problems(decoded, schema)
             if found:
                 raise ValueError("; ".join(found))
             return decoded

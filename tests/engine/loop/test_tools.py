@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 import pytest
@@ -170,11 +170,29 @@ def test_strict_schema_has_tuples_and_sets_as_lists_that_are_checked_here() -> N
     }
     with pytest.raises(ValueError, match="label"):
         made.parse_arguments('{"corner": [1, 2], "label": [null, "a"], "tags": []}')
+
+    class Corner(NamedTuple):
+        x: int
+        y: int
+
+    class Chosen(pydantic.BaseModel):
+        corner: Corner = Field(description="where to begin")  # a reference with another keyword
+
+    corner = aquila.Tool("choose", Chosen, strict=True).schema["properties"]["corner"]
+    assert corner == size | {"items": number, "description": "where to begin"}
     spelled = {"properties": {"at": {"prefixItems": [number, text], "items": False, "uniqueItems": True}}}
     made = aquila.Tool("f", spelled, lambda **given: given, strict=True)
     assert made.schema["properties"]["at"] == {"items": {"anyOf": [number, text]}}
     with pytest.raises(ValueError, match="at"):
         made.parse_arguments('{"at": ["a", 1]}')
+
+
+def test_of_several_forms_in_a_strict_schema_any_may_hold_as_it_is_sent() -> None:
+    city, code = ({"type": "object", "properties": {name: {"type": "string"}}} for name in ("city", "code"))
+    made = aquila.Tool("f", {"properties": {"place": {"oneOf": [city, code]}}}, lambda **given: given, strict=True)
+    assert made.parse_arguments('{"place": {"city": "Rome"}}') == {"place": {"city": "Rome"}}
+    with pytest.raises(ValueError, match="place"):
+        made.parse_arguments('{"place": {"city": "Rome", "code": "00100"}}')
 
 
 def test_schema_of_true_allows_everything() -> None:
