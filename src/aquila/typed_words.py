@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-_SAFE_ON_WINDOWS = re.compile(r"[\w.:/=+-][\w.:/=+@-]*", re.ASCII)
+from aquila.lazy_patterns import lazy_pattern
+
+_SAFE_ON_WINDOWS = lazy_pattern(r"[\w.:/=+-][\w.:/=+@-]*", re.ASCII)
 
 
 def _quote_for_windows(word: str) -> str:
