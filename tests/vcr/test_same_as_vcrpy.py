@@ -377,6 +377,16 @@ def test_recordings_that_nothing_asks_for_are_dropped_where_that_is_wanted(vcr: 
             assert sorted(request.path for request in cassette.requests) == paths
 
 
+def test_they_are_dropped_there_too_where_nothing_is_recorded(vcr: Any, server: Upstream) -> None:
+    with vcr.use_cassette("x.yaml"):
+        for path in "ab":
+            by_httpx(f"{server.url}/{path}")
+    with vcr.use_cassette("x.yaml", record_mode="new_episodes", drop_unused_requests=True):
+        by_httpx(f"{server.url}/a")
+    with vcr.use_cassette("x.yaml", record_mode="none") as cassette:
+        assert [request.path for request in cassette.requests] == ["/a"]
+
+
 def test_a_block_needs_a_path(vcr: Any, server: Upstream) -> None:
     with pytest.raises(TypeError, match="needs a path when it"), vcr.use_cassette():
         pass

@@ -94,7 +94,7 @@ class Scope(ScriptsAndFaults):
         self._command_for_all = command_for_all
         self.default_cassette = default_cassette
         self.owns_cassette = owns_cassette
-        self.keeps_unused = False
+        self.keeps_unused = self.drops_unused = False
         self.models_only = models_only
         self._process = os.getpid() if joined_id is None else None  # the owner; None for a scope of another process
         self._followed: str | None = None  # the kind of the owner's scope, if this one ends with it
@@ -222,6 +222,10 @@ class Scope(ScriptsAndFaults):
     def keep_unused(self) -> None:
         """Let recordings stay that the scope does not use: it has met a fault, after which programs ask for less."""
         self.keeps_unused = True
+
+    def drop_unused(self) -> None:
+        """Let recordings go that the scope does not use, also where it records nothing: its program has said so."""
+        self.drops_unused = True
 
     def share(self) -> None:
         """Say that its code does not run again with one test: the fixture is set up, and several tests use it."""

@@ -69,6 +69,8 @@ class CassetteBlock(ScopeBlock[Cassette]):
             owns_cassette=plan.drops_unused,
             options=plan.settings,
         )
+        if plan.drops_unused:
+            scope.drop_unused()
         scope.use_filters(plan.filters)
         return scope, Cassette(scope, plan)
 

@@ -27,7 +27,7 @@ class CassettePlan:
     """How Aquila uses a cassette.
 
     ``settings`` are Aquila's. ``filters`` change requests and answers before they are compared and stored.
-    ``drops_unused``: recordings that were not used are removed when something is stored.
+    ``drops_unused``: recordings that were not used are removed.
     """
 
     files: CassetteFiles
@@ -52,6 +52,8 @@ class CassettePlan:
         # With Aquila's own options for recording, unused recordings are handled as in any other test.
         keeps_unused = "record" in self.settings and not self.drops_unused
         scope.use_cassette(self.name, owned=owned or self.drops_unused, keeps_unused=keeps_unused)
+        if self.drops_unused:
+            scope.drop_unused()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from aquila.cassettes.storage import journal
 from aquila.cassettes.storage.journal_entries import JournalEntry
 from aquila.cassettes.storage.large_bodies import surely_has_large_bodies
 from aquila.cassettes.storage.merging import Changes, NewRecording
-from aquila.cassettes.storage.recording_slots import RecordingPlayed
+from aquila.cassettes.storage.recording_slots import RecordingPlayed, Slot
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
 from aquila.errors import BudgetSpent, CassetteCorrupt, CassetteWriteError
 from aquila.lazy_imports import lazy_modules
@@ -245,7 +245,8 @@ class ScopeRecording:
             )
             used_elsewhere = {row.slot for group, rows in foreign.items() if group[0] == name for row in rows}
             # Another process may have played what this session did not: that is not unused.
-            own = replace(own, drop=own.drop - used_elsewhere)
+            drop = own.drop - used_elsewhere if self._may_drop(session, own) else frozenset[Slot]()
+            own = replace(own, drop=drop)
             changes[name].append((own, session.rules))
         clean = late_secrets.redact_groups(foreign, self._settings.keep_headers) if foreign else {}
         for name, rows in changes_by_cassette(clean).items():
@@ -271,6 +272,16 @@ class ScopeRecording:
             self._journal.remove_file()
         raise_failures([*unread, *failed], self._root)
         return stored._replace(cassettes=tuple(changes), answers=answers)
+
+    def _may_drop(self, session: Session, changes: Changes) -> bool:
+        """Whether recordings may go that nobody has asked for in a session, which makes these ``changes``.
+
+        Whether a program asks may be chance: replays answer at once, so of requests that race, those that have lost may
+        not even be made. So a session that replays, and records nothing, changes nothing, unless all is to be played.
+        """
+        only_replays = bool(changes.used) and not changes.recorded
+        is_meant = session.records_everything or self._scope.drops_unused or self._settings.unplayed != "ignore"
+        return is_meant or not only_replays
 
 
 def _now() -> str:
