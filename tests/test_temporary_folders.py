@@ -347,3 +347,23 @@ def test_the_error_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch)
         FileNotFoundError, match=r"cannot make a temporary folder: No such file.*Set TMPDIR to a folder"
     ):
         TemporaryFolder("test")
+
+
+IMPORTED_UNDER_ANOTHER_NAME = """
+import multiprocessing.connection, os, sys
+platform, sys.platform = sys.platform, "win32"
+from aquila import temporary_folders
+from aquila.scripting import unguarded_connections
+own = temporary_folders.TemporaryFolder("own")
+temporary_folders.remove_left_folders()
+sys.platform = platform
+temporary_folders.remove_left_folders()
+with temporary_folders.TemporaryFolder("other") as other:
+    assert os.path.isdir(own.path)
+    unguarded_connections.listen(other + "/socket", b"key").close()
+"""
+
+
+def test_a_test_may_call_its_system_another_one() -> None:
+    """The first child that it starts has these modules imported, and later tests use them."""
+    subprocess.run([sys.executable, "-c", IMPORTED_UNDER_ANOTHER_NAME], check=True)

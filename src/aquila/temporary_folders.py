@@ -16,12 +16,15 @@ import shutil
 import sys
 import tempfile
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aquila.lazy_patterns import lazy_pattern
 
-if TYPE_CHECKING or sys.platform != "win32":  # folders are not locked there, and what a killed process has left stays
+fcntl: Any
+try:  # whatever a test says that `sys.platform` is, when this is imported and later
     import fcntl
+except ImportError:  # Windows: folders are not locked there, and what a killed process has left stays
+    fcntl = None
 
 _BEGINNING = "aquila-"
 _NAME = lazy_pattern(r"aquila-[a-z]+-[a-z0-9_]{8,24}\.tmp")
@@ -48,7 +51,7 @@ class _Place:
 
     def lock(self) -> bool:
         """Lock the folder. Return whether it is still there: another process may take one without a lock for left."""
-        if sys.platform == "win32":
+        if fcntl is None:
             return True
         try:
             descriptor = _open_folder(self.path)

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from aquila.fault_verdicts.system_proxies import keep_system_proxies, read_system_proxies
 from aquila.temporary_folders import remove_left_folders, remove_own_folders
 
-if sys.platform == "win32":  # `run_kinds` has said so before; here it is said to type checkers, too
+if sys.platform == "win32":  # `options` has said so before; here it is said to type checkers, too
     raise ImportError("Windows forks no process")
 
 _SIZE = struct.Struct(">Q")

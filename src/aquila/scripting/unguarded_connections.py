@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from multiprocessing import connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.temporary_folders import TemporaryFolder
 
@@ -24,7 +24,7 @@ _SHORT_ROOT = "/tmp"
 """A short folder for temporary files, which every system with such sockets has. ``TMPDIR`` may be longer."""
 
 
-if sys.platform != "win32":
+if not TYPE_CHECKING or sys.platform != "win32":  # a test may say that it is another when this is imported
 
     class _UnixListener:
         """What ``connection.Listener`` is for the path of a socket."""

@@ -38,7 +38,7 @@ def keyed_checksum(key: bytes, *parts: bytes | memoryview) -> bytes:
 
 
 # Kept by what decides it, because every cassette asks.
-_DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if sys.platform != "win32" else "USERPROFILE")
+_DECIDING = ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME" if os.name == "posix" else "USERPROFILE")
 _RAW_DECIDING = tuple(map(os.fsencode, _DECIDING))
 
 
