@@ -207,6 +207,25 @@ def test_who_types_fast_decides_nothing_unseen(served: Served) -> None:
 
 
 @pytest.mark.slow
+def test_what_another_window_has_just_decided_is_not_decided_again_unseen(served: Served) -> None:
+    with chromium() as browser:
+        page = Watched(browser).page
+        page.set_default_timeout(20_000)
+        page.goto(served.url)
+        page.wait_for_selector("main ins")
+        first = served.send("/review")[1]["items"][0]["id"]
+        held: list[Any] = []
+        page.route("**/item?*", lambda route: held.extend([route]))
+        with page.expect_request("**/item?*"):  # the page looks by itself
+            served.send("/decide", {"id": first, "choice": "accept", "was": None})
+        page.keyboard.press("r")  # what is shown is the question, still without the decision
+        with page.expect_response("**/item?*"):
+            held[0].continue_()
+        page.wait_for_selector("text=Decided: accept")
+        assert [one["choice"] for one in served.send("/review")[1]["items"]] == ["accept", None, None]
+
+
+@pytest.mark.slow
 def test_a_question_that_is_opened_by_keys_keeps_the_focus(served: Served) -> None:
     with chromium() as browser:
         page = Watched(browser).page

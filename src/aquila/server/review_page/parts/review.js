@@ -63,6 +63,7 @@ function draw() {
 }
 
 let drawn = "", asked = 0;
+const describe = (item) => `${item.id} ${item.choice} ${item.size} ${item.chain}`;
 async function drawItem() {
   const item = find(current), mine = ++asked; // an answer about another question that is still to come is not shown
   if (!item) {
@@ -70,7 +71,7 @@ async function drawItem() {
     const text = review.items.length ? "All is decided. Write the decisions, or take back the last." : "Nothing waits for a review.";
     return at("main").replaceChildren(make("section", { class: "card" }, make("h1", null, text)));
   }
-  const key = `${item.id} ${item.choice} ${item.size} ${item.chain}`;
+  const key = describe(item);
   if (drawn === key) return;
   const view = await ask(`item?id=${encodeURIComponent(item.id)}`).catch((error) => ({ problem: error.message }));
   if (mine !== asked) return;
@@ -124,7 +125,7 @@ async function finish() {
 
 function press(key) {
   const item = find(current), choices = { a: "accept", r: "reject", s: "skip", A: "accept", R: "reject", C: "accept", X: "reject" };
-  const isShown = item && drawn.startsWith(`${item.id} `); // who types fast decides nothing that is still to come
+  const isShown = item && drawn === describe(item); // who types fast decides nothing that is still to come
   if (key in choices) isShown && act("decide", { id: item.id, choice: choices[key], was: item.choice, group: key === "A" || key === "R", chain: key === "C" || key === "X" }, true);
   else if (key === "u") act("undo", {}, false).then(() => openItems()[0] && open(openItems()[0].id));
   else if (key === "w" && !at("write").disabled) act("write", {}, true);
