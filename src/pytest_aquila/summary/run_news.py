@@ -42,6 +42,7 @@ class Kind(enum.IntEnum):
     WAITS_SINCE_BEFORE = enum.auto()
     STALE = enum.auto()
     UNPLAYED = enum.auto()
+    EMPTIED = enum.auto()
     UNASKED = enum.auto()
     CONTENTS_DIFFER = enum.auto()
     SENTENCE = enum.auto()

@@ -45,6 +45,7 @@ class RunTotals:
         self.pending: list[tuple[str, str]] = []
         self.unplayed: list[tuple[str, str, str, str]] = []
         self.stale: list[tuple[str, str, str]] = []
+        self.emptied: list[str] = []
         self.cassettes: list[tuple[str, str]] = []
         self.uses: list[tuple[str, str, str, bool]] = []
         self.recovered: list[tuple[str, int]] = []
@@ -89,6 +90,8 @@ class RunTotals:
                 change = report.changes[0][1] if report.changes else ""
                 self.unrecorded += [(test, change, folder, name) for folder, name in report.cassettes]
         self.changed += [(group, difference, test) for group, difference in report.changes]
+        if report.emptied:
+            self.emptied.append(test)
         if settings.unplayed == "warn":
             self.unplayed += [(report.name, cassette, what, test) for cassette, what in report.unplayed]
         if settings.max_age is not None and recording_age.is_older(report.oldest, settings.max_age):
@@ -119,6 +122,7 @@ class RunTotals:
         self.missing.sort(key=self._place_of)
         self.unscripted.sort(key=self._place_of)
         self.too_short.sort(key=self._place_of)
+        self.emptied.sort(key=self._place_of)
         self.changed.sort(key=lambda row: self._place_of(row[-1]))
         self.unplayed.sort(key=lambda row: self._place_of(row[-1]))
         self.stale.sort(key=lambda row: self._place_of(row[-1]))
@@ -130,7 +134,7 @@ class RunTotals:
     def as_plain_data(self, collected: Iterable[str]) -> dict[str, Any]:
         """Return what a worker sends. ``collected`` are the ids of all tests, as users type them."""
         rows = (*self.changed, *self.unplayed, *self.stale)
-        tests = (*self.missing, *self.unscripted, *self.too_short, *(test for test, _ in self.anew))
+        tests = (*self.missing, *self.unscripted, *self.too_short, *self.emptied, *(test for test, _ in self.anew))
         named = {*tests, *(row[-1] for row in rows)}
         if named:
             self.places = {test: place for place, test in enumerate(collected) if test in named}

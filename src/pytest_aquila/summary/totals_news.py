@@ -42,6 +42,7 @@ def describe_totals(
     yield from pending_report.describe_pending(waiting)
     yield from _describe_stale(totals.stale, width)
     yield from _describe_unplayed(totals.unplayed, width)
+    yield from _describe_emptied(totals.emptied, width)
     yield from _describe_unasked(totals.unasked)
     yield from _group(Kind.SENTENCE, dict.fromkeys(totals.sentences))
     yield from _describe_second_runs(totals.anew)
@@ -118,6 +119,20 @@ def _describe_unplayed(rows: Iterable[tuple[str, str, str, str]], width: int) ->
             names=[f"{name} ({what} of {cassette})" for name, cassette, what, _ in unique],
             lead="To drop what is not played:",
             command=record_command(tests, width - 2, option=option),
+        )
+
+
+def _describe_emptied(tests: Sequence[str], width: int) -> Iterator[News]:
+    """Yield the news about the tests that asked for nothing in a recording run, and had recordings before."""
+    if tests:
+        one = "1 test asked for nothing, so its cassette is removed"
+        several = f"{len(tests):,} tests asked for nothing, so their cassettes are removed"
+        yield News(
+            Kind.EMPTIED,
+            one if len(tests) == 1 else several,
+            names=tests,
+            lead="If a cache has answered that another test had filled, empty it before each test, and record again:",
+            command=record_command(tests, width - 2),
         )
 
 

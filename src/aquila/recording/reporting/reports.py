@@ -45,7 +45,7 @@ class ScopeReport(NamedTuple):
     ``cassettes`` the names of those that were used, each after the cassette folder.
     ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
     fields that differ. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are those
-    that were recorded.
+    that were recorded. ``emptied`` says that the scope asked for nothing, so that the cassette it had is removed.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ScopeReport(NamedTuple):
     unrecorded: int = 0
     unscripted: int = 0
     too_short: int = 0
+    emptied: bool = False
 
     def __repr__(self) -> str:
         # Without what was asked and answered.
@@ -113,6 +114,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         changes=tuple([(one.group, one.difference or "") for one in rows if one.group is not None]) if rows else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
+        emptied=bool(stored.written and not stored.recorded and not all(path.exists() for path in stored.written)),
     )
     if rows:
         own = _count_by_remedy(own, rows)
