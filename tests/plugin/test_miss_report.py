@@ -39,9 +39,25 @@ def test_a_change_that_breaks_several_tests_is_told_once_with_one_command(projec
     assert news(result) == [
         "aquila: 5 tests miss, 4 of them by the same change: prompt: recorded 'Answer in one sentence. Where is Rome? "
         "Say it well.', now 'Answer in two sentences. Where is Rome? Say it well.' in test_app.py::test_city[Rome], "
-        "test_app.py::test_city[Oslo] and 3 more. If it is meant: "
+        "test_app.py::test_city[Oslo] and 2 more. If it is meant: "
         f"pytest {quoted} test_app.py::test_river test_app.py::test_list --aquila-record",
     ]
+
+
+def test_a_change_is_told_of_no_test_that_misses_by_another(project: Project) -> None:
+    two = """
+        def test_lake(aquila_cassette):
+            post("Where is the lake?")
+
+        def test_river(aquila_cassette):
+            post("Where is the Rhine?")
+        """
+    project.record(tests=two).assert_outcomes(passed=2)
+    (line,) = news(project.run(tests=two.replace("the lake", "the pond").replace("Rhine", "Elbe")))
+    assert line.startswith(
+        "aquila: 2 tests miss by changes of their own, such as prompt: recorded 'Where is the lake?', now 'Where is "
+        "the pond?' in test_app.py::test_lake. If it is meant: "
+    )
 
 
 def test_more_is_told_of_each_change_on_request(project: Project) -> None:

@@ -34,7 +34,7 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
     news = News(
         Kind.MISSES,
         _describe_in_short(tests, groups),
-        _named_first(tests, groups),
+        groups[0][1] if groups else tests,  # not the others: it would say that they miss by this change
         details=list(_describe_in_full(tests, groups)),
         most_names=2,
         joint=" in" if groups else ":",
@@ -74,10 +74,6 @@ def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:
     for group, difference, test in changed:
         groups.setdefault(group, (difference, {}))[1][test] = None
     return sorted(((shown, list(tests)) for shown, tests in groups.values()), key=lambda each: -len(each[1]))
-
-
-def _named_first(tests: Sequence[str], groups: Sequence[_Group]) -> list[str]:
-    return list(dict.fromkeys([*(groups[0][1] if groups else ()), *tests]))
 
 
 def _count_missing(tests: Sequence[str]) -> str:
