@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import tomllib
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +71,8 @@ def test_a_value_that_is_new_in_every_run() -> None:
 
           aquila_normalize = uuid
 
-        (in pytest's settings; at the marker or the call: ignore=, normalize=)
+        (in pytest's settings; in a TOML file the value stands between ''' and '''; at the marker or the
+        call: ignore=, normalize=)
 
         If the change is meant, record it again:
 
@@ -141,6 +143,16 @@ def test_the_settings_that_cure_a_miss_are_named_and_no_others(
     for each in advice:
         assert key_of(now, rules_with(each, rules)) == key_of(recorded, rules_with(each, rules))
     assert all(len(line) <= WIDTH for line in shown.splitlines())
+
+
+def test_the_advice_can_be_typed_into_a_toml_file_as_the_message_says() -> None:
+    one, other = (chat("hi", user=id, thread=id, messages=[{"name": id}]) for id in (A, B))
+    shown = explain(one, other)
+    assert "in a TOML file the value stands between ''' and '''" in " ".join(shown.split())
+    for each in advised(shown):
+        in_toml = "\n".join(f"aquila_{name} = '''{value}'''" for name, value in each.items())
+        typed = {name.removeprefix("aquila_"): value for name, value in tomllib.loads(in_toml).items()}
+        assert key_of(one, rules_with(typed)) == key_of(other, rules_with(typed))
 
 
 def test_a_fresh_value_beside_another_change_is_told_without_a_setting() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
@@ -328,7 +328,7 @@ def write_advice(cure: Cure) -> Iterator[str]:
     if not cure.fields:
         yield "To compare fields that are null or {} as if they were absent:"
         yield from _write_settings(first)
-        yield from ("", "(in pytest's settings; at the marker or the call: ignore=)")
+        yield from _write_places(["ignore"])
         return
     title = f"If {_describe_fields(cure.fields)} new in every run, "
     yield from textwrap.wrap(title + _LEADS["normalize" if "normalize" in first else "ignore"], WIDTH)
@@ -336,8 +336,18 @@ def write_advice(cure: Cure) -> Iterator[str]:
     for each in others:
         yield from ("", "or " + _LEADS["normalize"])
         yield from _write_settings(each)
-    names = dict.fromkeys(name for each in cure.advice for name in each)
-    yield from ("", f"(in pytest's settings; at the marker or the call: {', '.join(f'{name}=' for name in names)})")
+    yield from _write_places(dict.fromkeys(name for each in cure.advice for name in each))
+
+
+def _write_places(names: Iterable[str]) -> Iterator[str]:
+    """Yield lines that say where settings are written, and in which form."""
+    given = ", ".join(f"{name}=" for name in names)
+    yield ""
+    yield from textwrap.wrap(
+        "(in pytest's settings; in a TOML file the value stands between ''' and '''; at the marker or the call: "
+        f"{given})",
+        WIDTH,
+    )
 
 
 _LEADS = {
