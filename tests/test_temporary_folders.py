@@ -350,7 +350,7 @@ def test_the_error_says_what_to_do(place: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 IMPORTED_UNDER_ANOTHER_NAME = """
-import multiprocessing.connection, os, sys
+import multiprocessing.connection, os, shutil, sys
 platform, sys.platform = sys.platform, "win32"
 from aquila import temporary_folders
 from aquila.scripting import unguarded_connections
