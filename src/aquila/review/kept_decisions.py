@@ -44,6 +44,12 @@ class Decision(NamedTuple):
     choice: Choice
 
 
+def file_beside(pending: Path, root: Path, suffix: str) -> Path:
+    """Return the file in the work folder of the cassette folder ``root`` that says more about a pending file."""
+    name = hashlib.sha256(os.fsencode(pending.relative_to(root).as_posix())).hexdigest()[:16]
+    return root / WORK_FOLDER / f"{name}{suffix}"
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionFile:
     """The decisions about what waits in one pending file. ``root`` is its cassette folder."""
@@ -54,8 +60,7 @@ class DecisionFile:
     @property
     def path(self) -> Path:
         """The file that holds the decisions; it need not exist."""
-        name = hashlib.sha256(os.fsencode(self.pending.relative_to(self.root).as_posix())).hexdigest()[:16]
-        return self.root / WORK_FOLDER / f"{name}{_SUFFIX}"
+        return file_beside(self.pending, self.root, _SUFFIX)
 
     def read(self) -> list[Decision]:
         """Return the decisions in order.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from aquila.cassettes.storage.regular_files import read_regular
 from aquila.cassettes.storage.work_folder import work_folder
 from aquila.errors import AquilaError
 from aquila.review.alignment import digest_interaction
-from aquila.review.kept_decisions import DecisionFile
+from aquila.review.kept_decisions import DecisionFile, file_beside
 
 _SUFFIX = ".review-note.json"
 
@@ -50,8 +49,7 @@ def forget_note(pending: Path, root: Path) -> None:
 
 
 def _note_of(pending: Path, root: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(pending.relative_to(root).as_posix())).hexdigest()[:16]
-    return root / WORK_FOLDER / f"{name}{_SUFFIX}"
+    return file_beside(pending, root, _SUFFIX)
 
 
 def digest_cassette(cassette: Cassette) -> str:
