@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import secrets
@@ -52,7 +51,7 @@ class BodyWriter:
         if self._durable:
             flush_to_disk(self._file.fileno())
         self._file.close()
-        change_open_file(functools.partial(os.replace, self._temporary, body.path))
+        change_open_file(os.replace, self._temporary, body.path)
         if self._durable:
             sync_folder(self.folder)
         return body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import re
 import secrets
@@ -48,7 +47,7 @@ def replace_file(path: Path, data: bytes) -> None:
             os.chmod(temporary, path.stat().st_mode & 0o777)
         # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
-        change_open_file(functools.partial(os.replace, temporary, path))
+        change_open_file(os.replace, temporary, path)
         sync_folder(path.parent)
     except BaseException:  # also Ctrl-C, and the time limit of a test
         temporary.unlink(missing_ok=True)
@@ -65,8 +64,8 @@ def flush_to_disk(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def change_open_file(change: Callable[[], None]) -> None:
-    """Replace or remove a file by ``change``. Raises ``OSError``.
+def change_open_file(change: Callable[..., None], *paths: str | Path) -> None:
+    """Replace or remove a file by calling ``change`` with ``paths``. Raises ``OSError``.
 
     Windows refuses that while somebody has the file open: another process of the tests that reads it, or a virus
     scanner. They are done within moments, so there it is tried again for two seconds.
@@ -74,7 +73,7 @@ def change_open_file(change: Callable[[], None]) -> None:
     until = time.perf_counter() + _OPEN_FOR
     while True:
         try:
-            return change()
+            return change(*paths)
         except PermissionError:
             if sys.platform != "win32" or time.perf_counter() > until:
                 raise

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 import os
 import re
@@ -325,7 +324,8 @@ def _remove_file(path: Path, descriptor: int) -> None:
     """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest."""
     if sys.platform == "win32":  # an open file cannot be removed
         os.close(descriptor)
-        change_open_file(functools.partial(path.unlink, missing_ok=True))
+        with contextlib.suppress(FileNotFoundError):
+            change_open_file(os.unlink, path)
     else:  # while it is locked: after `close`, another process may have opened it to write
         path.unlink(missing_ok=True)
         os.close(descriptor)

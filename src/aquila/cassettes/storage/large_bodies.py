@@ -7,7 +7,6 @@ two processes that write the same body cannot harm each other. ``body_file`` rea
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import re
@@ -250,7 +249,7 @@ def _place_file(body: BodyFile, folder: Path) -> None:
         with temporary.open("rb+") as file:
             lock_half_written_file(file.fileno())
             flush_to_disk(file.fileno())
-        change_open_file(functools.partial(os.replace, temporary, target))
+        change_open_file(os.replace, temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,6 @@ miss to a file, in a folder that the run of the tests has created, and the scope
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import threading
@@ -198,12 +197,11 @@ class ChildMisses:
         if keys:
             with open(path + ".new", "w", encoding="utf-8", opener=_open_private) as file:
                 json.dump({name: list(each) for name, each in keys.items()}, file)
-            file_replacement.change_open_file(
-                functools.partial(os.replace, path + ".new", path)
-            )  # in one step: a child may read it at any time
+            # In one step: a child may read it at any time.
+            file_replacement.change_open_file(os.replace, path + ".new", path)
         else:
             with contextlib.suppress(FileNotFoundError):
-                file_replacement.change_open_file(functools.partial(os.remove, path))
+                file_replacement.change_open_file(os.remove, path)
 
     def read_anew(self) -> Mapping[str, Sequence[str]]:
         """What the parent has told with ``tell_anew``."""
