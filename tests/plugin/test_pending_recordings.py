@@ -224,39 +224,41 @@ def test_what_a_failed_fixture_left_is_superseded_when_the_fixture_is_recorded(p
     assert "wait" not in result.stdout.str()
 
 
+SHARED_CASSETTE = """
+@pytest.mark.aquila("shared")
+@pytest.mark.parametrize("text", ["one", "two"])
+def test_it(text):
+    assert post(text) and text not in {failing}
+"""
+
+
 def test_in_the_pending_file_of_a_shared_cassette_only_the_test_that_passed_is_superseded(project: Project) -> None:
-    tests = """
-    @pytest.mark.aquila("shared")
-    @pytest.mark.parametrize("text", ["one", "two"])
-    def test_it(text):
-        assert post(text) and text not in {failing}
-    """
-    project.record("-p", "no:randomly", tests=tests.format(failing=["one", "two"]))
+    project.record("-p", "no:randomly", tests=SHARED_CASSETTE.format(failing=["one", "two"]))
     left = project.cassettes / "shared.pending.yaml"
     first = load_cassette(left).interactions
-    project.record(tests=tests.format(failing=["two"])).assert_outcomes(passed=1, failed=1)
+    project.record(tests=SHARED_CASSETTE.format(failing=["two"])).assert_outcomes(passed=1, failed=1)
     stored = load_cassette(project.cassettes / "shared.yaml").interactions
     waiting = load_cassette(left).interactions
     assert stored[0] in waiting
     assert first[0] not in waiting
-    project.record(tests=tests.format(failing=[])).assert_outcomes(passed=2)
+    project.record(tests=SHARED_CASSETTE.format(failing=[])).assert_outcomes(passed=2)
     assert not left.exists()
 
 
 def test_what_another_test_has_left_in_the_place_of_a_recording_waits_on(project: Project) -> None:
-    tests = """
-    @pytest.mark.aquila("shared")
-    @pytest.mark.parametrize("text", ["one", "two"])
-    def test_it(text):
-        assert post(text) and text not in {failing}
-    """
-    project.record(tests=tests.format(failing=[])).assert_outcomes(passed=2)
-    project.record("--aquila-record=all", tests=tests.format(failing=["one", "two"])).assert_outcomes(failed=2)
+    project.record(tests=SHARED_CASSETTE.format(failing=[])).assert_outcomes(passed=2)
+    project.record("--aquila-record=all", tests=SHARED_CASSETTE.format(failing=["one", "two"])).assert_outcomes(
+        failed=2
+    )
     left = project.cassettes / "shared.pending.yaml"
     first, second = load_cassette(left).interactions
-    project.record("--aquila-record=all", "-k", "one", tests=tests.format(failing=[])).assert_outcomes(passed=1)
+    project.record("--aquila-record=all", "-k", "one", tests=SHARED_CASSETTE.format(failing=[])).assert_outcomes(
+        passed=1
+    )
     stored = load_cassette(project.cassettes / "shared.yaml").interactions
     assert load_cassette(left).interactions == (stored[0], second)
     assert first not in stored
-    project.record("--aquila-record=all", "-k", "two", tests=tests.format(failing=[])).assert_outcomes(passed=1)
+    project.record("--aquila-record=all", "-k", "two", tests=SHARED_CASSETTE.format(failing=[])).assert_outcomes(
+        passed=1
+    )
     assert not left.exists()

@@ -47,7 +47,7 @@ else:
 _HTTPX_FAMILY = ("httpx2", "httpx")
 """Those of ``aquila.transports``, whose package every run would load for these two names."""
 
-_OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")
+_OTHER_CLIENTS = ("http.client", "urllib3", "httplib2", "aiohttp")  # those that `other_clients` patches
 
 _WEB_SOCKETS = (
     "aiohttp.client",

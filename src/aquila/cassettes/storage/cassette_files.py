@@ -330,8 +330,6 @@ def find_cassette_files(root: Path) -> Iterator[Path]:
 def is_cassette_name(path: Path, root: Path) -> bool:
     """Say whether a file below ``root`` with this path is a cassette, and no pending one and no script."""
     inside = path.relative_to(root).parts
-    if is_script(path) or is_pending_file(path):
-        return False
-    if _is_of_macos(path):
+    if is_script(path) or is_pending_file(path) or _is_of_macos(path):
         return False
     return path.suffix in cassette_suffixes() and WORK_FOLDER not in inside
