@@ -1,8 +1,15 @@
-"""Counts with their nouns, as all messages write them."""
+"""Counts with their nouns, and words in a row, as all messages write them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 recording``, ``2 recordings``. The noun is given in the singular."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def join_with_and(words: Sequence[str]) -> str:
+    """Join words as a sentence does: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aquila.errors import LiveCallRefused, MissingKey
 from aquila.intercept import dummy_keys
 from aquila.intercept.provider_keys import NO_UNSET, dummies_for_run
+from aquila.plurals import join_with_and
 from aquila.recording.environment import DUMMY_KEY
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
     if with_dummy:  # the test has taken the dummy away, and no setting brings it back
         return None
     return (
-        f"The error names {' and '.join(missing)}. In this run no request needs a key, so Aquila gives a dummy "
+        f"The error names {join_with_and(missing)}. In this run no request needs a key, so Aquila gives a dummy "
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
-        f"it to this one too, add to the ini file: aquila_dummy_keys = {' '.join(missing)}"
+        f"it to {'this one' if len(missing) == 1 else 'these'} too, add to the ini file: aquila_dummy_keys = {' '.join(missing)}"
     )
 
 
@@ -73,17 +74,19 @@ def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: Start
 def _advise_on_asking(names: Sequence[str]) -> str | None:
     if not names:
         return None
+    several = len(names) > 1
     return (
-        f"The error names {' and '.join(names)}, which is not set. This run asks the provider, so it needs the key: "
-        f"export {names[0]}=... and run it again. A replay needs none."
+        f"The error names {join_with_and(names)}, which {'are' if several else 'is'} not set. This run asks the "
+        f"provider, so it needs {'what the error asks for of them' if several else 'the key'}: "
+        f"export {' '.join(f'{name}=...' for name in names)} and run it again. A replay needs none."
     )
 
 
 def _advise_on_own_key(names: Sequence[str]) -> str:
     # Who reads a file such as .env while conftest.py is imported finds the dummy of the run and, by default, keeps it.
     return (
-        f"The error names {' and '.join(names)}. This test may reach the provider, so it gets no dummy, and the "
-        "environment in which pytest was started has no value: set it there. A file such as .env that is loaded "
-        "before the test finds a dummy in the variable. Load it in a fixture of the test, or so that it overrides "
+        f"The error names {join_with_and(names)}. This test may reach the provider, so it gets no dummy, and the "
+        "environment in which pytest was started has no key either: set it there. A file such as .env that is loaded "
+        "before the test finds a dummy in its place. Load it in a fixture of the test, or so that it overrides "
         "what is set: load_dotenv(override=True), or env_override_existing_values = 1 for pytest-dotenv."
     )

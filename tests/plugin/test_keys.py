@@ -300,6 +300,23 @@ def test_a_client_of_a_module_without_a_key_while_recording_is_told_to_set_it(
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
+def test_an_error_that_names_two_keys_is_told_that_they_are_not_set(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    pytester.makepyfile(
+        """
+        def test_it(aquila_cassette):
+            raise RuntimeError("set OPENAI_API_KEY or ANTHROPIC_API_KEY")
+        """
+    )
+    pytester.runpytest_inprocess("--aquila-record").stdout.fnmatch_lines(
+        "The error names OPENAI_API_KEY and ANTHROPIC_API_KEY, which are not set. *needs what the error asks for of "
+        "them: export OPENAI_API_KEY=... ANTHROPIC_API_KEY=... and run it again. *"
+    )
+
+
 @pytest.mark.parametrize("ask", ["aquila.ask('hi')", "list(aquila.stream('hi'))"])
 def test_ask_without_a_key_while_recording_advises_the_local_model(ask: str, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(app=f"import aquila\n\ndef answer():\n    return {ask}\n")

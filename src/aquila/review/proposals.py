@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from aquila.cassettes.matching.cures import find_fresh_fields
 from aquila.cassettes.matching.difference import Difference, find_differences, identify_change
+from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.matching.match_rules import MatchRules
 from aquila.cassettes.matching.request_key import canonical_request
 from aquila.cassettes.model import Cassette, Interaction, RecordedRequest
@@ -26,7 +27,6 @@ fields differ; a recording that would vanish."""
 
 KINDS: tuple[Kind, ...] = ("new", "prompt", "answer", "details", "gone")
 
-_INDEX = re.compile(r"\[-?\d+\]")
 _NEW_EACH_TIME = re.compile(
     r"(?:^|_)(?:ids?|created|at|fingerprint|timestamp|duration|obfuscation|usage|sequence_number)$|Id$"
 )
@@ -224,7 +224,7 @@ def _difference_of(kind: Kind, was: Interaction | None, now: Interaction | None,
         found = list(differences_of(was, now, rules))
         fresh = find_fresh_fields(found)
         each = [
-            (_INDEX.sub("[*]", one.path), field.kinds if field is not None else identify_change([one]))
+            (with_any_index(one.path), field.kinds if field is not None else identify_change([one]))
             for one, field in zip(found, fresh, strict=True)
         ]
         return json.dumps(each) if each else json.dumps([name, str(_client_said(now))])

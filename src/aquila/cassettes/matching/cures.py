@@ -16,11 +16,12 @@ from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around, common_prefix_length
 from aquila.cassettes.matching.fresh_value_placeholders import Normalizer, RequestNormalizer
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
+from aquila.cassettes.matching.json_path import with_any_index
 from aquila.cassettes.matching.match_rules import EMPTY_FIELDS, MatchRules
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
-from aquila.plurals import count_of
+from aquila.plurals import count_of, join_with_and
 
 _MOST = 50
 """How many differences are examined. Requests that differ in more places differ in what they ask."""
@@ -40,7 +41,6 @@ _ASKED = re.compile(
 """Fields that say what is asked. Nobody is advised to leave one out."""
 _MOST_IGNORED = 5  # fields that one piece of advice leaves out
 _LONGEST_WORD = 64  # characters of a value that may be an id or a flag, and no prompt
-_INDEX = re.compile(r"\[-?\d+\]")
 _ALL = tuple(KIND_BY_NAME)
 
 Advice: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -159,7 +159,7 @@ def without_fresh_values(found: Sequence[Difference]) -> list[Difference]:
     ]
     # Where nothing else differs, the change is that of the field.
     return [
-        replace(each, recorded=_INDEX.sub("[*]", each.path), now=ABSENT) if each.recorded == each.now else each
+        replace(each, recorded=with_any_index(each.path), now=ABSENT) if each.recorded == each.now else each
         for each in masked
     ]
 
@@ -307,7 +307,7 @@ def _ignoring(rules: MatchRules, fresh: Sequence[FreshField], *, any_index: bool
     paths = [field.path for field in fresh if not field.path.startswith("query ")]
     if any(len(path) > _LONGEST_PATH or not path.isprintable() for path in paths):
         raise ConfigError("a path that is too long to be typed")
-    general = [_INDEX.sub("[*]", path) for path in paths]
+    general = list(map(with_any_index, paths))
     if any_index:
         paths = [wide if general.count(wide) > 1 else path for path, wide in zip(paths, general, strict=True)]
     names = [field.path.removeprefix("query ") for field in fresh if field.path.startswith("query ")]
@@ -378,18 +378,13 @@ def _describe_fields(fields: Sequence[FreshField]) -> str:
     if len(fields) > _MOST_NAMED:
         named.append(count_of(len(fields) - _MOST_NAMED, "other field"))
     verb = "is" if len(fields) == 1 and len(fields[0].kinds) == 1 else "are"
-    return f"{join_words(named)} {verb}"
+    return f"{join_with_and(named)} {verb}"
 
 
 def _describe_field(field: FreshField) -> str:
     path = clip_around(field.path, len(field.path), _LONGEST_PATH)
     called = [KIND_BY_NAME[kind].called for kind in field.kinds]
-    return f"{path} ({called[0]})" if field.is_whole else f"{join_words(called)} in {path}"
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Join words: ``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{path} ({called[0]})" if field.is_whole else f"{join_with_and(called)} in {path}"
 
 
 def write_remark(fresh: Sequence[FreshField]) -> Iterator[str]:

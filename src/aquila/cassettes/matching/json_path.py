@@ -21,6 +21,14 @@ _STEP = re.compile(
 )
 
 
+_INDEX = re.compile(r"\[-?\d+\]")
+
+
+def with_any_index(path: str) -> str:
+    """Return a path with ``[*]`` for each position, which is the same one for all elements of a list."""
+    return _INDEX.sub("[*]", path)
+
+
 @dataclass(frozen=True, slots=True)
 class JsonPath:
     """A parsed path. ``text`` is what the user wrote."""

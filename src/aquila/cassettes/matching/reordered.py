@@ -10,11 +10,11 @@ from typing import Any
 
 from aquila.cassettes.matching.body_lines import WIDTH
 from aquila.cassettes.matching.difference import ABSENT, Difference, clip_around, dump_json
+from aquila.cassettes.matching.json_path import with_any_index
 
 _LONGEST = 200_000  # characters of all texts that are compared
 _LONGEST_PATH = 60  # characters of a path that is shown
 _WORD = re.compile(r"\d+(?:[.:]\d+)+|\w+|[^\w\s]")
-_INDEX = re.compile(r"\[\d+\]")
 
 
 def find_reordered(found: Sequence[Difference]) -> str | None:
@@ -29,7 +29,7 @@ def find_reordered(found: Sequence[Difference]) -> str | None:
         if room < 0 or not each.in_body:
             return None
         if not _have_same_words(each.recorded, each.now):
-            elements[_INDEX.sub("[*]", each.path)].append(each)
+            elements[with_any_index(each.path)].append(each)
     if not found or not all(map(_have_same_values, elements.values())):
         return None
     return next(iter(elements), found[0].path)

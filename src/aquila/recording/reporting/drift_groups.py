@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from aquila.cassettes.matching.fresh_values import KIND_BY_NAME
-from aquila.plurals import count_of
+from aquila.plurals import count_of, join_with_and
 from aquila.typed_words import join_words, quote_word
 
 Row: TypeAlias = Mapping[str, Any]
@@ -168,8 +168,8 @@ def _describe_command(lead: str, tests: Sequence[str], width: int, pytest: str) 
 def _describe_change(change: Mapping[str, Any]) -> str:
     kinds = change["new_in_every_run"]
     if kinds:
-        called = " and ".join(KIND_BY_NAME[kind].called for kind in kinds)
-        return f"{change['path']} has {called} that is new in every run"
+        called = join_with_and([KIND_BY_NAME[kind].called for kind in kinds])
+        return f"{change['path']} has {called} that {'is' if len(kinds) == 1 else 'are'} new in every run"
     return f"{change['path']} recorded {change['recorded']}, now {change['now']}"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -20,7 +19,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
-    from aquila.cassettes.matching import cures, difference
+    from aquila.cassettes.matching import cures, difference, json_path
     from aquila.cassettes.matching.cures import Cure
     from aquila.cassettes.matching.difference import Difference
     from aquila.cassettes.matching.miss_message import Explanation
@@ -29,14 +28,18 @@ if TYPE_CHECKING:
     from aquila.recording.sessions.session import Session
     from aquila.recording.sessions.session_decisions import MissedRequest
 else:
-    lazy_modules(globals(), cures="aquila.cassettes.matching.cures", difference="aquila.cassettes.matching.difference")
+    lazy_modules(
+        globals(),
+        cures="aquila.cassettes.matching.cures",
+        difference="aquila.cassettes.matching.difference",
+        json_path="aquila.cassettes.matching.json_path",
+    )
 
 Kind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
 
 _MOST_CHANGES = 20
 _SHOWN = 60
 """Characters of a value."""
-_INDEX = re.compile(r"\[-?\d+\]")
 
 
 class DriftedField(NamedTuple):
@@ -190,7 +193,7 @@ def _with_changes(
         for one, field in zip(found[:_MOST_CHANGES], fresh, strict=False)
     )
     identity = [
-        (_INDEX.sub("[*]", one.path), field.kinds if field is not None else difference.identify_change([one]))
+        (json_path.with_any_index(one.path), field.kinds if field is not None else difference.identify_change([one]))
         for one, field in zip(cures.without_fresh_values(found), fresh, strict=True)
     ]
     return replace(
