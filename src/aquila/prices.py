@@ -149,6 +149,12 @@ def _read_entry(entry: Any, where: str) -> Price:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def write_amount(amount: float) -> str:
+    """Return an amount of money with four decimals. One that is too small for them is no 0: ``< 0.0001``."""
+    text = f"{amount:,.4f}"
+    return "< 0.0001" if amount > 0 and text == "0.0000" else text
+
+
 def explain_missing_price(model: str) -> str:
     """Return the message for a model without a price; it says what to write."""
     return (

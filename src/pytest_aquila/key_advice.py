@@ -41,7 +41,8 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
     return (
         f"The error names {join_with_and(missing)}. In this run no request needs a key, so Aquila gives a dummy "
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
-        f"it to {'this one' if len(missing) == 1 else 'these'} too, add to the ini file: aquila_dummy_keys = {' '.join(missing)}"
+        f"it to {'this one' if len(missing) == 1 else 'these'} too, add to the ini file: "
+        f"aquila_dummy_keys = {' '.join(missing)}"
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from aquila.plurals import count_of
+from aquila.prices import write_amount
 from aquila.run_report.schema import RunReport, Test, Text
 from aquila.run_report.totals import last_attempts
 from aquila.typed_words import quote_word
@@ -79,7 +80,7 @@ def _write_hosts(report: RunReport) -> Iterator[str]:
     yield "| host | model | requests | tokens in | tokens out | cost |"
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     for row in rows[:_MOST_ROWS]:
-        cost = ", ".join(f"{value:,.4f} {currency}" for currency, value in row["cost"].items())
+        cost = _write_costs(row["cost"])
         yield (
             f"| {_escape(row['host'])} | {_escape(row['model'])} | {row['requests']:,} | {row['input_tokens']:,} | "
             f"{row['output_tokens']:,} | {cost} |"
@@ -89,10 +90,13 @@ def _write_hosts(report: RunReport) -> Iterator[str]:
     yield ""
 
 
+def _write_costs(costs: Mapping[str, float]) -> str:
+    return ", ".join(f"{write_amount(value)} {currency}" for currency, value in costs.items())
+
+
 def _write_sums(report: RunReport) -> Iterator[str]:
     totals = report["totals"]
-    paid = ", ".join(f"{value:,.4f} {currency}" for currency, value in totals["cost"].items())
-    spared = ", ".join(f"{value:,.4f} {currency}" for currency, value in totals["cost_saved"].items())
+    paid, spared = _write_costs(totals["cost"]), _write_costs(totals["cost_saved"])
     told = []
     if totals["saved"]:
         told.append(f"replays saved {totals['saved'] / 1000:,.1f} s{f' and {spared}' if spared else ''}")

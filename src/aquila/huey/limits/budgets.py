@@ -19,7 +19,7 @@ from aquila.errors import BudgetExceeded, ConfigError
 from aquila.events import Usage
 from aquila.huey.limits.rules import AMOUNT, parse_amount
 from aquila.huey.state import SharedState, state_of
-from aquila.prices import Price, PriceTable, explain_missing_price
+from aquila.prices import Price, PriceTable, explain_missing_price, write_amount
 
 logger = logging.getLogger("huey.aquila")
 
@@ -94,7 +94,7 @@ class Cap:
 
     def show(self, amount: int) -> str:
         """Return an amount as people read it."""
-        return f"{amount:,} tokens" if self.unit == TOKENS else f"{amount / _SMALLEST:,.4f} {self.unit}"
+        return f"{amount:,} tokens" if self.unit == TOKENS else f"{write_amount(amount / _SMALLEST)} {self.unit}"
 
 
 def parse_budget(given: str | Iterable[str], owner: str = "") -> tuple[Cap, ...]:

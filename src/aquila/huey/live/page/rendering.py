@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aquila.optional import import_optional
+from aquila.prices import write_amount
 
 HERE = Path(__file__).parent
 _TAIL = 66
@@ -86,7 +87,7 @@ def write_number(number: float) -> str:
 
 def write_money(cost: float) -> str:
     """Return an amount of money, with more digits for a small one."""
-    return f"{cost:,.4f}" if cost < 1 else f"{cost:,.2f}"
+    return write_amount(cost) if cost < 1 else f"{cost:,.2f}"
 
 
 def shorten_name(name: str) -> str:

@@ -46,7 +46,8 @@ function tellSize(bytes) {
 function tellMoney(cost) {
   const texts = Object.entries(cost || {}).map(([currency, amount]) => {
     const digits = amount !== 0 && Math.abs(amount) < 1 ? 4 : 2;
-    return `${amount.toFixed(digits)} ${currency}`.trim();
+    const text = amount > 0 && amount < 0.00005 ? "< 0.0001" : amount.toFixed(digits);
+    return `${text} ${currency}`.trim();
   });
   return texts.join(" + ");
 }
