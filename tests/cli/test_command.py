@@ -257,3 +257,13 @@ def test_streams_that_are_closed_from_the_start_are_no_error(cassettes: Cassette
     ascii = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     silent = subprocess.run(["sh", "-c", f"{command} 2>&-"], check=False, env=ascii)
     assert silent.returncode == done.returncode
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, as Linux has it")
+@pytest.mark.parametrize(("words", "code"), [("cassettes list", 0), ("cassettes show none", 2), ("none", 2)])
+def test_a_full_stderr_does_not_change_what_a_command_does(cassettes: Cassettes, words: str, code: int) -> None:
+    cassettes.write("one.yaml", conversation("one", "1"))
+    warned = {**os.environ, "AQUILA_RECORDS": "1"}  # a variable that is no setting, which each command warns of
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([AQUILA, *words.split()], stdout=subprocess.PIPE, stderr=full, check=False, env=warned)
+    assert (done.returncode, b"one" in done.stdout) == (code, not code)

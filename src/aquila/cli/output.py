@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -85,7 +86,13 @@ def ask_user(question: str) -> bool:
 
 def print_error(text: str) -> None:
     """Write a message to stderr, without secrets. Control characters are escaped, line breaks are kept."""
-    print("\n".join(map(escape_controls, outgoing.redact_outgoing(text).split("\n"))), file=sys.stderr)
+    write_to_stderr("\n".join(map(escape_controls, outgoing.redact_outgoing(text).split("\n"))))
+
+
+def write_to_stderr(text: str) -> None:
+    """Write lines to stderr, if it takes them: what a command does must not depend on that."""
+    with contextlib.suppress(OSError, ValueError):  # a full disk, a reader that has gone, a closed file
+        print(text, file=sys.stderr, flush=True)
 
 
 def _clean_cell(text: str) -> str:

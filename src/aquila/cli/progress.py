@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from aquila.cli.output import write_to_stderr
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class _Lines:
     def show(self, done: int) -> None:
         if self._clock() >= self._next:
             self._next = self._clock() + _LINE_EVERY
-            print(f"aquila: {self._doing}: {done:,} of {self._total:,}", file=sys.stderr, flush=True)
+            write_to_stderr(f"aquila: {self._doing}: {done:,} of {self._total:,}")
 
     def close(self) -> None:
         """Do nothing: the lines stay."""

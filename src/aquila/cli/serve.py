@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from aquila.cassettes.model import RecordedRequest
 from aquila.cassettes.storage.names import cassette_path
 from aquila.cli import listening, project
-from aquila.cli.output import Output, escape_controls
+from aquila.cli.output import Output, escape_controls, write_to_stderr
 from aquila.errors import ConfigError
 from aquila.lazy_imports import lazy_modules
 from aquila.optional import import_optional
@@ -247,5 +247,4 @@ def _redact_target(target: str) -> str:
 
 
 def _write_log_line(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # stderr may have been closed; requests must still be answered
-        print(escape_controls(line), file=sys.stderr, flush=True)
+    write_to_stderr(escape_controls(line))
