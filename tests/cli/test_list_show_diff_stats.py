@@ -239,6 +239,16 @@ def test_show_as_yaml_is_what_a_yaml_file_would_hold(cassettes: Cassettes) -> No
     assert done.stdout == YamlCodec().dumps(cassettes.read("a.msgpack"))
 
 
+@pytest.mark.parametrize("words", [("HEAD~1", "a"), ("main...HEAD",), ("--staged",)])
+def test_a_diff_says_that_git_is_not_installed(
+    words: tuple[str, ...], cassettes: Cassettes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cassettes.write("a.yaml", conversation("one", "1"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = cassettes.run("diff", *words)
+    assert (done.code, "git is not installed here" in done.err) == (2, True)
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.slow
 def test_git_shows_msgpack_cassettes_as_text(cassettes: Cassettes) -> None:

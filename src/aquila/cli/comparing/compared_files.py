@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,9 @@ def choose_pairs(here: project.Project, a: str, b: str | None, scratch: Path) ->
     with their versions in that revision.
     """
     known = here.names_a_cassette(a)
+    if not known and shutil.which("git") is None:
+        folders = project.list_folders(here.folders) if here.has_folder else str(here.root)
+        raise CassetteError(f"{a!r} is no cassette in {folders}. If it is a revision: git is not installed here")
     if not known and _is_revision(bases_of(here)[0], a):
         return _pairs_with_revision(here, a, b, scratch)
     if b is None:

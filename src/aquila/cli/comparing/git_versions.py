@@ -6,6 +6,7 @@ Its large bodies are copied into a folder, beside which the cassette is then rea
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,6 +149,8 @@ def run_git(folder: Path, *arguments: str) -> bytes:
     try:
         return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True).stdout
     except OSError as error:
+        if shutil.which("git") is None:
+            raise CassetteError("git is not installed here, and what is to be compared is in its history") from error
         raise CassetteError(f"git cannot be run in {folder}: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
         raise CassetteError(f"git {arguments[0]} failed: {error.stderr.decode(errors='replace').strip()}") from error
