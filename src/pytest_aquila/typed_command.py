@@ -6,12 +6,19 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording.secrets import outgoing
 from aquila.typed_words import join_words, path_from
 from pytest_aquila import run_life
+
+if TYPE_CHECKING:
+    from aquila.cli import pytest_settings
+else:  # only where a folder between a test and the root has such a file, as in a monorepo
+    lazy_modules(globals(), pytest_settings="aquila.cli.pytest_settings")
 
 _WITH_VALUE = {
     "-c": "-c",
@@ -36,7 +43,7 @@ _ROOT_FILES = (
     *("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini"),
     *("pyproject.toml", "tox.ini", "setup.cfg", "setup.py"),
 )
-"""Files by which pytest finds the root folder. Some count by what is in them, but naming the root does no harm."""
+"""Files by which pytest finds the root folder. Some count only by what is in them."""
 
 _starts: pytest.StashKey[dict[Path | None, str]] = pytest.StashKey()
 """How commands of a run begin: those for the tests of a file, and those for all tests."""
@@ -99,10 +106,18 @@ def _finds_another_root(config: pytest.Config, file: Path) -> bool:
     root = run_life.root_of(config)
     folder = file.parent
     while folder != root and root in folder.parents:
-        if any((folder / name).exists() for name in _ROOT_FILES):
+        if any(_may_decide_root(config, folder / name) for name in _ROOT_FILES):
             return True
         folder = folder.parent
     return folder != root
+
+
+def _may_decide_root(config: pytest.Config, path: Path) -> bool:
+    """Whether pytest may take the folder of a file for the root. Where the run has settings, only others count."""
+    if not path.exists():
+        return False
+    ini = config.inipath
+    return ini is None or not pytest_settings.has_settings(ini) or pytest_settings.has_settings(path)
 
 
 def _repeated_options(config: pytest.Config) -> Iterator[str]:

@@ -101,6 +101,31 @@ def test_a_command_keeps_the_root_folder_of_the_run(project: Project, ini: str, 
     assert len(project.calls) == 2
 
 
+NO_SETTINGS = {
+    "pyproject.toml": '[project]\nname = "one"\n[dependency-groups]\ndev = ["pytest"]\n',
+    "setup.cfg": "[metadata]\nname = one\n",
+    "tox.ini": "[testenv]\ncommands = pytest\n",
+    "setup.py": "",
+}
+
+
+@pytest.mark.parametrize("name", NO_SETTINGS)
+@pytest.mark.parametrize("settings", [True, False])
+def test_a_command_names_the_settings_only_where_pytest_may_find_others(
+    project: Project, name: str, settings: bool
+) -> None:
+    pytester = project.pytester
+    (pytester.path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n" if settings else "[project]\n")
+    (pytester.mkdir("one") / name).write_text(NO_SETTINGS[name])
+    pytester.makepyfile(**{"one/test_one": ALONE.replace("PART", "one")})
+    pytester.syspathinsert()
+    command, *_ = commands(project.run())
+    if settings:
+        assert command == "pytest one/test_one.py::test_it --aquila-record"
+    project.run(*shlex.split(command)[1:]).assert_outcomes(passed=1)
+    project.run().assert_outcomes(passed=1)
+
+
 def test_a_fixture_that_tests_share_is_recorded_with_the_same_options(project: Project) -> None:
     project.pytester.makeini(INI)
     missed = project.run(

@@ -56,6 +56,14 @@ def find_cache(folder: Path) -> Path:
     return folder / _CACHE
 
 
+def has_settings(path: Path) -> bool:
+    """Whether pytest takes a file for its settings, or stops at it because it cannot be read."""
+    try:
+        return path.name in SETTINGS_FILES and _read_settings(path) is not None
+    except ConfigError:
+        return True
+
+
 def configured_folder(folder: Path) -> Path | None:
     """Return the cassette folder that the settings in a folder name; None without readable settings."""
     with contextlib.suppress(ConfigError):
