@@ -29,8 +29,8 @@ from benchmarks.harness import Report, main
 SOURCES = tuple(str(Path(aquila.__file__).parents[1] / package) + os.sep for package in ("aquila", "pytest_aquila"))
 PIECES = 3
 """How many pieces of text an answer has that is a stream."""
-BEFORE = {"ask": 108, "foreign stream": 75, "perform_job": 49, "load YAML": 21}
-"""What was counted before the source was laid out as rooms."""
+FIRST = {"ask": 105, "foreign stream": 109, "perform_job": 100, "load YAML": 45}
+"""What was counted first. Half of it is the aim."""
 
 
 class SwitchCounter:
@@ -179,10 +179,10 @@ def run(report: Report) -> None:
     if "--visits" in sys.argv:
         for journey_name, journey in counted.items():
             report.rows((journey_name, "function", "called from"), journey.visits)
-    rows = [(name, str(BEFORE[name]), str(len(journey.visits))) for name, journey in counted.items()]
-    report.rows(("journey", "before", "now"), rows)
+    rows = [(name, str(FIRST[name]), str(len(journey.visits))) for name, journey in counted.items()]
+    report.rows(("journey", "first", "now"), rows)
     for name, journey in counted.items():
-        report.aim(f"file switches of {name}", len(journey.visits), at_most=BEFORE[name] / 2, unit="")
+        report.aim(f"file switches of {name}", len(journey.visits), at_most=FIRST[name] / 2, unit="")
 
 
 if __name__ == "__main__":

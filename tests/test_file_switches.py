@@ -24,7 +24,7 @@ with Run(SettingsLayers(Path(sys.argv[2]), defaults={"transport": "replay"})):
 
 @pytest.mark.parametrize(
     ("journey", "most"),
-    [("journey_of_ask", 55), ("journey_of_foreign_stream", 59)],
+    [("journey_of_ask", 52), ("journey_of_foreign_stream", 55)],
     ids=["ask", "recorded stream"],
 )
 def test_a_journey_goes_through_few_files(journey: str, most: int, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import anyio
     from anyio import to_thread
 
-    from aquila.recording.scope import Scope
     from aquila.recording.storing import large_answer
+    from aquila.recording.storing.recorder import ScopeRecording
     from aquila.transports.upstreams import Upstream
 else:
     lazy_modules(
@@ -42,12 +42,17 @@ class AnswerRecorder:
     """One recording in progress: collects what arrives, and stores the interaction once, however it ends.
 
     It is made when ``request`` is about to be sent to ``upstream``: from then on it measures the time. The interaction
-    is stored in ``scope``, for ``session``. Content codings are undone on the way, for the caller too, so that a run
-    that records sees the same bytes as one that replays.
+    is stored in ``recording``, for ``session``. Content codings are undone on the way, for the caller too, so that a
+    run that records sees the same bytes as one that replays.
     """
 
     def __init__(
-        self, scope: Scope, session: Session, decision: RecordDecision, request: httpx2.Request, upstream: Upstream
+        self,
+        recording: ScopeRecording,
+        session: Session,
+        decision: RecordDecision,
+        request: httpx2.Request,
+        upstream: Upstream,
     ) -> None:
         self.is_awaited = False
         """Whether a reader is waiting for the next chunk. A reader sets it, and it stays set if its wait is ended."""
@@ -55,7 +60,7 @@ class AnswerRecorder:
         self._from_network = upstream.name == "live"
         self._limits = current_limits()
         self.broken_off = (httpx2.TransportError, httpx2.DecodingError, upstream.transport_error)
-        self._recording = scope.recording
+        self._recording = recording
         self._session = session
         self._decision = decision
         self._request = request
@@ -77,7 +82,7 @@ class AnswerRecorder:
         self._started = 0
         self._failure: CassetteWriteError | None = None
         self._decoder: Decoder | None = None
-        self._shown = scope.run.answers_in_progress
+        self._shown = recording.run.answers_in_progress
         if self._shown is not None:
             self._shown.begin(self)
 
@@ -96,23 +101,22 @@ class AnswerRecorder:
         """The chunks so far; none for an answer that is written to disk."""
         return self._chunks
 
-    def record_response(self, response: httpx2.Response, headers: Headers) -> httpx2.Response:
+    def record_response(self, response: httpx2.Response) -> httpx2.Response:
         """Return the answer for the caller. What the caller reads from it is recorded.
 
-        ``response`` may be one of httpx: what is read of it is the same. ``headers`` are its header fields, as they are
-        in a cassette.
+        ``response`` may be one of httpx: what is read of it is the same.
         """
-        raw = self._start_answer(response, headers)
+        raw = self._start_answer(response)
         stream = RecordedStream(self, response)
         return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
-    def record_response_async(self, response: httpx2.Response, headers: Headers) -> httpx2.Response:
+    def record_response_async(self, response: httpx2.Response) -> httpx2.Response:
         """``record_response`` for async clients."""
-        raw = self._start_answer(response, headers)
+        raw = self._start_answer(response)
         stream = AsyncRecordedStream(self, response)
         return httpx2.Response(response.status_code, headers=raw, stream=stream, extensions=response.extensions)
 
-    def _start_answer(self, response: httpx2.Response, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def _start_answer(self, response: httpx2.Response) -> list[tuple[bytes, bytes]]:
         """Note the status and the header fields of the answer. Return those for the caller."""
         self._status = response.status_code
         self._started = self._elapsed_milliseconds()
@@ -120,11 +124,12 @@ class AnswerRecorder:
         # An answer without a body says of which coding and length the body would have been.
         if coding and self._decision.request.method != "HEAD" and response.status_code != _NOT_MODIFIED:
             self._decoder = decoder_for(coding)
+        raw = [(name.lower(), value) for name, value in response.headers.raw]
         if self._decoder is not None:
-            headers = tuple([field for field in headers if field[0] not in ("content-encoding", "content-length")])
-        self._headers = headers
+            raw = [field for field in raw if field[0] not in (b"content-encoding", b"content-length")]
+        self._headers = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw])
         self._recording.unfinished.add(self)
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]  # as they were decoded
+        return raw
 
     def record_chunk(self, data: bytes) -> bytes:
         """Record a chunk as it arrived. Returns it decoded, for the caller. Raises ``httpx2.DecodingError``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -235,10 +236,10 @@ class ToolLoop(RequestLoop):
         self._refusals: list[str] = []  # what the provider said of earlier forms of this request
         self._continuation = Continuation() if plan.options.websocket else None
         self._turn_options = self._options
-        self._rounds = ToolRounds(self._options)
+        self._rounds: ToolRounds | None = None  # made when the model first calls tools: most calls have none
         self._request = self._next_request()
         self._calls: list[ToolCall] = []
-        self._usage = Usage(reported=False)
+        self._usages: list[Usage] = []  # of each turn
 
     def _rewrite_request(self, error: BaseException) -> bool:
         if self._continuation is not None:
@@ -266,23 +267,29 @@ class ToolLoop(RequestLoop):
             if not calls or not any(map(self._options.tools.runs_here, calls)):
                 break
             yield from self._run_called_tools(calls)
-            if self._rounds.stopped or not all(map(self._options.tools.runs_here, calls)):
+            if self._stopped or not all(map(self._options.tools.runs_here, calls)):
                 break
             # A ``tool_choice`` that forces a call would force one in every turn, and the loop would never end.
             self._turn_options = self._options.with_tool_choice(without_forced_call(self._options.tool_choice))
             self._request = self._next_request()
-        if self._rounds.stopped:
-            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, self._rounds.stop_notice))))
-            yield self._report_and_emit(Chunk(self._rounds.stop_notice, ref=self.call.ref, metadata=self.call.metadata))
+        if self._rounds is not None and self._rounds.stopped:
+            notice = self._rounds.stop_notice
+            turn = replace(turn, text="\n\n".join(filter(None, (turn.text, notice))))
+            yield self._report_and_emit(Chunk(notice, ref=self.call.ref, metadata=self.call.metadata))
         self.result = response = self._make_response(
             turn,
-            usage=self._usage,
+            usage=functools.reduce(operator.add, self._usages),
             messages=self._messages,
             calls=self._calls,
-            stopped=self._rounds.stopped,
+            stopped=self._stopped,
             parsed=self._parse_turn(turn),
         )
         yield EmitEvents((Done(response, ref=self.call.ref, metadata=self.call.metadata),))
+
+    @property
+    def _stopped(self) -> str | None:
+        """The limit of rounds with tools that was reached, if one was."""
+        return None if self._rounds is None else self._rounds.stopped
 
     def _next_request(self) -> dict[str, Any]:
         continuation = self._continuation
@@ -324,18 +331,19 @@ class ToolLoop(RequestLoop):
         """Run the tools that were called, and add their results to the conversation."""
         yield self._report_and_emit(*calls)
         here = [call for call in calls if self._options.tools.runs_here(call)]
-        self._rounds.begin_round()
+        rounds = self._rounds = self._rounds or ToolRounds(self._options)
+        rounds.begin_round()
         for group in [here] if self._options.concurrent_tools else [[call] for call in here]:
-            ready = [self._rounds.prepare_call(call) for call in group]
+            ready = [rounds.prepare_call(call) for call in group]
             able = [each for each in ready if isinstance(each, PreparedToolCall)]
             ran: list[ToolOutcome] = (yield RunTools(able)) if able else []
             results = iter(ran)
             for call, each in zip(group, ready, strict=True):
                 done = next(results) if isinstance(each, PreparedToolCall) else each
-                result = self._rounds.make_result(call, done)
+                result = rounds.make_result(call, done)
                 self._messages.append(Message("tool", result.text, call_id=call.id))
                 yield self._report_and_emit(result, seconds=done.seconds if isinstance(done, ToolOutcome) else 0.0)
-        self._rounds.end_round()
+        rounds.end_round()
 
     def _request_turn(self) -> Generator[Step, Any, Turn]:
         """Send one request and return the answer, which may be fetched again until it is finished."""
@@ -373,7 +381,7 @@ class ToolLoop(RequestLoop):
         except ProviderError as error:
             raise self._translate_error(error, begun=True) from error.__cause__
         self._telemetry.report_request_stop(turn)
-        self._usage += turn.usage
+        self._usages.append(turn.usage)
         if turn.usage.reported:
             yield self._report_and_emit(turn.usage)
         return turn
@@ -381,6 +389,6 @@ class ToolLoop(RequestLoop):
     def _parse_turn(self, turn: Turn) -> Any:
         wanted = self._options.response_format
         # Not the finish reason: Gemini's is "stop" after tool calls, too.
-        if wanted is None or self._rounds.stopped or turn.message.calls:
+        if wanted is None or self._stopped or turn.message.calls:
             return None
         return parse_answer(wanted, turn.text, turn.finish_reason, turn.refusal)

@@ -15,11 +15,8 @@ class MissLog(Sequence[CassetteMiss]):
         # Each miss with the mark that all attempts at its request share, or None. Threads need no lock: each change is
         # one atomic operation, so that none is lost.
         self._rows: list[tuple[CassetteMiss, Hashable]] = []
-
-    @property
-    def drift(self) -> ConversationDrifted | None:
+        self.drift: ConversationDrifted | None = None
         """The first miss because of which a conversation is to be recorded anew, if there is one."""
-        return next((miss for miss in self if isinstance(miss, ConversationDrifted) and miss.conversation), None)
 
     @overload
     def __getitem__(self, index: int) -> CassetteMiss: ...
@@ -38,9 +35,14 @@ class MissLog(Sequence[CassetteMiss]):
         """Add a miss, unless a miss with an equal ``attempt`` was added before: a client has tried again."""
         if attempt is None or all(attempt != known for _, known in tuple(self._rows)):
             self._rows.append((miss, attempt))
+            self.drift = self._find_drift()
 
     def forget(self, misses: Collection[CassetteMiss]) -> None:
         """Remove misses by identity: an equal miss of another request stays."""
         forgotten = set(map(id, misses))
         for row in [row for row in tuple(self._rows) if id(row[0]) in forgotten]:
             self._rows.remove(row)
+        self.drift = self._find_drift()
+
+    def _find_drift(self) -> ConversationDrifted | None:
+        return next((miss for miss in self if isinstance(miss, ConversationDrifted) and miss.conversation), None)

@@ -60,6 +60,7 @@ class ScopeRecording:
     """The recordings of a scope in this process: its journal, the answers in progress, and the merge at the end."""
 
     def __init__(self, scope: Scope) -> None:
+        self.run = scope.run
         self._scope = scope
         self._settings = scope.settings
         self._root = self._settings.cassette_root()
@@ -87,15 +88,15 @@ class ScopeRecording:
             raise
 
     def _count_failure(self, error: Exception) -> None:
-        if str(error) not in self._scope.run.unstored:
-            self._scope.run.unstored.append(str(error))
+        if str(error) not in self.run.unstored:
+            self.run.unstored.append(str(error))
 
     def take_request(self, record: RecordDecision) -> BudgetSpent | None:
         """Count a request that is to be sent. Return why it may not be, if the budget of the run is spent."""
         budget = self.budget
         if budget is None:
             return None
-        spent = self._scope.run.state_of(RecordBudget).take_request(budget)
+        spent = self.run.state_of(RecordBudget).take_request(budget)
         if spent is None:
             return None
         return BudgetSpent(
@@ -164,7 +165,7 @@ class ScopeRecording:
             row = self._append_to_journal(session, row)
         session.add_recording(row)
         if self.budget is not None:
-            self._scope.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
+            self.run.state_of(RecordBudget).add_tokens(count_tokens(row.interaction))
 
     def store_part(self, session: Session, record: RecordDecision, response: RecordedResponse, number: int) -> None:
         """Write into the journal what has been said in a conversation since the part before."""

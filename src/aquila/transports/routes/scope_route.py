@@ -32,7 +32,7 @@ from aquila.settings import Settings
 from aquila.transports.replay import Pace, Rest, replay_response, replay_response_async
 from aquila.transports.routes.route import Route
 from aquila.transports.upstreams import Upstream, find_upstream
-from aquila.transports.wire import decode_headers, read_request, read_request_async
+from aquila.transports.wire import read_request, read_request_async
 
 if TYPE_CHECKING:
     from aquila.faults import fault
@@ -242,13 +242,13 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not decision.fault:
                 self._scope.recording.note_play(self._session, decision)
             return self._replay(decision, request)
-        recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
+        recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
         try:
             response = self.upstream.send_request(request)
         except BaseException as error:
             recorder.finish_unanswered(error)
             raise
-        return recorder.record_response(response, decode_headers(response.headers.raw))
+        return recorder.record_response(response)
 
     async def _answer_async(self, request: httpx2.Request) -> httpx2.Response:
         decision = self._decide(request, await read_request_async(request, self._large_requests))
@@ -258,13 +258,13 @@ class CassetteRoute(ScopeRoute):
             if self.name != "replay" and not self._scope.is_owner and not decision.fault:
                 await record.run_in_thread(self._scope.recording.note_play, self._session, decision)
             return await self._replay_async(decision, request)
-        recorder = record.AnswerRecorder(self._scope, self._session, decision, request, self.upstream)
+        recorder = record.AnswerRecorder(self._scope.recording, self._session, decision, request, self.upstream)
         try:
             response = await self.upstream.send_request_async(request)
         except BaseException as error:
             await record.run_in_thread(recorder.finish_unanswered, error)
             raise
-        return recorder.record_response_async(response, decode_headers(response.headers.raw))
+        return recorder.record_response_async(response)
 
     def _find_way_out(self, request: httpx2.Request) -> Upstream:
         """What sends a request that filters keep out of cassettes. Raises what the guard raises."""
