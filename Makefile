@@ -38,8 +38,8 @@ jobs-demo: environment
 check: lint
 	$(bin)/mypy
 	# For systems on which no test runs. A cache of its own for each, or each would make the other's anew.
-	$(bin)/mypy --platform win32 --cache-dir .mypy_cache/win32
-	$(bin)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(bin)/mypy -p aquila -p pytest_aquila --platform win32 --cache-dir .mypy_cache/win32
+	$(bin)/mypy -p aquila -p pytest_aquila --platform darwin --cache-dir .mypy_cache/darwin
 
 lint: environment
 	$(bin)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import http.server
 import itertools
 import json
@@ -30,6 +31,7 @@ from vcr.serializers import yamlserializer
 import aquila
 from aquila.cassettes.codecs import codec_for
 from aquila.cassettes.matching.match_rules import MatchRules
+from aquila.cassettes.matching.miss_message import Explanation
 from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import Cassette, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
@@ -174,7 +176,13 @@ def loading(report: Report, folder: Path) -> None:
 
 def warm_load(path: Path) -> object:
     """Load a file that an earlier run has loaded: its copy is there, nothing is in memory."""
-    return load_compiled_bytes(path.read_bytes(), path, path.parent / "copies")
+    return load_copy(path, path.parent / "copies")
+
+
+def load_copy(path: Path, copies: Path) -> Cassette:
+    """Load a file through its copy in a folder, and leave one there if there is none. Nothing is kept in memory."""
+    data = path.read_bytes()
+    return load_compiled_bytes(data, path, copies, hashlib.blake2b(data, digest_size=16).digest())
 
 
 def load_aims(report: Report, what: str, times: Times) -> None:
@@ -202,8 +210,8 @@ def session_of(cassette: Cassette) -> Session:
         rules=rules,
         identify_request=lambda request: key_of(request, rules),
         redactor=Redactor.from_environment(os.environ),
-        explain_miss=str,
-        repeat_last=True,
+        explain_miss=lambda missed: Explanation("not recorded"),
+        repeat="last",
     )
 
 
@@ -251,7 +259,7 @@ def deciding(report: Report, folder: Path) -> None:
         for one in (times, slow):
             rows += [(name, f"{count:,}", duration(one.median(name))) for name in one.rounds]
     report.heading("Finding the answer to a request, bodies compared")
-    report.rows(("", "interactions", "median"), sorted(rows, key=lambda row: row[0]))
+    report.rows(("", "interactions", "median"), sorted(rows))
     largest = max(SIZES)
     report.aim(f"decide among {largest:,}", medians[largest][0] * 1e6, at_most=30, unit="µs")
     report.aim(f"decide among {largest:,}, written in another way", medians[largest][1] * 1e6, at_most=30, unit="µs")

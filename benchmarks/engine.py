@@ -19,6 +19,7 @@ from benchmarks.harness import Report, in_process, main, paired, size
 SHORT, LONG = 3, 2000
 HEADERS = {"content-type": "text/event-stream"}
 PROMPT = traffic.prompt(0)
+FOR_SDK: dict[str, Any] = {"messages": PROMPT, "stream_options": {"include_usage": True}}
 ASKED: dict[str, Any] = {"model": "gpt-4.1-mini", "temperature": 0.2}
 
 
@@ -45,8 +46,7 @@ def bare(count: int) -> Callable[[], None]:
     client = openai.OpenAI(api_key="no-key", http_client=httpx2.Client(transport=mock(count)), max_retries=0)
 
     def run() -> None:
-        options = {"include_usage": True}
-        stream = client.chat.completions.create(messages=PROMPT, stream=True, stream_options=options, **ASKED)
+        stream = client.chat.completions.create(stream=True, **FOR_SDK, **ASKED)
         text = [chunk.choices[0].delta.content or "" for chunk in stream]
         assert len("".join(text)) > 1
 
@@ -71,11 +71,8 @@ def bare_async(count: int) -> Callable[[], None]:
     async def run() -> None:
         async with httpx2.AsyncClient(transport=transport) as http:
             client = openai.AsyncOpenAI(api_key="no-key", http_client=http, max_retries=0)
-            options = {"include_usage": True}
             for _ in range(10):
-                stream = await client.chat.completions.create(
-                    messages=PROMPT, stream=True, stream_options=options, **ASKED
-                )
+                stream = await client.chat.completions.create(stream=True, **FOR_SDK, **ASKED)
                 text = [chunk.choices[0].delta.content or "" async for chunk in stream]
                 assert len("".join(text)) > 1
 

@@ -60,9 +60,10 @@ def missing(ask: Callable[[int], None]) -> Callable[[], None]:
 
 def run(report: Report) -> None:
     """Measure."""
-    with tempfile.TemporaryDirectory() as name, Run(layers(Path(name)), make_outcome=make_outcome):
+    with tempfile.TemporaryDirectory() as name, Run(layers(Path(name))) as started:
         recordings = [traffic.interaction(number) for number in range(RECORDINGS)]
         cassette_files.save_cassette(Path(name) / "traffic.yaml", Cassette.from_interactions(recordings))
+        started.make_outcome = make_outcome
         with openai.OpenAI(api_key="no-key") as client, aquila.use_cassette("traffic", repeat="last"):
             for title, asking in (
                 ("openai.OpenAI()", functools.partial(ask, client)),

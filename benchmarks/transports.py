@@ -22,11 +22,11 @@ import vcr
 import aquila
 from aquila.cassettes.model import Cassette, Interaction
 from aquila.cassettes.storage import cassette_files
-from aquila.cassettes.storage.compiled_copies import load_compiled_bytes
 from aquila.config import SettingsLayers
 from aquila.recording import runtime
 from aquila.testing import use_script
 from benchmarks import traffic
+from benchmarks.cassettes import load_copy
 from benchmarks.harness import Report, main, paired
 
 KEY = "no-key"
@@ -165,8 +165,7 @@ def small_test(report: Report, folder: Path) -> None:
     for test in range(2 * TESTS):
         write(folder / str(test), traffic.interaction(2 * test), traffic.interaction(2 * test + 1))
     for test in range(TESTS):
-        path = folder / str(test) / "traffic.yaml"
-        load_compiled_bytes(path.read_bytes(), path, folder / "copies")  # an earlier run has left copies
+        load_copy(folder / str(test) / "traffic.yaml", folder / "copies")  # as an earlier run has left it
     turns = {name: itertools.cycle(range(TESTS)) for name in ("floor", "aquila", "vcrpy", "cassetter")}
     others = itertools.cycle(range(TESTS, 2 * TESTS))  # what one subject has read is in memory for the next
 

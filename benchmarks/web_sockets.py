@@ -149,7 +149,7 @@ def in_threads(conversation: Conversation) -> dict[str, Callable[[], object]]:
     return {
         "floor": lambda: conversation.talk(
             floor,
-            websocket_connection_options={"sock": Echo(conversation.answers)},  # type: ignore[typeddict-unknown-key]
+            websocket_connection_options={"sock": Echo(conversation.answers)},
         ),
         "aquila": lambda: conversation.talk(replayed),
     }
