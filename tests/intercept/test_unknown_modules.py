@@ -99,6 +99,25 @@ def test_a_library_that_nothing_guards_is_named_where_only_what_needs_action_is_
     assert "socks" not in told
 
 
+@pytest.mark.parametrize("cassette", ["", "aquila_cassette"])
+def test_one_that_only_a_child_process_imports_is_named_once(pytester: pytest.Pytester, cassette: str) -> None:
+    pytester.makepyfile(
+        pycurl="",
+        socks="",
+        test_it=f"""
+        import subprocess, sys
+
+        def test_it({cassette}):
+            for _ in range(2):
+                subprocess.run([sys.executable, "-c", "import pycurl, socks"], check=True)
+        """,
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    told = " ".join(line.strip() for line in result.outlines)
+    assert told.count("does not know the module pycurl") == told.count("does not know the module socks") == 1
+
+
 def test_an_error_in_a_patch_of_pythons_own_modules_is_raised() -> None:
     patches = PatchSet(ImportHooks(), {"json": patch_what_is_not_there})
     with runtime.Run(SettingsLayers(Path())), pytest.raises(AttributeError, match="send_later"):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
+
+if TYPE_CHECKING:
+    from aquila.recording.reporting import child_misses
+else:
+    lazy_modules(globals(), child_misses="aquila.recording.reporting.child_misses")
 
 _WITHOUT_SOCKETS = ("curl_cffi", "gevent", "grpc", "pycares", "pycurl", "uvloop")
 """Libraries that connect without Python's sockets."""
@@ -26,8 +33,13 @@ def note_unknown_module(name: str, module: ModuleType, error: Exception) -> None
     known_as = f"{library} {version}" if isinstance(version, str) else f"the module {name} ({module.__file__})"
     lacking = f"it has no {error.name}" if isinstance(error, AttributeError) and error.name else str(error)
     unknown = f"Aquila does not know {known_as}: {lacking}, so"
-    if library in _WITHOUT_SOCKETS:
-        runtime.current_run().unguarded[f"{unknown} what it sends is neither recorded nor refused"] = None
+    run, is_unguarded = runtime.current_run(), library in _WITHOUT_SOCKETS
+    if is_unguarded:
+        sentence = f"{unknown} what it sends is neither recorded nor refused"
+        run.unguarded[sentence] = None
     else:
-        outcome = "what it sends to providers is recorded, replayed or refused at Python's sockets"
-        runtime.current_run().notes[f"{unknown} {outcome}", ""] = None
+        sentence = f"{unknown} what it sends to providers is recorded, replayed or refused at Python's sockets"
+        run.notes[sentence, ""] = None
+    if not (run.runs_tests and run.is_here):  # a child process: the run of its parent has the summary
+        child_misses.misses_folder(run)
+        run.state_of(child_misses.ChildMisses).tell_note(sentence, is_unguarded=is_unguarded)

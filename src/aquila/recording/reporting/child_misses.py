@@ -47,6 +47,8 @@ _USED = "used"
 """The file in which children name the cassettes that they use."""
 _REFUSED = "refused"
 """The file in which children write down what was refused them."""
+_NOTES = "notes"
+"""The file in which children write down what is to be told at the end of the run."""
 _MOST_ROWS = 10_000
 """How many refusals, and of a scope how many misses, a process tells: one that asks in a loop would fill the disk."""
 _UNTOLD = (
@@ -160,6 +162,17 @@ class ChildMisses:
             match _parse_row(row):
                 case [int(), str(text), str() | None as test]:
                     yield LiveCallRefused(outgoing.redact_outgoing(text)), test
+
+    def tell_note(self, sentence: str, *, is_unguarded: bool = False) -> None:
+        """Write down a sentence for the notes of the parent's run, or if it ``is_unguarded``, for what is that."""
+        self._append_in_limit(_NOTES, [sentence, is_unguarded])
+
+    def take_notes(self) -> Iterator[tuple[str, bool]]:
+        """What the children have told with ``tell_note`` since the last call: each sentence, and what it is for."""
+        for row in self._take_rows(_NOTES):
+            match _parse_row(row):
+                case [str(sentence), bool(is_unguarded)]:
+                    yield outgoing.redact_outgoing(sentence), is_unguarded
 
     def tell_met(self, mark: str, number: int) -> None:
         """Write down that a request has met the fault with a number of a plan of the parent process."""
