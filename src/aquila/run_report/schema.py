@@ -254,7 +254,8 @@ class Totals(TypedDict):
     ``replayed`` to ``refused`` count requests, ``pending`` counts files that wait for a review, and ``orphaned``
     cassettes that no test used. ``saved`` is the time, in milliseconds, that replayed answers took when they were
     recorded. ``cost`` is the cost of requests to providers in this run, ``cost_saved`` that of replayed answers when
-    they were recorded, both by currency. Faulted answers count as requests, but their tokens do not count.
+    they were recorded, both by currency; a recording that answers several requests of a test counts once in what is
+    saved. Faulted answers count as requests, but their tokens do not count.
     """
 
     tests: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from aquila.run_report.schema import Exchange, HostTotals, State, Test, Totals, Usage
 
@@ -38,6 +38,7 @@ def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
     counted = last_attempts(tests)
     hosts, asked = sum_hosts(counted), _asked_in(counted)
     replayed = [each for each in asked if "replayed" in each["states"]]
+    saved = list(_replayed_first(counted))
     return {
         "tests": len(counted),
         "replayed": len(replayed),
@@ -51,9 +52,9 @@ def sum_up(tests: Sequence[Test], *, pending: int, orphans: int) -> Totals:
         "requests": len(asked),
         "input_tokens": sum(each["input_tokens"] for each in hosts),
         "output_tokens": sum(each["output_tokens"] for each in hosts),
-        "saved": sum(each["timing"].get("ended", 0) for each in replayed),
+        "saved": sum(each["timing"].get("ended", 0) for each in saved),
         "cost": _sum_costs(each for each in asked if each["source"] in ("recorded", "live")),
-        "cost_saved": _sum_costs(each for each in asked if each["source"] == "replayed"),
+        "cost_saved": _sum_costs(each for each in saved if each["source"] == "replayed"),
         "hosts": hosts,
     }
 
@@ -80,6 +81,18 @@ def sum_hosts(tests: Iterable[Test]) -> list[HostTotals]:
 
 def _asked_in(tests: Iterable[Test]) -> list[Exchange]:
     return [exchange for test in tests for exchange in test["exchanges"] if is_asked(exchange)]
+
+
+def _replayed_first(tests: Iterable[Test]) -> Iterator[Exchange]:
+    """Yield the exchanges that were replayed; of a recording that answers several requests of a test, the first."""
+    for test in tests:
+        seen: set[tuple[str, int]] = set()
+        for exchange in filter(is_asked, test["exchanges"]):
+            place = exchange.get("cassette", ""), exchange.get("number", 0)
+            if "replayed" in exchange["states"] and place not in seen:
+                yield exchange
+                if place[1]:
+                    seen.add(place)
 
 
 def _count(exchanges: Iterable[Exchange], state: State) -> int:

@@ -33,7 +33,10 @@ _number = itertools.count()
 
 
 class PlayedAnswer(NamedTuple):
-    """An answer that was played: the seconds and tokens that it took, and when it was ``recorded``."""
+    """An answer that was played: the seconds and tokens that it took, and when it was ``recorded``.
+
+    A recording that answers several requests has taken them once: its further answers have 0.
+    """
 
     seconds: float
     tokens: int
@@ -92,17 +95,28 @@ def plays_of(scope: Scope, rows: Sequence[Any]) -> list[PlayedAnswer]:
     played: list[PlayedAnswer] = []
     for session in scope.sessions.opened():
         # Those that tell of their plays are known from the counts as well. A worker in another container only counts.
-        played += map(describe_played, session.plays.in_order(here=bool(told)))
+        seen: set[int] = set()
+        for interaction in session.plays.in_order(here=bool(told)):
+            answer = describe_played(interaction)
+            played.append(answer if id(interaction) not in seen else _as_repeated(answer))
+            seen.add(id(interaction))
     return played + told
 
 
+def _as_repeated(answer: PlayedAnswer) -> PlayedAnswer:
+    return answer._replace(seconds=0.0, tokens=0)
+
+
 def _read_told(scope: Scope, rows: Sequence[Any]) -> Iterator[PlayedAnswer]:
+    seen: set[tuple[str, int]] = set()
     for row in rows:
         match row:
             case [str(), int() | float() as seconds, int(tokens), str(recorded), str(cassette), int(number)]:
                 if scope.run.exchange_watch is not None:
                     _note_play(scope, scope.run.exchange_watch, cassette, number)
-                yield PlayedAnswer(seconds, tokens, recorded)
+                answer = PlayedAnswer(seconds, tokens, recorded)
+                yield answer if (cassette, number) not in seen else _as_repeated(answer)
+                seen.add((cassette, number))
 
 
 def _note_play(scope: Scope, watch: ExchangeWatch, cassette: str, number: int) -> None:
