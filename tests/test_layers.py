@@ -26,6 +26,7 @@ LAYERS = [
         "aquila.plurals",
         "aquila.quick_records",
         "aquila.spelling",
+        "aquila.typed_settings",
         "aquila.typed_words",
     },
     {"aquila.config", "aquila.config_types", "aquila.option_table", "aquila.settings", "aquila.variable_table"},

@@ -195,6 +195,7 @@ class SettingsLayers:
         "finds_drift",
         "ini",
         "root",
+        "settings_file",
         "under_pytest",
     )
 
@@ -207,12 +208,14 @@ class SettingsLayers:
         command_line: Mapping[str, Any] | None = None,
         under_pytest: bool = False,
         finds_drift: bool = False,
+        settings_file: str = "",
         copies: Callable[[], Path | None] | None = None,
     ) -> None:
         """``root`` is the folder to which relative folders are relative. The mappings go from option names to values.
 
         ``under_pytest`` says that the plugin runs this process: then no request goes to a provider unless the user
         asks for it. ``finds_drift`` says that a replay answers every request and notes those without a recording.
+        ``settings_file`` is the name of the file that has pytest's settings, for advice; empty if it is not known.
         ``copies`` returns the folder in which loading a cassette may leave a compiled copy, or None for no copies.
         """
         self.root = root
@@ -221,6 +224,7 @@ class SettingsLayers:
         self.command_line = command_line or {}
         self.under_pytest = under_pytest
         self.finds_drift = finds_drift
+        self.settings_file = settings_file
         self._copies = copies
         # The transport is all that a run itself decides; its text is its value.
         self._is_silent = not self.ini and not self.command_line and self.defaults.keys() <= {"transport"}
@@ -312,12 +316,19 @@ class SettingsLayers:
             "command_line": dict(self.command_line),
             "under_pytest": self.under_pytest,
             "finds_drift": self.finds_drift,
+            "settings_file": self.settings_file,
         }
 
     @classmethod
     def from_plain_data(cls, data: Mapping[str, Any]) -> SettingsLayers:
         """Build the layers that ``as_plain_data`` described. Raises ``TypeError`` or ``KeyError`` for other data."""
-        kinds: dict[str, type] = {"defaults": dict, "ini": dict, "command_line": dict, "root": str}
+        kinds: dict[str, type] = {
+            "defaults": dict,
+            "ini": dict,
+            "command_line": dict,
+            "root": str,
+            "settings_file": str,
+        }
         kinds |= {"under_pytest": bool, "finds_drift": bool}
         if not all(isinstance(data[name], kind) for name, kind in kinds.items()):
             raise TypeError("not the layers of settings")

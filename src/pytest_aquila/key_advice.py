@@ -11,7 +11,9 @@ from aquila.errors import LiveCallRefused, MissingKey
 from aquila.intercept import dummy_keys
 from aquila.intercept.provider_keys import NO_UNSET, dummies_for_run
 from aquila.plurals import join_with_and
+from aquila.recording import runtime
 from aquila.recording.environment import DUMMY_KEY
+from aquila.typed_settings import place_of_settings, setting_line
 
 if TYPE_CHECKING:
     import pytest
@@ -41,8 +43,7 @@ def advise_on_missing_key(failure: BaseException, of_run: StartSettings, of_test
     return (
         f"The error names {join_with_and(missing)}. In this run no request needs a key, so Aquila gives a dummy "
         "to the variables of the providers that it knows (aquila/intercept/provider_keys.py). To give "
-        f"it to {'this one' if len(missing) == 1 else 'these'} too, add to the ini file: "
-        f"aquila_dummy_keys = {' '.join(missing)}"
+        f"it to {'this one' if len(missing) == 1 else 'these'} too, add to {_setting(' '.join(missing))}"
     )
 
 
@@ -52,7 +53,7 @@ def advise_on_dummy(message: str, of_run: StartSettings) -> str | None:
         return None
     return (
         f"{DUMMY_KEY} is a dummy, which the variables of providers hold where no request needs a key. To leave those "
-        "unset that the machine does not set, add to the ini file: aquila_dummy_keys = -unset"
+        f"unset that the machine does not set, add to {_setting(NO_UNSET)}"
     )
 
 
@@ -68,8 +69,14 @@ def advise_on_condition(failure: BaseException, item: pytest.Item, of_run: Start
     return (
         "A condition may skip this test. If it asks whether a key is set, it finds a dummy, because no request of this "
         "run needs a key. Give the test a cassette; or, so that it is skipped on a machine without the key, add to "
-        "the ini file: aquila_dummy_keys = -unset"
+        f"{_setting(NO_UNSET)}"
     )
+
+
+def _setting(value: str) -> str:
+    """Return where the setting of dummies is typed, and how."""
+    file = runtime.current_run().layers.settings_file
+    return f"{place_of_settings(file)}: {setting_line('dummy_keys', value, file)}"
 
 
 def _advise_on_asking(names: Sequence[str]) -> str | None:

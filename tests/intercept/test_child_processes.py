@@ -174,7 +174,15 @@ def connect(*hosts: str, options: Sequence[str] = (), **variables: str) -> subpr
     )
 
 
-LAYERS = {"root": "/", "defaults": {}, "ini": {}, "command_line": {}, "under_pytest": True, "finds_drift": False}
+LAYERS = {
+    "root": "/",
+    "defaults": {},
+    "ini": {},
+    "command_line": {},
+    "under_pytest": True,
+    "finds_drift": False,
+    "settings_file": "",
+}
 
 
 DAMAGED = ["{", "null", '{"around": null}', json.dumps({"around": LAYERS | {"ini": 5}, "key": ""}), "cut off"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aquila.typed_settings import setting_lines
 from tests.plugin.conftest import Project
 
 TESTS = """
@@ -253,6 +255,45 @@ def test_a_setting_that_a_mark_has_is_advised_at_the_mark(project: Project, monk
         ["ignore=['user'] at the marker or the call", "normalize=['date', 'uuid'] at the marker or the call"],
         ["repeat='last' at the marker or the call"],
     ]
+
+
+IN_TOML = """
+import uuid, subprocess, sys
+
+def test_id(aquila_cassette):
+    post("one", user=str(uuid.uuid4()))
+
+def test_ids(aquila_cassette):
+    post("two", user=str(uuid.uuid4()), thread={"id": str(uuid.uuid4())})
+
+def test_child(aquila_cassette):
+    subprocess.run([sys.executable, "-c", "import app, uuid; app.post('three', ref=str(uuid.uuid4()))"], check=True)
+
+def test_twice(aquila_cassette, request):
+    for _ in range(1 + request.config.getoption("verbose")):
+        post("four")
+"""
+
+
+def test_in_a_project_of_toml_settings_are_advised_so_that_they_can_be_typed_there(project: Project) -> None:
+    head = "[tool.pytest.ini_options]\n"
+    settings = project.pytester.path / "pyproject.toml"
+    settings.write_text(head)
+    project.record(tests=IN_TOML)
+    missed = project.run("-v").stdout.str()
+    assert 'aquila_ignore = "user"' in missed
+    assert 'aquila_ignore = "ref"' in missed  # by the child
+    assert 'say repeat="last" (aquila_repeat = "last").' in missed
+    assert "(in pyproject.toml; at the marker or the call: ignore=, normalize=)" in missed
+    assert "in pytest's settings" not in missed
+    project.run("-v", "--aquila-drift=drift.json")
+    groups = json.loads((project.pytester.path / "drift.json").read_text())["groups"]
+    advised = [group["settings"][0] for group in groups]
+    assert 'aquila_repeat = "last"' in advised
+    assert "aquila_ignore = '''\n    user\n    thread.id\n'''" in advised
+    ignored = [path for each in advised for path in tomllib.loads(each).get("aquila_ignore", "").split()]
+    settings.write_text(f"{head}aquila_repeat = 'last'\n" + "\n".join(setting_lines("ignore", ignored, settings.name)))
+    project.run("-v").assert_outcomes(passed=4)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

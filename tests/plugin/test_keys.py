@@ -258,6 +258,22 @@ def test_a_test_that_takes_its_dummy_away_is_not_told_to_add_it(pytester: pytest
     assert "aquila_dummy_keys" not in pytester.runpytest_inprocess().stdout.str()
 
 
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("pyproject.toml", 'add to pyproject.toml: aquila_dummy_keys = "ACME_API_KEY"'),
+        ("pytest.ini", "add to pytest.ini: aquila_dummy_keys = ACME_API_KEY"),
+        ("", "add to the ini file: aquila_dummy_keys = ACME_API_KEY"),
+    ],
+)
+def test_a_dummy_is_advised_as_the_settings_file_has_it(file: str, says: str, pytester: pytest.Pytester) -> None:
+    if file:
+        head = "[tool.pytest.ini_options]" if file.endswith(".toml") else "[pytest]"
+        (pytester.path / file).write_text(f"{head}\n")
+    pytester.makepyfile("def test_it(aquila_cassette):\n    raise RuntimeError('set ACME_API_KEY')\n")
+    assert says in " ".join(pytester.runpytest_inprocess().stdout.str().split())
+
+
 @pytest.mark.parametrize("override", [False, True])
 def test_a_live_test_without_a_key_is_told_why_a_file_of_keys_did_not_set_it(
     override: bool, pytester: pytest.Pytester

@@ -11,17 +11,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aquila.intercept import queue_places, watched_queues
+from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 from aquila.recording.environment import set_own_variables, unset_own_variables
+
+if TYPE_CHECKING:
+    from aquila import typed_settings
+else:
+    lazy_modules(globals(), typed_settings="aquila.typed_settings")
 
 VARIABLE = "AQUILA_QUEUES"
 
 _ADVICE = (
     "Another process cannot see a queue in memory. To give a Huey under test its own storage, which is emptied\n"
-    "before each test: aquila_huey_storage = own in the ini file, or use_test_queue(huey, storage='own')."
+    "before each test: {setting} in {place}, or use_test_queue(huey, storage='own')."
 )
 
 
@@ -96,7 +102,9 @@ def _check(owner: Any, storage: Any, job: str) -> None:
         return
     place = queue_places.name_place(storage)
     if place not in places and not watched_queues.is_ignored(owner.name):
-        advice = _ADVICE
+        file = runtime.current_run().layers.settings_file
+        setting = typed_settings.setting_line("huey_storage", "own", file)
+        advice = _ADVICE.format(setting=setting, place=typed_settings.place_of_settings(file))
         if places:
             advice += f"\nHere it is {place}. Of the Hueys under test, what leaves memory is:\n  " + "\n  ".join(places)
         raise watched_queues.make_refusal(owner, job, "the run of tests that started this process", advice)

@@ -19,6 +19,7 @@ from aquila.settings import Settings
 from aquila.transports.own_requests import is_own_request
 
 if TYPE_CHECKING:
+    from aquila import typed_settings
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard, no_network
     from aquila.recording.scope import Scope
@@ -28,6 +29,7 @@ else:
         guard="aquila.recording.network.guard",
         no_network="aquila.recording.network.no_network",
         scopes="aquila.recording.scope",
+        typed_settings="aquila.typed_settings",
     )
 
 
@@ -263,9 +265,10 @@ def explain_refused_connection(error: OSError, host: str | None, port: object) -
 
 def explain_closed_port(port: int) -> str:
     """What to say where a sealed run finds a port of the machine closed."""
+    setting = typed_settings.setting_line("sealed_ports", port, runtime.current_run().layers.settings_file)
     return (
         f"Nothing listens on port {port} within this sealed run (aquila_guard = sealed). If a server of the machine "
-        f"does outside of it, hand its port through: aquila_sealed_ports = {port}"
+        f"does outside of it, hand its port through: {setting}"
     )
 
 

@@ -20,6 +20,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording import runtime
 
 if TYPE_CHECKING:
+    from aquila import typed_settings
     from aquila.intercept import queue_places
     from aquila.recording import scope as scopes
     from aquila.recording.network import guard
@@ -29,6 +30,7 @@ else:
         guard="aquila.recording.network.guard",
         queue_places="aquila.intercept.queue_places",
         scopes="aquila.recording.scope",
+        typed_settings="aquila.typed_settings",
     )
 
 
@@ -117,6 +119,8 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
 
     ``which_run`` says what is in testing mode, and ``advice`` what to do if the job is to be kept out of that queue.
     """
+    file = runtime.current_run().layers.settings_file
+    setting = typed_settings.setting_line("ignore_hueys", owner.name, file)
     what = f"a job for the queue of the {type(owner).__name__} {owner.name!r}"
     return guard.make_refusal(
         f"{what} was refused: it is real, and {which_run} is in testing mode\n"
@@ -125,6 +129,6 @@ def make_refusal(owner: Any, job: str, which_run: str, advice: str) -> BaseExcep
         f"  test       {runtime.current_run().test_name or 'none is running'}\n"
         "\n"
         f"{advice}\n"
-        f"To let jobs into its real queue: aquila_ignore_hueys = {owner.name} in the ini file, or "
+        f"To let jobs into its real queue: {setting} in {typed_settings.place_of_settings(file)}, or "
         f"@pytest.mark.aquila(ignore_hueys={owner.name!r}) on the test.",
     )

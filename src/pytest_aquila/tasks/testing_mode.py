@@ -25,11 +25,13 @@ from pytest_aquila import fixture_names, run_life
 from pytest_aquila.tasks import named_hueys
 
 if TYPE_CHECKING:
+    from aquila import typed_settings
     from aquila.huey.testing import attribute_patches, queue_under_test
 else:
     lazy_modules(
         globals(),
         attribute_patches="aquila.huey.testing.attribute_patches",
+        typed_settings="aquila.typed_settings",
         queue_under_test="aquila.huey.testing.queue_under_test",
     )
 
@@ -80,8 +82,9 @@ class SharedQueues:
                 )
             self._open(path, named_hueys.load_huey(path))
         if self._paths:
-            named = " ".join(self._paths)
-            return f"To put it under test, name it too in the ini file: aquila_huey = {named} module:attribute"
+            file = runtime.current_run().layers.settings_file
+            setting = typed_settings.setting_line("huey", " ".join([*self._paths, "module:attribute"]), file)
+            return f"To put it under test, name it too in {typed_settings.place_of_settings(file)}: {setting}"
         return (
             "The fixture aquila_huey says which Hueys are under test, and only tests can ask it. In a test, let it\n"
             "return a list with this one, too: [app.huey, mail.huey]. To have it under test in the whole run,\n"

@@ -22,6 +22,7 @@ from aquila.cassettes.matching.request_key import key_of
 from aquila.cassettes.model import RecordedRequest
 from aquila.errors import ConfigError
 from aquila.plurals import count_of, join_with_and
+from aquila.typed_settings import setting_lines
 
 _MOST = 50
 """How many differences are examined. Requests that differ in more places differ in what they ask."""
@@ -321,33 +322,33 @@ def _settings_that_changed(before: MatchRules, after: MatchRules) -> Advice:
     return {name: getattr(after, name) for name in names if getattr(after, name) != getattr(before, name)}
 
 
-def write_advice(cure: Cure) -> Iterator[str]:
-    """Yield lines that name the fields that are new in every run, and each setting that leaves them out."""
+def write_advice(cure: Cure, settings_file: str = "") -> Iterator[str]:
+    """Yield lines that name the fields that are new in every run, and each setting that leaves them out.
+
+    ``settings_file`` is the name of the file for which the settings are written; empty for one that is not known.
+    """
     yield ""
     first, *others = cure.advice
     if not cure.fields:
         yield "To compare fields that are null or {} as if they were absent:"
-        yield from _write_settings(first)
-        yield from _write_places(["ignore"])
+        yield from _write_settings(first, settings_file)
+        yield from _write_places(["ignore"], settings_file)
         return
     title = f"If {_describe_fields(cure.fields)} new in every run, "
     yield from textwrap.wrap(title + _LEADS["normalize" if "normalize" in first else "ignore"], WIDTH)
-    yield from _write_settings(first)
+    yield from _write_settings(first, settings_file)
     for each in others:
         yield from ("", "or " + _LEADS["normalize"])
-        yield from _write_settings(each)
-    yield from _write_places(dict.fromkeys(name for each in cure.advice for name in each))
+        yield from _write_settings(each, settings_file)
+    yield from _write_places(dict.fromkeys(name for each in cure.advice for name in each), settings_file)
 
 
-def _write_places(names: Iterable[str]) -> Iterator[str]:
+def _write_places(names: Iterable[str], settings_file: str) -> Iterator[str]:
     """Yield lines that say where settings are written, and in which form."""
     given = ", ".join(f"{name}=" for name in names)
+    in_file = settings_file or "pytest's settings; in a TOML file the value stands between ''' and '''"
     yield ""
-    yield from textwrap.wrap(
-        "(in pytest's settings; in a TOML file the value stands between ''' and '''; at the marker or the call: "
-        f"{given})",
-        WIDTH,
-    )
+    yield from textwrap.wrap(f"(in {in_file}; at the marker or the call: {given})", WIDTH)
 
 
 _LEADS = {
@@ -356,20 +357,10 @@ _LEADS = {
 }
 
 
-def _write_settings(advice: Advice) -> Iterator[str]:
+def _write_settings(advice: Advice, settings_file: str) -> Iterator[str]:
     yield ""
     for name, values in advice.items():
-        yield from (f"  {line}" for line in setting_lines(name, values))
-
-
-def setting_lines(name: str, values: Sequence[str]) -> list[str]:
-    """Return the lines of a setting in pytest's ini file."""
-    line = f"aquila_{name} = {' '.join(values)}"
-    # JSON paths and patterns may hold spaces, so these settings are read line by line.
-    fill_lines = name == "ignore" or any(" " in value or value.startswith("/") for value in values)
-    if len(values) == 1 or (len(line) < WIDTH and not fill_lines):
-        return [line]
-    return [f"aquila_{name} =", *(f"    {value}" for value in values)]
+        yield from (f"  {line}" for line in setting_lines(name, values, settings_file))
 
 
 def _describe_fields(fields: Sequence[FreshField]) -> str:

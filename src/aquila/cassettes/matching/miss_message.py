@@ -23,6 +23,7 @@ from aquila.cassettes.matching.request_key import CanonicalRequest, canonical_re
 from aquila.cassettes.model import Interaction, RecordedRequest
 from aquila.cassettes.redaction.redactor import Redactor
 from aquila.plurals import count_of
+from aquila.typed_settings import setting_line
 
 _MOST_PATHS = 8  # differences that are written
 _MOST_PREVIEWED = 12  # lines of a body that is shown because there is nothing to compare it with
@@ -60,6 +61,7 @@ def explain_miss(
     compares_origin: bool = False,
     request_number: int | None = None,
     advises_settings: bool = True,
+    settings_file: str = "",
 ) -> Explanation:
     """Explain why no recording answers a request. Length and time are bounded, whatever the cassette holds.
 
@@ -68,6 +70,7 @@ def explain_miss(
     ``compares_origin`` says that only recordings of its own scheme, host and port could have answered it. ``redactor``
     is that of the session, which knows the credentials of its requests; no secret that it finds is shown.
     ``advises_settings`` is False if a plugin decides what a request matches, so that no setting would help.
+    ``settings_file`` is the name of the file that has the project's settings; empty if it is not known.
     """
     request = redactor.redact_request(request)
     hints_at_origin = compares_origin and "host" not in rules.match_on
@@ -77,14 +80,15 @@ def explain_miss(
     group, nearest = None, None
     if request_number is not None:
         lines = list(_explain_played_out(request, recordings, rules, cassette, command, redactor, request_number))
+        lines += ["", *_write_repeat_advice(settings_file)]
     elif not recordings:
         lines = list(_explain_empty(request, rules, cassette, command))
     else:
         now = canonical_request(request, rules)
         nearest = _find_nearest(request, now, recordings, rules, redactor, advises_settings=advises_settings)
-        lines = list(_explain_unrecorded(request, now, nearest, len(recordings), cassette, command))
+        lines = list(_explain_unrecorded(request, now, nearest, len(recordings), cassette, command, settings_file))
         if hints_at_origin and nearest.differs_in_origin:
-            lines += _ORIGIN_HINT
+            lines += _write_origin_hint(settings_file)
         if nearest.found and not nearest.is_another_kind:
             difference = list(write_differences(nearest.found))
             group = identify_change(cures.without_fresh_values(nearest.found))
@@ -146,7 +150,13 @@ def _explain_empty(request: RecordedRequest, rules: MatchRules, cassette: str, c
 
 
 def _explain_unrecorded(
-    request: RecordedRequest, now: CanonicalRequest, nearest: _Nearest, count: int, cassette: str, command: str
+    request: RecordedRequest,
+    now: CanonicalRequest,
+    nearest: _Nearest,
+    count: int,
+    cassette: str,
+    command: str,
+    settings_file: str,
 ) -> Iterator[str]:
     holds = "cassette", f"{cassette}: {count_of(count, 'recording')}"
     near = f"recording {nearest.number} of {count:,}"
@@ -173,7 +183,7 @@ def _explain_unrecorded(
     if not another:
         yield from write_unified_diff(render_body(nearest.request), render_body(now), f"recording {nearest.number}")
     if nearest.cure is not None:
-        yield from cures.write_advice(nearest.cure)
+        yield from cures.write_advice(nearest.cure, settings_file)
     elif not another and (fresh := cures.find_fresh_parts(found)):
         yield from cures.write_remark(fresh)
     elif not another and (reordered := find_reordered(found)):
@@ -256,11 +266,12 @@ def _write_advice(title: str, command: str) -> Iterator[str]:
         yield from ("", title, "", f"  {command}")
 
 
-_ORIGIN_HINT = (
-    "",
-    "Only a request to a model may be answered by a recording of another host. If this is one,",
-    "name its host in aquila_providers. If hosts do not matter here: aquila_match_on = -origin",
-)
+def _write_origin_hint(settings_file: str) -> Iterator[str]:
+    yield ""
+    yield "Only a request to a model may be answered by a recording of another host. If this is one,"
+    setting = setting_line("match_on", "-origin", settings_file)
+    yield f"name its host in aquila_providers. If hosts do not matter here: {setting}"
+
 
 # --- played out
 
@@ -291,8 +302,11 @@ def _explain_played_out(
     )
     yield from write_preview(canonical_request(request, rules))
     yield from _write_advice("If this request is meant to be made so often, record it again:", command)
-    yield ""
-    yield 'If the last recording may answer every further one, say repeat="last" (aquila_repeat = last).'
+
+
+def _write_repeat_advice(settings_file: str) -> Iterator[str]:
+    setting = setting_line("repeat", "last", settings_file)
+    yield f'If the last recording may answer every further one, say repeat="last" ({setting}).'
 
 
 def _find_equal_recordings(

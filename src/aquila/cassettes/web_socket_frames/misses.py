@@ -17,11 +17,12 @@ from aquila.plurals import count_of
 class FrameMiss(NamedTuple):
     """Why no recording answers a message.
 
-    ``title`` is one sentence, and ``details`` are lines that show both messages; the code that raises the miss adds the
-    cassette and the command that records. ``number`` is that of the message among the client's, from 1. ``played_out``
-    says that the recording has no further message. ``difference`` are the lines that name the fields that differ, and
-    ``group`` is equal for misses that the same change caused; both are None where there is nothing to compare with.
-    ``found`` are the differences. ``cure`` and ``ignorable`` are as in ``matching.miss_message.Explanation``.
+    ``title`` is one sentence, and ``details`` are lines that show both messages; ``describe`` adds advice, and the code
+    that raises the miss adds the cassette and the command that records. ``number`` is that of the message among the
+    client's, from 1. ``played_out`` says that the recording has no further message. ``difference`` are the lines that
+    name the fields that differ, and ``group`` is equal for misses that the same change caused; both are None where
+    there is nothing to compare with. ``found`` are the differences. ``cure`` and ``ignorable`` are as in
+    ``matching.miss_message.Explanation``.
     """
 
     title: str
@@ -37,7 +38,12 @@ class FrameMiss(NamedTuple):
     @property
     def text(self) -> str:
         """All of it."""
-        return f"{self.title}\n\n{self.details}" if self.details else self.title
+        details = self.describe()
+        return f"{self.title}\n\n{details}" if details else self.title
+
+    def describe(self, settings_file: str = "") -> str:
+        """Return the details, with the settings under which the message would match, as ``settings_file`` has them."""
+        return "\n".join([self.details, *(cures.write_advice(self.cure, settings_file) if self.cure else ())])
 
 
 def explain_difference(
@@ -57,8 +63,6 @@ def explain_difference(
     lines = [*fields, *write_unified_diff(render_body(before), render_body(after), f"message {number}")]
     requests = reader.as_request(now), reader.as_request(recorded)
     cure = cures.find_cure(*requests, found, reader.rules)
-    if cure is not None:
-        lines += cures.write_advice(cure)
     return FrameMiss(
         f"{name_fields(found)} from message {number} of {count} that the client had sent{_in(name)}",
         "\n".join(lines),

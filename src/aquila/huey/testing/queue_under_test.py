@@ -22,6 +22,7 @@ from aquila.huey.testing.task_execution import run_inline
 from aquila.intercept import queue_places
 from aquila.recording import runtime
 from aquila.recording.under_test import under_test
+from aquila.typed_settings import place_of_settings, setting_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,11 @@ def _find_queue_named(name: str) -> OpenTestQueue:
         if queue.huey.name == name:
             return queue
     names = ", ".join(sorted({repr(queue.huey.name) for queue in queues})) or "none"
+    file = runtime.current_run().layers.settings_file
     raise ConfigError(
-        f"no Huey of the name {name!r} is under test (there is: {names}). Name it in the ini file too, as "
-        "aquila_huey = myapp:huey myapp:other, or open `with aquila.huey.testing.use_test_queue(huey):`"
+        f"no Huey of the name {name!r} is under test (there is: {names}). Name it in {place_of_settings(file)} too, as "
+        f"{setting_line('huey', 'myapp:huey myapp:other', file)}, or open "
+        "`with aquila.huey.testing.use_test_queue(huey):`"
     )
 
 

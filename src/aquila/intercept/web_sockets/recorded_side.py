@@ -224,17 +224,19 @@ class RecordedSide:
 
     def _make_miss(self, miss: FrameMiss) -> CassetteMiss | None:
         """Make an error of what the client said instead of what is recorded. None if it may pass."""
-        if self._scope.run.layers.finds_drift:
-            text = self._explain(miss.title, miss.details, ())
+        layers = self._scope.run.layers
+        details = miss.describe(layers.settings_file)
+        if layers.finds_drift:
+            text = self._explain(miss.title, details, ())
             request = self._decision.interaction.request
             drift_watch.note_message(self._scope, self._session, request, miss, text)
             return None
         options = {"difference": miss.difference, "group": miss.group}
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss
-            return kind(self._explain(miss.title, miss.details, self._record_advice()), **options)
+            return kind(self._explain(miss.title, details, self._record_advice()), **options)
         keys, advice = drifted_conversations.drift_within(self._scope, self._session, self._decision.played.key)
-        drifted = ConversationDrifted(self._explain(miss.title, miss.details, advice), **options)
+        drifted = ConversationDrifted(self._explain(miss.title, details, advice), **options)
         drifted.conversation = keys
         return drifted
 

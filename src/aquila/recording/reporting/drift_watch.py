@@ -19,6 +19,7 @@ from aquila.lazy_imports import lazy_modules
 from aquila.recording.reporting.child_misses import ChildMisses
 
 if TYPE_CHECKING:
+    from aquila import typed_settings
     from aquila.cassettes.matching import cures, difference, json_path
     from aquila.cassettes.matching.cures import Cure
     from aquila.cassettes.matching.difference import Difference
@@ -33,6 +34,7 @@ else:
         cures="aquila.cassettes.matching.cures",
         difference="aquila.cassettes.matching.difference",
         json_path="aquila.cassettes.matching.json_path",
+        typed_settings="aquila.typed_settings",
     )
 
 Kind = Literal["changed", "another", "played_out", "unrecorded", "without_cassette"]
@@ -58,7 +60,8 @@ class DriftedRequest:
     ``kind`` says why: a recording differs in ``changes``; there is none of this method and path; it is asked more often
     than it was recorded; nothing is recorded in its cassette; its test has no cassette. ``recording`` is the number
     (from 1) of the recording that differs. ``group`` is equal for requests with the same changes. Under each of
-    ``settings`` alone the request would match; each is a list of lines of an ini file. ``text`` explains the miss.
+    ``settings`` alone the request would match; each is a list of lines of the project's settings file.
+    ``text`` explains the miss.
     """
 
     cassette: str
@@ -205,7 +208,7 @@ def _with_changes(
 
 
 def _write_advice(scope: Scope, choices: Sequence[Mapping[str, Sequence[str]]]) -> Iterator[tuple[str, ...]]:
-    """Write settings as lines of an ini file; those that a marker or a call gives, which come first, as it takes them.
+    """Write settings as lines of the settings file; what a marker or a call gives, which comes first, as it takes it.
 
     What a drop-in layer gives is not named: it follows from options of the tool that this stands in for.
     """
@@ -216,7 +219,7 @@ def _write_advice(scope: Scope, choices: Sequence[Mapping[str, Sequence[str]]]) 
 
 def _write_argument(scope: Scope, name: str, values: Sequence[str]) -> Sequence[str]:
     if not scope.gives(name):
-        return cures.setting_lines(name, values)
+        return typed_settings.setting_lines(name, values, scope.run.layers.settings_file)
     given = repr(values[0]) if name == "repeat" else repr(list(values))
     return [f"{name}={given} at the marker or the call"]
 

@@ -176,6 +176,7 @@ def _compare_with_recordings(
         compares_origin=missed.compares_origin,
         request_number=missed.earlier_count + 1 if missed.recording_count else None,
         advises_settings=_rules_decide(scope.filters),
+        settings_file=scope.run.layers.settings_file,
     )
 
 

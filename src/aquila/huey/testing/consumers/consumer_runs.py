@@ -28,8 +28,10 @@ from aquila.huey.testing.consumers.running_consumer import RunningConsumer
 from aquila.huey.testing.consumers.worker_errors import WorkerErrors
 from aquila.huey.testing.fixture_types import WorkerType
 from aquila.huey.testing.queue_under_test import huey_under_test, innermost_test_queue
+from aquila.recording import runtime
 from aquila.recording.under_test import VARIABLE, under_test
 from aquila.temporary_folders import TemporaryFolder
+from aquila.typed_settings import place_of_settings, setting_line
 
 _IN_MEMORY = ("", ":memory:")
 _PROGRAM = "from aquila.huey.testing.consumers.consumer_program import main; main()"
@@ -126,9 +128,11 @@ def run_consumer(
         # Huey forks its worker processes, and a program is told by a signal to finish what it executes.
         raise ConfigError("workers in processes of their own need Linux or macOS: use worker_type='thread' on Windows")
     if outside and (isinstance(huey.storage, MemoryStorage) or getattr(huey.storage, "filename", None) in _IN_MEMORY):
+        file = runtime.current_run().layers.settings_file
         raise ConfigError(
             f"worker processes cannot see the {type(huey.storage).__name__} of this process: give use_test_queue "
-            "another storage, or set `aquila_huey_storage = own` in the ini file to use that of the Huey"
+            f"another storage, or set `{setting_line('huey_storage', 'own', file)}` in {place_of_settings(file)} to "
+            "use that of the Huey"
         )
     options = {"workers": workers, "periodic": periodic}
     scope = share_with_workers(huey) if outside else None

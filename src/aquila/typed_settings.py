@@ -1,0 +1,46 @@
+"""Settings as they are typed into the file from which pytest reads those of a project: an ini file, or one of TOML.
+
+``file`` is everywhere the name of that file; empty where it is not known, and then what is typed has the form of ini.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+_WIDTH = 96
+"""Characters of a line, beyond which each value gets its own line."""
+_BY_LINES = ("ignore",)
+"""Settings that are read line by line, because a value may hold a space."""
+
+
+def place_of_settings(file: str) -> str:
+    """Return where settings are typed."""
+    return file or "the ini file"
+
+
+def setting_line(name: str, value: object, file: str) -> str:
+    """Return a setting of one value as a line: ``aquila_repeat = last``."""
+    return f"aquila_{name} = {_quote(str(value)) if is_toml(file) else value}"
+
+
+def setting_lines(name: str, values: Sequence[str], file: str) -> list[str]:
+    """Return the lines of a setting that may have several values."""
+    line = setting_line(name, " ".join(values), file)
+    # JSON paths and patterns may hold spaces, so these settings are read line by line.
+    fill_lines = name in _BY_LINES or any(" " in value or value.startswith("/") for value in values)
+    if len(values) == 1 or (len(line) < _WIDTH and not fill_lines):
+        return [line]
+    begin, *end = ("'''", "'''") if is_toml(file) else ("",)
+    return [f"aquila_{name} = {begin}".rstrip(), *(f"    {value}" for value in values), *end]
+
+
+def is_toml(file: str) -> bool:
+    """Whether a file is one of TOML, in which values are quoted."""
+    return file.endswith(".toml")
+
+
+def _quote(text: str) -> str:
+    if "\\" in text and "'" not in text:
+        return f"'{text}'"  # as it is
+    return json.dumps(text, ensure_ascii=False)  # the escapes of TOML are those of JSON, and more

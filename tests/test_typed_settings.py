@@ -1,0 +1,45 @@
+"""What is advised to be typed into a settings file is read there as it is meant."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquila.settings import parse_option
+from aquila.typed_settings import setting_line, setting_lines
+from tests.support.examples import examples
+
+PATHS = ["user", "messages[*].name", "tools[0]['x.y']", 'a["b c"]', "<empty>", r"a['b\c']"]
+PATTERNS = ["uuid", "date", r"/run-\d+/", r"/it's \w+ (\d+)/", '/"id": "[^"]+"/', r"/ä\\/"]
+ROWS = st.one_of(
+    st.tuples(st.just("ignore"), st.lists(st.sampled_from(PATHS), min_size=1, unique=True)),
+    st.tuples(st.just("normalize"), st.lists(st.sampled_from(PATTERNS), min_size=1, unique=True)),
+)
+
+
+@given(ROWS)
+@settings(max_examples=examples(200))
+def test_several_values_are_read_from_either_file_as_they_are(row: tuple[str, list[str]]) -> None:
+    name, values = row
+    in_ini = "\n".join(setting_lines(name, values, "pytest.ini")).partition("=")[2].strip()
+    (in_toml,) = tomllib.loads("\n".join(setting_lines(name, values, "pyproject.toml"))).values()
+    for text in (in_ini, in_toml):
+        assert list(parse_option(name, text, source="a test")) == values
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "line"),
+    [
+        ("", "repeat", "last", "aquila_repeat = last"),
+        ("tox.ini", "match_on", "-origin", "aquila_match_on = -origin"),
+        ("pyproject.toml", "repeat", "last", 'aquila_repeat = "last"'),
+        ("pytest.toml", "sealed_ports", 5432, 'aquila_sealed_ports = "5432"'),
+        ("pyproject.toml", "normalize", r"/run-\d+/", r"aquila_normalize = '/run-\d+/'"),
+        ("pyproject.toml", "ignore", "a['b.c']", "aquila_ignore = \"a['b.c']\""),
+    ],
+)
+def test_one_value_is_a_line(file: str, name: str, value: object, line: str) -> None:
+    assert setting_line(name, value, file) == line
