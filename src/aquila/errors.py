@@ -155,7 +155,8 @@ class UnansweredRequest(BaseException):
     ``Exception``. In a test the request raises the other kind, which ``except Exception`` does not catch, because
     clients retry or rewrite any ``Exception``. ``except`` with the name of the class catches both. ``difference`` names
     the fields that differ, one on each line, or is None. ``group`` is equal for requests that differ from their
-    recordings by the same change.
+    recordings by the same change. ``cure`` is the line of a setting under which a recording answers, if all that
+    differs may be new in every run: empty for one of several lines, None if there is none.
     """
 
     public_class: ClassVar[type[UnansweredRequest]]
@@ -167,14 +168,22 @@ class UnansweredRequest(BaseException):
         kind: Any = cls if "public_class" in vars(cls) else kind_of(cls, cls.ordinary_base)
         return cast(Self, BaseException.__new__(kind, *args))
 
-    def __init__(self, message: str, *, difference: str | None = None, group: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, difference: str | None = None, group: str | None = None, cure: str | None = None
+    ) -> None:
         super().__init__(message)
         self.difference = difference
         self.group = group
+        self.cure = cure
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the ordinary kind, because the process that unpickles it may not run a test."""
-        return type(self).public_class, (str(self),), {"difference": self.difference, "group": self.group}
+        return type(self).public_class, (str(self),), self.facts
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What it says besides its text, by the names that a copy of it takes."""
+        return {"difference": self.difference, "group": self.group, "cure": self.cure}
 
     @property
     def sentence(self) -> str:

@@ -17,6 +17,6 @@ def make_outcome(error: UnansweredRequest, *, with_traceback: bool = True) -> Un
     """Return ``error`` as an outcome. Without ``with_traceback`` the report shows only its text."""
     # With the module "builtins" reports show the class without a module, as for pytest's own outcomes.
     kind = kind_of(type(error).public_class, pytest.fail.Exception, module="builtins")
-    outcome: Any = kind(str(error), difference=error.difference, group=error.group)
+    outcome: Any = kind(str(error), **error.facts)
     outcome.pytrace = with_traceback
     return cast(UnansweredRequest, outcome)

@@ -60,6 +60,58 @@ def test_a_change_is_told_of_no_test_that_misses_by_another(project: Project) ->
     )
 
 
+NEW_EACH_TIME = """
+    import uuid
+
+    def test_job(aquila_cassette):
+        post("job", id=str(uuid.uuid4()))
+
+    def test_run(aquila_cassette):
+        post(f"run {uuid.uuid4()}")
+
+    def test_other(aquila_cassette):
+        post("MORE")
+    """
+
+
+def test_of_what_is_new_in_every_run_the_end_names_the_setting_that_the_failure_names(project: Project) -> None:
+    project.record(tests=NEW_EACH_TIME)
+    one = " ".join(project.run("-k", "job").stdout.str().split())
+    assert "If it is new in every run: aquila_ignore = id. If it is meant: pytest test_app.py::test_job --aqu" in one
+    both = " ".join(project.run("-k", "job or run").stdout.str().split())
+    assert "If it is new in every run, their failures name the setting. If it is meant: pytest test_app.py" in both
+    some = " ".join(
+        project.run("-k", "job or other", tests=NEW_EACH_TIME.replace("MORE", "even more")).stdout.str().split()
+    )
+    assert (
+        "If what differs in one of them is new in every run: aquila_ignore = id. To record the others, if that is "
+        "meant: pytest test_app.py::test_other --aquila-record" in some
+    )
+    (project.pytester.path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    typed = " ".join(project.run("-k", "test_run").stdout.str().split())
+    assert 'If it is new in every run: aquila_normalize = "uuid". If it is meant: pytest test_app.py::test_run' in typed
+
+
+def test_a_field_that_is_only_empty_is_not_called_new_in_every_run(project: Project) -> None:
+    project.record(tests="def test_it(aquila_cassette): post('one')")
+    shown = project.run(tests="def test_it(aquila_cassette): post('one', user=None)").stdout.str()
+    assert "aquila_ignore = <empty>" in shown
+    assert "If it is meant:" in shown
+    assert "new in every run" not in shown
+
+
+def test_a_child_process_tells_the_setting_too(project: Project) -> None:
+    tests = """
+    import subprocess, sys
+
+    def test_job(aquila_cassette):
+        subprocess.run([sys.executable, "-c", "import app, uuid; app.post('job', id=str(uuid.uuid4()))"])
+    """
+    project.record(tests=tests)
+    shown = " ".join(project.run().stdout.str().split())
+    assert "If it is new in every run: aquila_ignore = id. If it is meant: pytest test_app.py::test_job --aqu" in shown
+
+
 def test_more_is_told_of_each_change_on_request(project: Project) -> None:
     project.record(tests=SEVERAL)
     result = project.run("-v", tests=SEVERAL.replace("one sentence", "two sentences").replace("the Rhine", "the Elbe"))

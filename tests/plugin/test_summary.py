@@ -234,7 +234,7 @@ def test_the_order_in_which_workers_end_changes_nothing_that_is_told() -> None:
         totals = RunTotals()
         for test in order:
             worker = RunTotals()
-            worker.missing, worker.changed = [test], [("same", f"prompt of {test}", test)]
+            worker.missing, worker.changed = [test], [("same", f"prompt of {test}", None, test)]
             totals.merge_worker(worker.as_plain_data(tests))
         totals.sort_tests()
         return list(describe_totals(totals, [], 80, just_failed=False))

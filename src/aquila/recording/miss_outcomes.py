@@ -82,7 +82,7 @@ def attempt_of(raised: UnansweredRequest, key: str) -> Hashable:
 
 def to_ordinary(error: UnansweredRequest) -> UnansweredRequest:
     """Return a new error with the same content, as an ordinary exception."""
-    return type(error).public_class(str(error), difference=error.difference, group=error.group)
+    return type(error).public_class(str(error), **error.facts)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ class _ShortSummary:
         if not (totals.missed or waiting):
             return
         changes: dict[str, tuple[str, list[str]]] = {}
-        for group, difference, test in totals.changed:
+        for group, difference, _, test in totals.changed:
             changes.setdefault(group, (difference, []))[1].append(test)
         text = markdown.write_short(
             {name: getattr(totals, name) for name in ("replayed", "recorded", "scripted", "missed")},

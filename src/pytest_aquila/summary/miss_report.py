@@ -12,8 +12,9 @@ from pytest_aquila.summary.run_news import Kind, News
 if TYPE_CHECKING:
     from pytest_aquila.summary.run_totals import RunTotals
 
-ChangedRequest: TypeAlias = tuple[str, str, str]
-"""The identity of a change, the lines that show it, and the id of the test as users type it."""
+ChangedRequest: TypeAlias = tuple[str, str, str | None, str]
+"""The identity of a change, the lines that show it, the setting that cures it (see ``UnansweredRequest.cure``), and the
+id of the test as users type it."""
 
 _Group: TypeAlias = tuple[str, list[str]]
 """The lines that show a change, and the tests that miss because of it."""
@@ -41,9 +42,30 @@ def describe_misses(totals: RunTotals, width: int, *, just_failed: bool, is_reco
         title=_count_missing(tests),
     )
     if not is_recording:
-        command = record_command(tests, width - 2, just_failed=just_failed)
-        news = news._replace(command=command, lead="If it is meant:" if groups else "To record:")
+        lead, to_record = _advise(tests, totals.changed)
+        knows = just_failed and len(to_record) == len(tests)
+        news = news._replace(command=record_command(to_record, width - 2, just_failed=knows), lead=lead)
     yield news
+
+
+def _advise(tests: Sequence[str], changed: Sequence[ChangedRequest]) -> tuple[str, Sequence[str]]:
+    """Return what leads to the command that records, and the tests that it is for.
+
+    Where what differs may be new in every run, a recording would miss again: there a setting is named first.
+    """
+    settings = {cure for *_, cure, _ in changed if cure is not None}
+    cured = {test for *_, cure, test in changed if cure is not None}
+    if not cured:
+        return "If it is meant:" if changed else "To record:", tests
+    if len(settings) == 1 and "" not in settings:
+        new = f"new in every run: {next(iter(settings))}"
+    else:
+        new = f"new in every run, {'its failure names' if len(cured) == 1 else 'their failures name'} the setting"
+    others = [test for test in tests if test not in cured]
+    if not others:
+        return f"If it is {new}. If it is meant:", tests
+    some = "one of them" if len(cured) == 1 else f"{len(cured):,} of them"
+    return f"If what differs in {some} is {new}. To record the others, if that is meant:", others
 
 
 def _describe_unscripted(tests: Sequence[str]) -> Iterator[News]:
@@ -71,7 +93,7 @@ def _describe_too_short(tests: Sequence[str], width: int) -> Iterator[News]:
 def _group_by_change(changed: Sequence[ChangedRequest]) -> list[_Group]:
     """Return the changes with their tests; the change with the most tests comes first."""
     groups: dict[str, tuple[str, dict[str, None]]] = {}
-    for group, difference, test in changed:
+    for group, difference, _, test in changed:
         groups.setdefault(group, (difference, {}))[1][test] = None
     return sorted(((shown, list(tests)) for shown, tests in groups.values()), key=lambda each: -len(each[1]))
 

@@ -89,7 +89,7 @@ class RunTotals:
             if settings.transport == "replay":
                 change = report.changes[0][1] if report.changes else ""
                 self.unrecorded += [(test, change, folder, name) for folder, name in report.cassettes]
-        self.changed += [(group, difference, test) for group, difference in report.changes]
+        self.changed += [(*change, test) for change in report.changes]
         if report.emptied:
             self.emptied.append(test)
         if settings.unplayed == "warn":

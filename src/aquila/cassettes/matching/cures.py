@@ -343,6 +343,20 @@ def write_advice(cure: Cure, settings_file: str = "") -> Iterator[str]:
     yield from _write_places(dict.fromkeys(name for each in cure.advice for name in each), settings_file)
 
 
+def short_setting(cure: Cure | None, settings_file: str) -> str | None:
+    """Return the first setting that is a line by itself, for what is new in every run; empty if each has more lines.
+
+    Returns None where no setting cures that.
+    """
+    if cure is None or not cure.fields:
+        return None
+    for each in cure.advice:
+        lines = [line for name, values in each.items() for line in setting_lines(name, values, settings_file)]
+        if len(lines) == 1:
+            return lines[0]
+    return ""
+
+
 def _write_places(names: Iterable[str], settings_file: str) -> Iterator[str]:
     """Yield lines that say where settings are written, and in which form."""
     given = ", ".join(f"{name}=" for name in names)

@@ -37,13 +37,15 @@ class Explanation:
     The first line of ``text`` says it in one sentence. ``difference`` are the lines that name the fields that differ
     from the nearest recording. ``group`` is equal for requests that differ by the same change. Both are None where no
     recording is near. ``found`` are these differences, and ``nearest`` the number (from 0) of that recording. ``cure``
-    are settings under which it would answer, because all that differs is new in every run; ``ignorable`` are those that
-    leave out what differs, where that says nothing of what is asked.
+    are settings under which it would answer, because all that differs is new in every run, and ``setting`` is one of
+    them as a line: empty if none is so short, None if what differs is only empty. ``ignorable`` are those that leave
+    out what differs, where that says nothing of what is asked.
     """
 
     text: str
     difference: str | None = None
     group: str | None = None
+    setting: str | None = None
     found: Sequence[Difference] = field(default=(), repr=False)
     nearest: int | None = None
     cure: Cure | None = None
@@ -93,6 +95,8 @@ def explain_miss(
             difference = list(write_differences(nearest.found))
             group = identify_change(cures.without_fresh_values(nearest.found))
 
+    setting = cures.short_setting(nearest.cure if nearest is not None else None, settings_file)
+
     def show(lines: Sequence[str]) -> str:
         return redactor.redact_text("\n".join(lines).encode("utf-8", "backslashreplace").decode())
 
@@ -100,6 +104,7 @@ def explain_miss(
         show(lines),
         show([line.removeprefix("    ") for line in difference]) or None,
         group,
+        setting if setting is None else show([setting]),
         nearest.found if nearest is not None else (),
         nearest.number - 1 if nearest is not None and not nearest.is_another_kind else None,
         nearest.cure if nearest is not None else None,

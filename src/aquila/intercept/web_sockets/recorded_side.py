@@ -25,9 +25,10 @@ from aquila.settings import Settings
 from aquila.transports.silence import unended_silence
 
 if TYPE_CHECKING:
+    from aquila.cassettes.matching import cures
     from aquila.faults import fault
 else:
-    lazy_modules(globals(), fault="aquila.faults.fault")
+    lazy_modules(globals(), cures="aquila.cassettes.matching.cures", fault="aquila.faults.fault")
 
 
 class RecordedSide:
@@ -231,7 +232,8 @@ class RecordedSide:
             request = self._decision.interaction.request
             drift_watch.note_message(self._scope, self._session, request, miss, text)
             return None
-        options = {"difference": miss.difference, "group": miss.group}
+        setting = cures.short_setting(miss.cure, layers.settings_file)
+        options = {"difference": miss.difference, "group": miss.group, "cure": setting}
         if self._session.mode == "replay":
             kind = PlayedOut if miss.played_out else CassetteMiss
             return kind(self._explain(miss.title, details, self._record_advice()), **options)

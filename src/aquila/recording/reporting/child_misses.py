@@ -306,7 +306,7 @@ def _is_torn(begin: int, rows: bytes) -> bool:
 
 def describe_miss(miss: CassetteMiss) -> list[Any]:
     """Return a miss as plain data, for another process."""
-    return [miss.public_class.__name__, str(miss), miss.difference, miss.group]
+    return [miss.public_class.__name__, str(miss), *miss.facts.values()]
 
 
 def miss_from(row: Any) -> CassetteMiss:
@@ -315,8 +315,10 @@ def miss_from(row: Any) -> CassetteMiss:
     A row that is none is a miss too: whoever damaged it must not make it go away.
     """
     match row:
-        case [str(kind), str(text), str() | None as difference, str() | None as group] if kind in _KINDS:
-            return _KINDS[kind](text, difference=difference, group=group)
+        case [
+            str(kind), str(text), str() | None as difference, str() | None as group, str() | None as cure,
+        ] if kind in _KINDS:  # fmt: skip
+            return _KINDS[kind](text, difference=difference, group=group, cure=cure)
     return CassetteMiss("another process of this test told of a miss, and what it wrote of it cannot be read")
 
 

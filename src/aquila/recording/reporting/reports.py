@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aquila.errors import BudgetSpent, CassetteMiss, ConfigError, FaultFailed, RecordingTooShort, UnscriptedRequest
 from aquila.lazy_imports import lazy_modules
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from aquila.settings import Settings
 else:
     lazy_modules(globals(), drift_watch="aquila.recording.reporting.drift_watch")
+
+
+Change: TypeAlias = tuple[str, str, str | None]
+"""What a change has in common with others, the fields that differ, and the setting that cures it."""
 
 
 class StoredRecordings(NamedTuple):
@@ -43,9 +47,10 @@ class ScopeReport(NamedTuple):
     took when they were recorded. ``unplayed`` says, for the cassette that the scope owns, what it did not play.
     ``oldest`` is the earliest recording date that was played. ``pending`` are the pending files that were written, and
     ``cassettes`` the names of those that were used, each after the cassette folder.
-    ``changes`` has a pair for each miss that is near a recording: what its change has in common with others, and the
-    fields that differ. ``drifted`` are requests as ``drift_watch`` describes them. ``answers`` are those
-    that were recorded. ``emptied`` says that the scope asked for nothing, so that the cassette it had is removed.
+    ``changes`` has a row for each miss that is near a recording: what its change has in common with others, the fields
+    that differ, and the setting that cures it (see ``UnansweredRequest.cure``). ``drifted`` are requests as
+    ``drift_watch`` describes them. ``answers`` are those that were recorded. ``emptied`` says that the scope asked for
+    nothing, so that the cassette it had is removed.
     """
 
     name: str
@@ -59,7 +64,7 @@ class ScopeReport(NamedTuple):
     pending: tuple[tuple[str, str], ...] = ()
     cassettes: tuple[tuple[str, str], ...] = ()
     oldest: str = ""
-    changes: tuple[tuple[str, str], ...] = ()
+    changes: tuple[Change, ...] = ()
     drifted: tuple[Mapping[str, Any], ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
     unrecorded: int = 0
@@ -111,7 +116,7 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
         pending=tuple([(folder, str(path)) for path in stored.pending]) if stored.pending else (),
         cassettes=tuple(sorted(used)),
         oldest=oldest,
-        changes=tuple([(one.group, one.difference or "") for one in rows if one.group is not None]) if rows else (),
+        changes=_changes_of(rows) if rows else (),
         drifted=_drifted_requests(scope),
         answers=stored.answers,
         emptied=bool(stored.written and not stored.recorded and not all(path.exists() for path in stored.written)),
@@ -119,6 +124,13 @@ def summarize_scope(scope: Scope, stored: StoredRecordings, settings: Settings |
     if rows:
         own = _count_by_remedy(own, rows)
     return _with_blocks(own, blocks) if blocks else own
+
+
+def _changes_of(misses: Sequence[CassetteMiss]) -> tuple[Change, ...]:
+    """Return the changes of misses near a recording. Unless settings cure all misses, none is named as a cure."""
+    is_cured = all(miss.cure is not None for miss in misses)
+    near = [(miss.group, miss) for miss in misses if miss.group is not None]
+    return tuple([(group, miss.difference or "", miss.cure if is_cured else None) for group, miss in near])
 
 
 def _is_within_test(scope: Scope) -> bool:

@@ -244,7 +244,7 @@ class Session:
         miss = PlayedOut if numbers else CassetteMiss
         explained = explain_miss(missed)
         return RefuseDecision(
-            miss(explained.text, difference=explained.difference, group=explained.group),
+            miss(explained.text, difference=explained.difference, group=explained.group, cure=explained.setting),
             self._identify_request(request),
         )
 
