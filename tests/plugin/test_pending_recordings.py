@@ -204,6 +204,18 @@ def test_what_a_review_accepts_is_replayed_and_what_it_rejects_is_not(
     assert [path.name for path in project.cassettes.rglob("*.pending.yaml")] == ["test_a.pending.yaml"]
 
 
+def test_a_recording_run_in_which_a_test_passes_and_replays_all_removes_what_it_had_left(project: Project) -> None:
+    passing = "def test_it(aquila_cassette):\n    post('one')\n"
+    project.record(tests=passing)
+    project.record(tests=passing.replace("'one'", "'two'") + "    raise RuntimeError\n").assert_outcomes(failed=1)
+    assert list(project.cassettes.rglob("*.pending.yaml"))
+    project.run(tests=passing).assert_outcomes(passed=1)
+    assert list(project.cassettes.rglob("*.pending.yaml"))  # a replay removes nothing
+    result = project.record()
+    result.stdout.fnmatch_lines("aquila: 1 replayed, 0 recorded, 0 missed; *")
+    assert not list(project.cassettes.rglob("*.pending.yaml"))
+
+
 SHARED_FIXTURE = """
 @pytest.fixture(scope="module")
 def known():

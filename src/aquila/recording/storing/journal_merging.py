@@ -113,9 +113,11 @@ def store_changes(
     count = 0
     for name, all_rows in changes.items():
         rows = sorted(((change, rules) for change, rules in all_rows if change), key=lambda row: row[0].for_review)
-        if not rows:
-            continue
         path = cassette_path(root, name)
+        if not rows:
+            if passed and name == owned and not any(change.for_review for change, _ in all_rows):
+                cassette_files.remove_cassette(cassette_files.pending_path(path))
+            continue
         storing = [(change, rules) for change, rules in rows if passed and not change.for_review]
         keeping = [(_for_review(change, whole=passed), rules) for change, rules in rows[len(storing) :]]
         try:
