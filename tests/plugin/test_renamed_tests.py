@@ -110,6 +110,9 @@ class OldStyle(unittest.TestCase):
 """
 
 
+RENAMED_CLASSES = (("OldStyle", "NewStyle"), ("TestPlain", "TestNew"))
+
+
 def test_what_the_setup_functions_of_a_class_ask_moves_with_the_class(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,8 +126,50 @@ def test_what_the_setup_functions_of_a_class_ask_moves_with_the_class(
         "TestPlain.test_one.yaml",
     ]
     renamed = SETUPS.replace("OldStyle", "NewStyle").replace("TestPlain", "TestNew")
-    project.run(tests=renamed).assert_outcomes(errors=2)
+    missed = project.run(tests=renamed)
+    missed.assert_outcomes(errors=2)
+    moves = [f"aquila cassettes mv test_app.py::{old} test_app.py::{new}" for old, new in RENAMED_CLASSES]
+    assert set(commands_in(missed.stdout.str())) == set(moves)
     monkeypatch.chdir(project.pytester.path)
-    for old, new in (("OldStyle", "NewStyle"), ("TestPlain", "TestNew")):
+    for old, new in RENAMED_CLASSES:
         assert main(["cassettes", "mv", f"test_app.py::{old}", f"test_app.py::{new}"]) == 0
     project.run(tests=renamed).assert_outcomes(passed=2)
+
+
+def test_a_module_with_a_setup_function_is_moved_as_a_whole(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.record(tests=SETUPS)
+    (project.pytester.path / "test_app.py").rename(project.pytester.path / "test_web.py")
+    command, *others = set(commands_in(project.run().stdout.str()))
+    assert (command, others) == ("aquila cassettes mv test_app.py test_web.py", [])
+    monkeypatch.chdir(project.pytester.path)
+    assert main(shlex.split(command)[1:]) == 0
+    project.run().assert_outcomes(passed=2)
+
+
+FIXTURES = """
+@pytest.fixture(scope="{scope}")
+def {name}():
+    return post("known")
+
+def test_it({name}): ...
+def test_as_well({name}): ...
+"""
+
+
+@pytest.mark.parametrize("scope", ["module", "session"])
+def test_a_fixture_that_was_renamed_finds_its_recording(
+    scope: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.record(tests=FIXTURES.format(scope=scope, name="known"))
+    renamed = FIXTURES.format(scope=scope, name="facts").replace('"known"', '"kn" "own"')
+    output = project.run(tests=renamed).stdout.str()
+    assert commands_in(output) == ["aquila cassettes mv test_app/@known test_app/@facts"]
+    monkeypatch.chdir(project.pytester.path)
+    assert main(shlex.split(commands_in(output)[0])[1:]) == 0
+    project.run().assert_outcomes(passed=2)
+
+
+def test_a_fixture_whose_name_is_still_there_is_not_called_gone(project: Project) -> None:
+    project.record(tests=FIXTURES.format(scope="module", name="known"))
+    output = project.run(tests=FIXTURES.format(scope="module", name="facts")).stdout.str()  # it says "known"
+    assert commands_in(output) == []

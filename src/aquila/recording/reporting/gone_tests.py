@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _LARGEST_MODULE = 4 * 1024 * 1024
@@ -28,12 +29,22 @@ class Sources:
             return not (self._root / module).exists()
         if "@" in test:
             return False  # a fixture, which may be defined elsewhere
-        names = re.split(r"::|\.", re.split(r"[\[+-]", test, maxsplit=1)[0])
-        if re.search(r"\bglobals\(\)|\bsetattr\(|\bimport \*", text):
-            return False
-        if not _occurs(names[-1], text):
-            return not any(re.search(rf"\bclass\s+{re.escape(name)}\s*\(", text) for name in names[:-1])
-        return not all(_occurs(name, text) for name in names[:-1])
+        return _are_gone(_names_in(test), text)
+
+    def is_fixture_gone(self, module: str, fixture: str) -> bool:
+        """Whether a module, or in it a fixture that tests share or its class, is surely gone.
+
+        ``module`` is its path, ``fixture`` the last part of the name of its cassette. A fixture of another place, and a
+        function such as ``setUpClass``, which may be inherited or have another name, is as much there as its class is.
+        """
+        text = self._read(module)
+        if text is None:
+            return not (self._root / module).exists()
+        owner, _, name = fixture.partition("@")
+        names = _names_in(owner)
+        if "@" not in name and not name.lower().startswith(("setup", "set_up")):
+            names += _names_in(name)
+        return bool(names) and _are_gone(names, text)
 
     def mentions(self, module: str, name: str) -> bool:
         """Whether a name occurs in a module, as far as its source can be read."""
@@ -53,3 +64,17 @@ class Sources:
 
 def _occurs(name: str, text: str) -> bool:
     return re.search(rf"\b{re.escape(name)}\b", text) is not None
+
+
+def _names_in(text: str) -> list[str]:
+    """Return the names of classes and functions in an id, or in the name of a cassette, without parameters."""
+    return [name for name in re.split(r"::|\.", re.split(r"[\[+-]", text, maxsplit=1)[0]) if name]
+
+
+def _are_gone(names: Sequence[str], text: str) -> bool:
+    """Whether a module surely lacks the last of some names, or a class around it. ``text`` is its source."""
+    if re.search(r"\bglobals\(\)|\bsetattr\(|\bimport \*", text):
+        return False
+    if not _occurs(names[-1], text):
+        return not any(re.search(rf"\bclass\s+{re.escape(name)}\s*\(", text) for name in names[:-1])
+    return not all(_occurs(name, text) for name in names[:-1])

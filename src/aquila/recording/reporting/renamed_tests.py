@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -150,7 +151,7 @@ def _find_orphans(root: Path, project: Path) -> Iterator[Orphan]:
             is_gone = (
                 module is not None
                 and _looks_like_a_module(folder, module, project)
-                and sources.is_gone(f"{module}.py", last)
+                and (sources.is_fixture_gone if "@" in last else sources.is_gone)(f"{module}.py", last)
             )
         if is_gone:
             yield Orphan(path, name)
@@ -194,7 +195,7 @@ def _describe(found: Sequence[Orphan]) -> Iterator[str]:
 
 
 def _command_for(old: str, new: str, project: Path) -> str:
-    """Return what moves the recordings of a module, of a test with all its parameters, or of one cassette."""
+    """Return what moves the recordings of a module, a class, a test with all its parameters, or one cassette."""
     old_folder, _, old_last = old.rpartition("/")
     new_folder, _, new_last = new.rpartition("/")
     old_module, new_module = module_of_folder(old_folder), module_of_folder(new_folder)
@@ -205,13 +206,14 @@ def _command_for(old: str, new: str, project: Path) -> str:
         and _looks_like_a_module(old_folder, old_module, project)
         and (project / f"{new_module}.py").is_file()
     )
-    if is_named_after_tests and not {"@", "+"} & {*old_last, *new_last}:
+    if is_named_after_tests and "+" not in old_last + new_last:
         paths = [_path_to_type(project / f"{module}.py") for module in (old_module, new_module)]
-        tests = [last.partition("-")[0].replace(".", "::") for last in (old_last, new_last)]
-        rests = [last.partition("-")[1:] for last in (old_last, new_last)]
+        parts = [re.fullmatch(r"([^-@]*?)(\.?@.*|-.*|)", last) for last in (old_last, new_last)]
+        tests = [part[1].replace(".", "::") for part in parts if part is not None]
+        rests = {part[2] for part in parts if part is not None}  # parameters, or a fixture of the class
         if old_last == new_last and not (project / f"{old_module}.py").exists():
             words = paths
-        elif rests[0] == rests[1]:
+        elif all(tests) and len(rests) == 1:
             words = [f"{path}::{test}" for path, test in zip(paths, tests, strict=True)]
     return f"aquila cassettes mv {join_words(words)}"
 
