@@ -175,6 +175,17 @@ def test_a_cassette_folder_that_may_not_be_read_is_named_and_makes_commands_fail
         assert f"unreadable: {team.folder.parent / inside}: " in done.out
 
 
+@pytest.mark.parametrize("command", [("accept",), ("review", "--list")])
+def test_that_nothing_waits_is_not_said_of_a_folder_that_may_not_be_read(
+    command: tuple[str, ...], team: Cassettes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = team.folder.parent / "api" / "cassettes"
+    close_folder(closed, monkeypatch)
+    done = team.run(*command)
+    assert done.code == 2
+    assert f"{closed} cannot be read, so nobody knows what waits in it: make it readable" in done.err
+
+
 def close_folder(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a folder that cannot be read. For root the permissions of the file system do not count."""
 

@@ -121,6 +121,21 @@ def test_a_cassette_under_another_name_of_its_file_is_used(project: Project) -> 
     assert names(report_of(project)["unused"]) == ["jobs/gone"]
 
 
+def test_a_cassette_of_which_a_tool_has_made_one_file_with_a_used_one_is_not_used(project: Project) -> None:
+    project.pytester.makepyfile(
+        test_app="""
+        import pytest
+
+        @pytest.mark.aquila("jobs/used")
+        def test_it(aquila_cassette): ...
+        """
+    )
+    write(project, "jobs/used")
+    folder = project.cassettes / "jobs"
+    os.link(folder / "used.yaml", folder / "equal.yaml")
+    assert names(report_of(project)["unused"]) == ["jobs/equal"]
+
+
 @pytest.mark.slow
 def test_what_a_test_used_when_it_was_last_recorded_is_kept_as_long_as_the_test_exists(project: Project) -> None:
     tests = """

@@ -87,8 +87,8 @@ class BodyFile:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
             raise self._error(reason) from error
         if os.fstat(file.fileno()).st_size != self.size:
-            start = file.read(len(_LFS_POINTER))
-            file.close()
+            with file:
+                start = self._read_some(file, len(_LFS_POINTER))
             if start == _LFS_POINTER:
                 raise CassetteCorrupt(f"{self.path}: is a pointer of Git LFS, not the body. Get it with: git lfs pull")
             raise self._error(f"does not have the {self.size:,} bytes that were recorded")
@@ -97,13 +97,13 @@ class BodyFile:
     def first_bytes(self, size: int) -> bytes:
         """Return the first ``size`` bytes of the content. Raises ``CassetteCorrupt`` like ``open``."""
         with self.open() as file:
-            return file.read(size)
+            return self._read_some(file, size)
 
     def last_bytes(self, size: int) -> bytes:
         """Return the last ``size`` bytes of the content. Raises ``CassetteCorrupt`` like ``open``."""
         with self.open() as file:
             file.seek(max(0, self.size - size))
-            return file.read(size)
+            return self._read_some(file, size)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the content in pieces of ``PIECE`` bytes.
@@ -138,15 +138,21 @@ class BodyFile:
                 at += size
 
     def read_exactly(self, file: IO[bytes], size: int) -> bytes:
-        """Read exactly ``size`` bytes from the opened file. Raises ``CassetteCorrupt`` if it has fewer."""
+        """Read exactly ``size`` bytes from the opened file. Raises ``CassetteCorrupt`` if they cannot be read."""
         # The file is unbuffered (see `open`), and one unbuffered read may return less than was asked for.
-        data = file.read(size)
+        data = self._read_some(file, size)
         while len(data) < size:
-            more = file.read(size - len(data))
+            more = self._read_some(file, size - len(data))
             if not more:
                 raise self._error("became shorter while it was read")
             data += more
         return data
+
+    def _read_some(self, file: IO[bytes], size: int) -> bytes:
+        try:
+            return file.read(size)
+        except OSError as error:  # a broken disk, or a server that has gone away
+            raise self._error(f"cannot be read: {error.strerror}") from error
 
     def _compare_hash(self, digest: str, mark: tuple[str, int, int]) -> None:
         if not is_named_by(self.name, digest):

@@ -136,6 +136,19 @@ class Project:
             if cassette_files.is_pending_file(path) and path.suffix in suffixes
         ]
 
+    def list_waiting(self) -> list[Path]:
+        """Return the pending recordings, for a command that is about nothing else.
+
+        Raises ``ConfigError`` if there is no cassette folder, and ``CassetteError`` if there seem to be no pending
+        recordings because a folder cannot be read.
+        """
+        self.list_cassettes()
+        pending = self.list_pending()
+        closed = [] if pending else [inner for folder in self.folders for inner in find_closed_folders(folder)]
+        if closed:
+            raise CassetteError(f"{closed[0]} cannot be read, so nobody knows what waits in it: make it readable")
+        return pending
+
     def choose_files(self, names: Sequence[str], *, of_any_kind: bool = False) -> list[Path]:
         """Return the files that arguments name, each once; all cassettes without an argument.
 

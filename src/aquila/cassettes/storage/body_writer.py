@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -58,8 +59,10 @@ class BodyWriter:
 
     def abandon(self) -> None:
         """Remove what was written. May be called at any time, and twice."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk, which is why it is abandoned, may say so once more
+            self._file.close()
+        with contextlib.suppress(OSError):  # what stays is found by `find_half_written_files`
+            self._temporary.unlink()
 
 
 def write_body(folder: Path, pieces: Iterable[bytes], *, durable: bool = False) -> BodyFile:

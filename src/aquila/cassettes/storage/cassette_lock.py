@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aquila.cassettes.storage.regular_files import read_regular, write_new_file
-from aquila.cassettes.storage.work_folder import cassette_write_error, remove_unused_work_folder, work_folder
+from aquila.cassettes.storage.work_folder import (
+    HAS_NO_LOCKS,
+    cannot_lock_error,
+    cassette_write_error,
+    remove_unused_work_folder,
+    work_folder,
+)
 from aquila.lazy_imports import lazy_modules
 
 if TYPE_CHECKING:
@@ -71,11 +77,14 @@ def hold_named_lock(
     """
     for attempt in itertools.count():
         file = work_folder(root) / name
-        lock, owner = filelock.FileLock(file), file.with_suffix(".owner")
+        # No soft lock, which would do without those of the system: `Journal` does not, either.
+        lock, owner = filelock.FileLock(file, fallback_to_soft=False), file.with_suffix(".owner")
         try:
             acquire(lock, functools.partial(_read_holder, owner))
             break
         except OSError as error:
+            if error.errno in HAS_NO_LOCKS:
+                raise cannot_lock_error(file, error) from error
             # Another process may just have removed the folder, because nothing was in it.
             if not isinstance(error, FileNotFoundError | FileExistsError) or attempt >= _MOST_ATTEMPTS:
                 raise cassette_write_error(file, error) from error
@@ -127,10 +136,7 @@ def _remove_lock_file(file: Path, held: os.stat_result) -> None:
     makes a new one. `filelock` counts the links of a file once it has locked it, and begins anew if there is none. So
     this is only for file systems that tell of a removal; see ``_remove_told``.
     """
-    found = os.lstat(file)
-    # Another file if the user has emptied the folder meanwhile. Without file locks of the system, the file has content,
-    # and `release` removes it.
-    if os.path.samestat(found, held) and not found.st_size:
+    if os.path.samestat(os.lstat(file), held):  # another file if the user has emptied the folder meanwhile
         file.unlink()
 
 

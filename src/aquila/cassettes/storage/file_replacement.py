@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -29,6 +30,8 @@ _OPEN_FOR = 2.0
 """For how many seconds a file of Windows that is open elsewhere is tried to be replaced."""
 _OLD = 3600.0
 """Seconds after which a temporary file counts as left behind where files cannot be locked."""
+_CANNOT_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What ``fsync`` says of a file system that has no such thing, as many of FUSE and of networks."""
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -43,25 +46,31 @@ def replace_file(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             flush_to_disk(file.fileno())
-        with contextlib.suppress(FileNotFoundError):  # a new file: the mode is what the umask has left of 0o666
+        # A new file has what the umask has left of 0o666. Some file systems, such as FAT, have no modes to set.
+        with contextlib.suppress(OSError):
             os.chmod(temporary, path.stat().st_mode & 0o777)
         # After the flush: some file systems may otherwise store the new name before the data, and a loss of power would
         # leave an empty file.
         change_open_file(os.replace, temporary, path)
         sync_folder(path.parent)
     except BaseException:  # also Ctrl-C, and the time limit of a test
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error of the writing is the one to tell
+            temporary.unlink()
         raise
 
 
 def flush_to_disk(descriptor: int) -> None:
-    """Make what was written to a file survive a loss of power. Raises ``OSError``."""
+    """Make what was written to a file survive a loss of power, if its file system can do that. Raises ``OSError``."""
     if sys.platform != "win32" and (full := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
         # macOS, where `fsync` leaves it in the memory of the disk. Some file systems know no more than that.
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, full)
             return
-    os.fsync(descriptor)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
 
 
 def change_open_file(change: Callable[..., None], *paths: str | Path) -> None:

@@ -42,7 +42,8 @@ from aquila.cassettes.storage.large_bodies import move_interaction_out
 from aquila.cassettes.storage.names import WORK_FOLDER
 from aquila.cassettes.storage.regular_files import BINARY, open_regular, write_new_file
 from aquila.cassettes.storage.scope_ids import checked_scope_id
-from aquila.cassettes.storage.work_folder import cassette_write_error, work_folder
+from aquila.cassettes.storage.work_folder import cannot_lock_error, cassette_write_error, work_folder
+from aquila.errors import CassetteWriteError
 from aquila.fork_locks import renewed_in_child
 from aquila.lazy_imports import lazy_modules
 
@@ -60,8 +61,7 @@ _LOCKED_BYTE = b"\0"
 """The first byte of a journal, which holds no data: on Windows, no other process can read a byte that is locked."""
 _TO_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | BINARY
 _MOST_ATTEMPTS = 20
-"""How often a journal, or its folder, is opened again after another run interfered. After that many attempts to lock
-it, the file system is taken to have no locks."""
+"""How often a journal, or its folder, is opened again after another run interfered."""
 
 
 class Journal:
@@ -133,18 +133,21 @@ class Journal:
             return bodies_folder_of(self._path or self._root)
 
     def close(self) -> None:
-        """Close the file. It stays on disk until it is discarded."""
+        """Close the file. It stays on disk until it is discarded. Raises ``CassetteWriteError``."""
         with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-            self._descriptor, self._process = -1, None
+            descriptor, self._descriptor, self._process = self._descriptor, -1, None
+            try:
+                if descriptor >= 0:
+                    os.close(descriptor)
+            except OSError as error:  # NFS may say only now that the disk is full
+                raise cassette_write_error(self._path or self._root, error) from error
 
     def remove_file(self) -> None:
-        """Remove the file, after its entries were stored, and close it."""
+        """Remove the file, after its entries were stored, and close it. Raises ``CassetteWriteError``."""
         with self._lock:
-            if self._descriptor >= 0 and self._path is not None:
-                _remove_file(self._path, self._descriptor)
-            self._descriptor, self._process = -1, None
+            descriptor, self._descriptor, self._process = self._descriptor, -1, None
+            if descriptor >= 0 and self._path is not None:
+                _remove_file(self._path, descriptor)
 
     def _open_in_this_process(self) -> None:
         process = os.getpid()
@@ -243,7 +246,7 @@ def discard_journal(path: Path, *, merged: int | None = None) -> None:
 
     If its process is alive it may still add to it, and if it has ended it may have done so. Then the journal stays; of
     the entries that are whole in its first ``merged`` bytes, as ``size_of`` told before it was read, none is read
-    again.
+    again. Raises ``CassetteWriteError`` for a file that cannot be removed.
     """
     descriptor = _open_unused(path)
     if descriptor is not None and (merged is None or os.fstat(descriptor).st_size <= merged):
@@ -300,10 +303,19 @@ def _why_not_a_journal(path: Path) -> str | None:
 
 
 def _open_locked(path: Path) -> int:
-    """Open a journal for writing and lock it, if the file system has locks. Return its descriptor."""
+    """Open a journal for writing and lock it. Return its descriptor.
+
+    Raises ``OSError``, and ``CassetteWriteError`` where files cannot be locked: nobody could tell a journal in use from
+    one that a killed run has left.
+    """
     for attempt in itertools.count():
         descriptor = os.open(path, _TO_WRITE, 0o666)
-        locked = _try_lock(descriptor)
+        try:
+            locked = _try_lock(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise cannot_lock_error(path, error) from error
         # Between `open` and the lock, a run that looks for abandoned journals may lock the file and remove it. Writing
         # to a removed file would lose recordings, so it is opened again.
         removed = sys.platform != "win32" and not os.fstat(descriptor).st_nlink
@@ -321,15 +333,26 @@ def _open_locked(path: Path) -> int:
 
 
 def _remove_file(path: Path, descriptor: int) -> None:
-    """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest."""
-    if sys.platform == "win32":  # an open file cannot be removed
-        os.close(descriptor)
-        with contextlib.suppress(FileNotFoundError):
-            change_open_file(os.unlink, path)
-    else:  # while it is locked: after `close`, another process may have opened it to write
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-    path.with_suffix(_MERGED).unlink(missing_ok=True)
+    """Remove a journal that is open and locked, then its large bodies. After a kill, the next run removes the rest.
+
+    Raises ``CassetteWriteError``.
+    """
+    try:
+        if sys.platform == "win32":  # an open file cannot be removed
+            os.close(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                change_open_file(os.unlink, path)
+        else:  # while it is locked: after `close`, another process may have opened it to write
+            try:
+                path.unlink(missing_ok=True)
+            finally:
+                with contextlib.suppress(OSError):  # that the disk is full; nobody needs the file any more
+                    os.close(descriptor)
+        path.with_suffix(_MERGED).unlink(missing_ok=True)
+    except OSError as error:
+        raise CassetteWriteError(
+            f"{path} cannot be removed: {error.strerror or error}. What it holds is not needed any more: delete it."
+        ) from error
     _remove_bodies(bodies_folder_of(path))
 
 
@@ -360,18 +383,16 @@ def _open_unused(path: Path) -> int | None:
         descriptor = open_regular(path, os.O_RDWR)
     except OSError:
         return None
-    if _try_lock(descriptor):
-        return descriptor
+    with contextlib.suppress(OSError):  # a file system without locks
+        if _try_lock(descriptor):
+            return descriptor
     os.close(descriptor)
     return None
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock a journal without waiting, and say whether that worked.
+    """Lock a journal without waiting, and say whether that worked. Raises ``OSError`` where files cannot be locked.
 
     The lock ends when the last copy of the descriptor is closed, also that of a forked child.
     """
-    try:
-        return filelock.lock_descriptor(descriptor, blocking=False)
-    except OSError:  # a file system without locks
-        return False
+    return filelock.lock_descriptor(descriptor, blocking=False)

@@ -20,6 +20,8 @@ from aquila.errors import CassetteWriteError
 _IGNORE_ALL = "*\n"
 _MOST_ATTEMPTS = 20
 """How often the folder is created again while other processes remove it because it is empty."""
+HAS_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
+"""What a lock fails with on a file system that has none, by its kind."""
 _SHORT_ENOUGH = 200
 """Characters of a path to which Windows lets something be added while it is written: usually it allows 259."""
 _MADE_ROOT = "# Aquila made the cassette folder too.\n"
@@ -41,8 +43,7 @@ def work_folder(root: Path) -> Path:
             made_root = not root.exists()
             folder.mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(ignore):
-                with ignore.open("x", newline="\n") as file:  # "x" follows no link, not even a dangling one
-                    file.write(_IGNORE_ALL + (_MADE_ROOT if made_root else ""))
+                _write_ignore(ignore, _IGNORE_ALL + (_MADE_ROOT if made_root else ""))
         except OSError as error:
             was_removed = isinstance(error, FileNotFoundError | FileExistsError)
             if not was_removed or attempt >= _MOST_ATTEMPTS:
@@ -50,6 +51,17 @@ def work_folder(root: Path) -> Path:
         else:
             break
     return folder
+
+
+def _write_ignore(ignore: Path, content: str) -> None:
+    """Write the ``.gitignore`` of the folder whole, or not at all: on a full disk an empty one would stay."""
+    file = ignore.open("x", newline="\n")  # "x" follows no link, not even a dangling one
+    try:
+        with file:
+            file.write(content)
+    except BaseException:
+        ignore.unlink(missing_ok=True)
+        raise
 
 
 def remove_unused_work_folder(root: Path) -> None:
@@ -71,6 +83,16 @@ def remove_unused_work_folder(root: Path) -> None:
             return
         if content.endswith(_MADE_ROOT):
             root.rmdir()
+
+
+def cannot_lock_error(path: Path, error: OSError) -> CassetteWriteError:
+    """Return the error for a file that the file system would not lock."""
+    return CassetteWriteError(
+        f"cannot record: {path}: files there cannot be locked ({error.strerror or error}), and without locks two runs "
+        "could undo what the other records. Nothing was changed; mount that file system with locks (NFS needs a lock "
+        "service or nolock, Lustre flock or localflock), or set a folder on another one with aquila_cassette_dir. To "
+        "replay needs no locks."
+    )
 
 
 def cassette_write_error(path: Path, error: OSError) -> CassetteWriteError:

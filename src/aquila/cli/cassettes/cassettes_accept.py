@@ -133,9 +133,11 @@ def _say_what_to_type(pending: list[tuple[str, Path]], options: argparse.Namespa
 
 
 def _choose_pending(here: project.Project, names: list[str]) -> list[tuple[str, Path]]:
-    """Find the pending files, with the names of their cassettes. Raises ``CassetteError`` for a name that fits none."""
-    here.list_cassettes()  # raises if there is no cassette folder
-    pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_pending()]
+    """Find the pending files, with the names of their cassettes.
+
+    Raises like ``list_waiting``, and ``CassetteError`` for a name that fits none.
+    """
+    pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
     cassettes = list(dict.fromkeys(cassette for cassette, _ in pending))
     chosen = set() if names else set(cassettes)
     for name in names:

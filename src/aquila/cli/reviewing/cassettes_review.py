@@ -125,8 +125,7 @@ class Desk:
         self.clean: Callable[[Interaction], Interaction] = redactor_for(
             self._rules, self._keep_headers
         ).redact_interaction
-        here.list_cassettes()  # raises if there is no cassette folder
-        pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_pending()]
+        pending = [(cassette_files.cassette_of_pending(path), path) for path in here.list_waiting()]
         self.files = [
             (here.name_of(cassette), path, here.recording_folder_of(path))
             for cassette, path in pending

@@ -14,6 +14,7 @@ from aquila.cassettes.storage.merging import Changes, NewRecording
 from aquila.cassettes.storage.names import candidate_paths, cassette_path
 from aquila.cassettes.storage.recording_slots import RecordingPlayed, is_failure
 from aquila.cassettes.storage.work_folder import remove_unused_work_folder
+from aquila.errors import CassetteWriteError
 from aquila.recording.secrets import late_secrets
 from aquila.recording.storing.journal_merging import (
     JournalGroup,
@@ -98,9 +99,8 @@ def recover_journals(root: Path, *, new_as: str = ".yaml") -> RecoveryResult:
             if journal_path not in left:
                 try:
                     journal.discard_journal(journal_path)
-                except OSError as error:
-                    failure = StorageFailure(journal_path, error)
-                    recovered.failures.append(f"{failure}. What it holds is stored: delete it.")
+                except CassetteWriteError as error:
+                    recovered.failures.append(str(error))
         recovered.failures.extend([f"{failure}." for failure in damaged])
         if failures:
             kept = " ".join(sorted(map(str, left)))
